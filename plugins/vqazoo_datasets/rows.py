@@ -1,0 +1,143 @@
+"""Rows of CSV, TSV and JSON-lines files, each with the line it starts on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vqazoo.errors import DataError, did_you_mean
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+JSON_LINES = (".jsonl", ".ndjson")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The line a row starts on, and its cells by column name."""
+
+    line: int
+    cells: Mapping[str, Any]
+
+
+def read_rows(file: Path) -> list[Row]:
+    """All rows of a UTF-8 file (a byte-order mark is fine); blank lines are skipped.
+
+    Raises:
+        DataError: the file cannot be read, has no row, or a line is malformed.
+    """
+    suffix = file.suffix.lower()
+    if suffix not in (*DELIMITERS, *JSON_LINES):
+        raise DataError(
+            f"'{file}' ends in '{file.suffix}', but {', '.join((*DELIMITERS, *JSON_LINES))} are "
+            f"read: save the table in one of these formats."
+        )
+    text = _read_text(file)
+    delimiter = DELIMITERS.get(suffix)
+    found = _json_rows(file, text) if delimiter is None else _cell_rows(file, text, delimiter)
+    rows = list(found)
+    if not rows:
+        raise DataError(f"'{file}' has no rows: add at least one question.")
+    return rows
+
+
+def _read_text(file: Path) -> str:
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"The table '{file}' does not exist: check the path.") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"The table '{file}' cannot be read ({error}): check the path.") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"'{file}', line {line}: the byte 0x{data[error.start]:02x} is not UTF-8: save the "
+            f"file as UTF-8."
+        ) from error
+
+
+def _cell_rows(file: Path, text: str, delimiter: str) -> Iterator[Row]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    line = 1
+    try:
+        for cells in reader:
+            if not cells:  # a blank line
+                line = reader.line_num + 1
+                continue
+            if not header:
+                header = _header(file, line, cells)
+            elif len(cells) != len(header):
+                raise DataError(
+                    f"'{file}', line {line}: there are {len(cells)} cells, but the header has "
+                    f"{len(header)}: put cells that hold {_name(delimiter)} in double quotes."
+                )
+            else:
+                yield Row(line, dict(zip(header, cells, strict=True)))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"'{file}', line {line}: the row is not valid ({error}): check its double quotes; one "
+            f"inside a quoted cell is written twice."
+        ) from error
+
+
+def _header(file: Path, line: int, cells: list[str]) -> list[str]:
+    header = [cell.strip() for cell in cells]
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(
+            f"'{file}', line {line}: the header names the column {twice!r} more than once: rename "
+            f"one."
+        )
+    return header
+
+
+def _name(delimiter: str) -> str:
+    return "a comma" if delimiter == "," else "a tab"
+
+
+def _json_rows(file: Path, text: str) -> Iterator[Row]:
+    # Not splitlines(): it would also cut at characters that JSON allows inside a string.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"'{file}', line {number}"
+        try:
+            cells = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{where}: this is not valid JSON ({error}): write one complete object, such as "
+                f'{{"image": "1.jpg", "question": "what is this?", "answer": "cat"}}, on each line.'
+            ) from error
+        if not isinstance(cells, dict):
+            raise DataError(
+                f"{where}: this is a JSON {_json_type(cells)}, but an object was expected: write "
+                f"one object on each line, without a list around them."
+            )
+        yield Row(number, cells)
+
+
+def _json_type(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    return {list: "list", str: "text", int: "number", float: "number"}.get(type(value), "null")
+
+
+def missing_column(file: Path, column: str, argument: str, columns: set[str]) -> DataError:
+    """The error for a column that a file lacks, with what it has and how to name another."""
+    known = sorted(columns)
+    hint = did_you_mean(column, known)
+    if len(known) == 1 and ";" in known[0]:
+        hint = " The cells are separated by ';': save the file with commas."
+    return DataError(
+        f"'{file}', line 1: there is no column {column!r}, but only "
+        f"{', '.join(repr(name) for name in known[:8])}{' ...' if len(known) > 8 else ''}.{hint} "
+        f"Rename the column, or name another with the argument {argument}."
+    )

@@ -1,0 +1,155 @@
+"""Reader of your own tables: CSV, TSV or JSON lines, one question a row."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from vqazoo.data import DatasetReader, Example, check_question
+from vqazoo.errors import ConfigError, DataError, QuestionError, suggest
+from vqazoo_datasets.rows import DELIMITERS, Row, missing_column, read_rows
+
+
+class Table(DatasetReader):
+    """Reads one file a split: `train`, `validation` and `test`, those that are given.
+
+    A CSV or TSV file starts with a header line. Files are UTF-8. Image paths are relative to
+    `image_root`, or to the file's own folder. Several answers of one row are separated by `|` in
+    CSV and TSV, and are a list in JSON lines; blank ones are dropped. A split without the answer
+    column can be answered but not scored. Without the id column a row's id is its number.
+    """
+
+    def __init__(
+        self,
+        train: str,
+        validation: str,
+        test: str,
+        image_root: str,
+        image_column: str,
+        question_column: str,
+        answer_column: str,
+        id_column: str,
+        answer_separator: str,
+    ) -> None:
+        """Raises ConfigError if no file is given, or two columns have one name."""
+        files = {"train": train, "validation": validation, "test": test}
+        self.files = {split: Path(file).expanduser() for split, file in files.items() if file}
+        if not self.files:
+            raise ConfigError(
+                "The dataset 'table' has no file: give one as its argument train, validation or "
+                "test, for instance  --set data.args.train=questions.csv  when training."
+            )
+        self.columns = {
+            "image_column": image_column,
+            "question_column": question_column,
+            "answer_column": answer_column,
+            "id_column": id_column,
+        }
+        if len(set(self.columns.values())) < len(self.columns):
+            raise ConfigError(
+                f"The columns of the dataset 'table' are {', '.join(self.columns.values())}, but "
+                f"each must be another one: change one of {', '.join(self.columns)}."
+            )
+        self.image_root = Path(image_root).expanduser() if image_root else None
+        self.answer_separator = answer_separator
+
+    def splits(self) -> list[str]:
+        return list(self.files)
+
+    def read(self, split: str) -> list[Example]:
+        self.check_split(split)
+        file = self.files[split]
+        rows = read_rows(file)
+        self._check_columns(file, {column for row in rows for column in row.cells})
+        answered = any(self.columns["answer_column"] in row.cells for row in rows)
+        folder = self.image_root or file.parent
+        examples: list[Example] = []
+        lines: dict[str, int] = {}  # of each question id
+        for number, row in enumerate(rows, start=1):
+            where = f"'{file}', line {row.line}"
+            question_id = self._question_id(row, where, number)
+            if question_id in lines:
+                raise DataError(
+                    f"{where}: the {self.columns['id_column']} {question_id!r} is already that of "
+                    f"line {lines[question_id]}, but each must be unique: change one."
+                )
+            lines[question_id] = row.line
+            answers = self._answers(row, where, file.suffix.lower()) if answered else ()
+            image = folder / self._text(row, "image_column", where).strip()
+            examples.append(Example(image, self._question(row, where), answers, question_id))
+        _check_images(file, examples, list(lines.values()))
+        return examples
+
+    def _check_columns(self, file: Path, found: set[str]) -> None:
+        """Raise DataError for a column that is needed, or seems to be there misspelt."""
+        others = found - set(self.columns.values())
+        for argument, column in self.columns.items():
+            needed = argument in ("image_column", "question_column")
+            if column not in found and (needed or suggest(column, others, 1)):
+                raise missing_column(file, column, argument, found)
+
+    def _text(self, row: Row, argument: str, where: str) -> str:
+        column = self.columns[argument]
+        value = row.cells.get(column, "")
+        if not isinstance(value, str) or (argument == "image_column" and not value.strip()):
+            wanted = "the path of a picture" if argument == "image_column" else "a text"
+            raise DataError(
+                f"{where}: the cell '{column}' is {json.dumps(value)[:60]}, but {wanted} was "
+                f"expected: fill it in."
+            )
+        return value
+
+    def _question(self, row: Row, where: str) -> str:
+        question = self._text(row, "question_column", where)
+        try:
+            return check_question(question, f"{where}: the question")
+        except QuestionError as error:
+            raise DataError(str(error)) from error
+
+    def _question_id(self, row: Row, where: str, number: int) -> str:
+        column = self.columns["id_column"]
+        value = row.cells.get(column, number)
+        if not isinstance(value, (str, int)) or not str(value).strip():
+            raise DataError(
+                f"{where}: the cell '{column}' is {json.dumps(value)[:60]}, but a text or a whole "
+                f"number was expected: write one that no other row has."
+            )
+        return str(value).strip()
+
+    def _answers(self, row: Row, where: str, suffix: str) -> tuple[str, ...]:
+        column = self.columns["answer_column"]
+        value = row.cells.get(column)
+        parts = value if isinstance(value, list) else [] if value is None else [value]
+        if suffix in DELIMITERS and self.answer_separator:
+            parts = parts[0].split(self.answer_separator)
+        for part in parts:
+            if not isinstance(part, str):
+                raise DataError(
+                    f"{where}: the cell '{column}' holds {json.dumps(part)[:60]}, but a text or a "
+                    f"list of texts was expected: put it in double quotes."
+                )
+        answers = tuple(part.strip() for part in parts if part.strip())
+        if not answers:
+            raise DataError(
+                f"{where}: the row has no answer in '{column}': add one or remove the row; to "
+                f"predict only, leave the column out of the whole file."
+            )
+        return answers
+
+
+def _check_images(file: Path, examples: list[Example], lines: list[int]) -> None:
+    """Raise one DataError for all images that do not exist."""
+    first_line: dict[Path, int] = {}
+    for example, line in zip(examples, lines, strict=True):
+        first_line.setdefault(example.image, line)
+    # Unlike Path.is_file, this takes a name that is too long as one that does not exist.
+    missing = [image for image in first_line if not os.path.isfile(image)]
+    if missing:
+        shown = ", ".join(f"'{image}' (line {first_line[image]})" for image in missing[:3])
+        more = ", ..." if len(missing) > 3 else ""
+        raise DataError(
+            f"'{file}': {len(missing):,} of {len(first_line):,} images do not exist: "
+            f"{shown}{more}; write paths of files, relative to the argument image_root or to the "
+            f"folder of the table."
+        )

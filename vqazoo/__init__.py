@@ -1,0 +1,52 @@
+"""vqazoo: a model zoo for visual question answering. Importing it does not import torch."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from vqazoo.errors import VqazooError
+    from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head
+    from vqazoo.model import VQAModel, create
+    from vqazoo.training import train
+    from vqazoo.zoo import list_models, load
+
+_HOMES = {
+    "Answer": "interfaces",
+    "Encoder": "interfaces",
+    "Features": "interfaces",
+    "Fusion": "interfaces",
+    "Head": "interfaces",
+    "VQAModel": "model",
+    "VqazooError": "errors",
+    "create": "model",
+    "list_models": "zoo",
+    "load": "zoo",
+    "train": "training",
+}
+__all__ = [
+    "Answer",
+    "Encoder",
+    "Features",
+    "Fusion",
+    "Head",
+    "VQAModel",
+    "VqazooError",
+    "__version__",
+    "create",
+    "list_models",
+    "load",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vqazoo' has no attribute {name!r}")
+    value = getattr(import_module(f"vqazoo.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

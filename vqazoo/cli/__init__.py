@@ -1,0 +1,123 @@
+"""The command line. A verb's module is imported when the verb runs or its own help is asked for.
+
+Imports neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import click
+
+from vqazoo import __version__
+from vqazoo.errors import PluginError, VqazooError, did_you_mean
+from vqazoo.registry import load_object, parse_ref, registry
+
+DEBUG_VARIABLE = "VQAZOO_DEBUG"
+
+
+class Verb(NamedTuple):
+    """Where a built-in verb is defined, and its line in the help."""
+
+    build: str
+    summary: str
+
+
+VERBS = {
+    "list": Verb(
+        "vqazoo.cli.list:list_command", "List models, encoders, fusions, heads, datasets."
+    ),
+    "info": Verb("vqazoo.cli.info:info", "Describe a model or a part."),
+    "train": Verb("vqazoo.cli.train:train", "Train a model on a dataset."),
+    "eval": Verb("vqazoo.cli.eval:eval_command", "Answer and score a whole split."),
+    "ask": Verb("vqazoo.cli.ask:ask", "Ask a model one question about one picture."),
+    "check": Verb("vqazoo.cli.check:check", "Verify a checkpoint folder."),
+    "plugins": Verb("vqazoo.cli.plugins:plugins", "Show installed plugins and what is broken."),
+}
+
+
+class VerbGroup(click.Group):
+    """The built-in verbs, and those of the entry-point group `vqazoo.commands`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        added = [name for name in registry.names("command") if name not in VERBS]
+        return [*VERBS, *added]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in VERBS:
+            command: click.Command = load_object(VERBS[cmd_name].build)
+            return command
+        if parse_ref(cmd_name).name in registry.names("command"):
+            added: click.Command = registry.component("command", cmd_name)
+            return added
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not (ctx.resilient_parsing or name.startswith("-") or self.get_command(ctx, name)):
+            ctx.fail(
+                f"Unknown command {name!r}.{did_you_mean(name, self.list_commands(ctx))} "
+                f"Run 'vqazoo --help' to see all."
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, verb.summary) for name, verb in VERBS.items()])
+        added = [(name, _summary(name)) for name in self.list_commands(ctx) if name not in VERBS]
+        if added:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(added)
+
+
+def _summary(name: str) -> str:
+    """A plugin verb's line in the help; a broken one is shown as broken."""
+    try:
+        return registry.manifest("command", name).summary
+    except PluginError:
+        return "(broken: run 'vqazoo plugins' to see why)"
+
+
+@click.group(
+    cls=VerbGroup,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="vqazoo")
+def vqazoo() -> None:
+    """A model zoo for visual question answering: any encoder, any fusion, any head.
+
+    Set VQAZOO_DEBUG=1 to see the full traceback of an error.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 success, 1 an error, 2 wrong usage, 130 interrupted."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    try:
+        code = vqazoo.main(arguments, prog_name="vqazoo", standalone_mode=False)
+        sys.stdout.flush()
+    except click.Abort:
+        click.echo("Interrupted.", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except VqazooError as error:
+        if os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0"):
+            raise
+        click.echo(f"Error: {error}", err=True)
+        return 1
+    except BrokenPipeError:
+        # Nobody reads any more. Python flushes stdout once more at exit; give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code if isinstance(code, int) else 0

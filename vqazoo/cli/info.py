@@ -1,0 +1,86 @@
+"""`vqazoo info`: what a model or a part is. Does not import torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def info(name: str, as_json: bool) -> None:
+    """Describe NAME: a zoo model, dir:PATH, or an encoder, fusion, head or dataset."""
+    from vqazoo.errors import UnknownNameError, did_you_mean
+    from vqazoo.registry import KINDS, parse_ref, registry
+    from vqazoo.zoo import list_models
+
+    if name in list_models() or name.startswith(("dir:", "hub:")):
+        _describe_model(name, as_json)
+        return
+    kinds = [kind for kind in KINDS if parse_ref(name).name in registry.names(kind)]
+    if not kinds:
+        known = [*list_models(), *(known for kind in KINDS for known in registry.names(kind))]
+        raise UnknownNameError(
+            f"Unknown model or part {name!r}.{did_you_mean(name, known)} "
+            f"Run 'vqazoo list' to see all."
+        )
+    for kind in kinds:
+        provider = registry.provider(kind, name)
+        manifest = registry.manifest(kind, name)
+        facts = {
+            "kind": kind,
+            "name": parse_ref(name).name,
+            "provided_by": str(provider),
+            **{key: _plain(value) for key, value in vars(manifest).items()},
+        }
+        if as_json:
+            click.echo(json.dumps(facts, ensure_ascii=False))
+            continue
+        for key, value in facts.items():
+            if key in ("args", "decode"):
+                click.echo(f"{key}:" if value else f"{key}: none")
+                for arg, about in value.items():
+                    choices = f", one of {', '.join(map(str, about['choices']))}"
+                    click.echo(
+                        f"  {arg} = {about['default']!r} ({about['type']}"
+                        f"{choices if about['choices'] else ''}): {about['help']}"
+                    )
+            elif value not in ("", [], {}):
+                click.echo(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+
+
+def _plain(value: Any) -> Any:
+    """Manifest values as JSON types."""
+    if isinstance(value, (frozenset, tuple)):
+        return sorted(value)
+    if isinstance(value, dict):
+        return {
+            key: asdict(item) | {"type": item.type.__name__, "choices": list(item.choices)}
+            if hasattr(item, "help")
+            else item
+            for key, item in value.items()
+        }
+    return value
+
+
+def _describe_model(name: str, as_json: bool) -> None:
+    from vqazoo.folder import CARD, METRICS, read_config
+    from vqazoo.zoo import resolve
+
+    folder = resolve(name)
+    config = read_config(folder)
+    if as_json:
+        metrics = folder / METRICS
+        found = json.loads(metrics.read_text()) if metrics.is_file() else []
+        click.echo(json.dumps({"name": name, "config": config, "metrics": found}))
+        return
+    card = folder / CARD
+    if not card.is_file():
+        click.echo(json.dumps(config, indent=2))
+        return
+    text = card.read_text(encoding="utf-8")
+    click.echo(text.split("\n---\n", 1)[-1].strip() if text.startswith("---") else text)

@@ -1,0 +1,92 @@
+"""`vqazoo list`: what is there. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from vqazoo import __version__
+from vqazoo.compatibility import PARTS, compatible
+from vqazoo.errors import ConfigError, PluginError, VqazooError, did_you_mean
+from vqazoo.folder import read_config
+from vqazoo.manifests import EncoderManifest
+from vqazoo.registry import registry
+from vqazoo.zoo import catalogue, list_models
+
+KINDS = ("models", "encoders", "fusions", "heads", "datasets")
+CHECKED = ("encoders", "fusions", "heads")  # kinds whose compatibility is known
+BROKEN = "(broken: run 'vqazoo plugins' to see why)"
+
+
+@click.command("list")
+@click.argument("kind", type=click.Choice(KINDS, case_sensitive=False), required=False)
+@click.option(
+    "--compatible-with", "chosen", multiple=True, metavar="KIND=NAME",
+    help="Only parts that fit this one, such as head=lstm or encoder=tiny-clip; may be repeated.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def list_command(kind: str | None, chosen: tuple[str, ...], as_json: bool) -> None:
+    """List models, encoders, fusions, heads or datasets; without KIND, all of them."""
+    if chosen and kind is not None and kind not in CHECKED:
+        raise click.UsageError(f"--compatible-with goes with {', '.join(CHECKED)}, not {kind}.")
+    fitting = dict(_chosen(assignment) for assignment in chosen)
+    kinds = [kind] if kind else list(CHECKED if chosen else KINDS)
+    document = {one: _models() if one == "models" else _parts(one[:-1], fitting) for one in kinds}
+    if as_json:
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return
+    entries = [entry for found in document.values() for entry in found]
+    widths = [max((len(e[field]) for e in entries), default=0) for field in ("name", "from")]
+    for one, found in document.items():
+        click.echo(f"{one}:" if found else f"{one}: none")
+        for entry in found:
+            name, origin = entry["name"].ljust(widths[0]), entry["from"].ljust(widths[1])
+            click.echo(f"  {name}  {origin}  {entry['summary']}".rstrip())
+
+
+def _chosen(assignment: str) -> tuple[str, str]:
+    part, equals, name = assignment.partition("=")
+    part = part.strip().replace("-", "_")
+    if not equals or not name or part not in PARTS:
+        known = [known.replace("_", "-") for known in PARTS]
+        raise ConfigError(
+            f"--compatible-with takes KIND=NAME, for instance head=lstm, but got {assignment!r}."
+            f"{did_you_mean(part, known) if equals else ''} KIND is one of {', '.join(known)}."
+        )
+    return part, name.strip()
+
+
+def _models() -> list[dict[str, str]]:
+    return [
+        {"name": name, "from": f"vqazoo {__version__}", "summary": _model_summary(name)}
+        for name in list_models()
+    ]
+
+
+def _model_summary(name: str) -> str:
+    try:
+        config = read_config(catalogue() / name)
+        roles = ("image_encoder", "text_encoder", "fusion", "head")
+        return " + ".join(dict.fromkeys(config[role]["type"] for role in roles))
+    except (VqazooError, KeyError, TypeError):
+        return f"(broken: run 'vqazoo check {catalogue() / name}' to see why)"
+
+
+def _parts(kind: str, chosen: dict[str, str]) -> list[dict[str, str]]:
+    names = set(compatible(kind, **chosen)) if chosen else set(registry.names(kind))
+    providers = [(name, p) for name, p in registry.providers(kind) if name in names]
+    found = []
+    for name, provider in providers:
+        try:
+            manifest = registry.load_manifest(kind, name, provider)
+        except PluginError:
+            summary = BROKEN
+        else:
+            summary = manifest.summary
+            if isinstance(manifest, EncoderManifest) and manifest.variant:
+                summary += f" As in {manifest.example}."
+        if sum(other == name for other, _ in providers) > 1:  # only the full name chooses
+            name = f"{provider.distribution}/{name}"
+        found.append({"name": name, "from": str(provider), "summary": summary})
+    return found

@@ -1,0 +1,52 @@
+"""`vqazoo plugins`: every installed distribution's parts, and which of them cannot be used."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from vqazoo.cli import VERBS
+from vqazoo.errors import PluginError
+from vqazoo.registry import KINDS, PLUGINS_VARIABLE, Provider, registry
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Read manifests only; do not import the parts.")
+def plugins(quick: bool) -> None:
+    """Show every distribution's parts, and why a part cannot be used.
+
+    Each part is tried on its own. Ends with exit code 1 if one cannot be used.
+    """
+    by_distribution: dict[str, list[tuple[str, str, Provider]]] = {}
+    for kind in KINDS:
+        for name, provider in registry.providers(kind):
+            by_distribution.setdefault(str(provider), []).append((kind, name, provider))
+    if os.environ.get(PLUGINS_VARIABLE) is not None:
+        limit = os.environ[PLUGINS_VARIABLE]
+        click.echo(f"{PLUGINS_VARIABLE}={limit!r} limits what is found.", err=True)
+    broken = 0
+    for distribution, parts in by_distribution.items():
+        click.echo(distribution)
+        width = max(len(name) for _, name, _ in parts)
+        for kind, name, provider in parts:
+            problem = _problem(kind, name, provider, quick)
+            broken += problem is not None
+            click.echo(f"  {kind:8} {name:{width}}  {'ok' if problem is None else problem}")
+    if broken:
+        click.echo(f"{broken} {'part' if broken == 1 else 'parts'} cannot be used.", err=True)
+        raise click.exceptions.Exit(1)
+
+
+def _problem(kind: str, name: str, provider: Provider, quick: bool) -> str | None:
+    """Why a part cannot be used, or None."""
+    if kind == "command" and name in VERBS:
+        return f"broken: '{name}' is a built-in command, so this one is never run."
+    try:
+        registry.load_manifest(kind, name, provider)
+        if not quick:
+            registry.component(kind, f"{provider.distribution}/{name}")
+        registry.provider(kind, name)
+    except PluginError as error:
+        return f"broken: {error}"
+    return None

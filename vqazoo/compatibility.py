@@ -1,0 +1,164 @@
+"""Which parts fit together, told from manifests alone. Imports only the standard library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+from vqazoo.errors import ConfigError, IncompatibleError, PluginError, did_you_mean
+from vqazoo.manifests import EncoderManifest, FusionManifest, HeadManifest, Manifest
+from vqazoo.registry import registry
+
+SIDES = {"image": "image", "question": "text"}  # what a fusion names -> the tower that gives it
+PARTS = ("encoder", "image_encoder", "text_encoder", "fusion", "head")
+SHOWN = 4  # fitting parts named in a message
+
+
+def check_compatible(image_ref: str, text_ref: str, fusion_ref: str, head_ref: str) -> None:
+    """Check encoder towers against the fusion, and the fusion against the head.
+
+    Widths are checked when the parts are built.
+
+    Raises:
+        IncompatibleError: two parts do not fit; the message names both and parts that would.
+        UnknownNameError, PluginError: a part cannot be found or used.
+    """
+    fusion = cast(FusionManifest, registry.manifest("fusion", fusion_ref))
+    for side, ref in (("image", image_ref), ("question", text_ref)):
+        encoder = cast(EncoderManifest, registry.manifest("encoder", ref))
+        offered, required = _offered(encoder, side), _required(fusion, side)
+        tower = SIDES[side]
+        fitting = _examples(
+            name for name, m in _encoders() if offered != required and required <= _offered(m, side)
+        )
+        if not offered:
+            raise IncompatibleError(
+                f"The encoder '{ref}' has no {tower} tower, but the fusion '{fusion_ref}' "
+                f"requires {_listed(f'{side}.{kind}' for kind in required)}: name another "
+                f"encoder for this tower with --{tower}-encoder, such as {fitting}."
+            )
+        missing = required - offered
+        if missing:
+            fusions = _shown(compatible("fusion", **{f"{tower}_encoder": ref, "head": head_ref}))
+            raise IncompatibleError(
+                f"The fusion '{fusion_ref}' requires {side}.{min(missing)}, but the {tower} tower "
+                f"of the encoder '{ref}' offers only {_listed(offered)}: choose another fusion "
+                f"({fusions}) or another --{tower}-encoder ({fitting})."
+            )
+    head = cast(HeadManifest, registry.manifest("head", head_ref))
+    if head.requires != fusion.provides:
+        raise IncompatibleError(
+            f"The head '{head_ref}' requires {head.requires} features, but the fusion "
+            f"'{fusion_ref}' provides {fusion.provides}: choose another fusion "
+            f"({_shown(compatible('fusion', head=head_ref))}) or another head "
+            f"({_shown(compatible('head', fusion=fusion_ref))})."
+        )
+
+
+def compatible(kind: str, **chosen: str) -> list[str]:
+    """Names of a kind that fit what is chosen; parts not chosen may be any that are installed.
+
+    An encoder chosen as `encoder` is held to the towers that it has. Broken plugins are left out.
+
+    Args:
+        kind: `encoder`, `fusion` or `head`.
+        chosen: references by part: `encoder`, `image_encoder`, `text_encoder`, `fusion`, `head`.
+
+    Raises:
+        ConfigError: a kind or part that is not one of these.
+        UnknownNameError, PluginError: a chosen part cannot be found or used.
+        IncompatibleError: a chosen tower is absent.
+    """
+    for part in chosen:
+        if part not in PARTS:
+            raise ConfigError(
+                f"Compatibility with {part!r} is not known.{did_you_mean(part, PARTS)} "
+                f"It can be asked for {', '.join(PARTS)}."
+            )
+    if kind not in ("encoder", "fusion", "head"):
+        raise ConfigError(f"Compatibility is known of encoders, fusions and heads, not {kind}s.")
+    towers = {side: _chosen_tower(side, chosen) for side in SIDES}
+    fusions = _parts("fusion", chosen.get("fusion"))
+    heads = _parts("head", chosen.get("head"))
+
+    def joined(fusion: Manifest, head: Manifest, offers: dict[str, frozenset[str] | None]) -> bool:
+        assert isinstance(fusion, FusionManifest)
+        assert isinstance(head, HeadManifest)
+        return head.requires == fusion.provides and all(
+            kinds is None or _required(fusion, side) <= kinds for side, kinds in offers.items()
+        )
+
+    if kind == "fusion":
+        return [
+            name for name, fusion in fusions if any(joined(fusion, h, towers) for _, h in heads)
+        ]
+    if kind == "head":
+        return [name for name, head in heads if any(joined(f, head, towers) for _, f in fusions)]
+    return [
+        name
+        for name, encoder in _encoders()
+        if any(
+            joined(fusion, head, {side: _offered(encoder, side) or None for side in SIDES})
+            for _, fusion in fusions
+            for _, head in heads
+        )
+    ]
+
+
+def _chosen_tower(side: str, chosen: dict[str, str]) -> frozenset[str] | None:
+    """Kinds that the chosen tower offers; None: it is open."""
+    tower = SIDES[side]
+    own = chosen.get(f"{tower}_encoder")
+    ref = own or chosen.get("encoder")
+    if ref is None:
+        return None
+    offered = _offered(cast(EncoderManifest, registry.manifest("encoder", ref)), side)
+    if not offered and own is not None:
+        raise IncompatibleError(
+            f"The encoder '{ref}' has no {tower} tower: name another one as {tower}-encoder."
+        )
+    return offered or None
+
+
+def _parts(kind: str, chosen: str | None) -> list[tuple[str, Manifest]]:
+    """The chosen part, or all of a kind that can be used."""
+    if chosen is not None:
+        return [(chosen, registry.manifest(kind, chosen))]
+    found = []
+    for name, provider in registry.providers(kind):
+        try:
+            manifest = registry.load_manifest(kind, name, provider)
+        except PluginError:  # `vqazoo plugins` says why
+            continue
+        found.append((name, manifest))
+    return found
+
+
+def _encoders() -> list[tuple[str, EncoderManifest]]:
+    return [(name, cast(EncoderManifest, m)) for name, m in _parts("encoder", None)]
+
+
+def _offered(encoder: EncoderManifest, side: str) -> frozenset[str]:
+    return encoder.image if side == "image" else encoder.question
+
+
+def _required(fusion: FusionManifest, side: str) -> frozenset[str]:
+    return frozenset(
+        kind.removeprefix(f"{side}.") for kind in fusion.requires if kind.startswith(f"{side}.")
+    )
+
+
+def _examples(names: Iterable[str]) -> str:
+    """References that can be typed: a family's example, or the name."""
+    manifests = dict(_encoders())
+    return _shown([manifests[name].example or name for name in names])
+
+
+def _shown(names: list[str]) -> str:
+    if not names:
+        return "none is installed"
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def _listed(kinds: Iterable[str]) -> str:
+    return " and ".join(sorted(kinds))

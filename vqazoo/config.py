@@ -1,0 +1,291 @@
+"""Typed configuration: people write TOML, programs write JSON, both with the same keys.
+
+Precedence, lowest first: component defaults, config file, `--set key=value`, explicit flags.
+Unknown keys are errors. Imports only the standard library and tomli_w.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+
+import tomli_w
+
+from vqazoo.errors import ConfigError, did_you_mean
+from vqazoo.manifests import EncoderManifest, HeadManifest
+from vqazoo.registry import registry
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One part: its registry name, its arguments, and the version of its behaviour (0: current)."""
+
+    type: str
+    args: dict[str, Any] = field(default_factory=dict)
+    version: int = 0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The four parts of a model. Equal encoder blocks mean one encoder with both towers."""
+
+    image_encoder: Block
+    text_encoder: Block
+    fusion: Block
+    head: Block
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where examples come from, and which answers the model knows."""
+
+    type: str
+    args: dict[str, Any] = field(default_factory=dict)
+    train_split: str = "train"
+    validation_split: str = ""  # empty: take validation_fraction of the training images
+    validation_fraction: float = 0.05
+    answers: str = ""  # file with one answer a line; empty: the training answers
+    most_answers: int = 0  # keep this many of the most frequent answers; 0: all
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the model learns. AdamW (Loshchilov & Hutter 2019) throughout."""
+
+    epochs: int = 10
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    epsilon: float = 1e-8
+    schedule: str = "cosine"  # cosine to zero, constant, or multi-step
+    warmup_epochs: float = 0.0  # linear, counted in steps
+    milestones: list[int] = field(default_factory=list)  # multi-step: epochs
+    factor: float = 0.1  # multi-step: the rate is multiplied by this at each milestone
+    clip_norm: float = 1.0  # 0: no clipping by norm
+    clip_value: float = 0.0  # 0: no clipping by value
+    trainable: list[str] = field(default_factory=list)  # encoder parameters: name prefixes, or "*"
+    augment: str = "none"  # none, crop or rotate; training images only
+    group_by_image: bool = False  # questions about one image share a batch
+    features: str = "auto"  # auto: stored when the encoder is frozen and images are fixed; or live
+    device: str = "auto"  # auto: cuda if there is one, else cpu
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything a training run needs; feeding a saved one back repeats the run."""
+
+    image_encoder: Block
+    text_encoder: Block
+    fusion: Block
+    head: Block
+    data: DataConfig
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    seed: int = 0
+
+    @property
+    def model(self) -> ModelConfig:
+        return ModelConfig(self.image_encoder, self.text_encoder, self.fusion, self.head)
+
+
+CHOICES = {
+    "training.schedule": ("cosine", "constant", "multi-step"),
+    "training.augment": ("none", "crop", "rotate"),
+    "training.features": ("auto", "live"),
+}
+POSITIVE = ("training.epochs", "training.batch_size", "training.learning_rate")
+
+
+def parse(cls: type[C], given: Any, where: str = "") -> C:
+    """Make a config dataclass out of plain tables.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value has the wrong type.
+    """
+    if not isinstance(given, Mapping):
+        raise ConfigError(
+            f"The config key '{where}' is {given!r}, but a table was expected: "
+            f"write  [{where}]  with the keys {', '.join(f.name for f in fields(cast(Any, cls)))}."
+        )
+    declared = {f.name: f for f in fields(cast(Any, cls))}
+    for key in given:
+        if key not in declared:
+            place = f"the table [{where}]" if where else "the config"
+            raise ConfigError(
+                f"Unknown key '{key}' in {place}.{did_you_mean(key, declared)} "
+                f"The keys are {', '.join(declared)}."
+            )
+    hints = get_type_hints(cls)
+    values = {}
+    for name, declared_field in declared.items():
+        key = f"{where}.{name}" if where else name
+        if name in given:
+            values[name] = _parse_value(hints[name], given[name], key)
+        elif declared_field.default is MISSING and declared_field.default_factory is MISSING:
+            raise ConfigError(f"The config has no '{key}': add it.")
+    return cls(**values)
+
+
+def _parse_value(hint: Any, value: Any, key: str) -> Any:
+    if is_dataclass(hint):
+        if isinstance(value, str) and hint is Block:
+            value = {"type": value}
+        return parse(cast(Any, hint), value, key)
+    if get_origin(hint) is list:
+        if not isinstance(value, list):
+            raise ConfigError(f"The config key '{key}' is {value!r}, but a list was expected.")
+        return [_parse_value(get_args(hint)[0], item, key) for item in value]
+    if get_origin(hint) is dict:
+        hint = dict
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ConfigError(
+            f"The config key '{key}' is {value!r}, but a {hint.__name__} was expected."
+        )
+    if key in CHOICES and value not in CHOICES[key]:
+        raise ConfigError(
+            f"The config key '{key}' is {value!r}, but it must be one of {', '.join(CHOICES[key])}."
+            f"{did_you_mean(str(value), CHOICES[key])}"
+        )
+    if key in POSITIVE and value <= 0:
+        raise ConfigError(f"The config key '{key}' is {value!r}, but it must be above zero.")
+    return value
+
+
+def run_config(given: Mapping[str, Any]) -> RunConfig:
+    """A filled, checked RunConfig out of plain tables.
+
+    The table `encoder` stands for both towers; `image_encoder` and `text_encoder` replace one.
+    A missing `fusion` is the head's default. Reads manifests, but builds nothing.
+
+    Raises:
+        ConfigError, UnknownNameError, PluginError: a key, name or argument is not understood.
+    """
+    tables = dict(given)
+    both = tables.pop("encoder", None)
+    for tower in ("image_encoder", "text_encoder"):
+        if both is not None:
+            tables.setdefault(tower, both)
+        if tower not in tables:
+            flag = tower.replace("_", "-")
+            raise ConfigError(
+                f"No {tower} is named: give --encoder for both towers, or --{flag} for this one."
+            )
+    for needed, flag in (("head", "--head"), ("data", "--data")):
+        if needed not in tables:
+            raise ConfigError(f"No {needed} is named: give {flag}, or [{needed}] in the config.")
+    if "fusion" not in tables:
+        head = parse(Block, _as_table(tables["head"]), "head")
+        manifest = cast(HeadManifest, registry.manifest("head", head.type))
+        tables["fusion"] = {
+            "type": manifest.default_fusion,
+            "args": dict(manifest.default_fusion_args),
+        }
+    config = parse(RunConfig, tables)
+    data = replace(config.data, args=registry.fill("dataset", config.data.type, config.data.args))
+    filled = {
+        "image_encoder": fill_block("encoder", config.image_encoder),
+        "text_encoder": fill_block("encoder", config.text_encoder),
+        "fusion": fill_block("fusion", config.fusion),
+        "head": fill_block("head", config.head),
+    }
+    return RunConfig(**filled, data=data, training=config.training, seed=config.seed)
+
+
+def _as_table(block: Any) -> Any:
+    return {"type": block} if isinstance(block, str) else block
+
+
+def fill_block(kind: str, block: Block) -> Block:
+    """The block with every argument and the version filled in.
+
+    Raises:
+        ConfigError: an argument does not fit, a variant is missing or not taken, or the block was
+            written for another version of the part.
+    """
+    manifest = registry.manifest(kind, block.type)
+    if block.version not in (0, manifest.version):
+        raise ConfigError(
+            f"The config asks for version {block.version} of the {kind} '{block.type}', but "
+            f"version {manifest.version} is installed: install the vqazoo or plugin release that "
+            f"wrote the config, or train again."
+        )
+    if isinstance(manifest, EncoderManifest):
+        variant = block.type.partition(":")[2]
+        if manifest.variant and not variant:
+            raise ConfigError(
+                f"The encoder '{block.type}' needs a variant after a colon ({manifest.variant}), "
+                f"for instance '{manifest.example}'."
+            )
+        if variant and not manifest.variant:
+            raise ConfigError(
+                f"The encoder '{block.type.partition(':')[0]}' takes no variant, but "
+                f"':{variant}' was given: leave it out."
+            )
+    return Block(block.type, registry.fill(kind, block.type, block.args), manifest.version)
+
+
+def plain(config: Any) -> Any:
+    """Plain tables and values of a config, for JSON and TOML."""
+    if is_dataclass(config):
+        return {f.name: plain(getattr(config, f.name)) for f in fields(config)}
+    if isinstance(config, dict):
+        return {key: plain(value) for key, value in config.items()}
+    return config
+
+
+def to_toml(config: RunConfig) -> str:
+    """The config as TOML that `read_toml` reads back."""
+    tables = plain(config)
+    return tomli_w.dumps({"seed": tables.pop("seed"), **tables})
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Plain tables of a TOML file. Raises ConfigError with file and position if it is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(f"The config file '{path}' does not exist: check the path.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The config file '{path}' cannot be read ({error}).") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"The config file '{path}' is not valid TOML: {error}.") from error
+
+
+def set_value(tables: dict[str, Any], assignment: str) -> None:
+    """Apply one `a.b=value` in place; the value is TOML, and anything else is taken as text.
+
+    Raises:
+        ConfigError: there is no `=`, or the key runs through something that is not a table.
+    """
+    key, equals, text = assignment.partition("=")
+    names = [name.strip() for name in key.split(".")]
+    if not equals or not all(names):
+        raise ConfigError(
+            f"--set takes key=value, for instance training.epochs=5, but got {assignment!r}."
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for name in names[:-1]:
+        inner = tables.setdefault(name, {})
+        if isinstance(inner, str):  # `head = "lstm"` is short for `head.type`
+            inner = tables[name] = {"type": inner}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {assignment!r}: '{name}' is {inner!r}, not a table.")
+        tables = inner
+    tables[names[-1]] = value
+
+
+def config_digest(config: Any) -> str:
+    """SHA-256 of a config's canonical JSON."""
+    return hashlib.sha256(json.dumps(plain(config), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,322 @@
+"""The contracts between parts: encoder -> fusion -> head -> answer. Imports torch.
+
+Letters in shapes: B batch, N image tokens, L question tokens, T answer tokens, K answer classes,
+V answer-token vocabulary, D feature width, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from vqazoo.errors import IncompatibleError
+from vqazoo.manifests import POOLED, TOKENS
+
+if TYPE_CHECKING:
+    from vqazoo.data import Example
+
+Targets = dict[str, Tensor]  # what a head learns from; every tensor has B rows
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a tower or a fusion produces for B rows.
+
+    Attributes:
+        pooled: (B, D) float, one vector a row; None if not offered.
+        tokens: (B, N, D) float, a sequence; spatial maps are flattened row by row; None if not
+            offered. Prefix tokens such as a class token come first.
+        mask: (B, N) bool, True where a token is real; required with `tokens`.
+        num_prefix: how many of the N tokens are prefix tokens.
+    """
+
+    pooled: Tensor | None = None
+    tokens: Tensor | None = None
+    mask: Tensor | None = None
+    num_prefix: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pooled is None and self.tokens is None:
+            raise ValueError("Features need pooled or tokens, but both are None.")
+        if self.pooled is not None and self.pooled.dim() != 2:
+            raise ValueError(f"pooled must be (B, D), but its shape is {tuple(self.pooled.shape)}.")
+        if self.tokens is None:
+            return
+        if self.tokens.dim() != 3:
+            raise ValueError(
+                f"tokens must be (B, N, D), but their shape is {tuple(self.tokens.shape)}."
+            )
+        if self.mask is None or self.mask.shape != self.tokens.shape[:2]:
+            found = None if self.mask is None else tuple(self.mask.shape)
+            raise ValueError(f"mask must be {tuple(self.tokens.shape[:2])}, but it is {found}.")
+        if self.mask.dtype != torch.bool:
+            raise ValueError(f"mask must be bool, but its dtype is {self.mask.dtype}.")
+        if self.pooled is not None and len(self.pooled) != len(self.tokens):
+            raise ValueError(f"pooled has {len(self.pooled)} rows, tokens {len(self.tokens)}.")
+
+    def __len__(self) -> int:
+        """B, the number of rows."""
+        first = self.pooled if self.pooled is not None else self.tokens
+        assert first is not None
+        return len(first)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that are there, by field name."""
+        named = {"pooled": self.pooled, "tokens": self.tokens, "mask": self.mask}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    def index(self, rows: Tensor | slice) -> Features:
+        """The given rows, in the given order; a row may occur more than once."""
+        kept = {name: tensor[rows] for name, tensor in self.tensors().items()}
+        return Features(**kept, num_prefix=self.num_prefix)
+
+    def to(self, device: torch.device | str) -> Features:
+        moved = {name: tensor.to(device) for name, tensor in self.tensors().items()}
+        return Features(**moved, num_prefix=self.num_prefix)
+
+    def detach(self) -> Features:
+        kept = {name: tensor.detach() for name, tensor in self.tensors().items()}
+        return Features(**kept, num_prefix=self.num_prefix)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How pixels are made from a picture; enough to rebuild the transform without the encoder.
+
+    Attributes:
+        size: (H, W) in pixels of what the tower sees.
+        mean, std: per RGB channel, applied to values in [0, 1].
+        interpolation: `bicubic`, `bilinear` or `nearest`.
+        mode: `crop` resizes the shorter side to `resize`, then crops the centre;
+            `squash` resizes to `size`, ignoring the aspect;
+            `pad` resizes the longer side to `size`, then pads with `fill`.
+        resize: pixels of the shorter side before the centre crop (mode `crop`); 0: min(size).
+        fill: value in [0, 255] of padded pixels.
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bicubic"
+    mode: str = "crop"
+    resize: int = 0
+    fill: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Preprocess:
+        names = {field.name for field in fields(cls)}
+        kept: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in saved.items() if k in names
+        }
+        return cls(**kept)
+
+
+@dataclass(frozen=True)
+class TowerSpec:
+    """Widths a tower offers: D of `pooled` and of `tokens` (None: not offered)."""
+
+    pooled: int | None
+    tokens: int | None
+    normalized: bool = False  # whether pooled vectors have L2 norm 1
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What an encoder is, known before any weight is loaded.
+
+    Attributes:
+        image, question: widths of each tower; None: the tower is absent.
+        preprocess: for the image tower.
+        context_length: longest question in tokens, special tokens included.
+    """
+
+    image: TowerSpec | None = None
+    question: TowerSpec | None = None
+    preprocess: Preprocess | None = None
+    context_length: int | None = None
+
+
+@dataclass(frozen=True)
+class WeightsReference:
+    """Where an encoder's pretrained weights come from, so that they need not be copied.
+
+    Attributes:
+        kind: `hub` (a Hugging Face repo), `file` (a local file or folder), `package` (a file in an
+            installed Python package) or `url`.
+        source: repo, path, package or URL.
+        file: file name inside the source; empty when the source is the file.
+        revision: 40-digit commit for `hub`, version for `package`, empty otherwise.
+        sha256: of the weights file.
+        license: SPDX identifier where known, else empty.
+    """
+
+    kind: str
+    source: str
+    file: str = ""
+    revision: str = ""
+    sha256: str = ""
+    license: str = ""
+
+    def __str__(self) -> str:
+        at = f"@{self.revision}" if self.revision else ""
+        return f"{self.kind}:{self.source}{at}{' ' + self.file if self.file else ''}"
+
+
+class Encoder(nn.Module, ABC):
+    """Turns pixels and question ids into features. Holds an image tower, a text tower, or both.
+
+    A subclass is built as `Cls(variant, towers, **args)`: `variant` is what followed the colon in
+    its name (None if nothing did), `towers` the subset of {"image", "question"} to build, `args`
+    the manifest's arguments, all given. It sets `spec` and leaves weights random;
+    `load_pretrained` then loads them once, unless a checkpoint provides them.
+    """
+
+    spec: EncoderSpec
+    reference: WeightsReference | None = None  # set by load_pretrained
+    start_id: int  # text towers: the token that starts a text, and
+    end_id: int  # the one that ends it; heads that write token by token use both
+
+    @abstractmethod
+    def load_pretrained(self) -> None:
+        """Load the weights that the name asks for and set `reference`; do nothing for random ones.
+
+        Raises:
+            WeightsError: the weights cannot be found, read, or do not fit.
+        """
+
+    def encode_image(self, pixels: Tensor, wants: frozenset[str]) -> Features:
+        """Encode pictures.
+
+        Args:
+            pixels: (B, 3, H, W) float, as made by `Preprocess`.
+            wants: the kinds to compute, out of `pooled` (B, D) and `tokens` (B, N, D).
+        """
+        raise IncompatibleError(f"{type(self).__name__} has no image tower.")
+
+    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+        """Encode questions.
+
+        Args:
+            ids: (B, L) int64, as made by `tokenize`.
+            mask: (B, L) bool, True where a token is real.
+            wants: the kinds to compute, out of `pooled` (B, D) and `tokens` (B, L, D).
+        """
+        raise IncompatibleError(f"{type(self).__name__} has no text tower.")
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids (B, L) int64 and mask (B, L) bool, padded on the right to the longest of the batch.
+
+        Start and end tokens are included; longer texts lose their end but keep the end token.
+        """
+        raise IncompatibleError(f"{type(self).__name__} has no text tower.")
+
+    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text without special tokens and without truncation."""
+        raise IncompatibleError(f"{type(self).__name__} has no text tower.")
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids without special tokens; the inverse of `pieces`."""
+        raise IncompatibleError(f"{type(self).__name__} has no text tower.")
+
+    def lend(self, name: str) -> nn.Module:
+        """A submodule that a head may use without owning it, such as `token_embedding`.
+
+        Raises:
+            IncompatibleError: the encoder has no such module to lend.
+        """
+        raise IncompatibleError(f"{type(self).__name__} lends no '{name}'.")
+
+
+@dataclass(frozen=True)
+class FusedSpec:
+    """What a fusion hands to the head: `pooled` or `tokens`, of width D."""
+
+    kind: str
+    dim: int
+
+
+class Fusion(nn.Module, ABC):
+    """Joins image and question features.
+
+    A subclass is built as `Cls(image: TowerSpec, question: TowerSpec, **args)`, so that no width
+    is typed by hand, and sets `out: FusedSpec`.
+    """
+
+    out: FusedSpec
+
+    @abstractmethod
+    def forward(self, image: Features, question: Features) -> Features:
+        """Fused features of B rows, of the kind and width that `out` says."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer.
+
+    Attributes:
+        text: the answer.
+        score: probability in [0, 1] that the head gives it; for generated answers the product of
+            the token probabilities, end token included.
+        answer_type: such as `colour` or `number`, from heads that predict it.
+        answerable: probability that the picture can answer the question, from heads that have it.
+        alternatives: with `top_k` > 1, the next best answers, best first.
+    """
+
+    text: str
+    score: float
+    answer_type: str | None = None
+    answerable: float | None = None
+    alternatives: tuple[Answer, ...] = ()
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Head(nn.Module, ABC):
+    """Turns fused features into answers; owns targets, loss, padding and decoding.
+
+    A subclass is built as `Cls(fused: FusedSpec, answers: AnswerList, text_encoder: Encoder,
+    **args)`. What it borrows from `text_encoder` it must not register as a submodule, so that a
+    checkpoint stores no copy.
+    """
+
+    @abstractmethod
+    def targets(self, examples: Sequence[Example]) -> Targets:
+        """What `loss` needs for these examples: tensors with one row an example."""
+
+    @abstractmethod
+    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
+        """Scalar to minimise, and its named parts for the log."""
+
+    @abstractmethod
+    def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
+        """The `top_k` best answers of each of B rows, best first.
+
+        `decode` holds the manifest's decode options; a row's answers do not depend on the others.
+        """
+
+
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 over names, shapes and dtypes of all tensors: tells architectures apart."""
+    described = "\n".join(
+        f"{name} {tuple(tensor.shape)} {tensor.dtype}"
+        for name, tensor in sorted(module.state_dict().items())
+    )
+    return hashlib.sha256(described.encode()).hexdigest()
+
+
+def width(spec: TowerSpec, kind: str) -> int:
+    """D of `pooled` or `tokens` of a tower that must offer it; for fusion constructors."""
+    offered = {POOLED: spec.pooled, TOKENS: spec.tokens}[kind]
+    if offered is None:
+        raise IncompatibleError(f"The tower offers no {kind} features.")
+    return offered

@@ -1,0 +1,142 @@
+"""Manifests: what a part says about itself before anything heavy is imported.
+
+An entry point names a manifest. Reading one must not import torch, so that `vqazoo list`,
+`vqazoo train --dry-run` and every compatibility check answer in milliseconds.
+Imports only the standard library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vqazoo.errors import ConfigError, did_you_mean
+
+POOLED = "pooled"
+TOKENS = "tokens"
+
+
+@dataclass(frozen=True)
+class Arg:
+    """One typed argument of a part. The manifest is the only place where its default stands."""
+
+    type: type
+    default: Any
+    help: str
+    choices: tuple[Any, ...] = ()
+
+    def check(self, owner: str, name: str, value: Any) -> Any:
+        """Return `value` as `self.type`, or raise ConfigError saying what was expected."""
+        if self.type is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, self.type) or (self.type is int and isinstance(value, bool)):
+            raise ConfigError(
+                f"{owner}: argument '{name}' is {value!r}, but a {self.type.__name__} was expected "
+                f"({self.help}; default {self.default!r})."
+            )
+        if self.choices and value not in self.choices:
+            raise ConfigError(
+                f"{owner}: argument '{name}' is {value!r}, but it must be one of "
+                f"{', '.join(repr(choice) for choice in self.choices)}."
+            )
+        return value
+
+
+def fill_args(owner: str, declared: Mapping[str, Arg], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every declared argument, given or default, checked; unknown ones raise ConfigError."""
+    for name in given:
+        if name not in declared:
+            known = f"It takes {', '.join(declared)}." if declared else "It takes no arguments."
+            raise ConfigError(
+                f"{owner} has no argument '{name}'.{did_you_mean(name, declared)} {known}"
+            )
+    return {
+        name: arg.check(owner, name, given[name]) if name in given else arg.default
+        for name, arg in declared.items()
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What every part declares.
+
+    Attributes:
+        summary: one line for `vqazoo list`.
+        build: `module:attribute` of the class (or click command), imported only when built.
+        source: the paper and section, or the library, that the part follows.
+        args: typed arguments with their defaults.
+        version: of the part's behaviour; stored in checkpoints and checked when they are loaded.
+    """
+
+    summary: str
+    build: str = ""
+    source: str = ""
+    args: Mapping[str, Arg] = field(default_factory=dict)
+    version: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderManifest(Manifest):
+    """An image tower, a text tower, or both.
+
+    Attributes:
+        variant: what may follow the colon in `name:variant`, in words; empty: nothing may.
+        example: a complete reference that works, for messages and docs.
+        image: feature kinds the image tower may offer, out of `pooled`, `tokens`; empty: no tower.
+        question: the same for the text tower.
+    """
+
+    variant: str = ""
+    example: str = ""
+    image: frozenset[str] = frozenset()
+    question: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionManifest(Manifest):
+    """Joins image and question features.
+
+    Attributes:
+        requires: out of `image.pooled`, `image.tokens`, `question.pooled`, `question.tokens`.
+        provides: `pooled` or `tokens`.
+    """
+
+    requires: frozenset[str]
+    provides: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadManifest(Manifest):
+    """Turns fused features into answers.
+
+    Attributes:
+        requires: `pooled` or `tokens`.
+        answer_mode: `classify` (picks from a list) or `generate` (writes token by token).
+        default_fusion: the fusion used when none is named, and its arguments.
+        borrows: modules the text encoder must lend, for instance `token_embedding`.
+        decode: options of `predict`, with defaults.
+    """
+
+    requires: str
+    answer_mode: str
+    default_fusion: str
+    default_fusion_args: Mapping[str, Any] = field(default_factory=dict)
+    borrows: frozenset[str] = frozenset()
+    decode: Mapping[str, Arg] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetManifest(Manifest):
+    """Reads questions, images and answers.
+
+    Attributes:
+        splits: names of the splits; empty: the data decides.
+    """
+
+    splits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandManifest(Manifest):
+    """A verb for the command line; `build` names a click command."""

@@ -1,0 +1,287 @@
+"""The registry: finds parts through entry points, at three levels of cost.
+
+1. Names come from entry-point metadata; no plugin code runs.
+2. Manifests come from importing the small module an entry point names.
+3. Components come from importing `manifest.build`, which may load torch and more.
+
+A name is `name`, `name:variant` (families; only the plugin interprets the variant), or
+`distribution/name` when two distributions offer the same name. Imports only the standard library.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NamedTuple, TypeVar
+
+from vqazoo.errors import PluginError, UnknownNameError, did_you_mean, suggest
+from vqazoo.manifests import (
+    CommandManifest,
+    DatasetManifest,
+    EncoderManifest,
+    FusionManifest,
+    HeadManifest,
+    Manifest,
+    fill_args,
+)
+
+MANIFESTS: dict[str, type[Manifest]] = {
+    "encoder": EncoderManifest,
+    "fusion": FusionManifest,
+    "head": HeadManifest,
+    "dataset": DatasetManifest,
+    "command": CommandManifest,
+}
+KINDS = tuple(MANIFESTS)
+# Class that a component must derive from, imported only when one is built.
+BASES = {
+    "encoder": "vqazoo.interfaces:Encoder",
+    "fusion": "vqazoo.interfaces:Fusion",
+    "head": "vqazoo.interfaces:Head",
+    "dataset": "vqazoo.data:DatasetReader",
+    "command": "click:Command",
+}
+PLUGINS_VARIABLE = "VQAZOO_PLUGINS"
+RESERVED = frozenset({"hub", "dir"})  # prefixes of model references
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+T = TypeVar("T")
+
+
+class Ref(NamedTuple):
+    """A parsed reference: `[distribution/]name[:variant]`."""
+
+    distribution: str | None
+    name: str
+    variant: str | None
+
+
+@dataclass(frozen=True)
+class Provider:
+    """Where a name comes from: a distribution's entry point, or a call of `register`."""
+
+    distribution: str
+    version: str
+    entry_point: EntryPoint | None = None
+    manifest: Manifest | None = None
+    component: Any = None
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}".strip()
+
+
+def parse_ref(text: str) -> Ref:
+    """Split a reference; case and `_` for `-` are forgiven in the name, never in the variant."""
+    family, _, variant = text.partition(":")
+    distribution, _, name = family.rpartition("/")
+    return Ref(distribution or None, name.strip().casefold().replace("_", "-"), variant or None)
+
+
+def group(kind: str) -> str:
+    """Entry-point group of a kind: `encoder` -> `vqazoo.encoders`."""
+    return f"vqazoo.{kind}s"
+
+
+class Registry:
+    """Names, manifests and components of every installed part. Use the instance `registry`."""
+
+    def __init__(self) -> None:
+        self._providers: dict[str, dict[str, list[Provider]]] | None = None
+
+    # ---- level 1: names ---------------------------------------------------------------------
+
+    def _scan(self) -> dict[str, dict[str, list[Provider]]]:
+        """Read entry-point metadata once; `VQAZOO_PLUGINS` limits it to listed distributions."""
+        if self._providers is None:
+            limit = os.environ.get(PLUGINS_VARIABLE)
+            allowed = None if limit is None else {_folded(part) for part in limit.split(",")}
+            providers: dict[str, dict[str, list[Provider]]] = {kind: {} for kind in KINDS}
+            for kind in KINDS:
+                for entry_point in entry_points(group=group(kind)):
+                    dist = entry_point.dist
+                    # A distribution with damaged metadata has neither name nor version.
+                    name = (dist and dist.name) or "unknown"
+                    version = (dist and dist.version) or ""
+                    if allowed is None or _folded(name) in allowed:
+                        found = providers[kind].setdefault(entry_point.name, [])
+                        if not any(_folded(p.distribution) == _folded(name) for p in found):
+                            found.append(Provider(name, version, entry_point))
+            self._providers = providers
+        return self._providers
+
+    def names(self, kind: str) -> list[str]:
+        """All names of a kind, sorted; no plugin is imported."""
+        return sorted(self._scan()[kind])
+
+    def providers(self, kind: str) -> Iterator[tuple[str, Provider]]:
+        """Every (name, provider) of a kind, collisions included."""
+        for name in self.names(kind):
+            for provider in self._scan()[kind][name]:
+                yield name, provider
+
+    def provider(self, kind: str, ref: str) -> Provider:
+        """The one provider that a reference names.
+
+        Raises:
+            UnknownNameError: no installed distribution offers the name.
+            PluginError: several do, and the reference does not choose.
+        """
+        distribution, name, _ = parse_ref(ref)
+        found = self._scan()[kind].get(name, [])
+        if distribution is not None:
+            found = [p for p in found if _folded(p.distribution) == _folded(distribution)]
+        if not found:
+            raise UnknownNameError(self._unknown(kind, ref))
+        if len(found) > 1:
+            raise PluginError(
+                f"{len(found)} distributions provide the {kind} '{name}' "
+                f"({', '.join(str(p) for p in found)}): write "
+                f"{' or '.join(repr(f'{p.distribution}/{name}') for p in found)} to choose one, "
+                f"or limit {PLUGINS_VARIABLE}."
+            )
+        return found[0]
+
+    def _unknown(self, kind: str, ref: str) -> str:
+        distribution, name, _ = parse_ref(ref)
+        message = f"Unknown {kind} {ref!r}."
+        if distribution is not None and name in self._scan()[kind]:
+            owners = ", ".join(str(p) for p in self._scan()[kind][name])
+            return f"{message} The {kind} '{name}' is provided by {owners}, not '{distribution}'."
+        near = did_you_mean(name, self.names(kind))
+        elsewhere = [other for other in KINDS if other != kind and name in self._scan()[other]]
+        if elsewhere:
+            message += f" '{name}' is a {elsewhere[0]}, not a {kind}."
+        elif near:
+            message += near
+        else:
+            for other in KINDS:
+                if other != kind and (match := suggest(name, self.names(other), 1)):
+                    message += f" Did you mean the {other} {match[0]!r}?"
+                    break
+        if os.environ.get(PLUGINS_VARIABLE) is not None:
+            message += f" {PLUGINS_VARIABLE} limits what is found."
+        return f"{message} Run 'vqazoo list {kind}s' to see all."
+
+    # ---- level 2: manifests -----------------------------------------------------------------
+
+    def manifest(self, kind: str, ref: str) -> Manifest:
+        """The manifest that a reference names; imports the plugin's small manifest module.
+
+        Raises:
+            UnknownNameError, PluginError: as `provider`; or the plugin cannot be used.
+        """
+        return self.load_manifest(kind, parse_ref(ref).name, self.provider(kind, ref))
+
+    def load_manifest(self, kind: str, name: str, provider: Provider) -> Manifest:
+        """The manifest of one provider, checked. Raises PluginError naming the distribution."""
+        where = f"The {kind} '{name}' of {provider}"
+        found: Any = provider.manifest
+        if provider.entry_point is not None:
+            try:
+                found = provider.entry_point.load()
+            except (Exception, SystemExit) as error:
+                raise PluginError(
+                    f"{where} cannot be imported ({type(error).__name__}: {error}): repair or "
+                    f"uninstall '{provider.distribution}'; 'vqazoo plugins' shows all plugins."
+                ) from error
+        if not isinstance(found, MANIFESTS[kind]):
+            raise PluginError(
+                f"{where} should be a {MANIFESTS[kind].__name__}, but it is a "
+                f"{type(found).__name__}."
+            )
+        if not NAME.fullmatch(name) or name in RESERVED:
+            raise PluginError(
+                f"{where} has a name that is not allowed: use a-z, 0-9 and single dashes, "
+                f"and neither 'hub' nor 'dir'."
+            )
+        return found
+
+    # ---- level 3: components ----------------------------------------------------------------
+
+    def component(self, kind: str, ref: str) -> Any:
+        """The class (or click command) behind a name, imported and checked against its base.
+
+        Raises:
+            UnknownNameError, PluginError: as `manifest`; or the class is not what the kind needs.
+        """
+        provider = self.provider(kind, ref)
+        manifest = self.manifest(kind, ref)
+        where = f"The {kind} '{parse_ref(ref).name}' of {provider}"
+        if provider.component is not None:
+            found = provider.component
+        else:
+            try:
+                found = load_object(manifest.build)
+            except (Exception, SystemExit) as error:
+                raise PluginError(
+                    f"{where} cannot be built: importing '{manifest.build}' failed "
+                    f"({type(error).__name__}: {error})."
+                ) from error
+        base = load_object(BASES[kind])
+        fits = (
+            isinstance(found, base)
+            if kind == "command"
+            else isinstance(found, type) and issubclass(found, base)
+        )
+        if not fits:
+            raise PluginError(
+                f"{where} should be a {base.__module__}.{base.__name__}, but '{manifest.build}' "
+                f"is {found!r}."
+            )
+        return found
+
+    def fill(self, kind: str, ref: str, args: dict[str, Any]) -> dict[str, Any]:
+        """All arguments of a part, given or default; ConfigError for one that does not fit."""
+        return fill_args(f"The {kind} '{ref}'", self.manifest(kind, ref).args, args)
+
+    def build(self, kind: str, ref: str, *context: Any, **args: Any) -> Any:
+        """Check `args` against the manifest, import the component and call it.
+
+        `context` is what the core passes by position (see the constructors in interfaces.py).
+        """
+        filled = self.fill(kind, ref, args)
+        return self.component(kind, ref)(*context, **filled)
+
+    # ---- registering by hand ----------------------------------------------------------------
+
+    def register(self, kind: str, name: str, manifest: Manifest) -> Callable[[T], T]:
+        """Decorator for notebooks and tests: offer a class under a name, for this process only.
+
+        Raises:
+            PluginError: the name is taken, not allowed, or the manifest is of another kind.
+        """
+        if name in self._scan()[kind]:
+            owners = ", ".join(str(p) for p in self._scan()[kind][name])
+            raise PluginError(f"The {kind} '{name}' is already provided by {owners}.")
+
+        def keep(component: T) -> T:
+            origin = f"{component.__module__}:{getattr(component, '__qualname__', name)}"
+            provider = Provider(
+                "registered-here", "", None, replace(manifest, build=origin), component
+            )
+            self.load_manifest(kind, name, provider)
+            self._scan()[kind][name] = [provider]
+            return component
+
+        return keep
+
+    def unregister(self, kind: str, name: str) -> None:
+        """Forget a name that `register` added."""
+        self._scan()[kind].pop(name, None)
+
+
+def load_object(path: str) -> Any:
+    """Import `module:attribute`."""
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _folded(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution.strip()).casefold()
+
+
+registry = Registry()
