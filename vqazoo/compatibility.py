@@ -27,24 +27,24 @@ def check_compatible(image_ref: str, text_ref: str, fusion_ref: str, head_ref: s
     for side, ref in (("image", image_ref), ("question", text_ref)):
         encoder = cast(EncoderManifest, registry.manifest("encoder", ref))
         offered, required = _offered(encoder, side), _required(fusion, side)
-        tower = SIDES[side]
+        tower, missing = SIDES[side], required - offered
+        if offered and not missing:
+            continue
         fitting = _examples(
-            name for name, m in _encoders() if offered != required and required <= _offered(m, side)
+            name for name, m in _encoders() if _offered(m, side) and required <= _offered(m, side)
         )
         if not offered:
             raise IncompatibleError(
-                f"The encoder '{ref}' has no {tower} tower, but the fusion '{fusion_ref}' "
-                f"requires {_listed(f'{side}.{kind}' for kind in required)}: name another "
-                f"encoder for this tower with --{tower}-encoder, such as {fitting}."
+                f"The encoder '{ref}' has no {tower} tower, but the fusion '{fusion_ref}' joins "
+                f"image and question: name another encoder for this tower with --{tower}-encoder, "
+                f"such as {fitting}."
             )
-        missing = required - offered
-        if missing:
-            fusions = _shown(compatible("fusion", **{f"{tower}_encoder": ref, "head": head_ref}))
-            raise IncompatibleError(
-                f"The fusion '{fusion_ref}' requires {side}.{min(missing)}, but the {tower} tower "
-                f"of the encoder '{ref}' offers only {_listed(offered)}: choose another fusion "
-                f"({fusions}) or another --{tower}-encoder ({fitting})."
-            )
+        fusions = _shown(compatible("fusion", **{f"{tower}_encoder": ref, "head": head_ref}))
+        raise IncompatibleError(
+            f"The fusion '{fusion_ref}' requires {side}.{min(missing)}, but the {tower} tower "
+            f"of the encoder '{ref}' offers only {_listed(offered)}: choose another fusion "
+            f"({fusions}) or another --{tower}-encoder ({fitting})."
+        )
     head = cast(HeadManifest, registry.manifest("head", head_ref))
     if head.requires != fusion.provides:
         raise IncompatibleError(

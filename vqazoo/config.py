@@ -135,7 +135,7 @@ def parse(cls: type[C], given: Any, where: str = "") -> C:
 
 def _parse_value(hint: Any, value: Any, key: str) -> Any:
     if is_dataclass(hint):
-        if isinstance(value, str) and hint is Block:
+        if isinstance(value, str) and hint in (Block, DataConfig):  # the name alone
             value = {"type": value}
         return parse(cast(Any, hint), value, key)
     if get_origin(hint) is list:
@@ -148,7 +148,7 @@ def _parse_value(hint: Any, value: Any, key: str) -> Any:
         value = float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ConfigError(
-            f"The config key '{key}' is {value!r}, but a {hint.__name__} was expected."
+            f"The config key '{key}' is {value!r}, but {hint.__name__} was expected."
         )
     if key in CHOICES and value not in CHOICES[key]:
         raise ConfigError(

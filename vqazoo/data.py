@@ -56,7 +56,7 @@ class DatasetReader(ABC):
 
 
 def check_question(question: str, where: str = "The question") -> str:
-    """The question without surrounding blanks, or QuestionError if it is empty or absurdly long."""
+    """The question without surrounding blanks, or QuestionError: empty, too long or not text."""
     stripped = question.strip()
     if not stripped:
         raise QuestionError(f"{where} is empty: write a question in words.")
@@ -65,6 +65,12 @@ def check_question(question: str, where: str = "The question") -> str:
             f"{where} has {len(stripped):,} characters, but at most "
             f"{MAX_QUESTION_CHARACTERS:,} are read: shorten it."
         )
+    try:
+        stripped.encode()
+    except UnicodeEncodeError as error:  # from a terminal or file that is not UTF-8
+        raise QuestionError(
+            f"{where} holds the broken character {stripped[error.start]!r}: write it in UTF-8."
+        ) from error
     return stripped
 
 

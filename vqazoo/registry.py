@@ -154,7 +154,7 @@ class Registry:
         near = did_you_mean(name, self.names(kind))
         elsewhere = [other for other in KINDS if other != kind and name in self._scan()[other]]
         if elsewhere:
-            message += f" '{name}' is a {elsewhere[0]}, not a {kind}."
+            message += f" '{name}' is {_a(elsewhere[0])}, not {_a(kind)}."
         elif near:
             message += near
         else:
@@ -190,8 +190,8 @@ class Registry:
                 ) from error
         if not isinstance(found, MANIFESTS[kind]):
             raise PluginError(
-                f"{where} should be a {MANIFESTS[kind].__name__}, but it is a "
-                f"{type(found).__name__}."
+                f"{where} should be {_a(MANIFESTS[kind].__name__)}, but it is "
+                f"{_a(type(found).__name__)}."
             )
         if not NAME.fullmatch(name) or name in RESERVED:
             raise PluginError(
@@ -278,6 +278,10 @@ def load_object(path: str) -> Any:
     """Import `module:attribute`."""
     module, _, attribute = path.partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiouAEIO' else 'a'} {noun}"
 
 
 def _folded(distribution: str) -> str:

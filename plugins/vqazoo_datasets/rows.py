@@ -121,7 +121,21 @@ def _json_rows(file: Path, text: str) -> Iterator[Row]:
                 f"{where}: this is a JSON {_json_type(cells)}, but an object was expected: write "
                 f"one object on each line, without a list around them."
             )
+        if "\\ud" in line.lower() and not _is_text(cells):
+            raise DataError(
+                f"{where}: an escape \\ud... stands alone, which is half a character: write the "
+                f"character itself."
+            )
         yield Row(number, cells)
+
+
+def _is_text(cells: dict[str, Any]) -> bool:
+    """Whether no cell holds half of a surrogate pair."""
+    try:
+        json.dumps(cells, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _json_type(value: Any) -> str:

@@ -26,14 +26,14 @@ def render_captions(out: Path, count: int, seed: int) -> None:
 
 @click.command("pretrain")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
-@click.option("--steps", type=click.IntRange(min=1), default=3000, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=1200, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=2), default=256, show_default=True)
 @click.option("--learning-rate", type=float, default=2e-3, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def pretrain(out: Path, steps: int, batch_size: int, learning_rate: float, seed: int) -> None:
     """Train TinyCLIP from random weights on rendered captions and measure it.
 
-    The defaults are those of the packaged weights: about 35 minutes on 2 CPU cores.
+    The defaults are those of the packaged weights: about 15 minutes on 2 CPU cores.
     """
     from vqazoo.errors import TrainingError
     from vqazoo_tiny_clip.pretrain import pretrain as run

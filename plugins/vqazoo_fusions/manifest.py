@@ -1,0 +1,63 @@
+"""Manifests of the first-party fusions. Imports only the core's torch-free modules."""
+
+from vqazoo.manifests import Arg, FusionManifest
+
+BOTH_POOLED = frozenset({"image.pooled", "question.pooled"})
+DIM = Arg(int, 512, "width of the fused vector")
+
+CONCAT = FusionManifest(
+    summary="question and image side by side, then one linear layer (dim 0: no layer)",
+    build="vqazoo_fusions.pooled:Concat",
+    source="the CLIP+LSTM system (reshalfahsi/vqa-clip-lstm); dim 0: Deuser et al. 2022",
+    args={"dim": Arg(int, 512, "width of the fused vector; 0: plain concatenation, no layer")},
+    requires=BOTH_POOLED,
+    provides="pooled",
+)
+HADAMARD = FusionManifest(
+    summary="both projected to one width, then multiplied elementwise",
+    build="vqazoo_fusions.pooled:Hadamard",
+    source="Antol et al. 2015, VQA, section 5 (LSTM Q + I: point-wise multiplication)",
+    args={"dim": DIM},
+    requires=BOTH_POOLED,
+    provides="pooled",
+)
+SUM = FusionManifest(
+    summary="both projected to one width, then added",
+    build="vqazoo_fusions.pooled:Sum",
+    source="the additive baseline of Fukui et al. 2016, MCB, table 1 (elementwise sum)",
+    args={"dim": DIM},
+    requires=BOTH_POOLED,
+    provides="pooled",
+)
+GATED = FusionManifest(
+    summary="a learnt gate weighs image against question, then a refinement MLP",
+    build="vqazoo_fusions.pooled:Gated",
+    source="the CLIP+GPT-2 system (nikhilroxtomar/Generative-VQA-in-PyTorch), model.py",
+    args={
+        "dim": Arg(int, 256, "width of the fused vector"),
+        "dropout": Arg(float, 0.3, "dropout in the refinement MLP"),
+    },
+    requires=BOTH_POOLED,
+    provides="pooled",
+)
+BILINEAR = FusionManifest(
+    summary="low-rank bilinear: tanh projections multiplied, then projected",
+    build="vqazoo_fusions.pooled:Bilinear",
+    source="Kim et al. 2017, Hadamard Product for Low-rank Bilinear Pooling, section 3.1",
+    args={"dim": DIM, "rank": Arg(int, 1024, "rank of the bilinear form")},
+    requires=BOTH_POOLED,
+    provides="pooled",
+)
+CROSS_ATTENTION = FusionManifest(
+    summary="question tokens attend to image tokens; the attended question is pooled",
+    build="vqazoo_fusions.cross_attention:CrossAttention",
+    source="Vaswani et al. 2017, section 3.2; layer order of LXMERT (Tan & Bansal 2019)",
+    args={
+        "dim": Arg(int, 256, "width of tokens and of the fused vector"),
+        "layers": Arg(int, 2, "number of blocks"),
+        "heads": Arg(int, 4, "attention heads; divides dim"),
+        "dropout": Arg(float, 0.1, "dropout of attention and MLP outputs"),
+    },
+    requires=frozenset({"image.tokens", "question.tokens"}),
+    provides="pooled",
+)

@@ -1,0 +1,106 @@
+"""Fusions of one image vector and one question vector. Imports torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
+from vqazoo.manifests import POOLED
+
+
+class Concat(Fusion):
+    """cat[question, image], then Linear to `dim`; with `dim` 0 the concatenation itself.
+
+    Source: the CLIP+LSTM system, whose context is Linear(1024 -> 512) of two CLIP vectors, the
+    question first. With `dim` 0, the input of *Less Is More* (Deuser et al. 2022); published copies
+    differ in which vector comes first, here it is always the question.
+    """
+
+    def __init__(self, image: TowerSpec, question: TowerSpec, *, dim: int) -> None:
+        super().__init__()
+        joint = width(question, POOLED) + width(image, POOLED)
+        self.project = nn.Linear(joint, dim) if dim else nn.Identity()
+        self.out = FusedSpec(POOLED, dim or joint)
+
+    def forward(self, image: Features, question: Features) -> Features:
+        v, q = vectors(image, question)  # (B, Dv), (B, Dq)
+        joint = torch.cat([q, v], dim=1)  # (B, Dq+Dv)
+        return Features(self.project(joint))  # (B, D)
+
+
+class _Projected(Fusion):
+    """Both vectors projected to `dim`."""
+
+    def __init__(self, image: TowerSpec, question: TowerSpec, *, dim: int) -> None:
+        super().__init__()
+        self.project_image = nn.Linear(width(image, POOLED), dim)
+        self.project_question = nn.Linear(width(question, POOLED), dim)
+        self.out = FusedSpec(POOLED, dim)
+
+    def project(self, image: Features, question: Features) -> tuple[Tensor, Tensor]:
+        """Image and question vectors, (B, D) each."""
+        v, q = vectors(image, question)  # (B, Dv), (B, Dq)
+        return self.project_image(v), self.project_question(q)
+
+
+class Hadamard(_Projected):
+    """tanh(Wv v) * tanh(Wq q), elementwise.
+
+    Source: Antol et al. 2015, section 5, where both vectors pass a tanh layer first.
+    """
+
+    def forward(self, image: Features, question: Features) -> Features:
+        v, q = self.project(image, question)  # (B, D), (B, D)
+        return Features(v.tanh() * q.tanh())  # (B, D)
+
+
+class Sum(_Projected):
+    """Wv v + Wq q: the baseline without interaction between the two sides."""
+
+    def forward(self, image: Features, question: Features) -> Features:
+        v, q = self.project(image, question)  # (B, D), (B, D)
+        return Features(v + q)  # (B, D)
+
+
+class Gated(_Projected):
+    """g = sigmoid(W[v, q]); g v + (1 - g) q; then a refinement MLP over [fused, v, q].
+
+    Source: the CLIP+GPT-2 system, defaults 256 wide with dropout 0.3.
+    """
+
+    def __init__(self, image: TowerSpec, question: TowerSpec, *, dim: int, dropout: float) -> None:
+        super().__init__(image, question, dim=dim)
+        self.gate = nn.Linear(2 * dim, dim)
+        self.refine = nn.Sequential(
+            nn.Linear(3 * dim, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, dim)
+        )
+
+    def forward(self, image: Features, question: Features) -> Features:
+        v, q = self.project(image, question)  # (B, D), (B, D)
+        gate = self.gate(torch.cat([v, q], dim=1)).sigmoid()  # (B, D) in (0, 1)
+        fused = gate * v + (1 - gate) * q  # (B, D)
+        return Features(self.refine(torch.cat([fused, v, q], dim=1)))  # (B, D)
+
+
+class Bilinear(_Projected):
+    """P(tanh(U v) * tanh(V q)): a bilinear form of rank `rank` for each of `dim` outputs.
+
+    Source: Kim et al. 2017, equation 9 (the form with activations before the product).
+    """
+
+    def __init__(self, image: TowerSpec, question: TowerSpec, *, dim: int, rank: int) -> None:
+        super().__init__(image, question, dim=rank)
+        self.project_fused = nn.Linear(rank, dim)
+        self.out = FusedSpec(POOLED, dim)
+
+    def forward(self, image: Features, question: Features) -> Features:
+        v, q = self.project(image, question)  # (B, rank), (B, rank)
+        return Features(self.project_fused(v.tanh() * q.tanh()))  # (B, D)
+
+
+def vectors(image: Features, question: Features) -> tuple[Tensor, Tensor]:
+    """The pooled vectors of both sides, which the manifest requires."""
+    assert image.pooled is not None
+    assert question.pooled is not None
+    return image.pooled, question.pooled

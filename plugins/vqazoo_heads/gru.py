@@ -1,0 +1,123 @@
+"""The GRU head of the CLIP+GPT-2 system: whole words, the context at every step. Imports torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqazoo.answers import AnswerList, select_answer
+from vqazoo.data import Example
+from vqazoo.errors import ConfigError
+from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
+from vqazoo_heads.decoding import START, State, as_answers, write
+
+PAD, BOS, EOS, UNK = range(4)
+SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
+
+
+class GRUHead(Head):
+    """Embedding and fused vector side by side at every step, GRU, LayerNorm, Linear to V words.
+
+    Words are what stands between blanks, lower-cased; those with fewer than `min_count` training
+    answers are `<unk>`. Answers that cannot be spelled count as misses in every score.
+
+    Deviations from the published code: words are split at blanks, so that "don't" comes back
+    whole, not as "do n't"; the vocabulary comes from the training answers alone, not from those of
+    the test split; the loss is smoothed in training only, as published, but masks padding by
+    length; `<pad>`, `<bos>` and `<unk>` are never written; a fused vector of another width passes a
+    linear layer first.
+
+    Source: the CLIP+GPT-2 system (nikhilroxtomar/Generative-VQA-in-PyTorch), model.py and train.py.
+    """
+
+    def __init__(
+        self,
+        fused: FusedSpec,
+        answers: AnswerList,
+        text_encoder: Encoder,
+        *,
+        hidden_dim: int,
+        label_smoothing: float,
+        min_count: int,
+    ) -> None:
+        super().__init__()
+        self.words = (*SPECIAL, *_frequent_words(answers, min_count))
+        self.number = {word: index for index, word in enumerate(self.words)}
+        self.longest = max(len(text.split()) for text in answers.texts) + 1  # with <eos>
+        self.label_smoothing = label_smoothing
+        self.project = (
+            nn.Linear(fused.dim, hidden_dim) if fused.dim != hidden_dim else nn.Identity()
+        )
+        self.embedding = nn.Embedding(len(self.words), hidden_dim)
+        self.gru = nn.GRU(2 * hidden_dim, hidden_dim, batch_first=True)
+        self.norm = nn.LayerNorm(hidden_dim)
+        self.output = nn.Linear(hidden_dim, len(self.words))
+
+    def targets(self, examples: Sequence[Example]) -> Targets:
+        """inputs (n, T): <bos> and words; outputs (n, T): words and <eos>; padded with <pad>."""
+        rows = [
+            [self.number.get(word, UNK) for word in select_answer(example.answers).split()]
+            for example in examples
+        ]
+        longest = max(len(row) for row in rows) + 1
+        inputs = torch.full((len(rows), longest), PAD)
+        outputs = torch.full((len(rows), longest), PAD)
+        for index, row in enumerate(rows):
+            inputs[index, : len(row) + 1] = torch.tensor([BOS, *row])
+            outputs[index, : len(row) + 1] = torch.tensor([*row, EOS])
+        length = torch.tensor([len(row) + 1 for row in rows])
+        return {"inputs": inputs, "outputs": outputs, "length": length}
+
+    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
+        longest = int(targets["length"].max())  # the batch's own
+        inputs, outputs = targets["inputs"][:, :longest], targets["outputs"][:, :longest]  # (B, T)
+        logits = self.word_logits(self.project(fused.pooled), inputs)  # (B, T, V)
+        places = torch.arange(longest, device=inputs.device)
+        real = places < targets["length"][:, None]  # (B, T)
+        smoothing = self.label_smoothing if self.training else 0.0
+        return F.cross_entropy(logits[real], outputs[real], label_smoothing=smoothing), {}
+
+    def word_logits(self, context: Tensor, ids: Tensor) -> Tensor:
+        """Scores (B, T, V) of the next word after each of ids (B, T), given context (B, D)."""
+        x = self.embedding(ids)  # (B, T, D)
+        x = torch.cat([x, context[:, None].expand_as(x)], dim=2)  # (B, T, 2D)
+        x, _ = self.gru(x)  # (B, T, D)
+        scores: Tensor = self.output(self.norm(x))  # (B, T, V)
+        return scores
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """One word further; state is context (B, D) and hidden (B, D)."""
+        context, hidden = state
+        ids = torch.where(tokens == START, BOS, tokens)  # (B,)
+        x = torch.cat([self.embedding(ids), context], dim=1)[:, None]  # (B, 1, 2D)
+        x, hidden = self.gru(x, hidden[None].contiguous())  # (B, 1, D)
+        logits = self.output(self.norm(x[:, 0]))  # (B, V)
+        logits[:, [PAD, BOS, UNK]] = -torch.inf
+        return logits.log_softmax(dim=1), (context, hidden[0])
+
+    def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
+        context = self.project(fused.pooled)  # (B, D)
+        state = (context, torch.zeros_like(context))
+        written = write(self.step, state, EOS, top_k, self.longest, **decode)
+        return as_answers(written, lambda tokens: " ".join(self.words[t] for t in tokens))
+
+
+def _frequent_words(answers: AnswerList, min_count: int) -> list[str]:
+    """Words of the answers, sorted; rare ones are left out where counts are known."""
+    counts: Counter[str] = Counter()
+    for text, count in zip(answers.texts, answers.counts, strict=True):
+        for word in text.split():
+            counts[word] += count
+    known = any(answers.counts)
+    words = sorted(word for word, count in counts.items() if not known or count >= min_count)
+    if not words:
+        raise ConfigError(
+            f"The head 'gru' knows no word: all {len(counts):,} words of the answers occur less "
+            f"than {min_count} times; set head.args.min_count=1."
+        )
+    return words

@@ -1,0 +1,120 @@
+"""The CLIP+LSTM head: an LSTM over answer tokens coloured by the context. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqazoo.answers import AnswerList, select_answer
+from vqazoo.data import Example
+from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
+from vqazoo_heads.decoding import START, State, as_answers, write
+
+
+class LSTMHead(Head):
+    """Predicts the next answer token from tokens multiplied elementwise by the fused vector.
+
+    Tokens and their embeddings (V, E) are those of the text encoder, borrowed and never trained or
+    stored here. The output layer scores the tokens that known answers use and the end token; with
+    `full_vocabulary` every token of the encoder. A linear layer D -> E stands in front if the
+    widths differ. The LSTM starts from zeros, so the context enters at the input only.
+
+    With CLIP ViT-B/32, `concat` 512 wide and the full vocabulary, 27,972,352 parameters train, the
+    published count. Deviations from the notebook: padding is masked by length, not by the id 0,
+    which is a real token; answers are padded to the longest of their batch, not to 77; decoding is
+    greedy unless asked otherwise, and steps the LSTM once a token; the text is decoded from the
+    pieces, so a genuine "!" survives; the answer learnt is the most frequent one, without random
+    ties.
+
+    Source: the CLIP+LSTM system (reshalfahsi/vqa-clip-lstm), notebook, model section.
+    """
+
+    token_ids: Tensor  # (V',) int64: the encoder's id of each output
+
+    def __init__(
+        self,
+        fused: FusedSpec,
+        answers: AnswerList,
+        text_encoder: Encoder,
+        *,
+        hidden_dim: int,
+        dropout: float,
+        full_vocabulary: bool,
+    ) -> None:
+        super().__init__()
+        embedding = cast(nn.Embedding, text_encoder.lend("token_embedding"))
+        self._borrowed = (embedding, text_encoder)  # in a tuple, so not registered
+        spelled = text_encoder.pieces(answers.texts)
+        self.longest = max(len(ids) for ids in spelled) + 1  # with the end token
+        used = {text_encoder.end_id, *(one for ids in spelled for one in ids)}
+        outputs = range(embedding.num_embeddings) if full_vocabulary else sorted(used)
+        self.register_buffer("token_ids", torch.tensor(list(outputs)))
+        width = embedding.embedding_dim
+        self.project = nn.Linear(fused.dim, width) if fused.dim != width else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.lstm = nn.LSTM(width, hidden_dim, batch_first=True)
+        self.output = nn.Linear(hidden_dim, len(self.token_ids))
+
+    def targets(self, examples: Sequence[Example]) -> Targets:
+        """inputs (n, T) encoder ids, outputs (n, T) output numbers, -1 where nothing is learnt.
+
+        A token that no known answer uses is not learnt, but still read.
+        """
+        _, encoder = self._borrowed
+        rows = encoder.pieces([select_answer(example.answers) for example in examples])
+        number = {token: index for index, token in enumerate(self.token_ids.tolist())}
+        longest = max(len(row) for row in rows) + 1
+        inputs = torch.full((len(rows), longest), encoder.end_id)
+        outputs = torch.full((len(rows), longest), -1)
+        for index, row in enumerate(rows):
+            inputs[index, : len(row) + 1] = torch.tensor([encoder.start_id, *row])
+            learnt = [number.get(token, -1) for token in (*row, encoder.end_id)]
+            outputs[index, : len(row) + 1] = torch.tensor(learnt)
+        length = torch.tensor([len(row) + 1 for row in rows])
+        return {"inputs": inputs, "outputs": outputs, "length": length}
+
+    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
+        longest = int(targets["length"].max())  # the batch's own
+        inputs, outputs = targets["inputs"][:, :longest], targets["outputs"][:, :longest]  # (B, T)
+        logits = self.token_logits(self.context(fused), inputs)  # (B, T, V')
+        known = outputs != -1  # (B, T)
+        if not known.any():
+            return logits.sum() * 0, {}
+        return F.cross_entropy(logits[known], outputs[known]), {}
+
+    def context(self, fused: Features) -> Tensor:
+        """What every token embedding is multiplied by, (B, E)."""
+        context: Tensor = self.project(fused.pooled)
+        return context
+
+    def token_logits(self, context: Tensor, ids: Tensor) -> Tensor:
+        """Scores (B, T, V') of the next token after each of ids (B, T)."""
+        embedding, _ = self._borrowed
+        x = embedding(ids) * context[:, None]  # (B, T, E)
+        x, _ = self.lstm(self.dropout(x))  # (B, T, hidden)
+        scores: Tensor = self.output(self.dropout(x))  # (B, T, V')
+        return scores
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """One token further; state is context (B, E), hidden and cell (B, hidden)."""
+        embedding, encoder = self._borrowed
+        context, hidden, cell = state
+        started = tokens != START
+        ids = torch.where(started, self.token_ids[tokens.clamp(min=0)], encoder.start_id)  # (B,)
+        x = (embedding(ids) * context)[:, None]  # (B, 1, E)
+        x, (hidden, cell) = self.lstm(x, (hidden[None].contiguous(), cell[None].contiguous()))
+        log_probs = self.output(x[:, 0]).log_softmax(dim=1)  # (B, V')
+        return log_probs, (context, hidden[0], cell[0])
+
+    def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
+        _, encoder = self._borrowed
+        context = self.context(fused)  # (B, E)
+        zeros = context.new_zeros(len(context), self.lstm.hidden_size)  # (B, hidden)
+        ids = self.token_ids.tolist()
+        end = ids.index(encoder.end_id)
+        written = write(self.step, (context, zeros, zeros), end, top_k, self.longest, **decode)
+        return as_answers(written, lambda tokens: encoder.decode([ids[t] for t in tokens]))

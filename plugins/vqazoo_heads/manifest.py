@@ -1,0 +1,75 @@
+"""Manifests of the first-party heads. Imports only the core's torch-free modules."""
+
+from vqazoo.manifests import Arg, HeadManifest
+
+DECODE = {
+    "strategy": Arg(
+        str, "greedy", "how tokens are chosen; top_k above 1 always uses beam",
+        ("greedy", "nucleus", "beam"),
+    ),
+    "beam_size": Arg(int, 5, "beam: answers kept at every step; at least top_k"),
+    "temperature": Arg(float, 0.1, "nucleus: below 1 sharpens; published 0.1"),
+    "top_p": Arg(float, 0.9, "nucleus: probability mass to draw from; published 0.9"),
+    "seed": Arg(int, 0, "nucleus: seed of the draws, the same for every question"),
+    "max_tokens": Arg(int, 0, "longest answer in tokens, end included; 0: as in training"),
+}  # fmt: skip
+
+LINEAR = HeadManifest(
+    summary="classifier with answer-type gate and answerability branch (Less Is More)",
+    build="vqazoo_heads.linear:LinearHead",
+    source="Deuser et al. 2022, Less Is More; answerability: Elnainay et al. 2023",
+    args={
+        "hidden_dim": Arg(int, 512, "width of the shared layer"),
+        "dropout": Arg(float, 0.5, "before both linear layers of the answer branch"),
+        "answer_weight": Arg(float, 1.0, "weight of the answer loss"),
+        "type_weight": Arg(float, 1.0, "weight of the answer-type loss"),
+        "answerability_weight": Arg(float, 1.0, "weight of the answerability loss"),
+    },
+    requires="pooled",
+    answer_mode="classify",
+    default_fusion="concat",
+    default_fusion_args={"dim": 0},
+)
+LSTM = HeadManifest(
+    summary="writes the answer with an LSTM over borrowed token embeddings (CLIP+LSTM)",
+    build="vqazoo_heads.lstm:LSTMHead",
+    source="the CLIP+LSTM system (reshalfahsi/vqa-clip-lstm)",
+    args={
+        "hidden_dim": Arg(int, 512, "width of the LSTM"),
+        "dropout": Arg(float, 0.42, "before and after the LSTM"),
+        "full_vocabulary": Arg(
+            bool, False, "score every token of the text encoder, not only those of known answers"
+        ),
+    },
+    requires="pooled",
+    answer_mode="generate",
+    default_fusion="concat",
+    borrows=frozenset({"token_embedding"}),
+    decode=DECODE,
+)
+GRU = HeadManifest(
+    summary="writes the answer word by word with a GRU (CLIP+GPT-2 system)",
+    build="vqazoo_heads.gru:GRUHead",
+    source="the CLIP+GPT-2 system (nikhilroxtomar/Generative-VQA-in-PyTorch)",
+    args={
+        "hidden_dim": Arg(int, 256, "width of word embeddings and of the GRU"),
+        "label_smoothing": Arg(float, 0.1, "of the training loss"),
+        "min_count": Arg(int, 2, "words rarer than this in the training answers are unknown"),
+    },
+    requires="pooled",
+    answer_mode="generate",
+    default_fusion="gated",
+    decode=DECODE,
+)
+MLP = HeadManifest(
+    summary="plain classifier over the answer list: one hidden layer",
+    build="vqazoo_heads.mlp:MLPHead",
+    source="the baseline of Jabri et al. 2016, Revisiting VQA Baselines, section 3",
+    args={
+        "hidden_dim": Arg(int, 1024, "width of the hidden layer"),
+        "dropout": Arg(float, 0.5, "before the output layer"),
+    },
+    requires="pooled",
+    answer_mode="classify",
+    default_fusion="hadamard",
+)
