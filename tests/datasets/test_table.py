@@ -245,8 +245,9 @@ def test_a_bad_csv_row_is_named_by_its_line(folder: Path, row: str, said: str) -
 
 
 def test_a_row_is_named_by_the_line_it_starts_on(folder: Path) -> None:
-    content = GOOD + 'c.png,"two\nlines?",cat\n\nc.png,"also\ntwo",\n'
-    assert "line 7: the row has no answer" in refused(folder / "t.csv", content)
+    for between, line in (("", 6), ("\n", 7), ("\n\n", 8)):
+        content = GOOD + f'c.png,"two\nlines?",cat\n{between}c.png,"also\ntwo",\n'
+        assert f"line {line}: the row has no answer" in refused(folder / "t.csv", content)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,143 @@
+"""transformers CLIP and SigLIP models, both towers. Imports torch; transformers when one is built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqazoo.errors import IncompatibleError, WeightsError
+from vqazoo.interfaces import Encoder, EncoderSpec, Features, Preprocess, TowerSpec
+from vqazoo.manifests import POOLED, TOKENS
+from vqazoo_hf.repository import Repository, TextCodec, load_into
+
+FAMILIES = ("clip", "siglip")
+INTERPOLATIONS = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+
+
+class HFCLIPEncoder(Encoder):
+    """Both towers of a CLIP or SigLIP model of transformers; one that is not asked for is dropped.
+
+    Pooled features are `get_image_features` and `get_text_features` scaled to norm 1. Tokens are
+    the towers' last hidden states; CLIP's image tokens start with the class token (num_prefix 1).
+    SigLIP reads questions padded to its full length without a mask, as it was trained.
+    """
+
+    def __init__(self, variant: str | None, towers: frozenset[str]) -> None:
+        super().__init__()
+        assert variant is not None
+        from transformers import AutoModel
+
+        self._repository = Repository(variant)
+        config = self._repository.config()
+        if config.model_type not in FAMILIES:
+            raise IncompatibleError(
+                f"'{variant}' is a '{config.model_type}' model, but hf-clip takes "
+                f"{' and '.join(FAMILIES)}: for a text model write hf-text:{variant}."
+            )
+        self._family = config.model_type
+        self.model: Any = AutoModel.from_config(config)
+        for tower, names in (
+            ("image", ("vision_model", "visual_projection")),
+            ("question", ("text_model", "text_projection")),
+        ):
+            if tower not in towers:
+                for name in names:
+                    if hasattr(self.model, name):
+                        setattr(self.model, name, None)
+        clip = self._family == "clip"
+        vision, text = config.vision_config.hidden_size, config.text_config.hidden_size
+        joint = config.projection_dim if clip else vision
+        self.spec = EncoderSpec(
+            image=TowerSpec(joint, vision, True) if "image" in towers else None,
+            question=TowerSpec(joint, text, True) if "question" in towers else None,
+            preprocess=_preprocess(self._repository) if "image" in towers else None,
+            context_length=config.text_config.max_position_embeddings,
+        )
+        if "question" in towers:
+            longest = config.text_config.max_position_embeddings
+            self._codec = TextCodec(self._repository.tokenizer(), longest)
+            self.start_id, self.end_id = self._codec.start_id, self._codec.end_id
+
+    def load_pretrained(self) -> None:
+        self.reference = self._repository.weights()
+        load_into(self.model, self._repository.folder)
+
+    def encode_image(self, pixels: Tensor, wants: frozenset[str]) -> Features:
+        out = self.model.vision_model(pixel_values=pixels)
+        pooled = tokens = mask = None
+        if POOLED in wants:
+            vector = out.pooler_output  # (B, W)
+            if self._family == "clip":
+                vector = self.model.visual_projection(vector)  # (B, D)
+            pooled = F.normalize(vector, dim=-1)
+        if TOKENS in wants:
+            tokens = out.last_hidden_state  # (B, N, W)
+            mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        return Features(pooled, tokens, mask, 1 if self._family == "clip" else 0)
+
+    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+        length = ids.shape[1]
+        if self._family == "clip":
+            out = self.model.text_model(input_ids=ids, attention_mask=mask.long())
+        else:
+            missing = self._codec.context_length - length
+            padded = F.pad(ids, (0, missing), value=self._codec.pad_id)  # (B, context)
+            out = self.model.text_model(input_ids=padded)
+        pooled = None
+        if POOLED in wants:
+            vector = out.pooler_output  # (B, W)
+            if self._family == "clip":
+                vector = self.model.text_projection(vector)  # (B, D)
+            pooled = F.normalize(vector, dim=-1)
+        if TOKENS not in wants:
+            return Features(pooled)
+        return Features(pooled, out.last_hidden_state[:, :length], mask)
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        return self._codec.tokenize(texts)
+
+    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._codec.pieces(texts)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._codec.decode(ids)
+
+    def lend(self, name: str) -> nn.Module:
+        if name != "token_embedding" or self.model.text_model is None:
+            raise IncompatibleError(
+                f"This hf-clip encoder lends no '{name}': it lends the token_embedding of its text "
+                f"tower."
+            )
+        embedding: nn.Module = self.model.text_model.get_input_embeddings()
+        return embedding
+
+
+def _preprocess(repository: Repository) -> Preprocess:
+    """What preprocessor_config.json says, in the core's words."""
+    file = repository.folder / "preprocessor_config.json"
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        size = said["size"]
+        target = said.get("crop_size", size) if said.get("do_center_crop") else size
+        if isinstance(target, int):
+            target = {"height": target, "width": target}
+        shortest = size.get("shortest_edge", 0) if isinstance(size, dict) else size
+        side = shortest or 0
+        return Preprocess(
+            size=(target.get("height", side), target.get("width", side)),
+            mean=tuple(said["image_mean"]),
+            std=tuple(said["image_std"]),
+            interpolation=INTERPOLATIONS[said.get("resample", 3)],
+            mode="crop" if shortest else "squash",
+            resize=shortest,
+        )
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise WeightsError(
+            f"'{file}' does not say how pictures are prepared ({error!r}): get it from the model's "
+            f"repository; no default is used instead."
+        ) from error

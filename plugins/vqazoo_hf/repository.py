@@ -1,0 +1,154 @@
+"""A model's files: a local folder, or a Hub repository fetched into the cache. Imports torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqazoo.errors import WeightsError
+from vqazoo.interfaces import WeightsReference
+
+SMALL = ["*.json", "*.txt", "*.model"]  # configs, vocabularies
+WEIGHTS = "model*.safetensors"
+
+
+class Repository:
+    """`folder`, `repo` or `repo@revision`; small files are fetched first, weights when asked for.
+
+    Raises:
+        WeightsError: the files cannot be had.
+    """
+
+    def __init__(self, place: str) -> None:
+        folder = Path(place).expanduser()
+        self.is_local = folder.is_dir()
+        self.repo, _, revision = (place, "", "") if self.is_local else place.partition("@")
+        self._revision = revision or None
+        self.folder = folder if self.is_local else self._fetch(SMALL)
+
+    def _fetch(self, patterns: list[str]) -> Path:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError
+
+        try:
+            return Path(
+                snapshot_download(self.repo, revision=self._revision, allow_patterns=patterns)
+            )
+        except (OSError, ValueError, HfHubHTTPError) as error:
+            raise WeightsError(
+                f"'{self.repo}' is neither a folder nor a Hub repository that can be had "
+                f"({str(error).splitlines()[0]}): check the name, or where there is a network run  "
+                f"hf download {self.repo}  and copy the cache here."
+            ) from error
+
+    def weights(self) -> WeightsReference:
+        """Fetch the weights and say where they came from."""
+        if not self.is_local:
+            self.folder = self._fetch([*SMALL, WEIGHTS])
+        files = sorted(self.folder.glob(WEIGHTS))
+        if not files:
+            raise WeightsError(
+                f"'{self.folder}' has no {WEIGHTS}: only safetensors is read; convert the weights "
+                f"with transformers' save_pretrained."
+            )
+        state = hashlib.sha256()
+        for file in files:
+            state.update(file.read_bytes())
+        kind, revision = ("file", "") if self.is_local else ("hub", self.folder.name)
+        source = str(self.folder.absolute()) if self.is_local else self.repo
+        return WeightsReference(kind, source, files[0].name, revision, state.hexdigest())
+
+    def config(self) -> Any:
+        """transformers' config object."""
+        from transformers import AutoConfig
+
+        try:
+            return AutoConfig.from_pretrained(self.folder)
+        except (OSError, ValueError, KeyError) as error:
+            raise WeightsError(
+                f"'{self.folder}' has no config.json that transformers reads "
+                f"({str(error).splitlines()[0]}): name a folder of save_pretrained."
+            ) from error
+
+    def tokenizer(self) -> Any:
+        """transformers' tokenizer object."""
+        from transformers import AutoTokenizer
+
+        try:
+            return AutoTokenizer.from_pretrained(self.folder)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WeightsError(
+                f"'{self.folder}' has no tokenizer that transformers reads "
+                f"({str(error).splitlines()[0]}): add tokenizer.json."
+            ) from error
+
+
+def load_into(model: torch.nn.Module, folder: Path) -> None:
+    """Load a folder's safetensors into a model of the same architecture, strictly.
+
+    Names are mapped by transformers itself; a head in the file that the model has not is left out.
+
+    Raises:
+        WeightsError: a tensor is missing or has another shape.
+    """
+    from transformers import AutoModel
+
+    try:
+        loaded, report = AutoModel.from_pretrained(
+            folder, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WeightsError(
+            f"The weights in '{folder}' cannot be read ({str(error).splitlines()[0]})."
+        ) from error
+    found = loaded.state_dict()
+    lacking = sorted(set(report["missing_keys"]) & set(model.state_dict()))
+    if lacking or report["mismatched_keys"]:
+        raise WeightsError(
+            f"The weights in '{folder}' do not fill the model (missing or of another shape: "
+            f"{', '.join([*lacking, *map(str, report['mismatched_keys'])][:3])}): get them again."
+        )
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            tensor.copy_(found[name])
+
+
+class TextCodec:
+    """A transformers tokenizer with padding to the longest text of the batch."""
+
+    def __init__(self, tokenizer: Any, context_length: int) -> None:
+        self.tokenizer = tokenizer
+        self.context_length = context_length
+        ends = (tokenizer.sep_token_id, tokenizer.eos_token_id)
+        starts = (tokenizer.cls_token_id, tokenizer.bos_token_id)
+        self.end_id = next(int(one) for one in ends if one is not None)
+        self.start_id = next((int(one) for one in starts if one is not None), self.end_id)
+        pad = tokenizer.pad_token_id
+        self.pad_id = self.end_id if pad is None else int(pad)  # GPT-2 has none; masked anyway
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids (B, L) int64 and mask (B, L) bool."""
+        rows = self.tokenizer(list(texts), truncation=True, max_length=self.context_length)
+        rows = [ids or [self.end_id] for ids in rows["input_ids"]]
+        longest = max(len(ids) for ids in rows)
+        ids = torch.full((len(rows), longest), self.pad_id)
+        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+        for number, row in enumerate(rows):
+            ids[number, : len(row)] = torch.tensor(row)
+            mask[number, : len(row)] = True
+        return ids, mask
+
+    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids without special tokens, not truncated."""
+        rows = self.tokenizer(list(texts), add_special_tokens=False)
+        return [list(ids) for ids in rows["input_ids"]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids without special tokens."""
+        text: str = self.tokenizer.decode(list(ids))
+        return text.strip()

