@@ -22,7 +22,7 @@ $(ENVIRONMENT)/installed: pyproject.toml
 
 quickstart: $(ENVIRONMENT)/installed
 	rm -rf $(RUN)
-	$(BIN)/vqazoo train --encoder tiny-clip --head lstm --data easy-vqa --seed 0 --out $(RUN)
+	$(BIN)/vqazoo train --config model_cards/tiny-clip-lstm-easyvqa/recipe.toml --out $(RUN)
 	$(BIN)/vqazoo eval dir:$(RUN)/best --split test --out $(RUN)/test --record
 	@image=$$($(BIN)/python -c 'import easy_vqa, os; print(os.path.dirname(easy_vqa.__file__))')/data/test/images/0.png; \
 	question="what color is the shape?"; \

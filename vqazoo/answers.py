@@ -18,8 +18,8 @@ SELECTION = "most-frequent-v1"
 
 
 def normalise(answer: str) -> str:
-    """Lower case, single spaces, no surrounding blanks and no final full stop (`lower-v1`)."""
-    return re.sub(r"\s+", " ", answer).strip().casefold().removesuffix(".").strip()
+    """Lower case, single spaces, no blanks around, no full stops at the end (`lower-v1`)."""
+    return re.sub(r"\s+", " ", answer).strip().casefold().rstrip(". ")
 
 
 def select_answer(answers: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from vqazoo.config import RunConfig, read_toml, run_config
 from vqazoo.errors import CheckpointError, ConfigError
 from vqazoo.evaluate import Metric
-from vqazoo.folder import CARD, CONFIG, ENVIRONMENT, METRICS, RECIPE, as_json, write_file
+from vqazoo.folder import CARD, CONFIG, ENVIRONMENT, METRICS, RECIPE, json_bytes, write_file
 from vqazoo.registry import registry
 from vqazoo.zoo import list_models
 
@@ -42,7 +42,7 @@ def refresh(folder: Path, measured: Sequence[Metric]) -> None:
     fresh = [metric.to_json() for metric in measured]
     renewed = {metric["signature"] for metric in fresh}
     metrics = [metric for metric in known if metric["signature"] not in renewed] + fresh
-    write_file(folder / METRICS, as_json(metrics))
+    write_file(folder / METRICS, json_bytes(metrics))
     card = render_card(folder.name, config, metrics, environment, parameters)
     write_file(folder / CARD, card.encode())
 

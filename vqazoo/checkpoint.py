@@ -31,7 +31,7 @@ from vqazoo.folder import (
     PICKLES,
     REQUIRED,
     WEIGHTS,
-    as_json,
+    json_bytes,
     read_config,
     recover,
     verified,
@@ -61,8 +61,8 @@ def save_checkpoint(
         {name: tensor.detach().cpu().contiguous() for name, tensor in saved_tensors(model).items()},
         metadata={"format": "pt", "format_version": str(FORMAT_VERSION)},
     )
-    answers = as_json(model.answers.to_json())
-    config = as_json(describe(model, weights, answers))
+    answers = json_bytes(model.answers.to_json())
+    config = json_bytes(describe(model, weights, answers))
     contents = {CONFIG: config, ANSWERS: answers, WEIGHTS: weights, **(extra or {})}
     try:
         write_folder(folder, contents)
@@ -164,7 +164,7 @@ def read_folder(path: Path) -> Folder:
             f"checkpoint; get it again, or name the folder that holds {CONFIG}."
         )
     config = read_config(path)
-    answers = verified(path / ANSWERS, config).decode()
+    answers = verified(path / ANSWERS, config)
     weights = verified(path / WEIGHTS, config)
     model = ModelConfig(
         **{

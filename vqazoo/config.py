@@ -147,9 +147,7 @@ def _parse_value(hint: Any, value: Any, key: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise ConfigError(
-            f"The config key '{key}' is {value!r}, but {hint.__name__} was expected."
-        )
+        raise ConfigError(f"The config key '{key}' is {value!r}, but {hint.__name__} was expected.")
     if key in CHOICES and value not in CHOICES[key]:
         raise ConfigError(
             f"The config key '{key}' is {value!r}, but it must be one of {', '.join(CHOICES[key])}."

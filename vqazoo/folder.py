@@ -32,7 +32,7 @@ BLOCKS = {
 CONFIG_KEYS = (*BLOCKS, "preprocess", "towers", "trainable", "sha256")
 
 
-def as_json(value: Any) -> bytes:
+def json_bytes(value: Any) -> bytes:
     """Indented JSON with a final line break."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 

@@ -25,6 +25,8 @@ class Arg:
     default: Any
     help: str
     choices: tuple[Any, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
 
     def check(self, owner: str, name: str, value: Any) -> Any:
         """Return `value` as `self.type`, or raise ConfigError saying what was expected."""
@@ -32,13 +34,22 @@ class Arg:
             value = float(value)
         if not isinstance(value, self.type) or (self.type is int and isinstance(value, bool)):
             raise ConfigError(
-                f"{owner}: argument '{name}' is {value!r}, but a {self.type.__name__} was expected "
+                f"{owner}: argument '{name}' is {value!r}, but {self.type.__name__} was expected "
                 f"({self.help}; default {self.default!r})."
             )
         if self.choices and value not in self.choices:
             raise ConfigError(
                 f"{owner}: argument '{name}' is {value!r}, but it must be one of "
                 f"{', '.join(repr(choice) for choice in self.choices)}."
+            )
+        if (self.minimum is not None and value < self.minimum) or (
+            self.maximum is not None and value > self.maximum
+        ):
+            low = "any" if self.minimum is None else self.minimum
+            high = "any" if self.maximum is None else self.maximum
+            raise ConfigError(
+                f"{owner}: argument '{name}' is {value!r}, but from {low} to {high} was expected "
+                f"({self.help}; default {self.default!r})."
             )
         return value
 

@@ -14,7 +14,13 @@ from vqazoo.answers import AnswerList
 from vqazoo.compatibility import check_compatible
 from vqazoo.config import Block, ModelConfig, fill_block, parse
 from vqazoo.data import check_question
-from vqazoo.errors import ConfigError, IncompatibleError, VqazooError, did_you_mean
+from vqazoo.errors import (
+    ConfigError,
+    ImageError,
+    IncompatibleError,
+    QuestionError,
+    did_you_mean,
+)
 from vqazoo.images import open_image, pixels
 from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head, TowerSpec
 from vqazoo.manifests import FusionManifest, HeadManifest, fill_args
@@ -156,6 +162,8 @@ class VQAModel(nn.Module):
             ImageError, QuestionError: the picture or the question cannot be used.
             ConfigError: an option or `top_k` is not understood.
         """
+        if not isinstance(question, (str, list, tuple)):
+            raise QuestionError(f"The question is {question!r}, but text or a list was expected.")
         questions = [question] if isinstance(question, str) else list(question)
         many = _is_many(image)
         images = list(image) if many else [image]
@@ -204,7 +212,9 @@ class VQAModel(nn.Module):
         filled = fill_args(f"Answering with the head '{head}'", manifest.decode, given)
         return {name: filled[name] for name in given}
 
-    def _checked_question(self, question: str) -> str:
+    def _checked_question(self, question: Any) -> str:
+        if not isinstance(question, str):
+            raise QuestionError(f"The question is {question!r}, but text was expected.")
         checked = check_question(question)
         longest = self.text_encoder.spec.context_length
         if longest is not None:
@@ -345,6 +355,6 @@ def _kinds(requires: frozenset[str], side: str) -> frozenset[str]:
 def _is_many(image: Any) -> bool:
     if isinstance(image, (list, tuple)):
         if not image:
-            raise VqazooError("The list of images is empty: give at least one.")
+            raise ImageError("The list of images is empty: give at least one.")
         return True
     return getattr(image, "ndim", 0) == 4

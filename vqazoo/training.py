@@ -49,7 +49,7 @@ from vqazoo.features import (
     stored_bytes,
 )
 from vqazoo.figures import loss_figure
-from vqazoo.folder import CARD, ENVIRONMENT, METRICS, RECIPE, as_json, write_file
+from vqazoo.folder import CARD, ENVIRONMENT, METRICS, RECIPE, json_bytes, write_file
 from vqazoo.model import VQAModel, build_model
 from vqazoo.registry import registry
 from vqazoo.resume import BEST, STATE, load_state, read_log, save_state, state_metadata
@@ -197,7 +197,7 @@ def run(
     environment = describe_environment(model.device, data_sha256)
     with _writing(out):
         write_file(out / RECIPE, to_toml(config).encode())
-        write_file(out / ENVIRONMENT, as_json(environment))
+        write_file(out / ENVIRONMENT, json_bytes(environment))
     generator = random.Random(config.seed)
     train_source, validation_source, first = _sources(
         model, data, config.training, generator, report, progress
@@ -429,8 +429,8 @@ def save_best(
         folder,
         {
             RECIPE: to_toml(config).encode(),
-            METRICS: as_json(measured),
-            ENVIRONMENT: as_json(environment),
+            METRICS: json_bytes(measured),
+            ENVIRONMENT: json_bytes(environment),
             CARD: render_card(
                 folder.name, config, measured, environment, count_parameters(model)
             ).encode(),

@@ -3,13 +3,17 @@
 from vqazoo.manifests import Arg, FusionManifest
 
 BOTH_POOLED = frozenset({"image.pooled", "question.pooled"})
-DIM = Arg(int, 512, "width of the fused vector")
+DIM = Arg(int, 512, "width of the fused vector", minimum=1)
 
 CONCAT = FusionManifest(
     summary="question and image side by side, then one linear layer (dim 0: no layer)",
     build="vqazoo_fusions.pooled:Concat",
     source="the CLIP+LSTM system (reshalfahsi/vqa-clip-lstm); dim 0: Deuser et al. 2022",
-    args={"dim": Arg(int, 512, "width of the fused vector; 0: plain concatenation, no layer")},
+    args={
+        "dim": Arg(
+            int, 512, "width of the fused vector; 0: plain concatenation, no layer", minimum=0
+        )
+    },
     requires=BOTH_POOLED,
     provides="pooled",
 )
@@ -34,8 +38,8 @@ GATED = FusionManifest(
     build="vqazoo_fusions.pooled:Gated",
     source="the CLIP+GPT-2 system (nikhilroxtomar/Generative-VQA-in-PyTorch), model.py",
     args={
-        "dim": Arg(int, 256, "width of the fused vector"),
-        "dropout": Arg(float, 0.3, "dropout in the refinement MLP"),
+        "dim": Arg(int, 256, "width of the fused vector", minimum=1),
+        "dropout": Arg(float, 0.3, "dropout in the refinement MLP", minimum=0, maximum=1),
     },
     requires=BOTH_POOLED,
     provides="pooled",
@@ -44,7 +48,7 @@ BILINEAR = FusionManifest(
     summary="low-rank bilinear: tanh projections multiplied, then projected",
     build="vqazoo_fusions.pooled:Bilinear",
     source="Kim et al. 2017, Hadamard Product for Low-rank Bilinear Pooling, section 3.1",
-    args={"dim": DIM, "rank": Arg(int, 1024, "rank of the bilinear form")},
+    args={"dim": DIM, "rank": Arg(int, 1024, "rank of the bilinear form", minimum=1)},
     requires=BOTH_POOLED,
     provides="pooled",
 )
@@ -53,10 +57,10 @@ CROSS_ATTENTION = FusionManifest(
     build="vqazoo_fusions.cross_attention:CrossAttention",
     source="Vaswani et al. 2017, section 3.2; layer order of LXMERT (Tan & Bansal 2019)",
     args={
-        "dim": Arg(int, 256, "width of tokens and of the fused vector"),
-        "layers": Arg(int, 2, "number of blocks"),
-        "heads": Arg(int, 4, "attention heads; divides dim"),
-        "dropout": Arg(float, 0.1, "dropout of attention and MLP outputs"),
+        "dim": Arg(int, 256, "width of tokens and of the fused vector", minimum=2),
+        "layers": Arg(int, 2, "number of blocks", minimum=1),
+        "heads": Arg(int, 4, "attention heads; divides dim", minimum=1),
+        "dropout": Arg(float, 0.1, "dropout of attention and MLP outputs", minimum=0, maximum=1),
     },
     requires=frozenset({"image.tokens", "question.tokens"}),
     provides="pooled",

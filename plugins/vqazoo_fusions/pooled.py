@@ -1,4 +1,9 @@
-"""Fusions of one image vector and one question vector. Imports torch."""
+"""Fusions of one image vector and one question vector. Imports torch.
+
+Vectors of norm 1 are multiplied by sqrt(D) first, so that their entries have about unit size, as the
+layers behind them are initialised for. The first linear layer could absorb the factor, so a fusion
+computes nothing it could not compute without; it only learns at once instead of after many epochs.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +25,12 @@ class Concat(Fusion):
     def __init__(self, image: TowerSpec, question: TowerSpec, *, dim: int) -> None:
         super().__init__()
         joint = width(question, POOLED) + width(image, POOLED)
+        self.scales = scale(image), scale(question)
         self.project = nn.Linear(joint, dim) if dim else nn.Identity()
         self.out = FusedSpec(POOLED, dim or joint)
 
     def forward(self, image: Features, question: Features) -> Features:
-        v, q = vectors(image, question)  # (B, Dv), (B, Dq)
+        v, q = vectors(image, question, self.scales)  # (B, Dv), (B, Dq)
         joint = torch.cat([q, v], dim=1)  # (B, Dq+Dv)
         return Features(self.project(joint))  # (B, D)
 
@@ -34,13 +40,14 @@ class _Projected(Fusion):
 
     def __init__(self, image: TowerSpec, question: TowerSpec, *, dim: int) -> None:
         super().__init__()
+        self.scales = scale(image), scale(question)
         self.project_image = nn.Linear(width(image, POOLED), dim)
         self.project_question = nn.Linear(width(question, POOLED), dim)
         self.out = FusedSpec(POOLED, dim)
 
     def project(self, image: Features, question: Features) -> tuple[Tensor, Tensor]:
         """Image and question vectors, (B, D) each."""
-        v, q = vectors(image, question)  # (B, Dv), (B, Dq)
+        v, q = vectors(image, question, self.scales)  # (B, Dv), (B, Dq)
         return self.project_image(v), self.project_question(q)
 
 
@@ -99,8 +106,15 @@ class Bilinear(_Projected):
         return Features(self.project_fused(v.tanh() * q.tanh()))  # (B, D)
 
 
-def vectors(image: Features, question: Features) -> tuple[Tensor, Tensor]:
-    """The pooled vectors of both sides, which the manifest requires."""
+def scale(spec: TowerSpec) -> float:
+    """sqrt(D) for vectors of norm 1, else 1."""
+    return width(spec, POOLED) ** 0.5 if spec.normalized else 1.0
+
+
+def vectors(
+    image: Features, question: Features, scales: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
+    """The pooled vectors (B, Dv) and (B, Dq) of both sides, scaled."""
     assert image.pooled is not None
     assert question.pooled is not None
-    return image.pooled, question.pooled
+    return image.pooled * scales[0], question.pooled * scales[1]

@@ -27,7 +27,8 @@ class LSTMHead(Head):
     published count. Deviations from the notebook: padding is masked by length, not by the id 0,
     which is a real token; answers are padded to the longest of their batch, not to 77; decoding is
     greedy unless asked otherwise, and steps the LSTM once a token; the text is decoded from the
-    pieces, so a genuine "!" survives; the answer learnt is the most frequent one, without random
+    pieces, so a genuine "!" survives; each embedding is scaled to a root mean square of 1, without
+    which the LSTM starts almost linear and learns for epochs to be anything else; the answer learnt is the most frequent one, without random
     ties.
 
     Source: the CLIP+LSTM system (reshalfahsi/vqa-clip-lstm), notebook, model section.
@@ -91,21 +92,25 @@ class LSTMHead(Head):
         context: Tensor = self.project(fused.pooled)
         return context
 
+    def embed(self, ids: Tensor) -> Tensor:
+        """Borrowed embeddings (..., E) of ids (...), scaled to a root mean square of 1."""
+        embedding, _ = self._borrowed
+        return F.normalize(embedding(ids), dim=-1) * embedding.embedding_dim**0.5
+
     def token_logits(self, context: Tensor, ids: Tensor) -> Tensor:
         """Scores (B, T, V') of the next token after each of ids (B, T)."""
-        embedding, _ = self._borrowed
-        x = embedding(ids) * context[:, None]  # (B, T, E)
+        x = self.embed(ids) * context[:, None]  # (B, T, E)
         x, _ = self.lstm(self.dropout(x))  # (B, T, hidden)
         scores: Tensor = self.output(self.dropout(x))  # (B, T, V')
         return scores
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """One token further; state is context (B, E), hidden and cell (B, hidden)."""
-        embedding, encoder = self._borrowed
+        _, encoder = self._borrowed
         context, hidden, cell = state
         started = tokens != START
         ids = torch.where(started, self.token_ids[tokens.clamp(min=0)], encoder.start_id)  # (B,)
-        x = (embedding(ids) * context)[:, None]  # (B, 1, E)
+        x = (self.embed(ids) * context)[:, None]  # (B, 1, E)
         x, (hidden, cell) = self.lstm(x, (hidden[None].contiguous(), cell[None].contiguous()))
         log_probs = self.output(x[:, 0]).log_softmax(dim=1)  # (B, V')
         return log_probs, (context, hidden[0], cell[0])

@@ -7,11 +7,11 @@ DECODE = {
         str, "greedy", "how tokens are chosen; top_k above 1 always uses beam",
         ("greedy", "nucleus", "beam"),
     ),
-    "beam_size": Arg(int, 5, "beam: answers kept at every step; at least top_k"),
+    "beam_size": Arg(int, 5, "beam: answers kept at every step; at least top_k", minimum=1),
     "temperature": Arg(float, 0.1, "nucleus: below 1 sharpens; published 0.1"),
     "top_p": Arg(float, 0.9, "nucleus: probability mass to draw from; published 0.9"),
     "seed": Arg(int, 0, "nucleus: seed of the draws, the same for every question"),
-    "max_tokens": Arg(int, 0, "longest answer in tokens, end included; 0: as in training"),
+    "max_tokens": Arg(int, 0, "longest answer in tokens, end included; 0: as in training", minimum=0),
 }  # fmt: skip
 
 LINEAR = HeadManifest(
@@ -19,11 +19,13 @@ LINEAR = HeadManifest(
     build="vqazoo_heads.linear:LinearHead",
     source="Deuser et al. 2022, Less Is More; answerability: Elnainay et al. 2023",
     args={
-        "hidden_dim": Arg(int, 512, "width of the shared layer"),
-        "dropout": Arg(float, 0.5, "before both linear layers of the answer branch"),
-        "answer_weight": Arg(float, 1.0, "weight of the answer loss"),
-        "type_weight": Arg(float, 1.0, "weight of the answer-type loss"),
-        "answerability_weight": Arg(float, 1.0, "weight of the answerability loss"),
+        "hidden_dim": Arg(int, 512, "width of the shared layer", minimum=1),
+        "dropout": Arg(
+            float, 0.5, "before both linear layers of the answer branch", minimum=0, maximum=1
+        ),
+        "answer_weight": Arg(float, 1.0, "weight of the answer loss", minimum=0),
+        "type_weight": Arg(float, 1.0, "weight of the answer-type loss", minimum=0),
+        "answerability_weight": Arg(float, 1.0, "weight of the answerability loss", minimum=0),
     },
     requires="pooled",
     answer_mode="classify",
@@ -35,8 +37,8 @@ LSTM = HeadManifest(
     build="vqazoo_heads.lstm:LSTMHead",
     source="the CLIP+LSTM system (reshalfahsi/vqa-clip-lstm)",
     args={
-        "hidden_dim": Arg(int, 512, "width of the LSTM"),
-        "dropout": Arg(float, 0.42, "before and after the LSTM"),
+        "hidden_dim": Arg(int, 512, "width of the LSTM", minimum=1),
+        "dropout": Arg(float, 0.42, "before and after the LSTM", minimum=0, maximum=1),
         "full_vocabulary": Arg(
             bool, False, "score every token of the text encoder, not only those of known answers"
         ),
@@ -52,9 +54,11 @@ GRU = HeadManifest(
     build="vqazoo_heads.gru:GRUHead",
     source="the CLIP+GPT-2 system (nikhilroxtomar/Generative-VQA-in-PyTorch)",
     args={
-        "hidden_dim": Arg(int, 256, "width of word embeddings and of the GRU"),
-        "label_smoothing": Arg(float, 0.1, "of the training loss"),
-        "min_count": Arg(int, 2, "words rarer than this in the training answers are unknown"),
+        "hidden_dim": Arg(int, 256, "width of word embeddings and of the GRU", minimum=1),
+        "label_smoothing": Arg(float, 0.1, "of the training loss", minimum=0, maximum=1),
+        "min_count": Arg(
+            int, 2, "words rarer than this in the training answers are unknown", minimum=1
+        ),
     },
     requires="pooled",
     answer_mode="generate",
@@ -66,8 +70,8 @@ MLP = HeadManifest(
     build="vqazoo_heads.mlp:MLPHead",
     source="the baseline of Jabri et al. 2016, Revisiting VQA Baselines, section 3",
     args={
-        "hidden_dim": Arg(int, 1024, "width of the hidden layer"),
-        "dropout": Arg(float, 0.5, "before the output layer"),
+        "hidden_dim": Arg(int, 1024, "width of the hidden layer", minimum=1),
+        "dropout": Arg(float, 0.5, "before the output layer", minimum=0, maximum=1),
     },
     requires="pooled",
     answer_mode="classify",

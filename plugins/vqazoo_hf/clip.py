@@ -1,4 +1,4 @@
-"""transformers CLIP and SigLIP models, both towers. Imports torch; transformers when one is built."""
+"""transformers CLIP and SigLIP models, both towers. Imports torch, and transformers when built."""
 
 from __future__ import annotations
 

@@ -142,6 +142,6 @@ def _auto(folder: Path, config: Any) -> str:
     if config.model_type in MEAN_FAMILIES:
         return "mean"
     raise IncompatibleError(
-        f"How the family '{config.model_type}' is pooled is not known here: choose it, for instance "
-        f"--set text_encoder.args.pooling=mean."
+        f"How the family '{config.model_type}' is pooled is not known here: choose it, for "
+        f"instance --set text_encoder.args.pooling=mean."
     )

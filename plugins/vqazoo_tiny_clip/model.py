@@ -98,17 +98,12 @@ class TextBlock(nn.Module):
         self.ln_1 = nn.LayerNorm(width)
         self.attn = nn.MultiheadAttention(width, width // config.head_width, batch_first=True)
         self.ln_2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            OrderedDict(
-                c_fc=nn.Linear(width, 4 * width),
-                gelu=nn.GELU(),
-                c_proj=nn.Linear(4 * width, width),
-            )
-        )
+        fc, proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.mlp = nn.Sequential(OrderedDict(c_fc=fc, gelu=nn.GELU(), c_proj=proj))
         nn.init.normal_(self.attn.in_proj_weight, std=width**-0.5)
         nn.init.normal_(self.attn.out_proj.weight, std=(2 * depth * width) ** -0.5)
-        nn.init.normal_(self.mlp.c_fc.weight, std=(2 * width) ** -0.5)
-        nn.init.normal_(self.mlp.c_proj.weight, std=(2 * depth * width) ** -0.5)
+        nn.init.normal_(fc.weight, std=(2 * width) ** -0.5)
+        nn.init.normal_(proj.weight, std=(2 * depth * width) ** -0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, W) -> (B, L, W); padding stands on the right, so a causal mask hides it."""
@@ -136,13 +131,12 @@ class ImageTower(nn.Module):
         self.conv3 = nn.Conv2d(width // 2, width, 3, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(width)
         self.avgpool = nn.AvgPool2d(2)
-        channels = width
-        for number, depth in enumerate(config.image_layers):
-            planes = width * 2**number
-            blocks = [Bottleneck(channels, planes, stride=1 if number == 0 else 2)]
-            channels = planes * Bottleneck.expansion
-            blocks += [Bottleneck(channels, planes) for _ in range(depth - 1)]
-            setattr(self, f"layer{number + 1}", nn.Sequential(*blocks))
+        depths = config.image_layers
+        self.layer1 = _stage(width, width, depths[0], stride=1)
+        self.layer2 = _stage(4 * width, 2 * width, depths[1], stride=2)
+        self.layer3 = _stage(8 * width, 4 * width, depths[2], stride=2)
+        self.layer4 = _stage(16 * width, 8 * width, depths[3], stride=2)
+        channels = 32 * width
         self.attnpool = AttentionPool(
             config.image_size // 32, channels, channels // config.head_width, config.embed_dim
         )
@@ -160,6 +154,13 @@ class ImageTower(nn.Module):
         """(B, 3, H, W) -> (B, D), not normalised."""
         pooled: Tensor = self.attnpool(self.maps(pixels)[1])
         return pooled
+
+
+def _stage(inputs: int, planes: int, depth: int, stride: int) -> nn.Sequential:
+    """`depth` blocks; the first one takes the stride."""
+    blocks = [Bottleneck(inputs, planes, stride)]
+    blocks += [Bottleneck(4 * planes, planes) for _ in range(depth - 1)]
+    return nn.Sequential(*blocks)
 
 
 class Bottleneck(nn.Module):

@@ -22,7 +22,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqazoo.folder import as_json, write_file
+from vqazoo.folder import json_bytes, write_file
 from vqazoo.images import pixels
 from vqazoo_tiny_clip.model import PREPROCESS, TOKENIZER, WEIGHTS, TinyCLIP, TinyCLIPConfig
 from vqazoo_tiny_clip.render import COLOURS, NUMBERS, SHAPES, Scene, draw_scene, write_caption
@@ -110,7 +110,7 @@ def pretrain(
     figures["options"] = {
         "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
     }  # fmt: skip
-    write_file(out / FIGURES, as_json(figures))
+    write_file(out / FIGURES, json_bytes(figures))
     return figures
 
 

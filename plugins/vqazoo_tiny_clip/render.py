@@ -215,8 +215,12 @@ def _question_and_answer(rng: random.Random, scene: Scene) -> str:
         kind = "count"
     if kind == "shape":
         if len(scene.objects) == 1:
-            asks = ("what shape is in the image?", "what shape does the image contain?")
-            asks = (*asks, f"what is the {one.colour} shape?", "what shape is present?")
+            asks = (
+                "what shape is in the image?",
+                "what shape does the image contain?",
+                f"what is the {one.colour} shape?",
+                "what shape is present?",
+            )
             return f"{rng.choice(asks)} {one.name}"
         kind = "count"
     if kind == "count":

@@ -52,9 +52,9 @@ class TextCodec:
     def __init__(self, tokenizer: Tokenizer, context_length: int) -> None:
         self.tokenizer = tokenizer
         self.context_length = context_length
-        self.pad_id = tokenizer.token_to_id(PAD)
-        self.start_id = tokenizer.token_to_id(START)
-        self.end_id = tokenizer.token_to_id(END)
+        self.pad_id, self.start_id, self.end_id = (
+            tokenizer.get_vocab()[token] for token in (PAD, START, END)
+        )
 
     @classmethod
     def from_file(cls, file: Path, context_length: int) -> TextCodec:

@@ -146,7 +146,7 @@ def test_preprocessing_and_weights_come_from_a_local_folder(folder):
 
 @pytest.mark.parametrize("change", ["missing", "extra", "shape"])
 def test_weights_that_do_not_fit_are_refused(folder, change):
-    model, file = reference("tiny-vit", folder)
+    model, _ = reference("tiny-vit", folder)
     tensors = {k: v.contiguous().clone() for k, v in model.state_dict().items()}
     if change == "missing":
         del tensors["visual.proj"]

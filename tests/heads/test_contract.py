@@ -1,0 +1,45 @@
+"""Every head keeps the contract, whatever its arguments."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.toy import example, fit, fused, make_head
+from vqazoo.registry import registry
+from vqazoo.testing import check_head, toy_encoder
+
+TEXTS = ("yes", "no", "dark blue", "don't know", "3")
+
+
+@pytest.mark.parametrize("name", registry.names("head"))
+def test_head_keeps_the_contract(name: str) -> None:
+    check_head(name)
+
+
+def test_lstm_with_its_full_vocabulary_keeps_the_contract() -> None:
+    check_head("lstm", full_vocabulary=True)
+
+
+def test_lstm_keeps_the_contract_when_widths_are_equal() -> None:
+    check_head("lstm", dim=16, text_encoder=toy_encoder(width=16))
+
+
+@pytest.mark.parametrize("name", registry.names("head"))
+def test_head_learns_one_answer_a_row(name: str) -> None:
+    head = make_head(name, TEXTS, hidden_dim=64)
+    features = fused(len(TEXTS), 16)
+    fit(head, features, [example(text) for text in TEXTS])
+    assert [row[0].text for row in head.predict(features)] == list(TEXTS)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("strategy", ["greedy", "nucleus", "beam"])
+def test_generated_answers_are_the_learnt_ones_with_every_strategy(
+    name: str, strategy: str
+) -> None:
+    head = make_head(name, TEXTS, hidden_dim=64)
+    features = fused(len(TEXTS), 16)
+    fit(head, features, [example(text) for text in TEXTS])
+    answers = head.predict(features, strategy=strategy)
+    assert [row[0].text for row in answers] == list(TEXTS)
+    assert all(row[0].score > 0.5 for row in answers)

@@ -1,0 +1,180 @@
+"""Decoding against an oracle that writes out every answer of a tiny vocabulary."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from vqazoo.errors import ConfigError
+from vqazoo_heads.decoding import START, State, Written, as_answers, write
+from vqazoo_heads.manifest import DECODE
+
+V, END, LIMIT = 4, 0, 4
+TABLE = torch.randn(2, V + 1, V, generator=torch.Generator().manual_seed(3))  # row, previous, next
+
+
+def step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
+    """A Markov chain: the state holds the number of the row, the last of V+1 rows is START."""
+    (row,) = state
+    return TABLE[row, tokens].log_softmax(dim=1), state  # START is -1, the last row
+
+
+ROWS = (torch.tensor([0, 1]),)
+
+
+def every_answer(row: int) -> list[Written]:
+    """All answers of a row, finished or cut at LIMIT, best first."""
+    log_probs = TABLE[row].log_softmax(dim=1)
+    found = []
+    for length in range(LIMIT + 1):
+        for tokens in itertools.product(range(1, V), repeat=length):
+            path = [*tokens, END] if length < LIMIT else list(tokens)
+            pairs = zip([START, *path], path, strict=False)
+            found.append(Written(list(tokens), sum(log_probs[a, b].item() for a, b in pairs)))
+    return sorted(found, key=lambda one: -one.log_probability)
+
+
+def texts(written: list[list[Written]]) -> list[list[list[int]]]:
+    return [[one.tokens for one in row] for row in written]
+
+
+def test_every_answer_of_the_oracle_sums_to_probability_one() -> None:
+    for row in (0, 1):
+        scores = torch.tensor([one.log_probability for one in every_answer(row)])
+        assert scores.exp().sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_wide_beam_finds_exactly_the_best_answers() -> None:
+    written = write(step, ROWS, END, 5, LIMIT, strategy="beam", beam_size=100)
+    for row in (0, 1):
+        best = every_answer(row)[:5]
+        assert [one.tokens for one in written[row]] == [one.tokens for one in best]
+        for one, expected in zip(written[row], best, strict=True):
+            assert one.log_probability == pytest.approx(expected.log_probability, abs=1e-5)
+
+
+def test_a_wide_beam_holds_all_answers_and_no_more() -> None:
+    written = write(step, ROWS, END, 10_000, LIMIT)
+    assert [len(row) for row in written] == [len(every_answer(0))] * 2
+
+
+def test_beam_of_one_is_greedy() -> None:
+    beam = write(step, ROWS, END, 1, LIMIT, strategy="beam", beam_size=1)
+    greedy = write(step, ROWS, END, 1, LIMIT)
+    assert texts(beam) == texts(greedy)
+
+
+def test_top_k_uses_at_least_as_many_beams() -> None:
+    narrow = write(step, ROWS, END, 6, LIMIT, beam_size=1)
+    assert texts(narrow) == texts(write(step, ROWS, END, 6, LIMIT, strategy="beam", beam_size=6))
+
+
+def test_greedy_takes_the_likeliest_token_and_scores_their_product() -> None:
+    written = write(step, ROWS, END, 1, LIMIT)
+    for row in (0, 1):
+        log_probs, previous, tokens, total = TABLE[row].log_softmax(dim=1), START, [], 0.0
+        for _ in range(LIMIT):
+            token = int(log_probs[previous].argmax())
+            total += log_probs[previous, token].item()
+            if token == END:
+                break
+            tokens.append(token)
+            previous = token
+        assert written[row][0].tokens == tokens
+        assert written[row][0].log_probability == pytest.approx(total, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"strategy": "beam"}, {"strategy": "nucleus", "temperature": 1.0, "seed": 4}],
+    ids=["greedy", "beam", "nucleus"],
+)
+def test_a_row_does_not_depend_on_its_batch(options: dict[str, object]) -> None:
+    batch = write(step, ROWS, END, 1, LIMIT, **options)  # type: ignore[arg-type]
+    for row in (0, 1):
+        alone = write(step, (torch.tensor([row]),), END, 1, LIMIT, **options)  # type: ignore[arg-type]
+        assert alone[0] == batch[row]
+
+
+def test_nucleus_of_almost_no_mass_is_greedy() -> None:
+    sampled = write(step, ROWS, END, 1, LIMIT, strategy="nucleus", temperature=1.0, top_p=1e-6)
+    assert texts(sampled) == texts(write(step, ROWS, END, 1, LIMIT))
+
+
+def test_nucleus_draws_each_token_as_often_as_its_renormalised_mass() -> None:
+    probs = torch.tensor([0.5, 0.3, 0.15, 0.05])
+
+    def fixed(tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        return probs.log().expand(len(tokens), -1), state
+
+    counts = torch.zeros(4)
+    for seed in range(2000):
+        row = write(
+            fixed, (torch.zeros(1),), 3, 1, 1,
+            strategy="nucleus", temperature=1.0, top_p=0.7, seed=seed,
+        )  # fmt: skip
+        counts[row[0][0].tokens[0]] += 1
+    # 0.5 < 0.7 <= 0.8: the first two tokens are the nucleus.
+    assert counts[2:].sum() == 0
+    assert counts[0].item() / 2000 == pytest.approx(0.5 / 0.8, abs=0.04)
+
+
+def test_temperature_sharpens_before_the_nucleus_is_cut() -> None:
+    probs = torch.tensor([0.4, 0.35, 0.25])
+
+    def fixed(tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        return probs.log().expand(len(tokens), -1), state
+
+    # 0.4 ** 100 outweighs the others by far.
+    said = {
+        write(fixed, (torch.zeros(1),), 2, 1, 1, strategy="nucleus", temperature=0.01, seed=seed)[
+            0
+        ][0].tokens[0]
+        for seed in range(50)
+    }
+    assert said == {0}
+
+
+def test_finished_rows_stop_counting() -> None:
+    def fixed(tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Row 0 ends at once, row 1 never."""
+        scores = torch.tensor([[0.9, 0.1], [0.1, 0.9]])
+        return scores[state[0]].log(), state
+
+    short, long = write(fixed, ROWS, END, 1, 3)
+    assert short[0].tokens == []
+    assert short[0].log_probability == pytest.approx(torch.tensor(0.9).log().item())
+    assert long[0].tokens == [1, 1, 1]
+    assert long[0].log_probability == pytest.approx(3 * torch.tensor(0.9).log().item())
+
+
+def test_max_tokens_cuts_the_answer() -> None:
+    for options in ({}, {"strategy": "beam"}):
+        written = write(step, ROWS, END, 1, LIMIT, max_tokens=1, **options)  # type: ignore[arg-type]
+        assert all(len(one.tokens) <= 1 for row in written for one in row)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("beam_size", 0), ("temperature", 0.0), ("top_p", 0.0), ("top_p", 1.5),
+        ("max_tokens", -1),
+    ],
+)  # fmt: skip
+def test_an_option_out_of_range_is_named(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}' is {value}"):
+        write(step, ROWS, END, 1, LIMIT, **{name: value})  # type: ignore[arg-type]
+
+
+def test_of_two_spellings_of_a_text_the_likelier_is_kept() -> None:
+    rows = as_answers([[Written([1, 2], -0.5), Written([3], -1.0), Written([4], -2.0)]],
+                      lambda tokens: "red" if tokens != [4] else "blue")  # fmt: skip
+    assert [one.text for one in rows[0]] == ["red", "blue"]
+    assert rows[0][0].score == pytest.approx(0.6065, abs=1e-4)
+
+
+def test_the_manifest_and_the_code_agree_on_the_defaults() -> None:
+    assert {name: arg.default for name, arg in DECODE.items()} == write.__wrapped__.__kwdefaults__  # type: ignore[attr-defined]

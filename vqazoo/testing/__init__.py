@@ -1,0 +1,18 @@
+"""Conformance checks for plugin authors: run a part through its whole contract. Imports torch.
+
+    from vqazoo.testing import check_head
+
+    def test_my_head_keeps_the_contract():
+        check_head("my-head")
+
+A part that breaks its contract raises AssertionError, which names the part and what is wrong.
+Fusions and heads are named as on the command line, so they must be installed or offered with
+`registry.register`.
+"""
+
+from vqazoo.testing.encoders import check_encoder
+from vqazoo.testing.fusions import check_fusion
+from vqazoo.testing.heads import check_head
+from vqazoo.testing.toy import TOY, ToyEncoder, toy_encoder
+
+__all__ = ["TOY", "ToyEncoder", "check_encoder", "check_fusion", "check_head", "toy_encoder"]

@@ -1,0 +1,133 @@
+"""What the checks of encoders, fusions and heads share. Imports torch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from vqazoo.interfaces import Features, FusedSpec, TowerSpec
+from vqazoo.manifests import POOLED, TOKENS, Manifest
+
+TOLERANCE = 1e-4  # of float32 results that must agree, relative and absolute
+
+
+def require(holds: bool, owner: str, problem: str) -> None:
+    """Like `assert`, but also with `python -O`."""
+    if not holds:
+        raise AssertionError(f"{owner}: {problem}.")
+
+
+def require_close(owner: str, expected: Tensor, found: Tensor, problem: str) -> None:
+    require(expected.shape == found.shape, owner, f"{problem} (shapes differ)")
+    good = torch.allclose(expected, found, rtol=TOLERANCE, atol=TOLERANCE)
+    require(good, owner, f"{problem}, by up to {(expected - found).abs().max().item():.2g}")
+
+
+def require_finite(owner: str, features: Features) -> None:
+    for kind, tensor in features.tensors().items():
+        if kind != "mask":
+            require(tensor.dtype == torch.float32, owner, f"{kind} is {tensor.dtype}, not float32")
+            require(bool(tensor.isfinite().all()), owner, f"{kind} holds NaN or infinity")
+
+
+def require_same(owner: str, expected: Features, found: Features) -> None:
+    """The same features; tokens are compared where they are real."""
+    require(
+        expected.tensors().keys() == found.tensors().keys(), owner,
+        f"it gives now {sorted(expected.tensors())}, now {sorted(found.tensors())}",
+    )  # fmt: skip
+    problem = "alone, in a batch, padded and restored, a row must stay the same"
+    if expected.pooled is not None and found.pooled is not None:
+        require_close(owner, expected.pooled, found.pooled, f"pooled differs: {problem}")
+    if expected.tokens is not None and found.tokens is not None:
+        real = expected.tokens[expected.mask], found.tokens[found.mask]
+        require_close(owner, *real, f"tokens differ: {problem}")
+
+
+def check_signature(owner: str, manifest: Manifest, component: type, positional: list[str]) -> None:
+    """The constructor takes what the core passes, then the manifest's arguments by keyword."""
+    parameters = list(inspect.signature(component).parameters.values())
+    given, rest = parameters[: len(positional)], parameters[len(positional) :]
+    require(
+        len(given) == len(positional), owner,
+        f"its constructor must take {', '.join(positional)} by position",
+    )  # fmt: skip
+    names = {one.name for one in rest if one.kind != inspect.Parameter.VAR_KEYWORD}
+    differing = names ^ set(manifest.args)
+    require(
+        not differing, owner, f"manifest and constructor differ in {', '.join(sorted(differing))}"
+    )
+    doubled = [one.name for one in rest if one.default is not inspect.Parameter.empty]
+    require(not doubled, owner, f"defaults belong in the manifest only, not also on {doubled}")
+
+
+def check_fused(owner: str, out: FusedSpec, fused: Features, rows: int) -> None:
+    tensor = getattr(fused, out.kind)
+    require(tensor is not None, owner, f"it gives no {out.kind} features")
+    require(len(fused) == rows, owner, f"{rows} rows went in, {len(fused)} came out")
+    found = tensor.shape[-1]
+    require(found == out.dim, owner, f"out.dim is {out.dim}, but {found} came out")
+    require_finite(owner, fused)
+
+
+def check_gradients(owner: str, part: nn.Module) -> None:
+    for name, parameter in part.named_parameters():
+        if parameter.requires_grad:
+            require(parameter.grad is not None, owner, f"'{name}' gets no gradient")
+            finite = bool(cast(Tensor, parameter.grad).isfinite().all())
+            require(finite, owner, f"the gradient of '{name}' holds NaN or infinity")
+
+
+def offered_kinds(tower: TowerSpec | None) -> frozenset[str]:
+    kinds = (POOLED, TOKENS)
+    return frozenset(k for k in kinds if tower is not None and getattr(tower, k) is not None)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def random_features(tower: TowerSpec, rows: int, count: int, seed: int) -> Features:
+    """Random features; of `count` tokens, each row but the first has one more padded."""
+    source = generator(seed)
+    pooled = tokens = mask = None
+    if tower.pooled is not None:
+        pooled = torch.randn(rows, tower.pooled, generator=source)
+    if tower.tokens is not None:
+        tokens = torch.randn(rows, count, tower.tokens, generator=source)
+        lengths = (count - torch.arange(rows)).clamp(min=1)
+        mask = torch.arange(count) < lengths[:, None]
+    return Features(pooled, tokens, mask)
+
+
+def padded(features: Features) -> Features:
+    """The same rows with three more tokens, and large values wherever a token is not real."""
+    if features.tokens is None or features.mask is None:
+        return features
+    rows, _, width = features.tokens.shape
+    tokens = torch.cat([features.tokens, torch.zeros(rows, 3, width)], dim=1)
+    mask = torch.cat([features.mask, torch.zeros(rows, 3, dtype=torch.bool)], dim=1)
+    return Features(features.pooled, tokens.masked_fill(~mask[:, :, None], 50.0), mask)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode and no gradients; the mode is put back afterwards."""
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(training)
+
+
+def only(tower: TowerSpec, kinds: Collection[str]) -> TowerSpec:
+    """The tower, offering no more than these kinds."""
+    pooled = tower.pooled if POOLED in kinds else None
+    return TowerSpec(pooled, tower.tokens if TOKENS in kinds else None)

@@ -1,0 +1,175 @@
+"""The contract of encoders. Imports torch."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from vqazoo.answers import normalise
+from vqazoo.errors import IncompatibleError
+from vqazoo.interfaces import Encoder, Features, Preprocess, TowerSpec
+from vqazoo.manifests import POOLED, TOKENS, EncoderManifest
+from vqazoo.testing.checks import (
+    evaluating,
+    generator,
+    offered_kinds,
+    require,
+    require_close,
+    require_finite,
+    require_same,
+)
+
+
+def check_encoder(encoder: Encoder, manifest: EncoderManifest | None = None) -> None:
+    """Run an encoder, with pretrained or random weights, through its contract.
+
+    Args:
+        encoder: already built.
+        manifest: if given, the towers may offer only what it declares.
+
+    Raises:
+        AssertionError: a shape, dtype, mask, or token is not what the contract says, or a row
+            depends on its batch.
+    """
+    owner = type(encoder).__name__
+    spec = encoder.spec
+    require(bool(spec.image or spec.question), owner, "its spec has neither tower")
+    if manifest is not None:
+        for side, tower in (("image", spec.image), ("question", spec.question)):
+            extra = offered_kinds(tower) - getattr(manifest, side)
+            require(
+                not extra, owner, f"its {side} tower offers {sorted(extra)}, the manifest does not"
+            )
+    try:
+        encoder.lend("no such module")
+    except IncompatibleError:
+        pass
+    else:
+        require(False, owner, "lend('no such module') must raise IncompatibleError")
+    with evaluating(encoder):
+        if spec.image is not None:
+            _check_image_tower(owner, encoder, spec.image)
+        if spec.question is not None:
+            _check_text_tower(owner, encoder, spec.question)
+
+
+def _check_image_tower(owner: str, encoder: Encoder, tower: TowerSpec) -> None:
+    owner = f"{owner}, image tower"
+    require(encoder.spec.preprocess is not None, owner, "spec.preprocess is missing")
+    height, width = cast(Preprocess, encoder.spec.preprocess).size
+    pixels = torch.randn(3, 3, height, width, generator=generator())
+
+    def encode(rows: slice, wants: frozenset[str]) -> Features:
+        return encoder.encode_image(pixels[rows], wants)
+
+    _check_tower(owner, encode, tower, count=3)
+
+
+def _check_text_tower(owner: str, encoder: Encoder, tower: TowerSpec) -> None:
+    owner = f"{owner}, text tower"
+    texts = ["why?", "what is the colour of the small thing on the table?", "is it a dog or a cat?"]
+    longest = encoder.spec.context_length
+    assert longest is not None, f"{owner}: spec.context_length is missing."
+    ids, mask = encoder.tokenize(texts)
+    require(
+        ids.dtype == torch.int64 and mask.dtype == torch.bool and ids.shape == mask.shape, owner,
+        "tokenize must return ids int64 and mask bool of one shape (B, L), but returned "
+        f"{ids.dtype} {tuple(ids.shape)} and {mask.dtype} {tuple(mask.shape)}",
+    )  # fmt: skip
+    lengths = mask.sum(dim=1)
+    expected = torch.arange(ids.shape[1]) < lengths[:, None]
+    require(torch.equal(mask, expected), owner, "tokenize must pad on the right")
+    require(
+        int(lengths.max()) == ids.shape[1], owner, "tokenize must pad to the longest text, no more"
+    )
+    endless, endless_mask = encoder.tokenize(["what is that thing there " * 400])
+    require(
+        endless.shape[1] <= longest, owner,
+        f"tokenize kept {endless.shape[1]} tokens of a long text, but the longest is {longest}",
+    )  # fmt: skip
+    require(
+        bool(endless[0, -1] == ids[0, lengths[0] - 1]), owner,
+        "a text that is cut must still end with the end token",
+    )  # fmt: skip
+    require_finite(owner, encoder.encode_question(endless, endless_mask, offered_kinds(tower)))
+
+    def encode(rows: slice, wants: frozenset[str]) -> Features:
+        return encoder.encode_question(*encoder.tokenize(texts[rows]), wants)
+
+    _check_tower(owner, encode, tower, count=len(texts))
+    try:
+        embedding = encoder.lend("token_embedding")
+    except IncompatibleError:
+        return
+    _check_spelling(owner, encoder, embedding)
+
+
+def _check_spelling(owner: str, encoder: Encoder, embedding: nn.Module) -> None:
+    """`pieces`, `decode`, and the embedding that heads writing token by token borrow."""
+    require(
+        isinstance(embedding, nn.Embedding), owner,
+        f"lend('token_embedding') must give an nn.Embedding, not a {type(embedding).__name__}",
+    )  # fmt: skip
+    size = cast(nn.Embedding, embedding).num_embeddings
+    for name in ("start_id", "end_id"):
+        token = getattr(encoder, name, None)
+        require(
+            isinstance(token, int) and 0 <= token < size, owner,
+            f"{name} is {token}, but it must be a token of the embedding, 0 to {size - 1}",
+        )  # fmt: skip
+    texts = ["red", "dark blue", "3", "red " * 300]
+    spelled = encoder.pieces(texts)
+    for text, tokens in zip(texts, spelled, strict=True):
+        require(
+            not {encoder.start_id, encoder.end_id} & set(tokens), owner,
+            f"pieces({text[:20]!r}) holds the start or end token",
+        )  # fmt: skip
+        require(
+            all(0 <= token < size for token in tokens), owner,
+            f"pieces({text[:20]!r}) holds a token that the embedding lacks",
+        )  # fmt: skip
+        said = encoder.decode(tokens)
+        require(
+            normalise(said) == normalise(text), owner,
+            f"decode(pieces({text[:20]!r})) is {said[:40]!r}",
+        )  # fmt: skip
+
+
+def _check_tower(owner: str, encode: Any, tower: TowerSpec, count: int) -> None:
+    """`encode(rows, wants)` gives what was asked for and no more, of the widths in the spec."""
+    offered = offered_kinds(tower)
+    require(bool(offered), owner, "the spec offers neither pooled nor tokens")
+    every = slice(0, count)
+    full: Features = encode(every, offered)
+    for wants in {offered, *(frozenset({kind}) for kind in offered)}:
+        found: Features = encode(every, wants)
+        given = frozenset(kind for kind in (POOLED, TOKENS) if getattr(found, kind) is not None)
+        require(given == wants, owner, f"{sorted(wants)} was wanted, but {sorted(given)} was given")
+        require(len(found) == count, owner, f"{count} rows went in, {len(found)} came out")
+        require_finite(owner, found)
+        for kind in wants:
+            tensor, width = getattr(found, kind), getattr(tower, kind)
+            require(
+                tensor.shape[-1] == width, owner,
+                f"{kind} is {tensor.shape[-1]} wide, but the spec says {width}",
+            )  # fmt: skip
+            require_close(
+                owner, getattr(full, kind), tensor, f"{kind} depends on what else is wanted"
+            )
+    if full.tokens is not None:
+        require(full.num_prefix <= full.tokens.shape[1], owner, "num_prefix exceeds the tokens")
+    if full.pooled is not None:
+        norms = full.pooled.norm(dim=1)
+        if tower.normalized:
+            require_close(
+                owner, torch.ones_like(norms), norms, "the spec says norm 1, but pooled has not"
+            )
+        require(
+            not torch.equal(full.pooled[0], full.pooled[1]), owner,
+            "two different inputs give the same vector",
+        )  # fmt: skip
+    for row in range(count):
+        alone = encode(slice(row, row + 1), offered)
+        require_same(owner, full.index(slice(row, row + 1)), alone)

@@ -1,0 +1,91 @@
+"""The contract of fusions. Imports torch."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+
+from vqazoo.interfaces import Fusion, TowerSpec
+from vqazoo.manifests import POOLED, TOKENS, FusionManifest
+from vqazoo.registry import registry
+from vqazoo.testing.checks import (
+    check_fused,
+    check_gradients,
+    check_signature,
+    generator,
+    only,
+    padded,
+    random_features,
+    require,
+    require_same,
+)
+
+IMAGE = TowerSpec(pooled=20, tokens=24)  # all widths differ, so that a mix-up cannot hide
+QUESTION = TowerSpec(pooled=12, tokens=28)
+
+
+def check_fusion(ref: str, **args: Any) -> None:
+    """Build a fusion for towers of several widths and run it through its contract.
+
+    Args:
+        ref: its registered name.
+        args: some of its arguments; the others take their defaults.
+
+    Raises:
+        AssertionError: the manifest lies, a shape is wrong, padding matters, a row depends on its
+            batch, a side is ignored, a parameter gets no gradient, or saved tensors do not restore
+            the fusion.
+    """
+    owner = f"The fusion '{ref}'"
+    manifest = cast(FusionManifest, registry.manifest("fusion", ref))
+    check_signature(owner, manifest, registry.component("fusion", ref), ["image", "question"])
+    sides = {}
+    for side, tower in (("image", IMAGE), ("question", QUESTION)):
+        kinds = {kind for kind in (POOLED, TOKENS) if f"{side}.{kind}" in manifest.requires}
+        require(bool(kinds), owner, f"it requires nothing of the {side}")
+        sides[side] = only(tower, kinds)
+
+    def build(seed: int) -> Fusion:
+        torch.manual_seed(seed)
+        return cast(Fusion, registry.build("fusion", ref, *sides.values(), **args))
+
+    fusion = build(0).eval()
+    require(
+        fusion.out.kind == manifest.provides, owner,
+        f"out.kind is '{fusion.out.kind}', but the manifest provides '{manifest.provides}'",
+    )  # fmt: skip
+    image, question = (
+        random_features(sides["image"], 4, 5, seed=1),
+        random_features(sides["question"], 4, 6, 2),
+    )
+    with torch.no_grad():
+        fused = fusion(image, question)
+        check_fused(owner, fusion.out, fused, rows=4)
+        for row in range(4):
+            one = slice(row, row + 1)
+            require_same(owner, fused.index(one), fusion(image.index(one), question.index(one)))
+        longer = fusion(padded(image), padded(question))
+        for row in range(4):
+            one = slice(row, row + 1)
+            require_same(f"{owner}, with more padding", fused.index(one), longer.index(one))
+        for side, other in (
+            ("image", fusion(random_features(sides["image"], 4, 5, seed=3), question)),
+            ("question", fusion(image, random_features(sides["question"], 4, 6, seed=4))),
+        ):
+            first, second = getattr(fused, fusion.out.kind), getattr(other, fusion.out.kind)
+            require(not torch.allclose(first, second), owner, f"it ignores the {side}")
+        restored = build(1)
+        restored.load_state_dict(fusion.state_dict(), strict=True)
+        again = restored.eval()(image, question)
+        require_same(f"{owner}, restored from its state_dict", fused, again)
+    fusion.train()
+    inputs = [image, question]
+    leaves = [t.requires_grad_() for x in inputs for k, t in x.tensors().items() if k != "mask"]
+    result = getattr(fusion(*inputs), fusion.out.kind)
+    (result * torch.randn(result.shape, generator=generator())).sum().backward()
+    check_gradients(owner, fusion)
+    require(
+        all(leaf.grad is not None for leaf in leaves), owner,
+        "no gradient reaches the towers, so they could not be fine-tuned",
+    )  # fmt: skip

@@ -1,0 +1,232 @@
+"""The contract of heads. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from vqazoo.answers import AnswerList
+from vqazoo.data import Example
+from vqazoo.interfaces import (
+    Answer,
+    Encoder,
+    Features,
+    FusedSpec,
+    Head,
+    Targets,
+    TowerSpec,
+)
+from vqazoo.manifests import FusionManifest, HeadManifest
+from vqazoo.registry import registry
+from vqazoo.testing.checks import (
+    TOLERANCE,
+    check_gradients,
+    check_signature,
+    evaluating,
+    only,
+    padded,
+    random_features,
+    require,
+    require_close,
+)
+from vqazoo.testing.toy import toy_encoder
+
+ANSWERS = AnswerList(("yes", "no", "dark blue", "don't know", "3"), (5, 4, 3, 2, 2))
+OUTSIDE = "zebra"  # an answer that ANSWERS lacks
+STEPS = 60  # of training, after which the loss of a head must have fallen
+
+
+def check_head(
+    ref: str, *, dim: int = 18, text_encoder: Encoder | None = None, **args: Any
+) -> None:
+    """Build a head for fused vectors or tokens `dim` wide and run it through its contract.
+
+    Args:
+        ref: its registered name.
+        dim: width of the fused features.
+        text_encoder: what the head may borrow from; a ToyEncoder if none is given.
+        args: some of its arguments; the others take their defaults.
+
+    Raises:
+        AssertionError: the manifest lies, a borrowed tensor would be saved, targets do not stay
+            with their rows, the loss does not fall, a parameter gets no gradient, answers depend on
+            the batch, or saved tensors do not restore the head.
+    """
+    owner = f"The head '{ref}'"
+    manifest = cast(HeadManifest, registry.manifest("head", ref))
+    component = registry.component("head", ref)
+    check_signature(owner, manifest, component, ["fused", "answers", "text_encoder"])
+    _check_head_manifest(owner, manifest)
+    encoder = text_encoder or toy_encoder()
+
+    def build(seed: int) -> Head:
+        torch.manual_seed(seed)
+        spec = FusedSpec(manifest.requires, dim)
+        return cast(Head, registry.build("head", ref, spec, ANSWERS, encoder, **args))
+
+    with _lending_only(owner, encoder, manifest.borrows):
+        head = build(0)
+    _check_nothing_borrowed_is_owned(owner, head, encoder)
+    examples = [
+        Example(Path("image.png"), "what?", (text,), str(number))
+        for number, text in enumerate((*ANSWERS.texts, OUTSIDE))
+    ]
+    tower = only(TowerSpec(dim, dim), {manifest.requires})
+    fused = random_features(tower, len(examples), 5, seed=5)
+    _check_targets(owner, head, fused, examples)
+    _check_learning(owner, head, fused, head.targets(examples))
+    with evaluating(head):
+        _check_answers(owner, head, manifest, fused)
+        restored = build(1)
+        restored.load_state_dict(head.state_dict(), strict=True)
+        require(
+            restored.eval().predict(fused) == head.predict(fused), owner,
+            "restored from its state_dict it answers differently",
+        )  # fmt: skip
+
+
+def _check_head_manifest(owner: str, manifest: HeadManifest) -> None:
+    require(
+        manifest.answer_mode in ("classify", "generate"), owner,
+        f"answer_mode is {manifest.answer_mode!r}, but it must be 'classify' or 'generate'",
+    )  # fmt: skip
+    default = cast(FusionManifest, registry.manifest("fusion", manifest.default_fusion))
+    require(
+        default.provides == manifest.requires, owner,
+        f"its default fusion provides {default.provides}, but it requires {manifest.requires}",
+    )  # fmt: skip
+    registry.fill("fusion", manifest.default_fusion, dict(manifest.default_fusion_args))
+
+
+def _check_nothing_borrowed_is_owned(owner: str, head: Head, encoder: Encoder) -> None:
+    lent = {tensor.data_ptr() for tensor in encoder.state_dict().values()}
+    kept = [name for name, tensor in head.state_dict().items() if tensor.data_ptr() in lent]
+    require(not kept, owner, f"its state_dict holds borrowed tensors: {', '.join(kept)}")
+    own = {id(module) for module in head.modules()}
+    require(
+        not any(id(module) in own for module in encoder.modules()), owner,
+        "it registers a borrowed module as its own; keep it in a tuple",
+    )  # fmt: skip
+
+
+def _check_targets(owner: str, head: Head, fused: Features, examples: Sequence[Example]) -> None:
+    """Targets are tensors with a row an example, and stay right when rows are picked."""
+    targets = head.targets(examples)
+    for name, tensor in targets.items():
+        require(
+            isinstance(tensor, Tensor) and len(tensor) == len(examples), owner,
+            f"target '{name}' must be a tensor with one row an example",
+        )  # fmt: skip
+    rows = torch.tensor([3, 0])
+    with evaluating(head), torch.no_grad():
+        picked, _ = head.loss(fused.index(rows), _rows(targets, rows))
+        direct, _ = head.loss(fused.index(rows), head.targets([examples[3], examples[0]]))
+        require_close(owner, direct, picked, "picked rows of the targets give another loss")
+        outside, _ = head.loss(fused.index(slice(-1, None)), _rows(targets, slice(-1, None)))
+    require(
+        bool(outside.isfinite()), owner,
+        f"the loss of a batch with only unknown answers is {outside.item()}",
+    )  # fmt: skip
+
+
+def _check_learning(owner: str, head: Head, fused: Features, targets: Targets) -> None:
+    """A scalar loss with a gradient for every parameter, which falls when it is minimised."""
+    torch.manual_seed(0)
+    head.train()
+    leaf = getattr(fused, "pooled" if fused.pooled is not None else "tokens").requires_grad_()
+    loss, parts = head.loss(fused, targets)
+    require(
+        loss.dim() == 0 and bool(loss.isfinite()), owner,
+        f"the loss must be a finite scalar, but its shape is {tuple(loss.shape)}: {loss}",
+    )  # fmt: skip
+    require(
+        all(isinstance(value, float) for value in parts.values()), owner,
+        "the named parts of the loss must be floats",
+    )  # fmt: skip
+    loss.backward()
+    check_gradients(owner, head)
+    require(leaf.grad is not None, owner, "no gradient reaches the fusion")
+    leaf.requires_grad_(False)
+    optimiser = torch.optim.Adam(head.parameters(), lr=3e-3)
+    with evaluating(head), torch.no_grad():
+        before = head.loss(fused, targets)[0].item()
+    for _ in range(STEPS):
+        optimiser.zero_grad()
+        head.loss(fused, targets)[0].backward()
+        optimiser.step()
+    with evaluating(head), torch.no_grad():
+        after = head.loss(fused, targets)[0].item()
+    require(
+        after < 0.8 * before, owner,
+        f"its loss on {len(fused)} rows went from {before:.3f} to {after:.3f} in {STEPS} steps, "
+        f"but it should fall well below",
+    )  # fmt: skip
+
+
+def _check_answers(owner: str, head: Head, manifest: HeadManifest, fused: Features) -> None:
+    """Answers are ranked, deterministic, and the same alone, in a batch, and with padding."""
+    defaults = {name: arg.default for name, arg in manifest.decode.items()}
+    options: list[dict[str, Any]] = [{}, defaults]
+    for name, arg in manifest.decode.items():
+        options += [{**defaults, name: choice} for choice in arg.choices]
+    for decode in options:
+        answers = head.predict(fused, **decode)
+        require(len(answers) == len(fused), owner, "predict must answer every row")
+        require(all(len(row) == 1 for row in answers), owner, "top_k 1 must give one answer")
+        require(head.predict(fused, **decode) == answers, owner, "its answers vary between calls")
+        for row, (expected,) in enumerate(answers):
+            one = slice(row, row + 1)
+            _same_answer(owner, expected, head.predict(fused.index(one), **decode)[0][0])
+            _same_answer(owner, expected, head.predict(padded(fused), **decode)[row][0])
+    require(
+        head.predict(fused, 1, **defaults) == head.predict(fused), owner,
+        "its manifest's decode defaults are not those of predict",
+    )  # fmt: skip
+    for top_k in (3, len(ANSWERS) + 2):
+        for ranked in head.predict(fused, top_k):
+            texts, scores = [one.text for one in ranked], [one.score for one in ranked]
+            require(1 <= len(ranked) <= top_k, owner, f"top_k {top_k} gave {len(ranked)} answers")
+            require(len(set(texts)) == len(texts), owner, f"answers repeat: {texts}")
+            require(scores == sorted(scores, reverse=True), owner, f"not best first: {scores}")
+            require(
+                min(scores) >= 0 and sum(scores) <= 1 + TOLERANCE, owner,
+                f"scores are no probabilities of different answers: {scores}",
+            )  # fmt: skip
+            if manifest.answer_mode == "classify":
+                require(set(texts) <= set(ANSWERS.texts), owner, f"not in the list: {texts}")
+                require(
+                    len(ranked) == min(top_k, len(ANSWERS)), owner,
+                    f"top_k {top_k} of {len(ANSWERS)} answers gave {len(ranked)}",
+                )  # fmt: skip
+
+
+def _same_answer(owner: str, expected: Answer, found: Answer) -> None:
+    require(
+        expected.text == found.text and abs(expected.score - found.score) < TOLERANCE, owner,
+        f"a row is answered {expected} in a batch, but {found} alone or padded",
+    )  # fmt: skip
+
+
+@contextmanager
+def _lending_only(owner: str, encoder: Encoder, borrows: frozenset[str]) -> Iterator[None]:
+    """Within, the encoder lends only what the manifest declares."""
+    lend = encoder.lend
+
+    def guarded(name: str) -> nn.Module:
+        require(name in borrows, owner, f"it borrows '{name}', which its manifest leaves out")
+        return lend(name)
+
+    encoder.lend = guarded  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del encoder.lend
+
+
+def _rows(targets: Targets, rows: Tensor | slice) -> Targets:
+    return {name: tensor[rows] for name, tensor in targets.items()}
