@@ -128,7 +128,7 @@ def test_other_mistakes_are_told(model, picture, tmp_path):
         (
             {"encoder": "tiny-clip", "head": "mlp", "fusion": {"type": "sum", "args": {"dim": -1}}},
             ConfigError,
-            "'dim' is -1, but from 1 to any",
+            "'dim' is -1, but from 1 to inf",
         ),
     ],
 )

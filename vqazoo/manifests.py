@@ -7,6 +7,7 @@ Imports only the standard library.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,11 +43,10 @@ class Arg:
                 f"{owner}: argument '{name}' is {value!r}, but it must be one of "
                 f"{', '.join(repr(choice) for choice in self.choices)}."
             )
-        if (self.minimum is not None and value < self.minimum) or (
-            self.maximum is not None and value > self.maximum
-        ):
-            low = "any" if self.minimum is None else self.minimum
-            high = "any" if self.maximum is None else self.maximum
+        number: Any = value
+        low = -math.inf if self.minimum is None else self.minimum
+        high = math.inf if self.maximum is None else self.maximum
+        if (low, high) != (-math.inf, math.inf) and not low <= number <= high:
             raise ConfigError(
                 f"{owner}: argument '{name}' is {value!r}, but from {low} to {high} was expected "
                 f"({self.help}; default {self.default!r})."

@@ -1,8 +1,8 @@
 """Fusions of one image vector and one question vector. Imports torch.
 
-Vectors of norm 1 are multiplied by sqrt(D) first, so that their entries have about unit size, as the
-layers behind them are initialised for. The first linear layer could absorb the factor, so a fusion
-computes nothing it could not compute without; it only learns at once instead of after many epochs.
+Vectors of norm 1 are multiplied by sqrt(D) first, so that their entries have about unit size, as
+the layers behind them are initialised for. The first linear layer could absorb the factor, so a
+fusion computes nothing new; it only learns at once instead of after many epochs.
 """
 
 from __future__ import annotations

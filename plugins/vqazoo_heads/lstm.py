@@ -27,9 +27,9 @@ class LSTMHead(Head):
     published count. Deviations from the notebook: padding is masked by length, not by the id 0,
     which is a real token; answers are padded to the longest of their batch, not to 77; decoding is
     greedy unless asked otherwise, and steps the LSTM once a token; the text is decoded from the
-    pieces, so a genuine "!" survives; each embedding is scaled to a root mean square of 1, without
-    which the LSTM starts almost linear and learns for epochs to be anything else; the answer learnt is the most frequent one, without random
-    ties.
+    pieces, so a genuine "!" survives; the answer learnt is the most frequent one, without random
+    ties; each embedding is scaled to a root mean square of 1, without which the LSTM starts almost
+    linear and needs many epochs to leave that.
 
     Source: the CLIP+LSTM system (reshalfahsi/vqa-clip-lstm), notebook, model section.
     """

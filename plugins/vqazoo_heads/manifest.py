@@ -11,7 +11,7 @@ DECODE = {
     "temperature": Arg(float, 0.1, "nucleus: below 1 sharpens; published 0.1"),
     "top_p": Arg(float, 0.9, "nucleus: probability mass to draw from; published 0.9"),
     "seed": Arg(int, 0, "nucleus: seed of the draws, the same for every question"),
-    "max_tokens": Arg(int, 0, "longest answer in tokens, end included; 0: as in training", minimum=0),
+    "max_tokens": Arg(int, 0, "longest answer, end included; 0: as in training", minimum=0),
 }  # fmt: skip
 
 LINEAR = HeadManifest(
