@@ -138,7 +138,7 @@ def test_build_passes_context_given_arguments_and_defaults(install: Install) -> 
     assert built.given == {"width": 8, "mode": "b"}
     for wrong, said in (
         ({"widht": 3}, r"has no argument 'widht'\. Did you mean 'width'\?"),
-        ({"width": "3"}, "'width' is '3', but a int was expected"),
+        ({"width": "3"}, "'width' is '3', but int was expected"),
         ({"width": True}, "'width' is True"),
         ({"mode": "c"}, "'mode' is 'c', but it must be one of 'a', 'b'"),
     ):

@@ -48,7 +48,7 @@ def test_the_loss_falls_and_the_run_folder_is_complete(table, tmp_path):
     model = train(table, tmp_path / "run", epochs=12)
     log = log_of(tmp_path / "run")
     assert [line["epoch"] for line in log] == list(range(1, 13))
-    assert log[-1]["loss"] < 0.5 * log[0]["loss"]
+    assert log[-1]["loss"] < 0.75 * log[0]["loss"]
     assert {file.name for file in (tmp_path / "run").iterdir()} == {
         "best", "environment.json", "log.jsonl", "loss.png", "recipe.toml", "state.safetensors",
     }  # fmt: skip
@@ -205,7 +205,10 @@ def test_a_loss_that_is_not_finite_names_the_questions_and_keeps_the_best(table,
         MLPHead.loss = lambda self, fused, targets: (  # type: ignore[method-assign]
             real(self, fused, targets)[0] * float("nan"), {},
         )  # fmt: skip
-        with pytest.raises(TrainingError, match=r"The loss is nan in epoch 1.*questions:"):
+        with pytest.raises(
+            TrainingError,
+            match=r"The loss is nan in epoch 1, step 0, in a batch of 16 questions \(",
+        ):
             train(table, tmp_path / "other")
     finally:
         MLPHead.loss = real  # type: ignore[method-assign]

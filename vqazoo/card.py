@@ -20,6 +20,7 @@ from vqazoo.registry import registry
 from vqazoo.zoo import list_models
 
 TASK = "visual-question-answering"
+PICTURES = {"loss.png": "loss and validation accuracy", "answers.png": "answers of the test split"}
 
 
 def refresh(folder: Path, measured: Sequence[Metric]) -> None:
@@ -43,7 +44,8 @@ def refresh(folder: Path, measured: Sequence[Metric]) -> None:
     renewed = {metric["signature"] for metric in fresh}
     metrics = [metric for metric in known if metric["signature"] not in renewed] + fresh
     write_file(folder / METRICS, json_bytes(metrics))
-    card = render_card(folder.name, config, metrics, environment, parameters)
+    pictures = [name for name in PICTURES if (folder / name).is_file()]
+    card = render_card(folder.name, config, metrics, environment, parameters, pictures)
     write_file(folder / CARD, card.encode())
 
 
@@ -53,6 +55,7 @@ def render_card(
     metrics: Sequence[Mapping[str, Any]],
     environment: Mapping[str, Any],
     parameters: Mapping[str, int],
+    pictures: Sequence[str] = (),
 ) -> str:
     """The whole card as Markdown; every number comes from the arguments.
 
@@ -60,6 +63,7 @@ def render_card(
         name: of the model, as a user types it.
         metrics: as in metrics.json; environment: as in environment.json.
         parameters: counts `total` and `trainable`.
+        pictures: files beside the card to show, out of PICTURES.
     """
     front = ModelCardData(
         model_name=name,
@@ -94,10 +98,12 @@ def render_card(
     ]
     metric_rows = [
         f"| {m['name']} | {100 * m['value']:.2f}% | {m['questions']:,} ({m['split']}) | "
-        f"`{m['signature']}` | {m['date']} |"
+        f"`{m['signature'].replace('|', chr(92) + '|')}` | {m['date']} |"
         for m in metrics
     ]
     ref = name if name in list_models() else "dir:PATH-OF-THIS-FOLDER"
+    counts = f"{parameters['trainable']:,} of {parameters['total']:,}"
+    shown = "".join(f"![{PICTURES[name]}]({name})\n\n" for name in pictures)
     trained = "frozen" if not config.training.trainable else "partly or wholly trained"
     versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
     data = registry.manifest("dataset", config.data.type)
@@ -113,8 +119,7 @@ Answers questions about pictures: image and question -> encoder -> fusion -> hea
 | --- | --- | --- | --- |
 {chr(10).join(part_rows)}
 
-{parameters["trainable"]:,} of {parameters["total"]:,} parameters were trained; the encoders are
-{trained}.
+{counts} parameters were trained; the encoders are {trained}.
 
 ## How to run
 
@@ -149,7 +154,7 @@ source: {data.source}). Digests of what was read: `{json.dumps(environment["data
 `known-answer-share` is the share of questions whose answer the model can give at all; the others
 count as misses.
 
-## How it was trained
+{shown}## How it was trained
 
 `vqazoo train --config recipe.toml --out RUN` with the `recipe.toml` beside this card
 (seed {config.seed}), on {environment["hardware"]} ({environment["device"]}),

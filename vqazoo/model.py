@@ -312,6 +312,21 @@ def build_towers(config: ModelConfig) -> nn.ModuleDict:
     )
 
 
+def pick_device(name: str) -> torch.device:
+    """The device of that name; `auto` is cuda if there is one, else cpu.
+
+    Raises:
+        ConfigError: torch knows no such device, or it is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"The device '{name}' cannot be used ({reason}): try cpu.") from error
+
+
 def _build_encoder(block: Block, towers: set[str]) -> Encoder:
     variant = block.type.partition(":")[2] or None
     return cast(

@@ -38,7 +38,7 @@ from vqazoo.config import (
 )
 from vqazoo.data import DatasetReader, Example, digest, split_by_image
 from vqazoo.environment import describe_environment
-from vqazoo.errors import ConfigError, DataError, TrainingError
+from vqazoo.errors import DataError, TrainingError
 from vqazoo.evaluate import Metric, predict, score
 from vqazoo.features import (
     MEMORY_LIMIT,
@@ -50,7 +50,7 @@ from vqazoo.features import (
 )
 from vqazoo.figures import loss_figure
 from vqazoo.folder import CARD, ENVIRONMENT, METRICS, RECIPE, json_bytes, write_file
-from vqazoo.model import VQAModel, build_model
+from vqazoo.model import VQAModel, build_model, pick_device
 from vqazoo.registry import registry
 from vqazoo.resume import BEST, STATE, load_state, read_log, save_state, state_metadata
 
@@ -319,21 +319,6 @@ def clip(parameters: Iterable[Tensor], training: TrainingConfig) -> None:
         torch.nn.utils.clip_grad_value_(parameters, training.clip_value)
     if training.clip_norm > 0:
         torch.nn.utils.clip_grad_norm_(parameters, training.clip_norm)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; `auto` is cuda if there is one, else cpu.
-
-    Raises:
-        ConfigError: torch knows no such device, or it is not there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.zeros(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"The device '{name}' cannot be used ({reason}): try cpu.") from error
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

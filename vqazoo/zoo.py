@@ -64,7 +64,7 @@ def load(ref: str, device: str = "cpu") -> VQAModel:
         UnknownNameError, CheckpointError, PluginError, WeightsError: see the message.
     """
     from vqazoo.checkpoint import load_checkpoint
-    from vqazoo.training import pick_device
+    from vqazoo.model import pick_device
 
     if not isinstance(ref, str):
         raise VqazooError(f"load takes a name or 'dir:PATH' as text, but got {ref!r}.")

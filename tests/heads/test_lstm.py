@@ -61,7 +61,8 @@ def test_logits_are_those_of_an_lstm_over_embedding_times_context() -> None:
     cell.load_state_dict({name: getattr(head.lstm, f"{name}_l0") for name in names})
     hidden = memory = torch.zeros(2, 512)
     for place in range(3):
-        x = encoder.token_embedding(ids[:, place]) * features.pooled
+        x = encoder.token_embedding(ids[:, place])
+        x = x / x.square().mean(dim=1, keepdim=True).sqrt() * features.pooled
         hidden, memory = cell(x, (hidden, memory))
         expected = hidden @ head.output.weight.T + head.output.bias
         found = head.token_logits(head.context(features), ids)[:, place]

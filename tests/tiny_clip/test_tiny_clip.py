@@ -75,7 +75,9 @@ def test_outputs_equal_open_clip_with_the_same_tensors(encoder):
         torch.testing.assert_close(image.tokens, third, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("text", ["a red circle", "what's that?", "漢字 🙂 naïve", "UPPER  case", ""])
+@pytest.mark.parametrize(
+    "text", ["a red circle", "what's that?", "漢字 🙂 naïve", "UPPER  case", ""]
+)
 def test_any_text_is_encoded_without_loss(encoder, text):
     (ids,) = encoder.pieces([text])
     assert encoder.decode(ids) == " ".join(text.lower().split(" ")).strip()
@@ -124,9 +126,7 @@ def test_the_caption_of_a_picture_is_nearer_than_a_wrong_one(encoder):
 def test_rendering_is_decided_by_the_seed(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         write_pictures(tmp_path / name, 5, seed)
-    a, b, c = (
-        {file.name: file.read_bytes() for file in (tmp_path / n).iterdir()} for n in "abc"
-    )
+    a, b, c = ({file.name: file.read_bytes() for file in (tmp_path / n).iterdir()} for n in "abc")
     assert a == b
     assert a.keys() == c.keys()
     assert a != c
