@@ -128,7 +128,7 @@ def test_mistakes_are_one_line_with_the_next_step(table, tmp_path, picture):
     assert "'lstm' is a head" in error(*train, "--encoder", "lstm")
     told = error(*train, "--encoder", "tiny-clip", "--set", "training.epoch=3")
     assert "Did you mean 'epochs'" in told
-    assert "add --text-encoder" in error(*train, "--encoder", "efficientnet-lite0")
+    assert "--text-encoder" in error(*train, "--encoder", "efficientnet-lite0")
     assert "Did you mean 'test'" in error("eval", MODEL, "--split", "tset")
     assert not (tmp_path / "x").exists()
 
