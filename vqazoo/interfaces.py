@@ -10,7 +10,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -171,6 +171,16 @@ class WeightsReference:
         return f"{self.kind}:{self.source}{at}{' ' + self.file if self.file else ''}"
 
 
+class TextCodec(Protocol):
+    """Texts to ids and back; see the methods of the same names of `Encoder`."""
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]: ...
+
+    def pieces(self, texts: Sequence[str]) -> list[list[int]]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
 class Encoder(nn.Module, ABC):
     """Turns pixels and question ids into features. Holds an image tower, a text tower, or both.
 
@@ -182,6 +192,7 @@ class Encoder(nn.Module, ABC):
 
     spec: EncoderSpec
     reference: WeightsReference | None = None  # set by load_pretrained
+    codec: TextCodec | None = None  # text towers: what tokenize, pieces and decode call
     start_id: int  # text towers: the token that starts a text, and
     end_id: int  # the one that ends it; heads that write token by token use both
 
@@ -217,15 +228,20 @@ class Encoder(nn.Module, ABC):
 
         Start and end tokens are included; longer texts lose their end but keep the end token.
         """
-        raise IncompatibleError(f"{type(self).__name__} has no text tower.")
+        return self._text_codec().tokenize(texts)
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text without special tokens and without truncation."""
-        raise IncompatibleError(f"{type(self).__name__} has no text tower.")
+        return self._text_codec().pieces(texts)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids without special tokens; the inverse of `pieces`."""
-        raise IncompatibleError(f"{type(self).__name__} has no text tower.")
+        return self._text_codec().decode(ids)
+
+    def _text_codec(self) -> TextCodec:
+        if self.codec is None:
+            raise IncompatibleError(f"{type(self).__name__} has no text tower.")
+        return self.codec
 
     def lend(self, name: str) -> nn.Module:
         """A submodule that a head may use without owning it, such as `token_embedding`.

@@ -179,12 +179,14 @@ class VQAModel(nn.Module):
         options = self._decode_options(decode)
         questions = [self._checked_question(text) for text in questions]
         was_training = self.training
-        self.eval()
+        if was_training:
+            self.eval()
         try:
             with torch.inference_mode():
                 answers = self._answer(images, questions, top_k, options)
         finally:
-            self.train(was_training)
+            if was_training:
+                self.train()
         single = isinstance(question, str) and not many
         return answers[0] if single else answers
 

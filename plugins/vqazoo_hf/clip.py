@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -60,8 +59,9 @@ class HFCLIPEncoder(Encoder):
         )
         if "question" in towers:
             longest = config.text_config.max_position_embeddings
-            self._codec = TextCodec(self._repository.tokenizer(), longest)
-            self.start_id, self.end_id = self._codec.start_id, self._codec.end_id
+            codec = TextCodec(self._repository.tokenizer(), longest)
+            self.codec, self._pad_id = codec, codec.pad_id
+            self.start_id, self.end_id = codec.start_id, codec.end_id
 
     def load_pretrained(self) -> None:
         self.reference = self._repository.weights()
@@ -85,8 +85,9 @@ class HFCLIPEncoder(Encoder):
         if self._family == "clip":
             out = self.model.text_model(input_ids=ids, attention_mask=mask.long())
         else:
-            missing = self._codec.context_length - length
-            padded = F.pad(ids, (0, missing), value=self._codec.pad_id)  # (B, context)
+            assert self.spec.context_length is not None
+            missing = self.spec.context_length - length
+            padded = F.pad(ids, (0, missing), value=self._pad_id)  # (B, context)
             out = self.model.text_model(input_ids=padded)
         pooled = None
         if POOLED in wants:
@@ -98,22 +99,13 @@ class HFCLIPEncoder(Encoder):
             return Features(pooled)
         return Features(pooled, out.last_hidden_state[:, :length], mask)
 
-    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        return self._codec.tokenize(texts)
-
-    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._codec.pieces(texts)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return self._codec.decode(ids)
-
     def lend(self, name: str) -> nn.Module:
         if name != "token_embedding" or self.model.text_model is None:
             raise IncompatibleError(
                 f"This hf-clip encoder lends no '{name}': it lends the token_embedding of its text "
                 f"tower."
             )
-        embedding: nn.Module = self.model.text_model.get_input_embeddings()
+        embedding: nn.Module = self.model.text_model.embeddings.token_embedding
         return embedding
 
 

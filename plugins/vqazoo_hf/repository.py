@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vqazoo.errors import WeightsError
+from vqazoo.hub import fetch_folder
 from vqazoo.interfaces import WeightsReference
 
 SMALL = ["*.json", "*.txt", "*.model"]  # configs, vocabularies
@@ -32,19 +33,7 @@ class Repository:
         self.folder = folder if self.is_local else self._fetch(SMALL)
 
     def _fetch(self, patterns: list[str]) -> Path:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError
-
-        try:
-            return Path(
-                snapshot_download(self.repo, revision=self._revision, allow_patterns=patterns)
-            )
-        except (OSError, ValueError, HfHubHTTPError) as error:
-            raise WeightsError(
-                f"'{self.repo}' is neither a folder nor a Hub repository that can be had "
-                f"({str(error).splitlines()[0]}): check the name, or where there is a network run  "
-                f"hf download {self.repo}  and copy the cache here."
-            ) from error
+        return fetch_folder(self.repo, self._revision, patterns)
 
     def weights(self) -> WeightsReference:
         """Fetch the weights and say where they came from."""
@@ -97,15 +86,22 @@ def load_into(model: torch.nn.Module, folder: Path) -> None:
         WeightsError: a tensor is missing or has another shape.
     """
     from transformers import AutoModel
+    from transformers.utils import logging
 
+    talkative = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # a bar for a fraction of a second
     try:
         loaded, report = AutoModel.from_pretrained(
             folder, use_safetensors=True, output_loading_info=True, dtype=torch.float32
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise WeightsError(
-            f"The weights in '{folder}' cannot be read ({str(error).splitlines()[0]})."
+            f"The weights in '{folder}' cannot be read ({str(error).splitlines()[0]}): get them "
+            f"again."
         ) from error
+    finally:
+        if talkative:
+            logging.enable_progress_bar()
     found = loaded.state_dict()
     lacking = sorted(set(report["missing_keys"]) & set(model.state_dict()))
     if lacking or report["mismatched_keys"]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -58,8 +57,8 @@ class HFTextEncoder(Encoder):
             getattr(config, "max_position_embeddings", LONGEST),
             LONGEST,
         )
-        self._codec = TextCodec(tokenizer, longest)
-        self.start_id, self.end_id = self._codec.start_id, self._codec.end_id
+        self.codec = TextCodec(tokenizer, longest)
+        self.start_id, self.end_id = self.codec.start_id, self.codec.end_id
         width = self.model.get_input_embeddings().embedding_dim
         width = getattr(config, "hidden_size", width)
         self.spec = EncoderSpec(question=TowerSpec(width, width, normalize), context_length=longest)
@@ -77,15 +76,6 @@ class HFTextEncoder(Encoder):
             pooled = pool(states, mask, self.pooling)  # (B, D)
             pooled = F.normalize(pooled, dim=-1) if self.normalize else pooled
         return Features(pooled, states, mask) if TOKENS in wants else Features(pooled)
-
-    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        return self._codec.tokenize(texts)
-
-    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._codec.pieces(texts)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return self._codec.decode(ids)
 
     def lend(self, name: str) -> nn.Module:
         if name != "token_embedding":

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.errors import IncompatibleError, UnknownNameError, WeightsError, did_you_mean
+from vqazoo.hub import fetch_file
 from vqazoo.interfaces import (
     Encoder,
     EncoderSpec,
@@ -55,8 +56,9 @@ class OpenClipEncoder(Encoder):
         text_config, preprocess = _configs(name, self._tag, self.model)
         self.spec = EncoderSpec(preprocess=preprocess)
         if "question" in towers:
-            self._codec = _Codec(name, text_config)
-            self.start_id, self.end_id = self._codec.start_id, self._codec.end_id
+            codec = _Codec(name, text_config)
+            self.codec, self._pad_id, self._context = codec, codec.pad_id, codec.context_length
+            self.start_id, self.end_id = codec.start_id, codec.end_id
         self.spec = self._measure(towers, preprocess)
 
     def _drop(self, towers: frozenset[str]) -> None:
@@ -82,7 +84,7 @@ class OpenClipEncoder(Encoder):
             image = _spec(found)
         if "question" in towers:
             question = _spec(self.encode_question(*self.tokenize(["a"]), every))
-            context = self._codec.context_length
+            context = self._context
         return EncoderSpec(image, question, preprocess, context)
 
     # ---- weights ----------------------------------------------------------------------------
@@ -129,8 +131,8 @@ class OpenClipEncoder(Encoder):
 
     def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
         length = ids.shape[1]
-        missing = self._codec.context_length - length
-        full = F.pad(ids, (0, missing), value=self._codec.pad_id)  # (B, context)
+        missing = self._context - length
+        full = F.pad(ids, (0, missing), value=self._pad_id)  # (B, context)
         with _caught(self._token_module()) as states:
             pooled = self.model.encode_text(full, normalize=True)  # (B, D)
         if TOKENS not in wants:
@@ -146,15 +148,6 @@ class OpenClipEncoder(Encoder):
         if getattr(text, "cls_emb", None) is not None or not hasattr(text, "ln_final"):
             return text.transformer  # CoCa norms only what it pools; HF towers have no ln_final
         return text.ln_final
-
-    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        return self._codec.tokenize(texts)
-
-    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._codec.pieces(texts)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return self._codec.decode(ids)
 
     def lend(self, name: str) -> nn.Module:
         if name != "token_embedding":
@@ -279,7 +272,7 @@ def _read_config(name: str) -> dict[str, Any]:
         if not file.is_file():
             raise WeightsError(f"There is no '{file}': name a folder that open_clip saved.")
     else:
-        file = _download(place, CONFIG)
+        file = fetch_file(place, CONFIG)
     try:
         config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         config["model_cfg"]["text_cfg"], config["model_cfg"]["vision_cfg"]
@@ -356,23 +349,8 @@ def _from_file(file: Path) -> tuple[Path, WeightsReference]:
 
 
 def _from_hub(repo: str, name: str) -> tuple[Path, WeightsReference]:
-    file = _download(repo, name)
+    file = fetch_file(repo, name)
     return file, WeightsReference("hub", repo, name, file.parent.name)  # snapshots/<commit>/file
-
-
-def _download(repo: str, name: str) -> Path:
-    """A file of a Hub repo, from the cache if it is there."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        return Path(hf_hub_download(repo, name))
-    except (OSError, ValueError, HfHubHTTPError) as error:
-        raise WeightsError(
-            f"'{name}' of the Hub repository '{repo}' cannot be had "
-            f"({str(error).splitlines()[0]}): where there is a network, run  hf download {repo} "
-            f"{name}  and copy the cache here."
-        ) from error
 
 
 # ---- text -----------------------------------------------------------------------------------

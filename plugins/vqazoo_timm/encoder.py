@@ -12,6 +12,7 @@ from safetensors.torch import load as safetensors_load
 from torch import Tensor, nn
 
 from vqazoo.errors import IncompatibleError, UnknownNameError, WeightsError, did_you_mean
+from vqazoo.hub import fetch_file
 from vqazoo.interfaces import (
     Encoder,
     EncoderSpec,
@@ -97,7 +98,7 @@ class TimmEncoder(Encoder):
                 f"The timm weights '{self._name}' are not on the Hub as safetensors: convert them "
                 f"and write '{self._name}@FILE.safetensors'."
             )
-        file = _download(repo)
+        file = fetch_file(repo, WEIGHTS)
         pretrained = timm.create_model(self._name, pretrained=True, num_classes=0)  # from the cache
         self.model.load_state_dict(pretrained.state_dict())
         self.reference = WeightsReference(
@@ -153,17 +154,3 @@ def refuse_questions(towers: frozenset[str], name: str) -> None:
         raise IncompatibleError(
             f"The encoder '{name}' has no text tower: add one, for instance --text-encoder minilm."
         )
-
-
-def _download(repo: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        return Path(hf_hub_download(repo, WEIGHTS))
-    except (OSError, ValueError, HfHubHTTPError) as error:
-        raise WeightsError(
-            f"'{WEIGHTS}' of the Hub repository '{repo}' cannot be had "
-            f"({str(error).splitlines()[0]}): where there is a network, run  hf download {repo} "
-            f"{WEIGHTS}  and copy the cache here."
-        ) from error

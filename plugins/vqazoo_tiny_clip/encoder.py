@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -87,15 +86,6 @@ class TinyCLIPEncoder(Encoder):
         if TOKENS in wants:
             return Features(pooled, states, mask)
         return Features(pooled)
-
-    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        return self.codec.tokenize(texts)
-
-    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
-        return self.codec.pieces(texts)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return self.codec.decode(ids)
 
     def lend(self, name: str) -> nn.Module:
         if name == "token_embedding":
