@@ -176,6 +176,30 @@ def test_a_config_without_a_needed_key_is_refused(folder, key):
         load_checkpoint(folder)
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda c: c.update(towers=[]), "'towers' is \\[\\], but a table"),
+        (lambda c: c.update(trainable="*"), "but a list was expected"),
+        (lambda c: c.update(towers={}), "unknown way"),
+        (lambda c: c["towers"]["both"].pop("reference"), "unknown way"),
+        (lambda c: c["preprocess"].pop("mean"), "unknown way"),
+        (lambda c: c.update(head="lstm"), "'head' is 'lstm', but a table"),
+    ],
+)
+def test_a_config_of_another_form_is_refused(folder, change, told):
+    reseal(folder, change)
+    with pytest.raises(CheckpointError, match=told):
+        load_checkpoint(folder)
+
+
+def test_answers_that_are_not_json_are_refused(folder):
+    (folder / "answers.json").write_text("{")
+    reseal(folder, lambda config: None)
+    with pytest.raises(CheckpointError, match="not an answer list"):
+        load_checkpoint(folder)
+
+
 def test_a_config_that_names_an_unknown_part_is_refused(folder):
     reseal(folder, lambda config: config["head"].update(type="lstn"))
     with pytest.raises(UnknownNameError, match="Did you mean 'lstm'"):

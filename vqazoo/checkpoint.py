@@ -195,9 +195,15 @@ def load_checkpoint(path: Path) -> VQAModel:
     """
     folder = read_folder(path)
     model = build_model(folder.model, folder.answers, pretrained=False)
-    model.set_trainable(folder.config["trainable"])
-    _load_references(model, folder)
-    _check_preprocess(model, folder)
+    model.set_trainable(map(str, folder.config["trainable"]))
+    try:
+        _load_references(model, folder)
+        _check_preprocess(model, folder)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"'{path / CONFIG}' describes its encoders or pixels in an unknown way ({error!r}): "
+            f"get the checkpoint again."
+        ) from error
     expected = saved_tensors(model)
     _check_tensors(expected, folder)
     with torch.no_grad():

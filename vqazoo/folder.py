@@ -29,7 +29,13 @@ BLOCKS = {
     "fusion": "fusion",
     "head": "head",
 }
-CONFIG_KEYS = (*BLOCKS, "preprocess", "towers", "trainable", "sha256")
+CONFIG_KEYS: dict[str, type] = {
+    **dict.fromkeys(BLOCKS, dict),
+    "preprocess": dict,
+    "towers": dict,
+    "trainable": list,
+    "sha256": dict,
+}
 
 
 def json_bytes(value: Any) -> bytes:
@@ -127,6 +133,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     if absent:
         raise CheckpointError(
             f"'{file}' has no '{absent[0]}': it is not a complete config; get the checkpoint again."
+        )
+    wrong = [key for key, kind in CONFIG_KEYS.items() if not isinstance(config[key], kind)]
+    if wrong:
+        raise CheckpointError(
+            f"'{file}': '{wrong[0]}' is {config[wrong[0]]!r}, but a "
+            f"{'table' if CONFIG_KEYS[wrong[0]] is dict else 'list'} was expected; get the "
+            f"checkpoint again."
         )
     return cast(dict[str, Any], config)
 
