@@ -196,6 +196,7 @@ def run(
     }
     environment = describe_environment(model.device, data_sha256)
     with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)
         write_file(out / RECIPE, to_toml(config).encode())
         write_file(out / ENVIRONMENT, json_bytes(environment))
     generator = random.Random(config.seed)
@@ -394,10 +395,6 @@ def _check_out(out: Path, resume: bool, config: RunConfig) -> None:
             f"The config differs from the one in '{out / RECIPE}', so the run cannot go on: give "
             f"only --resume and --out, or start anew in another folder."
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"The run folder '{out}' cannot be made ({error}).") from error
 
 
 def save_best(
