@@ -59,7 +59,7 @@ def test_train_eval_check_and_ask_make_one_story(table, tmp_path, picture):
     assert "\r" not in done.stderr
     done = vqazoo("eval", f"dir:{out}/best", "--out", out / "test", "--json", "--record")
     assert done.returncode == 0, done.stderr
-    metrics = {metric["name"]: metric for metric in json.loads(done.stdout)}
+    metrics = json.loads(done.stdout)
     assert metrics["accuracy"]["questions"] == 72
     with open(out / "test/predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -22,7 +22,15 @@ QUESTIONS = ["what is this?", "is the circle red", "what color is it?"]
 SMALL = {"dim": 16, "rank": 16, "layers": 1, "heads": 2, "hidden_dim": 16, "min_count": 1}
 
 # A new part needs one line here.
-FUSIONS = ["concat", "hadamard", "sum", "gated", "bilinear", "cross-attention"]
+FUSIONS = [
+    "concat",
+    "hadamard",
+    "sum",
+    "gated",
+    "bilinear",
+    "cross-attention",
+    "stacked-attention",
+]
 HEADS = ["linear", "lstm", "gru", "mlp"]
 ENCODERS = {  # name: image tower, text tower; {} is a folder with models of random weights
     "tiny-clip": ("tiny-clip", "tiny-clip"),

@@ -19,9 +19,12 @@ from vqazoo.checkpoint import load_checkpoint
 from vqazoo.config import TrainingConfig
 from vqazoo.data import split_by_image
 from vqazoo.errors import ConfigError, DataError, TrainingError, UnknownNameError
-from vqazoo.features import LiveFeatures, StoredFeatures
+from vqazoo.features import CachedFeatures, LiveFeatures
+from vqazoo.optimisation import rate_factor
 from vqazoo.registry import registry
-from vqazoo.training import gather_config, learning_rate, make_batches, read_data, run
+from vqazoo.run_data import read_run_data
+from vqazoo.steps import make_batches
+from vqazoo.training import gather_config, run
 
 QUIET = {"report": lambda _: None}
 
@@ -114,24 +117,24 @@ def test_a_kill_while_training_leaves_a_whole_best_checkpoint(table, tmp_path, p
 # ---- features -------------------------------------------------------------------------------
 
 
-def test_stored_and_live_features_are_equal(table):
-    data = read_data(gather_config(settings(table), [], {}).data, 0)
+def test_cached_features_are_live_ones_to_half_precision(table):
+    data = read_run_data(gather_config(settings(table), [], {}), None)
     model = vqazoo.create(
         encoder="tiny-clip", fusion="cross-attention", head="mlp", answers=data.answers.texts
     )
     rows = torch.tensor([0, 5, 5, 17, 2])
-    stored = StoredFeatures(model, data.examples, lambda steps, _: iter(steps)).batch(rows)
+    stored = CachedFeatures(model, data.examples, lambda steps, _: iter(steps)).batch(rows)
     with torch.no_grad():
         live = LiveFeatures(model, data.examples).batch(rows)
     for a, b in zip(stored, live, strict=True):
         length = b.tokens.shape[1]
-        torch.testing.assert_close(a.tokens[:, :length], b.tokens, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(a.tokens[:, :length], b.tokens, rtol=1e-3, atol=1e-3)
         assert torch.equal(a.mask[:, :length], b.mask)
         assert not a.mask[:, length:].any()
 
 
 def test_each_distinct_image_of_a_batch_is_encoded_once(table, monkeypatch):
-    data = read_data(gather_config(settings(table), [], {}).data, 0)
+    data = read_run_data(gather_config(settings(table), [], {}), None)
     model = vqazoo.create(encoder="tiny-clip", head="mlp", answers=data.answers.texts)
     seen = []
     encode = model.encode_image
@@ -143,15 +146,11 @@ def test_each_distinct_image_of_a_batch_is_encoded_once(table, monkeypatch):
 def test_grouping_by_image_keeps_questions_of_an_image_together(table):
     examples = registry.build("dataset", "table", train=str(table)).read("train")
     images = [example.image for example in examples]
-    config = TrainingConfig(batch_size=12, group_by_image=True)
-    grouped, plain = (
-        make_batches(images, TrainingConfig(batch_size=12, group_by_image=g), seed=3)
-        for g in (True, False)
-    )
+    grouped, plain = (make_batches(images, 12, grouping, seed=3) for grouping in (True, False))
     assert sorted(torch.cat(grouped).tolist()) == list(range(len(images)))
     assert all(len({images[row] for row in batch.tolist()}) == 4 for batch in grouped)
     assert sum(len({images[row] for row in batch.tolist()}) for batch in plain) > 4 * len(plain)
-    other = make_batches(images, config, seed=4)
+    other = make_batches(images, 12, True, seed=4)
     assert torch.cat(other).tolist() != torch.cat(grouped).tolist()
 
 
@@ -176,15 +175,15 @@ def test_the_published_milestones_give_the_published_rates():
         epochs=36, learning_rate=4.1e-3, schedule="multi-step", factor=0.37,
         milestones=[6, 12, 18, 24, 29],
     )  # fmt: skip
-    rates = [learning_rate(config, epoch, 0, 10) for epoch in (0, 6, 12, 18, 24, 29)]
+    rates = [4.1e-3 * rate_factor(config, 36, epoch, 0, 10) for epoch in (0, 6, 12, 18, 24, 29)]
     published = [4.1e-3, 1.517e-3, 5.6129e-4, 2.076773e-4, 7.68406e-5, 2.843102e-5]
     assert rates == pytest.approx(published, rel=1e-6)
-    assert learning_rate(config, 28, 9, 10) == pytest.approx(7.68406e-5)
+    assert 4.1e-3 * rate_factor(config, 36, 28, 9, 10) == pytest.approx(7.68406e-5)
 
 
 def test_cosine_falls_to_zero_after_a_linear_warm_up():
     config = TrainingConfig(epochs=4, learning_rate=1.0, schedule="cosine", warmup_epochs=1.0)
-    rates = [learning_rate(config, e, s, 10) for e in range(4) for s in range(10)]
+    rates = [rate_factor(config, 4, e, s, 10) for e in range(4) for s in range(10)]
     assert rates[:10] == sorted(rates[:10])
     assert rates[10] == pytest.approx(1.0)
     assert rates[10:] == sorted(rates[10:], reverse=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from vqazoo.answers import AnswerList
+from vqazoo.answers import AnswerList, apply_rule
 from vqazoo.data import Example
 from vqazoo.interfaces import Encoder, Features, FusedSpec
 from vqazoo.registry import registry
@@ -25,8 +25,9 @@ def toy() -> Iterator[str]:
 
 
 def example(*answers: str) -> Example:
-    """A question with these answers."""
-    return Example(Path("image.png"), "what is it?", answers, "1")
+    """A question with these answers, of which it teaches the most frequent one."""
+    asked = Example(Path("image.png"), "what is it?", answers, "1")
+    return apply_rule("most-frequent", [asked], seed=0)[0] if answers else asked
 
 
 def fused(rows: int, dim: int, seed: int = 0) -> Features:

@@ -1,20 +1,26 @@
-"""Answer normalisation, the answer a question is trained on, and the list of known answers.
+"""Answer normalisation, rules for what a question teaches, and the list of known answers.
 
 Imports only the standard library.
 """
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
+from vqazoo.data import Example
 from vqazoo.errors import CheckpointError, DataError
 
+Targets = tuple[tuple[str, float], ...]  # answers with weights, best first
+
 NORMALISER = "lower-v1"
-SELECTION = "most-frequent-v1"
+SELECTION = "most-frequent-v1"  # what single-answer scores compare with, whatever was learnt
+MOST_FREQUENT, SOFT = "most-frequent", "soft"
 
 
 def normalise(answer: str) -> str:
@@ -23,12 +29,137 @@ def normalise(answer: str) -> str:
 
 
 def select_answer(answers: Sequence[str]) -> str:
-    """The answer to learn: most frequent after normalising, ties broken alphabetically.
+    """The most frequent answer after normalising, ties broken alphabetically (`SELECTION`).
 
     Empty string if there are no answers.
     """
-    counts = Counter(normalised for answer in answers if (normalised := normalise(answer)))
+    counts = _counted(answers)
     return min(counts, key=lambda text: (-counts[text], text)) if counts else ""
+
+
+def _counted(answers: Iterable[str]) -> Counter[str]:
+    return Counter(normalised for answer in answers if (normalised := normalise(answer)))
+
+
+# ---- rules: which answers of a question are learnt ------------------------------------------
+
+
+def apply_rule(name: str, examples: Sequence[Example], seed: int) -> list[Example]:
+    """The examples with their `targets` set by a rule; those for which it finds none are left out.
+
+    Every rule is deterministic, and normalises answers first.
+
+    Args:
+        name: one of `RULES`, or `three-level`, which also counts answers over all the examples.
+        seed: of the rule `sampled`; a question draws the same answer whatever the others are.
+    """
+    if name == THREE_LEVEL:
+        everywhere = Counter(normalise(answer) for e in examples for answer in e.answers)
+        chosen = [_three_level(example, everywhere) for example in examples]
+    else:
+        chosen = [RULES[name](example, seed) for example in examples]
+    pairs = zip(examples, chosen, strict=True)
+    return [replace(example, targets=targets) for example, targets in pairs if targets]
+
+
+def _most_frequent(example: Example, seed: int) -> Targets:
+    """The most frequent answer, ties broken alphabetically."""
+    return _one(select_answer(example.answers))
+
+
+def _confident(example: Example, seed: int) -> Targets:
+    """The most frequent of the answers given with confidence "yes" (Elnainay et al. 2023)."""
+    if example.answers and not example.confidences:
+        raise DataError(
+            f"The answer rule 'confident' needs the confidence of each answer, but question "
+            f"{example.question_id!r} has none: choose another data.answer_rule."
+        )
+    pairs = zip(example.answers, example.confidences, strict=True)
+    return _one(select_answer([answer for answer, confidence in pairs if confidence == "yes"]))
+
+
+def _sampled(example: Example, seed: int) -> Targets:
+    """One of the answers, drawn by seed and question id: frequent ones more often."""
+    texts = [text for answer in example.answers if (text := normalise(answer))]
+    return _one(random.Random(f"{seed}/{example.question_id}").choice(texts)) if texts else ()
+
+
+def _soft(example: Example, seed: int) -> Targets:
+    """Every answer, weighted by the VQA accuracy it would score (Teney et al. 2018, section 3.6).
+
+    With ten answers, one given k times has the weight 0.3, 0.6, 0.9 for k = 1, 2, 3, else 1.
+    """
+    counts, total = _counted(example.answers), len(example.answers)
+    weights = {text: leave_one_out(count, total) for text, count in counts.items()}
+    return tuple(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _three_words(example: Example, seed: int) -> Targets:
+    """The most frequent answer if it has three or more words (the CLIP+GPT-2 system)."""
+    chosen = select_answer(example.answers)
+    return _one(chosen) if len(chosen.split()) >= 3 else ()
+
+
+def _three_level(example: Example, everywhere: Counter[str]) -> Targets:
+    """Most frequent; of equals, the one most frequent over all training answers; of those, the one
+    with the smallest total Levenshtein distance to the question's answers; then alphabetical.
+
+    Deuser et al. 2022, Less Is More, section 3.1, which leaves open whether distances are taken to
+    all ten answers or to the tied ones; here to all.
+    """
+    counts = _counted(example.answers)
+    if not counts:
+        return ()
+    most = max(counts.values())
+    tied = [text for text, count in counts.items() if count == most]
+    known = max(everywhere[text] for text in tied)
+    tied = [text for text in tied if everywhere[text] == known]
+    if len(tied) == 1:
+        return _one(tied[0])
+
+    def distance(text: str) -> int:
+        return sum(count * levenshtein(text, other) for other, count in counts.items())
+
+    return _one(min(tied, key=lambda text: (distance(text), text)))
+
+
+def _one(text: str) -> Targets:
+    return ((text, 1.0),) if text else ()
+
+
+def leave_one_out(matches: int, total: int) -> float:
+    """VQA accuracy of an answer that `matches` of `total` people gave: each left out by index,
+    min(1, matches among the others / 3), averaged (Antol et al. 2015, section 4.3)."""
+    others_match = min(1.0, matches / 3)  # where the person left out said something else
+    one_less = min(1.0, (matches - 1) / 3) if matches else 0.0
+    if total == 1:
+        return float(matches)  # nobody else to ask: right or wrong
+    return (matches * one_less + (total - matches) * others_match) / total
+
+
+@cache
+def levenshtein(first: str, second: str) -> int:
+    """Insertions, deletions and substitutions between two texts."""
+    row = list(range(len(second) + 1))
+    for i, a in enumerate(first, start=1):
+        above, row[0] = row[0], i
+        for j, b in enumerate(second, start=1):
+            above, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, above + (a != b))
+    return row[-1]
+
+
+THREE_LEVEL = "three-level"
+RULES: dict[str, Callable[[Example, int], Targets]] = {
+    MOST_FREQUENT: _most_frequent,
+    "confident": _confident,
+    "sampled": _sampled,
+    SOFT: _soft,
+    "three-words": _three_words,
+}
+RULE_NAMES = (*RULES, THREE_LEVEL)
+
+
+# ---- the answers a model knows --------------------------------------------------------------
 
 
 @dataclass(frozen=True)

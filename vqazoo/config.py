@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import tomli_w
 
+from vqazoo.answers import RULE_NAMES
 from vqazoo.errors import ConfigError, did_you_mean
 from vqazoo.manifests import EncoderManifest, HeadManifest
 from vqazoo.registry import registry
@@ -53,6 +54,30 @@ class DataConfig:
     validation_fraction: float = 0.05
     answers: str = ""  # file with one answer a line; empty: the training answers
     most_answers: int = 0  # keep this many of the most frequent answers; 0: all
+    answer_rule: str = "most-frequent"  # which answers of a question are learnt: answers.RULE_NAMES
+    skip_missing: bool = False  # leave out questions whose picture does not exist, else stop
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """A stretch of epochs of its own; it starts from the best model of the stage before."""
+
+    epochs: int
+    learning_rate: float = 0.0  # of fusion and head; 0: training.learning_rate
+    encoder_learning_rate: float = 0.0  # 0: training.encoder_learning_rate, else learning_rate
+    batch_size: int = 0  # 0: training.batch_size
+    trainable: list[str] = field(default_factory=list)  # as training.trainable
+    unfreeze_blocks: int = 0  # as training.unfreeze_blocks
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters in a frozen encoder (Hu et al. 2022); merged into it when saved."""
+
+    rank: int = 0  # 0: none
+    alpha: float = 16.0  # the update is scaled by alpha / rank
+    dropout: float = 0.0
+    targets: list[str] = field(default_factory=list)  # name endings; empty: every linear layer
 
 
 @dataclass(frozen=True)
@@ -60,21 +85,35 @@ class TrainingConfig:
     """How the model learns. AdamW (Loshchilov & Hutter 2019) throughout."""
 
     epochs: int = 10
-    batch_size: int = 256
+    batch_size: int = 256  # over all processes
+    accumulate: int = 1  # steps whose gradients are averaged before the optimiser moves
     learning_rate: float = 1e-3
+    encoder_learning_rate: float = 0.0  # of encoder parameters that train; 0: learning_rate
     weight_decay: float = 0.01
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     epsilon: float = 1e-8
-    schedule: str = "cosine"  # cosine to zero, constant, or multi-step
+    schedule: str = "cosine"  # cosine to zero, constant, multi-step or plateau
     warmup_epochs: float = 0.0  # linear, counted in steps
     milestones: list[int] = field(default_factory=list)  # multi-step: epochs
-    factor: float = 0.1  # multi-step: the rate is multiplied by this at each milestone
+    factor: float = 0.1  # multi-step, plateau: the rate is multiplied by this
+    plateau_patience: int = 2  # plateau: epochs without a better monitored value
     clip_norm: float = 1.0  # 0: no clipping by norm
     clip_value: float = 0.0  # 0: no clipping by value
+    precision: str = "float32"  # float32, bf16 or fp16 (autocast, with a gradient scaler)
+    average: float = 0.0  # decay of the moving average of weights that is kept; 0: none
+    monitor: str = (
+        "accuracy"  # validation value that chooses the best: accuracy, vqa-accuracy, loss
+    )
+    patience: int = 0  # epochs without a better monitored value before a stage ends; 0: never
     trainable: list[str] = field(default_factory=list)  # encoder parameters: name prefixes, or "*"
+    unfreeze_blocks: int = 0  # of each tower, the last blocks and what follows them
+    stages: list[StageConfig] = field(default_factory=list)  # empty: one stage of `epochs`
+    lora: LoraConfig = field(default_factory=LoraConfig)
     augment: str = "none"  # none, crop or rotate; training images only
     group_by_image: bool = False  # questions about one image share a batch
-    features: str = "auto"  # auto: stored when the encoder is frozen and images are fixed; or live
+    features: str = "auto"  # auto: cached when the encoder is frozen and images are fixed; or live
+    cache: str = ""  # folder of cached features; empty: features in the vqazoo cache folder
+    loggers: list[str] = field(default_factory=list)  # tensorboard, trackio, wandb
     device: str = "auto"  # auto: cuda if there is one, else cpu
 
 
@@ -96,11 +135,18 @@ class RunConfig:
 
 
 CHOICES = {
-    "training.schedule": ("cosine", "constant", "multi-step"),
+    "data.answer_rule": RULE_NAMES,
+    "training.schedule": ("cosine", "constant", "multi-step", "plateau"),
+    "training.precision": ("float32", "bf16", "fp16"),
+    "training.monitor": ("accuracy", "vqa-accuracy", "loss"),
     "training.augment": ("none", "crop", "rotate"),
     "training.features": ("auto", "live"),
+    "training.loggers": ("tensorboard", "trackio", "wandb"),
 }
-POSITIVE = ("training.epochs", "training.batch_size", "training.learning_rate")
+POSITIVE = (
+    "training.epochs", "training.batch_size", "training.learning_rate", "training.accumulate",
+    "training.stages.epochs",
+)  # fmt: skip
 
 
 def parse(cls: type[C], given: Any, where: str = "") -> C:
@@ -237,6 +283,8 @@ def plain(config: Any) -> Any:
         return {f.name: plain(getattr(config, f.name)) for f in fields(config)}
     if isinstance(config, dict):
         return {key: plain(value) for key, value in config.items()}
+    if isinstance(config, list):
+        return [plain(value) for value in config]
     return config
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
-from vqazoo.errors import DataError, QuestionError, UnknownNameError, did_you_mean
+from vqazoo.errors import ConfigError, DataError, QuestionError, UnknownNameError, did_you_mean
+from vqazoo.manifests import DatasetManifest
+from vqazoo.registry import registry
 
 MAX_QUESTION_CHARACTERS = 2000
 
@@ -19,20 +23,38 @@ class Example:
     """One question about one image.
 
     Attributes:
-        image: path of the picture.
+        image: path of the picture; whether it is there is checked before it is needed.
         question: as asked.
         answers: every human answer, unchanged; empty when the split has none.
         question_id: unique in its split.
+        answer_type, question_type: as the data set names them; empty where it does not.
+        answerable: whether the picture can answer the question; None where nobody said.
+        confidences: of each answer, `yes`, `maybe` or `no`; empty where nobody said.
+        targets: answers to learn with their weights, best first; set by an answer rule.
     """
 
     image: Path
     question: str
     answers: tuple[str, ...]
     question_id: str
+    answer_type: str = ""
+    question_type: str = ""
+    answerable: bool | None = None
+    confidences: tuple[str, ...] = ()
+    targets: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def target(self) -> str:
+        """The answer to learn with the largest weight; empty if there is none."""
+        return self.targets[0][0] if self.targets else ""
 
 
 class DatasetReader(ABC):
-    """Reads one dataset. A subclass is built as `Cls(**args)` with the manifest's arguments."""
+    """Reads one dataset.
+
+    A subclass is built as `Cls(**args)` with the manifest's arguments, and as
+    `Cls(variant, **args)` if the manifest has a variant. Use `open_dataset` to build one.
+    """
 
     @abstractmethod
     def splits(self) -> list[str]:
@@ -48,11 +70,68 @@ class DatasetReader(ABC):
 
     def check_split(self, split: str) -> None:
         """Raise UnknownNameError, with a suggestion, for a split that is not there."""
+        if not self.splits():
+            raise DataError(
+                f"The files of the split '{split}' were not found: check --data-root; "
+                f"'vqazoo info' tells what the dataset needs."
+            )
         if split not in self.splits():
             raise UnknownNameError(
                 f"Unknown split {split!r}.{did_you_mean(split, self.splits())} "
                 f"The splits are {', '.join(self.splits())}."
             )
+
+
+def open_dataset(name: str, args: Mapping[str, Any]) -> DatasetReader:
+    """The reader of a dataset by its registry name, such as `vizwiz` or `hf:owner/name`.
+
+    Raises:
+        UnknownNameError, ConfigError, PluginError, DataError: see the message.
+    """
+    family, _, variant = name.partition(":")
+    manifest = cast(DatasetManifest, registry.manifest("dataset", name))
+    if bool(manifest.variant) != bool(variant):
+        wanted = f"a {manifest.variant} after a colon" if manifest.variant else "nothing"
+        raise ConfigError(
+            f"The dataset '{family}' takes {wanted}, but {variant!r} was given: write "
+            f"'{family}{':...' if manifest.variant else ''}'."
+        )
+    positional = (variant,) if variant else ()
+    return cast(DatasetReader, registry.build("dataset", name, *positional, **args))
+
+
+def present(
+    examples: Sequence[Example], skip_missing: bool, list_file: Path
+) -> tuple[list[Example], int]:
+    """The examples whose picture is a file, and how many others there are.
+
+    Args:
+        skip_missing: leave the others out; False: stop.
+        list_file: where the missing paths are written, one a line.
+
+    Raises:
+        DataError: pictures are missing and `skip_missing` is False, or every picture is missing.
+    """
+    # Unlike Path.is_file, os.path.isfile takes a name that is too long as one that is not there.
+    missing = {image for image in {e.image for e in examples} if not os.path.isfile(image)}
+    if not missing:
+        return list(examples), 0
+    kept = [example for example in examples if example.image not in missing]
+    paths = sorted(map(str, missing))
+    list_file.parent.mkdir(parents=True, exist_ok=True)
+    list_file.write_text("\n".join(paths) + "\n", encoding="utf-8")
+    told = (
+        f"{len(missing):,} of {len({e.image for e in examples}):,} pictures do not exist, such as "
+        f"'{paths[0]}' (all in '{list_file}')"
+    )
+    if not kept:
+        raise DataError(f"{told}: check the data root, or image_root for your own tables.")
+    if not skip_missing:
+        raise DataError(
+            f"{told}: fetch them, or leave their {len(examples) - len(kept):,} questions out with "
+            f"--skip-missing."
+        )
+    return kept, len(examples) - len(kept)
 
 
 def check_question(question: str, where: str = "The question") -> str:

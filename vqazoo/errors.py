@@ -50,6 +50,10 @@ class QuestionError(VqazooError):
     """A question that is empty or too long."""
 
 
+class CacheError(VqazooError):
+    """A feature cache that cannot be written, or that disagrees with what it was made from."""
+
+
 class TrainingError(VqazooError):
     """A training run that cannot start or go on."""
 

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from vqazoo.answers import NORMALISER, SELECTION, normalise, select_answer
+from vqazoo.answers import NORMALISER, SELECTION, AnswerList, normalise, select_answer
 from vqazoo.data import Example, digest
 from vqazoo.errors import DataError
 from vqazoo.features import FeatureSource
 from vqazoo.interfaces import Answer
+from vqazoo.manifests import DatasetManifest
+from vqazoo.metrics import reliability, vqa_accuracy, words
+from vqazoo.metrics import wups as wups_metric
+from vqazoo.metrics.significance import bootstrap_interval
 from vqazoo.model import VQAModel
+from vqazoo.registry import registry
 
 PREDICT_BATCH = 512
+SEVERAL = 3  # answers a question from which on agreement with people is measured
+SINGLE = f"rule:{SELECTION}|normaliser:{NORMALISER}"
+PEOPLE = "rule:leave-one-out-by-index"
+WUPS_THRESHOLDS = ("0.0", "0.9")
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -26,10 +37,13 @@ class Metric:
     """One number with everything needed to compare it.
 
     Attributes:
-        name: what was measured; value: in [0, 1].
+        name: what was measured; a part of the questions is named after a slash, as in
+            `vqa-accuracy/answer-type=number`.
+        value: in [0, 1] (effective reliability may be below).
         questions: how many were scored, none left out.
         signature: metric, version, answer rule, normaliser, data set, split, count.
         data_sha256: digest of the scored examples; date: UTC day of measuring.
+        interval: 95% bootstrap interval of the value, where there is one.
     """
 
     name: str
@@ -39,9 +53,10 @@ class Metric:
     signature: str
     data_sha256: str
     date: str
+    interval: tuple[float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 def predict(
@@ -72,51 +87,240 @@ def is_correct(example: Example, answer: Answer) -> bool:
     return normalise(answer.text) == select_answer(example.answers)
 
 
-def accuracy(examples: Sequence[Example], answers: Sequence[Answer]) -> float:
-    """Share of correct answers; an answer the model cannot give counts as a miss."""
+def accuracies(examples: Sequence[Example], answers: Sequence[Answer]) -> Floats:
+    """1 or 0 for each question; an answer the model cannot give counts as a miss."""
     pairs = zip(examples, answers, strict=True)
-    return sum(is_correct(example, answer) for example, answer in pairs) / len(examples)
+    return np.array([is_correct(example, answer) for example, answer in pairs], dtype=np.float64)
+
+
+def vqa_accuracies(examples: Sequence[Example], answers: Sequence[Answer]) -> Floats:
+    """VQA accuracy of each question, as the reference code normalises."""
+    pairs = zip(examples, answers, strict=True)
+    return np.array([vqa_accuracy.accuracy(answer.text, e.answers) for e, answer in pairs])
+
+
+def have_several_answers(examples: Sequence[Example]) -> bool:
+    """Whether every question has enough answers to measure agreement with people."""
+    return all(len(example.answers) >= SEVERAL for example in examples)
+
+
+def quick_metrics(
+    examples: Sequence[Example], answers: Sequence[Answer], data: str, split: str, known: AnswerList
+) -> list[Metric]:
+    """What the training loop measures after each epoch: accuracy and what to compare it with."""
+    measure = _Measure(data, split, digest(examples), _today(), examples)
+    truths = [select_answer(example.answers) for example in examples]
+    right = float(accuracies(examples, answers).mean())
+    found = list(measure.one("accuracy", right, SINGLE))
+    if have_several_answers(examples):
+        agreed = float(vqa_accuracies(examples, answers).mean())
+        found += measure.one("vqa-accuracy", agreed, f"{PEOPLE}|normaliser:vqa-reference-v1")
+    return [*found, *_baselines(measure, examples, truths, known)]
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
 
 
 def score(
-    model: VQAModel, examples: Sequence[Example], answers: Sequence[Answer], data: str, split: str
+    examples: Sequence[Example],
+    answers: Sequence[Answer],
+    data: str,
+    split: str,
+    known: AnswerList | None = None,
+    wups: bool | None = None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> list[Metric]:
-    """Accuracy, beside what a constant answer scores and what the answer list can reach.
+    """Every metric that the examples and answers allow.
+
+    Args:
+        known: the answers a model can give, for its baselines; None for answers of others.
+        wups: whether to compute WUPS; None: where the dataset's manifest asks for it and WordNet
+            is there; that it is not is reported.
 
     Raises:
-        DataError: no example has an answer, so nothing can be scored.
+        DataError: no example has an answer, so nothing can be scored; WUPS was asked for, but
+            WordNet is not there.
     """
     labelled = [(e, a) for e, a in zip(examples, answers, strict=True) if e.answers]
     if not labelled:
         raise DataError(f"The split '{split}' of '{data}' has no answers: nothing can be scored.")
-    scored = [example for example, _ in labelled]
+    scored, given = [e for e, _ in labelled], [a for _, a in labelled]
+    measure = _Measure(data, split, digest(scored), _today(), scored)
+    found: list[Metric] = []
     truths = [select_answer(example.answers) for example in scored]
-    counts = model.answers.counts
-    constant = model.answers.texts[counts.index(max(counts))]
-    known = set(model.answers.texts)
-    values = {
-        "accuracy": accuracy(scored, [answer for _, answer in labelled]),
-        "constant-answer-accuracy": sum(truth == constant for truth in truths) / len(truths),
-        "known-answer-share": sum(truth in known for truth in truths) / len(truths),
-    }
-    sha256, today = digest(scored), datetime.now(UTC).date().isoformat()
-    rule = f"v1|rule:{SELECTION}|normaliser:{NORMALISER}|data:{data}|split:{split}|n:{len(scored)}"
-    return [
-        Metric(name, value, split, len(scored), f"{name}|{rule}", sha256, today)
-        for name, value in values.items()
-    ]
+    right = accuracies(scored, given)
+    found += measure.with_interval("accuracy", right, SINGLE)
+    per_question, rule = right, SINGLE
+    if have_several_answers(scored):
+        per_question, rule = vqa_accuracies(scored, given), f"{PEOPLE}|normaliser:vqa-reference-v1"
+        found += _agreement(measure, scored, given, per_question)
+    found += measure.by_type("vqa-accuracy" if have_several_answers(scored) else "accuracy",
+                             per_question, rule)  # fmt: skip
+    if known is not None:
+        found += _baselines(measure, scored, truths, known)
+    found += _words(measure, given, truths)
+    found += _wups(measure, given, truths, data, wups, report)
+    found += _answerability(measure, scored, given)
+    found += _reliability(measure, given, per_question, rule)
+    return found
 
 
-def predictions_csv(examples: Sequence[Example], answers: Sequence[Answer]) -> str:
-    """One line a question: id, image, question, answer, score, selected answer, correct."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["question_id", "image", "question", "answer", "score", "selected", "correct"])
-    for example, answer in zip(examples, answers, strict=True):
-        truth = select_answer(example.answers)
-        correct = int(is_correct(example, answer)) if truth else ""
-        writer.writerow(
-            [example.question_id, example.image.name, example.question, answer.text,
-             f"{answer.score:.6f}", truth, correct]
-        )  # fmt: skip
-    return text.getvalue()
+@dataclass(frozen=True)
+class _Measure:
+    """Makes metrics of one set of scored questions."""
+
+    data: str
+    split: str
+    sha256: str
+    date: str
+    examples: Sequence[Example]
+
+    def one(
+        self, name: str, value: float, how: str, questions: int | None = None
+    ) -> Iterator[Metric]:
+        count = len(self.examples) if questions is None else questions
+        signature = f"{name}|v1|{how}|data:{self.data}|split:{self.split}|n:{count}"
+        yield Metric(name, float(value), self.split, count, signature, self.sha256, self.date)
+
+    def with_interval(self, name: str, scores: Floats, how: str) -> Iterator[Metric]:
+        low, high = bootstrap_interval(scores)
+        for metric in self.one(name, float(scores.mean()), how):
+            yield replace(metric, interval=(low, high))
+
+    def by_type(self, name: str, scores: Floats, how: str) -> Iterator[Metric]:
+        """Means over the questions of each answer type and each question type."""
+        for field in ("answer_type", "question_type"):
+            rows: dict[str, list[int]] = {}
+            for row, example in enumerate(self.examples):
+                rows.setdefault(getattr(example, field), []).append(row)
+            rows.pop("", None)
+            for kind, chosen in sorted(rows.items()):
+                part = f"{name}/{field.replace('_', '-')}={kind}"
+                yield from self.one(part, scores[chosen].mean(), how, len(chosen))
+
+
+def _agreement(
+    measure: _Measure, examples: Sequence[Example], answers: Sequence[Answer], scores: Floats
+) -> Iterator[Metric]:
+    """VQA accuracy in its variants."""
+    yield from measure.with_interval(
+        "vqa-accuracy", scores, f"{PEOPLE}|normaliser:vqa-reference-v1"
+    )
+    pairs = list(zip(examples, answers, strict=True))
+    always = [vqa_accuracy.accuracy_always(a.text, e.answers) for e, a in pairs]
+    yield from measure.one(
+        "vqa-accuracy-always", float(np.mean(always)), f"{PEOPLE}|normaliser:vqa-always-v1"
+    )
+    if all(example.answerable is not None for example in examples):
+        vizwiz = [vqa_accuracy.accuracy_vizwiz(a.text, e.answers) for e, a in pairs]
+        yield from measure.one(
+            "vizwiz-accuracy", float(np.mean(vizwiz)), f"{PEOPLE}|normaliser:vizwiz-v1"
+        )
+
+
+def _baselines(
+    measure: _Measure, examples: Sequence[Example], truths: Sequence[str], known: AnswerList
+) -> Iterator[Metric]:
+    """What a constant answer scores, and what the answer list can reach."""
+    constant = known.texts[known.counts.index(max(known.counts))]
+    same = sum(truth == constant for truth in truths) / len(truths)
+    yield from measure.one("constant-answer-accuracy", same, SINGLE)
+    if have_several_answers(examples):
+        agreed = vqa_accuracies(examples, [Answer(constant, 1.0)] * len(examples)).mean()
+        how = f"{PEOPLE}|normaliser:vqa-reference-v1"
+        yield from measure.one("constant-answer-vqa-accuracy", float(agreed), how)
+    texts = set(known.texts)
+    reachable = sum(truth in texts for truth in truths) / len(truths)
+    yield from measure.one("known-answer-share", reachable, SINGLE)
+
+
+def _words(measure: _Measure, answers: Sequence[Answer], truths: Sequence[str]) -> Iterator[Metric]:
+    """SQuAD, BLEU and chrF against the selected answer."""
+    texts = [answer.text for answer in answers]
+    one = f"references:{SELECTION}"
+    pairs = list(zip(texts, truths, strict=True))
+    exact = np.mean([words.exact_match(text, [truth]) for text, truth in pairs])
+    yield from measure.one("squad-exact-match", float(exact), f"{one}|normaliser:squad-v1.1")
+    overlap = np.mean([words.f1(text, [truth]) for text, truth in pairs])
+    yield from measure.one("squad-f1", float(overlap), f"{one}|normaliser:squad-v1.1")
+    bleu = words.bleu(texts, truths)
+    for order, value in zip(words.ORDERS, bleu.corpus, strict=True):
+        how = f"{one}|corpus|order:{order}|sacrebleu:{bleu.corpus_signature}"
+        yield from measure.one(f"bleu-{order}", value, how)
+    how = f"{one}|mean of sentences|sacrebleu:{bleu.sentence_signature}"
+    yield from measure.one("sentence-bleu", bleu.sentence, how)
+    value, signature = words.chrf(texts, truths)
+    yield from measure.one("chrf", value, f"{one}|corpus|sacrebleu:{signature}")
+
+
+def _wups(
+    measure: _Measure, answers: Sequence[Answer], truths: Sequence[str], data: str,
+    wanted: bool | None, report: Callable[[str], None],
+) -> Iterator[Metric]:  # fmt: skip
+    manifest = cast(DatasetManifest, registry.manifest("dataset", data))
+    if wanted is False or (wanted is None and not manifest.wups):
+        return
+    try:
+        similarity = wups_metric.wordnet_similarity()
+    except DataError as error:
+        if wanted:
+            raise
+        report(f"Left out WUPS: {error}")
+        return
+    for threshold in WUPS_THRESHOLDS:
+        values = [
+            wups_metric.wups(answer.text, truth, float(threshold), similarity)
+            for answer, truth in zip(answers, truths, strict=True)
+        ]
+        how = f"references:{SELECTION}|wordnet:3.0|similarity:wu-palmer-nouns"
+        yield from measure.one(f"wups-{threshold}", float(np.mean(values)), how)
+
+
+def _answerability(
+    measure: _Measure, examples: Sequence[Example], answers: Sequence[Answer]
+) -> Iterator[Metric]:
+    """How well unanswerable questions are told, where somebody said which are."""
+    if any(example.answerable is None for example in examples):
+        return
+    unanswerable = np.array([not example.answerable for example in examples])
+    yield from measure.one("unanswerable-share", float(unanswerable.mean()), "rule:answerable=0")
+    if any(answer.answerable is None for answer in answers):
+        return
+    chance = np.array([answer.answerable for answer in answers], dtype=np.float64)
+    for name, positive, value in (
+        ("unanswerable", unanswerable, 1 - chance), ("answerable", ~unanswerable, chance),
+    ):  # fmt: skip
+        found = reliability.average_precision(positive, value)
+        if not np.isnan(found):
+            how = f"positive:{name}|uninterpolated"
+            yield from measure.one(f"answerability-ap-{name}", found, how)
+    found = reliability.f1_score(unanswerable, (1 - chance) > 0.5)
+    yield from measure.one("answerability-f1", found, "positive:unanswerable|threshold:0.5")
+
+
+def _reliability(
+    measure: _Measure, answers: Sequence[Answer], scores: Floats, rule: str
+) -> Iterator[Metric]:
+    """Whether the model's confidence tells when to trust it; needs a confidence for each answer."""
+    confidence = np.array([answer.score for answer in answers], dtype=np.float64)
+    if np.isnan(confidence).any():
+        return
+    curve = reliability.risk_coverage(scores, confidence)
+    how = f"score:{rule}|confidence:answer score"
+    yield from measure.one("risk-coverage-area", curve.area(), how)
+    for risk in reliability.RISKS:
+        name = f"coverage-at-{round(100 * risk)}-percent-risk"
+        yield from measure.one(name, curve.coverage_at(risk), how)
+    for cost in reliability.COSTS:
+        best, everything = reliability.effective_reliability(scores, confidence, cost)
+        name = f"effective-reliability-{cost}"
+        yield from measure.one(f"{name}-best", best, f"{how}|threshold:best on this split")
+        yield from measure.one(f"{name}-all", everything, f"{how}|threshold:none")
+    error = reliability.calibration_error(scores, confidence)
+    yield from measure.one("calibration-error", error, f"{how}|bins:{reliability.BINS}")
+
+
+def by_name(metrics: Sequence[Metric]) -> Mapping[str, dict[str, Any]]:
+    """Metrics as JSON under their names."""
+    return {metric.name: metric.to_json() for metric in metrics}

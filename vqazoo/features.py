@@ -1,31 +1,53 @@
-"""Where the training loop gets features from: stored once, or encoded again for each batch.
+"""Where the training loop gets features from: the cache on disk, or encoded for each batch.
 
 Both sources return the same `Features`, so the loop has one path. A frozen encoder and fixed
-images give the same features every epoch: then each distinct image and question is encoded once
-and kept in memory. Imports torch.
+pictures give the same features every epoch: then each distinct picture and question is encoded
+once, kept on disk (cache.py) and, where it fits, in memory. Imports torch.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from vqazoo.cache import (
+    SHARD_ROWS,
+    VERSION,
+    FeatureCache,
+    FileKeys,
+    MappedFeatures,
+    cache_root,
+    disk_free,
+    folder_key,
+    memory_free,
+    question_key,
+)
+from vqazoo.config import Block
 from vqazoo.data import Example
+from vqazoo.errors import CacheError, DataError
 from vqazoo.images import open_image, pixels
-from vqazoo.interfaces import Features
-from vqazoo.model import VQAModel
+from vqazoo.interfaces import Encoder, Features, Preprocess
 
 ENCODE_BATCH = 64
+TOKENIZE_BATCH = 4096
 DECODE_THREADS = 4
-MEMORY_LIMIT = 4 * 2**30  # bytes of stored features; above, encoding is live
+AHEAD = 2  # batches of pictures decoded while one is encoded
+MEMORY_SHARE = 0.5  # of the free memory that features may take
+VERIFIED = 4  # rows computed again when a cache is opened
+TOLERANCE = 0.02  # of a row's largest value: half precision and other batch sizes
 
 Progress = Callable[[Sequence[int], str], Iterator[int]]
+Report = Callable[[str], None]
 
 
 class FeatureSource(Protocol):
@@ -35,30 +57,311 @@ class FeatureSource(Protocol):
         """Image and question features of the rows (B,) int64, on the model's device."""
 
 
-class StoredFeatures:
-    """Features of all distinct images and questions, encoded once and kept on the device."""
+class Towers(Protocol):
+    """What features are made with: the part of a `VQAModel` before the fusion."""
 
-    def __init__(self, model: VQAModel, examples: Sequence[Example], progress: Progress) -> None:
+    wants_image: frozenset[str]
+    wants_question: frozenset[str]
+    trainable: tuple[str, ...]
+
+    @property
+    def image_encoder(self) -> Encoder: ...
+
+    @property
+    def text_encoder(self) -> Encoder: ...
+
+    @property
+    def blocks(self) -> tuple[Block, Block]:
+        """Config of the image and of the text encoder."""
+        ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def encode_image(self, pixels: Tensor) -> Features: ...
+
+    def encode_question(self, questions: Sequence[str]) -> Features: ...
+
+
+# ---- cached -------------------------------------------------------------------------------------
+
+
+class CachedFeatures:
+    """Features of all distinct pictures and questions of some examples, computed at most once.
+
+    Batches are slices of tensors on the model's device where the features take at most half of its
+    free memory; otherwise rows are read from the mapped files, or slices of the main memory are
+    moved to the device.
+    """
+
+    def __init__(
+        self,
+        towers: Towers,
+        examples: Sequence[Example],
+        progress: Progress,
+        root: str | Path = "",
+        report: Report = lambda line: None,
+        verify: int = VERIFIED,
+    ) -> None:
+        """Compute what is missing in the caches under `root`, and open them.
+
+        Raises:
+            CacheError: a cache cannot be written, or a verified row differs.
+            ImageError: a picture cannot be read; what was computed before stays.
+        """
         images, self._image_rows = _distinct([example.image for example in examples])
         questions, self._question_rows = _distinct([example.question for example in examples])
-        training = model.training
-        model.eval()
-        with torch.no_grad():
-            self._images = _stack(
-                model.encode_image(load_pixels(model, images[i : i + ENCODE_BATCH]))
-                for i in progress(range(0, len(images), ENCODE_BATCH), "images")
-            )
-            self._questions = _stack(
-                model.encode_question(questions[i : i + ENCODE_BATCH])
-                for i in progress(range(0, len(questions), ENCODE_BATCH), "questions")
-            )
-        model.train(training)
+        self._device = towers.device
+        self._images = self._hold(build_images(towers, images, progress, root, report, verify))
+        self._questions = self._hold(
+            build_questions(towers, questions, progress, root, report, verify)
+        )
+
+    def _hold(self, mapped: MappedFeatures) -> Rows:
+        """The rows as tensors on the device, in main memory, or as mapped files."""
+        for device in dict.fromkeys((self._device, torch.device("cpu"))):
+            if mapped.nbytes() <= MEMORY_SHARE * memory_free(device):
+                everything = mapped.batch(torch.arange(len(mapped)))
+                held = {name: tensor.to(device) for name, tensor in everything.items()}
+                return Rows(partial(_slices, held), mapped.num_prefix)
+        return Rows(mapped.batch, mapped.num_prefix)
 
     def batch(self, rows: Tensor) -> tuple[Features, Features]:
         return (
-            self._images.index(self._image_rows[rows]),
-            self._questions.index(self._question_rows[rows]),
+            self._images.features(self._image_rows[rows], self._device),
+            self._questions.features(self._question_rows[rows], self._device),
         )
+
+
+def _slices(held: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+    return {name: tensor[rows.to(tensor.device)] for name, tensor in held.items()}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of stored tensors, cast to float32 when they are used."""
+
+    take: Callable[[Tensor], dict[str, Tensor]]
+    num_prefix: int
+
+    def features(self, rows: Tensor, device: torch.device) -> Features:
+        """Features of the rows (B,) on a device; token rows lose padding that all of them share."""
+        found = {name: tensor.to(device) for name, tensor in self.take(rows).items()}
+        if "mask" in found:
+            longest = int(found["mask"].sum(dim=1).max()) if len(rows) else 0
+            full = found["mask"].shape[1]
+            if longest < full and not found["mask"][:, longest:].any():
+                found["mask"] = found["mask"][:, :longest]
+                found["tokens"] = found["tokens"][:, :longest]
+        cast = {k: t if t.dtype == torch.bool else t.float() for k, t in found.items()}
+        return Features(**cast, num_prefix=self.num_prefix)
+
+
+def build_images(
+    towers: Towers, paths: Sequence[Path], progress: Progress, root: str | Path = "",
+    report: Report = lambda line: None, verify: int = VERIFIED,
+) -> MappedFeatures:  # fmt: skip
+    """Features of picture files, computed where the cache lacks them; row i is `paths[i]`."""
+    files = FileKeys(cache_root(root))
+    try:
+        keys = [files.key(path) for path in paths]
+    except OSError as error:
+        raise DataError(f"A picture cannot be read ({error}): check the data root.") from error
+    finally:
+        files.save()
+
+    def encode(batches: Iterable[list[Path]]) -> Iterator[Features]:
+        for pictures in _decoded_ahead(towers, batches):
+            yield towers.encode_image(pictures)
+
+    job = _Job("image", towers, dict(zip(keys, paths, strict=True)), encode, progress, report)
+    return job.run(keys, root, verify)
+
+
+def build_questions(
+    towers: Towers, questions: Sequence[str], progress: Progress, root: str | Path = "",
+    report: Report = lambda line: None, verify: int = VERIFIED,
+) -> MappedFeatures:  # fmt: skip
+    """Features of questions, computed where the cache lacks them; row i is `questions[i]`."""
+    keys: list[str] = []
+    for start in range(0, len(questions), TOKENIZE_BATCH):
+        ids, mask = towers.text_encoder.tokenize(questions[start : start + TOKENIZE_BATCH])
+        lengths = mask.sum(dim=1).tolist()
+        keys += [question_key(row[:n]) for row, n in zip(ids.tolist(), lengths, strict=True)]
+
+    def encode(batches: Iterable[list[str]]) -> Iterator[Features]:
+        for batch in batches:
+            yield towers.encode_question(batch)
+
+    job = _Job(
+        "question", towers, dict(zip(keys, questions, strict=True)), encode, progress, report
+    )
+    return job.run(keys, root, verify)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Filling and opening the cache of one tower."""
+
+    side: str
+    towers: Towers
+    sources: dict[str, Any]  # by key
+    encode: Callable[[Iterable[Any]], Iterator[Features]]
+    progress: Progress
+    report: Report
+
+    def run(self, keys: Sequence[str], root: str | Path, verify: int) -> MappedFeatures:
+        meta = describe(self.towers, self.side)
+        folder = cache_root(root) / f"{self.side}-{folder_key(meta)}"
+        cache = FeatureCache(folder, meta)
+        cache.drop_unreadable(keys)
+        if cache.dropped:
+            self.report(
+                f"Computing the rows of {len(cache.dropped)} unreadable shards in '{folder}' anew."
+            )
+        missing = set(cache.missing(keys))
+        known = [key for key in dict.fromkeys(keys) if key not in missing]
+        with torch.no_grad():
+            if missing:
+                with cache.writing():
+                    self._fill(cache, cache.missing(keys))
+            sample = random.Random(len(known)).sample(known, min(verify, len(known)))
+            self._verify(cache, sample, root)
+        return cache.read(keys)
+
+    def _fill(self, cache: FeatureCache, keys: list[str]) -> None:
+        if not keys:  # another process was faster
+            return
+        keys = sorted(keys, key=lambda key: (len(str(self.sources[key])), key))  # similar lengths
+        row = _half(next(self.encode([[self.sources[keys[-1]]]])), self.side)  # the longest
+        size = sum(tensor.nbytes for tensor in row.tensors().values()) * len(keys)
+        self.report(
+            f"Encoding {len(keys):,} distinct {self.side}s once, {_megabytes(size)} on disk in "
+            f"'{cache.folder}'."
+        )
+        if size > disk_free(cache.folder):
+            raise CacheError(
+                f"The features of {len(keys):,} {self.side}s take {_megabytes(size)}, but "
+                f"'{cache.folder}' has {_megabytes(disk_free(cache.folder))} free: free space, "
+                f"choose another folder with training.cache, or set training.features to live."
+            )
+        starts = self.progress(range(0, len(keys), ENCODE_BATCH), f"{self.side}s")
+        batches = [keys[start : start + ENCODE_BATCH] for start in starts_of(len(keys))]
+        encoded = self.encode([self.sources[key] for key in batch] for batch in batches)
+        pending_keys: list[str] = []
+        pending: list[Features] = []
+        try:
+            for _, batch, features in zip(starts, batches, encoded, strict=True):
+                half = _half(features, self.side)
+                pending_keys += batch
+                pending.append(half)
+                if len(pending_keys) + ENCODE_BATCH > SHARD_ROWS:
+                    full, rows = pending_keys, stack(pending)
+                    pending_keys, pending = [], []
+                    cache.add(full, rows)
+        finally:  # also of a run that is stopped, or meets a broken picture
+            if pending_keys:
+                cache.add(pending_keys, stack(pending))
+
+    def _verify(self, cache: FeatureCache, keys: list[str], root: str | Path) -> None:
+        """Compute some stored rows again; they must be what is stored."""
+        if not keys:
+            return
+        stored = cache.read(keys)
+        fresh = next(self.encode([[self.sources[key] for key in keys]])).to("cpu")
+        rows = Rows(stored.batch, stored.num_prefix)
+        found = rows.features(torch.arange(len(keys)), torch.device("cpu")).tensors()
+        for name, tensor in fresh.tensors().items():
+            expected, other = _real(name, tensor, fresh.mask), _real(name, found[name], fresh.mask)
+            limit = TOLERANCE * max(1e-6, float(expected.abs().max()))
+            same = expected.shape == other.shape and bool(((expected - other).abs() <= limit).all())
+            if not same:
+                where = f" --cache {root}" if root else ""
+                raise CacheError(
+                    f"Rows of the feature cache '{cache.folder}' differ from what the encoder "
+                    f"gives now: a library changed or a file was altered; remove it with  vqazoo "
+                    f"features clear {cache.folder.name}{where}  and run again."
+                )
+
+
+def _real(name: str, tensor: Tensor, mask: Tensor | None) -> Tensor:
+    """Values to compare: where a token is not real, encoders give what they like."""
+    if name == "tokens" and mask is not None and mask.shape == tensor.shape[:2]:
+        return tensor.float() * mask[:, :, None]
+    return tensor.float()
+
+
+def starts_of(count: int) -> range:
+    """Where each batch of `count` rows starts."""
+    return range(0, count, ENCODE_BATCH)
+
+
+def describe(towers: Towers, side: str) -> dict[str, Any]:
+    """What a tower's features depend on; the content of meta.json."""
+    image = side == "image"
+    encoder = towers.image_encoder if image else towers.text_encoder
+    block = towers.blocks[0 if image else 1]
+    preprocess = encoder.spec.preprocess if image else None
+    return {
+        "features_of": side,
+        "encoder": block.type,
+        "args": block.args,
+        "encoder_version": block.version,
+        "weights_sha256": weights_sha256(encoder, bool(towers.trainable)),
+        "preprocess": preprocess.to_json() if isinstance(preprocess, Preprocess) else None,
+        "kinds": sorted(towers.wants_image if image else towers.wants_question),
+        "dtype": "float16",
+        "layout": VERSION,
+    }
+
+
+def weights_sha256(encoder: Encoder, changed: bool) -> str:
+    """Digest of an encoder's weights: of the referenced file if it was not trained further."""
+    if encoder.reference is not None and encoder.reference.sha256 and not changed:
+        return encoder.reference.sha256
+    state = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        state.update(name.encode())
+        state.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return state.hexdigest()
+
+
+def _half(features: Features, side: str) -> Features:
+    """Features on the CPU in float16. Raises CacheError if a value does not fit."""
+    halves = {
+        name: tensor.cpu() if tensor.dtype == torch.bool else tensor.cpu().half()
+        for name, tensor in features.tensors().items()
+    }
+    if not all(t.dtype == torch.bool or bool(t.isfinite().all()) for t in halves.values()):
+        largest = max(float(t.float().abs().max()) for t in features.tensors().values())
+        raise CacheError(
+            f"The {side} features have values up to {largest:.3g}, but half precision holds at "
+            f"most {torch.finfo(torch.float16).max:,.0f}: set training.features to live."
+        )
+    return Features(**halves, num_prefix=features.num_prefix)
+
+
+def stack(batches: Sequence[Features]) -> Features:
+    """One Features out of many batches; token rows are padded to the longest, masked."""
+    named = [batch.tensors() for batch in batches]
+    longest = max((t["tokens"].shape[1] for t in named if "tokens" in t), default=0)
+    joined = {
+        name: torch.cat([t[name] if name == "pooled" else _padded(t[name], longest) for t in named])
+        for name in named[0]
+    }
+    return Features(**joined, num_prefix=batches[0].num_prefix)
+
+
+def _padded(tensor: Tensor, length: int) -> Tensor:
+    missing = length - tensor.shape[1]
+    return torch.cat([tensor, tensor.new_zeros(len(tensor), missing, *tensor.shape[2:])], dim=1)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+# ---- live -------------------------------------------------------------------------------------
 
 
 class LiveFeatures:
@@ -69,12 +372,12 @@ class LiveFeatures:
 
     def __init__(
         self,
-        model: VQAModel,
+        towers: Towers,
         examples: Sequence[Example],
         augment: str = "none",
         generator: random.Random | None = None,
     ) -> None:
-        self.model = model
+        self.towers = towers
         self._image_names, self._image_rows = _distinct([example.image for example in examples])
         self._questions, self._question_rows = _distinct([e.question for e in examples])
         self._augment = augment
@@ -84,15 +387,16 @@ class LiveFeatures:
         images, image_rows = torch.unique(self._image_rows[rows], return_inverse=True)
         questions, question_rows = torch.unique(self._question_rows[rows], return_inverse=True)
         paths = [self._image_names[i] for i in images.tolist()]
-        image = self.model.encode_image(
-            load_pixels(self.model, paths, self._augment, self._generator)
+        image = self.towers.encode_image(
+            load_pixels(self.towers, paths, self._augment, self._generator)
         )
-        question = self.model.encode_question([self._questions[i] for i in questions.tolist()])
-        return image.index(image_rows), question.index(question_rows)
+        question = self.towers.encode_question([self._questions[i] for i in questions.tolist()])
+        device = self.towers.device
+        return image.index(image_rows.to(device)), question.index(question_rows.to(device))
 
 
 def load_pixels(
-    model: VQAModel,
+    towers: Towers,
     paths: Sequence[Path],
     augment: str = "none",
     generator: random.Random | None = None,
@@ -101,56 +405,35 @@ def load_pixels(
 
     With `generator`, each picture gets its own seed from it, so threads do not change the result.
     """
-    preprocess = model.image_encoder.spec.preprocess
-    assert preprocess is not None
     seeds = [generator.getrandbits(64) if generator else None for _ in paths]
-
-    def load(path: Path, seed: int | None) -> Tensor:
-        draw = None if seed is None else random.Random(seed)
-        return pixels(open_image(path), preprocess, augment, draw)
-
-    with ThreadPoolExecutor(DECODE_THREADS) as pool:
-        return torch.stack(list(pool.map(load, paths, seeds)))
+    draws = [None if seed is None else random.Random(seed) for seed in seeds]
+    with ThreadPoolExecutor(DECODE_THREADS) as threads:
+        return torch.stack(list(threads.map(_decoder(towers, augment), paths, draws)))
 
 
-def stored_bytes(model: VQAModel, examples: Sequence[Example]) -> int:
-    """Bytes that `StoredFeatures` will need, from the features of one image and one question."""
-    with torch.no_grad():
-        image = model.encode_image(load_pixels(model, [examples[0].image]))
-        longest = max((example.question for example in examples), key=len)
-        question = model.encode_question([longest])
-    images = len({example.image for example in examples})
-    questions = len({example.question for example in examples})
-    return images * _bytes(image) + questions * _bytes(question)
+def _decoder(
+    towers: Towers, augment: str = "none"
+) -> Callable[[Path, random.Random | None], Tensor]:
+    preprocess = towers.image_encoder.spec.preprocess
+    assert preprocess is not None
+    return lambda path, draw: pixels(open_image(path), preprocess, augment, draw)
 
 
-def _bytes(features: Features) -> int:
-    return sum(tensor.nbytes for tensor in features.tensors().values())
+def _decoded_ahead(towers: Towers, batches: Iterable[list[Path]]) -> Iterator[Tensor]:
+    """Pixels (B, 3, H, W) of each batch; the next batches are decoded while one is used."""
+    decode = _decoder(towers)
+    with ThreadPoolExecutor(DECODE_THREADS) as threads:
+        waiting: deque[list[Future[Tensor]]] = deque()
+        for batch in batches:
+            waiting.append([threads.submit(decode, path, None) for path in batch])
+            if len(waiting) > AHEAD:
+                yield torch.stack([one.result() for one in waiting.popleft()])
+        while waiting:
+            yield torch.stack([one.result() for one in waiting.popleft()])
 
 
-def _distinct(values: Sequence[Path] | Sequence[str]) -> tuple[list, Tensor]:
+def _distinct(values: Sequence[Any]) -> tuple[list[Any], Tensor]:
     """The distinct values in order of first use, and for each row the number of its value."""
-    number: dict[Path | str, int] = {}
+    number: dict[Any, int] = {}
     rows = [number.setdefault(value, len(number)) for value in values]
     return list(number), torch.tensor(rows, dtype=torch.long)
-
-
-def _stack(parts: Iterator[Features]) -> Features:
-    """One Features out of many batches; token features are padded to the longest, masked."""
-    batches = list(parts)
-    first = batches[0]
-    pooled = tokens = mask = None
-    if first.pooled is not None:
-        pooled = torch.cat([batch.tensors()["pooled"] for batch in batches])  # (n, D)
-    if first.tokens is not None:
-        rows = [batch.tensors() for batch in batches]
-        longest = max(row["tokens"].shape[1] for row in rows)
-        tokens = torch.cat([_pad(row["tokens"], longest) for row in rows])  # (n, N, D)
-        mask = torch.cat([_pad(row["mask"], longest) for row in rows])  # (n, N)
-    return Features(pooled, tokens, mask, first.num_prefix)
-
-
-def _pad(tensor: Tensor, length: int) -> Tensor:
-    """(B, N, ...) padded with zeros to (B, length, ...)."""
-    missing = length - tensor.shape[1]
-    return torch.cat([tensor, tensor.new_zeros(len(tensor), missing, *tensor.shape[2:])], dim=1)

@@ -38,6 +38,12 @@ CONFIG_KEYS: dict[str, type] = {
 }
 
 
+def cache_home() -> Path:
+    """Where what can be made again is kept: $VQAZOO_CACHE, else ~/.cache/vqazoo."""
+    chosen = os.environ.get("VQAZOO_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "vqazoo"
+
+
 def json_bytes(value: Any) -> bytes:
     """Indented JSON with a final line break."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -127,6 +127,7 @@ class HeadManifest(Manifest):
         default_fusion: the fusion used when none is named, and its arguments.
         borrows: modules the text encoder must lend, for instance `token_embedding`.
         decode: options of `predict`, with defaults.
+        weighted_targets: whether it learns several weighted answers of one question.
     """
 
     requires: str
@@ -135,6 +136,7 @@ class HeadManifest(Manifest):
     default_fusion_args: Mapping[str, Any] = field(default_factory=dict)
     borrows: frozenset[str] = frozenset()
     decode: Mapping[str, Arg] = field(default_factory=dict)
+    weighted_targets: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,9 +145,18 @@ class DatasetManifest(Manifest):
 
     Attributes:
         splits: names of the splits; empty: the data decides.
+        variant: what must follow the colon in `name:variant`, in words; empty: nothing may.
+        counts: questions of each split in the official release, where it is known.
+        wups: whether WUPS is a usual metric of the dataset.
+        prepare: `module:function`, called as `prepare(name, data_root, report)` by
+            `vqazoo data prepare` to fetch or make the files; empty: there is nothing to fetch.
     """
 
     splits: tuple[str, ...] = ()
+    variant: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    wups: bool = False
+    prepare: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,6 +72,11 @@ class VQAModel(nn.Module):
         return cast(Encoder, self.towers["both" if "both" in self.towers else "text"])
 
     @property
+    def blocks(self) -> tuple[Block, Block]:
+        """Config of the image and of the text encoder."""
+        return self.config.image_encoder, self.config.text_encoder
+
+    @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 

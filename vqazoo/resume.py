@@ -7,7 +7,9 @@ number, so a repeated epoch is the same epoch.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,33 @@ from vqazoo.config import RunConfig, config_digest
 from vqazoo.errors import TrainingError
 from vqazoo.folder import write_file
 from vqazoo.model import VQAModel
+from vqazoo.optimisation import AveragedWeights
 
 STATE, BEST = "state.safetensors", "best"  # in the run folder
+CONFIG, POSITION, SCALER = "config", "position", "scaler"  # in the file's metadata
+
+
+@dataclass
+class Position:
+    """Where a run stands after an epoch.
+
+    Attributes:
+        stage: from 1; epoch: finished ones of the stage; total: finished ones of the run.
+        ended: whether the stage is over, by its last epoch or by early stopping.
+        best: best monitored value, higher is better; stale: epochs since then, in this stage.
+        factor: of the schedule `plateau`; waited: epochs since it or the best changed.
+        updates: of averaged weights.
+    """
+
+    stage: int = 1
+    epoch: int = 0
+    total: int = 0
+    ended: bool = False
+    best: float = -math.inf
+    stale: int = 0
+    factor: float = 1.0
+    waited: int = 0
+    updates: int = 0
 
 
 def read_log(file: Path, done: int) -> list[dict[str, Any]]:
@@ -38,29 +65,43 @@ def save_state(
     model: VQAModel,
     learning: Mapping[str, Tensor],
     optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    averaged: AveragedWeights,
     config: RunConfig,
-    epoch: int,
-    best: float,
+    position: Position,
 ) -> None:
-    """Everything that resuming needs, in one file: model, optimiser, epoch, best so far."""
+    """Everything that resuming needs, in one file."""
     tensors = {f"model.{name}": tensor for name, tensor in saved_tensors(model).items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in averaged.average.items()}
     for name, parameter in learning.items():
         for key, value in optimiser.state[parameter].items():
             tensors[f"optimiser.{key}.{name}"] = value
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"epoch": str(epoch), "best": repr(best), "config": config_digest(config)}
+    metadata = {
+        CONFIG: config_digest(config),
+        POSITION: json.dumps(asdict(position)),
+        SCALER: json.dumps(scaler.state_dict()),
+    }
     write_file(file, safetensors_bytes(kept, metadata))
 
 
 def state_metadata(file: Path) -> dict[str, str]:
+    """Raises TrainingError if the state cannot be read."""
     try:
         with safe_open(file, "pt") as state:
-            return dict(state.metadata())
-    except (SafetensorError, OSError) as error:
+            metadata = dict(state.metadata())
+            Position(**json.loads(metadata[POSITION]))
+            return metadata
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(
             f"'{file}' cannot be read ({error}): the run cannot be resumed; its best model is in "
             f"'{file.parent / BEST}'."
         ) from error
+
+
+def read_position(file: Path) -> Position:
+    """Where the saved run stands."""
+    return Position(**json.loads(state_metadata(file)[POSITION]))
 
 
 def load_state(
@@ -68,12 +109,18 @@ def load_state(
     model: VQAModel,
     learning: Mapping[str, Tensor],
     optimiser: torch.optim.Optimizer,
-) -> tuple[int, float]:
-    """Restore model and optimiser; return the last whole epoch and the best metric so far."""
+    scaler: torch.amp.GradScaler,
+    averaged: AveragedWeights,
+) -> None:
+    """Restore what `save_state` wrote, in a model whose stage is the saved one."""
     metadata = state_metadata(file)
+    scaler.load_state_dict(json.loads(metadata[SCALER]))
+    averaged.updates = Position(**json.loads(metadata[POSITION])).updates
     with safe_open(file, "pt") as state, torch.no_grad():
         for name, tensor in saved_tensors(model).items():
             tensor.copy_(state.get_tensor(f"model.{name}"))
+        for name, tensor in averaged.average.items():
+            tensor.copy_(state.get_tensor(f"average.{name}"))
         for stored in state.keys():  # noqa: SIM118 - safe_open is not a mapping
             kind, _, rest = stored.partition(".")
             if kind == "optimiser":
@@ -81,4 +128,3 @@ def load_state(
                 value = state.get_tensor(stored)
                 device = "cpu" if key == "step" else model.device
                 optimiser.state[learning[name]][key] = value.to(device)
-    return int(metadata["epoch"]), float(metadata["best"])

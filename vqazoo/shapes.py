@@ -8,7 +8,8 @@ from torch import nn
 from vqazoo.config import RunConfig
 from vqazoo.interfaces import Features
 from vqazoo.model import VQAModel, build_model
-from vqazoo.training import read_data
+from vqazoo.run_data import read_run_data
+from vqazoo.stages import stages, unfreeze
 
 QUESTION = "what is in this picture?"
 
@@ -17,9 +18,9 @@ def shape_table(config: RunConfig) -> str:
     """Shapes and parameter counts of a model built with random weights; nothing is downloaded
     but, for Hub names, their small config files.
     """
-    data = read_data(config.data, config.seed)
+    data = read_run_data(config, out=None)
     model = build_model(config.model, data.answers, pretrained=False)
-    model.set_trainable(config.training.trainable)
+    unfreeze(model, stages(config.training)[0])
     return describe_shapes(model)
 
 

@@ -7,6 +7,7 @@ EASY_VQA = DatasetManifest(
     build="vqazoo_datasets.easy_vqa:EasyVQA",
     source="Zhou, 'Easy Visual Question Answering', package easy-vqa 1.0 (2020)",
     splits=("train", "test"),
+    counts={"train": 38_575, "test": 9_673},
 )
 TABLE = DatasetManifest(
     summary="your own CSV, TSV or JSON-lines files: image, question, one or more answers",
@@ -22,5 +23,127 @@ TABLE = DatasetManifest(
         "answer_column": Arg(str, "answer", "column with the answer; JSON lines may hold a list"),
         "id_column": Arg(str, "question_id", "column with a unique id; if absent, row numbers"),
         "answer_separator": Arg(str, "|", "between several answers in one cell of a CSV or TSV"),
+    },
+)
+FETCH = "vqazoo_datasets.archives:prepare"
+DATA_ROOT = Arg(str, "", "folder of the official files")
+
+VIZWIZ = DatasetManifest(
+    summary="VizWiz-VQA: questions by blind people, ten answers, answerability (CC BY 4.0)",
+    build="vqazoo_datasets.vizwiz:VizWiz",
+    source="Gurari et al. 2018, VizWiz Grand Challenge; current and first release",
+    args={"data_root": DATA_ROOT},
+    splits=("train", "val", "test"),
+    prepare=FETCH,
+    counts={"train": 20_523, "val": 4_319, "test": 8_000},
+)
+VQAV2 = DatasetManifest(
+    summary="VQA v2: ten answers to each question about COCO pictures (CC BY 4.0)",
+    build="vqazoo_datasets.vqa:VQAv2",
+    source="Goyal et al. 2017, Making the V in VQA Matter",
+    args={
+        "data_root": DATA_ROOT,
+        "questions": Arg(str, "", "other name of the questions files, with {split} in it"),
+        "annotations": Arg(str, "", "other name of the annotations files, with {split} in it"),
+        "pictures": Arg(str, "train2014", "COCO subset of the pictures of files of other names"),
+    },
+    splits=("train", "val", "test-dev", "test"),
+    prepare=FETCH,
+    counts={"train": 443_757, "val": 214_354, "test-dev": 107_394, "test": 447_793},
+)
+MINI_VQAV2 = DatasetManifest(
+    summary="mini VQA v2: training questions with an answer of three or more words",
+    build="vqazoo_datasets.mini_vqav2:MiniVQAv2",
+    source="the CLIP+GPT-2 system (nikhilroxtomar/Generative-VQA-in-PyTorch)",
+    args={"data_root": DATA_ROOT, "seed": Arg(int, 42, "of the split by image", minimum=0)},
+    splits=("train", "val", "test"),
+    prepare="vqazoo_datasets.mini_vqav2:prepare",
+)
+OKVQA = DatasetManifest(
+    summary="OK-VQA: questions that need outside knowledge, COCO pictures",
+    build="vqazoo_datasets.vqa:OKVQA",
+    source="Marino et al. 2019, OK-VQA",
+    args={"data_root": DATA_ROOT},
+    splits=("train", "val"),
+    prepare=FETCH,
+    counts={"train": 9_009, "val": 5_046},
+)
+COCOQA = DatasetManifest(
+    summary="COCO-QA: one-word answers made from COCO captions, four question types",
+    build="vqazoo_datasets.cocoqa:COCOQA",
+    source="Ren et al. 2015, Exploring Models and Data for Image Question Answering",
+    args={"data_root": DATA_ROOT},
+    splits=("train", "test"),
+    prepare=FETCH,
+    counts={"train": 78_736, "test": 38_948},
+    wups=True,
+)
+DAQUAR = DatasetManifest(
+    summary="DAQUAR: indoor photographs, answers of one or several things (research use)",
+    build="vqazoo_datasets.daquar:DAQUAR",
+    source="Malinowski & Fritz 2014, A Multi-World Approach to Question Answering",
+    args={"data_root": DATA_ROOT},
+    splits=("train", "test"),
+    prepare=FETCH,
+    counts={"train": 6_795, "test": 5_673},
+    wups=True,
+)
+GQA = DatasetManifest(
+    summary="GQA: compositional questions from scene graphs, balanced release",
+    build="vqazoo_datasets.gqa:GQA",
+    source="Hudson & Manning 2019, GQA",
+    args={"data_root": DATA_ROOT},
+    splits=("train", "val", "testdev", "test"),
+    counts={"train": 943_000, "val": 132_062, "testdev": 12_578, "test": 1_340_048},
+    prepare=FETCH,
+)
+TEXTVQA = DatasetManifest(
+    summary="TextVQA: questions about text in pictures, ten answers (CC BY 4.0)",
+    build="vqazoo_datasets.textvqa:TextVQA",
+    source="Singh et al. 2019, Towards VQA Models That Can Read",
+    args={"data_root": DATA_ROOT},
+    splits=("train", "val", "test"),
+    prepare=FETCH,
+    counts={"train": 34_602, "val": 5_000, "test": 5_734},
+)
+VQA_RAD = DatasetManifest(
+    summary="VQA-RAD: radiology pictures, questions by clinicians (CC0)",
+    build="vqazoo_datasets.vqa_rad:VQARAD",
+    source="Lau et al. 2018, A dataset of clinically generated visual questions",
+    args={"data_root": DATA_ROOT},
+    splits=("train", "test"),
+    prepare=FETCH,
+    counts={"train": 1_797, "test": 451},
+)
+NLVR = DatasetManifest(
+    summary="NLVR: is the sentence true of the drawing? as yes/no questions (CC BY 4.0)",
+    build="vqazoo_datasets.nlvr:NLVR",
+    source="Suhr et al. 2017, A Corpus of Natural Language for Visual Reasoning",
+    args={"data_root": DATA_ROOT},
+    splits=("train", "dev", "test"),
+    prepare=FETCH,
+)
+SORT_OF_CLEVR = DatasetManifest(
+    summary="Sort-of-CLEVR: 10 relational, 10 non-relational questions a drawing; made here",
+    build="vqazoo_datasets.sort_of_clevr:SortOfCLEVR",
+    source="Santoro et al. 2017, A simple neural network module for relational reasoning",
+    args={
+        "data_root": Arg(str, "", "folder to keep the drawings in"),
+        "images": Arg(int, 10_000, "drawings in all; one in 50 is for testing", minimum=50),
+        "seed": Arg(int, 0, "of drawings and questions", minimum=0),
+    },
+    splits=("train", "test"),
+)
+HF = DatasetManifest(
+    summary="hf:REPO[:CONFIG], a Hugging Face dataset, or hf:FOLDER of local parquet files",
+    build="vqazoo_datasets.hf:HuggingFace",
+    source="the package datasets, or your files",
+    variant="repository, repository:config, or folder of parquet files",
+    args={
+        "image_column": Arg(str, "image", "column with the picture"),
+        "question_column": Arg(str, "question", "column with the question"),
+        "answer_column": Arg(str, "answers", "column with a text, a list of texts, or of objects"),
+        "id_column": Arg(str, "question_id", "column with a unique id; if absent, row numbers"),
+        "data_root": Arg(str, "", "folder to unpack pictures into"),
     },
 )

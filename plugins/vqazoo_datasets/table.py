@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from vqazoo.data import DatasetReader, Example, check_question
@@ -78,7 +77,6 @@ class Table(DatasetReader):
             answers = self._answers(row, where, file.suffix.lower()) if answered else ()
             image = folder / self._text(row, "image_column", where).strip()
             examples.append(Example(image, self._question(row, where), answers, question_id))
-        _check_images(file, examples, list(lines.values()))
         return examples
 
     def _check_columns(self, file: Path, found: set[str]) -> None:
@@ -136,20 +134,3 @@ class Table(DatasetReader):
                 f"predict only, leave the column out of the whole file."
             )
         return answers
-
-
-def _check_images(file: Path, examples: list[Example], lines: list[int]) -> None:
-    """Raise one DataError for all images that do not exist."""
-    first_line: dict[Path, int] = {}
-    for example, line in zip(examples, lines, strict=True):
-        first_line.setdefault(example.image, line)
-    # Unlike Path.is_file, this takes a name that is too long as one that does not exist.
-    missing = [image for image in first_line if not os.path.isfile(image)]
-    if missing:
-        shown = ", ".join(f"'{image}' (line {first_line[image]})" for image in missing[:3])
-        more = ", ..." if len(missing) > 3 else ""
-        raise DataError(
-            f"'{file}': {len(missing):,} of {len(first_line):,} images do not exist: "
-            f"{shown}{more}; write paths of files, relative to the argument image_root or to the "
-            f"folder of the table."
-        )

@@ -65,3 +65,16 @@ CROSS_ATTENTION = FusionManifest(
     requires=frozenset({"image.tokens", "question.tokens"}),
     provides="pooled",
 )
+STACKED_ATTENTION = FusionManifest(
+    summary="the question attends to image tokens several times, knowing what it saw before",
+    build="vqazoo_fusions.stacked_attention:StackedAttention",
+    source="Yang et al. 2016, Stacked Attention Networks, section 3.3",
+    args={
+        "dim": Arg(int, 256, "width of tokens and of the fused vector", minimum=1),
+        "steps": Arg(int, 2, "how often the question looks; published 2", minimum=1),
+        "glimpses": Arg(int, 4, "attention maps a step; published 1", minimum=1),
+        "dropout": Arg(float, 0.0, "dropout of both projections", minimum=0, maximum=1),
+    },
+    requires=frozenset({"image.tokens", "question.pooled"}),
+    provides="pooled",
+)

@@ -6,27 +6,66 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from vqazoo.answers import AnswerList, select_answer
+from vqazoo.answers import AnswerList
 from vqazoo.data import Example
-from vqazoo.interfaces import Answer
+from vqazoo.interfaces import Answer, Targets
 
 UNKNOWN = -1  # class of an answer that is not in the list
 
 
-def class_numbers(answers: AnswerList, examples: Sequence[Example]) -> Tensor:
-    """Class (B,) int64 of each example's selected answer; UNKNOWN if it is not in the list."""
+def class_targets(answers: AnswerList, examples: Sequence[Example]) -> Targets:
+    """`answer` (n, M) int64 class numbers, UNKNOWN where an answer is not in the list or there are
+    fewer than M, and `weight` (n, M) float that sums to 1 over the known ones; M is the most
+    targets that an example has.
+    """
     number = {text: index for index, text in enumerate(answers.texts)}
-    return torch.tensor([number.get(select_answer(e.answers), UNKNOWN) for e in examples])
+    most = max((len(example.targets) for example in examples), default=1)
+    classes = torch.full((len(examples), max(1, most)), UNKNOWN)  # (n, M)
+    weights = torch.zeros(classes.shape)  # (n, M)
+    for row, example in enumerate(examples):
+        known = [(number[text], w) for text, w in example.targets if text in number]
+        total = sum(weight for _, weight in known)
+        for column, (index, weight) in enumerate(known):
+            classes[row, column] = index
+            weights[row, column] = weight / total
+    return {"answer": classes, "weight": weights}
 
 
-def class_loss(logits: Tensor, classes: Tensor) -> Tensor:
-    """Mean cross-entropy of (B, K) logits over rows whose class is known; 0 if none is."""
-    known = classes != UNKNOWN
+def class_loss(
+    logits: Tensor, targets: Targets, smoothing: float = 0.0, balance: Tensor | None = None
+) -> Tensor:
+    """Mean cross-entropy of (B, K) logits over rows with a known answer; 0 if none has one.
+
+    Args:
+        smoothing: probability spread evenly over all classes (Szegedy et al. 2016, section 7).
+        balance: (K,) weight of each class; the mean is then weighted.
+    """
+    classes, weights = targets["answer"], targets["weight"]  # (B, M) each
+    known = (classes != UNKNOWN).any(dim=1)  # (B,)
     if not known.any():
         return logits.sum() * 0
-    return F.cross_entropy(logits[known], classes[known])
+    classes, weights = classes[known], weights[known]
+    log_probs = logits[known].log_softmax(dim=1)  # (b, K)
+    picked = log_probs.gather(1, classes.clamp(min=0))  # (b, M)
+    loss = -(picked * weights).sum(dim=1)  # (b,)
+    if smoothing:
+        loss = (1 - smoothing) * loss - smoothing * log_probs.mean(dim=1)  # (b,)
+    if balance is None:
+        return loss.mean()
+    row = (balance[classes.clamp(min=0)] * weights).sum(dim=1)  # (b,)
+    return (loss * row).sum() / row.sum()
+
+
+def class_balance(answers: AnswerList, power: float) -> Tensor | None:
+    """Weight (K,) of each class: (mean count / its count) ** power; None for power 0.
+
+    A class without a training question counts as one.
+    """
+    if not power:
+        return None
+    counts = torch.tensor(answers.counts, dtype=torch.float32).clamp(min=1)  # (K,)
+    return (counts.mean() / counts) ** power
 
 
 def ranked_answers(answers: AnswerList, logits: Tensor, top_k: int) -> list[list[Answer]]:

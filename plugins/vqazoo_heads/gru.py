@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqazoo.answers import AnswerList, select_answer
+from vqazoo.answers import AnswerList
 from vqazoo.data import Example
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
@@ -61,8 +61,7 @@ class GRUHead(Head):
     def targets(self, examples: Sequence[Example]) -> Targets:
         """inputs (n, T): <bos> and words; outputs (n, T): words and <eos>; padded with <pad>."""
         rows = [
-            [self.number.get(word, UNK) for word in select_answer(example.answers).split()]
-            for example in examples
+            [self.number.get(word, UNK) for word in example.target.split()] for example in examples
         ]
         longest = max(len(row) for row in rows) + 1
         inputs = torch.full((len(rows), longest), PAD)

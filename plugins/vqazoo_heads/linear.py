@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqazoo.answers import AnswerList, normalise, select_answer
+from vqazoo.answers import AnswerList, normalise
 from vqazoo.data import Example
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
-from vqazoo_heads.classes import class_loss, class_numbers, ranked_answers
+from vqazoo_heads.classes import class_balance, class_loss, class_targets, ranked_answers
 
 TYPES = ("unanswerable", "unsuitable", "yes", "no", "number", "colour", "other")
 _NUMBER_WORDS = (
@@ -72,6 +72,8 @@ class LinearHead(Head):
     Source: Deuser et al. 2022, arXiv 2206.05281, section 3, and its published demo.
     """
 
+    class_weight: Tensor | None  # (K,) weight of each class in the answer loss
+
     def __init__(
         self,
         fused: FusedSpec,
@@ -83,9 +85,13 @@ class LinearHead(Head):
         answer_weight: float,
         type_weight: float,
         answerability_weight: float,
+        label_smoothing: float,
+        balance: float,
     ) -> None:
         super().__init__()
         self.answers = answers
+        self.label_smoothing = label_smoothing
+        self.register_buffer("class_weight", class_balance(answers, balance), persistent=False)
         self.weights = (answer_weight, type_weight, answerability_weight)
         self.shared = nn.Sequential(
             nn.LayerNorm(fused.dim), nn.Dropout(dropout), nn.Linear(fused.dim, hidden_dim)
@@ -106,9 +112,9 @@ class LinearHead(Head):
         return Outputs(answer, types, self.answerability_branch(h).squeeze(1))  # (B,)
 
     def targets(self, examples: Sequence[Example]) -> Targets:
-        types = [answer_type(select_answer(example.answers)) for example in examples]
+        types = [answer_type(example.target) for example in examples]
         return {
-            "answer": class_numbers(self.answers, examples),
+            **class_targets(self.answers, examples),
             "type": torch.tensor([TYPES.index(name) for name in types]),
             "answerable": torch.tensor([float(name not in NOT_ANSWERABLE) for name in types]),
         }
@@ -116,7 +122,7 @@ class LinearHead(Head):
     def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
         out = self.branches(fused)
         parts = {
-            "answer": class_loss(out.answer, targets["answer"]),
+            "answer": class_loss(out.answer, targets, self.label_smoothing, self.class_weight),
             "type": F.cross_entropy(out.type, targets["type"]),
             "answerability": F.binary_cross_entropy_with_logits(
                 out.answerable, targets["answerable"]

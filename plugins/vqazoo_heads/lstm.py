@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqazoo.answers import AnswerList, select_answer
+from vqazoo.answers import AnswerList
 from vqazoo.data import Example
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
 from vqazoo_heads.decoding import START, State, as_answers, write
@@ -66,7 +66,7 @@ class LSTMHead(Head):
         A token that no known answer uses is not learnt, but still read.
         """
         _, encoder = self._borrowed
-        rows = encoder.pieces([select_answer(example.answers) for example in examples])
+        rows = encoder.pieces([example.target for example in examples])
         number = {token: index for index, token in enumerate(self.token_ids.tolist())}
         longest = max(len(row) for row in rows) + 1
         inputs = torch.full((len(rows), longest), encoder.end_id)

@@ -14,6 +14,12 @@ DECODE = {
     "max_tokens": Arg(int, 0, "longest answer, end included; 0: as in training", minimum=0),
 }  # fmt: skip
 
+SMOOTHING = Arg(float, 0.0, "probability spread over all outputs", minimum=0, maximum=1)
+BALANCE = Arg(
+    float, 0.0, "class weights (mean count / count) ** balance; 0: none, 1: inverse frequency",
+    minimum=0, maximum=1,
+)  # fmt: skip
+
 LINEAR = HeadManifest(
     summary="classifier with answer-type gate and answerability branch (Less Is More)",
     build="vqazoo_heads.linear:LinearHead",
@@ -26,7 +32,10 @@ LINEAR = HeadManifest(
         "answer_weight": Arg(float, 1.0, "weight of the answer loss", minimum=0),
         "type_weight": Arg(float, 1.0, "weight of the answer-type loss", minimum=0),
         "answerability_weight": Arg(float, 1.0, "weight of the answerability loss", minimum=0),
+        "label_smoothing": SMOOTHING,
+        "balance": BALANCE,
     },
+    weighted_targets=True,
     requires="pooled",
     answer_mode="classify",
     default_fusion="concat",
@@ -72,7 +81,10 @@ MLP = HeadManifest(
     args={
         "hidden_dim": Arg(int, 1024, "width of the hidden layer", minimum=1),
         "dropout": Arg(float, 0.5, "before the output layer", minimum=0, maximum=1),
+        "label_smoothing": SMOOTHING,
+        "balance": BALANCE,
     },
+    weighted_targets=True,
     requires="pooled",
     answer_mode="classify",
     default_fusion="hadamard",

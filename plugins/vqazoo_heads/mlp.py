@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vqazoo.answers import AnswerList
 from vqazoo.data import Example
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
-from vqazoo_heads.classes import class_loss, class_numbers, ranked_answers
+from vqazoo_heads.classes import class_balance, class_loss, class_targets, ranked_answers
 
 
 class MLPHead(Head):
@@ -20,6 +20,8 @@ class MLPHead(Head):
     baseline of Jabri et al. 2016, section 3, here with LayerNorm and GELU.
     """
 
+    class_weight: Tensor | None  # (K,) weight of each class in the loss
+
     def __init__(
         self,
         fused: FusedSpec,
@@ -28,9 +30,13 @@ class MLPHead(Head):
         *,
         hidden_dim: int,
         dropout: float,
+        label_smoothing: float,
+        balance: float,
     ) -> None:
         super().__init__()
         self.answers = answers
+        self.label_smoothing = label_smoothing
+        self.register_buffer("class_weight", class_balance(answers, balance), persistent=False)
         self.layers = nn.Sequential(
             nn.LayerNorm(fused.dim),
             nn.Linear(fused.dim, hidden_dim),
@@ -45,10 +51,11 @@ class MLPHead(Head):
         return scores
 
     def targets(self, examples: Sequence[Example]) -> Targets:
-        return {"answer": class_numbers(self.answers, examples)}
+        return class_targets(self.answers, examples)
 
     def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
-        return class_loss(self.logits(fused), targets["answer"]), {}
+        logits = self.logits(fused)  # (B, K)
+        return class_loss(logits, targets, self.label_smoothing, self.class_weight), {}
 
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         return ranked_answers(self.answers, self.logits(fused), top_k)

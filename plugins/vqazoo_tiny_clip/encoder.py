@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from safetensors.torch import load as safetensors_load
 from torch import Tensor, nn
 
 from vqazoo import __version__
-from vqazoo.errors import IncompatibleError, WeightsError
+from vqazoo.errors import ConfigError, IncompatibleError, WeightsError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec, WeightsReference
 from vqazoo.manifests import POOLED, TOKENS
 from vqazoo_tiny_clip.model import PREPROCESS, TOKENIZER, WEIGHTS, TinyCLIP, TinyCLIPConfig
@@ -24,23 +25,34 @@ class TinyCLIPEncoder(Encoder):
     """Both towers of TinyCLIP; 2.1 million parameters.
 
     Pooled features are CLIP's vectors of norm 1, D = 192. Image tokens are the map of the third
-    stage, (B, 16, 256) for 64 x 64 pixels, row by row, without prefix tokens. Question tokens are
-    the states after the final LayerNorm, (B, L, 128).
+    stage, (B, 16, 256) for 64 x 64 pixels, row by row, without prefix tokens; a larger
+    `image_size` gives more of them, but no pooled vector, whose attention knows 64 x 64 only.
+    Question tokens are the states after the final LayerNorm, (B, L, 128).
 
     Both towers are always built: together they are smaller than most single ones.
     """
 
-    def __init__(self, variant: str | None, towers: frozenset[str], *, weights: str) -> None:
+    def __init__(
+        self, variant: str | None, towers: frozenset[str], *, weights: str, image_size: int
+    ) -> None:
         super().__init__()
         self._packaged = weights == "packaged"
         config = TinyCLIPConfig()
+        if image_size % 32:
+            raise ConfigError(
+                f"The encoder 'tiny-clip' has image_size {image_size}, but a multiple of 32 was "
+                f"expected: try {max(32, round(image_size / 32) * 32)}."
+            )
+        own_size = image_size == config.image_size
         self.codec = TextCodec.from_file(FOLDER / TOKENIZER, config.context_length)
         self.start_id, self.end_id = self.codec.start_id, self.codec.end_id
         self.model = TinyCLIP(config)
         self.spec = EncoderSpec(
-            image=TowerSpec(config.embed_dim, 16 * config.image_width, normalized=True),
+            image=TowerSpec(
+                config.embed_dim if own_size else None, 16 * config.image_width, normalized=True
+            ),
             question=TowerSpec(config.embed_dim, config.text_width, normalized=True),
-            preprocess=PREPROCESS,
+            preprocess=replace(PREPROCESS, size=(image_size, image_size)),
             context_length=config.context_length,
         )
 
@@ -71,12 +83,12 @@ class TinyCLIPEncoder(Encoder):
         )  # fmt: skip
 
     def encode_image(self, pixels: Tensor, wants: frozenset[str]) -> Features:
-        third, last = self.model.visual.maps(pixels)  # (B, 256, 4, 4), (B, 512, 2, 2)
+        third, last = self.model.visual.maps(pixels)  # (B, 256, H/16, W/16), (B, 512, H/32, W/32)
         pooled = tokens = mask = None
         if POOLED in wants:
             pooled = nn.functional.normalize(self.model.visual.attnpool(last), dim=-1)  # (B, D)
         if TOKENS in wants:
-            tokens = third.flatten(2).transpose(1, 2)  # (B, 16, 256)
+            tokens = third.flatten(2).transpose(1, 2)  # (B, N, 256)
             mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         return Features(pooled, tokens, mask)
 

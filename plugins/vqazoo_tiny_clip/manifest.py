@@ -9,7 +9,13 @@ TINY_CLIP = EncoderManifest(
     args={
         "weights": Arg(
             str, "packaged", "packaged, or random to train from nothing", ("packaged", "random")
-        )
+        ),
+        "image_size": Arg(
+            int,
+            64,
+            "pixels of a side, a multiple of 32; other than 64 there is no pooled vector",
+            minimum=32,
+        ),
     },
     example="tiny-clip",
     image=frozenset({"pooled", "tokens"}),

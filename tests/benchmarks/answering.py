@@ -19,12 +19,11 @@ import torch
 from torch.nn import functional as F
 
 import vqazoo
-from vqazoo.config import TrainingConfig
 from vqazoo.data import Example
 from vqazoo.features import LiveFeatures
 from vqazoo.images import open_image, pixels
 from vqazoo.registry import registry
-from vqazoo.training import make_batches
+from vqazoo.steps import make_batches
 from vqazoo_tiny_clip.render import draw_scene
 
 ROUNDS = 15
@@ -141,8 +140,7 @@ def grouping(folder: Path) -> None:
     images = [example.image for example in examples]
 
     def epoch(grouped: bool) -> None:
-        training = TrainingConfig(batch_size=32, group_by_image=grouped)
-        for rows in make_batches(images, training, seed=0):
+        for rows in make_batches(images, 32, grouped, seed=0):
             fused = model.fusion(*source.batch(rows))
             loss, _ = model.head.loss(fused, {name: t[rows] for name, t in targets.items()})
             loss.backward()

@@ -97,7 +97,7 @@ def test_linear_targets_hold_class_type_and_answerability() -> None:
     head = make_head("linear", TEXTS)
     rows = [example("yes"), example("unsuitable"), example("green"), example("UNANSWERABLE")]
     targets = head.targets(rows)
-    assert targets["answer"].tolist() == [1, UNKNOWN, UNKNOWN, 0]
+    assert targets["answer"].tolist() == [[1], [UNKNOWN], [UNKNOWN], [0]]
     assert [TYPES[t] for t in targets["type"].tolist()] == [
         "yes", "unsuitable", "colour", "unanswerable",
     ]  # fmt: skip

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
+
+from vqazoo.cli.options import DATA_ROOT, SKIP_MISSING
 
 
 @click.command()
@@ -16,6 +19,8 @@ import click
 @click.option("--fusion", help="Joins image and question; default: the head's own choice.")
 @click.option("--head", help="Gives the answers, such as lstm, gru, linear or mlp.")
 @click.option("--data", help="Dataset, such as easy-vqa, or table for your own files.")
+@DATA_ROOT
+@SKIP_MISSING
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file; flags win over it.")
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE",
@@ -34,6 +39,8 @@ def train(
     fusion: str | None,
     head: str | None,
     data: str | None,
+    data_root: str | None,
+    skip_missing: bool,
     config: Path | None,
     assignments: tuple[str, ...],
     seed: int | None,
@@ -61,6 +68,10 @@ def train(
         "data": data,
         "seed": seed,
     }
+    if data_root is not None:
+        assignments = (*assignments, f"data.args.data_root={json.dumps(data_root)}")
+    if skip_missing:
+        assignments = (*assignments, "data.skip_missing=true")
     if device is not None:
         assignments = (*assignments, f'training.device="{device}"')
     filled = gather_config(config, assignments, flags, out if resume else None)

@@ -73,7 +73,7 @@ def check_head(
         head = build(0)
     _check_nothing_borrowed_is_owned(owner, head, encoder)
     examples = [
-        Example(Path("image.png"), "what?", (text,), str(number))
+        Example(Path("image.png"), "what?", (text,), str(number), targets=((text, 1.0),))
         for number, text in enumerate((*ANSWERS.texts, OUTSIDE))
     ]
     tower = only(TowerSpec(dim, dim), {manifest.requires})

@@ -1,0 +1,279 @@
+"""Files of official releases: found under several names, read plain, gzipped or zipped.
+
+Large JSON lists are decoded one record at a time, so that only the text and what the reader keeps
+are in memory.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import lzma
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vqazoo.data import DatasetReader
+from vqazoo.errors import ConfigError, DataError, UnknownNameError, did_you_mean
+
+DECODER = json.JSONDecoder()
+BLANKS = re.compile(r"[ \t\r\n]*")
+HALF = re.compile(r"\\u[dD][89a-fA-F]")  # may be half a character
+DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, lzma.LZMAError, struct.error,
+           NotImplementedError, RuntimeError)  # fmt: skip
+GET_AGAIN = "get the file again, for instance with  vqazoo data prepare"
+
+
+class ReleaseReader(DatasetReader):
+    """A reader of an official release, of which not every split must be here.
+
+    Attributes:
+        root: folder of the files.
+        released: of each split, the names that its first file may have.
+    """
+
+    root: Path
+    released: Mapping[str, Sequence[str]]
+
+    def splits(self) -> list[str]:
+        return [split for split, names in self.released.items() if find_file(self.root, names)]
+
+    def check_split(self, split: str) -> None:
+        """Raise DataError for a split whose files are not here, UnknownNameError for no split."""
+        there = self.splits()
+        if split in there:
+            return
+        if split in self.released:
+            need_file(self.root, self.released[split], f"file of the split '{split}'")
+        known = there or list(self.released)
+        raise UnknownNameError(
+            f"Unknown split {split!r}.{did_you_mean(split, known)} "
+            f"The splits are {', '.join(known)}."
+        )
+
+
+def data_folder(dataset: str, data_root: str) -> Path:
+    """The folder with the dataset's files, or an error that says how to name it."""
+    if not data_root:
+        raise ConfigError(
+            f"The dataset '{dataset}' needs the folder of its files: give --data-root DIR, or "
+            f"data_root among its arguments."
+        )
+    folder = Path(data_root).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"The data root '{folder}' is not a folder: check --data-root.")
+    return folder
+
+
+def find_file(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first of the names that is there, as it is or with .gz or .zip added; names may be globs.
+
+    Two files that fit one glob are an error, since neither is the obvious choice.
+    """
+    for name in names:
+        for end in ("", ".gz", ".zip"):
+            if (folder / (name + end)).is_file():
+                return folder / (name + end)
+            globs = folder.glob(name + end) if "*" in name else ()
+            found = sorted(path for path in globs if path.is_file())
+            if len(found) > 1:
+                raise DataError(
+                    f"'{folder}' holds both '{found[0].name}' and '{found[1].name}', but one file "
+                    f"was expected: take one away."
+                )
+            if found:
+                return found[0]
+    return None
+
+
+def need_file(folder: Path, names: Sequence[str], what: str) -> Path:
+    """As `find_file`, but raises a DataError that names what was looked for."""
+    found = find_file(folder, names)
+    if found is None:
+        shown = " or ".join(f"'{name}'" for name in names)
+        raise DataError(
+            f"'{folder}' has no {what}: {shown} was expected, plain, .gz or .zip; check "
+            f"--data-root, or fetch the files with  vqazoo data prepare."
+        )
+    return found
+
+
+def read_text(file: Path) -> str:
+    """UTF-8 text of a plain, .gz or .zip file; a zip must hold one file.
+
+    Raises:
+        DataError: the file cannot be read, is truncated, damaged, or not UTF-8.
+    """
+    try:
+        if file.suffix == ".gz":
+            with gzip.open(file) as stream:
+                data = stream.read()
+        elif file.suffix == ".zip":
+            data = _unzipped(file)
+        else:
+            data = file.read_bytes()
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        data = error.object  # without the mark at the start
+        line = data[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"'{file}', line {line}: the byte 0x{data[error.start]:02x} is not UTF-8: {GET_AGAIN}."
+        ) from error
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno is not None:  # gzip gives no number
+            raise DataError(
+                f"'{file}' cannot be read ({error.strerror}): check its permissions and the disk."
+            ) from error
+        raise DataError(f"'{file}' is truncated or damaged ({error}): {GET_AGAIN}.") from error
+
+
+def _unzipped(file: Path) -> bytes:
+    with zipfile.ZipFile(file) as archive:
+        members = [
+            name
+            for name in archive.namelist()
+            if not name.endswith("/") and "__MACOSX/" not in name
+        ]
+        if len(members) != 1:
+            raise DataError(
+                f"'{file}' holds {len(members)} files, but one was expected: unzip it and keep the "
+                f"file that is needed."
+            )
+        return archive.read(members[0])
+
+
+def read_lines(file: Path) -> list[str]:
+    """Lines without surrounding blanks; blank lines at the end are dropped, others are kept."""
+    lines = [line.strip() for line in read_text(file).split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def json_records(file: Path, key: str | None = None) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON list, one at a time.
+
+    Args:
+        key: the list is the value of this key of the top object; None: the list is the document.
+
+    Raises:
+        DataError: not JSON, cut off, no such list, or an item that is no object.
+    """
+    text = read_text(file)
+    try:
+        if key is None:
+            at = yield from _items(text, _skip(text, 0), file, "")
+        else:
+            at = yield from _items_of(text, key, file)
+        if at < len(text):
+            raise json.JSONDecodeError("nothing more was expected", text, at)
+    except (ValueError, RecursionError) as error:  # ValueError also for a number of 5,000 digits
+        raise DataError(f"'{file}' is not valid JSON or cut off ({error}): {GET_AGAIN}.") from error
+
+
+def _items_of(text: str, key: str, file: Path) -> Generator[dict[str, Any], None, int]:
+    """The objects in the list of one key of the top object; returns where the document ends."""
+    at = _skip(text, 0)
+    if text[at : at + 1] != "{":
+        raise DataError(f"'{file}' is no JSON object with the key '{key}': {GET_AGAIN}.")
+    at, found = _skip(text, at + 1), False
+    more = text[at : at + 1] != "}"
+    if not more:
+        at = _skip(text, at + 1)
+    while more:
+        if text[at : at + 1] != '"':
+            raise json.JSONDecodeError("a name in double quotes was expected", text, at)
+        name, at = DECODER.raw_decode(text, at)
+        at = _skip(text, at)
+        if text[at : at + 1] != ":":
+            raise json.JSONDecodeError("a colon was expected", text, at)
+        at = _skip(text, at + 1)
+        if name == key and not found:
+            found = True
+            at = yield from _items(text, at, file, f" under '{key}'")
+        else:
+            _, at = DECODER.raw_decode(text, at)
+        at, more = _next(text, at, "}")
+    if not found:
+        raise DataError(f"'{file}' has no key '{key}': {GET_AGAIN}.")
+    return at
+
+
+def _items(text: str, at: int, file: Path, where: str) -> Generator[dict[str, Any], None, int]:
+    """The objects of a list that starts at a place; returns the place behind it."""
+    if text[at : at + 1] != "[":
+        raise DataError(f"'{file}' has no list{where}: {GET_AGAIN}.")
+    halves = HALF.search(text) is not None
+    at, number = _skip(text, at + 1), 0
+    more = text[at : at + 1] != "]"
+    if not more:
+        at = _skip(text, at + 1)
+    while more:
+        record, at = DECODER.raw_decode(text, at)
+        number += 1
+        if not isinstance(record, dict):
+            raise DataError(
+                f"'{file}', record {number}: this is {str(record)[:40]!r}, but an object was "
+                f"expected: {GET_AGAIN}."
+            )
+        if halves and not _is_text(json.dumps(record, ensure_ascii=False)):
+            raise DataError(
+                f"'{file}', record {number}: it holds half a character (an escape \\ud8.. to "
+                f"\\udf.. alone), but whole ones were expected: {GET_AGAIN}."
+            )
+        yield record
+        at, more = _next(text, at, "]")
+    return at
+
+
+def _next(text: str, at: int, end: str) -> tuple[int, bool]:
+    """The place behind the comma or end that follows, and whether it was a comma."""
+    at = _skip(text, at)
+    found = text[at : at + 1]
+    if found not in (",", end):
+        raise json.JSONDecodeError(f"a comma or {end} was expected", text, at)
+    return _skip(text, at + 1), found == ","
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _skip(text: str, at: int) -> int:
+    found = BLANKS.match(text, at)
+    assert found is not None
+    return found.end()
+
+
+def field(record: dict[str, Any], name: str, kind: type | tuple[type, ...], where: str) -> Any:
+    """A field of a record that must be there and of that type."""
+    value = record.get(name)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+        wanted = kind.__name__ if isinstance(kind, type) else " or ".join(k.__name__ for k in kind)
+        found = "missing" if name not in record else repr(value)[:60]
+        raise DataError(f"{where}: '{name}' is {found}, but {wanted} was expected: {GET_AGAIN}.")
+    return value
+
+
+def optional(record: dict[str, Any], name: str, kind: type, default: Any, where: str) -> Any:
+    """A field that may be missing or null, but is else of that type."""
+    return default if record.get(name) is None else field(record, name, kind, where)
+
+
+def unique(question_id: str, seen: set[str], file: Path) -> str:
+    """The id, entered into `seen`; a second one of the same name is an error."""
+    if question_id in seen:
+        raise DataError(
+            f"'{file}': the question id {question_id!r} occurs twice, but each must be unique: "
+            f"{GET_AGAIN}."
+        )
+    seen.add(question_id)
+    return question_id

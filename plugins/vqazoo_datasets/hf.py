@@ -1,0 +1,298 @@
+"""Reader of Hugging Face datasets: of a repository, or of a folder of parquet files."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from sys import intern
+from typing import Any
+
+from vqazoo.data import DatasetReader, Example, check_question
+from vqazoo.errors import ConfigError, DataError, QuestionError, did_you_mean, suggest
+
+CACHE = "~/.cache/vqazoo/hf"
+BATCH = 64  # rows, with their pictures, in memory at once
+SHARD = re.compile(r"(?P<split>.+?)(-(?P<number>\d+)(-of-(?P<all>\d+))?.*)?\.parquet")
+CONFIDENCES = ("yes", "maybe", "no")
+MAGIC = {
+    b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp", b"II*\0": "tif",
+    b"MM\0*": "tif", b"RIFF": "webp",
+}  # fmt: skip
+DAMAGE = (ValueError, OSError, NotImplementedError)  # bases of what pyarrow raises
+
+
+class HuggingFace(DatasetReader):
+    """`hf:REPO[:CONFIG]`, read with the package datasets, or `hf:FOLDER`, with pyarrow.
+
+    A folder holds `<split>.parquet` or `<split>-<number>....parquet`, there or in its folder
+    `data`. The picture is an object with `bytes` and `path`, or a path relative to the folder. The
+    answers are a text, a list of texts, a list of objects with `answer` as in VQA and VizWiz, or
+    null; blank ones are dropped. Confidences are taken where all answers have one of yes, maybe,
+    no as `answer_confidence`. Without the answer column a split cannot be scored; without the id
+    column a row's id is its number. Bytes are unpacked once, into
+    `<data_root or ~/.cache/vqazoo/hf>/<2 digits>/<sha256>.<jpg, png, ...>`.
+    """
+
+    def __init__(
+        self,
+        variant: str,
+        image_column: str,
+        question_column: str,
+        answer_column: str,
+        id_column: str,
+        data_root: str,
+    ) -> None:
+        """Raises ConfigError if two columns have one name, DataError for an unsuited folder."""
+        self.names = {
+            "image_column": image_column,
+            "question_column": question_column,
+            "answer_column": answer_column,
+            "id_column": id_column,
+        }
+        if len(set(self.names.values())) < len(self.names):
+            raise ConfigError(
+                f"The columns of the dataset 'hf' are {', '.join(self.names.values())}, but each "
+                f"must be another one: change one of {', '.join(self.names)}."
+            )
+        self.pictures = Path(data_root or CACHE).expanduser()
+        self.folder = Path(variant).expanduser()
+        self.source: ParquetFolder | Repository
+        if self.folder.is_dir():
+            self.source = ParquetFolder(self.folder)
+        elif variant.startswith(("/", "./", "../", "~")):
+            raise DataError(f"The folder '{variant}' of the dataset 'hf' does not exist: check it.")
+        else:
+            self.source = Repository(variant, image_column)
+
+    def splits(self) -> list[str]:
+        return self.source.splits()
+
+    def read(self, split: str) -> list[Example]:
+        self.check_split(split)
+        found = self.source.columns(split)
+        for argument, column in self.names.items():
+            others = set(found) - set(self.names.values())
+            needed = argument in ("image_column", "question_column")
+            if column not in found and (needed or suggest(column, others, 1)):
+                raise DataError(
+                    f"The split '{split}' has no column {column!r}, but only "
+                    f"{', '.join(map(repr, found))}.{did_you_mean(column, others)} Name another "
+                    f"with the argument {argument}."
+                )
+        wanted = [column for column in self.names.values() if column in found]
+        paths: dict[str, Path] = {}
+        seen: set[str] = set()
+        examples: list[Example] = []
+        for number, (where, row) in enumerate(self.source.rows(split, wanted), start=1):
+            answers, confidences = self._answers(row.get(self.names["answer_column"]), where)
+            examples.append(
+                Example(
+                    self._picture(row.get(self.names["image_column"]), where, paths),
+                    self._question(row.get(self.names["question_column"]), where),
+                    answers,
+                    self._question_id(row, where, number, seen),
+                    confidences=confidences,
+                )
+            )
+        if not examples:
+            raise DataError(f"The split '{split}' has no rows: name another split.")
+        return examples
+
+    def _question(self, value: Any, where: str) -> str:
+        if not isinstance(value, str):
+            raise _unfit(where, self.names["question_column"], value, "a text", "question_column")
+        try:
+            return intern(check_question(value, f"{where}: the question"))
+        except QuestionError as error:
+            raise DataError(str(error)) from error
+
+    def _question_id(self, row: dict[str, Any], where: str, number: int, seen: set[str]) -> str:
+        column = self.names["id_column"]
+        value = row.get(column, number)
+        if not isinstance(value, (str, int)) or not str(value).strip():
+            raise _unfit(where, column, value, "a text or a whole number", "id_column")
+        question_id = str(value).strip()
+        if question_id in seen:
+            raise DataError(
+                f"{where}: the {column} {question_id!r} occurs twice, but each must be unique: "
+                f"name another column with the argument id_column."
+            )
+        seen.add(question_id)
+        return question_id
+
+    def _answers(self, value: Any, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Answers, and their confidences or nothing."""
+        given = value if isinstance(value, list) else [] if value is None else [value]
+        objects = [one if isinstance(one, dict) else {"answer": one} for one in given]
+        if not all(isinstance(one.get("answer"), str) for one in objects):
+            wanted = "a text, a list of texts, or a list of objects with 'answer'"
+            raise _unfit(where, self.names["answer_column"], value, wanted, "answer_column")
+        kept = [one for one in objects if one["answer"].strip()]
+        confidences: list[Any] = [one.get("answer_confidence") for one in kept]
+        known = all(confidence in CONFIDENCES for confidence in confidences)
+        answers = tuple(intern(one["answer"]) for one in kept)
+        return answers, tuple(map(intern, confidences)) if known else ()
+
+    def _picture(self, cell: Any, where: str, paths: dict[str, Path]) -> Path:
+        """The file of a picture, one object for each; bytes are written if they are new."""
+        data = cell.get("bytes") if isinstance(cell, dict) else cell
+        path = cell.get("path") if isinstance(cell, dict) else cell
+        if isinstance(data, bytes) and data:
+            digest = hashlib.sha256(data).hexdigest()
+            if digest not in paths:
+                paths[digest] = _unpacked(data, self.pictures / digest[:2], digest)
+            return paths[digest]
+        if isinstance(path, str) and path.strip():
+            return paths.setdefault(path, self.folder / path)
+        raise _unfit(where, self.names["image_column"], cell, "bytes or a path", "image_column")
+
+
+class ParquetFolder:
+    """Local parquet files; the splits are in their names."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files: dict[str, list[Path]] = {}
+        for file in (*sorted(folder.glob("*.parquet")), *sorted(folder.glob("data/*.parquet"))):
+            if match := SHARD.fullmatch(file.name):
+                self.files.setdefault(match["split"], []).append(file)
+        if not self.files:
+            raise DataError(
+                f"'{folder}' and its folder 'data' have no parquet files, but <split>.parquet or "
+                f"<split>-*.parquet was expected: check the folder."
+            )
+        for split, files in self.files.items():
+            shards = [match for file in files if (match := SHARD.fullmatch(file.name))]
+            totals = {match["all"] and int(match["all"]) for match in shards}
+            numbers = {match["number"] for match in shards}
+            if len(numbers) < len(files) or totals not in ({None}, {len(files)}):
+                raise DataError(
+                    f"'{folder}' has {len(files)} files of '{split}', '{files[0].name}' to "
+                    f"'{files[-1].name}', but one whole set was expected: add or remove some."
+                )
+
+    def splits(self) -> list[str]:
+        return list(self.files)
+
+    def columns(self, split: str) -> list[str]:
+        return list(_parquet(self.files[split][0]).schema_arrow.names)
+
+    def rows(self, split: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Where each row stands, in words for messages, and its cells."""
+        for file in self.files[split]:
+            number = 0
+            try:
+                for batch in _parquet(file).iter_batches(BATCH, columns=list(columns)):
+                    for row in batch.to_pylist():
+                        number += 1
+                        yield f"'{file}', row {number}", row
+            except DAMAGE as error:
+                raise _damaged(file, error) from error
+
+
+class Repository:
+    """A dataset of the Hugging Face hub, or of its local cache; pictures stay encoded."""
+
+    def __init__(self, name: str, image_column: str) -> None:
+        self.name = name
+        self.repository, _, config = name.partition(":")
+        self.config = config or None
+        self.image_column = image_column
+        self.known: list[str] = []
+        self.loaded: dict[str, Any] = {}
+
+    def splits(self) -> list[str]:
+        if not self.known:
+            datasets = package("datasets")
+            try:
+                self.known = list(datasets.get_dataset_split_names(self.repository, self.config))
+            except Exception as error:
+                raise self._unreachable(error) from error
+        return self.known
+
+    def columns(self, split: str) -> list[str]:
+        return list(self._load(split).column_names)
+
+    def rows(self, split: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """As of `ParquetFolder`."""
+        loaded = self._load(split).select_columns(list(columns))
+        try:
+            for number, row in enumerate(loaded, start=1):
+                yield f"'{self.name}', split '{split}', row {number}", row
+        except DAMAGE as error:
+            raise self._unreachable(error) from error
+
+    def _load(self, split: str) -> Any:
+        if split not in self.loaded:
+            datasets = package("datasets")
+            try:
+                loaded = datasets.load_dataset(self.repository, self.config, split=split)
+                if isinstance(loaded.features.get(self.image_column), datasets.Image):
+                    loaded = loaded.cast_column(self.image_column, datasets.Image(decode=False))
+            except Exception as error:  # of many kinds: no network, no such name, a damaged cache
+                raise self._unreachable(error) from error
+            self.loaded = {split: loaded}
+        return self.loaded[split]
+
+    def _unreachable(self, error: Exception) -> DataError:
+        config = f" with the config '{self.config}'" if self.config else ""
+        told = " ".join(str(error).split())[:200]
+        return DataError(
+            f"The dataset '{self.repository}'{config} cannot be loaded ({type(error).__name__}: "
+            f"{told}): check name and network, or name a folder of parquet files."
+        )
+
+
+def package(name: str) -> Any:
+    """A module of an optional package, or an error that says how to install it."""
+    try:
+        importlib.import_module(name.partition(".")[0])
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise DataError(
+            f"The dataset 'hf' needs the package '{name.partition('.')[0]}', which is not "
+            f"installed: run  pip install 'vqazoo[hf]'."
+        ) from error
+
+
+def _parquet(file: Path) -> Any:
+    try:
+        return package("pyarrow.parquet").ParquetFile(file)
+    except DAMAGE as error:
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: Path, error: Exception) -> DataError:
+    told = " ".join(str(error).split())[:200]
+    return DataError(f"'{file}' is damaged or no parquet file ({told}): get it again.")
+
+
+def _unfit(where: str, column: str, value: Any, wanted: str, argument: str) -> DataError:
+    return DataError(
+        f"{where}: '{column}' is {repr(value)[:60]}, but {wanted} was expected: mend the row, or "
+        f"name another column with the argument {argument}."
+    )
+
+
+def _unpacked(data: bytes, folder: Path, digest: str) -> Path:
+    """The file that holds these bytes, written as a whole or not at all."""
+    kind = next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), "bin")
+    file = folder / f"{digest}.{kind}"
+    part = folder / f"{file.name}.{os.getpid()}.part"
+    try:
+        if not file.is_file() or file.stat().st_size != len(data):
+            folder.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(data)
+            os.replace(part, file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise DataError(
+            f"The picture '{file}' cannot be written ({error.strerror}): free space, or name "
+            f"another folder with the argument data_root."
+        ) from error
+    return file

@@ -1,0 +1,94 @@
+"""Reader of NLVR, the corpus of drawings."""
+
+from __future__ import annotations
+
+import json
+from sys import intern
+from typing import Any
+
+from vqazoo.data import DatasetReader, Example
+from vqazoo.errors import DataError
+from vqazoo_datasets.files import (
+    GET_AGAIN,
+    data_folder,
+    field,
+    find_file,
+    need_file,
+    read_lines,
+    unique,
+)
+
+SPLITS = ("train", "dev", "test")
+ANSWERS = {"true": "yes", "false": "no"}  # by label
+ORDER = 0  # of the six orders of the boxes, the one whose drawing is shown
+
+
+class NLVR(DatasetReader):
+    """12,410 train, 990 dev and 989 public test sentences, each true or false of a drawing.
+
+    The question is the sentence, unchanged; the answer is `yes` if it is true, else `no`. Of the
+    six drawings of a sentence, which show the same three boxes in other orders, the first is used.
+    The question id is the identifier.
+
+    The data root is the folder `nlvr` of github.com/lil-lab/nlvr. A split is
+    `<split>/<split>.json`, one object `sentence, label, identifier, directory, evals,
+    structured_rep` a line; drawings are
+    `<split>/images/<directory>/<split>-<identifier>-<0 to 5>.png`.
+
+    Source: Suhr et al. 2017, A Corpus of Natural Language for Visual Reasoning, whose table counts
+    drawings, six times as many: 74,460, 5,940 and 5,934.
+    """
+
+    def __init__(self, data_root: str) -> None:
+        """Raises DataError if no split is there."""
+        self.root = data_folder("nlvr", data_root)
+        if not self.splits():
+            need_file(self.root, [_name(split) for split in SPLITS], "NLVR sentences")
+
+    def splits(self) -> list[str]:
+        return [split for split in SPLITS if find_file(self.root, [_name(split)])]
+
+    def read(self, split: str) -> list[Example]:
+        self.check_split(split)
+        file = need_file(self.root, [_name(split)], f"NLVR sentences of '{split}'")
+        folder = self.root / split / "images"
+        seen: set[str] = set()
+        examples: list[Example] = []
+        for line, text in enumerate(read_lines(file), start=1):
+            where = f"'{file}', line {line}"
+            record = _record(text, where)
+            identifier = unique(field(record, "identifier", str, where), seen, file)
+            label = field(record, "label", str, where)
+            if label not in ANSWERS:
+                raise DataError(
+                    f"{where}: the label is {label!r}, but true or false was expected: {GET_AGAIN}."
+                )
+            examples.append(
+                Example(
+                    folder
+                    / field(record, "directory", str, where)
+                    / f"{split}-{identifier}-{ORDER}.png",
+                    intern(field(record, "sentence", str, where)),
+                    (ANSWERS[label],),
+                    identifier,
+                )
+            )
+        if not examples:
+            raise DataError(f"'{file}' is empty, but sentences were expected: {GET_AGAIN}.")
+        return examples
+
+
+def _name(split: str) -> str:
+    return f"{split}/{split}.json"
+
+
+def _record(text: str, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{where}: this is not valid JSON or cut off ({error}): {GET_AGAIN}."
+        ) from error
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: this is {text[:40]!r}, but an object was expected: {GET_AGAIN}.")
+    return record

@@ -1,0 +1,237 @@
+"""Readers of the VQA schema: one file of questions, one of annotations. VQA v2 and OK-VQA."""
+
+from __future__ import annotations
+
+import glob
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from sys import intern
+from typing import Any
+
+from vqazoo.data import Example
+from vqazoo.errors import ConfigError, DataError
+from vqazoo_datasets.files import (
+    GET_AGAIN,
+    ReleaseReader,
+    data_folder,
+    field,
+    json_records,
+    need_file,
+    optional,
+)
+
+
+@dataclass(frozen=True)
+class Release:
+    """Where one split stands: names of both files, and the COCO subset of its pictures.
+
+    `{split}` stands for the split in the names; an empty `annotations` means unlabelled.
+    """
+
+    questions: str
+    annotations: str
+    pictures: str
+
+
+VQAV2 = {
+    "train": Release(
+        "v2_OpenEnded_mscoco_train2014_questions.json",
+        "v2_mscoco_train2014_annotations.json",
+        "train2014",
+    ),
+    "val": Release(
+        "v2_OpenEnded_mscoco_val2014_questions.json",
+        "v2_mscoco_val2014_annotations.json",
+        "val2014",
+    ),
+    "test-dev": Release("v2_OpenEnded_mscoco_test-dev2015_questions.json", "", "test2015"),
+    "test": Release("v2_OpenEnded_mscoco_test2015_questions.json", "", "test2015"),
+}
+OKVQA_RELEASE = {
+    "train": Release(
+        "OpenEnded_mscoco_train2014_questions.json", "mscoco_train2014_annotations.json",
+        "train2014",
+    ),
+    "val": Release(
+        "OpenEnded_mscoco_val2014_questions.json", "mscoco_val2014_annotations.json", "val2014"
+    ),
+}  # fmt: skip
+
+
+class VQAv2(ReleaseReader):
+    """443,757 train, 214,354 val, 447,793 test questions about 82,783, 40,504 and 81,434 pictures.
+
+    Both files may be plain JSON, or that with .gz or .zip added. Pictures are
+    `COCO_<subset>_<12 digits>.jpg` in the folder of their subset (`train2014`, ...) or in `images`.
+    Files of your own in this schema are read with `questions` and `annotations`, names in which
+    `{split}` stands for the split, and `pictures`, the COCO subset in the picture names.
+
+    Source: Goyal et al. 2017; format of visualqa.org/download.
+    """
+
+    def __init__(self, data_root: str, questions: str, annotations: str, pictures: str) -> None:
+        """Raises ConfigError for a pattern without `{split}`, or annotations without questions."""
+        self.root = data_folder("vqav2", data_root)
+        self.releases = VQAV2
+        for name, pattern in (("questions", questions), ("annotations", annotations)):
+            if pattern and "{split}" not in pattern:
+                raise ConfigError(
+                    f"The argument {name} of 'vqav2' is {pattern!r}, but '{{split}}' was expected "
+                    f"in it: write for instance 'questions_{{split}}.json.gz'."
+                )
+        if annotations and not questions:
+            raise ConfigError(
+                f"The argument annotations of 'vqav2' is {annotations!r}, but questions is empty: "
+                f"give the names of both."
+            )
+        if questions:
+            found = _splits_of(self.root, questions)
+            if not found:
+                need_file(self.root, [questions], "questions file")
+            self.releases = {
+                split: Release(
+                    questions.replace("{split}", split),
+                    annotations.replace("{split}", split),
+                    pictures,
+                )
+                for split in found
+            }
+        self.released = {split: [release.questions] for split, release in self.releases.items()}
+
+    def read(self, split: str) -> list[Example]:
+        self.check_split(split)
+        return read_release(self.root, self.releases[split], split)
+
+
+class OKVQA(ReleaseReader):
+    """9,009 train and 5,046 val questions about COCO pictures; each of five answers counts twice.
+
+    Files `OpenEnded_mscoco_<subset>_questions.json` and `mscoco_<subset>_annotations.json`.
+    Source: Marino et al. 2019, OK-VQA, section 3.
+    """
+
+    def __init__(self, data_root: str) -> None:
+        self.root = data_folder("okvqa", data_root)
+        self.released = {split: [release.questions] for split, release in OKVQA_RELEASE.items()}
+
+    def read(self, split: str) -> list[Example]:
+        self.check_split(split)
+        return read_release(self.root, OKVQA_RELEASE[split], split)
+
+
+def _splits_of(root: Path, pattern: str) -> list[str]:
+    """Names that stand for `{split}` in the files of a folder; `train` first."""
+    path = (root / pattern).as_posix()
+    first, *others = re.escape(path).split(re.escape("{split}"))
+    fits = re.compile(first + r"([^/]+?)" + r"\1".join(others) + r"(\.gz|\.zip)?")
+    names = glob.glob(glob.escape(path).replace("{split}", "*") + "*")
+    files = (Path(name).as_posix() for name in names)
+    found = {match.group(1) for file in files if (match := fits.fullmatch(file))}
+    return sorted(found, key=lambda name: (name != "train", name == "test", name))
+
+
+def read_release(root: Path, release: Release, split: str) -> list[Example]:
+    """Questions joined with their annotations, in the order of the questions file.
+
+    Raises:
+        DataError: a file is malformed, an id occurs twice, or the two files do not fit.
+    """
+    file = need_file(root, [release.questions], f"questions file of '{split}'")
+    labelled = bool(release.annotations)
+    annotations: dict[int, Example] = {}
+    if labelled:
+        source = need_file(root, [release.annotations], f"annotations file of '{split}'")
+        annotations = _annotations(source)
+    folder = next(
+        (f for f in (root / release.pictures, root / "images" / release.pictures, root / "images")
+         if f.is_dir()),
+        root / release.pictures,
+    )  # fmt: skip
+    examples: list[Example] = []
+    pictures: dict[int, Path] = {}
+    seen: set[int] = set()
+    without: list[int] = []
+    for number, record in enumerate(json_records(file, "questions"), start=1):
+        where = f"'{file}', question {number}"
+        question_id = field(record, "question_id", int, where)
+        if question_id in seen:
+            raise DataError(
+                f"{where}: the question_id {question_id} occurs twice, but each must be unique: "
+                f"{GET_AGAIN}."
+            )
+        seen.add(question_id)
+        image_id = field(record, "image_id", int, where)
+        if image_id not in pictures:
+            pictures[image_id] = folder / f"COCO_{release.pictures}_{image_id:012d}.jpg"
+        note = annotations.get(question_id)
+        if labelled and note is None:
+            without.append(question_id)
+            continue
+        examples.append(
+            Example(
+                pictures[image_id],
+                intern(field(record, "question", str, where)),
+                note.answers if note else (),
+                str(question_id),
+                answer_type=note.answer_type if note else "",
+                question_type=note.question_type if note else "",
+                confidences=note.confidences if note else (),
+            )
+        )
+    _check_fit(file, without, sorted(annotations.keys() - seen))
+    return examples
+
+
+def _annotations(file: Path) -> dict[int, Example]:
+    """Annotations by question id, as examples without image and question."""
+    found: dict[int, Example] = {}
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # equal tuples are kept once
+    nowhere = Path()
+    for number, record in enumerate(json_records(file, "annotations"), start=1):
+        where = f"'{file}', annotation {number}"
+        question_id = field(record, "question_id", int, where)
+        if question_id in found:
+            raise DataError(
+                f"{where}: the question_id {question_id} occurs twice, but each must be unique: "
+                f"{GET_AGAIN}."
+            )
+        answers, confidences = _answers(field(record, "answers", list, where), where)
+        found[question_id] = Example(
+            nowhere,
+            "",
+            shared.setdefault(answers, answers),
+            "",
+            answer_type=intern(optional(record, "answer_type", str, "", where)),
+            question_type=intern(optional(record, "question_type", str, "", where)),
+            confidences=shared.setdefault(confidences, confidences),
+        )
+    return found
+
+
+def _answers(given: list[Any], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    try:
+        answers = tuple(intern(one["answer"]) for one in given)
+        confidences = tuple(intern(one.get("answer_confidence", "")) for one in given)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{where}: 'answers' is {str(given)[:60]}, but a list of objects with 'answer' was "
+            f"expected: {GET_AGAIN}."
+        ) from error
+    if not answers:
+        raise DataError(f"{where}: there is no answer, but at least one was expected: {GET_AGAIN}.")
+    return answers, confidences if all(confidences) else ()
+
+
+def _check_fit(file: Path, without: list[int], left: list[int]) -> None:
+    """Questions and annotations must name the same ids."""
+    if without:
+        raise DataError(
+            f"'{file}': {len(without):,} questions have no annotation, the first is "
+            f"{without[0]}: the two files are of different releases or cut off; {GET_AGAIN}."
+        )
+    if left:
+        raise DataError(
+            f"'{file}' lacks {len(left):,} questions that are annotated, the first is {left[0]}: "
+            f"the two files are of different releases or cut off; {GET_AGAIN}."
+        )

@@ -1,0 +1,84 @@
+"""`vqazoo compare`: whether one file of answers is better than another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from vqazoo.cli.options import data_options, dataset_args
+
+
+@click.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@data_options
+@click.option("--split", default="test", show_default=True, help="Which split was answered.")
+@click.option("--seed", default=0, help="Of resampling.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def compare(
+    first: Path,
+    second: Path,
+    data: str | None,
+    data_root: str | None,
+    assignments: tuple[str, ...],
+    skip_missing: bool,
+    split: str,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Compare the answers in the prediction files FIRST and SECOND to the same questions.
+
+    Scores are VQA accuracy where questions have several answers, else accuracy. Prints both means,
+    their difference with a 95% interval, and the p-value of a paired randomisation test.
+
+    Example: vqazoo compare a/predictions.csv b/predictions.csv --data daquar --data-root DIR
+    """
+    if data is None:
+        raise click.UsageError("Missing option '--data': name the dataset that was answered.")
+    from vqazoo.data import open_dataset, present
+    from vqazoo.errors import DataError
+    from vqazoo.evaluate import accuracies, have_several_answers, vqa_accuracies
+    from vqazoo.metrics.significance import compare as paired
+    from vqazoo.predictions import read_predictions
+
+    reader = open_dataset(data, dataset_args(data, {}, data_root, assignments))
+    reader.check_split(split)
+    examples = reader.read(split)
+    if skip_missing:
+        examples, _ = present(examples, True, Path("missing-images.txt"))
+    labelled = [row for row, example in enumerate(examples) if example.answers]
+    if not labelled:
+        raise DataError(f"The split '{split}' of '{data}' has no answers: nothing can be compared.")
+    scored = [examples[row] for row in labelled]
+    several = have_several_answers(scored)
+    scores = []
+    for file in (first, second):
+        answers = read_predictions(file, examples)
+        given = [answers[row] for row in labelled]
+        scores.append((vqa_accuracies if several else accuracies)(scored, given))
+    found = paired(scores[0], scores[1], seed)
+    document = {
+        "metric": "vqa-accuracy" if several else "accuracy",
+        "questions": len(scored),
+        "first": float(scores[0].mean()),
+        "second": float(scores[1].mean()),
+        "difference": found.difference,
+        "interval": list(found.interval),
+        "p_value": found.p_value,
+        "first_better": found.better,
+        "second_better": found.worse,
+    }
+    if as_json:
+        click.echo(json.dumps(document))
+        return
+    low, high = found.interval
+    click.echo(f"{document['metric']} on {len(scored):,} questions of {data}, {split}")
+    click.echo(f"first       {document['first']:8.2%}  {first}")
+    click.echo(f"second      {document['second']:8.2%}  {second}")
+    click.echo(f"difference  {found.difference:+8.2%}  95% interval [{low:+.2%}, {high:+.2%}]")
+    click.echo(
+        f"better on   {found.better:,} and {found.worse:,} questions; p = {found.p_value:.4g} "
+        f"(paired randomisation, 10,000 swaps)"
+    )

@@ -1,0 +1,157 @@
+"""`vqazoo data`: what a dataset holds, and fetching its official files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from vqazoo.cli.options import DATA_ROOT, dataset_args, make_folder
+
+if TYPE_CHECKING:
+    from vqazoo.data_report import DataReport
+
+SHOWN_TYPES = 6  # question types printed
+
+
+@click.group()
+def data() -> None:
+    """Look at datasets and fetch their official files."""
+
+
+@data.command()
+@click.argument("name")
+@DATA_ROOT
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE",
+    help="Argument of the dataset, such as train=my.csv; may be repeated.",
+)  # fmt: skip
+@click.option("--decode", is_flag=True, help="Open every picture to find broken files; slow.")
+@click.option(
+    "--list", "list_file", type=click.Path(path_type=Path),
+    help="Write the paths of missing and broken pictures to this file.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def info(
+    name: str,
+    data_root: str | None,
+    assignments: tuple[str, ...],
+    decode: bool,
+    list_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Count what the dataset NAME holds, and warn of what would spoil a score.
+
+    Example: vqazoo data info vizwiz --data-root DIR
+    """
+    from vqazoo.data import open_dataset
+    from vqazoo.data_report import report_on
+    from vqazoo.errors import DataError
+    from vqazoo.manifests import DatasetManifest
+    from vqazoo.registry import registry
+
+    reader = open_dataset(name, dataset_args(name, {}, data_root, assignments))
+    manifest = cast(DatasetManifest, registry.manifest("dataset", name))
+    if not reader.splits():
+        root = "" if data_root is None else f" in '{data_root}'"
+        fetch = f", or fetch the files with  vqazoo data prepare {name} --data-root DIR"
+        raise DataError(
+            f"No split of '{name}' was found{root}: check --data-root"
+            f"{fetch if manifest.prepare else ''}."
+        )
+    if list_file is not None:
+        make_folder(list_file.absolute().parent)
+    found = report_on(reader, manifest.counts, decode, lambda line: click.echo(line, err=True))
+    if list_file is not None:
+        from vqazoo.folder import write_file
+
+        write_file(list_file, "".join(f"{p}\n" for p in [*found.missing, *found.broken]).encode())
+    if as_json:
+        click.echo(json.dumps(found.to_json()))
+    else:
+        _print(found)
+    _warn(found)
+
+
+def _print(found: DataReport) -> None:
+    for name, split in found.splits.items():
+        click.echo(f"{name}:")
+        differs = split.official is not None and split.official != split.questions
+        release = f" (official release: {split.official:,})" if differs else ""
+        broken = "" if split.broken_images is None else f", {split.broken_images:,} broken"
+        shared = ", ".join(f"{c:,} with {n}" for n, c in split.answers_per_question.items())
+        lines = {
+            "questions": f"{split.questions:,}{release}, {split.distinct_questions:,} distinct",
+            "images": f"{split.images:,} distinct, {split.missing_images:,} missing{broken}",
+            "answers": f"questions by number of answers: {shared}",
+        }
+        if split.distinct_answers:
+            top = ", ".join(
+                f"{text} {count / split.questions:.1%}" for text, count in split.top_answers.items()
+            )
+            lines["selected answers"] = f"{split.distinct_answers:,} distinct; {top}"
+            lines["answer coverage"] = ", ".join(
+                f"{share:.1%} by the {size} most frequent" if size.isdigit()
+                else f"{share:.1%} by {size}"
+                for size, share in split.coverage.items()
+            )  # fmt: skip
+        if split.answer_types:
+            lines["answer types"] = _counts(split.answer_types)
+        if split.question_types:
+            lines["question types"] = _counts(split.question_types)
+        if split.unanswerable is not None:
+            share = split.unanswerable / split.questions
+            lines["unanswerable"] = f"{split.unanswerable:,} ({share:.1%})"
+        for label, text in lines.items():
+            click.echo(f"  {label:17} {text}")
+
+
+def _counts(counts: dict[str, int]) -> str:
+    shown = ", ".join(f"{name} {count:,}" for name, count in list(counts.items())[:SHOWN_TYPES])
+    return shown + (f", and {len(counts) - SHOWN_TYPES} more" * (len(counts) > SHOWN_TYPES))
+
+
+def _warn(found: DataReport) -> None:
+    for pair, count in found.shared_images.items():
+        click.echo(
+            f"Warning: {count:,} pictures are in both {pair}: scores on one after training on the "
+            f"other are too high; split again by picture.",
+            err=True,
+        )
+    for paths, what in ((found.missing, "missing"), (found.broken, "broken")):
+        if paths:
+            click.echo(
+                f"Warning: {len(paths):,} pictures are {what}, such as '{paths[0]}' "
+                f"(all of them: --list FILE).",
+                err=True,
+            )
+
+
+@data.command()
+@click.argument("name")
+@click.option("--data-root", required=True, type=click.Path(path_type=Path), help="Where to.")
+def prepare(name: str, data_root: Path) -> None:
+    """Fetch, verify and unpack the official files of the dataset NAME, or make them from others.
+
+    Downloads are resumed, checked against known checksums and unpacked safely. `mini-vqav2` is
+    made from the VQA v2 training files that are in the data root.
+    """
+    from vqazoo.errors import ConfigError
+    from vqazoo.manifests import DatasetManifest
+    from vqazoo.registry import load_object, registry
+
+    manifest = cast(DatasetManifest, registry.manifest("dataset", name))
+    if not manifest.prepare:
+        able = [
+            known for known in registry.names("dataset")
+            if cast(DatasetManifest, registry.manifest("dataset", known)).prepare
+        ]  # fmt: skip
+        raise ConfigError(
+            f"There is nothing to fetch for the dataset '{name}': it is generated, installed or "
+            f"yours; datasets that are fetched are {', '.join(able)}."
+        )
+    make_folder(data_root)
+    load_object(manifest.prepare)(name, data_root, lambda line: click.echo(line, err=True))
+    click.echo(f"'{name}' is ready: vqazoo data info {name} --data-root {data_root}")

@@ -1,0 +1,162 @@
+"""`vqazoo features`: the cache of encoded pictures and questions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+CACHE = click.option("--cache", default="", help="Folder of caches; default: vqazoo's own.")
+
+
+@click.group()
+def features() -> None:
+    """Build, look at, verify and clear cached features of frozen encoders."""
+
+
+@features.command()
+@click.option("--encoder", help="Both towers, such as open-clip:ViT-B-32@openai.")
+@click.option("--image-encoder", help="Replaces the image tower.")
+@click.option("--text-encoder", help="Replaces the text tower.")
+@click.option("--fusion", help="Tells which features are needed; default: the head's own choice.")
+@click.option("--head", help="The head that will be trained; default: mlp, or that of --config.")
+@click.option("--data", help="Dataset.")
+@click.option("--data-root", help="Folder of the dataset's official files.")
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file, as for vqazoo train.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="As for train.")
+@click.option("--split", "splits", multiple=True, help="May be repeated; default: all.")
+@click.option("--skip-missing", is_flag=True, help="Leave out pictures that do not exist.")
+@click.option("--device", help="cpu, cuda, ...; default: cuda if there is one.")
+@CACHE
+def build(
+    encoder: str | None,
+    image_encoder: str | None,
+    text_encoder: str | None,
+    fusion: str | None,
+    head: str | None,
+    data: str | None,
+    data_root: str | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    splits: tuple[str, ...],
+    skip_missing: bool,
+    device: str | None,
+    cache: str,
+) -> None:
+    """Encode the pictures and questions of a dataset once, ahead of training.
+
+    `vqazoo train` does this by itself; ahead is useful on another machine or over night. What was
+    encoded before, by any run, is not encoded again.
+    """
+    from vqazoo.answers import AnswerList
+    from vqazoo.cli.train import progress
+    from vqazoo.data import open_dataset, present
+    from vqazoo.features import build_images, build_questions
+    from vqazoo.model import build_model, pick_device
+    from vqazoo.training import gather_config
+
+    if data_root is not None:
+        assignments = (*assignments, f"data.args.data_root={json.dumps(data_root)}")
+    flags = {
+        "encoder": encoder, "image_encoder": image_encoder, "text_encoder": text_encoder,
+        "fusion": fusion, "head": head or (None if config else "mlp"), "data": data,
+    }  # fmt: skip
+    filled = gather_config(config, assignments, flags)
+    reader = open_dataset(filled.data.type, filled.data.args)
+    for split in splits:
+        reader.check_split(split)
+    examples = [e for split in splits or reader.splits() for e in reader.read(split)]
+    skip_missing = skip_missing or filled.data.skip_missing
+    examples, left_out = present(examples, skip_missing, Path("missing-images.txt"))
+    if left_out:
+        click.echo(f"Left out {left_out:,} questions without a picture.", err=True)
+    model = build_model(filled.model, AnswerList.from_texts(["yes"]))  # the head is not used
+    model.to(pick_device(device or filled.training.device))
+    cache = cache or filled.training.cache
+
+    def report(line: str) -> None:
+        click.echo(line, err=True)
+
+    images = list(dict.fromkeys(example.image for example in examples))
+    questions = list(dict.fromkeys(example.question for example in examples))
+    build_images(model, images, progress, cache, report)
+    build_questions(model, questions, progress, cache, report)
+    click.echo(f"{len(images):,} images and {len(questions):,} questions are cached.")
+
+
+@features.command()
+@CACHE
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def info(cache: str, as_json: bool) -> None:
+    """List the caches: what made them, rows, size."""
+    from vqazoo.cache import cache_root, list_caches
+
+    found = list_caches(cache_root(cache))
+    if as_json:
+        documents = [
+            {"name": folder.name, "rows": rows, "bytes": size, **meta}
+            for folder, meta, rows, size in found
+        ]
+        click.echo(json.dumps(documents))
+        return
+    if not found:
+        click.echo(f"There are no cached features in '{cache_root(cache)}'.")
+    for folder, meta, rows, size in found:
+        kinds = " and ".join(meta.get("kinds", []))
+        click.echo(f"{folder.name}  {rows:>9,} rows  {size / 1e6:>10,.1f} MB  {kinds} of "
+                   f"{meta.get('encoder')}")  # fmt: skip
+
+
+@features.command()
+@click.argument("names", nargs=-1)
+@CACHE
+def verify(names: tuple[str, ...], cache: str) -> None:
+    """Read every shard of the caches NAMES (default: all) and report unreadable ones.
+
+    Whether rows still are what the encoder gives is checked on a sample by every run that uses
+    them.
+    """
+    from vqazoo.cache import FeatureCache, cache_root
+
+    bad = 0
+    for folder, meta in _chosen(names, cache):
+        opened = FeatureCache(folder, meta)
+        damaged = [*opened.dropped, *opened.damaged()]
+        bad += len(damaged)
+        state = f"damaged: {', '.join(damaged)}" if damaged else "good"
+        click.echo(f"{folder.name}  {len(opened):,} rows in {len(opened.shards):,} shards  {state}")
+    if bad:
+        raise click.ClickException(
+            f"{bad} shards in '{cache_root(cache)}' are damaged: delete them, and the next run "
+            f"computes their rows anew."
+        )
+
+
+@features.command()
+@click.argument("names", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Remove all caches.")
+@CACHE
+def clear(names: tuple[str, ...], everything: bool, cache: str) -> None:
+    """Remove the caches NAMES, or --all of them."""
+    from vqazoo.cache import clear as remove
+
+    if bool(names) == everything:
+        raise click.UsageError("Name the caches to remove (see vqazoo features info), or --all.")
+    folders = [folder for folder, _ in _chosen(names, cache)]
+    click.echo(f"Removed {len(folders)} caches, {remove(folders) / 1e6:,.1f} MB.")
+
+
+def _chosen(names: tuple[str, ...], cache: str) -> list[tuple[Path, dict[str, object]]]:
+    """The named caches, or all; an unknown name is an error."""
+    from vqazoo.cache import cache_root, list_caches
+    from vqazoo.errors import UnknownNameError, did_you_mean
+
+    known = {folder.name: (folder, meta) for folder, meta, _, _ in list_caches(cache_root(cache))}
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(
+                f"There is no cache {name!r} in '{cache_root(cache)}'."
+                f"{did_you_mean(name, known)} Run 'vqazoo features info' to see all."
+            )
+    return [known[name] for name in names or known]

@@ -1,0 +1,70 @@
+"""Options that several verbs share, and what they mean. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DATA_ROOT = click.option(
+    "--data-root", help="Folder of the dataset's official files; its argument data_root."
+)
+SKIP_MISSING = click.option(
+    "--skip-missing", is_flag=True, help="Leave out questions whose picture does not exist."
+)
+
+
+def data_options(command: F) -> F:
+    """--data, --data-root, --set and --skip-missing, for verbs that read one dataset."""
+    for option in reversed(
+        (
+            click.option("--data", help="Dataset; default: the one the model was trained on."),
+            DATA_ROOT,
+            click.option(
+                "--set", "assignments", multiple=True, metavar="KEY=VALUE",
+                help="Argument of the dataset, such as test=my.csv; may be repeated.",
+            ),
+            SKIP_MISSING,
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder that results go to, before the work is done.
+
+    Raises:
+        DataError: it cannot be made.
+    """
+    from vqazoo.errors import DataError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"The folder '{folder}' cannot be made ({error}): name another one."
+        ) from error
+
+
+def dataset_args(
+    data: str, args: Mapping[str, Any], data_root: str | None, assignments: Sequence[str]
+) -> dict[str, Any]:
+    """Every argument of a dataset, from a recipe, then --data-root, then --set, checked.
+
+    Raises:
+        ConfigError, UnknownNameError: an argument or the dataset is not known.
+    """
+    from vqazoo.config import set_value
+    from vqazoo.registry import registry
+
+    given = dict(args)
+    if data_root is not None:
+        given["data_root"] = data_root
+    for assignment in assignments:
+        set_value(given, assignment)
+    return registry.fill("dataset", data, given)

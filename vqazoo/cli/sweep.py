@@ -1,0 +1,94 @@
+"""`vqazoo sweep`: a grid of encoders and heads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from vqazoo.cli.options import DATA_ROOT, SKIP_MISSING
+
+LISTS = ("--encoders", "--fusions", "--heads", "--seeds")  # options that take several values
+
+
+class ListCommand(click.Command):
+    """Lets the options in LISTS take several values: `--heads lstm gru`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        current = ""
+        for arg in args:
+            if arg.startswith("-"):
+                name, equals, value = arg.partition("=")
+                current = name if name in LISTS else ""
+                spread += ([current, value] if equals else []) if current else [arg]
+            else:
+                spread += [current, arg] if current else [arg]
+        return super().parse_args(ctx, spread)
+
+
+@click.command(cls=ListCommand)
+@click.option(
+    "--encoders", multiple=True, required=True, metavar="A B C",
+    help="Encoders; IMAGE+TEXT for two, such as efficientnet-lite0+minilm.",
+)  # fmt: skip
+@click.option("--heads", multiple=True, required=True, metavar="X Y Z", help="Heads.")
+@click.option("--fusions", multiple=True, metavar="F G", help="Fusions; default: each head's own.")
+@click.option(
+    "--seeds", multiple=True, type=click.IntRange(min=0), metavar="0 1 2", default=(0, 1, 2),
+    show_default=True, help="Seeds.",
+)  # fmt: skip
+@click.option("--data", help="Dataset.")
+@DATA_ROOT
+@SKIP_MISSING
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file for all runs.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="As for train.")
+@click.option("--split", default="", help="Split to score; default: the validation questions.")
+@click.option("--device", help="cpu, cuda, ...; default: cuda if there is one.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--quiet", is_flag=True, help="Print nothing but the table and errors.")
+def sweep(
+    encoders: tuple[str, ...],
+    heads: tuple[str, ...],
+    fusions: tuple[str, ...],
+    seeds: tuple[int, ...],
+    data: str | None,
+    data_root: str | None,
+    skip_missing: bool,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    split: str,
+    device: str | None,
+    out: Path,
+    quiet: bool,
+) -> None:
+    """Train every encoder with every head and several seeds, and print a table.
+
+    Run the same command again after an interruption: what is done is not done again.
+
+    Example: vqazoo sweep --encoders tiny-clip --heads mlp lstm gru --data easy-vqa --out sweeps/a
+    """
+    from vqazoo.cli.train import progress
+    from vqazoo.sweep import RESULTS, grid
+    from vqazoo.sweep import sweep as run_sweep
+
+    if data_root is not None:
+        assignments = (*assignments, f"data.args.data_root={json.dumps(data_root)}")
+    if skip_missing:
+        assignments = (*assignments, "data.skip_missing=true")
+    if device is not None:
+        assignments = (*assignments, f'training.device="{device}"')
+
+    def report(line: str) -> None:
+        if not quiet:
+            click.echo(line, err=True)
+
+    results = run_sweep(
+        grid(encoders, fusions, heads, seeds), out, config, assignments, {"data": data}, split,
+        report, None if quiet else progress,
+    )  # fmt: skip
+    if all(result.value is None for result in results):
+        raise click.ClickException("No combination fits together, so nothing was trained.")
+    click.echo((out / f"{RESULTS}.md").read_text())
+    click.echo(f"Table, every run and heat map: {out / RESULTS}.md, .csv, .png")

@@ -1,0 +1,108 @@
+"""Scores of words in common with the reference: SQuAD, BLEU, chrF."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+DELETED = str.maketrans("", "", string.punctuation)
+ORDERS = (1, 2, 3, 4)
+
+
+# ---- SQuAD (Rajpurkar et al. 2016, section 6.1) -------------------------------------------------
+
+
+@lru_cache(maxsize=1_000_000)
+def squad_normalise(text: str) -> str:
+    """Lower case, punctuation deleted, articles and surplus blanks removed."""
+    return " ".join(ARTICLES.sub(" ", text.lower().translate(DELETED)).split())
+
+
+def exact_match(answer: str, references: Sequence[str]) -> float:
+    """1 if the answer is one of the references once both are normalised."""
+    wanted = squad_normalise(answer)
+    return float(any(squad_normalise(reference) == wanted for reference in references))
+
+
+def f1(answer: str, references: Sequence[str]) -> float:
+    """Largest harmonic mean of word precision and recall over the references."""
+    return max(_f1(squad_normalise(answer), squad_normalise(one)) for one in references)
+
+
+def _f1(answer: str, reference: str) -> float:
+    found, wanted = answer.split(), reference.split()
+    if not found or not wanted:
+        return float(found == wanted)
+    common = (Counter(found) & Counter(wanted)).total()
+    return 2 * common / (len(found) + len(wanted))
+
+
+# ---- BLEU (Papineni et al. 2002) and chrF (Popovic 2015), through sacrebleu ---------------------
+
+
+@dataclass(frozen=True)
+class BleuScores:
+    """BLEU of a whole set of answers against one reference each, in [0, 1].
+
+    Attributes:
+        corpus: BLEU up to n-grams of 1, 2, 3 and 4 words, from counts summed over all answers.
+        sentence: mean over answers of BLEU-4 with effective order; 0 for an empty answer.
+        corpus_signature, sentence_signature: of sacrebleu.
+    """
+
+    corpus: tuple[float, float, float, float]
+    sentence: float
+    corpus_signature: str
+    sentence_signature: str
+
+
+def bleu(answers: Sequence[str], references: Sequence[str]) -> BleuScores:
+    """Each distinct pair is counted by sacrebleu once; VQA repeats few pairs very often."""
+    per_sentence, corpus = BLEU(effective_order=True), BLEU()
+    counts, totals = [0] * 4, [0] * 4
+    answer_length = reference_length = 0
+    sentence = 0.0
+    for (answer, reference), times in Counter(zip(answers, references, strict=True)).items():
+        found = per_sentence.sentence_score(answer, [reference])
+        sentence += times * (found.score if answer.strip() and reference.strip() else 0.0)
+        answer_length += times * found.sys_len
+        reference_length += times * found.ref_len
+        for order in range(4):
+            counts[order] += times * found.counts[order]
+            totals[order] += times * found.totals[order]
+    scores = [
+        _share(BLEU.compute_bleu(
+            counts[:order], totals[:order], answer_length, reference_length,
+            smooth_method="exp", max_ngram_order=order,
+        ).score)
+        for order in ORDERS
+    ]  # fmt: skip
+    for metric in (corpus, per_sentence):  # sacrebleu tells the signature after a score only
+        metric.corpus_score([""], [[""]])
+    return BleuScores(
+        (scores[0], scores[1], scores[2], scores[3]),
+        _share(sentence / max(1, len(answers))),
+        str(corpus.get_signature()),
+        str(per_sentence.get_signature()),
+    )
+
+
+def _share(score: float) -> float:
+    """A score of sacrebleu in [0, 1]; it rounds to a little above 100."""
+    return min(1.0, score / 100)
+
+
+def chrf(answers: Sequence[str], references: Sequence[str]) -> tuple[float, str]:
+    """Corpus chrF2 of answers against one reference each, and sacrebleu's signature."""
+    pairs = list(zip(answers, references, strict=True))  # sacrebleu ignores what has no partner
+    metric = CHRF()
+    score = metric.corpus_score([one for one, _ in pairs], [[one for _, one in pairs]]).score
+    return _share(score), str(metric.get_signature())

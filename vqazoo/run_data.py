@@ -1,0 +1,116 @@
+"""What a run learns from and validates on. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from vqazoo.answers import SOFT, AnswerList, apply_rule, normalise, select_answer
+from vqazoo.config import RunConfig
+from vqazoo.data import DatasetReader, Example, open_dataset, present, split_by_image
+from vqazoo.errors import ConfigError, DataError
+from vqazoo.manifests import HeadManifest
+from vqazoo.registry import registry
+
+MISSING_IMAGES = "missing-images.txt"  # in the run folder
+
+
+@dataclass(frozen=True)
+class RunData:
+    """Examples of a run: those to learn from come first, those to validate on last.
+
+    Attributes:
+        train_count: how many are to learn from; each of these has `targets`.
+        answers: the answers the model knows.
+        skipped: training questions left out because the answer rule found nothing to learn.
+        missing: questions left out because their picture does not exist.
+        unknown: training questions whose targets are all outside the answer list.
+    """
+
+    examples: list[Example]
+    train_count: int
+    answers: AnswerList
+    skipped: int
+    missing: int
+    unknown: int
+
+    @property
+    def train(self) -> list[Example]:
+        return self.examples[: self.train_count]
+
+    @property
+    def validation(self) -> list[Example]:
+        return self.examples[self.train_count :]
+
+
+def read_run_data(config: RunConfig, out: Path | None) -> RunData:
+    """Read the splits, select what is learnt and list the answers.
+
+    Args:
+        out: run folder, where missing pictures are listed; None: pictures are not looked for.
+
+    Raises:
+        DataError, UnknownNameError: a file, row, picture or split cannot be used.
+        ConfigError: the answer rule does not fit the head or the dataset.
+    """
+    data = config.data
+    _check_rule(config)
+    reader = open_dataset(data.type, data.args)
+    reader.check_split(data.train_split)
+    everything, missing = _read(reader, config, data.train_split, out)
+    train = apply_rule(data.answer_rule, everything, config.seed)
+    if not train:
+        raise DataError(
+            f"The split '{data.train_split}' of '{data.type}' has no question with an answer that "
+            f"the rule '{data.answer_rule}' takes: there is nothing to learn from."
+        )
+    skipped = len(everything) - len(train)
+    if data.validation_split:
+        reader.check_split(data.validation_split)
+        read, absent = _read(reader, config, data.validation_split, out)
+        validation = [example for example in read if select_answer(example.answers)]
+        missing += absent
+        if not validation:
+            raise DataError(
+                f"The split '{data.validation_split}' of '{data.type}' has no question with "
+                f"an answer: name another data.validation_split."
+            )
+    else:
+        train, validation = split_by_image(train, data.validation_fraction, config.seed)
+    learnt = [example.target for example in train]
+    if data.answers:
+        answers = AnswerList.from_texts(_read_answers(Path(data.answers)), learnt)
+    else:
+        answers = AnswerList.from_training(learnt, data.most_answers)
+    known = set(answers.texts)
+    unknown = sum(not any(text in known for text, _ in example.targets) for example in train)
+    return RunData(train + validation, len(train), answers, skipped, missing, unknown)
+
+
+def _check_rule(config: RunConfig) -> None:
+    manifest = cast(HeadManifest, registry.manifest("head", config.head.type))
+    if config.data.answer_rule == SOFT and not manifest.weighted_targets:
+        raise ConfigError(
+            f"The answer rule 'soft' gives several weighted answers, but the head "
+            f"'{config.head.type}' learns one: choose another data.answer_rule, or a classifier "
+            f"such as mlp or linear."
+        )
+
+
+def _read(
+    reader: DatasetReader, config: RunConfig, split: str, out: Path | None
+) -> tuple[list[Example], int]:
+    """The examples of a split whose pictures exist, and how many others there are."""
+    if out is None:
+        return reader.read(split), 0
+    return present(reader.read(split), config.data.skip_missing, out / MISSING_IMAGES)
+
+
+def _read_answers(file: Path) -> list[str]:
+    """One answer a line."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"The answer list '{file}' cannot be read ({error}).") from error
+    return [line for line in lines if normalise(line)]

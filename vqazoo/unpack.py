@@ -1,0 +1,247 @@
+"""Downloaded archives unpacked safely: whole or not at all, and nothing outside their folder."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import re
+import shutil
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from vqazoo.download import (
+    CHUNK,
+    DOWNLOADS,
+    PAUSES,
+    Archive,
+    Progress,
+    digests,
+    fetch,
+    forget,
+    read_json,
+    recorded,
+    shown,
+)
+from vqazoo.errors import DataError
+from vqazoo.folder import json_bytes, write_file
+
+MAX_RATIO = 200  # of unpacked to packed size; JSON and pictures stay far below
+UNSAFE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\\|\0")
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError,
+           struct.error, NotImplementedError, RuntimeError, ValueError)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Entry:
+    name: str
+    size: int
+    folder: bool
+    plain: bool  # a file or folder: no link, no device, not encrypted
+    open: Callable[[], IO[bytes] | None]
+
+
+def unpack(file: Path, into: Path, top: str = "") -> bool:
+    """Unpack a zip or tar; False if that was done before.
+
+    The entries, all checked first, are written to a hidden folder in `into`, then moved into place;
+    a marker `<file>.done` beside the archive is written last.
+
+    Args:
+        top: folder in the archive whose content is wanted; empty: everything.
+
+    Raises:
+        DataError: damaged, unsafe, or too large for the disk.
+    """
+    sha256 = recorded(file)
+    if _is_done(file, into, sha256):
+        return False
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        fresh = into / f".unpacking-{file.name}"
+        shutil.rmtree(fresh, ignore_errors=True)
+        try:
+            _check(file, top, shutil.disk_usage(into).free)
+            for entry, path in _wanted(file, top):
+                _write_entry(entry, fresh.joinpath(*path))
+            if hasattr(os, "sync"):
+                os.sync()  # once, instead of after each of many thousand pictures
+            names = sorted(child.name for child in fresh.iterdir())
+            _move_content(fresh, into)
+        except (*DAMAGED, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of the disk; gzip and bz2 give no number
+            forget(file)
+            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
+            raise DataError(
+                f"'{file}' is truncated or damaged ({reason}): delete it and run again."
+            ) from error
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        marker = {"sha256": sha256, "into": str(into.absolute()), "entries": names}
+        write_file(_marker_of(file), json_bytes(marker))
+    except OSError as error:
+        raise DataError(
+            f"'{file}' cannot be unpacked into '{into}' ({error}): make room or check its "
+            f"permissions, then run again."
+        ) from error
+    return True
+
+
+def prepare(
+    archives: Sequence[Archive],
+    data_root: Path,
+    report: Callable[[str], None],
+    progress: Progress | None = None,
+    pauses: Sequence[float] = PAUSES,
+) -> None:
+    """Fetch, verify and unpack archives in order; what was done before is not done again.
+
+    An archive that was deleted after it was unpacked is not fetched again.
+    """
+    downloads = data_root / DOWNLOADS
+    for archive in archives:
+        file, into = downloads / archive.file, data_root / archive.into
+        told = f"{archive.what or archive.file} ({archive.license or 'licence not stated'})"
+        if archive.unpack and not file.exists() and _is_done(file, into, archive.sha256):
+            report(f"{told}: unpacked before")
+            continue
+        report(f"{told}: {archive.url}")
+        fetch(archive, downloads, progress, pauses)
+        if archive.has_checksum:
+            report(f"{archive.file}: has the expected checksum")
+        else:
+            report(
+                f"{archive.file}: not verified against the publisher, since no checksum is known; "
+                f"its SHA-256 is {recorded(file)}"
+            )
+        if archive.unpack:
+            unpack(file, into, archive.top)
+        else:
+            _copy(file, into / archive.file)
+        report(f"{archive.file}: ready in '{into}'")
+
+
+def _check(file: Path, top: str, room: int) -> None:
+    """Raise DataError for an entry that is unsafe, or sizes that are beyond reason or room."""
+    total, packed, some = 0, file.stat().st_size, False
+    for entry in _entries(file):
+        first = entry.name.removeprefix("./").split("/")[0]
+        if UNSAFE.search(entry.name) or first == DOWNLOADS or not entry.plain:
+            raise DataError(
+                f"'{file}' holds the entry {entry.name!r}, which is a link, a device, encrypted or "
+                f"outside its folder; plain files were expected: do not trust this archive, delete "
+                f"it and get it from the publisher."
+            )
+        total += entry.size
+        some = some or _below(entry.name, top) is not None
+        if total > max(MAX_RATIO * packed, CHUNK):
+            raise DataError(
+                f"'{file}' of {packed:,} bytes unpacks to more than {total:,}, but at most "
+                f"{MAX_RATIO} times its size was expected: do not trust this archive, delete it."
+            )
+        if total > room:
+            raise DataError(
+                f"'{file}' needs more than {shown(total)} unpacked, but {shown(room)} are free: "
+                f"make room and run again."
+            )
+    if not some:
+        raise DataError(
+            f"'{file}' holds nothing{f' in the folder {top!r}' if top else ''}, but files were "
+            f"expected: delete it and run again, or unpack it by hand."
+        )
+
+
+def _wanted(file: Path, top: str) -> Iterator[tuple[_Entry, tuple[str, ...]]]:
+    for entry in _entries(file):
+        path = _below(entry.name, top)
+        if path:
+            yield entry, path
+
+
+def _below(name: str, top: str) -> tuple[str, ...] | None:
+    """Parts of a name after those of `top`; None if it is not below."""
+    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    wanted = tuple(part for part in top.split("/") if part)
+    below = parts[len(wanted) :]
+    return below if below and parts[: len(wanted)] == wanted else None
+
+
+def _entries(file: Path) -> Iterator[_Entry]:
+    if file.suffix == ".zip":
+        with zipfile.ZipFile(file) as archive:
+            for info in archive.infolist():
+                kind = stat.S_IFMT(info.external_attr >> 16)
+                plain = kind in (0, stat.S_IFREG, stat.S_IFDIR) and not info.flag_bits & 1
+                name, size, folder = info.filename, info.file_size, info.is_dir()
+                yield _Entry(name, size, folder, plain, partial(archive.open, info))
+    else:
+        with tarfile.open(file, "r:*") as tar:
+            for member in tar:
+                plain = member.isreg() or member.isdir()
+                size = member.size if member.isreg() else 0
+                content = partial(tar.extractfile, member)
+                yield _Entry(member.name, size, member.isdir(), plain, content)
+
+
+def _write_entry(entry: _Entry, path: Path) -> None:
+    if entry.folder:
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stream = entry.open()
+    assert stream is not None
+    with closing(stream), open(path, "wb") as output:
+        shutil.copyfileobj(stream, output, CHUNK)
+        written = output.tell()
+    if written != entry.size:
+        raise EOFError(f"{entry.name!r} has {written:,} of {entry.size:,} bytes")
+
+
+def _move_content(source: Path, target: Path) -> None:
+    """Move what is in a folder; folders that are there are added to, files replaced."""
+    for child in list(source.iterdir()):
+        there = target / child.name
+        if child.is_dir() and there.is_dir():
+            _move_content(child, there)
+        else:
+            os.replace(child, there)
+
+
+def _copy(file: Path, target: Path) -> None:
+    """A copy that is whole or absent; the same one is not made again."""
+    try:
+        if target.exists() and digests(target)["sha256"] == recorded(file):
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(f".{target.name}.new")
+        shutil.copyfile(file, fresh)
+        os.replace(fresh, target)
+    except OSError as error:
+        raise DataError(
+            f"'{target}' cannot be written ({error}): make room or check its permissions, then "
+            f"run again."
+        ) from error
+
+
+def _is_done(file: Path, into: Path, sha256: str) -> bool:
+    """Whether this archive was unpacked there, and what it gave is still there."""
+    marker = read_json(_marker_of(file))
+    return (
+        bool(marker)
+        and sha256 in ("", marker.get("sha256"))
+        and marker.get("into") == str(into.absolute())
+        and all((into / name).exists() for name in marker.get("entries", []))
+    )
+
+
+def _marker_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.done")
