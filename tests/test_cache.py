@@ -143,7 +143,7 @@ def test_a_changed_picture_is_encoded_again_alone(
 
 
 def test_questions_are_found_by_their_tokens(model: VQAModel, tmp_path: Path) -> None:
-    texts = ["what is it?", "What  is it ?", "why?"]
+    texts = ["what is it?", "WHAT is it?", "why?"]
     ids, mask = model.text_encoder.tokenize(texts)
     assert ids[0][mask[0]].tolist() == ids[1][mask[1]].tolist()
     found = build_questions(model, texts, plain, tmp_path).batch(torch.arange(3))["pooled"]

@@ -30,6 +30,8 @@ FUSIONS = [
     "bilinear",
     "cross-attention",
     "stacked-attention",
+    "question-only",
+    "image-only",
 ]
 HEADS = ["linear", "lstm", "gru", "mlp"]
 ENCODERS = {  # name: image tower, text tower; {} is a folder with models of random weights

@@ -111,10 +111,12 @@ class FusionManifest(Manifest):
     Attributes:
         requires: out of `image.pooled`, `image.tokens`, `question.pooled`, `question.tokens`.
         provides: `pooled` or `tokens`.
+        ignores: `image` or `question` in baselines that leave one out on purpose; empty: neither.
     """
 
     requires: frozenset[str]
     provides: str
+    ignores: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

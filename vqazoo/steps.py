@@ -92,7 +92,7 @@ class EpochSums:
             self._sums[name] = self._sums.get(name, 0.0) + value * rows
 
     def means(self, group: Group) -> dict[str, float]:
-        """Means over the rows of all processes."""
+        """Means over the rows of all processes, each of which has seen some."""
         values = torch.tensor(
             [*self._sums.values(), self._rows], dtype=torch.float64, device=self._device
         )

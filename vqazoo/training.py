@@ -32,7 +32,7 @@ from vqazoo.config import (
     to_toml,
 )
 from vqazoo.data import digest
-from vqazoo.distributed import join_group, local_device
+from vqazoo.distributed import Group, join_group, local_device
 from vqazoo.environment import describe_environment
 from vqazoo.errors import ConfigError, TrainingError
 from vqazoo.evaluate import Metric, predict, quick_metrics
@@ -151,6 +151,7 @@ def run(
         report, progress = (lambda line: None), None
     progress = progress or (lambda steps, _: iter(steps))
     _check_run(out, resume, config)
+    _check_shares(group, config)
 
     # Data and model.
     data = read_run_data(config, out)
@@ -356,6 +357,16 @@ def _check_run(out: Path, resume: bool, config: RunConfig) -> None:
         raise ConfigError(
             "training.lora adapts frozen encoders in one stage, but trainable, unfreeze_blocks or "
             "several stages are set too: leave out one of them."
+        )
+
+
+def _check_shares(group: Group, config: RunConfig) -> None:
+    """Every process needs rows of every batch, except perhaps the last one of an epoch."""
+    smallest = min(stage.batch_size for stage in stages(config.training))
+    if smallest < group.size:
+        raise ConfigError(
+            f"The batch size is {smallest}, but {group.size} processes share each batch: set "
+            f"training.batch_size to {group.size} or more, or start fewer processes."
         )
 
 

@@ -78,3 +78,19 @@ STACKED_ATTENTION = FusionManifest(
     requires=frozenset({"image.tokens", "question.pooled"}),
     provides="pooled",
 )
+QUESTION_ONLY = FusionManifest(
+    summary="baseline that never looks at the picture",
+    build="vqazoo_fusions.pooled:QuestionOnly",
+    source="the language-only baseline of Goyal et al. 2017, Making the V in VQA Matter",
+    requires=BOTH_POOLED,  # the picture is encoded, then ignored
+    provides="pooled",
+    ignores="image",
+)
+IMAGE_ONLY = FusionManifest(
+    summary="baseline that never reads the question",
+    build="vqazoo_fusions.pooled:ImageOnly",
+    source="the image-only baseline of Antol et al. 2015, VQA, section 5",
+    requires=BOTH_POOLED,  # the question is encoded, then ignored
+    provides="pooled",
+    ignores="question",
+)

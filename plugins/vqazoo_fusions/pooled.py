@@ -35,6 +35,32 @@ class Concat(Fusion):
         return Features(self.project(joint))  # (B, D)
 
 
+class QuestionOnly(Fusion):
+    """The question vector alone: what a model scores that never looks at the picture."""
+
+    def __init__(self, image: TowerSpec, question: TowerSpec) -> None:
+        super().__init__()
+        self.scale = scale(question)
+        self.out = FusedSpec(POOLED, width(question, POOLED))
+
+    def forward(self, image: Features, question: Features) -> Features:
+        assert question.pooled is not None
+        return Features(question.pooled * self.scale)  # (B, Dq)
+
+
+class ImageOnly(Fusion):
+    """The image vector alone: what a model scores that never reads the question."""
+
+    def __init__(self, image: TowerSpec, question: TowerSpec) -> None:
+        super().__init__()
+        self.scale = scale(image)
+        self.out = FusedSpec(POOLED, width(image, POOLED))
+
+    def forward(self, image: Features, question: Features) -> Features:
+        assert image.pooled is not None
+        return Features(image.pooled * self.scale)  # (B, Dv)
+
+
 class _Projected(Fusion):
     """Both vectors projected to `dim`."""
 

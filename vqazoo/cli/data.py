@@ -113,17 +113,21 @@ def _counts(counts: dict[str, int]) -> str:
     return shown + (f", and {len(counts) - SHOWN_TYPES} more" * (len(counts) > SHOWN_TYPES))
 
 
+def _pictures(count: int) -> str:
+    return "1 picture is" if count == 1 else f"{count:,} pictures are"
+
+
 def _warn(found: DataReport) -> None:
     for pair, count in found.shared_images.items():
         click.echo(
-            f"Warning: {count:,} pictures are in both {pair}: scores on one after training on the "
+            f"Warning: {_pictures(count)} in both {pair}: scores on one after training on the "
             f"other are too high; split again by picture.",
             err=True,
         )
     for paths, what in ((found.missing, "missing"), (found.broken, "broken")):
         if paths:
             click.echo(
-                f"Warning: {len(paths):,} pictures are {what}, such as '{paths[0]}' "
+                f"Warning: {_pictures(len(paths))} {what}, such as '{paths[0]}' "
                 f"(all of them: --list FILE).",
                 err=True,
             )
@@ -143,6 +147,11 @@ def prepare(name: str, data_root: Path) -> None:
     from vqazoo.registry import load_object, registry
 
     manifest = cast(DatasetManifest, registry.manifest("dataset", name))
+    family, _, variant = name.partition(":")
+    if variant and not manifest.variant:
+        raise ConfigError(
+            f"The dataset '{family}' takes nothing, but {variant!r} was given: write '{family}'."
+        )
     if not manifest.prepare:
         able = [
             known for known in registry.names("dataset")

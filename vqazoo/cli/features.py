@@ -127,9 +127,12 @@ def verify(names: tuple[str, ...], cache: str) -> None:
         state = f"damaged: {', '.join(damaged)}" if damaged else "good"
         click.echo(f"{folder.name}  {len(opened):,} rows in {len(opened.shards):,} shards  {state}")
     if bad:
+        what, them = ("shard", "is damaged: delete it") if bad == 1 else (
+            "shards", "are damaged: delete them"
+        )  # fmt: skip
         raise click.ClickException(
-            f"{bad} shards in '{cache_root(cache)}' are damaged: delete them, and the next run "
-            f"computes their rows anew."
+            f"{bad} {what} in '{cache_root(cache)}' {them}, and the next run computes the rows "
+            f"anew."
         )
 
 
@@ -144,7 +147,9 @@ def clear(names: tuple[str, ...], everything: bool, cache: str) -> None:
     if bool(names) == everything:
         raise click.UsageError("Name the caches to remove (see vqazoo features info), or --all.")
     folders = [folder for folder, _ in _chosen(names, cache)]
-    click.echo(f"Removed {len(folders)} caches, {remove(folders) / 1e6:,.1f} MB.")
+    freed = remove(folders)
+    caches = "1 cache" if len(folders) == 1 else f"{len(folders)} caches"
+    click.echo(f"Removed {caches}, {freed / 1e6:,.1f} MB.")
 
 
 def _chosen(names: tuple[str, ...], cache: str) -> list[tuple[Path, dict[str, object]]]:
