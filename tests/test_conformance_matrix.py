@@ -89,7 +89,10 @@ def test_every_compatible_combination_learns_saves_and_loads(
     encoder, head, folder, tmp_path, picture
 ):
     image, text = (place.format(folder) for place in ENCODERS[encoder])
-    examples = [Example(picture, "what?", (answer,), str(i)) for i, answer in enumerate(ANSWERS)]
+    examples = [
+        Example(picture, "what?", (answer,), str(i), targets=((answer, 1.0),))
+        for i, answer in enumerate(ANSWERS)
+    ]
     for fusion in FUSIONS:
         assert compatible(fusion, head)
         torch.manual_seed(0)

@@ -219,14 +219,14 @@ class MappedFeatures:
             for name, tensor in self._tensors[number].items():
                 part = tensor[picked]
                 if name != "pooled":
-                    part = _pad(part, self.longest)
+                    part = pad(part, self.longest)
                 if name not in found:
                     found[name] = part.new_zeros(len(rows), *part.shape[1:])
                 found[name][here] = part
         return found
 
 
-def _pad(tensor: Tensor, length: int) -> Tensor:
+def pad(tensor: Tensor, length: int) -> Tensor:
     """(B, N, ...) padded with zeros to (B, length, ...)."""
     missing = length - tensor.shape[1]
     if not missing:

@@ -30,6 +30,7 @@ from vqazoo.cache import (
     disk_free,
     folder_key,
     memory_free,
+    pad,
     question_key,
 )
 from vqazoo.config import Block
@@ -346,15 +347,10 @@ def stack(batches: Sequence[Features]) -> Features:
     named = [batch.tensors() for batch in batches]
     longest = max((t["tokens"].shape[1] for t in named if "tokens" in t), default=0)
     joined = {
-        name: torch.cat([t[name] if name == "pooled" else _padded(t[name], longest) for t in named])
+        name: torch.cat([t[name] if name == "pooled" else pad(t[name], longest) for t in named])
         for name in named[0]
     }
     return Features(**joined, num_prefix=batches[0].num_prefix)
-
-
-def _padded(tensor: Tensor, length: int) -> Tensor:
-    missing = length - tensor.shape[1]
-    return torch.cat([tensor, tensor.new_zeros(len(tensor), missing, *tensor.shape[2:])], dim=1)
 
 
 def _megabytes(size: int) -> str:

@@ -102,8 +102,8 @@ class OpenClipEncoder(Encoder):
             load_checkpoint(full, str(file), strict=True)
         except (RuntimeError, KeyError, ValueError, OSError) as error:
             raise WeightsError(
-                f"The weights '{file}' do not fit '{self._name}' ({str(error).splitlines()[0]} "
-                f"{' '.join(str(error).split()[:40])}...): choose weights of this architecture."
+                f"The weights '{file}' do not fit '{self._name}' "
+                f"({' '.join(str(error).split()[:40])} ...): choose weights of this architecture."
             ) from error
         found = full.state_dict()
         with torch.no_grad():

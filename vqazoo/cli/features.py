@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from vqazoo.cli.options import run_assignments
+
 CACHE = click.option("--cache", default="", help="Folder of caches; default: vqazoo's own.")
 
 
@@ -56,8 +58,7 @@ def build(
     from vqazoo.model import build_model, pick_device
     from vqazoo.training import gather_config
 
-    if data_root is not None:
-        assignments = (*assignments, f"data.args.data_root={json.dumps(data_root)}")
+    assignments = run_assignments(assignments, data_root)
     flags = {
         "encoder": encoder, "image_encoder": image_encoder, "text_encoder": text_encoder,
         "fusion": fusion, "head": head or (None if config else "mlp"), "data": data,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,6 +50,23 @@ def make_folder(folder: Path) -> None:
         raise DataError(
             f"The folder '{folder}' cannot be made ({error}): name another one."
         ) from error
+
+
+def run_assignments(
+    assignments: Sequence[str],
+    data_root: str | None,
+    skip_missing: bool = False,
+    device: str | None = None,
+) -> tuple[str, ...]:
+    """--set assignments of a training config, with those that options of their own stand for."""
+    extra = []
+    if data_root is not None:
+        extra.append(f"data.args.data_root={json.dumps(data_root)}")
+    if skip_missing:
+        extra.append("data.skip_missing=true")
+    if device is not None:
+        extra.append(f"training.device={json.dumps(device)}")
+    return (*assignments, *extra)
 
 
 def dataset_args(

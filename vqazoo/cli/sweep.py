@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from vqazoo.cli.options import DATA_ROOT, SKIP_MISSING
+from vqazoo.cli.options import DATA_ROOT, SKIP_MISSING, run_assignments
 
 LISTS = ("--encoders", "--fusions", "--heads", "--seeds")  # options that take several values
 
@@ -73,12 +72,7 @@ def sweep(
     from vqazoo.sweep import RESULTS, grid
     from vqazoo.sweep import sweep as run_sweep
 
-    if data_root is not None:
-        assignments = (*assignments, f"data.args.data_root={json.dumps(data_root)}")
-    if skip_missing:
-        assignments = (*assignments, "data.skip_missing=true")
-    if device is not None:
-        assignments = (*assignments, f'training.device="{device}"')
+    assignments = run_assignments(assignments, data_root, skip_missing, device)
 
     def report(line: str) -> None:
         if not quiet:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
-from vqazoo.cli.options import DATA_ROOT, SKIP_MISSING
+from vqazoo.cli.options import DATA_ROOT, SKIP_MISSING, run_assignments
 
 
 @click.command()
@@ -68,12 +68,7 @@ def train(
         "data": data,
         "seed": seed,
     }
-    if data_root is not None:
-        assignments = (*assignments, f"data.args.data_root={json.dumps(data_root)}")
-    if skip_missing:
-        assignments = (*assignments, "data.skip_missing=true")
-    if device is not None:
-        assignments = (*assignments, f'training.device="{device}"')
+    assignments = run_assignments(assignments, data_root, skip_missing, device)
     filled = gather_config(config, assignments, flags, out if resume else None)
     if dry_run:
         from vqazoo.shapes import shape_table
@@ -85,7 +80,7 @@ def train(
 
     assert out is not None
     run(filled, out, resume, (lambda _: None) if quiet else _report, None if quiet else progress)
-    if not quiet:
+    if not quiet and os.environ.get("RANK", "0") == "0":  # the first of several processes
         click.echo(f"The best model is in '{out / 'best'}': vqazoo eval dir:{out / 'best'} ...")
 
 
