@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from vqazoo.data import Example
@@ -23,6 +23,7 @@ SELECTION = "most-frequent-v1"  # what single-answer scores compare with, whatev
 MOST_FREQUENT, SOFT = "most-frequent", "soft"
 
 
+@lru_cache(maxsize=1_000_000)
 def normalise(answer: str) -> str:
     """Lower case, single spaces, no blanks around, no full stops at the end (`lower-v1`)."""
     return re.sub(r"\s+", " ", answer).strip().casefold().rstrip(". ")

@@ -101,8 +101,13 @@ def _share(score: float) -> float:
 
 
 def chrf(answers: Sequence[str], references: Sequence[str]) -> tuple[float, str]:
-    """Corpus chrF2 of answers against one reference each, and sacrebleu's signature."""
-    pairs = list(zip(answers, references, strict=True))  # sacrebleu ignores what has no partner
+    """Corpus chrF2 of answers against one reference each, and sacrebleu's signature.
+
+    Each distinct pair is counted once, as in `bleu`; sacrebleu has no public way to weight counts,
+    so its two internal steps are called apart. A test compares with its `corpus_score`.
+    """
+    times = Counter(zip(answers, references, strict=True))
     metric = CHRF()
-    score = metric.corpus_score([one for one, _ in pairs], [[one for _, one in pairs]]).score
-    return _share(score), str(metric.get_signature())
+    counts = metric._extract_corpus_statistics([a for a, _ in times], [[r for _, r in times]])
+    weighted = [[n * one for one in row] for row, n in zip(counts, times.values(), strict=True)]
+    return _share(metric._aggregate_and_compute(weighted).score), str(metric.get_signature())
