@@ -159,7 +159,9 @@ def test_normalisation_statistics_of_a_frozen_encoder_do_not_move(table):
     model = vqazoo.create(encoder="tiny-clip", head="mlp", answers=ANSWERS).train()
     before = {n: b.clone() for n, b in model.towers.named_buffers()}
     features = model(torch.randn(4, 3, 64, 64), ["what?"] * 4)
-    loss, _ = model.head.loss(features, {"answer": torch.tensor([0, 1, 2, 3])})
+    loss, _ = model.head.loss(
+        features, {"answer": torch.arange(4)[:, None], "weight": torch.ones(4, 1)}
+    )
     loss.backward()
     assert all(torch.equal(before[n], b) for n, b in model.towers.named_buffers())
     assert all(p.grad is None for p in model.towers.parameters())

@@ -19,8 +19,10 @@ EFFICIENTNET_LITE0 = EncoderManifest(
     args={
         "image_size": Arg(int, 224, "pixels of a side; pretrained at 224", minimum=32),
         "mode": Arg(
-            str, "crop", "crop cuts the centre as in pretraining, squash and pad keep all of the "
-            "picture", ("crop", "squash", "pad"),
+            str,
+            "crop",
+            "crop cuts the centre as in pretraining, squash and pad keep all of the picture",
+            ("crop", "squash", "pad"),
         ),
     },
     example="efficientnet-lite0",
