@@ -121,7 +121,7 @@ def test_every_compatible_combination_learns_saves_and_loads(
 ONE_TOWER = {"image": ["timm:test_vit", "efficientnet-lite0"], "text": ["minilm"]}
 
 
-@pytest.mark.parametrize(("fusion", "head"), itertools.product(FUSIONS, HEADS))
+@pytest.mark.parametrize(("fusion", "head"), list(itertools.product(FUSIONS, HEADS)))
 def test_an_encoder_without_a_needed_tower_is_refused(fusion, head):
     for encoder in (*ONE_TOWER["image"], *ONE_TOWER["text"]):
         lacking = "text" if encoder in ONE_TOWER["image"] else "image"

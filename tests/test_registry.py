@@ -309,7 +309,7 @@ def test_a_broken_plugin_does_not_hurt_help_list_or_other_parts(install: Install
     assert "(broken: run 'vqazoo plugins' to see why)" in helped.stdout
     listed = vqazoo("list")
     assert listed.returncode == 0
-    (line,) = (line for line in listed.stdout.splitlines() if " made " in line)
+    (line,) = (line for line in listed.stdout.splitlines() if line.split()[:1] == ["made"])
     assert line.split(maxsplit=3)[:3] == ["made", "broken-dist", "1.2"]
     assert "(broken: run 'vqazoo plugins'" in line
     run = vqazoo("shout")
