@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import vqazoo
 from vqazoo.checkpoint import load_checkpoint
-from vqazoo.config import TrainingConfig, run_config
+from vqazoo.config import StageConfig, TrainingConfig, run_config
 from vqazoo.errors import ConfigError, TrainingError
 from vqazoo.optimisation import AveragedWeights, make_optimiser
 from vqazoo.resume import Position, read_position
@@ -201,6 +201,29 @@ def test_a_run_interrupted_in_its_second_stage_ends_bit_equal(table: Path, tmp_p
     train(table, tmp_path / "whole", stages=plan)
     interrupted(table, tmp_path / "cut", 2, stages=plan)
     assert same(tmp_path / "whole/state.safetensors", tmp_path / "cut/state.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"unfreeze_blocks": 2}, {}),
+        ({"unfreeze_blocks": 2}, {"unfreeze_blocks": 1}),
+        ({"trainable": ["*"]}, {"unfreeze_blocks": 1}),
+        ({"trainable": ["both.a"]}, {"trainable": ["both.b"]}),
+    ],
+)
+def test_a_stage_never_freezes_what_an_earlier_one_trained(
+    table: Path, tmp_path: Path, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    plan = [{"epochs": 1, **first}, {"epochs": 1, **second}]
+    with pytest.raises(ConfigError, match="Stage 2 freezes encoder parameters that stage 1 train"):
+        train(table, tmp_path / "run", stages=plan)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_stage_may_unfreeze_more_than_the_one_before() -> None:
+    given = [StageConfig(1), StageConfig(1, unfreeze_blocks=1), StageConfig(1, trainable=["*"])]
+    assert len(stages(TrainingConfig(stages=given))) == 3
 
 
 def test_encoder_parameters_have_a_rate_of_their_own() -> None:

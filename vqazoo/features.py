@@ -246,13 +246,14 @@ class _Job:
                 f"'{cache.folder}' has {_megabytes(disk_free(cache.folder))} free: free space, "
                 f"choose another folder with training.cache, or set training.features to live."
             )
-        starts = self.progress(range(0, len(keys), ENCODE_BATCH), f"{self.side}s")
-        batches = [keys[start : start + ENCODE_BATCH] for start in starts_of(len(keys))]
+        starts = range(0, len(keys), ENCODE_BATCH)
+        batches = [keys[start : start + ENCODE_BATCH] for start in starts]
         encoded = self.encode([self.sources[key] for key in batch] for batch in batches)
         pending_keys: list[str] = []
         pending: list[Features] = []
         try:
-            for _, batch, features in zip(starts, batches, encoded, strict=True):
+            shown = self.progress(starts, f"{self.side}s")
+            for _, batch, features in zip(shown, batches, encoded, strict=True):
                 half = _half(features, self.side)
                 pending_keys += batch
                 pending.append(half)
@@ -290,11 +291,6 @@ def _real(name: str, tensor: Tensor, mask: Tensor | None) -> Tensor:
     if name == "tokens" and mask is not None and mask.shape == tensor.shape[:2]:
         return tensor.float() * mask[:, :, None]
     return tensor.float()
-
-
-def starts_of(count: int) -> range:
-    """Where each batch of `count` rows starts."""
-    return range(0, count, ENCODE_BATCH)
 
 
 def describe(towers: Towers, side: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import cast
 
 from torch import nn
@@ -11,7 +12,7 @@ from torch import nn
 from vqazoo.config import TrainingConfig
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Encoder
-from vqazoo.model import VQAModel
+from vqazoo.model import EVERYTHING, VQAModel
 
 IMAGE_NAMES = ("visual", "vision", "image")  # parts of module names of image towers
 PROJECTIONS = ("proj", "text_projection", "visual_projection")  # bare parameters after the blocks
@@ -42,7 +43,12 @@ class Stage:
 
 
 def stages(training: TrainingConfig) -> list[Stage]:
-    """The stages of a config; without `training.stages`, the whole run is one."""
+    """The stages of a config; without `training.stages`, the whole run is one.
+
+    Raises:
+        ConfigError: a stage freezes what an earlier one trained. Frozen parameters are taken to be
+            the pretrained ones, when features are cached and when a checkpoint refers to them.
+    """
     if not training.stages:
         rate = training.learning_rate
         return [
@@ -62,7 +68,21 @@ def stages(training: TrainingConfig) -> list[Stage]:
                 tuple(given.trainable), given.unfreeze_blocks,
             )
         )  # fmt: skip
+    for before, after in pairwise(found):
+        if not _keeps_training(before, after):
+            raise ConfigError(
+                f"Stage {after.number} freezes encoder parameters that stage {before.number} "
+                f"trained: give it the same trainable and unfreeze_blocks, or more of them."
+            )
     return found
+
+
+def _keeps_training(before: Stage, after: Stage) -> bool:
+    """Whether a stage trains all encoder parameters that the one before it trained."""
+    if EVERYTHING in after.trainable:
+        return True
+    named = set(before.trainable) <= set(after.trainable)
+    return named and before.unfreeze_blocks <= after.unfreeze_blocks
 
 
 def unfreeze(model: VQAModel, stage: Stage) -> None:
