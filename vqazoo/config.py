@@ -50,6 +50,7 @@ class DataConfig:
     type: str
     args: dict[str, Any] = field(default_factory=dict)
     train_split: str = "train"
+    test_split: str = "test"  # what `eval` and `recipe run` score
     validation_split: str = ""  # empty: take validation_fraction of the training images
     validation_fraction: float = 0.05
     answers: str = ""  # file with one answer a line; empty: the training answers
@@ -118,6 +119,16 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class OriginConfig:
+    """What a recipe follows, for its readers and for the model card; it changes no result."""
+
+    source: str = ""  # paper and section, or repository
+    published: dict[str, str] = field(default_factory=dict)  # config key: what the source states
+    ours: dict[str, str] = field(default_factory=dict)  # config key: why, where it states none
+    deviations: list[str] = field(default_factory=list)  # what differs from the source, and why
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything a training run needs; feeding a saved one back repeats the run."""
 
@@ -128,6 +139,8 @@ class RunConfig:
     data: DataConfig
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 0
+    name: str = ""  # of the model in the zoo: <encoder>-<head>-<dataset>[-<qualifier>]
+    origin: OriginConfig = field(default_factory=OriginConfig)
 
     @property
     def model(self) -> ModelConfig:
@@ -235,13 +248,13 @@ def run_config(given: Mapping[str, Any]) -> RunConfig:
         }
     config = parse(RunConfig, tables)
     data = replace(config.data, args=registry.fill("dataset", config.data.type, config.data.args))
-    filled = {
+    filled: dict[str, Any] = {
         "image_encoder": fill_block("encoder", config.image_encoder),
         "text_encoder": fill_block("encoder", config.text_encoder),
         "fusion": fill_block("fusion", config.fusion),
         "head": fill_block("head", config.head),
     }
-    return RunConfig(**filled, data=data, training=config.training, seed=config.seed)
+    return replace(config, **filled, data=data)
 
 
 def _as_table(block: Any) -> Any:
@@ -291,7 +304,7 @@ def plain(config: Any) -> Any:
 def to_toml(config: RunConfig) -> str:
     """The config as TOML that `read_toml` reads back."""
     tables = plain(config)
-    return tomli_w.dumps({"seed": tables.pop("seed"), **tables})
+    return tomli_w.dumps({name: tables.pop(name) for name in ("name", "seed")} | tables)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
