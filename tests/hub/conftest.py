@@ -1,0 +1,61 @@
+"""The stand-in server as a fixture: the client of this process, and only that, reaches it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import huggingface_hub
+import pytest
+import pytest_socket
+from huggingface_hub import constants, hf_api
+
+from tests.hub.server import StandInHub
+
+
+@pytest.fixture
+def hub(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StandInHub]:
+    """A fresh stand-in that the client in this process uses, with a cache of its own.
+
+    Fresh processes use it too unless they are given another environment. Only 127.0.0.1 can be
+    reached; pytest-socket blocks that again before the next test. `transformers` copies what it
+    reads from the client when it is imported, so it is to be tested in a fresh process.
+    """
+    home = tmp_path_factory.mktemp("hub")
+    pytest_socket.enable_socket()
+    pytest_socket.socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)
+    with StandInHub() as server:
+        server.cache = home / "hub"
+        for name, value in server.environment(home).items():
+            monkeypatch.setenv(name, value)
+        # The client reads its environment once, when it is imported.
+        known = {
+            "ENDPOINT": server.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HOME": str(home),
+            "HF_HUB_CACHE": str(server.cache),
+            "HUGGINGFACE_HUB_CACHE": str(server.cache),
+            "HF_TOKEN_PATH": str(home / "token"),
+            "HF_STORED_TOKENS_PATH": str(home / "stored_tokens"),
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_DISABLE_TELEMETRY": True,
+            "HF_HUB_DISABLE_IMPLICIT_TOKEN": False,
+        }
+        for name, value in known.items():
+            monkeypatch.setattr(constants, name, value)
+        # What functions such as `huggingface_hub.whoami` use; made when the client is imported.
+        monkeypatch.setattr(hf_api.api, "endpoint", server.url)
+        huggingface_hub.close_session()
+        yield server
+        huggingface_hub.close_session()
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that the client would have waited; it does not."""
+    asked: list[float] = []
+    monkeypatch.setattr(time, "sleep", asked.append)
+    return asked
