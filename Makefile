@@ -9,7 +9,7 @@ BIN := $(ENVIRONMENT)/bin
 RUN := runs/quickstart
 .DEFAULT_GOAL := help
 
-.PHONY: help quickstart test lint benchmarks clean
+.PHONY: help quickstart test lint benchmarks catalogue clean
 
 help:
 	@sed -n '2,4s/^# *//p' Makefile
@@ -27,7 +27,9 @@ quickstart: $(ENVIRONMENT)/installed
 	@image=$$($(BIN)/python -c 'import easy_vqa, os; print(os.path.dirname(easy_vqa.__file__))')/data/test/images/0.png; \
 	question="what color is the shape?"; \
 	echo "$$image: $$question"; \
-	$(BIN)/vqazoo ask dir:$(RUN)/best "$$image" "$$question" --top-k 3
+	$(BIN)/vqazoo ask dir:$(RUN)/best "$$image" "$$question" --top-k 3; \
+	echo "and a packaged model of the zoo, tiny-clip-gru-easyvqa, says:"; \
+	$(BIN)/vqazoo ask tiny-clip-gru-easyvqa "$$image" "$$question"
 	@echo "Pictures with answers: $(RUN)/test/answers.png   Loss curve: $(RUN)/loss.png"
 
 test: lint
@@ -40,6 +42,9 @@ lint: $(ENVIRONMENT)/installed
 
 benchmarks: $(ENVIRONMENT)/installed
 	for script in tests/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+catalogue: $(ENVIRONMENT)/installed
+	$(BIN)/python -m vqazoo.catalogue model_cards
 
 clean:
 	rm -rf $(ENVIRONMENT) dist runs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -233,16 +234,17 @@ def test_a_misspelt_condition_is_refused(
     assert said in capsys.readouterr().err
 
 
-def test_a_broken_model_is_listed_as_broken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_models_are_listed_with_what_they_are_and_whether_they_have_weights(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "bad-model").mkdir()
-    (tmp_path / "bad-model" / "config.json").write_text("{")
-    monkeypatch.setattr("vqazoo.zoo.catalogue", lambda: tmp_path)
-    monkeypatch.setattr("vqazoo.cli.list.catalogue", lambda: tmp_path)
     assert run(["list", "models"]) == 0
-    assert "bad-model" in (shown := capsys.readouterr().out)
-    assert "(broken: run 'vqazoo check" in shown
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
+    assert re.search(
+        r"packaged, \d+\.\d MB  tiny-clip \+ concat \+ lstm on easy-vqa: accuracy \d+\.\d\d%",
+        lines["tiny-clip-lstm-easyvqa"],
+    )
+    assert "no weights yet" in lines["clip-lstm-vizwiz"]
+    assert lines["clip-lstm-vizwiz"].endswith("run its recipe")
 
 
 def test_main_exits_with_the_code_of_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,6 +134,38 @@ def test_what_a_constant_scores_and_what_a_list_can_reach() -> None:
     assert ten["constant-answer-vqa-accuracy"] == 0.25
 
 
+def test_accuracy_by_how_often_the_answer_was_learnt() -> None:
+    known = AnswerList(("a", "b", "c", "d", "e", "f"), (1000, 999, 100, 99, 10, 9))
+    texts = ["a", "A.", "b", "c", "d", "e", "f", "unheard", "unheard"]
+    examples = [asked(str(row), text) for row, text in enumerate(texts)]
+    said = ["a", "b", "b", "x", "d", "x", "f", "x", "unheard"]
+    metrics = score(examples, [Answer(text, 0.5) for text in said], "table", "test", known)
+    found = {
+        one.name.partition("=")[2]: (one.value, one.questions, one.signature)
+        for one in metrics
+        if "answer-count" in one.name
+    }
+    # a twice, one right; b right, c wrong; d right, e wrong; f right; unheard: one of two right
+    assert list(found) == ["0", "1-9", "10-99", "100-999", "1000+"]
+    assert [value for value, _, _ in found.values()] == [0.5, 1.0, 0.5, 0.5, 0.5]
+    assert [count for _, count, _ in found.values()] == [2, 1, 2, 2, 2]
+    for group, (_, count, signature) in found.items():
+        assert signature.startswith(f"accuracy/answer-count={group}|v1|rule:most-frequent-v1|")
+        assert signature.endswith(f"|counts:training answers|data:table|split:test|n:{count}")
+
+
+def test_only_groups_that_occur_and_lists_that_were_counted_have_it() -> None:
+    found = values(score(SINGLE, GIVEN, "table", "test", KNOWN))
+    # red 5, no 3 and two 1 are known, of which red and two were given; a cat is not known
+    assert found["accuracy/answer-count=0"] == 0.0
+    assert found["accuracy/answer-count=1-9"] == pytest.approx(2 / 3)
+    assert len([name for name in found if "answer-count" in name]) == 2
+    uncounted = AnswerList(("red", "no"), (0, 0))
+    for known in (None, uncounted):
+        names = values(score(SINGLE, GIVEN, "table", "test", known))
+        assert not [name for name in names if "answer-count" in name]
+
+
 def test_without_confidences_only_accuracies_are_left() -> None:
     unsure = [GIVEN[0], Answer("yes", math.nan), *GIVEN[2:]]
     assert list(values(score(SINGLE, unsure, "table", "test"))) == ["accuracy", *WORDS]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head
     from vqazoo.model import VQAModel, create
     from vqazoo.training import train
+    from vqazoo.transfer import pull, push
     from vqazoo.zoo import list_models, load
 
 _HOMES = {
@@ -25,6 +26,8 @@ _HOMES = {
     "create": "model",
     "list_models": "zoo",
     "load": "zoo",
+    "pull": "transfer",
+    "push": "transfer",
     "train": "training",
 }
 __all__ = [
@@ -39,6 +42,8 @@ __all__ = [
     "create",
     "list_models",
     "load",
+    "pull",
+    "push",
     "train",
 ]
 

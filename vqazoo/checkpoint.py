@@ -7,8 +7,9 @@ written beside its final place and renamed, so a killed save never leaves a half
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
+import os
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +18,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as safetensors_load
 from safetensors.torch import save as safetensors_bytes
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from vqazoo import __version__
 from vqazoo.answers import AnswerList
@@ -28,6 +31,7 @@ from vqazoo.folder import (
     BLOCKS,
     CONFIG,
     FORMAT_VERSION,
+    LARGEST,
     PICKLES,
     REQUIRED,
     WEIGHTS,
@@ -37,10 +41,28 @@ from vqazoo.folder import (
     verified,
     write_folder,
 )
+from vqazoo.hub import pinned, pinned_commits
 from vqazoo.interfaces import Encoder, Preprocess, fingerprint
 from vqazoo.model import VQAModel, build_model
+from vqazoo.safe_files import (
+    MIB,
+    check_answer_lengths,
+    check_tensors_header,
+    memory,
+    parse_json,
+    shown,
+    size,
+)
 
 LISTED = 10  # tensor names listed in an error
+FACTOR, FREE_BYTES, FREE_TENSORS = 8, 64 * MIB, 1000  # _Allowance: times what is stored, plus
+MAKERS = {
+    torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.randint,
+    torch.randperm, torch.arange, torch.linspace, torch.logspace, torch.eye, torch.empty_strided,
+    Tensor.new_empty, Tensor.new_zeros, Tensor.new_ones, Tensor.new_full,
+}  # fmt: skip
+# What constructors and torch raise at sizes and texts that nobody meant.
+FAILURES = (OSError, ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
 
 
 # ---- saving ---------------------------------------------------------------------------------
@@ -55,8 +77,9 @@ def save_checkpoint(
         extra: further files by name, such as the recipe, the metrics and the card.
 
     Raises:
-        CheckpointError: the disk is full or the folder cannot be written; an older folder stays.
+        CheckpointError: the disk is full, or the folder or answers are refused; an older one stays.
     """
+    check_answer_lengths(model.answers.texts, "The model")
     weights = safetensors_bytes(
         {name: tensor.detach().cpu().contiguous() for name, tensor in saved_tensors(model).items()},
         metadata={"format": "pt", "format_version": str(FORMAT_VERSION)},
@@ -64,6 +87,12 @@ def save_checkpoint(
     answers = json_bytes(model.answers.to_json())
     config = json_bytes(describe(model, weights, answers))
     contents = {CONFIG: config, ANSWERS: answers, WEIGHTS: weights, **(extra or {})}
+    for name, most in LARGEST.items():
+        if len(contents[name]) > most:
+            raise CheckpointError(
+                f"The checkpoint was not saved to '{folder}': {name} would have "
+                f"{size(len(contents[name]))}, but at most {size(most)} are read; shorten it."
+            )
     try:
         write_folder(folder, contents)
     except OSError as error:
@@ -148,42 +177,58 @@ def read_folder(path: Path) -> Folder:
         CheckpointError: files are missing, altered, unsafe, or written by a newer release.
         UnknownNameError, ConfigError, PluginError: a part is not installed or does not fit.
     """
-    recover(path)
-    if not path.is_dir():
-        raise CheckpointError(f"There is no checkpoint folder '{path}': check the path.")
-    pickles = sorted(file.name for file in path.iterdir() if file.suffix in PICKLES)
+    try:
+        recover(path)
+        if not path.is_dir():
+            raise CheckpointError(f"There is no checkpoint folder '{path}': check the path.")
+        pickles = sorted(file.name for file in path.iterdir() if file.suffix.casefold() in PICKLES)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"The folder '{path}' cannot be read ({error}): check the path and its permissions."
+        ) from error
     if pickles:
         raise CheckpointError(
             f"The folder '{path}' holds '{pickles[0]}', a pickle, which can run code when it is "
             f"read: only .safetensors is read; convert the weights where they come from."
         )
-    missing = [name for name in REQUIRED if not (path / name).is_file()]
+    missing = [name for name in REQUIRED if not os.path.lexists(path / name)]
     if missing:
         raise CheckpointError(
             f"The folder '{path}' has no {' and no '.join(missing)}: it is not a complete "
             f"checkpoint; get it again, or name the folder that holds {CONFIG}."
         )
     config = read_config(path)
-    answers = verified(path / ANSWERS, config)
+    answers = _read_answers(path / ANSWERS, config)
     weights = verified(path / WEIGHTS, config)
-    model = ModelConfig(
-        **{
-            name: fill_block(kind, parse(Block, config[name], name))
-            for name, kind in BLOCKS.items()
-        }
-    )
+    check_tensors_header(weights, path / WEIGHTS)
+    blocks = {}
+    for where, kind in BLOCKS.items():
+        blocks[where] = fill_block(kind, parse(Block, config[where], where))
+        if kind != "encoder" and ":" in (name := blocks[where].type):
+            raise CheckpointError(
+                f"'{path / CONFIG}' has the {kind} {shown(name)}, but only encoders take a variant "
+                f"after a colon: get the checkpoint again."
+            )
     try:
         tensors = safetensors_load(weights)
-    except SafetensorError as error:
-        raise CheckpointError(f"'{path / WEIGHTS}' is not a safetensors file ({error}).") from error
-    return Folder(path, config, model, AnswerList.from_json(_parse(answers), ANSWERS), tensors)
+    except (SafetensorError, *FAILURES) as error:
+        raise CheckpointError(
+            f"'{path / WEIGHTS}' is not a safetensors file ({error}): get the checkpoint again."
+        ) from error
+    return Folder(path, config, ModelConfig(**blocks), answers, tensors)
 
 
-def _parse(answers: bytes) -> Any:
+def _read_answers(file: Path, config: Mapping[str, Any]) -> AnswerList:
+    content = verified(file, config)
     try:
-        return json.loads(answers)
-    except ValueError:
-        return None  # which no answer list is
+        saved = parse_json(content)
+    except ValueError as error:
+        raise CheckpointError(
+            f"'{file}' is not an answer list ({error}): get the checkpoint again."
+        ) from error
+    answers = AnswerList.from_json(saved, ANSWERS)
+    check_answer_lengths(answers.texts, f"'{file}'")
+    return answers
 
 
 def load_checkpoint(path: Path) -> VQAModel:
@@ -194,8 +239,8 @@ def load_checkpoint(path: Path) -> VQAModel:
         WeightsError: a referenced encoder cannot be had.
     """
     folder = read_folder(path)
-    model = build_model(folder.model, folder.answers, pretrained=False)
-    model.set_trainable(map(str, folder.config["trainable"]))
+    model = _build(folder)
+    model.set_trainable(folder.config["trainable"])
     try:
         _load_references(model, folder)
         _check_preprocess(model, folder)
@@ -212,6 +257,82 @@ def load_checkpoint(path: Path) -> VQAModel:
     return model.eval()
 
 
+def _build(folder: Folder) -> VQAModel:
+    """The model with random weights, whatever sizes config.json asks for."""
+    allowance = _Allowance(folder)
+    hook = register_module_module_registration_hook(allowance.registered)
+    try:
+        with allowance, pinned(pinned_commits(folder.config)):
+            return build_model(folder.model, folder.answers, pretrained=False)
+    except FAILURES as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"The parts that '{folder.path / CONFIG}' describes cannot be built "
+            f"({shown(reason)[1:-1]}; {_largest(folder.model)}): get the checkpoint again."
+        ) from error
+    finally:
+        hook.remove()
+
+
+class _Allowance(TorchFunctionMode):
+    """Counts what is allocated while a model is built, and stops at what its file justifies.
+
+    Fusion, head and stored encoders may take little more than what is stored for them. Referenced
+    encoders are as large as their repositories say; there the machine's memory is the bound.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        super().__init__()
+        self._folder, self._thread = folder, threading.get_ident()
+        self._allow("larger encoders", folder.tensors)
+        towers = folder.config["towers"].values()
+        if any(isinstance(tower, dict) and tower.get("reference") for tower in towers):
+            self._what = "larger encoders than this machine has memory for"
+            self._bytes, self._tensors = memory(), 1_000_000
+
+    def _allow(self, what: str, stored: Mapping[str, Tensor]) -> None:
+        self._what = f"{what} than {WEIGHTS} holds tensors for"
+        self._bytes = FREE_BYTES + FACTOR * sum(t.nbytes for t in stored.values())
+        self._tensors = FREE_TENSORS + FACTOR * len(stored)
+
+    def registered(self, module: nn.Module, name: str, child: nn.Module | None) -> None:
+        """Encoders are complete when they are put into the model's ModuleDict."""
+        complete = isinstance(module, nn.ModuleDict) and isinstance(child, Encoder)
+        if complete and threading.get_ident() == self._thread:
+            found = self._folder.tensors.items()
+            rest = {name: tensor for name, tensor in found if not name.startswith("towers.")}
+            self._allow("a larger fusion or head", rest)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in MAKERS:
+            self._count(func, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _count(self, func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> None:
+        kept = {k: v for k, v in kwargs.items() if k not in ("generator", "out", "pin_memory")}
+        try:
+            wanted = func(*args, **{**kept, "device": "meta"})  # the shape alone
+        except (TypeError, RuntimeError):
+            return  # the real call says it better
+        self._bytes -= wanted.nbytes
+        self._tensors -= 1
+        if self._bytes < 0 or self._tensors < 0:
+            raise CheckpointError(
+                f"'{self._folder.path / CONFIG}' asks for {self._what} "
+                f"({_largest(self._folder.model)}): do not trust the folder, or get it again."
+            )
+
+
+def _largest(config: ModelConfig) -> str:
+    """The largest number among the arguments, which is probably the wrong one."""
+    given = {f"{w}.args.{k}": v for w in BLOCKS for k, v in getattr(config, w).args.items()}
+    numbers = [(value, name) for name, value in given.items() if type(value) is int]
+    return "{1} is {0:,}".format(*max(numbers)) if numbers else "no argument is a number"
+
+
 def _load_references(model: VQAModel, folder: Folder) -> None:
     """Load each referenced encoder once and check that it is the one the model was trained on."""
     blocks = {"both": "image_encoder", "image": "image_encoder", "text": "text_encoder"}
@@ -225,14 +346,18 @@ def _load_references(model: VQAModel, folder: Folder) -> None:
             )
         if saved["reference"] is None:
             continue
-        encoder.load_pretrained()
+        with pinned(pinned_commits(folder.config)):
+            encoder.load_pretrained()
         found = encoder.reference.sha256 if encoder.reference else "none"
         if found != saved["reference"]["sha256"]:
+            digest, source, revision = (
+                shown(saved["reference"][key]).strip("'")
+                for key in ("sha256", "source", "revision")
+            )
             raise CheckpointError(
                 f"The weights of the encoder '{name}' ({encoder.reference}) have SHA-256 "
-                f"{found[:12]}, but the checkpoint was trained on "
-                f"{saved['reference']['sha256'][:12]} from {saved['reference']['source']} "
-                f"{saved['reference']['revision']}: fetch those weights."
+                f"{found[:12]}, but the checkpoint was trained on {digest[:12]} from {source} "
+                f"{revision}: fetch those weights."
             )
 
 
@@ -242,7 +367,8 @@ def _check_preprocess(model: VQAModel, folder: Folder) -> None:
     if model.image_encoder.spec.preprocess != saved:
         raise CheckpointError(
             f"The image encoder prepares pixels as {model.image_encoder.spec.preprocess}, but the "
-            f"checkpoint was trained with {saved}: install the library versions its card names."
+            f"checkpoint was trained with {shown(saved, 400)}: install the library versions its "
+            f"card names."
         )
 
 

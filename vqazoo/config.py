@@ -67,6 +67,7 @@ class StageConfig:
     learning_rate: float = 0.0  # of fusion and head; 0: training.learning_rate
     encoder_learning_rate: float = 0.0  # 0: training.encoder_learning_rate, else learning_rate
     batch_size: int = 0  # 0: training.batch_size
+    patience: int = 0  # 0: training.patience
     trainable: list[str] = field(default_factory=list)  # as training.trainable
     unfreeze_blocks: int = 0  # as training.unfreeze_blocks
 
@@ -305,6 +306,17 @@ def to_toml(config: RunConfig) -> str:
     """The config as TOML that `read_toml` reads back."""
     tables = plain(config)
     return tomli_w.dumps({name: tables.pop(name) for name in ("name", "seed")} | tables)
+
+
+def shareable(config: RunConfig) -> RunConfig:
+    """The config without the folders of this machine: what is published with a model."""
+    args = {
+        key: value
+        for key, value in config.data.args.items()
+        if not (isinstance(value, str) and Path(value).expanduser().is_absolute())
+    }
+    data = replace(config.data, args=registry.fill("dataset", config.data.type, args))
+    return replace(config, data=data, training=replace(config.training, cache=""))
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -19,8 +19,14 @@ LIBRARIES = (
 )  # fmt: skip
 
 
-def describe_environment(device: torch.device, data_sha256: Mapping[str, str]) -> dict[str, Any]:
-    """Facts to record beside a result; nothing that names the user or the machine's paths."""
+def describe_environment(
+    device: torch.device, data_sha256: Mapping[str, str], questions: Mapping[str, int]
+) -> dict[str, Any]:
+    """Facts to record beside a result; nothing that names the user or the machine's paths.
+
+    Args:
+        data_sha256: digest of each part of the data; questions: how many it has.
+    """
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -30,6 +36,7 @@ def describe_environment(device: torch.device, data_sha256: Mapping[str, str]) -
         "versions": {library: found for library in LIBRARIES if (found := _version(library))},
         "commit": _commit(),
         "data_sha256": dict(data_sha256),
+        "questions": dict(questions),
     }
 
 

@@ -38,6 +38,10 @@ class CheckpointError(VqazooError):
     """A checkpoint folder that is incomplete, altered, unsafe, or from a newer release."""
 
 
+class HubError(VqazooError):
+    """A Hub repository that cannot be read or written: its name, rights, state, or the network."""
+
+
 class DataError(VqazooError):
     """A dataset file or row that cannot be used."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ SEVERAL = 3  # answers a question from which on agreement with people is measure
 SINGLE = f"rule:{SELECTION}|normaliser:{NORMALISER}"
 PEOPLE = "rule:leave-one-out-by-index"
 WUPS_THRESHOLDS = ("0.0", "0.9")
+COUNT_GROUPS = {0: "0", 1: "1-9", 10: "10-99", 100: "100-999", 1000: "1000+"}  # from this count on
 
 Floats = NDArray[np.float64]
 
@@ -158,6 +160,7 @@ def score(
     found += measure.by_type("vqa-accuracy" if have_several_answers(scored) else "accuracy",
                              per_question, rule)  # fmt: skip
     if known is not None:
+        found += measure.by_count(right, truths, known)
         found += _baselines(measure, scored, truths, known)
     found += _words(measure, given, truths)
     found += _wups(measure, given, truths, data, wups, report)
@@ -198,6 +201,23 @@ class _Measure:
             for kind, chosen in sorted(rows.items()):
                 part = f"{name}/{field.replace('_', '-')}={kind}"
                 yield from self.one(part, scores[chosen].mean(), how, len(chosen))
+
+    def by_count(
+        self, scores: Floats, truths: Sequence[str], known: AnswerList
+    ) -> Iterator[Metric]:
+        """Accuracy by how often the selected answer was learnt; 0 also if it is not in the list."""
+        if not any(known.counts):  # a list that was never counted
+            return
+        counts = dict(zip(known.texts, known.counts, strict=True))
+        places = np.array(
+            [bisect(list(COUNT_GROUPS), counts.get(truth, 0)) - 1 for truth in truths]
+        )
+        for place, group in enumerate(COUNT_GROUPS.values()):
+            chosen = scores[places == place]
+            if len(chosen):
+                how = f"{SINGLE}|counts:training answers"
+                part = f"accuracy/answer-count={group}"
+                yield from self.one(part, float(chosen.mean()), how, len(chosen))
 
 
 def _agreement(

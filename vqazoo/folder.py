@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,18 @@ from typing import Any, cast
 
 from vqazoo import __version__
 from vqazoo.errors import CheckpointError
+from vqazoo.safe_files import (
+    LONGEST_NAME,
+    MIB,
+    check_extent,
+    check_links,
+    check_part_name,
+    is_plain_name,
+    memory,
+    parse_json,
+    read_plain,
+    shown,
+)
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, ANSWERS = "config.json", "model.safetensors", "answers.json"
@@ -23,6 +36,9 @@ METRICS, RECIPE, ENVIRONMENT = "metrics.json", "recipe.toml", "environment.json"
 CARD = "README.md"
 REQUIRED = (CONFIG, WEIGHTS, ANSWERS)
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+LARGEST = {CONFIG: 4 * MIB, ANSWERS: 32 * MIB}  # of others: what the machine's memory holds
+LARGEST_BLOCK = 65_536  # characters of a part's name and arguments
+LARGEST_SIDE = 4096  # pixels; more would take gigabytes for a batch
 BLOCKS = {
     "image_encoder": "encoder",
     "text_encoder": "encoder",
@@ -36,6 +52,8 @@ CONFIG_KEYS: dict[str, type] = {
     "trainable": list,
     "sha256": dict,
 }
+RELEASE = re.compile(r"[0-9A-Za-z.+!_-]{1,64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def cache_home() -> Path:
@@ -69,6 +87,11 @@ def _write_flushed(file: Path, content: bytes) -> None:
 
 def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Write all files into a temporary sibling, flush them to disk, then put it in place."""
+    if outside := [name for name in contents if not is_plain_name(name)]:
+        raise CheckpointError(
+            f"The file {shown(outside[0])} cannot be written into '{folder}': give a plain name, "
+            f"without a path."
+        )
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
     recover(folder)
@@ -118,41 +141,99 @@ def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a folder, with every key that this release needs.
 
     Raises:
-        CheckpointError: it is absent, broken, incomplete, or written by a newer release.
+        CheckpointError: it is absent, broken, incomplete, or written by a newer release; or a file
+            of the folder is a link that leads out of it.
     """
     file = folder / CONFIG
+    check_links(folder)  # of all files: callers read or upload the card, pictures and logs
+    content = read_plain(file, LARGEST[CONFIG])
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = parse_json(content)
         version = config["format_version"]
         writer = config["vqazoo_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"'{file}' is not a vqazoo config ({type(error).__name__}: {error}): get the "
             f"checkpoint again."
         ) from error
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is int and version > FORMAT_VERSION:
+        newer = writer if isinstance(writer, str) and RELEASE.fullmatch(writer) else shown(writer)
         raise CheckpointError(
-            f"'{file}' has format version {version!r}, but vqazoo {__version__} reads up to "
-            f"{FORMAT_VERSION}: install vqazoo {writer} or newer."
+            f"'{file}' has format version {version}, but vqazoo {__version__} reads up to "
+            f"{FORMAT_VERSION}: install vqazoo {newer} or newer."
+        )
+    if type(version) is not int or version < 1:
+        raise CheckpointError(
+            f"'{file}' has format version {shown(version)}, but a number from 1 to "
+            f"{FORMAT_VERSION} was expected: get the checkpoint again."
         )
     absent = [key for key in CONFIG_KEYS if key not in config]
     if absent:
         raise CheckpointError(
             f"'{file}' has no '{absent[0]}': it is not a complete config; get the checkpoint again."
         )
-    wrong = [key for key, kind in CONFIG_KEYS.items() if not isinstance(config[key], kind)]
-    if wrong:
-        raise CheckpointError(
-            f"'{file}': '{wrong[0]}' is {config[wrong[0]]!r}, but a "
-            f"{'table' if CONFIG_KEYS[wrong[0]] is dict else 'list'} was expected; get the "
-            f"checkpoint again."
-        )
+    _check_values(file, config)
     return cast(dict[str, Any], config)
 
 
+def _check_values(file: Path, config: Mapping[str, Any]) -> None:
+    """Types and bounds of the known keys; other keys, of later releases, are ignored.
+
+    Raises:
+        CheckpointError: a value is of another type, or none that saving could have written.
+    """
+    for key, kind in CONFIG_KEYS.items():
+        if not isinstance(config[key], kind):
+            raise CheckpointError(
+                f"'{file}': '{key}' is {shown(config[key])}, but a "
+                f"{'table' if kind is dict else 'list'} was expected; get the checkpoint again."
+            )
+    try:
+        for key in CONFIG_KEYS:
+            check_extent(config[key], key)
+            if key in BLOCKS and len(repr(config[key])) > LARGEST_BLOCK:
+                raise ValueError(f"'{key}' takes more than {LARGEST_BLOCK:,} characters")
+    except ValueError as error:
+        raise CheckpointError(
+            f"'{file}': {error}; no training writes that, do not trust the folder."
+        ) from error
+    for key in BLOCKS:
+        if isinstance(name := config[key].get("type"), str):
+            check_part_name(name, f"'{file}': the type of '{key}'")
+    for name, digest in config["sha256"].items():
+        if not is_plain_name(name):
+            raise CheckpointError(
+                f"'{file}' names the file {shown(name)}, but only names inside the folder, without "
+                f"a path, are read: do not trust the folder."
+            )
+        if not isinstance(digest, str) or not SHA256.fullmatch(digest):
+            raise CheckpointError(
+                f"'{file}': the SHA-256 of '{name}' is {shown(digest)}, but 64 hexadecimal digits "
+                f"were expected; get the checkpoint again."
+            )
+    for prefix in config["trainable"]:
+        if not isinstance(prefix, str) or len(prefix) > LONGEST_NAME:
+            raise CheckpointError(
+                f"'{file}': 'trainable' holds {shown(prefix)}, but names of at most "
+                f"{LONGEST_NAME:,} characters were expected; get the checkpoint again."
+            )
+    pixels = config["preprocess"].get("size"), config["preprocess"].get("resize", 0)
+    sides = [*(pixels[0] if isinstance(pixels[0], list) else [pixels[0]]), pixels[1] or 1]
+    if not all(type(side) is int and 0 < side <= LARGEST_SIDE for side in sides):
+        raise CheckpointError(
+            f"'{file}': 'preprocess' makes pictures of {shown(pixels[0])} pixels, resized to "
+            f"{shown(pixels[1])}, but sides from 1 to {LARGEST_SIDE:,} were expected; do not trust "
+            f"the folder."
+        )
+
+
 def verified(file: Path, config: Mapping[str, Any]) -> bytes:
-    """The content of a file whose SHA-256 agrees with the config."""
-    content = file.read_bytes()
+    """The content of a file whose SHA-256 agrees with the config.
+
+    Raises:
+        CheckpointError: it does not agree; or the file is not plain, too large, or not there.
+    """
+    content = read_plain(file, LARGEST.get(file.name, memory()))
     found, expected = hashlib.sha256(content).hexdigest(), config["sha256"].get(file.name)
     if found != expected:
         raise CheckpointError(

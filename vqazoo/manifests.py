@@ -96,12 +96,16 @@ class EncoderManifest(Manifest):
         example: a complete reference that works, for messages and docs.
         image: feature kinds the image tower may offer, out of `pooled`, `tokens`; empty: no tower.
         question: the same for the text tower.
+        license: of packaged weights, as an SPDX identifier; empty: weights differ, or nobody says.
+        base_model: Hub repositories of packaged weights.
     """
 
     variant: str = ""
     example: str = ""
     image: frozenset[str] = frozenset()
     question: frozenset[str] = frozenset()
+    license: str = ""
+    base_model: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +156,8 @@ class DatasetManifest(Manifest):
         wups: whether WUPS is a usual metric of the dataset.
         prepare: `module:function`, called as `prepare(name, data_root, report)` by
             `vqazoo data prepare` to fetch or make the files; empty: there is nothing to fetch.
+        license: an SPDX identifier, or words; empty: nobody says.
+        example_question: one as this dataset asks them, for model cards.
     """
 
     splits: tuple[str, ...] = ()
@@ -159,6 +165,8 @@ class DatasetManifest(Manifest):
     counts: Mapping[str, int] = field(default_factory=dict)
     wups: bool = False
     prepare: str = ""
+    license: str = ""
+    example_question: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ class Stage:
 
     Attributes:
         number: from 1; epochs: at most, since early stopping may end a stage.
+        patience: epochs without a better monitored value before it ends; 0: never.
         encoder_learning_rate: of tower parameters; learning_rate: of fusion and head.
         trainable: prefixes of tower parameters; unfreeze_blocks: of each tower, counted from its
             end, with what follows them.
@@ -32,6 +33,7 @@ class Stage:
     number: int
     epochs: int
     batch_size: int
+    patience: int
     learning_rate: float
     encoder_learning_rate: float
     trainable: tuple[str, ...]
@@ -53,7 +55,7 @@ def stages(training: TrainingConfig) -> list[Stage]:
         rate = training.learning_rate
         return [
             Stage(
-                1, training.epochs, training.batch_size, rate,
+                1, training.epochs, training.batch_size, training.patience, rate,
                 training.encoder_learning_rate or rate, tuple(training.trainable),
                 training.unfreeze_blocks,
             )
@@ -64,8 +66,9 @@ def stages(training: TrainingConfig) -> list[Stage]:
         encoder_rate = given.encoder_learning_rate or training.encoder_learning_rate or rate
         found.append(
             Stage(
-                number, given.epochs, given.batch_size or training.batch_size, rate, encoder_rate,
-                tuple(given.trainable), given.unfreeze_blocks,
+                number, given.epochs, given.batch_size or training.batch_size,
+                given.patience or training.patience, rate, encoder_rate, tuple(given.trainable),
+                given.unfreeze_blocks,
             )
         )  # fmt: skip
     for before, after in pairwise(found):

@@ -59,7 +59,7 @@ def advance(position: Position, value: float, training: TrainingConfig, stage: S
     if training.schedule == "plateau" and position.waited > training.plateau_patience:
         position.factor *= training.factor
         position.waited = 0
-    stopped = bool(training.patience) and position.stale >= training.patience
+    stopped = bool(stage.patience) and position.stale >= stage.patience
     position.ended = stopped or position.epoch >= stage.epochs
 
 

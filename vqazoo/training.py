@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from vqazoo.answers import MOST_FREQUENT, apply_rule
-from vqazoo.card import render_card
+from vqazoo.card import write_card
+from vqazoo.card.facts import LOG, LOSS_FIGURE
 from vqazoo.checkpoint import count_parameters, load_checkpoint, read_folder, save_checkpoint
 from vqazoo.config import (
     RunConfig,
@@ -29,6 +30,7 @@ from vqazoo.config import (
     read_toml,
     run_config,
     set_value,
+    shareable,
     to_toml,
 )
 from vqazoo.data import digest
@@ -74,8 +76,6 @@ from vqazoo.steps import (
     move,
     take,
 )
-
-LOG, LOSS_FIGURE = "log.jsonl", "loss.png"
 
 
 def train(
@@ -163,7 +163,9 @@ def run(
     position = read_position(out / STATE) if resume else Position()
     log = read_log(out / LOG, position.total)
     environment = describe_environment(
-        device, {"train": digest(data.train), "validation": digest(data.validation)}
+        device,
+        {"train": digest(data.train), "validation": digest(data.validation)},
+        {"train": data.train_count, "validation": len(data.validation)},
     )
     if group.first:
         with _writing(out):
@@ -191,9 +193,11 @@ def run(
         # What trains in this stage, and where its features come from.
         if not has_adapters(model):
             unfreeze(model, stage)
+        started = time.perf_counter()
         source, validation_source, first = _sources(
             model, data, training, generator, report, progress
         )
+        encoding = time.perf_counter() - started
         learning = {n: p for n, p in model.named_parameters() if p.requires_grad}
         report(_stage_line(stage, learning, model, len(stages(training))))
         optimiser = make_optimiser(learning, training, stage)
@@ -262,8 +266,10 @@ def run(
                     "learning_rate": stage.learning_rate * factor,
                     **{f"validation_{name}": found for name, found in values.items()},
                     "seconds": round(seconds, 3),
+                    "encoding_seconds": round(encoding, 3),
                     "questions_per_second": round(data.train_count / seconds, 1),
                 }
+                encoding = 0.0  # counted once
                 log.append(line)
                 with _writing(out):
                     write_file(out / LOG, "".join(json.dumps(e) + "\n" for e in log).encode())
@@ -282,6 +288,8 @@ def run(
                                position)  # fmt: skip
 
     loggers.close()
+    if group.first:
+        write_card(out / BEST)  # once more, with the whole log
     group.tell(0.0, device)  # wait until the first process has written everything
     group.close()
     return load_checkpoint(out / BEST)
@@ -385,19 +393,16 @@ def save_best(
     metrics: Sequence[Metric],
     environment: Mapping[str, Any],
 ) -> None:
-    """Write a complete checkpoint with metrics, recipe and card."""
-    measured = [metric.to_json() for metric in metrics]
-    counts = count_parameters(model)
-    save_checkpoint(
-        merged(model) if has_adapters(model) else model,
-        folder,
-        {
-            RECIPE: to_toml(config).encode(),
-            METRICS: json_bytes(measured),
-            ENVIRONMENT: json_bytes(environment),
-            CARD: render_card(folder.name, config, measured, environment, counts).encode(),
-        },
-    )
+    """Write a complete checkpoint with metrics, recipe and card; an edited card keeps its prose."""
+    extra = {
+        RECIPE: to_toml(shareable(config)).encode(),
+        METRICS: json_bytes([metric.to_json() for metric in metrics]),
+        ENVIRONMENT: json_bytes({**environment, "parameters": count_parameters(model)}),
+    }
+    if (folder / CARD).is_file():
+        extra[CARD] = (folder / CARD).read_bytes()
+    save_checkpoint(merged(model) if has_adapters(model) else model, folder, extra)
+    write_card(folder)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import lzma
 import os
 import re
@@ -16,7 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, cast
 
 from vqazoo.download import (
     CHUNK,
@@ -35,6 +37,11 @@ from vqazoo.errors import DataError
 from vqazoo.folder import json_bytes, write_file
 
 MAX_RATIO = 200  # of unpacked to packed size; JSON and pictures stay far below
+SMALLEST = 512  # bytes that an entry counts at least: a million empty files are a bomb too
+LONGEST_HEADER = 1 << 24  # bytes of a tar entry's long name or comment
+COMPRESSED: dict[bytes, Callable[[Path], Any]] = {
+    b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open,
+}  # fmt: skip
 UNSAFE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\\|\0")
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError,
            struct.error, NotImplementedError, RuntimeError, ValueError)  # fmt: skip
@@ -141,7 +148,7 @@ def _check(file: Path, top: str, room: int) -> None:
                 f"outside its folder; plain files were expected: do not trust this archive, delete "
                 f"it and get it from the publisher."
             )
-        total += entry.size
+        total += max(entry.size, SMALLEST)
         some = some or _below(entry.name, top) is not None
         if total > max(MAX_RATIO * packed, CHUNK):
             raise DataError(
@@ -184,12 +191,42 @@ def _entries(file: Path) -> Iterator[_Entry]:
                 name, size, folder = info.filename, info.file_size, info.is_dir()
                 yield _Entry(name, size, folder, plain, partial(archive.open, info))
     else:
-        with tarfile.open(file, "r:*") as tar:
+        with (
+            _unpacked(file) as stream,
+            tarfile.open(fileobj=cast(Any, _Bounded(stream, file)), mode="r:") as tar,
+        ):
             for member in tar:
                 plain = member.isreg() or member.isdir()
                 size = member.size if member.isreg() else 0
                 content = partial(tar.extractfile, member)
                 yield _Entry(member.name, size, member.isdir(), plain, content)
+
+
+def _unpacked(file: Path) -> IO[bytes]:
+    """A tar's bytes, compressed or not."""
+    with open(file, "rb") as start:
+        magic = start.read(6)
+    for first, opened in COMPRESSED.items():
+        if magic.startswith(first):
+            stream: IO[bytes] = opened(file)
+            return stream
+    return open(file, "rb")
+
+
+class _Bounded:
+    """A tar's bytes for tarfile, which reads a long name at once, however long it claims to be."""
+
+    def __init__(self, stream: IO[bytes], file: Path) -> None:
+        self._stream, self._file = stream, file
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, count: int = -1) -> bytes:
+        if not 0 <= count <= LONGEST_HEADER:
+            raise DataError(
+                f"'{self._file}' holds an entry whose name or comment claims {count:,} bytes, but "
+                f"at most {LONGEST_HEADER:,} were expected: do not trust this archive, delete it."
+            )
+        return self._stream.read(count)
 
 
 def _write_entry(entry: _Entry, path: Path) -> None:

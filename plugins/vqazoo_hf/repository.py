@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from vqazoo.errors import WeightsError
@@ -94,7 +95,7 @@ def load_into(model: torch.nn.Module, folder: Path) -> None:
         loaded, report = AutoModel.from_pretrained(
             folder, use_safetensors=True, output_loading_info=True, dtype=torch.float32
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise WeightsError(
             f"The weights in '{folder}' cannot be read ({str(error).splitlines()[0]}): get them "
             f"again."

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.errors import IncompatibleError, UnknownNameError, WeightsError, did_you_mean
-from vqazoo.hub import fetch_file
+from vqazoo.hub import fetch_file, fetch_folder
 from vqazoo.interfaces import (
     Encoder,
     EncoderSpec,
@@ -28,6 +29,7 @@ from vqazoo.manifests import POOLED, TOKENS
 SCHEMAS = ("hf-hub:", "local-dir:")
 HUB_WEIGHTS = "open_clip_model.safetensors"
 CONFIG = "open_clip_config.json"
+TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]
 MODES = {"shortest": "crop", "squash": "squash", "longest": "pad"}
 
 
@@ -100,7 +102,7 @@ class OpenClipEncoder(Encoder):
         full = _build(self._name, self._tag)
         try:
             load_checkpoint(full, str(file), strict=True)
-        except (RuntimeError, KeyError, ValueError, OSError) as error:
+        except (RuntimeError, KeyError, ValueError, OSError, SafetensorError) as error:
             raise WeightsError(
                 f"The weights '{file}' do not fit '{self._name}' "
                 f"({' '.join(str(error).split()[:40])} ...): choose weights of this architecture."
@@ -356,6 +358,14 @@ def _from_hub(repo: str, name: str) -> tuple[Path, WeightsReference]:
 # ---- text -----------------------------------------------------------------------------------
 
 
+def _tokenizer_name(name: str, text_config: dict[str, Any]) -> str:
+    """The name that gives open_clip the tokenizer of a Hub repository from the pinned commit."""
+    schema, _, repo = name.partition(":")
+    if schema != "hf-hub" or text_config.get("hf_tokenizer_name", repo) not in ("", repo):
+        return name  # an architecture, a folder, or files of a third repository
+    return f"local-dir:{fetch_folder(repo, None, TOKENIZER_FILES)}"
+
+
 class _Codec:
     """open_clip's tokenizer of a model, with padding to the longest of the batch."""
 
@@ -363,7 +373,7 @@ class _Codec:
         import open_clip
 
         try:
-            self._tokenizer: Any = open_clip.get_tokenizer(name)
+            self._tokenizer: Any = open_clip.get_tokenizer(_tokenizer_name(name, text_config))
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"The tokenizer of '{name}' cannot be had ({str(error).splitlines()[0]}): where "

@@ -99,7 +99,17 @@ class TimmEncoder(Encoder):
                 f"and write '{self._name}@FILE.safetensors'."
             )
         file = fetch_file(repo, WEIGHTS)
-        pretrained = timm.create_model(self._name, pretrained=True, num_classes=0)  # from the cache
+        # timm would fetch its own copy, of the newest commit.
+        here = {"file": str(file), "custom_load": False}
+        try:
+            pretrained = timm.create_model(
+                self._name, pretrained=True, num_classes=0, pretrained_cfg_overlay=here
+            )
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise WeightsError(
+                f"The weights '{file}' do not fit '{self._name}' ({' '.join(str(error).split())}): "
+                f"install the timm release that the weights were made with."
+            ) from error
         self.model.load_state_dict(pretrained.state_dict())
         self.reference = WeightsReference(
             "hub", repo, WEIGHTS, file.parent.name, hashlib.sha256(file.read_bytes()).hexdigest(),

@@ -27,4 +27,6 @@ EFFICIENTNET_LITE0 = EncoderManifest(
     },
     example="efficientnet-lite0",
     image=BOTH,
+    license="Apache-2.0",
+    base_model=("timm/tf_efficientnet_lite0.in1k",),
 )

@@ -1,6 +1,6 @@
-"""Manifests of TinyCLIP and its verbs. Imports only the core's torch-free modules."""
+"""Manifests of TinyCLIP, its verbs and its dataset. Imports only the core's torch-free modules."""
 
-from vqazoo.manifests import Arg, CommandManifest, EncoderManifest
+from vqazoo.manifests import Arg, CommandManifest, DatasetManifest, EncoderManifest
 
 TINY_CLIP = EncoderManifest(
     summary="tiny two-tower CLIP for 64 x 64 pictures of shapes; weights packaged, works offline",
@@ -18,8 +18,19 @@ TINY_CLIP = EncoderManifest(
         ),
     },
     example="tiny-clip",
+    license="MIT",
     image=frozenset({"pooled", "tokens"}),
     question=frozenset({"pooled", "tokens"}),
+)
+FLAWED_SHAPES = DatasetManifest(
+    summary="drawn shapes with flaws as in VizWiz: ten answers, some unanswerable; made here",
+    build="vqazoo_tiny_clip.flawed_shapes:FlawedShapes",
+    source="drawn here; imitates Gurari et al. 2018, VizWiz Grand Challenge",
+    args={"data_root": Arg(str, "", "folder to keep the pictures in")},
+    splits=("train", "validation", "test"),
+    counts={"train": 29_975, "validation": 2_494, "test": 5_007},
+    license="MIT, drawn by this package",
+    example_question="what color is the triangle?",
 )
 RENDER_CAPTIONS = CommandManifest(
     summary="Write rendered pictures of shapes with captions.",

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 import vqazoo
 from tests.encoders.tiny import hf_clip, hf_text, open_clip_configs, register_open_clip
 from vqazoo.checkpoint import load_checkpoint, save_checkpoint
-from vqazoo.errors import CheckpointError
+from vqazoo.errors import CheckpointError, WeightsError
 from vqazoo.registry import registry
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -92,20 +92,44 @@ def test_a_timm_tag_is_read_from_the_cache_and_pinned(cache, tmp_path):
     torch.testing.assert_close(found, wanted)
 
 
-def test_a_checkpoint_refuses_a_repository_that_has_moved_on(cache, tmp_path, picture):
+@pytest.fixture
+def moved_on(cache, tmp_path) -> Path:
+    """A checkpoint whose encoder is acme/clip at COMMIT; main has OTHER weights since."""
     put(cache, "acme/clip", hf_clip(tmp_path / "clip", "clip"))
     model = vqazoo.create(encoder="hf-clip:acme/clip", head="mlp", answers=["red", "blue"])
     save_checkpoint(model, tmp_path / "model")
-    assert (tmp_path / "model/model.safetensors").stat().st_size < 10_000_000
-    answer = model.answer(picture, "what is this?")
-    assert load_checkpoint(tmp_path / "model").answer(picture, "what is this?") == answer
     moved = hf_clip(tmp_path / "moved", "clip")
     torch.manual_seed(5)
     changed = {k: torch.randn_like(v) for k, v in load(moved).items()}
     save_file(changed, moved / "model.safetensors", metadata={"format": "pt"})
     put(cache, "acme/clip", moved, OTHER)
+    return tmp_path / "model"
+
+
+def test_a_checkpoint_takes_the_commit_it_was_trained_with_when_main_has_moved_on(
+    moved_on, picture
+):
+    assert (moved_on / "model.safetensors").stat().st_size < 10_000_000
+    model = load_checkpoint(moved_on)
+    assert model.image_encoder.reference.revision == COMMIT
+    fresh = vqazoo.create(encoder="hf-clip:acme/clip", head="mlp", answers=["red", "blue"])
+    assert fresh.image_encoder.reference.revision == OTHER
+    assert model.answer(picture, "what is this?") == load_checkpoint(moved_on).answer(
+        picture, "what is this?"
+    )
+
+
+def test_a_checkpoint_names_the_commit_that_it_lacks(cache, moved_on):
+    shutil.rmtree(cache / "models--acme--clip/snapshots" / COMMIT)
+    with pytest.raises(WeightsError, match=f"hf download acme/clip --revision {COMMIT}"):
+        load_checkpoint(moved_on)
+
+
+def test_a_checkpoint_refuses_other_weights_under_the_commit_it_was_trained_with(cache, moved_on):
+    place = cache / "models--acme--clip/snapshots"
+    shutil.copy(place / OTHER / "model.safetensors", place / COMMIT / "model.safetensors")
     with pytest.raises(CheckpointError, match=f"from acme/clip {COMMIT}: fetch those weights"):
-        load_checkpoint(tmp_path / "model")
+        load_checkpoint(moved_on)
 
 
 def load(folder: Path) -> dict[str, torch.Tensor]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import huggingface_hub
 import pytest
 import pytest_socket
 from huggingface_hub import constants, hf_api
 
+from tests.hub.models import NAME
 from tests.hub.server import StandInHub
 
 
@@ -49,7 +52,9 @@ def hub(
         # What functions such as `huggingface_hub.whoami` use; made when the client is imported.
         monkeypatch.setattr(hf_api.api, "endpoint", server.url)
         huggingface_hub.close_session()
+        huggingface_hub.utils.disable_progress_bars()
         yield server
+        huggingface_hub.utils.enable_progress_bars()
         huggingface_hub.close_session()
 
 
@@ -59,3 +64,34 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     asked: list[float] = []
     monkeypatch.setattr(time, "sleep", asked.append)
     return asked
+
+
+@pytest.fixture(scope="session")
+def trained(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder as training wrote it; not to be changed."""
+    import vqazoo
+
+    out = tmp_path_factory.mktemp("trained") / "run"
+    vqazoo.train(
+        out=out,
+        encoder="tiny-clip",
+        head="mlp",
+        data={"type": "table", "args": {"train": str(table)}},
+        set=[f"name={NAME}", "training.epochs=1"],
+        report=lambda line: None,
+    )
+    return out / "best"
+
+
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    shutil.copytree(trained, tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+@pytest.fixture
+def ada(hub: StandInHub, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The token of somebody who is logged in, and may write to the repositories of ada."""
+    monkeypatch.setenv("HF_TOKEN", "hf_ada_secret")
+    return hub.add_token("hf_ada_secret", "ada")

@@ -38,6 +38,10 @@ VERBS = {
     "data": Verb("vqazoo.cli.data:data", "Look at datasets and fetch official files."),
     "features": Verb("vqazoo.cli.features:features", "Look after cached features."),
     "ask": Verb("vqazoo.cli.ask:ask", "Ask a model one question about one picture."),
+    "recipe": Verb("vqazoo.cli.recipe:recipe", "List, show, copy and run the zoo's recipes."),
+    "push": Verb("vqazoo.cli.transfer:push", "Upload a checkpoint folder to the Hub."),
+    "pull": Verb("vqazoo.cli.transfer:pull", "Fetch a model from the Hub and verify it."),
+    "card": Verb("vqazoo.cli.card:card", "Generate a model's card anew, keeping edits."),
     "check": Verb("vqazoo.cli.check:check", "Verify a checkpoint folder."),
     "plugins": Verb("vqazoo.cli.plugins:plugins", "Show installed plugins and what is broken."),
 }

@@ -11,16 +11,13 @@ import click
 from vqazoo.cli.options import data_options, dataset_args, make_folder
 
 if TYPE_CHECKING:
-    from vqazoo.data import Example
-    from vqazoo.interfaces import Answer
-
-GRID = 12  # questions in the picture grid
+    pass
 
 
 @click.command("eval")
 @click.argument("model", required=False)
 @data_options
-@click.option("--split", default="test", show_default=True, help="Which split to answer.")
+@click.option("--split", help="Which split to answer; default: the recipe's test split, or test.")
 @click.option(
     "--predictions", type=click.Path(path_type=Path),
     help="Score the answers in this CSV, JSON-lines or official submission file, with no model.",
@@ -38,7 +35,7 @@ def eval_command(
     data_root: str | None,
     assignments: tuple[str, ...],
     skip_missing: bool,
-    split: str,
+    split: str | None,
     predictions: Path | None,
     out: Path | None,
     record: bool,
@@ -59,15 +56,19 @@ def eval_command(
         raise click.UsageError("Give either MODEL or --predictions FILE, and not both.")
     if predictions is not None and data is None:
         raise click.UsageError("--predictions needs --data, the dataset that was answered.")
-    if predictions is not None and record:
-        raise click.UsageError("--record writes into a model's folder, so it needs MODEL.")
+    if record and not (model or "").startswith("dir:"):
+        raise click.UsageError(
+            "--record writes into a model's own folder, so MODEL must be dir:PATH."
+        )
     from vqazoo.card import refresh
     from vqazoo.cli.train import progress
-    from vqazoo.config import read_toml
+    from vqazoo.config import read_toml, run_config
     from vqazoo.data import open_dataset, present
     from vqazoo.evaluate import by_name, predict, score
     from vqazoo.folder import RECIPE, json_bytes, write_file
     from vqazoo.predictions import read_predictions
+    from vqazoo.results import write_results
+    from vqazoo.resume import BEST
 
     def report(line: str) -> None:
         click.echo(line, err=True)
@@ -79,9 +80,13 @@ def eval_command(
 
         folder = resolve(model)
         if data is None:
-            trained_on = read_toml(folder / RECIPE)["data"]
-            data, args = trained_on["type"], dict(trained_on["args"])
+            whole = folder.parent / RECIPE  # of the run, with the folders of this machine
+            own = whole if folder.name == BEST and whole.is_file() else folder / RECIPE
+            trained_on = run_config(read_toml(own)).data
+            data, args = trained_on.type, trained_on.args
+            split = split or trained_on.test_split
     assert data is not None
+    split = split or "test"
     reader = open_dataset(data, dataset_args(data, args, data_root, assignments))
     reader.check_split(split)
     if out is not None:
@@ -96,23 +101,26 @@ def eval_command(
     if predictions is not None:
         answers = read_predictions(predictions, examples)
     else:
-        import vqazoo
+        from vqazoo.checkpoint import load_checkpoint
         from vqazoo.features import CachedFeatures
+        from vqazoo.model import pick_device
 
-        loaded = vqazoo.load(str(model), device)
+        assert folder is not None
+        loaded = load_checkpoint(folder).to(pick_device(device))
         known = loaded.answers
         answers = predict(loaded, CachedFeatures(loaded, examples, progress, cache, report),
                           len(examples))  # fmt: skip
     if out is not None:
-        _write_predictions(out, data, examples, answers, seed)
+        write_results(out, data, examples, answers, seed)
     if not any(example.answers for example in examples) and out is not None:
         report(f"The split '{split}' has no answers: wrote predictions only.")
         return
     metrics = score(examples, answers, data, split, known, wups or None, report)
     if out is not None:
         write_file(out / "metrics.json", json_bytes([metric.to_json() for metric in metrics]))
-    if record and folder is not None:
-        refresh(folder, metrics)
+    if record:
+        assert folder is not None
+        refresh(folder, metrics, out)
     if as_json:
         click.echo(json.dumps(by_name(metrics)))
         return
@@ -121,48 +129,3 @@ def eval_command(
         low_high = metric.interval
         interval = f"[{low_high[0]:.2%}, {low_high[1]:.2%}]" if low_high else ""
         click.echo(f"{metric.name:{width}} {metric.value:8.2%} {interval:17} {metric.signature}")
-
-
-def _write_predictions(
-    out: Path, data: str, examples: list[Example], answers: list[Answer], seed: int
-) -> None:
-    """Prediction files in every form that fits, and pictures of them."""
-    import math
-
-    import numpy as np
-
-    from vqazoo.evaluate import accuracies
-    from vqazoo.figures import answer_figure, confusion_figure, grid_rows, reliability_figure
-    from vqazoo.folder import write_file
-    from vqazoo.metrics.reliability import risk_coverage
-    from vqazoo.predictions import (
-        SUBMISSIONS,
-        answerability_submission,
-        submission,
-        to_csv,
-        to_json_lines,
-    )
-
-    write_file(out / "predictions.csv", to_csv(examples, answers).encode())
-    write_file(out / "predictions.jsonl", to_json_lines(examples, answers).encode())
-    if data in SUBMISSIONS:
-        write_file(out / "submission.json", submission(data, examples, answers).encode())
-    if data == "vizwiz" and all(answer.answerable is not None for answer in answers):
-        content = answerability_submission(examples, answers)
-        write_file(out / "submission-answerability.json", content.encode())
-    shown = [
-        row for row in grid_rows(examples, answers, GRID, seed) if examples[row].image.is_file()
-    ]
-    if shown:
-        answer_figure(
-            [examples[i] for i in shown], [answers[i] for i in shown], out / "answers.png"
-        )
-    labelled = [(e, a) for e, a in zip(examples, answers, strict=True) if e.answers]
-    if not labelled:
-        return
-    scored, given = [e for e, _ in labelled], [a for _, a in labelled]
-    confusion_figure(scored, given, out / "confusion.png")
-    if not any(math.isnan(answer.score) for answer in given):
-        confidence = np.array([answer.score for answer in given])
-        curve = risk_coverage(accuracies(scored, given), confidence)
-        reliability_figure(curve, out / "risk-coverage.png")

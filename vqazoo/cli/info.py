@@ -14,16 +14,17 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def info(name: str, as_json: bool) -> None:
     """Describe NAME: a zoo model, dir:PATH, or an encoder, fusion, head or dataset."""
+    from vqazoo.catalogue import entries
     from vqazoo.errors import UnknownNameError, did_you_mean
     from vqazoo.registry import KINDS, parse_ref, registry
-    from vqazoo.zoo import list_models
 
-    if name in list_models() or name.startswith(("dir:", "hub:")):
+    models = sorted(entries())
+    if name in models or name.startswith(("dir:", "hub:")):
         _describe_model(name, as_json)
         return
     kinds = [kind for kind in KINDS if parse_ref(name).name in registry.names(kind)]
     if not kinds:
-        known = [*list_models(), *(known for kind in KINDS for known in registry.names(kind))]
+        known = [*models, *(known for kind in KINDS for known in registry.names(kind))]
         raise UnknownNameError(
             f"Unknown model or part {name!r}.{did_you_mean(name, known)} "
             f"Run 'vqazoo list' to see all."
@@ -68,9 +69,15 @@ def _plain(value: Any) -> Any:
 
 
 def _describe_model(name: str, as_json: bool) -> None:
+    from vqazoo.catalogue import catalogue, entries
+    from vqazoo.cli.card_text import print_card
     from vqazoo.folder import CARD, METRICS, read_config
     from vqazoo.zoo import resolve
 
+    packaged = catalogue() / name / CARD  # also of models whose weights are on the Hub
+    if name in entries() and packaged.is_file() and not as_json:
+        print_card(packaged.read_text(encoding="utf-8"))
+        return
     folder = resolve(name)
     config = read_config(folder)
     if as_json:
@@ -82,5 +89,4 @@ def _describe_model(name: str, as_json: bool) -> None:
     if not card.is_file():
         click.echo(json.dumps(config, indent=2))
         return
-    text = card.read_text(encoding="utf-8")
-    click.echo(text.split("\n---\n", 1)[-1].strip() if text.startswith("---") else text)
+    print_card(card.read_text(encoding="utf-8", errors="replace"))

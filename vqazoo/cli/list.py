@@ -6,13 +6,11 @@ import json
 
 import click
 
-from vqazoo import __version__
+from vqazoo.catalogue import PACKAGED, Entry, entries
 from vqazoo.compatibility import PARTS, compatible
-from vqazoo.errors import ConfigError, PluginError, VqazooError, did_you_mean
-from vqazoo.folder import read_config
+from vqazoo.errors import ConfigError, PluginError, did_you_mean
 from vqazoo.manifests import EncoderManifest
 from vqazoo.registry import registry
-from vqazoo.zoo import catalogue, list_models
 
 KINDS = ("models", "encoders", "fusions", "heads", "datasets")
 CHECKED = ("encoders", "fusions", "heads")  # kinds whose compatibility is known
@@ -59,18 +57,22 @@ def _chosen(assignment: str) -> tuple[str, str]:
 
 def _models() -> list[dict[str, str]]:
     return [
-        {"name": name, "from": f"vqazoo {__version__}", "summary": _model_summary(name)}
-        for name in list_models()
+        {"name": name, "from": _whereabouts(entry), "summary": _model_summary(entry)}
+        for name, entry in sorted(entries().items())
     ]
 
 
-def _model_summary(name: str) -> str:
-    try:
-        config = read_config(catalogue() / name)
-        roles = ("image_encoder", "text_encoder", "fusion", "head")
-        return " + ".join(dict.fromkeys(config[role]["type"] for role in roles))
-    except (VqazooError, KeyError, TypeError):
-        return f"(broken: run 'vqazoo check {catalogue() / name}' to see why)"
+def _whereabouts(entry: Entry) -> str:
+    if entry.weights == PACKAGED:
+        return f"packaged, {entry.size / 1e6:.1f} MB"
+    return f"hub:{entry.pin.repo}" if entry.pin else "no weights yet"
+
+
+def _model_summary(entry: Entry) -> str:
+    parts = " + ".join(dict.fromkeys(entry.parts.values()))
+    if entry.accuracy is None:
+        return f"{parts} on {entry.data}: run its recipe"
+    return f"{parts} on {entry.data}: {entry.accuracy['name']} {entry.accuracy['value']:.2%}"
 
 
 def _parts(kind: str, chosen: dict[str, str]) -> list[dict[str, str]]:

@@ -1,0 +1,399 @@
+"""Drawn pictures with the flaws of photographs, and questions some of which have no answer.
+
+Imports Pillow.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from sys import intern
+from typing import Any
+
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from vqazoo.answers import select_answer
+from vqazoo.data import DatasetReader, Example
+from vqazoo.errors import DataError
+from vqazoo.folder import cache_home, write_file
+from vqazoo_tiny_clip.render import COLOURS, PLURALS, SHAPES, SIZE, Scene, Shape, draw_scene
+
+VERSION = 1  # of pictures, questions and answers
+QUESTIONS = "questions.json"
+PICTURES = {"train": 12_000, "validation": 1_000, "test": 2_000}
+# TinyCLIP was pretrained on pictures of the seed 0 and measured on those of 2**32 (pretrain.py).
+SEEDS = {"train": 2**33, "validation": 2**33 + 1, "test": 2**33 + 2}
+
+# ---- flaws of pictures: one in a picture at most ---------------------------------------------
+
+FLAWLESS, WEAK, STRONG = "flawless", "weak", "strong"
+LEVELS = {FLAWLESS: 0.54, WEAK: 0.32, STRONG: 0.14}  # shares of the pictures
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of a flaw leaves a picture readable, and from where on it does not."""
+
+    weak: tuple[float, float]
+    strong: tuple[float, float]
+
+
+LIMITS = {
+    # standard deviation; weak: in half extents of the smallest object, strong: of the largest
+    "blurred": Limits((0.2, 0.5), (1.2, 2.5)),
+    # stops of light; what is between an object and black (dark) or white (bright) halves with each
+    "dark": Limits((0.5, 2.5), (4.0, 7.0)),
+    "bright": Limits((0.5, 2.5), (4.0, 7.0)),
+    # share of an object's box that a finger hides or that is out of the frame; weak: of each object
+    # at most that much more than before, strong: of each object at least that much
+    "covered": Limits((0.0, 0.1), (0.75, 1.0)),
+    "cut off": Limits((0.0, 0.1), (0.75, 1.0)),
+}
+GRAIN = 10  # noise of a dark or bright picture: at most that many of 255 levels up or down
+SKIN = ((236, 188, 160), (205, 145, 110), (150, 98, 70), (95, 62, 48))
+FINGER = (8.0, 34.0)  # pixels, radius of a finger before it is fitted
+SHIFT = (4.0, 30.0)  # pixels that a picture is moved by before it is fitted
+BEYOND = 8.0  # pixels: at most that much further than a strong flaw needs
+
+# ---- questions and people --------------------------------------------------------------------
+
+UNANSWERABLE, UNSUITABLE = "unanswerable", "unsuitable image"
+ASKS = {
+    "presence": ("is there a {}?", "is there a {} in the image?", "does the image contain a {}?"),
+    "count": ("how many {} are there?", "how many {} are in the image?"),
+    "colour": ("what color is the {}?", "what is the color of the {}?"),
+    "shape": ("what shape is the {} thing?", "what is the {} shape?"),
+    "place": ("where is the {}?", "in which part of the image is the {}?"),
+}
+KINDS = {"presence": 23, "count": 16, "colour": 25, "shape": 18, "place": 18}  # how often
+ABSENT = 0.32  # share of the colour, shape and place questions about what is not there
+PEOPLE = 10
+# Probability that one person gives the truth, a near miss or guess, and the two refusals.
+SAYS = {
+    FLAWLESS: (0.86, 0.08, 0.04, 0.02),
+    WEAK: (0.70, 0.14, 0.08, 0.08),
+    "absent": (0.0, 0.14, 0.78, 0.08),
+    STRONG: (0.0, 0.08, 0.16, 0.76),
+}
+CONFIDENCES = ("yes", "maybe", "no")
+AGREEING, DISSENTING = (0.80, 0.15, 0.05), (0.40, 0.40, 0.20)  # confidence of those who ...
+NEAR_MISSES = {
+    "red": ("orange", "pink"), "green": ("teal", "light green"), "blue": ("purple", "dark blue"),
+    "yellow": ("orange", "gold"), "black": ("gray", "dark blue"), "gray": ("black", "silver"),
+    "teal": ("green", "blue"), "brown": ("red", "orange"), "purple": ("pink", "blue"),
+    "orange": ("brown", "yellow"), "pink": ("red", "purple"),
+    "circle": ("ball", "dot"), "rectangle": ("square", "box"), "triangle": ("arrow", "cone"),
+    "star": ("flower", "cross"), "cross": ("plus", "star"),
+    "top left": ("top", "left"), "top": ("top left", "top right"), "top right": ("top", "right"),
+    "left": ("top left", "bottom left"), "center": ("middle", "in the middle"),
+    "right": ("top right", "bottom right"), "bottom left": ("bottom", "left"),
+    "bottom": ("bottom left", "bottom right"), "bottom right": ("bottom", "right"),
+    "yes": ("no",), "no": ("yes",),
+    "1": ("2",), "2": ("1", "3"), "3": ("2", "4"), "4": ("3", "5"), "5": ("4", "6"),
+}  # fmt: skip
+GUESSES = {
+    "presence": ("yes", "no"),
+    "count": ("1", "2", "3"),
+    "colour": tuple(COLOURS),
+    "shape": tuple(SHAPES),
+    "place": ("left", "right", "top", "bottom", "center"),
+}
+
+
+class FlawedShapes(DatasetReader):
+    """Pictures of 64 x 64 pixels with two or three questions each, and ten answers to a question.
+
+    It imitates why questions of VizWiz have no answer. 14% of the pictures have a strong flaw
+    (blurred, dark, bright, covered by a finger, objects out of the frame): everything asked about
+    them is answered "unsuitable image". 32% have the same flaws so weakly that questions can be
+    answered, so that not every flaw forbids an answer; LIMITS is the rule. Of the questions for a
+    colour, shape or place 32% are about something that is not there: "unanswerable". The others
+    have one true answer, told from the scene.
+
+    The ten answers are drawn: each person says the truth, a near miss, a guess or a refusal with
+    the probabilities SAYS. `answerable` and `answer_type` (VizWiz's four) follow the most frequent
+    answer; `question_type` is what was asked for: presence, count, colour, shape or place.
+
+    This is drawn, not photographed: flat shapes, one flaw at a time, few wordings, people who are
+    dice. It can show that a model learns to refuse, and that its metrics, gates and thresholds
+    work; how well a model refuses on photographs of blind people it cannot show. TinyCLIP was
+    pretrained on flawless pictures of the same renderer from other seeds, so it is at home here.
+
+    Drawn once, every split from its own seed, then read again; no two pictures are equal.
+    """
+
+    def __init__(self, data_root: str) -> None:
+        root = Path(data_root).expanduser() if data_root else cache_home() / "flawed-shapes"
+        self.folder = root / f"v{VERSION}"
+
+    def splits(self) -> list[str]:
+        return list(PICTURES)
+
+    def read(self, split: str) -> list[Example]:
+        self.check_split(split)
+        if not self.folder.is_dir():
+            self._draw()
+        file = self.folder / QUESTIONS
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))[split]
+            return [
+                example
+                for picture in content
+                for example in _examples(split, self.folder / split / picture["image"], picture)
+            ]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"'{file}' cannot be read ({error}): remove '{self.folder}', and it is drawn anew."
+            ) from error
+
+    def _draw(self) -> None:
+        """Draw everything beside its place, then rename, so that a half set is never read."""
+        fresh = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
+        content: dict[str, list[dict[str, Any]]] = {}
+        seen: set[bytes] = set()
+        try:
+            shutil.rmtree(fresh, ignore_errors=True)  # of a process of this number that was killed
+            for split, count in PICTURES.items():
+                (fresh / split).mkdir(parents=True)
+                rng = random.Random(SEEDS[split])
+                content[split] = []
+                while len(content[split]) < count:
+                    image, facts = draw_picture(rng)
+                    name = f"{len(content[split]):05d}.png"
+                    drawn = sha256(image.tobytes()).digest()
+                    if drawn not in seen:  # empty ones, with all objects out of the frame, may be
+                        seen.add(drawn)
+                        image.save(fresh / split / name)
+                        content[split].append({"image": name, **facts})
+            write_file(fresh / QUESTIONS, json.dumps(content).encode())
+            os.rename(fresh, self.folder)
+        except OSError as error:
+            if self.folder.is_dir():  # another process was faster
+                return
+            raise DataError(
+                f"The pictures could not be written to '{self.folder}' ({error}): free space, or "
+                f"name another folder with --data-root."
+            ) from error
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _examples(split: str, image: Path, picture: dict[str, Any]) -> list[Example]:
+    return [
+        Example(
+            image,
+            asked["question"],
+            tuple(map(intern, asked["answers"])),
+            f"{split}-{image.stem}-{number}",
+            answer_type=answer_label(asked["answers"]),
+            question_type=intern(asked["kind"]),
+            answerable=answer_label(asked["answers"]) != UNANSWERABLE,
+            confidences=tuple(intern(one) for one in asked["confidences"]),
+        )
+        for number, asked in enumerate(picture["asked"])
+    ]
+
+
+def answer_label(answers: list[str]) -> str:
+    """VizWiz's `answer_type` of ten answers: that of the most frequent one."""
+    chosen = select_answer(answers)
+    if chosen in (UNANSWERABLE, UNSUITABLE):
+        return UNANSWERABLE
+    return "yes/no" if chosen in ("yes", "no") else "number" if chosen.isdigit() else "other"
+
+
+def draw_picture(rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
+    """A picture, its `level` of flaw, `flaw` and its `strength`, and what was `asked` about it."""
+    scene = draw_scene(rng)
+    level = rng.choices(tuple(LEVELS), tuple(LEVELS.values()))[0]
+    flaw, strength, image = "", 0.0, scene.paint()
+    if level != FLAWLESS:
+        flaw = rng.choice(tuple(LIMITS))
+        scene, image, strength = damage(rng, scene, flaw, level == STRONG)
+    asked: dict[str, dict[str, Any]] = {}
+    wanted = rng.choice((2, 3))
+    while len(asked) < wanted:
+        kind = rng.choices(tuple(KINDS), tuple(KINDS.values()))[0]
+        absent = kind in ("colour", "shape", "place") and rng.random() < ABSENT
+        question, truth = ask(rng, scene, kind, absent)
+        if question and question not in asked:
+            condition = "absent" if absent and level != STRONG else level
+            truth = UNSUITABLE if level == STRONG else truth
+            answers, confidences = answer(rng, kind, truth, condition)
+            asked[question] = {
+                "kind": kind, "question": question, "truth": truth, "answers": answers,
+                "confidences": confidences,
+            }  # fmt: skip
+    facts = {"level": level, "flaw": flaw, "strength": round(strength, 3)}
+    return image, {**facts, "asked": list(asked.values())}
+
+
+# ---- damage ---------------------------------------------------------------------------------
+
+
+def damage(
+    rng: random.Random, scene: Scene, flaw: str, strong: bool
+) -> tuple[Scene, Image.Image, float]:
+    """The scene (moved, if it is cut off), its picture with the flaw, and the flaw's strength."""
+    if flaw == "cut off":
+        return _cut_off(rng, scene, strong)
+    if flaw == "covered":
+        return _covered(rng, scene, strong)
+    low, high = LIMITS[flaw].strong if strong else LIMITS[flaw].weak
+    strength = rng.uniform(low, high)
+    if flaw == "blurred":
+        extents = [extent for one in scene.objects for extent in (one.half_width, one.half_height)]
+        deviation = strength * (max(extents) if strong else min(extents))
+        return scene, scene.paint().filter(ImageFilter.GaussianBlur(deviation)), strength
+    keeps = 0.5**strength
+    dimmed = scene.paint().point(
+        lambda value: value * keeps if flaw == "dark" else 255 - (255 - value) * keeps
+    )
+    return scene, _with_grain(rng, dimmed), strength
+
+
+def _with_grain(rng: random.Random, image: Image.Image) -> Image.Image:
+    """The picture with even noise of up to GRAIN levels, cut at 0 and 255."""
+    noise = Image.frombytes("RGB", image.size, rng.randbytes(3 * SIZE * SIZE))
+    grain = noise.point(lambda value: value * (2 * GRAIN + 1) // 256)  # 0 to 2 * GRAIN
+    return ImageChops.add(image, grain, offset=-GRAIN)
+
+
+def _covered(rng: random.Random, scene: Scene, strong: bool) -> tuple[Scene, Image.Image, float]:
+    """A disc of the colour of skin around a point of the border."""
+    along = rng.uniform(0, SIZE)
+    x, y = rng.choice(((along, 0.0), (along, SIZE), (0.0, along), (SIZE, along)))
+
+    def lost(radius: float) -> list[float]:
+        return [_lost(one, lambda a, b: math.hypot(a - x, b - y) < radius) for one in scene.objects]
+
+    radius, share = _fit(rng, lost, LIMITS["covered"], FINGER, strong)
+    image = scene.paint()
+    box = (x - radius, y - radius, x + radius, y + radius)
+    ImageDraw.Draw(image).ellipse(box, fill=rng.choice(SKIN))
+    return scene, image, share
+
+
+def _cut_off(rng: random.Random, scene: Scene, strong: bool) -> tuple[Scene, Image.Image, float]:
+    """The camera points elsewhere: all objects are moved in one direction."""
+    angle = rng.uniform(0, 2 * math.pi)
+
+    def moved(distance: float) -> Scene:
+        x, y = distance * math.cos(angle), distance * math.sin(angle)
+        objects = tuple(replace(one, x=one.x + x, y=one.y + y) for one in scene.objects)
+        return Scene(scene.background, objects)
+
+    def lost(distance: float) -> list[float]:
+        return [_lost(one, lambda a, b: False) for one in moved(distance).objects]
+
+    distance, share = _fit(rng, lost, LIMITS["cut off"], SHIFT, strong)
+    return moved(distance), moved(distance).paint(), share
+
+
+def _fit(
+    rng: random.Random, lost: Callable[[float], list[float]], limits: Limits,
+    sizes: tuple[float, float], strong: bool,
+) -> tuple[float, float]:  # fmt: skip
+    """A size of the flaw within its limits, and the share it takes of the object that matters."""
+    size = rng.uniform(*sizes)
+    if strong:
+        size = sizes[0]
+        while min(lost(size)) < limits.strong[0]:
+            size += 1
+        size += rng.uniform(0, BEYOND)
+        return size, min(lost(size))
+    before = lost(0.0)
+
+    def most(size: float) -> float:
+        return max(now - then for now, then in zip(lost(size), before, strict=True))
+
+    while size > 0 and most(size) > limits.weak[1]:
+        size -= 1
+    size = max(0.0, size)
+    return size, max(0.0, most(size))
+
+
+def _lost(one: Shape, hidden: Callable[[float, float], bool]) -> float:
+    """Share of 49 points of an object's box that are hidden or out of the frame."""
+    steps = [step / 3.5 for step in range(-3, 4)]
+    points = [(one.x + a * one.half_width, one.y + b * one.half_height)
+              for a in steps for b in steps]  # fmt: skip
+    inside = [(x, y) for x, y in points if 0 <= x < SIZE and 0 <= y < SIZE]
+    return 1 - sum(not hidden(x, y) for x, y in inside) / len(points)
+
+
+# ---- questions ------------------------------------------------------------------------------
+
+
+def ask(rng: random.Random, scene: Scene, kind: str, absent: bool) -> tuple[str, str]:
+    """A question and its true answer; two empty texts if the scene has no such question.
+
+    Args:
+        absent: ask for the colour, shape or place of something that is not there.
+    """
+    by_colour = {"colour": False, "shape": True}.get(kind, rng.random() < 0.5)
+    if kind == "presence":
+        absent = rng.random() < 0.5
+    subjects = _absent(rng, scene, by_colour) if absent else _present(scene, by_colour, kind)
+    if not subjects:
+        return "", ""
+    subject, found = rng.choice(subjects)
+    noun = subject if kind == "shape" or not by_colour else f"{subject} shape"
+    if kind == "count":
+        noun = f"{noun}s" if by_colour else PLURALS.get(noun, f"{noun}s")
+    question = rng.choice(ASKS[kind]).format(noun).replace("a orange", "an orange")
+    if kind == "presence":
+        return question, "no" if absent else "yes"
+    if absent:
+        return question, UNANSWERABLE
+    truths = {"count": str(len(found)), "colour": found[0].colour, "shape": found[0].name}
+    return question, truths.get(kind, found[0].place)
+
+
+def _present(scene: Scene, by_colour: bool, kind: str) -> list[tuple[str, list[Shape]]]:
+    """Colours or shapes that are there with their objects, if the answer is one for all of them."""
+    groups: dict[str, list[Shape]] = {}
+    for one in scene.objects:
+        groups.setdefault(one.colour if by_colour else one.name, []).append(one)
+    if kind in ("presence", "count"):
+        return list(groups.items())
+    field = {"colour": "colour", "shape": "name", "place": "place"}[kind]
+    return [
+        (subject, found)
+        for subject, found in groups.items()
+        if len({getattr(one, field) for one in found}) == 1
+    ]
+
+
+def _absent(rng: random.Random, scene: Scene, by_colour: bool) -> list[tuple[str, list[Shape]]]:
+    """One colour or shape that is not there, as often as it is drawn elsewhere; or none."""
+    here = {one.colour if by_colour else one.name for one in scene.objects}
+    often = dict.fromkeys(COLOURS, 1) if by_colour else SHAPES
+    missing = {name: weight for name, weight in often.items() if name not in here}
+    if not missing:
+        return []
+    return [(rng.choices(tuple(missing), tuple(missing.values()))[0], [])]
+
+
+def answer(
+    rng: random.Random, kind: str, truth: str, condition: str
+) -> tuple[list[str], list[str]]:
+    """What ten people answer, and how sure each is.
+
+    Args:
+        condition: a level of flaw, or `absent`: a row of SAYS.
+    """
+    misses = GUESSES[kind] if condition in ("absent", STRONG) else NEAR_MISSES[truth]
+    drawn = rng.choices(("", "miss", UNANSWERABLE, UNSUITABLE), SAYS[condition], k=PEOPLE)
+    answers = [rng.choice(misses) if one == "miss" else one or truth for one in drawn]
+    confidences = [
+        rng.choices(CONFIDENCES, AGREEING if one == truth else DISSENTING)[0] for one in answers
+    ]
+    return answers, confidences

@@ -1,0 +1,284 @@
+"""The model card: README.md of a checkpoint folder, generated from what the run recorded.
+
+Every number comes from the folder's files; what was not recorded is said to be so. Generated
+sections stand between marks, and what people write around them survives: see card/prose.py.
+Front matter follows the Hugging Face Hub's model cards. Imports huggingface_hub, but no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqazoo.card import metrics as card_metrics
+from vqazoo.card import sections as card_sections
+from vqazoo.card import training as card_training
+from vqazoo.card.facts import LOG, LOSS_FIGURE, PICTURES, Facts, public, read_facts
+from vqazoo.card.prose import join, marked, merge, prose, sections, unmatched
+from vqazoo.config import read_toml
+from vqazoo.errors import CheckpointError, ConfigError
+from vqazoo.folder import (
+    ANSWERS,
+    CARD,
+    CONFIG,
+    ENVIRONMENT,
+    METRICS,
+    RECIPE,
+    json_bytes,
+    recover,
+    write_file,
+)
+from vqazoo.zoo import list_models
+
+if TYPE_CHECKING:
+    from vqazoo.evaluate import Metric
+
+__all__ = ["PICTURES", "card_files", "merge", "prose", "refresh", "render_card", "write_card"]
+
+BEST = "best"  # name of the checkpoint folder in a run folder
+RESULTS = ("answers.png", "confusion.png", "risk-coverage.png")  # pictures that `eval` draws
+TASK = "visual-question-answering"
+
+
+def render_card(files: Mapping[str, bytes], name: str) -> str:
+    """A fresh card.
+
+    Args:
+        files: contents of a checkpoint folder by name: config.json, and as far as they are there
+            recipe.toml, metrics.json, environment.json, answers.json, log.jsonl; of pictures only
+            the names count.
+        name: of the model, as a user types it.
+
+    Raises:
+        CheckpointError: a file is missing or broken.
+        UnknownNameError, PluginError: a part of the model is not installed.
+    """
+    facts = read_facts(files, name, name in list_models())
+    kind = public(facts.data.type) if facts.data else "its training data"
+    body = f"""# {name}
+
+{marked("summary", card_metrics.headline(facts))}
+
+## How it works
+
+{marked("parts", card_sections.parts(facts))}
+
+## How to run
+
+{marked("run", card_sections.run(facts))}
+
+## Intended use
+
+Research, teaching and baselines on pictures and questions like those of its training data.
+
+## Not intended use
+
+Pictures or questions of another kind than the training data; any use where a wrong answer can hurt
+somebody. That includes assistance for blind people, unless the figures on abstention below are
+good enough for the use at hand.
+
+## Data
+
+{marked("data", card_sections.data(facts))}
+
+## Metrics
+
+{marked("metrics", card_metrics.metrics(facts))}
+
+## Results by type
+
+{marked("types", card_metrics.types(facts))}
+
+## When it should not answer
+
+{marked("abstention", card_metrics.abstention(facts))}
+
+## Known failure modes
+
+{marked("failures", card_metrics.failures(facts))}
+
+## Examples
+
+{marked("examples", card_sections.examples(facts))}
+
+## Limits
+
+It knows the kind of picture, the way of asking and the answers of {kind} only. Scores say nothing
+about others.
+
+## How it was trained
+
+{marked("training", card_training.training(facts))}
+
+## What the recipe follows
+
+{marked("origin", card_training.origin(facts))}
+
+## How to reproduce
+
+{marked("reproduce", card_training.reproduce(facts))}
+
+## How to cite
+
+{marked("cite", card_training.cite(facts))}
+"""
+    return join(front_matter(facts), body)
+
+
+def front_matter(facts: Facts) -> dict[str, Any]:
+    """Metadata for the Hub; its results are all metrics, in percent."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results = [
+        EvalResult(
+            task_type=TASK,
+            dataset_type=public(metric.data) or "unknown",
+            dataset_name=public(metric.data) or "unknown",
+            dataset_split=metric.split,
+            metric_type=metric.name,
+            metric_value=round(100 * metric.value, 2),
+        )
+        for metric in facts.metrics
+    ]
+    front = card_sections.description(facts)
+    if not results:
+        front["model_name"] = facts.name
+    else:
+        card = ModelCardData(model_name=facts.name, eval_results=results)
+        front["model-index"] = card.to_dict()["model-index"]
+    return front
+
+
+# ---- folders --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Written:
+    """What writing a card did.
+
+    Attributes:
+        renewed: generated sections in it, in order; deleted: those that a person left out.
+        edited: whether the text around them is not as generated.
+        unmarked: whether there was a card without marks, which is kept as text.
+        unmatched: marks without a partner.
+    """
+
+    file: Path
+    name: str
+    renewed: list[str]
+    deleted: list[str]
+    edited: bool
+    unmarked: bool
+    unmatched: list[str]
+
+    def facts(self) -> dict[str, Any]:
+        """All but the file, for JSON."""
+        return {key: value for key, value in vars(self).items() if key != "file"}
+
+
+def write_card(folder: Path, name: str = "") -> Written:
+    """Write README.md of a checkpoint folder anew, keeping what people wrote in it.
+
+    The log and the loss curve of the run folder around it are copied into it.
+
+    Args:
+        name: of the model; empty: the recipe's, else that of the folder (of the run, for `best`).
+
+    Raises:
+        CheckpointError: a file is missing or broken, or cannot be written.
+        UnknownNameError, PluginError: a part of the model is not installed.
+    """
+    return _write(folder, card_files(folder), name)
+
+
+def refresh(folder: Path, measured: Sequence[Metric], results: Path | None = None) -> None:
+    """Add metrics to a checkpoint folder's metrics.json, replacing older ones of the same
+    signature, and write its card anew.
+
+    Args:
+        results: folder with the pictures that `eval` drew, which are copied beside the card.
+
+    Raises:
+        CheckpointError, UnknownNameError, PluginError: as `write_card`.
+    """
+    files = card_files(folder)
+    try:
+        known = json.loads(files.get(METRICS, b"[]"))
+        fresh = [metric.to_json() for metric in measured]
+        renewed = {metric["signature"] for metric in fresh}
+        kept = [metric for metric in known if metric["signature"] not in renewed]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"'{folder / METRICS}' is not a list of metrics ({error}): delete it, or get the "
+            f"checkpoint again."
+        ) from error
+    files[METRICS] = json_bytes([*kept, *fresh])
+    for picture in RESULTS:
+        if results is not None and (results / picture).is_file():
+            files[picture] = (results / picture).read_bytes()
+    _write(folder, files)
+
+
+def card_files(folder: Path) -> dict[str, bytes]:
+    """What a card is made from: the files of a checkpoint folder, and of the run folder around it.
+
+    Raises:
+        CheckpointError: it is not a checkpoint folder, or a file cannot be read.
+    """
+    recover(folder)
+    if not (folder / CONFIG).is_file():
+        inside = (folder / BEST / CONFIG).is_file()
+        hint = f"name '{folder / BEST}'" if inside else "name the folder that holds it"
+        raise CheckpointError(f"'{folder}' has no {CONFIG}, so it is no checkpoint folder: {hint}.")
+    names = (CONFIG, RECIPE, METRICS, ENVIRONMENT, ANSWERS, LOG, CARD, *PICTURES)
+    run = folder.absolute().parent
+    try:
+        files = {n: (folder / n).read_bytes() for n in names if (folder / n).is_file()}
+        if folder.absolute().name == BEST and (run / RECIPE).is_file():
+            for name in (LOG, LOSS_FIGURE):
+                if (run / name).is_file():
+                    files[name] = (run / name).read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"'{folder}' cannot be read ({error}): check its rights.") from error
+    return files
+
+
+def model_name(folder: Path, recipe: Mapping[str, Any]) -> str:
+    """The name of the model in a folder: the recipe's, else the folder's, else the run's."""
+    folder = folder.absolute()
+    own = folder.parent.name if folder.name == BEST else folder.name
+    return str(recipe.get("name") or own or "model")
+
+
+def _write(folder: Path, files: Mapping[str, bytes], name: str = "") -> Written:
+    """Write the card, and those of the files that differ from what the folder holds."""
+    if not name:
+        try:
+            name = model_name(folder, read_toml(folder / RECIPE) if RECIPE in files else {})
+        except ConfigError as error:
+            raise CheckpointError(f"The card of '{folder}' cannot be made: {error}") from error
+    try:
+        old = files.get(CARD, b"").decode()
+    except UnicodeDecodeError as error:
+        raise CheckpointError(
+            f"'{folder / CARD}' is not UTF-8 text ({error}): save it as UTF-8."
+        ) from error
+    fresh = render_card(files, name)
+    card = merge(old, fresh)
+    try:
+        for file, content in {**files, CARD: card.encode()}.items():
+            place = folder / file
+            if not place.is_file() or place.read_bytes() != content:
+                write_file(place, content)
+    except OSError as error:
+        raise CheckpointError(
+            f"The card of '{folder}' cannot be written ({error}): free space or check its rights."
+        ) from error
+    renewed, offered = sections(card), sections(fresh)
+    return Written(
+        folder / CARD, name, renewed, [one for one in offered if one not in renewed],
+        prose(card) != prose(fresh), bool(old.strip()) and not sections(old), unmatched(card),
+    )  # fmt: skip

@@ -1,0 +1,128 @@
+"""Sections of the model card that say how a model was made, as Markdown. Imports no torch."""
+
+from __future__ import annotations
+
+from vqazoo.card.facts import Facts
+from vqazoo.card.metrics import pictures, table
+from vqazoo.config import OriginConfig
+
+
+def training(facts: Facts) -> str:
+    """Command, machine, time and cost."""
+    environment, said = facts.environment, ["- Command and settings: not recorded."]
+    if facts.recipe:
+        training = facts.recipe.training
+        settings = (
+            f"{len(training.stages)} stages, see the recipe"
+            if training.stages
+            else f"learning rate {training.learning_rate:g}, batches of {training.batch_size}"
+        )
+        said = [
+            f"- Command: `{command(facts)}`, with the `recipe.toml` beside this card.",
+            f"- Settings: AdamW, {settings}, {training.schedule} schedule, {training.precision}, "
+            f"seed {facts.recipe.seed}; kept is the epoch with the best validation "
+            f"{training.monitor}.",
+        ]
+    if environment.get("hardware"):
+        said.append(f"- Hardware: {environment['hardware']} (device {environment.get('device')}).")
+    else:
+        said.append("- Hardware: not recorded.")
+    if facts.log:
+        steps = sum(line["seconds"] for line in facts.log)
+        encoding = sum(line.get("encoding_seconds", 0.0) for line in facts.log)
+        encoded = f", and {_time(encoding)} of encoding" if encoding else ""
+        said.append(
+            f"- Time: {_time(steps)} of training in {len(facts.log)} epochs{encoded}; validation "
+            f"is not counted."
+        )
+        said.append(
+            f"- Cost: {(steps + encoding) / 3600:.3g} machine hours. Money was not recorded."
+        )
+    else:
+        said += ["- Time: not recorded.", "- Cost: not recorded."]
+    said.append("- Energy and carbon were not measured.")
+    if environment.get("date"):
+        said.append(f"- Date: {environment['date'][:10]}.")
+    if environment.get("versions"):
+        named = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
+        said.append(f"- Versions: Python {environment.get('python', 'not recorded')}, {named}.")
+    else:
+        said.append("- Versions: not recorded.")
+    return "\n\n".join(["\n".join(said), *pictures(facts, "loss.png")])
+
+
+def command(facts: Facts) -> str:
+    """What trains such a model from the recipe beside the card."""
+    return f"vqazoo train --config recipe.toml{_root(facts)} --out RUN"
+
+
+def _root(facts: Facts) -> str:
+    return " --data-root DIR" if facts.dataset and facts.dataset.prepare else ""
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.3g} seconds"
+    return f"{seconds / 60:.3g} minutes" if seconds < 7200 else f"{seconds / 3600:.3g} hours"
+
+
+def reproduce(facts: Facts) -> str:
+    """Commands that train and score it again."""
+    if facts.recipe is None:
+        return "The recipe was not recorded, so it cannot be repeated."
+    if facts.listed:
+        made = f"vqazoo recipe run {facts.name}{_root(facts)}"
+    else:
+        split = facts.recipe.data.test_split
+        made = f"{command(facts)}\nvqazoo eval dir:RUN/best --split {split} --out RUN/{split}"
+    commit = facts.environment.get("commit", "")
+    from_commit = f" of commit `{commit.rstrip('+')}`" if commit else ""
+    changed = ", with local changes" if commit.endswith("+") else ""
+    version = facts.checkpoint.get("vqazoo_version", "not recorded")
+    return (
+        f"```sh\n{made}\n```\n\nIt was made with vqazoo {version}{from_commit}{changed}. The same "
+        f"seed, versions and kind of machine repeat the run; other machines may differ in the last "
+        f"digits."
+    )
+
+
+def origin(facts: Facts) -> str:
+    """What the recipe follows, what we chose, what differs."""
+    follows = facts.recipe.origin if facts.recipe else OriginConfig()
+    if not (follows.source or follows.published or follows.ours or follows.deviations):
+        return "It names no publication that it follows."
+    said = [f"The recipe follows {' '.join(follows.source.split())}." if follows.source else ""]
+    if follows.published:
+        rows = [(f"`{key}`", str(value)) for key, value in follows.published.items()]
+        said.append(table(("setting", "what the source states"), rows))
+    if follows.ours:
+        rows = [(f"`{key}`", str(why)) for key, why in follows.ours.items()]
+        said.append(table(("setting", "chosen by us, because"), rows))
+    if follows.deviations:
+        listed = "\n".join(f"- {' '.join(one.split())}" for one in follows.deviations)
+        said.append(f"Deviations from the source:\n\n{listed}")
+    return "\n\n".join(part for part in said if part)
+
+
+def cite(facts: Facts) -> str:
+    """A BibTeX entry, and the sources of the parts."""
+    year = str(facts.environment.get("date", ""))[:4]
+    version = facts.checkpoint.get("vqazoo_version", "")
+    fields = {
+        "title": f"{facts.name}: a visual question answering model",
+        "author": "{the vqazoo developers}" if facts.listed else "",
+        "year": year,
+        "note": f"made with vqazoo {version}".rstrip(),
+    }
+    listed = ",\n".join(f"  {key} = {{{value}}}" for key, value in fields.items() if value)
+    sources: dict[str, list[str]] = {}
+    for role, manifest in (
+        ("image encoder", facts.encoder("image")), ("text encoder", facts.encoder("text")),
+        ("fusion", facts.fusion), ("head", facts.head), ("data", facts.dataset),
+    ):  # fmt: skip
+        if manifest and manifest.source:
+            sources.setdefault(manifest.source, []).append(role)
+    named = "\n".join(f"- {', '.join(roles)}: {source}" for source, roles in sources.items())
+    return (
+        f"```bibtex\n@misc{{{facts.name},\n{listed}\n}}\n```\n\nAnd what it is made of:\n\n{named}"
+    )

@@ -1,0 +1,45 @@
+"""`vqazoo card`: the model card of a checkpoint folder, generated anew. Does not import torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--name", default="", help="Of the model; default: the recipe's, else the folder's.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def card(folder: Path, name: str, as_json: bool) -> None:
+    """Write README.md of the checkpoint folder DIR anew from its other files.
+
+    What stands between the marks <!-- vqazoo:NAME --> is generated; all other text is yours and is
+    kept, and so are sections that you moved or deleted, and front matter that you added.
+
+    Example: vqazoo card runs/first/best
+    """
+    from vqazoo.card import write_card
+
+    written = write_card(folder, name)
+    if as_json:
+        click.echo(json.dumps({"file": str(written.file), **written.facts()}, ensure_ascii=False))
+        return
+    click.echo(f"Wrote '{written.file}' of the model '{written.name}'.")
+    click.echo(f"Generated: {', '.join(written.renewed)}.")
+    if written.deleted:
+        click.echo(f"Left out, as you deleted them: {', '.join(written.deleted)}.")
+    if written.unmarked:
+        click.echo(
+            "The card had no marks of vqazoo: all of it is kept, and the generated sections stand "
+            "below. For a card without the old text, delete the file and run this again."
+        )
+    elif written.edited:
+        click.echo("Kept: the text around them, which you edited.")
+    for mark in written.unmatched:
+        click.echo(
+            f"Note: the mark {mark} has no partner, so what follows it is kept as your text: add "
+            f"the other mark, or delete this one.",
+            err=True,
+        )

@@ -1,0 +1,132 @@
+"""Recipes: packaged configs that make a zoo model, from files to card. Torch-free until run.
+
+Each is `model_cards/<name>/recipe.toml`. Its table [origin] says what the source states, what we
+chose, and what differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from vqazoo.catalogue import catalogue
+from vqazoo.config import Block, RunConfig, TrainingConfig, read_toml, run_config
+from vqazoo.errors import UnknownNameError, did_you_mean
+from vqazoo.folder import RECIPE
+from vqazoo.manifests import FusionManifest
+from vqazoo.registry import registry
+
+if TYPE_CHECKING:
+    from vqazoo.evaluate import Metric
+    from vqazoo.features import Progress
+
+BASELINE = "question-only"  # the fusion, and the folder of its run
+Report = Callable[[str], None]
+
+
+def list_recipes() -> list[str]:
+    """Names of the packaged recipes, sorted."""
+    return sorted(file.parent.name for file in catalogue().glob(f"*/{RECIPE}"))
+
+
+def recipe_file(name: str) -> Path:
+    """The TOML file of a packaged recipe.
+
+    Raises:
+        UnknownNameError: there is no such recipe.
+    """
+    known = list_recipes()
+    if name not in known:
+        raise UnknownNameError(
+            f"Unknown recipe {name!r}.{did_you_mean(name, known)} Run 'vqazoo recipe list' to see "
+            f"all."
+        )
+    return catalogue() / name / RECIPE
+
+
+def read_recipe(name: str) -> RunConfig:
+    """A packaged recipe, filled with every default and checked."""
+    return run_config(read_toml(recipe_file(name)))
+
+
+def run_recipe(
+    config: RunConfig, out: Path, resume: bool, report: Report, progress: Progress
+) -> Path:
+    """Train, score the test split, measure the question-only baseline, and write the card.
+
+    Args:
+        out: run folder; what was finished there is not done again when `resume` is set.
+
+    Returns:
+        The checkpoint folder, ready to push.
+
+    Raises:
+        VqazooError: see the message.
+    """
+    from vqazoo.card import refresh
+    from vqazoo.data import open_dataset, present
+    from vqazoo.evaluate import predict, score
+    from vqazoo.features import CachedFeatures
+    from vqazoo.folder import METRICS, json_bytes, write_file
+    from vqazoo.results import write_results
+    from vqazoo.resume import BEST, STATE
+    from vqazoo.training import run
+
+    data = config.data
+    reader = open_dataset(data.type, data.args)
+    reader.check_split(data.test_split)  # before hours of training
+    examples, _ = present(reader.read(data.test_split), data.skip_missing, out / "missing-test.txt")
+    model = run(config, out, resume and (out / STATE).exists(), report, progress)
+    source = CachedFeatures(model, examples, progress, config.training.cache, report)
+    answers = predict(model, source, len(examples))
+    results = out / data.test_split
+    results.mkdir(exist_ok=True)
+    write_results(results, data.type, examples, answers, config.seed)
+    if any(example.answers for example in examples):
+        metrics = score(examples, answers, data.type, data.test_split, model.answers, None, report)
+        baseline = question_only(config)
+        if baseline is not None:
+            report("Training the baseline that sees only the question.")
+            place = out / BASELINE
+            blind = run(baseline, place, resume and (place / STATE).exists(), report, progress)
+            source = CachedFeatures(blind, examples, progress, config.training.cache, report)
+            guessed = predict(blind, source, len(examples))
+            metrics += as_baseline(
+                score(examples, guessed, data.type, data.test_split, None, False, report)
+            )
+        write_file(results / METRICS, json_bytes([metric.to_json() for metric in metrics]))
+        refresh(out / BEST, metrics, results)
+    return out / BEST
+
+
+def question_only(config: RunConfig) -> RunConfig | None:
+    """The same recipe with frozen encoders and a fusion that never looks at the picture; None if
+    the recipe's own does not."""
+    fusion = cast(FusionManifest, registry.manifest("fusion", config.fusion.type))
+    if fusion.ignores == "image":
+        return None
+    training = config.training
+    first = [replace(one, trainable=[], unfreeze_blocks=0) for one in training.stages[:1]]
+    plain = replace(
+        training, trainable=[], unfreeze_blocks=0, stages=first, augment="none",
+        lora=TrainingConfig().lora, loggers=[],
+    )  # fmt: skip
+    args = registry.fill("fusion", BASELINE, {})
+    block = Block(BASELINE, args, registry.manifest("fusion", BASELINE).version)
+    name = f"{config.name}-{BASELINE}" if config.name else ""
+    return replace(config, fusion=block, training=plain, name=name)
+
+
+def as_baseline(metrics: list[Metric]) -> list[Metric]:
+    """The accuracies of a question-only model, named and signed as such."""
+    return [
+        replace(
+            metric,
+            name=f"{BASELINE}-{metric.name}",
+            signature=f"{BASELINE}-{metric.signature}|fusion:{BASELINE}",
+        )
+        for metric in metrics
+        if metric.name in ("accuracy", "vqa-accuracy")
+    ]

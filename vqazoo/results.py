@@ -1,0 +1,59 @@
+"""What is written about the answers to a whole split: files and pictures. Imports matplotlib."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vqazoo.data import Example
+from vqazoo.evaluate import accuracies
+from vqazoo.figures import answer_figure, confusion_figure, grid_rows, reliability_figure
+from vqazoo.folder import write_file
+from vqazoo.interfaces import Answer
+from vqazoo.metrics.reliability import risk_coverage
+from vqazoo.predictions import (
+    SUBMISSIONS,
+    answerability_submission,
+    submission,
+    to_csv,
+    to_json_lines,
+)
+
+GRID = 12  # questions in the picture grid
+
+
+def write_results(
+    out: Path, data: str, examples: Sequence[Example], answers: Sequence[Answer], seed: int
+) -> None:
+    """Prediction files in every form that fits, and pictures of them.
+
+    Args:
+        data: registry name of the dataset, for its official submission form.
+        seed: chooses the questions in the picture grid.
+    """
+    write_file(out / "predictions.csv", to_csv(examples, answers).encode())
+    write_file(out / "predictions.jsonl", to_json_lines(examples, answers).encode())
+    if data in SUBMISSIONS:
+        write_file(out / "submission.json", submission(data, examples, answers).encode())
+    if data == "vizwiz" and all(answer.answerable is not None for answer in answers):
+        content = answerability_submission(examples, answers)
+        write_file(out / "submission-answerability.json", content.encode())
+    shown = [
+        row for row in grid_rows(examples, answers, GRID, seed) if examples[row].image.is_file()
+    ]
+    if shown:
+        answer_figure(
+            [examples[i] for i in shown], [answers[i] for i in shown], out / "answers.png"
+        )
+    labelled = [(e, a) for e, a in zip(examples, answers, strict=True) if e.answers]
+    if not labelled:
+        return
+    scored, given = [e for e, _ in labelled], [a for _, a in labelled]
+    confusion_figure(scored, given, out / "confusion.png")
+    if not any(math.isnan(answer.score) for answer in given):
+        confidence = np.array([answer.score for answer in given])
+        curve = risk_coverage(accuracies(scored, given), confidence)
+        reliability_figure(curve, out / "risk-coverage.png")

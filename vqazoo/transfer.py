@@ -1,0 +1,369 @@
+"""Pushing checkpoint folders to the Hugging Face Hub, and pulling them. Imports torch.
+
+A push is one commit of all files, so a killed one leaves the repository as it was. Tokens are
+huggingface_hub's affair.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqazoo.bundle import bundle_encoders
+from vqazoo.card import PICTURES, merge
+from vqazoo.card_sides import merge_cards
+from vqazoo.catalogue import (
+    PIN,
+    Pin,
+    catalogue,
+    digest_of_config,
+    entries,
+    read_pin,
+    write_catalogue,
+    write_pin,
+)
+from vqazoo.checkpoint import read_folder, save_checkpoint
+from vqazoo.config import read_toml
+from vqazoo.errors import CheckpointError, ConfigError, HubError
+from vqazoo.folder import (
+    CARD,
+    METRICS,
+    RECIPE,
+    REQUIRED,
+    WEIGHTS,
+    json_bytes,
+    write_file,
+    write_folder,
+)
+from vqazoo.hub import altered, fetch_again, fetch_checkpoint, fetch_config
+from vqazoo.hub_requests import AbsentError, HubRef, asked
+from vqazoo.safe_files import is_plain_name
+from vqazoo.upload import EXTRAS, Upload, prepare
+from vqazoo.zoo import resolve
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+    from vqazoo.model import VQAModel
+
+COMMIT = re.compile("[0-9a-f]{40}")
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did, or would do.
+
+    Attributes:
+        repo: owner/name; commit: its 40 digits, empty after a dry run; url: of the commit or pull
+            request.
+        sizes: bytes of every file by name.
+    """
+
+    repo: str
+    commit: str
+    url: str
+    sizes: Mapping[str, int]
+
+
+# ---- pull -----------------------------------------------------------------------------------
+
+
+def pull(ref: str, folder: str | Path | None = None, cache_dir: str | Path | None = None) -> Path:
+    """Fetch a model with its card into the Hub cache, verify it, and copy it to a folder.
+
+    Args:
+        ref: as `vqazoo.load` takes it.
+        folder: where to copy it; None: leave it in the cache.
+        cache_dir: folder of the Hub's cache; default: the Hub's own.
+
+    Returns:
+        The folder with the files.
+
+    Raises:
+        HubError, CheckpointError, UnknownNameError: see the message; `folder` is unchanged.
+    """
+    cache = Path(cache_dir).expanduser() if cache_dir else None
+    target = Path(folder).expanduser() if folder is not None else None
+    if target is not None:
+        _check_target(target)
+    hub = _on_the_hub(ref)
+    if hub is None:
+        found, pin = resolve(ref, cache), None
+        read_folder(found)
+    else:
+        found = _verified(ref, hub, cache)
+        pin = Pin(hub.repo, found.name, digest_of_config(found))
+    if target is None:
+        return found
+    names = [name for name in (*REQUIRED, *EXTRAS) if (found / name).is_file()]
+    contents = {name: (found / name).read_bytes() for name in names}
+    _check_unchanged(target, contents, cache)
+    if pin:
+        contents[PIN] = json_bytes(vars(pin))
+    try:
+        write_folder(target, contents)
+    except OSError as error:
+        raise CheckpointError(
+            f"The model could not be copied to '{target}' ({error}): free space or choose another "
+            f"folder."
+        ) from error
+    return target
+
+
+def _on_the_hub(ref: str) -> HubRef | None:
+    """The repository that a model reference leads to; None for a local or unknown one."""
+    prefix, colon, rest = ref.partition(":")
+    if colon and prefix == "hub":
+        return HubRef.parse(rest)
+    pin = entries()[ref].pin if not colon and ref in entries() else None
+    return HubRef(pin.repo, pin.revision) if pin else None
+
+
+def _verified(ref: str, hub: HubRef, cache: Path | None) -> Path:
+    """The folder in the cache, with the card; what was altered there is fetched anew."""
+    folder = fetch_config(hub, cache).parent
+    at = HubRef(hub.repo, folder.name)
+    if anew := altered(folder):
+        fetch_again(at, anew, cache)
+    found = resolve(f"hub:{at}" if ref.startswith("hub:") else ref, cache)
+    fetch_checkpoint(at, cache, EXTRAS)
+    read_folder(found)
+    return found
+
+
+def _check_target(folder: Path) -> None:
+    """A folder that a pull may replace holds nothing but what an earlier one put there."""
+    if not folder.exists():
+        return
+    held = {file.name for file in folder.iterdir()} if folder.is_dir() else {folder.name}
+    if held and not (PIN in held and held <= {*REQUIRED, *EXTRAS, PIN}):
+        raise CheckpointError(
+            f"'{folder}' holds other files: name a folder that is empty, does not exist, or was "
+            f"pulled before."
+        )
+
+
+def _check_unchanged(folder: Path, fresh: Mapping[str, bytes], cache: Path | None) -> None:
+    """Refuse to replace a card, metrics or weights that were changed since they were pulled."""
+    seen = read_pin(folder)
+    if seen is None:
+        return
+    names = [CARD, METRICS] if digest_of_config(folder) == seen.config_sha256 else [*REQUIRED]
+    for name in names:
+        own = (folder / name).read_bytes() if (folder / name).is_file() else b""
+        if own not in (
+            b"",
+            fresh.get(name),
+            _remote(HubRef(seen.repo, seen.revision), name, cache),
+        ):
+            raise CheckpointError(
+                f"'{folder / name}' was changed since it was pulled: push it, or pull into another "
+                f"folder."
+            )
+
+
+def _remote(ref: HubRef, name: str, cache: Path | None = None) -> bytes | None:
+    """A file of a repository; None if it has none, or none any more."""
+    from huggingface_hub import hf_hub_download
+
+    def fetch() -> str:
+        return hf_hub_download(ref.repo, name, revision=ref.revision, cache_dir=cache)
+
+    with contextlib.suppress(AbsentError):
+        return Path(asked(fetch, ref, name)).read_bytes()
+    return None
+
+
+# ---- push -----------------------------------------------------------------------------------
+
+
+def push(
+    model: VQAModel | str | Path,
+    repo: str,
+    *,
+    private: bool = False,
+    revision: str = "",
+    message: str = "",
+    create_pr: bool = False,
+    pin: bool = False,
+    include_encoder: bool = False,
+    encoder_license: str = "",
+    dry_run: bool = False,
+    report: Report = lambda line: None,
+) -> Pushed:
+    """Upload a checkpoint folder, or a model, as one commit of a Hub repository.
+
+    The card is generated anew; what people wrote in it, here or on the Hub, is kept.
+
+    Args:
+        model: a VQAModel, or a checkpoint folder.
+        repo: OWNER/NAME; made if it does not exist.
+        private: whether a new repository is private; one that is public is refused.
+        revision: branch to push to, made if it does not exist; empty: the main branch.
+        message: of the commit.
+        create_pr: open a pull request instead of changing the branch.
+        pin: write the commit into the zoo's catalogue, under the name in the recipe.
+        include_encoder: put referenced encoder weights into the file, so that it loads alone.
+        encoder_license: of weights that do not state theirs; needed to include them.
+        dry_run: upload nothing and ask the Hub nothing, except for encoders to include; tell what
+            would be uploaded.
+        report: receives lines of progress.
+
+    Raises:
+        CheckpointError: the folder is not whole. HubError: the Hub refused or cannot be reached.
+        WeightsError: an encoder can be neither referenced nor included. ConfigError: arguments
+            exclude each other.
+    """
+    ref = HubRef.parse(f"{repo}@{revision}" if revision else repo)
+    if pin and create_pr:
+        raise ConfigError(
+            "A pull request cannot be pinned, because its commit is not merged yet: leave out pin, "
+            "and pin with a later push."
+        )
+    if COMMIT.fullmatch(ref.revision):
+        raise ConfigError(
+            f"'{ref.revision}' is a commit, which cannot be changed: name a branch as revision."
+        )
+    with tempfile.TemporaryDirectory(prefix="vqazoo-push-") as scratch:
+        own = None
+        if isinstance(model, (str, Path)):
+            folder = own = Path(str(model).removeprefix("dir:")).expanduser()
+        else:
+            folder = Path(scratch) / ref.repo.partition("/")[2]
+            save_checkpoint(model, folder)
+        read_folder(folder)
+        name = _zoo_name(folder, required=pin)
+        source = folder
+        if include_encoder:
+            source = bundle_encoders(folder, Path(scratch) / "bundle", encoder_license, report)
+        upload = prepare(folder, source, name or ref.repo.partition("/")[2])
+        if dry_run:
+            return Pushed(ref.repo, "", "", upload.sizes(merge(upload.card, upload.fresh)))
+        message = message or f"{name or ref.repo.partition('/')[2]}: pushed by vqazoo"
+        done, card = _commit(upload, folder, ref, private, message, create_pr, report)
+        here = Pin(done.repo, done.commit, digest_of_config(source))
+        if own and not create_pr:
+            _note(own, here, "" if include_encoder else card, report)
+        if pin:
+            _pin(upload, card, name, here)
+    return done
+
+
+def _commit(
+    upload: Upload, folder: Path, ref: HubRef, private: bool, message: str, create_pr: bool,
+    report: Report,
+) -> tuple[Pushed, str]:  # fmt: skip
+    """Upload everything; what was done, and the card as it was merged."""
+    from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
+
+    api = HfApi(library_name="vqazoo")
+    head = _head(api, ref, private, create_pr)
+    at = HubRef(ref.repo, head)
+    card = merge_cards(upload.card, _text(_remote(at, CARD)), _base(folder, at), upload.fresh, ref)
+    contents: dict[str, bytes | Path] = {**upload.files, WEIGHTS: upload.weights}
+    contents[CARD] = card.encode()
+    sizes = upload.sizes(card)
+    report(f"Uploading {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB, to '{ref}'.")
+
+    def commit() -> CommitInfo:
+        # Made anew for each try: of a commit whose answer was lost, nothing is left to do then.
+        # The parent refuses it if somebody else came first.
+        return api.create_commit(
+            ref.repo,
+            [CommitOperationAdd(name, content) for name, content in contents.items()],
+            commit_message=message,
+            revision=ref.revision or None,
+            create_pr=create_pr,
+            parent_commit=head,
+        )
+
+    made = asked(commit, ref, writing=True, once=create_pr)
+    if made.oid == head:
+        report(f"'{ref}' has all of this already; nothing was changed.")
+    return Pushed(ref.repo, made.oid, made.pr_url or made.commit_url, sizes), card
+
+
+def _head(api: HfApi, ref: HubRef, private: bool, create_pr: bool) -> str:
+    """The commit to push onto, of a repository and branch that are made if they are not there."""
+    asked(
+        lambda: api.create_repo(ref.repo, private=private or None, exist_ok=True),
+        ref,
+        writing=True,
+    )
+    if ref.revision and not create_pr and not ref.revision.startswith("refs/"):
+        asked(
+            lambda: api.create_branch(ref.repo, branch=ref.revision, exist_ok=True),
+            ref,
+            writing=True,
+        )
+    info = asked(lambda: api.model_info(ref.repo, revision=ref.revision or None), ref)
+    if private and info.private is False:
+        raise HubError(
+            f"The Hub repository '{ref.repo}' exists and is public, so nothing was pushed: leave "
+            f"out --private, make it private in its settings, or choose another name."
+        )
+    return info.sha or ""
+
+
+def _base(folder: Path, head: HubRef) -> str | None:
+    """The card on the Hub when this folder was last pushed to or pulled from that repository."""
+    seen = read_pin(folder)
+    if seen is None or seen.repo != head.repo:
+        return None
+    with contextlib.suppress(HubError):  # its history may be another one now
+        return _text(_remote(HubRef(seen.repo, seen.revision), CARD))
+    return None
+
+
+def _text(content: bytes | None) -> str | None:
+    return None if content is None else content.decode(errors="replace")
+
+
+def _note(folder: Path, pin: Pin, card: str, report: Report) -> None:
+    """Keep in the folder which commit it is on the Hub, and the card as it is there."""
+    if folder.absolute().parent.name == "snapshots":  # of the Hub's cache, which is not ours
+        return
+    try:
+        if card and (folder / CARD).is_file():
+            write_file(folder / CARD, card.encode())
+        if card:
+            write_pin(folder, pin)
+    except OSError as error:
+        report(f"It was pushed, but '{folder / PIN}' could not be written ({error}).")
+
+
+def _zoo_name(folder: Path, required: bool) -> str:
+    """The name in the folder's recipe; empty if it has none."""
+    recipe: Mapping[str, Any] = read_toml(folder / RECIPE) if (folder / RECIPE).is_file() else {}
+    name = str(recipe.get("name") or "")
+    if required and not is_plain_name(name):
+        raise ConfigError(
+            f"The {RECIPE} of the checkpoint has the name {name!r}, under which nothing can be "
+            f'pinned: write  name = "..."  at its top (<encoder>-<head>-<dataset>).'
+        )
+    return name
+
+
+def _pin(upload: Upload, card: str, name: str, pin: Pin) -> None:
+    """Write card, recipe, metrics and the commit into the zoo's catalogue."""
+    place = catalogue() / name
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        write_file(place / CARD, card.encode())
+        for one in (RECIPE, METRICS, *PICTURES):
+            if one in upload.files:
+                write_file(place / one, upload.files[one])
+        write_pin(place, pin)
+        write_catalogue(catalogue())
+    except OSError as error:
+        raise HubError(
+            f"'{pin.repo}@{pin.revision}' was pushed, but the catalogue '{catalogue()}' could not "
+            f"be written ({error}): set VQAZOO_MODEL_CARDS to a copy of it and push again."
+        ) from error
