@@ -58,7 +58,7 @@ class Repository:
         from transformers import AutoConfig
 
         try:
-            return AutoConfig.from_pretrained(self.folder)
+            return AutoConfig.from_pretrained(self.folder, trust_remote_code=False)
         except (OSError, ValueError, KeyError) as error:
             raise WeightsError(
                 f"'{self.folder}' has no config.json that transformers reads "
@@ -70,7 +70,7 @@ class Repository:
         from transformers import AutoTokenizer
 
         try:
-            return AutoTokenizer.from_pretrained(self.folder)
+            return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WeightsError(
                 f"'{self.folder}' has no tokenizer that transformers reads "
@@ -93,7 +93,11 @@ def load_into(model: torch.nn.Module, folder: Path) -> None:
     logging.disable_progress_bar()  # a bar for a fraction of a second
     try:
         loaded, report = AutoModel.from_pretrained(
-            folder, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+            folder,
+            use_safetensors=True,
+            output_loading_info=True,
+            dtype=torch.float32,
+            trust_remote_code=False,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise WeightsError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +244,7 @@ def _build(name: str, tag: str) -> Any:
     overrides = {"quick_gelu": True} if quick else {}
     try:
         return _construct(dict(config) | overrides)
-    except OSError as error:  # an HF text tower reads its config from the Hub
+    except (OSError, ValueError) as error:  # an HF text tower reads its config from the Hub
         raise WeightsError(
             f"The config of a text tower of '{name}' cannot be had "
             f"({str(error).splitlines()[0]}): fetch the repository that {CONFIG} names."
@@ -263,7 +263,22 @@ def _construct(config: dict[str, Any]) -> nn.Module:
     model: type[nn.Module] = CLIP
     if custom:
         model = CoCa if "multimodal_cfg" in config else CustomTextCLIP
-    return model(**config, text_cfg=text, vision_cfg=vision)
+    with _no_code_of_repositories() if "hf_model_name" in text else nullcontext():
+        return model(**config, text_cfg=text, vision_cfg=vision)
+
+
+@contextmanager
+def _no_code_of_repositories() -> Iterator[None]:
+    """Where a text tower's config names code of its repository, transformers refuses it instead of
+    asking the user; open_clip offers no argument for that."""
+    from transformers import dynamic_module_utils
+
+    before = dynamic_module_utils.TIME_OUT_REMOTE_CODE
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+    try:
+        yield
+    finally:
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = before
 
 
 def _read_config(name: str) -> dict[str, Any]:
@@ -280,6 +295,11 @@ def _read_config(name: str) -> dict[str, Any]:
         config["model_cfg"]["text_cfg"], config["model_cfg"]["vision_cfg"]
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"'{file}' is not an open_clip config ({error!r}).") from error
+    if "trust_remote_code" in json.dumps(config):
+        raise WeightsError(
+            f"'{file}' asks to run code of its repository (trust_remote_code), which is never "
+            f"done: use an encoder that open_clip itself builds."
+        )
     return config
 
 
@@ -372,8 +392,12 @@ class _Codec:
     def __init__(self, name: str, text_config: dict[str, Any]) -> None:
         import open_clip
 
+        # A repository's own code is never run; open_clip's own tokenizer takes no such argument.
+        never = {"trust_remote_code": False} if text_config.get("hf_tokenizer_name") else {}
         try:
-            self._tokenizer: Any = open_clip.get_tokenizer(_tokenizer_name(name, text_config))
+            self._tokenizer: Any = open_clip.get_tokenizer(
+                _tokenizer_name(name, text_config), **never
+            )
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"The tokenizer of '{name}' cannot be had ({str(error).splitlines()[0]}): where "
