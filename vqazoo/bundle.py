@@ -99,7 +99,8 @@ def _licensed(name: str, reference: WeightsReference, stated: str) -> WeightsRef
             f"which is not known to allow passing them on: leave out --include-encoder, or, if you "
             f"know that you may, name it with --encoder-license."
         )
-    return WeightsReference(**{**asdict(reference), "license": stated or found})
+    source = Path(reference.source).name if reference.kind == "file" else reference.source
+    return replace(reference, source=source, license=stated or found)
 
 
 def _hub_license(reference: WeightsReference) -> str:

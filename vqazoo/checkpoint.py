@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,12 +17,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as safetensors_load
 from safetensors.torch import save as safetensors_bytes
-from torch import Tensor, nn
-from torch.nn.modules.module import register_module_module_registration_hook
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from vqazoo import __version__
+from vqazoo.allowance import Allowance, largest_number
 from vqazoo.answers import AnswerList
+from vqazoo.compatibility import check_compatible
 from vqazoo.config import Block, ModelConfig, fill_block, parse, plain
 from vqazoo.errors import CheckpointError
 from vqazoo.folder import (
@@ -43,24 +42,16 @@ from vqazoo.folder import (
 )
 from vqazoo.hub import pinned, pinned_commits
 from vqazoo.interfaces import Encoder, Preprocess, fingerprint
-from vqazoo.model import VQAModel, build_model
+from vqazoo.model import VQAModel, assemble, build_towers
 from vqazoo.safe_files import (
-    MIB,
     check_answer_lengths,
     check_tensors_header,
-    memory,
     parse_json,
     shown,
     size,
 )
 
 LISTED = 10  # tensor names listed in an error
-FACTOR, FREE_BYTES, FREE_TENSORS = 8, 64 * MIB, 1000  # _Allowance: times what is stored, plus
-MAKERS = {
-    torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.randint,
-    torch.randperm, torch.arange, torch.linspace, torch.logspace, torch.eye, torch.empty_strided,
-    Tensor.new_empty, Tensor.new_zeros, Tensor.new_ones, Tensor.new_full,
-}  # fmt: skip
 # What constructors and torch raise at sizes and texts that nobody meant.
 FAILURES = (OSError, ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
 
@@ -258,79 +249,25 @@ def load_checkpoint(path: Path) -> VQAModel:
 
 
 def _build(folder: Folder) -> VQAModel:
-    """The model with random weights, whatever sizes config.json asks for."""
-    allowance = _Allowance(folder)
-    hook = register_module_module_registration_hook(allowance.registered)
+    """The model with random weights, unless config.json asks for more than its file justifies."""
+    config, where = folder.model, folder.path / CONFIG
+    stored = folder.tensors
+    rest = {name: tensor for name, tensor in stored.items() if not name.startswith("towers.")}
+    towers = folder.config["towers"].values()
+    referenced = any(isinstance(tower, dict) and tower.get("reference") for tower in towers)
     try:
-        with allowance, pinned(pinned_commits(folder.config)):
-            return build_model(folder.model, folder.answers, pretrained=False)
+        with pinned(pinned_commits(folder.config)):
+            check_compatible(*(getattr(config, block).type for block in BLOCKS))
+            with Allowance("larger encoders", None if referenced else stored, config, where):
+                encoders = build_towers(config)
+            with Allowance("a larger fusion or head", rest, config, where):
+                return assemble(config, encoders, folder.answers)
     except FAILURES as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"The parts that '{folder.path / CONFIG}' describes cannot be built "
-            f"({shown(reason)[1:-1]}; {_largest(folder.model)}): get the checkpoint again."
+            f"The parts that '{where}' describes cannot be built ({shown(reason)[1:-1]}; "
+            f"{largest_number(config)}): get the checkpoint again."
         ) from error
-    finally:
-        hook.remove()
-
-
-class _Allowance(TorchFunctionMode):
-    """Counts what is allocated while a model is built, and stops at what its file justifies.
-
-    Fusion, head and stored encoders may take little more than what is stored for them. Referenced
-    encoders are as large as their repositories say; there the machine's memory is the bound.
-    """
-
-    def __init__(self, folder: Folder) -> None:
-        super().__init__()
-        self._folder, self._thread = folder, threading.get_ident()
-        self._allow("larger encoders", folder.tensors)
-        towers = folder.config["towers"].values()
-        if any(isinstance(tower, dict) and tower.get("reference") for tower in towers):
-            self._what = "larger encoders than this machine has memory for"
-            self._bytes, self._tensors = memory(), 1_000_000
-
-    def _allow(self, what: str, stored: Mapping[str, Tensor]) -> None:
-        self._what = f"{what} than {WEIGHTS} holds tensors for"
-        self._bytes = FREE_BYTES + FACTOR * sum(t.nbytes for t in stored.values())
-        self._tensors = FREE_TENSORS + FACTOR * len(stored)
-
-    def registered(self, module: nn.Module, name: str, child: nn.Module | None) -> None:
-        """Encoders are complete when they are put into the model's ModuleDict."""
-        complete = isinstance(module, nn.ModuleDict) and isinstance(child, Encoder)
-        if complete and threading.get_ident() == self._thread:
-            found = self._folder.tensors.items()
-            rest = {name: tensor for name, tensor in found if not name.startswith("towers.")}
-            self._allow("a larger fusion or head", rest)
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func in MAKERS:
-            self._count(func, args, kwargs)
-        return func(*args, **kwargs)
-
-    def _count(self, func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> None:
-        kept = {k: v for k, v in kwargs.items() if k not in ("generator", "out", "pin_memory")}
-        try:
-            wanted = func(*args, **{**kept, "device": "meta"})  # the shape alone
-        except (TypeError, RuntimeError):
-            return  # the real call says it better
-        self._bytes -= wanted.nbytes
-        self._tensors -= 1
-        if self._bytes < 0 or self._tensors < 0:
-            raise CheckpointError(
-                f"'{self._folder.path / CONFIG}' asks for {self._what} "
-                f"({_largest(self._folder.model)}): do not trust the folder, or get it again."
-            )
-
-
-def _largest(config: ModelConfig) -> str:
-    """The largest number among the arguments, which is probably the wrong one."""
-    given = {f"{w}.args.{k}": v for w in BLOCKS for k, v in getattr(config, w).args.items()}
-    numbers = [(value, name) for name, value in given.items() if type(value) is int]
-    return "{1} is {0:,}".format(*max(numbers)) if numbers else "no argument is a number"
 
 
 def _load_references(model: VQAModel, folder: Folder) -> None:

@@ -105,7 +105,9 @@ def _for_encoder(error: HubError, repo: str, revision: str | None, name: str) ->
 # ---- checkpoint folders ---------------------------------------------------------------------
 
 
-def fetch_checkpoint(ref: HubRef, cache_dir: Path | None = None, names: Sequence[str] = ()) -> Path:
+def fetch_checkpoint(
+    ref: HubRef, cache_dir: Path | None = None, names: Sequence[str] = (), weights: bool = True
+) -> Path:
     """A repository's checkpoint folder in the Hub cache, every file of one commit.
 
     With a 40-digit commit that is cached, no request is made. Only config, weights, answers and
@@ -114,6 +116,7 @@ def fetch_checkpoint(ref: HubRef, cache_dir: Path | None = None, names: Sequence
     Args:
         cache_dir: instead of the Hub's own cache folder.
         names: further files, fetched if they are there.
+        weights: False leaves weights and answers out, to read about the model.
 
     Raises:
         HubError: it cannot be had, or is no whole checkpoint. CheckpointError: it is no vqazoo one.
@@ -121,7 +124,7 @@ def fetch_checkpoint(ref: HubRef, cache_dir: Path | None = None, names: Sequence
     folder = fetch_config(ref, cache_dir).parent
     read_config(folder)  # before anything large is fetched
     at = HubRef(ref.repo, folder.name)
-    for name in REQUIRED:
+    for name in REQUIRED if weights else ():
         _fetch(at, name, cache_dir)
     for name in names:
         if not _is_known_absent(at, name, cache_dir):

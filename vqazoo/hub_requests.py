@@ -99,7 +99,8 @@ def _http_errors(*names: str) -> tuple[type[Exception], ...]:
 
 
 def _is_transport(error: BaseException) -> bool:
-    return isinstance(error, _http_errors("TransportError"))
+    closed = "client has been closed" in str(error)  # of 1.x after a connection that failed
+    return closed or isinstance(error, _http_errors("TransportError"))
 
 
 def _status(error: BaseException) -> int | None:

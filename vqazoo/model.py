@@ -287,6 +287,19 @@ def build_model(config: ModelConfig, answers: AnswerList, pretrained: bool = Tru
         config.image_encoder.type, config.text_encoder.type, config.fusion.type, config.head.type
     )
     towers = build_towers(config)
+    model = assemble(config, towers, answers)
+    if pretrained:
+        for encoder in towers.values():
+            cast(Encoder, encoder).load_pretrained()
+    return model
+
+
+def assemble(config: ModelConfig, towers: nn.ModuleDict, answers: AnswerList) -> VQAModel:
+    """A model of these encoders, with a fusion and head of random weights, in eval mode.
+
+    Raises:
+        IncompatibleError: parts do not fit.
+    """
     image = cast(Encoder, towers["both" if "both" in towers else "image"])
     text = cast(Encoder, towers["both" if "both" in towers else "text"])
     fusion_manifest = cast(FusionManifest, registry.manifest("fusion", config.fusion.type))
@@ -300,11 +313,7 @@ def build_model(config: ModelConfig, answers: AnswerList, pretrained: bool = Tru
     head: Head = registry.build(
         "head", config.head.type, fusion.out, answers, text, **config.head.args
     )
-    if pretrained:
-        for encoder in towers.values():
-            cast(Encoder, encoder).load_pretrained()
-    model = VQAModel(config, towers, fusion, head, answers)
-    return model.eval()
+    return VQAModel(config, towers, fusion, head, answers).eval()
 
 
 def build_towers(config: ModelConfig) -> nn.ModuleDict:

@@ -32,6 +32,7 @@ from vqazoo.config import read_toml
 from vqazoo.errors import CheckpointError, ConfigError, HubError
 from vqazoo.folder import (
     CARD,
+    CONFIG,
     METRICS,
     RECIPE,
     REQUIRED,
@@ -155,14 +156,15 @@ def _check_unchanged(folder: Path, fresh: Mapping[str, bytes], cache: Path | Non
     seen = read_pin(folder)
     if seen is None:
         return
-    names = [CARD, METRICS] if digest_of_config(folder) == seen.config_sha256 else [*REQUIRED]
-    for name in names:
-        own = (folder / name).read_bytes() if (folder / name).is_file() else b""
-        if own not in (
-            b"",
-            fresh.get(name),
-            _remote(HubRef(seen.repo, seen.revision), name, cache),
-        ):
+    known = (folder / CONFIG).is_file() and digest_of_config(folder) == seen.config_sha256
+    for name in (CARD, METRICS) if known else (CARD, METRICS, *REQUIRED):
+        own = (folder / name).read_bytes() if (folder / name).is_file() else fresh.get(name)
+        if own == fresh.get(name):
+            continue
+        pulled = None
+        with contextlib.suppress(HubError):  # then nothing tells that it can be replaced
+            pulled = _remote(HubRef(seen.repo, seen.revision), name, cache)
+        if own != pulled:
             raise CheckpointError(
                 f"'{folder / name}' was changed since it was pulled: push it, or pull into another "
                 f"folder."

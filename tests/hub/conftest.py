@@ -12,7 +12,7 @@ import pytest
 import pytest_socket
 from huggingface_hub import constants, hf_api
 
-from tests.hub.models import NAME
+from tests.hub.models import NAME, upload
 from tests.hub.server import StandInHub
 
 
@@ -95,3 +95,9 @@ def ada(hub: StandInHub, monkeypatch: pytest.MonkeyPatch) -> str:
     """The token of somebody who is logged in, and may write to the repositories of ada."""
     monkeypatch.setenv("HF_TOKEN", "hf_ada_secret")
     return hub.add_token("hf_ada_secret", "ada")
+
+
+@pytest.fixture
+def commit(hub: StandInHub, trained: Path) -> str:
+    """A trained model on the Hub, put there behind the client's back; its commit."""
+    return upload(hub, trained)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.hub.answers import Answer
+from tests.hub.repositories import Refusal
 from tests.hub.server import StandInHub
 from vqazoo.cli import run
 from vqazoo.model import VQAModel
@@ -19,6 +21,8 @@ from vqazoo.model import VQAModel
 NAME = "tiny-clip-mlp-table"
 REPO = f"ada/{NAME}"
 QUESTION = "what shape is it?"
+FILES = {"config.json", "model.safetensors", "answers.json", "README.md", "metrics.json",
+         "recipe.toml", "environment.json", "log.jsonl", "loss.png"}  # fmt: skip
 MAIN = "from vqazoo.cli import main; main()"
 DIGEST = """
 import hashlib, sys, vqazoo
@@ -113,3 +117,17 @@ def wait_for(condition: Callable[[], bool], running: subprocess.Popen[str]) -> N
         assert running.poll() is None, running.communicate()[1][-2000:]
         time.sleep(0.05)
     raise AssertionError("it did not come to that")
+
+
+def lose_answer(hub: StandInHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the next commit, but answer 503."""
+    real, left = Answer.commit, [1]
+
+    def commit(self: Answer, repo: str, revision: str) -> tuple:
+        done = real(self, repo, revision)
+        if left[0]:
+            left[0] -= 1
+            raise Refusal(503, "the answer is lost")
+        return done
+
+    monkeypatch.setattr(Answer, "commit", commit)

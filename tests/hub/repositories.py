@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
+import yaml
+
 LFS_PATTERNS = frozenset({"*.safetensors", "*.png"})
 LFS_SIZE = 10 * 2**20
 FIRST_DATE = datetime(2024, 1, 1, tzinfo=UTC)
@@ -133,6 +135,16 @@ class Commit:
     def date(self) -> str:
         age = timedelta(seconds=sum(1 for _ in self.history()))
         return (FIRST_DATE + age).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+    def card_data(self) -> dict[str, Any]:
+        """The front matter of README.md, as a description has it."""
+        card = self.files["README.md"].content.decode() if "README.md" in self.files else ""
+        match = re.match(r"---\n(.*?)^---$", card, re.MULTILINE | re.DOTALL)
+        try:
+            front = yaml.safe_load(match[1]) if match else None
+        except yaml.YAMLError:
+            front = None
+        return {"cardData": front} if isinstance(front, dict) else {}
 
     def shown(self) -> dict[str, Any]:
         """How a list of commits shows this one."""
@@ -277,6 +289,7 @@ class Repository:
             "downloads": 0,
             "likes": 0,
             "tags": [],
+            **commit.card_data(),
             "siblings": [blob.sibling(p, metadata) for p, blob in sorted(commit.files.items())],
         }
 

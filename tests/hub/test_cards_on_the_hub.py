@@ -200,7 +200,8 @@ def test_a_pull_request_leaves_the_card_here_as_it_is(hub, ada, folder):
 
 # ---- merging alone --------------------------------------------------------------------------
 
-FRESH = "---\nlicense: mit\n---\n\n# m\n\nWords.\n\n<!-- vqazoo:metrics -->\n\n2\n\n<!-- /vqazoo:metrics -->\n"
+METRICS = "<!-- vqazoo:metrics -->\n\n2\n\n<!-- /vqazoo:metrics -->"
+FRESH = f"---\nlicense: mit\n---\n\n# m\n\nWords.\n\n{METRICS}\n"
 REF = HubRef(REPO)
 
 

@@ -31,6 +31,7 @@ from vqazoo.folder import (
     recover,
     write_file,
 )
+from vqazoo.safe_files import MIB, read_plain
 from vqazoo.zoo import list_models
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PICTURES", "card_files", "merge", "prose", "refresh", "render_card", "write_card"]
 
+LARGEST = 32 * MIB  # of a file that a card is made from
 BEST = "best"  # name of the checkpoint folder in a run folder
 RESULTS = ("answers.png", "confusion.png", "risk-coverage.png")  # pictures that `eval` draws
 TASK = "visual-question-answering"
@@ -236,7 +238,7 @@ def card_files(folder: Path) -> dict[str, bytes]:
     names = (CONFIG, RECIPE, METRICS, ENVIRONMENT, ANSWERS, LOG, CARD, *PICTURES)
     run = folder.absolute().parent
     try:
-        files = {n: (folder / n).read_bytes() for n in names if (folder / n).is_file()}
+        files = {n: read_plain(folder / n, LARGEST) for n in names if (folder / n).is_file()}
         if folder.absolute().name == BEST and (run / RECIPE).is_file():
             for name in (LOG, LOSS_FIGURE):
                 if (run / name).is_file():

@@ -76,9 +76,9 @@ def eval_command(
     args: dict[str, Any] = {}
     folder = None
     if model is not None:
-        from vqazoo.zoo import resolve
+        from vqazoo.transfer import pull
 
-        folder = resolve(model)
+        folder = pull(model)  # one on the Hub with its recipe too
         if data is None:
             whole = folder.parent / RECIPE  # of the run, with the folders of this machine
             own = whole if folder.name == BEST and whole.is_file() else folder / RECIPE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -69,24 +70,38 @@ def _plain(value: Any) -> Any:
 
 
 def _describe_model(name: str, as_json: bool) -> None:
-    from vqazoo.catalogue import catalogue, entries
+    from vqazoo.catalogue import NONE, catalogue, entries
     from vqazoo.cli.card_text import print_card
     from vqazoo.folder import CARD, METRICS, read_config
-    from vqazoo.zoo import resolve
+    from vqazoo.safe_files import MIB, read_plain
 
-    packaged = catalogue() / name / CARD  # also of models whose weights are on the Hub
-    if name in entries() and packaged.is_file() and not as_json:
-        print_card(packaged.read_text(encoding="utf-8"))
+    entry = entries().get(name)
+    if entry is not None and (entry.weights == NONE or not as_json):
+        if as_json:
+            click.echo(json.dumps({"name": name, **asdict(entry)}))
+        else:  # the packaged card, also of models whose weights are on the Hub
+            print_card((catalogue() / name / CARD).read_text(encoding="utf-8"))
         return
-    folder = resolve(name)
+    folder = _folder(name)
     config = read_config(folder)
     if as_json:
         metrics = folder / METRICS
-        found = json.loads(metrics.read_text()) if metrics.is_file() else []
+        found = json.loads(read_plain(metrics, 32 * MIB)) if metrics.is_file() else []
         click.echo(json.dumps({"name": name, "config": config, "metrics": found}))
-        return
-    card = folder / CARD
-    if not card.is_file():
+    elif (folder / CARD).is_file():
+        print_card(read_plain(folder / CARD, 32 * MIB).decode("utf-8", errors="replace"))
+    else:
         click.echo(json.dumps(config, indent=2))
-        return
-    print_card(card.read_text(encoding="utf-8", errors="replace"))
+
+
+def _folder(name: str) -> Path:
+    """The folder of a model; of one on the Hub only the files that are read here are fetched."""
+    from vqazoo.folder import CARD, METRICS
+    from vqazoo.hub import fetch_checkpoint
+    from vqazoo.hub_requests import HubRef
+    from vqazoo.zoo import resolve
+
+    if name.startswith("hub:"):
+        ref = HubRef.parse(name.removeprefix("hub:"))
+        return fetch_checkpoint(ref, names=(CARD, METRICS), weights=False)
+    return resolve(name)

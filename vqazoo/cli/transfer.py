@@ -10,7 +10,7 @@ import click
 @click.command()
 @click.argument("folder", metavar="DIR")
 @click.argument("repo", metavar="OWNER/NAME")
-@click.option("--private", is_flag=True, help="Make a new repository private.")
+@click.option("--private", is_flag=True, help="Make a new repository private; refuse a public one.")
 @click.option("--revision", default="", metavar="BRANCH", help="Branch; made if it is not there.")
 @click.option("--message", default="", help="Message of the commit.")
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of a commit.")
