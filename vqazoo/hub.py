@@ -24,6 +24,7 @@ BUNDLED = "bundled"  # key in config.json beside `reference`: where included wei
 NO_COMMITS: Mapping[str, str] = MappingProxyType({})
 
 _commits: ContextVar[Mapping[str, str]] = ContextVar("commits", default=NO_COMMITS)
+_cache_dir: ContextVar[Path | None] = ContextVar("cache_dir", default=None)
 
 
 # ---- files of encoders ----------------------------------------------------------------------
@@ -38,6 +39,16 @@ def pinned(commits: Mapping[str, str]) -> Iterator[None]:
         yield
     finally:
         _commits.reset(token)
+
+
+@contextmanager
+def cached_in(cache_dir: Path | None) -> Iterator[None]:
+    """Within this block, files of encoders are kept in this folder instead of the Hub's cache."""
+    token = _cache_dir.set(cache_dir)
+    try:
+        yield
+    finally:
+        _cache_dir.reset(token)
 
 
 def pinned_commits(config: Mapping[str, Any]) -> dict[str, str]:
@@ -65,10 +76,14 @@ def fetch_file(repo: str, name: str) -> Path:
     """
     from huggingface_hub import hf_hub_download
 
-    revision = _commits.get().get(repo)
+    revision, cache_dir = _commits.get().get(repo), _cache_dir.get()
+
+    def fetch() -> str:
+        return hf_hub_download(repo, name, revision=revision, cache_dir=cache_dir)
+
     try:
         ref = HubRef(repo, revision or "")
-        return Path(asked(lambda: hf_hub_download(repo, name, revision=revision), ref, name))
+        return Path(asked(fetch, ref, name))
     except HubError as error:
         raise _for_encoder(error, repo, revision, name) from error
 
@@ -84,7 +99,9 @@ def fetch_folder(repo: str, revision: str | None, patterns: Sequence[str]) -> Pa
     chosen = revision or _commits.get().get(repo)
 
     def fetch() -> str:
-        return snapshot_download(repo, revision=chosen, allow_patterns=list(patterns))
+        return snapshot_download(
+            repo, revision=chosen, allow_patterns=list(patterns), cache_dir=_cache_dir.get()
+        )
 
     try:
         return Path(asked(fetch, HubRef(repo, chosen or "")))

@@ -69,7 +69,7 @@ def read_plain(file: Path, most: int) -> bytes:
     """The content of a plain file of at most `most` bytes, that lies in the folder it is named in.
 
     Links are followed inside the folder and, as in the Hugging Face cache, from
-    `snapshots/<commit>/` into the `blobs` beside `snapshots`; nowhere else.
+    `snapshots/<commit>/` into the `blobs` of the repository or of the whole cache; nowhere else.
 
     Raises:
         CheckpointError: it is a folder, pipe or device, a link that leads out, too large, or
@@ -113,7 +113,8 @@ def _inside(file: Path) -> Path:
     folder, target = file.parent.resolve(), file.resolve(strict=True)
     allowed = [folder]
     if folder.parent.name == "snapshots":
-        allowed.append(folder.parent.parent / "blobs")
+        repository = folder.parent.parent
+        allowed += [repository / "blobs", repository.parent / "blobs"]  # the latter is shared
     if not any(target.is_relative_to(place) for place in allowed):
         raise CheckpointError(
             f"'{file}' is a link to '{target}', outside of its folder: do not trust the folder, "

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqazoo.bundle import bundle_encoders
 from vqazoo.card import PICTURES, merge
-from vqazoo.card_sides import merge_cards
+from vqazoo.card.three_way import merge_cards
 from vqazoo.catalogue import (
     PIN,
     Pin,

@@ -25,9 +25,7 @@ from vqazoo.folder import (
     RECIPE,
     REQUIRED,
     WEIGHTS,
-    json_bytes,
 )
-from vqazoo.hub import BUNDLED
 from vqazoo.safe_files import memory, read_plain
 
 EXTRAS = (CARD, METRICS, RECIPE, ENVIRONMENT, LOG, *PICTURES)  # what travels besides REQUIRED
@@ -81,8 +79,7 @@ def prepare(folder: Path, source: Path, name: str) -> Upload:
         ) from error
     if RECIPE in files:
         files |= _without_paths(files, folder / RECIPE)
-    shown = {**files, CONFIG: _with_sources(files[CONFIG])}
-    fresh = render_card(shown, name)
+    fresh = render_card(files, name)
     return Upload(source / WEIGHTS, files, own or fresh, fresh)
 
 
@@ -129,11 +126,3 @@ def _renamed(content: bytes, config: RunConfig) -> bytes:
                 )
                 content = content.replace(old, new)
     return content
-
-
-def _with_sources(config: bytes) -> bytes:
-    """A config for the card, which names where included weights come from."""
-    told = json.loads(config)
-    for tower in told["towers"].values():
-        tower["reference"] = tower.pop(BUNDLED, None) or tower["reference"]
-    return json_bytes(told)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vqazoo.catalogue import HUB, NONE, Entry, catalogue, digest_of_config, entries
 from vqazoo.errors import CheckpointError, UnknownNameError, VqazooError, did_you_mean
-from vqazoo.hub import fetch_checkpoint
+from vqazoo.hub import cached_in, fetch_checkpoint
 from vqazoo.hub_requests import HubRef
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def load(ref: str, device: str = "cpu", cache_dir: str | Path | None = None) -> 
             checkpoint folder. With a zoo name or a 40-digit revision that is cached, no network
             is used.
         device: where to put it, such as `cpu` or `cuda`.
-        cache_dir: folder of the Hub's cache; default: the Hub's own (`HF_HOME`).
+        cache_dir: folder of the Hub's cache, of encoders too; default: the Hub's own (`HF_HOME`).
 
     Raises:
         UnknownNameError, HubError, CheckpointError, PluginError, WeightsError: see the message.
@@ -109,4 +109,5 @@ def load(ref: str, device: str = "cpu", cache_dir: str | Path | None = None) -> 
 
     if not isinstance(ref, str):
         raise VqazooError(f"load takes a name, 'hub:...' or 'dir:PATH' as text, but got {ref!r}.")
-    return load_checkpoint(resolve(ref, cache_dir)).to(pick_device(device))
+    with cached_in(Path(cache_dir).expanduser() if cache_dir else None):
+        return load_checkpoint(resolve(ref, cache_dir)).to(pick_device(device))

@@ -17,7 +17,7 @@ QUESTION = frozenset({"question"})
 
 
 def plant(folder: Path, trace: Path) -> None:
-    """Put code into a folder that leaves a trace when it is imported, and name it in its configs."""
+    """Put code into a folder that leaves a trace when it runs, and name it in its configs."""
     code = f"open({str(trace)!r}, 'w').write('ran')\n"
     (folder / "evil.py").write_text(code + "class Evil: pass\n")
     for name, key in (("config.json", "AutoConfig"), ("tokenizer_config.json", "AutoTokenizer")):

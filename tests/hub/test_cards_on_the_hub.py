@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 
 import vqazoo
 from tests.hub.models import NAME, REPO, contents, refused
-from vqazoo.card_sides import merge_cards, merge_fronts
+from vqazoo.card.three_way import merge_cards, merge_fronts
 from vqazoo.errors import CheckpointError, HubError
 from vqazoo.hub_requests import HubRef
 

@@ -260,7 +260,6 @@ def test_a_model_of_another_library_is_refused_before_its_weights_are_fetched(hu
     assert not hub.seen(path=LARGE)
 
 
-@pytest.mark.xfail(strict=True, reason="safe_files allows links into the repository's blobs only")
 def test_a_file_that_the_client_shares_between_repositories_is_read(hub, commit, trained):
     """As huggingface_hub 2 keeps what came by xet: the blob is a link into the cache's `blobs`."""
     folder = vqazoo.pull(f"hub:{REPO}@{commit}")

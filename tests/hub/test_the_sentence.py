@@ -133,4 +133,4 @@ def test_until_then_the_sentence_says_that_there_are_no_weights_and_how_to_make_
     message = str(caught.value)
     assert "has no weights yet" in message
     assert f"vqazoo recipe run {NAME} --data-root DIR" in message
-    assert "tiny-clip-lstm-easyvqa (same head)" in message
+    assert "(nearest: tiny-clip-lstm-easyvqa (same fusion, same head)" in message

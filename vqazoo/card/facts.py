@@ -13,6 +13,7 @@ from vqazoo.answers import AnswerList
 from vqazoo.config import Block, DataConfig, ModelConfig, RunConfig, fill_block, parse, run_config
 from vqazoo.errors import CheckpointError, ConfigError
 from vqazoo.folder import ANSWERS, BLOCKS, CONFIG, ENVIRONMENT, METRICS, RECIPE
+from vqazoo.hub import BUNDLED
 from vqazoo.manifests import DatasetManifest, EncoderManifest, FusionManifest, HeadManifest
 from vqazoo.registry import registry
 
@@ -103,8 +104,7 @@ class Facts:
     def reference(self, tower: str) -> Mapping[str, str] | None:
         """Where the weights of the `image` or `text` encoder come from; None: from this folder."""
         towers = self.checkpoint.get("towers", {})
-        found: Mapping[str, str] | None = towers.get("both", towers.get(tower, {})).get("reference")
-        return found
+        return _source(towers.get("both", towers.get(tower, {})))
 
     def license(self, tower: str) -> str:
         """Of an encoder's weights, in words."""
@@ -192,11 +192,18 @@ def _table(value: Any) -> dict[str, Any]:
     return value
 
 
+def _source(tower: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """Where an encoder's weights come from, also when they are included."""
+    found: Mapping[str, str] | None = tower.get(BUNDLED) or tower.get("reference")
+    return found
+
+
 def _checkpoint(value: Any) -> dict[str, Any]:
     """config.json, with what the card takes from it."""
     config = _table(value)
     for tower in _table(config.get("towers", {})).values():
-        reference = tower["reference"]
+        tower["reference"]
+        reference = _source(tower)
         if reference is not None:
             str(reference["kind"]), str(reference["source"])
     width, height = _table(config.get("preprocess", {})).get("size", (0, 0))
