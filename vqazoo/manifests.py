@@ -158,6 +158,7 @@ class DatasetManifest(Manifest):
             `vqazoo data prepare` to fetch or make the files; empty: there is nothing to fetch.
         license: an SPDX identifier, or words; empty: nobody says.
         example_question: one as this dataset asks them, for model cards.
+        shows_pictures: whether some of its pictures may be passed on, on a published model card.
     """
 
     splits: tuple[str, ...] = ()
@@ -167,6 +168,7 @@ class DatasetManifest(Manifest):
     prepare: str = ""
     license: str = ""
     example_question: str = ""
+    shows_pictures: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

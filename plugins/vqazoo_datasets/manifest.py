@@ -10,6 +10,7 @@ EASY_VQA = DatasetManifest(
     counts={"train": 38_575, "test": 9_673},
     license="MIT",
     example_question="what color is the shape?",
+    shows_pictures=True,
 )
 TABLE = DatasetManifest(
     summary="your own CSV, TSV or JSON-lines files: image, question, one or more answers",
@@ -40,6 +41,7 @@ VIZWIZ = DatasetManifest(
     counts={"train": 20_523, "val": 4_319, "test": 8_000},
     license="CC-BY-4.0",
     example_question="what is in this can?",
+    shows_pictures=True,
 )
 VQAV2 = DatasetManifest(
     summary="VQA v2: ten answers to each question about COCO pictures (CC BY 4.0)",
@@ -142,6 +144,7 @@ NLVR = DatasetManifest(
     prepare=FETCH,
     license="CC-BY-4.0",
     example_question="There is a box with two blue items.",
+    shows_pictures=True,
 )
 SORT_OF_CLEVR = DatasetManifest(
     summary="Sort-of-CLEVR: 10 relational, 10 non-relational questions a drawing; made here",
@@ -155,6 +158,7 @@ SORT_OF_CLEVR = DatasetManifest(
     splits=("train", "test"),
     license="MIT, drawn by this package",
     example_question="what is the shape of the red object?",
+    shows_pictures=True,
 )
 HF = DatasetManifest(
     summary="hf:REPO[:CONFIG], a Hugging Face dataset, or hf:FOLDER of local parquet files",

@@ -31,6 +31,7 @@ FLAWED_SHAPES = DatasetManifest(
     counts={"train": 29_975, "validation": 2_494, "test": 5_007},
     license="MIT, drawn by this package",
     example_question="what color is the triangle?",
+    shows_pictures=True,
 )
 RENDER_CAPTIONS = CommandManifest(
     summary="Write rendered pictures of shapes with captions.",

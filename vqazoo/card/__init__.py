@@ -41,7 +41,8 @@ __all__ = ["PICTURES", "card_files", "merge", "prose", "refresh", "render_card",
 
 LARGEST = 32 * MIB  # of a file that a card is made from
 BEST = "best"  # name of the checkpoint folder in a run folder
-RESULTS = ("answers.png", "confusion.png", "risk-coverage.png")  # pictures that `eval` draws
+EXAMPLES = "answers.png"  # holds pictures of the dataset; the others are plots
+RESULTS = (EXAMPLES, "confusion.png", "risk-coverage.png")  # what `eval` draws
 TASK = "visual-question-answering"
 
 
@@ -218,7 +219,9 @@ def refresh(folder: Path, measured: Sequence[Metric], results: Path | None = Non
             f"checkpoint again."
         ) from error
     files[METRICS] = json_bytes([*kept, *fresh])
-    for picture in RESULTS:
+    facts = read_facts(files, "", False)
+    shown = RESULTS if facts.shows_pictures else [one for one in RESULTS if one != EXAMPLES]
+    for picture in shown:
         if results is not None and (results / picture).is_file():
             files[picture] = (results / picture).read_bytes()
     _write(folder, files)

@@ -96,6 +96,11 @@ class Facts:
     def head(self) -> HeadManifest:
         return cast(HeadManifest, registry.manifest("head", self.model.head.type))
 
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether pictures of the dataset may be passed on."""
+        return self.dataset is not None and self.dataset.shows_pictures
+
     def encoder(self, tower: str) -> EncoderManifest:
         """The manifest of the `image` or `text` encoder."""
         block = self.model.image_encoder if tower == "image" else self.model.text_encoder

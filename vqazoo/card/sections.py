@@ -187,6 +187,11 @@ def _number(count: int) -> str:
 def examples(facts: Facts) -> str:
     """Pictures with right and wrong answers."""
     shown = pictures(facts, "answers.png")
+    if not shown and facts.data and not facts.shows_pictures:
+        return (
+            f"None here: as far as is known, pictures of `{public(facts.data.type)}` may not be "
+            f"passed on. `vqazoo eval ... --out OUT` draws them on your machine."
+        )
     return shown[0] if shown else (
         "None recorded; `vqazoo eval dir:PATH-OF-THIS-FOLDER --out OUT --record` adds them."
     )  # fmt: skip
