@@ -11,12 +11,12 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from vqazoo import __version__
-from vqazoo.errors import CheckpointError
+from vqazoo.errors import CheckpointError, DataError
 from vqazoo.safe_files import (
     LONGEST_NAME,
     MIB,
@@ -110,6 +110,31 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     os.rename(fresh, folder)
     _sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def make_once(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder beside this one, then rename it, so that a half one is never read.
+
+    If another process is faster, its folder stays.
+
+    Raises:
+        DataError: the disk is full, or the folder cannot be written.
+    """
+    fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)  # of a process of this number that was killed
+        fresh.mkdir(parents=True)
+        write(fresh)
+        os.rename(fresh, folder)
+    except OSError as error:
+        if folder.is_dir():
+            return
+        raise DataError(
+            f"'{folder}' could not be written ({error}): free space, or name another folder with "
+            f"--data-root."
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def recover(folder: Path) -> None:

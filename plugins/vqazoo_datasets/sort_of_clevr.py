@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from vqazoo.data import DatasetReader, Example
 from vqazoo.errors import DataError
-from vqazoo.folder import cache_home, write_file
+from vqazoo.folder import cache_home, make_once, write_file
 
 SPLITS = ("train", "test")
 SIDE = 75  # pixels of a drawing
@@ -84,7 +82,7 @@ class SortOfCLEVR(DatasetReader):
     def read(self, split: str) -> list[Example]:
         self.check_split(split)
         if not self.folder.is_dir():
-            self._draw()
+            make_once(self.folder, self._draw)
         file = self.folder / QUESTIONS
         try:
             asked = json.loads(file.read_text(encoding="utf-8"))[split]
@@ -104,33 +102,20 @@ class SortOfCLEVR(DatasetReader):
                 f"'{file}' cannot be read ({error}): remove '{self.folder}', and it is drawn anew."
             ) from error
 
-    def _draw(self) -> None:
-        """Draw everything beside its place, then rename, so that a half set is never read."""
-        fresh = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
+    def _draw(self, folder: Path) -> None:
+        """Draw every split, and write what is asked about its drawings."""
         rng = random.Random(self.seed)
         held_out = self.images // 50
         asked: dict[str, list[Any]] = {split: [] for split in SPLITS}
-        try:
-            shutil.rmtree(fresh, ignore_errors=True)  # of a process of this number that was killed
-            for split in SPLITS:
-                (fresh / split).mkdir(parents=True)
-            for number in range(self.images):
-                split = "train" if number < self.images - held_out else "test"
-                things = place(rng)
-                name = f"{number:05d}.png"
-                paint(things).save(fresh / split / name)
-                asked[split] += [(name, *row) for row in ask(things, rng)]
-            write_file(fresh / QUESTIONS, json.dumps(asked).encode())
-            os.rename(fresh, self.folder)
-        except OSError as error:
-            if self.folder.is_dir():  # another process was faster
-                return
-            raise DataError(
-                f"The drawings could not be written to '{self.folder}' ({error}): free space, or "
-                f"name another folder with --data-root."
-            ) from error
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+        for split in SPLITS:
+            (folder / split).mkdir()
+        for number in range(self.images):
+            split = "train" if number < self.images - held_out else "test"
+            things = place(rng)
+            name = f"{number:05d}.png"
+            paint(things).save(folder / split / name)
+            asked[split] += [(name, *row) for row in ask(things, rng)]
+        write_file(folder / QUESTIONS, json.dumps(asked).encode())
 
 
 def place(rng: random.Random) -> list[Thing]:

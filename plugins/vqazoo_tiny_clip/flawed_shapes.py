@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -22,7 +20,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from vqazoo.answers import select_answer
 from vqazoo.data import DatasetReader, Example
 from vqazoo.errors import DataError
-from vqazoo.folder import cache_home, write_file
+from vqazoo.folder import cache_home, make_once, write_file
 from vqazoo_tiny_clip.render import COLOURS, PLURALS, SHAPES, SIZE, Scene, Shape, draw_scene
 
 VERSION = 1  # of pictures, questions and answers
@@ -139,7 +137,7 @@ class FlawedShapes(DatasetReader):
     def read(self, split: str) -> list[Example]:
         self.check_split(split)
         if not self.folder.is_dir():
-            self._draw()
+            make_once(self.folder, _draw)
         file = self.folder / QUESTIONS
         try:
             content = json.loads(file.read_text(encoding="utf-8"))[split]
@@ -153,36 +151,24 @@ class FlawedShapes(DatasetReader):
                 f"'{file}' cannot be read ({error}): remove '{self.folder}', and it is drawn anew."
             ) from error
 
-    def _draw(self) -> None:
-        """Draw everything beside its place, then rename, so that a half set is never read."""
-        fresh = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
-        content: dict[str, list[dict[str, Any]]] = {}
-        seen: set[bytes] = set()
-        try:
-            shutil.rmtree(fresh, ignore_errors=True)  # of a process of this number that was killed
-            for split, count in PICTURES.items():
-                (fresh / split).mkdir(parents=True)
-                rng = random.Random(SEEDS[split])
-                content[split] = []
-                while len(content[split]) < count:
-                    image, facts = draw_picture(rng)
-                    name = f"{len(content[split]):05d}.png"
-                    drawn = sha256(image.tobytes()).digest()
-                    if drawn not in seen:  # empty ones, with all objects out of the frame, may be
-                        seen.add(drawn)
-                        image.save(fresh / split / name)
-                        content[split].append({"image": name, **facts})
-            write_file(fresh / QUESTIONS, json.dumps(content).encode())
-            os.rename(fresh, self.folder)
-        except OSError as error:
-            if self.folder.is_dir():  # another process was faster
-                return
-            raise DataError(
-                f"The pictures could not be written to '{self.folder}' ({error}): free space, or "
-                f"name another folder with --data-root."
-            ) from error
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+
+def _draw(folder: Path) -> None:
+    """Draw every split, and write what is asked about its pictures."""
+    content: dict[str, list[dict[str, Any]]] = {}
+    seen: set[bytes] = set()
+    for split, count in PICTURES.items():
+        (folder / split).mkdir()
+        rng = random.Random(SEEDS[split])
+        content[split] = []
+        while len(content[split]) < count:
+            image, facts = draw_picture(rng)
+            name = f"{len(content[split]):05d}.png"
+            drawn = sha256(image.tobytes()).digest()
+            if drawn not in seen:  # empty ones, with all objects out of the frame, may be
+                seen.add(drawn)
+                image.save(folder / split / name)
+                content[split].append({"image": name, **facts})
+    write_file(folder / QUESTIONS, json.dumps(content).encode())
 
 
 def _examples(split: str, image: Path, picture: dict[str, Any]) -> list[Example]:

@@ -18,6 +18,12 @@ SKIP_MISSING = click.option(
     "--skip-missing", is_flag=True, help="Leave out questions whose picture does not exist."
 )
 
+SET = click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE",
+    help="Change one config key, such as training.epochs=5; may be repeated.",
+)  # fmt: skip
+DEVICE = click.option("--device", help="cpu, cuda, cuda:1, mps; default: cuda if there is one.")
+
 
 def data_options(command: F) -> F:
     """--data, --data-root, --set and --skip-missing, for verbs that read one dataset."""

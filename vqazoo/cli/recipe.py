@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vqazoo.cli.options import DATA_ROOT, SKIP_MISSING, run_assignments
+from vqazoo.cli.options import DATA_ROOT, DEVICE, SET, SKIP_MISSING, run_assignments
 
 
 @click.group()
@@ -77,12 +77,9 @@ def copy(name: str, file: Path | None) -> None:
 @click.argument("name", metavar="NAME|FILE")
 @DATA_ROOT
 @SKIP_MISSING
-@click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE",
-    help="Change one config key, such as training.epochs=5; may be repeated.",
-)  # fmt: skip
+@SET
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's.")
-@click.option("--device", help="cpu, cuda, cuda:1, mps; default: cuda if there is one.")
+@DEVICE
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/NAME.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--push", "repo", metavar="OWNER/NAME", help="Publish the model when it is done.")

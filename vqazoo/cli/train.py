@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from vqazoo.cli.options import DATA_ROOT, SKIP_MISSING, run_assignments
+from vqazoo.cli.options import DATA_ROOT, DEVICE, SET, SKIP_MISSING, run_assignments
 
 
 @click.command()
@@ -22,12 +22,9 @@ from vqazoo.cli.options import DATA_ROOT, SKIP_MISSING, run_assignments
 @DATA_ROOT
 @SKIP_MISSING
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file; flags win over it.")
-@click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE",
-    help="Change one config key, such as training.epochs=5; may be repeated.",
-)  # fmt: skip
+@SET
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of everything random; default 0.")
-@click.option("--device", help="cpu, cuda, cuda:1, mps; default: cuda if there is one.")
+@DEVICE
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder to write.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--dry-run", is_flag=True, help="Print the filled config and the shapes, and stop.")
