@@ -111,6 +111,8 @@ def _status(error: BaseException) -> int | None:
 def _may_pass(error: BaseException) -> bool:
     if isinstance(error, _http_errors("UnsupportedProtocol", "LocalProtocolError")):
         return False  # the request itself is wrong
+    if isinstance(error, _http_errors("ConnectError", "ConnectTimeout")):
+        return False  # nobody is there; where it helps, the client itself has tried again
     cut_off = "Consistency check" in str(error)  # the client's words for a file of another size
     return _status(error) in BUSY or cut_off or _is_transport(error)
 
