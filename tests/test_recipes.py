@@ -92,6 +92,13 @@ def test_the_baseline_sees_only_the_question_and_trains_no_encoder():
     assert question_only(baseline) is None  # it is its own
 
 
+def test_the_baseline_needs_no_picture_of_the_size_that_the_recipe_wants():
+    recipe = read_recipe("tiny-clip-mlp-sortofclevr")  # at 128 pixels there is no pooled vector
+    baseline = question_only(recipe)
+    assert baseline is not None
+    assert baseline.image_encoder == baseline.text_encoder == recipe.text_encoder
+
+
 # ---- the command line -----------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from vqazoo.catalogue import catalogue
 from vqazoo.config import Block, RunConfig, TrainingConfig, read_toml, run_config
 from vqazoo.errors import UnknownNameError, did_you_mean
 from vqazoo.folder import RECIPE
-from vqazoo.manifests import FusionManifest
+from vqazoo.manifests import EncoderManifest, FusionManifest
 from vqazoo.registry import registry
 
 if TYPE_CHECKING:
@@ -103,7 +103,10 @@ def run_recipe(
 
 def question_only(config: RunConfig) -> RunConfig | None:
     """The same recipe with frozen encoders and a fusion that never looks at the picture; None if
-    the recipe's own does not."""
+    the recipe's own does not.
+
+    Since the picture does not matter, the text encoder reads it too if it can.
+    """
     fusion = cast(FusionManifest, registry.manifest("fusion", config.fusion.type))
     if fusion.ignores == "image":
         return None
@@ -116,7 +119,9 @@ def question_only(config: RunConfig) -> RunConfig | None:
     args = registry.fill("fusion", BASELINE, {})
     block = Block(BASELINE, args, registry.manifest("fusion", BASELINE).version)
     name = f"{config.name}-{BASELINE}" if config.name else ""
-    return replace(config, fusion=block, training=plain, name=name)
+    text = cast(EncoderManifest, registry.manifest("encoder", config.text_encoder.type))
+    image = config.text_encoder if text.image else config.image_encoder
+    return replace(config, image_encoder=image, fusion=block, training=plain, name=name)
 
 
 def as_baseline(metrics: list[Metric]) -> list[Metric]:
