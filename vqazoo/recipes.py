@@ -70,6 +70,7 @@ def run_recipe(
     from vqazoo.evaluate import predict, score
     from vqazoo.features import CachedFeatures
     from vqazoo.folder import METRICS, json_bytes, write_file
+    from vqazoo.model import pick_device
     from vqazoo.results import write_results
     from vqazoo.resume import BEST, STATE
     from vqazoo.training import run
@@ -78,7 +79,8 @@ def run_recipe(
     reader = open_dataset(data.type, data.args)
     reader.check_split(data.test_split)  # before hours of training
     examples, _ = present(reader.read(data.test_split), data.skip_missing, out / "missing-test.txt")
-    model = run(config, out, resume and (out / STATE).exists(), report, progress)
+    device = pick_device(config.training.device)
+    model = run(config, out, resume and (out / STATE).exists(), report, progress).to(device)
     source = CachedFeatures(model, examples, progress, config.training.cache, report)
     answers = predict(model, source, len(examples))
     results = out / data.test_split
@@ -91,7 +93,9 @@ def run_recipe(
             report("Training the baseline that sees only the question.")
             place = out / BASELINE
             blind = run(baseline, place, resume and (place / STATE).exists(), report, progress)
-            source = CachedFeatures(blind, examples, progress, config.training.cache, report)
+            source = CachedFeatures(
+                blind.to(device), examples, progress, config.training.cache, report
+            )
             guessed = predict(blind, source, len(examples))
             metrics += as_baseline(
                 score(examples, guessed, data.type, data.test_split, None, False, report)
