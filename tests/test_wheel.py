@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from vqazoo.catalogue import PACKAGED, entries
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -51,9 +53,12 @@ def run(python: Path, script: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_the_wheel_holds_the_model_and_the_weights(wheel):
+def test_the_wheel_holds_the_models_and_the_weights(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    assert "vqazoo/model_cards/tiny-clip-lstm-easyvqa/model.safetensors" in names
+    packaged = [name for name, entry in entries().items() if entry.weights == PACKAGED]
+    held = {f"vqazoo/model_cards/{name}/model.safetensors" for name in packaged}
+    assert held <= set(names)
+    assert "vqazoo/model_cards/catalogue.json" in names
     assert "vqazoo_tiny_clip/weights/model.safetensors" in names
     assert "vqazoo/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "plugins/"))]
@@ -69,11 +74,13 @@ def test_the_installed_wheel_lists_loads_answers_and_trains(python, tmp_path, ta
     assert "tiny-clip-lstm-easyvqa" in listed
     said = run(
         python,
-        "import vqazoo; m = vqazoo.load('tiny-clip-lstm-easyvqa');"
-        f"print(m.answer({str(picture)!r}, 'is there a circle?'))",
+        "import vqazoo\nfor name in vqazoo.list_models():"
+        f" print(name, vqazoo.load(name).answer({str(picture)!r}, 'is there a circle?'))",
         tmp_path,
     )
-    assert said.strip() in ("yes", "no")
+    answers = dict(line.split(" ", 1) for line in said.splitlines())
+    assert set(answers) == {name for name, entry in entries().items() if entry.weights == PACKAGED}
+    assert answers["tiny-clip-lstm-easyvqa"] in ("yes", "no")
     run(
         python,
         "import vqazoo; vqazoo.train(out='run', encoder='tiny-clip', head='mlp', data={'type':"
