@@ -31,6 +31,8 @@ Usage = namedtuple("Usage", "total used free")
 
 # Builds a cache in a process of its own; says when the second batch is there, then encodes slowly.
 BUILD = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 import sys, time
 from pathlib import Path
 import torch

@@ -149,7 +149,8 @@ def test_an_interrupt_ends_with_130(
 @pytest.mark.skipif(os.name == "nt", reason="signals work otherwise there")
 def test_a_real_interrupt_prints_no_traceback(tmp_path: Path) -> None:
     code = (
-        "import time, vqazoo.cli.list as module, pathlib\n"
+        "import signal, time, vqazoo.cli.list as module, pathlib\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in background jobs
         "def wait(kind):\n"
         f"    pathlib.Path({str(tmp_path / 'ready')!r}).touch()\n"
         "    time.sleep(60)\n"
