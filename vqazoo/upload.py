@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vqazoo.card import PICTURES, render_card
+from vqazoo.card import PICTURES, card_text, render_card
 from vqazoo.card.facts import LOG, public
 from vqazoo.config import RunConfig, run_config, shareable, to_toml
 from vqazoo.errors import CheckpointError, ConfigError, WeightsError
@@ -71,12 +71,7 @@ def prepare(folder: Path, source: Path, name: str) -> Upload:
     for one in EXTRAS:
         if os.path.lexists(folder / one):
             files[one] = read_plain(folder / one, memory())
-    try:
-        own = files.pop(CARD, b"").decode()
-    except UnicodeDecodeError as error:
-        raise CheckpointError(
-            f"'{folder / CARD}' is not UTF-8 text ({error}): save it as UTF-8."
-        ) from error
+    own = card_text(files.pop(CARD, b""), folder)
     if RECIPE in files:
         files |= _without_paths(files, folder / RECIPE)
     fresh = render_card(files, name)

@@ -37,7 +37,16 @@ from vqazoo.zoo import list_models
 if TYPE_CHECKING:
     from vqazoo.evaluate import Metric
 
-__all__ = ["PICTURES", "card_files", "merge", "prose", "refresh", "render_card", "write_card"]
+__all__ = [
+    "PICTURES",
+    "card_files",
+    "card_text",
+    "merge",
+    "prose",
+    "refresh",
+    "render_card",
+    "write_card",
+]
 
 LARGEST = 32 * MIB  # of a file that a card is made from
 BEST = "best"  # name of the checkpoint folder in a run folder
@@ -258,6 +267,16 @@ def model_name(folder: Path, recipe: Mapping[str, Any]) -> str:
     return str(recipe.get("name") or own or "model")
 
 
+def card_text(content: bytes, folder: Path) -> str:
+    """The card of a folder as text. Raises CheckpointError if it is not UTF-8."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise CheckpointError(
+            f"'{folder / CARD}' is not UTF-8 text ({error}): save it as UTF-8."
+        ) from error
+
+
 def _write(folder: Path, files: Mapping[str, bytes], name: str = "") -> Written:
     """Write the card, and those of the files that differ from what the folder holds."""
     if not name:
@@ -265,12 +284,7 @@ def _write(folder: Path, files: Mapping[str, bytes], name: str = "") -> Written:
             name = model_name(folder, read_toml(folder / RECIPE) if RECIPE in files else {})
         except ConfigError as error:
             raise CheckpointError(f"The card of '{folder}' cannot be made: {error}") from error
-    try:
-        old = files.get(CARD, b"").decode()
-    except UnicodeDecodeError as error:
-        raise CheckpointError(
-            f"'{folder / CARD}' is not UTF-8 text ({error}): save it as UTF-8."
-        ) from error
+    old = card_text(files.get(CARD, b""), folder)
     fresh = render_card(files, name)
     card = merge(old, fresh)
     try:
