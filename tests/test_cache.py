@@ -17,13 +17,12 @@ from safetensors.torch import load_file, save_file
 
 import vqazoo
 import vqazoo.features
+import vqazoo.sources
 from vqazoo.cache import FeatureCache, FileKeys, clear
 from vqazoo.data import Example
 from vqazoo.errors import CacheError, DataError, ImageError
 from vqazoo.evaluate import predict
 from vqazoo.features import (
-    CachedFeatures,
-    LiveFeatures,
     Report,
     build_images,
     build_questions,
@@ -31,6 +30,7 @@ from vqazoo.features import (
 )
 from vqazoo.interfaces import Features
 from vqazoo.model import VQAModel
+from vqazoo.sources import CachedFeatures, LiveFeatures
 
 
 def model_with(fusion: str = "concat", **more: Any) -> VQAModel:
@@ -154,7 +154,7 @@ def test_questions_are_found_by_their_tokens(model: VQAModel, tmp_path: Path) ->
 
 def test_one_row_and_none_are_fine(model: VQAModel, pictures: list[Path], tmp_path: Path) -> None:
     assert len(build_images(model, [], plain, tmp_path)) == 0
-    assert len(CachedFeatures(model, [], plain, tmp_path)._image_rows) == 0
+    assert len(CachedFeatures(model, [], plain, tmp_path)._images._rows) == 0
     assert images(model, pictures[:1], tmp_path).shape == (1, 192)
 
 
@@ -345,9 +345,9 @@ def test_features_larger_than_memory_are_mapped_and_give_equal_batches(
 ) -> None:
     model, examples = model_with(fusion), examples_of(pictures)
     held = CachedFeatures(model, examples, plain, tmp_path)
-    monkeypatch.setattr(vqazoo.features, "memory_free", lambda _: 0)
+    monkeypatch.setattr(vqazoo.sources, "memory_free", lambda _: 0)
     mapped = CachedFeatures(model, examples, plain, tmp_path)
-    assert mapped._images.take.__self__.nbytes() > 0  # the mapped files themselves
+    assert mapped._images._stored.take.__self__.nbytes() > 0  # the mapped files themselves
     for rows in (torch.arange(30), torch.tensor([29, 0, 0, 14])):
         for a, b in zip(held.batch(rows), mapped.batch(rows), strict=True):
             assert a.num_prefix == b.num_prefix

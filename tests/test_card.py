@@ -371,8 +371,8 @@ def test_no_card_command_imports_torch(folder: Path) -> None:
 def test_a_run_leaves_a_whole_card_and_later_epochs_keep_what_people_wrote(
     table: Path, tmp_path: Path
 ) -> None:
+    from vqazoo.run_folder import save_best
     from vqazoo.training import run as train_run
-    from vqazoo.training import save_best
 
     out = tmp_path / "first-run"
     config = run_config({

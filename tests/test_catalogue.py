@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from vqazoo.catalogue import (
     FOLDER_VARIABLE,
     NONE,
     PACKAGED,
+    PUBLISHED,
     Pin,
     catalogue,
     entries,
@@ -24,6 +26,7 @@ from vqazoo.catalogue import (
 )
 from vqazoo.cli import run as run_cli
 from vqazoo.errors import CheckpointError, UnknownNameError
+from vqazoo.registry import registry
 
 UNTRAINED = [name for name, entry in entries().items() if entry.weights == NONE]
 
@@ -45,12 +48,28 @@ def test_the_packaged_list_is_what_the_folders_say():
 
 
 def test_every_zoo_model_has_a_card_a_licence_and_a_recipe():
-    for name in entries():
+    for name, entry in entries().items():
         card = ModelCard.load(catalogue() / name / "README.md")
         assert card.data.license
         assert card.data.library_name == "vqazoo"
         assert card.data.pipeline_tag == "visual-question-answering"
-        assert (catalogue() / name / "recipe.toml").is_file()
+        source = "published.toml" if entry.weights == PUBLISHED else "recipe.toml"
+        assert (catalogue() / name / source).is_file()
+
+
+def test_every_published_model_names_a_family_that_is_read_and_claims_no_score_of_ours():
+    published = {name: e for name, e in entries().items() if e.weights == PUBLISHED}
+    assert len(published) >= 6
+    for name, entry in published.items():
+        said = tomllib.loads((catalogue() / name / "published.toml").read_text())
+        registry.manifest("family", said["family"])
+        for role, part in entry.parts.items():
+            manifest = registry.manifest("encoder" if "encoder" in role else role, part)
+            assert manifest.build
+        card = ModelCard.load(catalogue() / name / "README.md")
+        assert card.data.base_model == entry.repo
+        assert not card.data.eval_results
+        assert "Nothing was measured here" in card.text
 
 
 def test_at_least_six_trained_models_ship_and_each_has_a_score_with_a_signature():

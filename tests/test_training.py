@@ -19,10 +19,10 @@ from vqazoo.checkpoint import load_checkpoint
 from vqazoo.config import TrainingConfig
 from vqazoo.data import split_by_image
 from vqazoo.errors import ConfigError, DataError, TrainingError, UnknownNameError
-from vqazoo.features import CachedFeatures, LiveFeatures
 from vqazoo.optimisation import rate_factor
 from vqazoo.registry import registry
 from vqazoo.run_data import read_run_data
+from vqazoo.sources import CachedFeatures, LiveFeatures
 from vqazoo.steps import make_batches
 from vqazoo.training import gather_config, run
 
@@ -161,7 +161,8 @@ def test_unfrozen_and_augmented_training_encodes_live_and_resumes(table, tmp_pat
         config=settings(table, epochs=2, group_by_image=True, **change),
         out=tmp_path / "run", report=lines.append,
     )  # fmt: skip
-    assert any(line.startswith("Encoding every batch anew, because") for line in lines)
+    told = "Encoding the images of every batch anew, because"
+    assert any(line.startswith(told) for line in lines)
     stored = load_file(tmp_path / "run/best/model.safetensors")
     assert any(name.startswith("towers.") for name in stored) == ("trainable" in change)
     load_checkpoint(tmp_path / "run/best")

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from vqazoo.building import create
     from vqazoo.errors import VqazooError
     from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head
-    from vqazoo.model import VQAModel, create
+    from vqazoo.model import VQAModel
     from vqazoo.training import train
     from vqazoo.transfer import pull, push
+    from vqazoo.video import Video
     from vqazoo.zoo import list_models, load
 
 _HOMES = {
@@ -22,8 +24,9 @@ _HOMES = {
     "Fusion": "interfaces",
     "Head": "interfaces",
     "VQAModel": "model",
+    "Video": "video",
     "VqazooError": "errors",
-    "create": "model",
+    "create": "building",
     "list_models": "zoo",
     "load": "zoo",
     "pull": "transfer",
@@ -37,6 +40,7 @@ __all__ = [
     "Fusion",
     "Head",
     "VQAModel",
+    "Video",
     "VqazooError",
     "__version__",
     "create",

@@ -236,7 +236,7 @@ class AnswerList:
             texts, counts = tuple(saved["answers"]), tuple(saved["counts"])
             good = (
                 saved["normaliser"] == NORMALISER
-                and len(texts) == len(counts) == len(set(texts)) > 0
+                and len(texts) == len(counts) == len(set(texts))
                 and all(isinstance(text, str) for text in texts)
                 and all(isinstance(count, int) for count in counts)
             )

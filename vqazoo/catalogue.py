@@ -2,6 +2,7 @@
 
 A folder holds the model's card, recipe and, once trained, its checkpoint files. Its weights are
 packaged in it, or on the Hub at the commit that its `hub.json` pins, or nowhere yet.
+A model that others published, in transformers' layout, has a `published.toml` instead of these.
 `python -m vqazoo.catalogue FOLDER` writes `catalogue.json` anew. Imports only the standard library.
 """
 
@@ -20,9 +21,9 @@ from typing import Any
 from vqazoo.errors import CheckpointError
 from vqazoo.folder import BLOCKS, CONFIG, METRICS, RECIPE, WEIGHTS, json_bytes, write_file
 
-CATALOGUE, PIN = "catalogue.json", "hub.json"
+CATALOGUE, PIN, ELSEWHERE = "catalogue.json", "hub.json", "published.toml"
 FOLDER_VARIABLE = "VQAZOO_MODEL_CARDS"
-PACKAGED, HUB, NONE = "packaged", "hub", "none"
+PACKAGED, HUB, PUBLISHED, NONE = "packaged", "hub", "published", "none"
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,11 @@ class Entry:
     Attributes:
         parts: registry names of image encoder, text encoder, fusion, head.
         data: registry name of the dataset.
-        weights: `packaged`, `hub` or `none`.
+        weights: `packaged`, `hub`, `published` (by others, see docs/families.md) or `none`.
         size: bytes of the packaged weights, else 0.
         accuracy: on the test split, with its signature; None while nothing was trained.
         pin: of weights on the Hub.
+        repo: of published weights, owner/name.
     """
 
     parts: Mapping[str, str]
@@ -59,6 +61,7 @@ class Entry:
     size: int = 0
     accuracy: Mapping[str, Any] | None = None
     pin: Pin | None = None
+    repo: str = ""
 
 
 def catalogue() -> Path:
@@ -121,10 +124,12 @@ def digest_of_config(folder: Path) -> str:
 
 def generate(folder: Path) -> dict[str, Any]:
     """The content of `catalogue.json`, from the folders alone."""
-    return {
-        recipe.parent.name: asdict(_describe(recipe.parent))
-        for recipe in sorted(folder.glob(f"*/{RECIPE}"))
-    }
+    found = {file.parent.name: _describe(file.parent) for file in folder.glob(f"*/{RECIPE}")}
+    for file in folder.glob(f"*/{ELSEWHERE}"):
+        said = tomllib.loads(file.read_text(encoding="utf-8"))
+        parts = {role: _type(said.get(role, said.get("encoder"))) for role in BLOCKS}
+        found[file.parent.name] = Entry(parts, said["data"], PUBLISHED, repo=said["repo"])
+    return {name: asdict(found[name]) for name in sorted(found)}
 
 
 def write_catalogue(folder: Path) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from vqazoo import __version__
 from vqazoo.allowance import Allowance, largest_number
 from vqazoo.answers import AnswerList
+from vqazoo.building import assemble, build_towers
 from vqazoo.compatibility import check_compatible
 from vqazoo.config import Block, ModelConfig, fill_block, parse, plain
 from vqazoo.errors import CheckpointError
@@ -42,7 +43,7 @@ from vqazoo.folder import (
 )
 from vqazoo.hub import pinned, pinned_commits
 from vqazoo.interfaces import Encoder, Preprocess, fingerprint
-from vqazoo.model import VQAModel, assemble, build_towers
+from vqazoo.model import VQAModel
 from vqazoo.safe_files import (
     check_answer_lengths,
     check_tensors_header,
@@ -94,9 +95,14 @@ def save_checkpoint(
 
 
 def saved_tensors(model: VQAModel) -> dict[str, Tensor]:
-    """The tensors a checkpoint holds: all but those that a reference provides unchanged."""
-    referenced = referenced_names(model)
-    return {name: t for name, t in model.state_dict().items() if name not in referenced}
+    """The tensors a checkpoint holds: all but those that a reference provides unchanged.
+
+    One that has several names, as tied embeddings do, is held under the first.
+    """
+    every = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    second_names = every - {name for name, _ in model.named_parameters()}
+    left_out = referenced_names(model) | second_names
+    return {name: t for name, t in model.state_dict().items() if name not in left_out}
 
 
 def referenced_names(model: VQAModel) -> set[str]:

@@ -106,6 +106,8 @@ class TrainingConfig:
     monitor: str = (
         "accuracy"  # validation value that chooses the best: accuracy, vqa-accuracy, loss
     )
+    eval_steps: int = 0  # steps between validations within an epoch; 0: only at its end
+    start: str = ""  # a model whose tensors are taken where they fit, as `vqazoo.load` names it
     patience: int = 0  # epochs without a better monitored value before a stage ends; 0: never
     trainable: list[str] = field(default_factory=list)  # encoder parameters: name prefixes, or "*"
     unfreeze_blocks: int = 0  # of each tower, the last blocks and what follows them
@@ -316,7 +318,9 @@ def shareable(config: RunConfig) -> RunConfig:
         if not (isinstance(value, str) and Path(value).expanduser().is_absolute())
     }
     data = replace(config.data, args=registry.fill("dataset", config.data.type, args))
-    return replace(config, data=data, training=replace(config.training, cache=""))
+    start = config.training.start
+    training = replace(config.training, cache="", start="" if start.startswith("dir:") else start)
+    return replace(config, data=data, training=training)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

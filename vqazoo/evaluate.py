@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from vqazoo.answers import NORMALISER, SELECTION, AnswerList, normalise, select_answer
 from vqazoo.data import Example, digest
 from vqazoo.errors import DataError
-from vqazoo.features import FeatureSource
 from vqazoo.interfaces import Answer
 from vqazoo.manifests import DatasetManifest
 from vqazoo.metrics import reliability, vqa_accuracy, words
@@ -23,6 +22,7 @@ from vqazoo.metrics import wups as wups_metric
 from vqazoo.metrics.significance import bootstrap_interval
 from vqazoo.model import VQAModel
 from vqazoo.registry import registry
+from vqazoo.sources import FeatureSource
 
 PREDICT_BATCH = 512
 SEVERAL = 3  # answers a question from which on agreement with people is measured

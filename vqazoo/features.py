@@ -1,8 +1,7 @@
-"""Where the training loop gets features from: the cache on disk, or encoded for each batch.
+"""Encoding pictures and questions, and keeping what frozen towers give on disk. Imports torch.
 
-Both sources return the same `Features`, so the loop has one path. A frozen encoder and fixed
-pictures give the same features every epoch: then each distinct picture and question is encoded
-once, kept on disk (cache.py) and, where it fits, in memory. Imports torch.
+A frozen encoder and fixed pictures give the same features every epoch: then each distinct picture
+and question is encoded once and kept (cache.py). sources.py makes batches of them.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,13 +27,11 @@ from vqazoo.cache import (
     cache_root,
     disk_free,
     folder_key,
-    memory_free,
     pad,
     question_key,
 )
 from vqazoo.config import Block
-from vqazoo.data import Example
-from vqazoo.errors import CacheError, DataError
+from vqazoo.errors import CacheError, DataError, IncompatibleError
 from vqazoo.images import open_image, pixels
 from vqazoo.interfaces import Encoder, Features, Preprocess
 
@@ -43,7 +39,6 @@ ENCODE_BATCH = 64
 TOKENIZE_BATCH = 4096
 DECODE_THREADS = 4
 AHEAD = 2  # batches of pictures decoded while one is encoded
-MEMORY_SHARE = 0.5  # of the free memory that features may take
 VERIFIED = 4  # rows computed again when a cache is opened
 TOLERANCE = 0.02  # of a row's largest value: half precision and other batch sizes
 
@@ -51,19 +46,11 @@ Progress = Callable[[Sequence[int], str], Iterator[int]]
 Report = Callable[[str], None]
 
 
-class FeatureSource(Protocol):
-    """Gives image and question features for rows of a list of examples."""
-
-    def batch(self, rows: Tensor) -> tuple[Features, Features]:
-        """Image and question features of the rows (B,) int64, on the model's device."""
-
-
 class Towers(Protocol):
     """What features are made with: the part of a `VQAModel` before the fusion."""
 
     wants_image: frozenset[str]
     wants_question: frozenset[str]
-    trainable: tuple[str, ...]
 
     @property
     def image_encoder(self) -> Encoder: ...
@@ -79,63 +66,11 @@ class Towers(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    def trains_tower(self, side: str) -> bool: ...
+
     def encode_image(self, pixels: Tensor) -> Features: ...
 
     def encode_question(self, questions: Sequence[str]) -> Features: ...
-
-
-# ---- cached -------------------------------------------------------------------------------------
-
-
-class CachedFeatures:
-    """Features of all distinct pictures and questions of some examples, computed at most once.
-
-    Batches are slices of tensors on the model's device where the features take at most half of its
-    free memory; otherwise rows are read from the mapped files, or slices of the main memory are
-    moved to the device.
-    """
-
-    def __init__(
-        self,
-        towers: Towers,
-        examples: Sequence[Example],
-        progress: Progress,
-        root: str | Path = "",
-        report: Report = lambda line: None,
-        verify: int = VERIFIED,
-    ) -> None:
-        """Compute what is missing in the caches under `root`, and open them.
-
-        Raises:
-            CacheError: a cache cannot be written, or a verified row differs.
-            ImageError: a picture cannot be read; what was computed before stays.
-        """
-        images, self._image_rows = _distinct([example.image for example in examples])
-        questions, self._question_rows = _distinct([example.question for example in examples])
-        self._device = towers.device
-        self._images = self._hold(build_images(towers, images, progress, root, report, verify))
-        self._questions = self._hold(
-            build_questions(towers, questions, progress, root, report, verify)
-        )
-
-    def _hold(self, mapped: MappedFeatures) -> Rows:
-        """The rows as tensors on the device, in main memory, or as mapped files."""
-        for device in dict.fromkeys((self._device, torch.device("cpu"))):
-            if mapped.nbytes() <= MEMORY_SHARE * memory_free(device):
-                everything = mapped.batch(torch.arange(len(mapped)))
-                held = {name: tensor.to(device) for name, tensor in everything.items()}
-                return Rows(partial(_slices, held), mapped.num_prefix)
-        return Rows(mapped.batch, mapped.num_prefix)
-
-    def batch(self, rows: Tensor) -> tuple[Features, Features]:
-        return (
-            self._images.features(self._image_rows[rows], self._device),
-            self._questions.features(self._question_rows[rows], self._device),
-        )
-
-
-def _slices(held: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
-    return {name: tensor[rows.to(tensor.device)] for name, tensor in held.items()}
 
 
 @dataclass(frozen=True)
@@ -155,7 +90,7 @@ class Rows:
                 found["mask"] = found["mask"][:, :longest]
                 found["tokens"] = found["tokens"][:, :longest]
         cast = {k: t if t.dtype == torch.bool else t.float() for k, t in found.items()}
-        return Features(**cast, num_prefix=self.num_prefix)
+        return Features(**cast, num_prefix=self.num_prefix, frames=0)
 
 
 def build_images(
@@ -173,7 +108,7 @@ def build_images(
 
     def encode(batches: Iterable[list[Path]]) -> Iterator[Features]:
         for pictures in _decoded_ahead(towers, batches):
-            yield towers.encode_image(pictures)
+            yield encode_pictures(towers, pictures)
 
     job = _Job("image", towers, dict(zip(keys, paths, strict=True)), encode, progress, report)
     return job.run(keys, root, verify)
@@ -304,7 +239,7 @@ def describe(towers: Towers, side: str) -> dict[str, Any]:
         "encoder": block.type,
         "args": block.args,
         "encoder_version": block.version,
-        "weights_sha256": weights_sha256(encoder, bool(towers.trainable)),
+        "weights_sha256": weights_sha256(encoder, towers.trains_tower(side)),
         "preprocess": preprocess.to_json() if isinstance(preprocess, Preprocess) else None,
         "kinds": sorted(towers.wants_image if image else towers.wants_question),
         "dtype": "float16",
@@ -335,7 +270,7 @@ def _half(features: Features, side: str) -> Features:
             f"The {side} features have values up to {largest:.3g}, but half precision holds at "
             f"most {torch.finfo(torch.float16).max:,.0f}: set training.features to live."
         )
-    return Features(**halves, num_prefix=features.num_prefix)
+    return Features(**halves, num_prefix=features.num_prefix, frames=0)
 
 
 def stack(batches: Sequence[Features]) -> Features:
@@ -346,45 +281,44 @@ def stack(batches: Sequence[Features]) -> Features:
         name: torch.cat([t[name] if name == "pooled" else pad(t[name], longest) for t in named])
         for name in named[0]
     }
-    return Features(**joined, num_prefix=batches[0].num_prefix)
+    return Features(**joined, num_prefix=batches[0].num_prefix, frames=0)
 
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-# ---- live -------------------------------------------------------------------------------------
+def encode_pictures(towers: Towers, pictures: Sequence[Tensor]) -> Features:
+    """Image features of B pictures (3, H, W); those of one size are encoded together."""
+    shapes: dict[torch.Size, list[int]] = {}
+    for row, picture in enumerate(pictures):
+        shapes.setdefault(picture.shape, []).append(row)
+    encoded = [
+        towers.encode_image(torch.stack([pictures[row] for row in rows]))  # (b, 3, H, W)
+        for rows in shapes.values()
+    ]
+    if len(encoded) == 1:
+        return encoded[0]
+    order = torch.tensor([row for rows in shapes.values() for row in rows]).argsort()  # (B,)
+    return stack(encoded).index(order.to(towers.device))
 
 
-class LiveFeatures:
-    """Features encoded for each batch; each distinct image and question of a batch once.
+def as_video(frames: Features) -> Features:
+    """One video of F frames: token features (F, N, D) one after the other, (1, F*N, D).
 
-    With `augment`, each distinct image of a batch is drawn anew from `generator`.
+    Raises:
+        IncompatibleError: the image tower gave no tokens.
     """
-
-    def __init__(
-        self,
-        towers: Towers,
-        examples: Sequence[Example],
-        augment: str = "none",
-        generator: random.Random | None = None,
-    ) -> None:
-        self.towers = towers
-        self._image_names, self._image_rows = _distinct([example.image for example in examples])
-        self._questions, self._question_rows = _distinct([e.question for e in examples])
-        self._augment = augment
-        self._generator = generator
-
-    def batch(self, rows: Tensor) -> tuple[Features, Features]:
-        images, image_rows = torch.unique(self._image_rows[rows], return_inverse=True)
-        questions, question_rows = torch.unique(self._question_rows[rows], return_inverse=True)
-        paths = [self._image_names[i] for i in images.tolist()]
-        image = self.towers.encode_image(
-            load_pixels(self.towers, paths, self._augment, self._generator)
+    if frames.tokens is None or frames.mask is None:
+        raise IncompatibleError(
+            "A video needs token features of its frames, but the fusion asks for pooled ones only."
         )
-        question = self.towers.encode_question([self._questions[i] for i in questions.tolist()])
-        device = self.towers.device
-        return image.index(image_rows.to(device)), question.index(question_rows.to(device))
+    return Features(
+        tokens=frames.tokens.flatten(0, 1)[None],  # (1, F*N, D)
+        mask=frames.mask.flatten()[None],  # (1, F*N)
+        num_prefix=frames.num_prefix,
+        frames=len(frames),
+    )
 
 
 def load_pixels(
@@ -392,15 +326,15 @@ def load_pixels(
     paths: Sequence[Path],
     augment: str = "none",
     generator: random.Random | None = None,
-) -> Tensor:
-    """Pixels (B, 3, H, W) of picture files, decoded by a few threads.
+) -> list[Tensor]:
+    """Pixels (3, H, W) of picture files, decoded by a few threads.
 
     With `generator`, each picture gets its own seed from it, so threads do not change the result.
     """
     seeds = [generator.getrandbits(64) if generator else None for _ in paths]
     draws = [None if seed is None else random.Random(seed) for seed in seeds]
     with ThreadPoolExecutor(DECODE_THREADS) as threads:
-        return torch.stack(list(threads.map(_decoder(towers, augment), paths, draws)))
+        return list(threads.map(_decoder(towers, augment), paths, draws))
 
 
 def _decoder(
@@ -411,21 +345,14 @@ def _decoder(
     return lambda path, draw: pixels(open_image(path), preprocess, augment, draw)
 
 
-def _decoded_ahead(towers: Towers, batches: Iterable[list[Path]]) -> Iterator[Tensor]:
-    """Pixels (B, 3, H, W) of each batch; the next batches are decoded while one is used."""
+def _decoded_ahead(towers: Towers, batches: Iterable[list[Path]]) -> Iterator[list[Tensor]]:
+    """Pixels (3, H, W) of each batch; the next batches are decoded while one is used."""
     decode = _decoder(towers)
     with ThreadPoolExecutor(DECODE_THREADS) as threads:
         waiting: deque[list[Future[Tensor]]] = deque()
         for batch in batches:
             waiting.append([threads.submit(decode, path, None) for path in batch])
             if len(waiting) > AHEAD:
-                yield torch.stack([one.result() for one in waiting.popleft()])
+                yield [one.result() for one in waiting.popleft()]
         while waiting:
-            yield torch.stack([one.result() for one in waiting.popleft()])
-
-
-def _distinct(values: Sequence[Any]) -> tuple[list[Any], Tensor]:
-    """The distinct values in order of first use, and for each row the number of its value."""
-    number: dict[Any, int] = {}
-    rows = [number.setdefault(value, len(number)) for value in values]
-    return list(number), torch.tensor(rows, dtype=torch.long)
+            yield [one.result() for one in waiting.popleft()]

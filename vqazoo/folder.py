@@ -242,13 +242,16 @@ def _check_values(file: Path, config: Mapping[str, Any]) -> None:
                 f"'{file}': 'trainable' holds {shown(prefix)}, but names of at most "
                 f"{LONGEST_NAME:,} characters were expected; get the checkpoint again."
             )
-    pixels = config["preprocess"].get("size"), config["preprocess"].get("resize", 0)
-    sides = [*(pixels[0] if isinstance(pixels[0], list) else [pixels[0]]), pixels[1] or 1]
+    said = config["preprocess"]
+    size, resize = said.get("size"), said.get("resize", 0)
+    sides = [*(size if isinstance(size, list) else [size]), resize or 1]
+    sides += [said.get("longest", 0) or 1, said.get("multiple", 1)]  # mode `fit`
     if not all(type(side) is int and 0 < side <= LARGEST_SIDE for side in sides):
+        fit = {name: said[name] for name in ("longest", "multiple") if name in said}
         raise CheckpointError(
-            f"'{file}': 'preprocess' makes pictures of {shown(pixels[0])} pixels, resized to "
-            f"{shown(pixels[1])}, but sides from 1 to {LARGEST_SIDE:,} were expected; do not trust "
-            f"the folder."
+            f"'{file}': 'preprocess' makes pictures of {shown(size)} pixels, resized to "
+            f"{shown(resize)}{f' ({shown(fit)})' if fit else ''}, but sides from 1 to "
+            f"{LARGEST_SIDE:,} were expected; do not trust the folder."
         )
 
 

@@ -243,7 +243,8 @@ def pixels(
     """What an image tower sees: (3, H, W) float32, equal to torchvision's transforms.
 
     Sizes are rounded as by `torchvision.transforms` (`Resize`, `CenterCrop`), open_clip
-    (`image_transform`) and timm; a picture smaller than the crop is padded with black.
+    (`image_transform`), timm and, in mode `fit`, ViLT (`ViltImageProcessor` of transformers); a
+    picture smaller than the crop is padded with black.
 
     Args:
         image: RGB.
@@ -287,13 +288,15 @@ def _augmented(image: Image.Image, augment: str, generator: random.Random | None
 
 
 def _resized(image: Image.Image, preprocess: Preprocess) -> Image.Image:
-    """The picture in `preprocess.size`."""
+    """The picture in `preprocess.size`, or in a size of its own (mode `fit`)."""
     height, width = preprocess.size
     resample = _choice("interpolation", preprocess.interpolation, INTERPOLATIONS)
-    resize = _choice("mode", preprocess.mode, {"crop": _cover, "squash": _squash, "pad": _contain})
-    size = resize(image.size, preprocess)
+    modes = {"crop": _cover, "squash": _squash, "pad": _contain, "fit": _fit}
+    size = _choice("mode", preprocess.mode, modes)(image.size, preprocess)
     if size != image.size:
         image = image.resize(size, resample)
+    if preprocess.mode == "fit":
+        return image
     if image.width < width or image.height < height:
         fill = preprocess.fill if preprocess.mode == "pad" else 0
         padded = (max(image.width, width), max(image.height, height))
@@ -331,6 +334,20 @@ def _contain(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
     width, height = size
     ratio = max(height / preprocess.size[0], width / preprocess.size[1])
     return max(1, round(width / ratio)), max(1, round(height / ratio))
+
+
+def _fit(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
+    """Width and height in mode `fit`, as transformers' `ViltImageProcessor`; a side that it would
+    round to nothing is one `multiple` long.
+    """
+    short = float(preprocess.resize)
+    scale = short / min(size)
+    width, height = (short if side == min(size) else scale * side for side in size)
+    if max(width, height) > preprocess.longest:
+        scale = preprocess.longest / max(width, height)
+        width, height = scale * width, scale * height
+    step = preprocess.multiple
+    return max(step, int(width + 0.5) // step * step), max(step, int(height + 0.5) // step * step)
 
 
 def _choice(field: str, value: str, known: dict[str, Any]) -> Any:

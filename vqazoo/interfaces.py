@@ -33,13 +33,16 @@ class Features:
         tokens: (B, N, D) float, a sequence; spatial maps are flattened row by row; None if not
             offered. Prefix tokens such as a class token come first.
         mask: (B, N) bool, True where a token is real; required with `tokens`.
-        num_prefix: how many of the N tokens are prefix tokens.
+        num_prefix: how many of the N tokens are prefix tokens (of each frame, in videos).
+        frames: of a video: the tokens are those of this many frames, one frame after the other;
+            0: pictures.
     """
 
     pooled: Tensor | None = None
     tokens: Tensor | None = None
     mask: Tensor | None = None
     num_prefix: int = 0
+    frames: int = 0
 
     def __post_init__(self) -> None:
         if self.pooled is None and self.tokens is None:
@@ -74,15 +77,15 @@ class Features:
     def index(self, rows: Tensor | slice) -> Features:
         """The given rows, in the given order; a row may occur more than once."""
         kept = {name: tensor[rows] for name, tensor in self.tensors().items()}
-        return Features(**kept, num_prefix=self.num_prefix)
+        return Features(**kept, num_prefix=self.num_prefix, frames=self.frames)
 
     def to(self, device: torch.device | str) -> Features:
         moved = {name: tensor.to(device) for name, tensor in self.tensors().items()}
-        return Features(**moved, num_prefix=self.num_prefix)
+        return Features(**moved, num_prefix=self.num_prefix, frames=self.frames)
 
     def detach(self) -> Features:
         kept = {name: tensor.detach() for name, tensor in self.tensors().items()}
-        return Features(**kept, num_prefix=self.num_prefix)
+        return Features(**kept, num_prefix=self.num_prefix, frames=self.frames)
 
 
 @dataclass(frozen=True)
@@ -90,14 +93,17 @@ class Preprocess:
     """How pixels are made from a picture; enough to rebuild the transform without the encoder.
 
     Attributes:
-        size: (H, W) in pixels of what the tower sees.
+        size: (H, W) in pixels of what the tower sees; mode `fit`: of the largest landscape picture.
         mean, std: per RGB channel, applied to values in [0, 1].
         interpolation: `bicubic`, `bilinear` or `nearest`.
         mode: `crop` resizes the shorter side to `resize`, then crops the centre;
             `squash` resizes to `size`, ignoring the aspect;
-            `pad` resizes the longer side to `size`, then pads with `fill`.
-        resize: pixels of the shorter side before the centre crop (mode `crop`); 0: min(size).
+            `pad` resizes the longer side to `size`, then pads with `fill`;
+            `fit` keeps each picture's own aspect: its shorter side becomes `resize`, or less, so
+            that the longer one is at most `longest`; then both are rounded down to `multiple`.
+        resize: pixels of the shorter side (modes `crop` and `fit`); 0 in mode `crop`: min(size).
         fill: value in [0, 255] of padded pixels.
+        longest, multiple: pixels, mode `fit` only.
     """
 
     size: tuple[int, int]
@@ -107,9 +113,14 @@ class Preprocess:
     mode: str = "crop"
     resize: int = 0
     fill: int = 0
+    longest: int = 0
+    multiple: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        saved = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        if self.mode != "fit":  # which came later: other checkpoints look as before
+            del saved["longest"], saved["multiple"]
+        return saved
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Preprocess:
@@ -181,6 +192,45 @@ class TextCodec(Protocol):
     def decode(self, ids: Sequence[int]) -> str: ...
 
 
+class LanguageModel(Protocol):
+    """What a text encoder lends as `language_model`: the whole model behind its word embeddings.
+
+    Attributes:
+        kind: `encoder` (BERT family), `decoder` (GPT-2 family) or `encoder-decoder` (T5 family).
+        dim: D of word embeddings and states.
+        vocab_size: V.
+        context_length: longest sequence in tokens, prefix included; None: no limit.
+    """
+
+    kind: str
+    dim: int
+    vocab_size: int
+    context_length: int | None
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Word embeddings (B, T, D) of ids (B, T), without positions, which reading adds."""
+        ...
+
+    def states(self, embedded: Tensor, mask: Tensor) -> Tensor:
+        """Last hidden states (B, L, D) of embeddings (B, L, D), mask (B, L); kinds but decoders."""
+        ...
+
+    def logits(self, embedded: Tensor, mask: Tensor, answer: Tensor) -> Tensor:
+        """Scores (B, T, V) of each token of answers (B, T) after a prompt; decoders and T5.
+
+        The score at place t was computed without answer[:, t:].
+        """
+        ...
+
+    def start(self, embedded: Tensor, mask: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Log-probabilities (B, V) of the first token after a prompt, and the state for `step`."""
+        ...
+
+    def step(self, tokens: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Log-probabilities (B, V) after tokens (B,), and the next state; tensors have B rows."""
+        ...
+
+
 class Encoder(nn.Module, ABC):
     """Turns pixels and question ids into features. Holds an image tower, a text tower, or both.
 
@@ -244,7 +294,11 @@ class Encoder(nn.Module, ABC):
         return self.codec
 
     def lend(self, name: str) -> nn.Module:
-        """A submodule that a head may use without owning it, such as `token_embedding`.
+        """A submodule that a head may use without owning it.
+
+        `token_embedding` is an nn.Embedding; `text_embedding` maps ids (B, T) and the place (B,)
+        of their first token to (B, T, D), positions added, and its `positions`, an nn.Embedding,
+        tells how many places there are; `language_model` is a LanguageModel.
 
         Raises:
             IncompatibleError: the encoder has no such module to lend.
@@ -265,9 +319,13 @@ class Fusion(nn.Module, ABC):
 
     A subclass is built as `Cls(image: TowerSpec, question: TowerSpec, **args)`, so that no width
     is typed by hand, and sets `out: FusedSpec`.
+
+    Attributes:
+        frames: how many frames of a video it reads; 0: it takes no videos.
     """
 
     out: FusedSpec
+    frames: int = 0
 
     @abstractmethod
     def forward(self, image: Features, question: Features) -> Features:
@@ -281,7 +339,8 @@ class Answer:
     Attributes:
         text: the answer.
         score: probability in [0, 1] that the head gives it; for generated answers the product of
-            the token probabilities, end token included.
+            the token probabilities, end token included. Where a head scores answers one by one
+            (`independent_scores` in its manifest), those of alternatives may sum to more than 1.
         answer_type: such as `colour` or `number`, from heads that predict it.
         answerable: probability that the picture can answer the question, from heads that have it.
         alternatives: with `top_k` > 1, the next best answers, best first.
@@ -319,6 +378,21 @@ class Head(nn.Module, ABC):
 
         `decode` holds the manifest's decode options; a row's answers do not depend on the others.
         """
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a family's published checkpoint is put into memory; see `vqazoo.load`.
+
+    Attributes:
+        dtype: `float32`, `float16` or `bfloat16`.
+        device_map: as accelerate takes it, such as `auto`; None: one device.
+        quantize: of the language model: `8bit`, `4bit`, or empty.
+    """
+
+    dtype: str = "float32"
+    device_map: str | Mapping[str, Any] | None = None
+    quantize: str = ""
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -11,10 +11,11 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from vqazoo.building import build_model
 from vqazoo.config import LoraConfig
 from vqazoo.errors import ConfigError, TrainingError
 from vqazoo.interfaces import Encoder
-from vqazoo.model import VQAModel, build_model
+from vqazoo.model import VQAModel
 
 ADAPTER, BASE = ".lora_", ".base_layer"  # parts of the names that peft gives
 NAME = "default"  # of peft's adapter

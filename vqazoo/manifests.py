@@ -134,6 +134,9 @@ class HeadManifest(Manifest):
         borrows: modules the text encoder must lend, for instance `token_embedding`.
         decode: options of `predict`, with defaults.
         weighted_targets: whether it learns several weighted answers of one question.
+        captions: whether it describes a picture when the question is empty (`VQAModel.caption`).
+        independent_scores: whether each answer has a probability of its own, such as a sigmoid, so
+            that those of different answers may sum to more than 1.
     """
 
     requires: str
@@ -143,6 +146,8 @@ class HeadManifest(Manifest):
     borrows: frozenset[str] = frozenset()
     decode: Mapping[str, Arg] = field(default_factory=dict)
     weighted_targets: bool = False
+    captions: bool = False
+    independent_scores: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +174,22 @@ class DatasetManifest(Manifest):
     license: str = ""
     example_question: str = ""
     shows_pictures: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyManifest(Manifest):
+    """Published checkpoints in another library's layout, mapped onto parts; see docs/families.md.
+
+    `build` names a function `read(place, config, options)`: place is a folder or `repo@commit`,
+    config the content of its config.json, options a LoadOptions; it returns a VQAModel.
+
+    Attributes:
+        model_types: of config.json, by which a checkpoint is recognised.
+        examples: repositories of the family, for `vqazoo list` and messages.
+    """
+
+    model_types: frozenset[str]
+    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

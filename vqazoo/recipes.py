@@ -15,7 +15,7 @@ from vqazoo.catalogue import catalogue
 from vqazoo.config import Block, RunConfig, TrainingConfig, read_toml, run_config
 from vqazoo.errors import UnknownNameError, did_you_mean
 from vqazoo.folder import RECIPE
-from vqazoo.manifests import EncoderManifest, FusionManifest
+from vqazoo.manifests import POOLED, EncoderManifest, FusionManifest, HeadManifest
 from vqazoo.registry import registry
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ def run_recipe(
     from vqazoo.card import refresh
     from vqazoo.data import open_dataset, present
     from vqazoo.evaluate import predict, score
-    from vqazoo.features import CachedFeatures
     from vqazoo.folder import METRICS, json_bytes, write_file
     from vqazoo.model import pick_device
     from vqazoo.results import write_results
     from vqazoo.resume import BEST, STATE
+    from vqazoo.sources import CachedFeatures
     from vqazoo.training import run
 
     data = config.data
@@ -107,12 +107,15 @@ def run_recipe(
 
 def question_only(config: RunConfig) -> RunConfig | None:
     """The same recipe with frozen encoders and a fusion that never looks at the picture; None if
-    the recipe's own does not.
+    the recipe's own does not, or if its head or text encoder does not fit that fusion.
 
     Since the picture does not matter, the text encoder reads it too if it can.
     """
     fusion = cast(FusionManifest, registry.manifest("fusion", config.fusion.type))
-    if fusion.ignores == "image":
+    blind = cast(FusionManifest, registry.manifest("fusion", BASELINE))
+    head = cast(HeadManifest, registry.manifest("head", config.head.type))
+    text = cast(EncoderManifest, registry.manifest("encoder", config.text_encoder.type))
+    if fusion.ignores == "image" or head.requires != blind.provides or POOLED not in text.question:
         return None
     training = config.training
     first = [replace(one, trainable=[], unfreeze_blocks=0) for one in training.stages[:1]]
@@ -121,9 +124,8 @@ def question_only(config: RunConfig) -> RunConfig | None:
         lora=TrainingConfig().lora, loggers=[],
     )  # fmt: skip
     args = registry.fill("fusion", BASELINE, {})
-    block = Block(BASELINE, args, registry.manifest("fusion", BASELINE).version)
+    block = Block(BASELINE, args, blind.version)
     name = f"{config.name}-{BASELINE}" if config.name else ""
-    text = cast(EncoderManifest, registry.manifest("encoder", config.text_encoder.type))
     image = config.text_encoder if text.image else config.image_encoder
     return replace(config, image_encoder=image, fusion=block, training=plain, name=name)
 

@@ -23,6 +23,7 @@ from vqazoo.manifests import (
     CommandManifest,
     DatasetManifest,
     EncoderManifest,
+    FamilyManifest,
     FusionManifest,
     HeadManifest,
     Manifest,
@@ -34,6 +35,7 @@ MANIFESTS: dict[str, type[Manifest]] = {
     "fusion": FusionManifest,
     "head": HeadManifest,
     "dataset": DatasetManifest,
+    "family": FamilyManifest,
     "command": CommandManifest,
 }
 KINDS = tuple(MANIFESTS)
@@ -43,6 +45,7 @@ BASES = {
     "fusion": "vqazoo.interfaces:Fusion",
     "head": "vqazoo.interfaces:Head",
     "dataset": "vqazoo.data:DatasetReader",
+    "family": "collections.abc:Callable",
     "command": "click:Command",
 }
 PLUGINS_VARIABLE = "VQAZOO_PLUGINS"
@@ -83,7 +86,7 @@ def parse_ref(text: str) -> Ref:
 
 def group(kind: str) -> str:
     """Entry-point group of a kind: `encoder` -> `vqazoo.encoders`."""
-    return f"vqazoo.{kind}s"
+    return "vqazoo.families" if kind == "family" else f"vqazoo.{kind}s"
 
 
 class Registry:
@@ -224,7 +227,7 @@ class Registry:
         base = load_object(BASES[kind])
         fits = (
             isinstance(found, base)
-            if kind == "command"
+            if kind in ("command", "family")
             else isinstance(found, type) and issubclass(found, base)
         )
         if not fits:

@@ -233,7 +233,7 @@ def check_part_name(name: str, owner: str) -> None:
 
 def check_answer_lengths(texts: Sequence[str], owner: str) -> None:
     """Raise CheckpointError for an answer that no head could write in reasonable time."""
-    longest = max(texts, key=len)
+    longest = max(texts, key=len, default="")
     if len(longest) > LONGEST_ANSWER:
         raise CheckpointError(
             f"{owner} knows the answer {shown(longest)}, but at most {LONGEST_ANSWER:,} characters "

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from vqazoo.building import build_model
 from vqazoo.config import RunConfig
 from vqazoo.interfaces import Features
-from vqazoo.model import VQAModel, build_model
+from vqazoo.model import VQAModel
 from vqazoo.run_data import read_run_data
 from vqazoo.stages import stages, unfreeze
 

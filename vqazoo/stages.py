@@ -132,11 +132,12 @@ def last_blocks(encoder: nn.Module, side: str, count: int) -> list[str]:
             f"most {len(blocks)}."
         )
     names = [name for name, _ in encoder.named_modules() if name]
+    learning = [name for name, _ in encoder.named_parameters()]  # tied ones once: no tied output
     last = max(index for index, name in enumerate(names) if _inside(name, row[-1]))
     after = [
         name for name in names[last + 1 :]
         if _is_on(name, side, encoder) and _up(name) in _ancestors(row[-1])
-        and _learns(encoder.get_submodule(name))
+        and any(_inside(parameter, name) for parameter in learning)
         and not isinstance(encoder.get_submodule(name), nn.Embedding)
     ]  # fmt: skip
     loose = [

@@ -12,10 +12,10 @@ from vqazoo.config import TrainingConfig
 from vqazoo.data import Example
 from vqazoo.distributed import Group
 from vqazoo.errors import ConfigError, TrainingError
-from vqazoo.features import FeatureSource
 from vqazoo.interfaces import Targets
 from vqazoo.model import VQAModel
 from vqazoo.resume import Position
+from vqazoo.sources import FeatureSource
 from vqazoo.stages import Stage
 
 NAMED_ROWS = 5  # question ids named when the loss is not finite

@@ -22,13 +22,14 @@ from vqazoo.config import RunConfig, config_digest
 from vqazoo.data import open_dataset, present
 from vqazoo.errors import DataError, IncompatibleError, TrainingError
 from vqazoo.evaluate import Metric, predict, quick_metrics
-from vqazoo.features import CachedFeatures, Progress
+from vqazoo.features import Progress
 from vqazoo.figures import sweep_figure
 from vqazoo.folder import METRICS, json_bytes, write_file
 from vqazoo.model import pick_device
 from vqazoo.predictions import to_csv
 from vqazoo.resume import CONFIG, STATE, read_position, state_metadata
 from vqazoo.run_data import MISSING_IMAGES
+from vqazoo.sources import CachedFeatures
 from vqazoo.stages import stages
 from vqazoo.training import gather_config, run
 

@@ -6,11 +6,10 @@ epoch), `loss.png`, `state.safetensors` (to resume) and `best/`, a complete chec
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,31 +18,29 @@ import torch
 from torch import Tensor
 
 from vqazoo.answers import MOST_FREQUENT, apply_rule
+from vqazoo.building import build_model
 from vqazoo.card import write_card
 from vqazoo.card.facts import LOG, LOSS_FIGURE
-from vqazoo.checkpoint import count_parameters, load_checkpoint, read_folder, save_checkpoint
+from vqazoo.checkpoint import load_checkpoint
 from vqazoo.config import (
     RunConfig,
     TrainingConfig,
-    config_digest,
     plain,
     read_toml,
     run_config,
     set_value,
-    shareable,
     to_toml,
 )
 from vqazoo.data import digest
-from vqazoo.distributed import Group, join_group, local_device
+from vqazoo.distributed import join_group, local_device
 from vqazoo.environment import describe_environment
-from vqazoo.errors import ConfigError, TrainingError
-from vqazoo.evaluate import Metric, predict, quick_metrics
+from vqazoo.evaluate import predict, quick_metrics
 from vqazoo.experiment_logs import ExperimentLogs
-from vqazoo.features import CachedFeatures, FeatureSource, LiveFeatures, Progress
+from vqazoo.features import Progress
 from vqazoo.figures import loss_figure
-from vqazoo.folder import CARD, ENVIRONMENT, METRICS, RECIPE, json_bytes, write_file
-from vqazoo.lora import add_adapters, has_adapters, merged
-from vqazoo.model import VQAModel, build_model, pick_device
+from vqazoo.folder import ENVIRONMENT, RECIPE, json_bytes, write_file
+from vqazoo.lora import add_adapters, has_adapters
+from vqazoo.model import SIDES, VQAModel, pick_device
 from vqazoo.optimisation import (
     AveragedWeights,
     autocast,
@@ -54,16 +51,24 @@ from vqazoo.optimisation import (
 )
 from vqazoo.resume import (
     BEST,
-    CONFIG,
     STATE,
     Position,
     load_state,
     read_log,
     read_position,
     save_state,
-    state_metadata,
 )
 from vqazoo.run_data import RunData, read_run_data
+from vqazoo.run_folder import check_run, check_shares, restore, save_best, start_from, writing
+from vqazoo.sources import (
+    CachedImages,
+    CachedQuestions,
+    FeatureSource,
+    LiveImages,
+    LiveQuestions,
+    PairedFeatures,
+    Side,
+)
 from vqazoo.stages import Stage, stages, unfreeze
 from vqazoo.steps import (
     EpochSums,
@@ -150,8 +155,8 @@ def run(
     if not group.first:
         report, progress = (lambda line: None), None
     progress = progress or (lambda steps, _: iter(steps))
-    _check_run(out, resume, config)
-    _check_shares(group, config)
+    check_run(out, resume, config)
+    check_shares(group, config)
 
     # Data and model.
     data = read_run_data(config, out)
@@ -159,6 +164,8 @@ def run(
     model = build_model(config.model, data.answers)
     if training.lora.rank:
         add_adapters(model, training.lora)
+    if training.start and not resume:
+        start_from(model, training.start, report)
     model.to(device)
     position = read_position(out / STATE) if resume else Position()
     log = read_log(out / LOG, position.total)
@@ -168,7 +175,7 @@ def run(
         {"train": data.train_count, "validation": len(data.validation)},
     )
     if group.first:
-        with _writing(out):
+        with writing(out):
             out.mkdir(parents=True, exist_ok=True)
             write_file(out / RECIPE, to_toml(config).encode())
             write_file(out / ENVIRONMENT, json_bytes(environment))
@@ -179,6 +186,21 @@ def run(
     validation_targets = move(model.head.targets(validation), device)
     generator = random.Random(config.seed)
     image_of = [example.image for example in data.train]
+
+    def validate(averaged: AveragedWeights, best: float) -> tuple[dict[str, float], float]:
+        """Validation values and the monitored one; a model that is as good as `best` is saved."""
+        with averaged.in_place():
+            start, count = data.train_count, len(data.validation)
+            answers = predict(model, validation_source, count, start)
+            metrics = quick_metrics(
+                data.validation, answers, config.data.type, "validation", data.answers
+            )
+            values = {metric.name: metric.value for metric in metrics}
+            values["loss"] = mean_loss(model, validation_source, validation_targets, start)
+            value = monitored(training, values)
+            if value >= best:  # of equals the later, which learnt longer
+                save_best(model, out / BEST, config, metrics, environment)
+        return values, value
 
     planned = sum(stage.epochs for stage in stages(training))
     for stage in stages(training):
@@ -194,9 +216,7 @@ def run(
         if not has_adapters(model):
             unfreeze(model, stage)
         started = time.perf_counter()
-        source, validation_source, first = _sources(
-            model, data, training, generator, report, progress
-        )
+        source, validation_source = _sources(model, data, training, generator, report, progress)
         encoding = time.perf_counter() - started
         learning = {n: p for n, p in model.named_parameters() if p.requires_grad}
         report(_stage_line(stage, learning, model, len(stages(training))))
@@ -216,7 +236,8 @@ def run(
             generator.seed(seed + group.rank)
             batches = make_batches(image_of, stage.batch_size, training.group_by_image, seed)
             model.train()
-            sums = EpochSums(device)
+            sums, top = EpochSums(device), position.best
+            within: list[dict[str, float]] = []  # validations before the end of the epoch
             for step in progress(range(len(batches)), f"epoch {position.total}"):
                 factor = position.factor * rate_factor(
                     training, stage.epochs, position.epoch - 1, step, len(batches)
@@ -242,23 +263,19 @@ def run(
                     scaler.update()
                     optimiser.zero_grad()
                     averaged.update()
+                steps = training.eval_steps
+                if steps and group.first and (step + 1) % steps == 0 and step + 1 < len(batches):
+                    values, value = validate(averaged, top)
+                    top = max(top, value)
+                    within.append({"step": step + 1, **values})
             position.updates = averaged.updates
             losses = sums.means(group)
             seconds = time.perf_counter() - started
 
             # Validate, log, keep the best; the first process decides for all.
-            value = 0.0
             if group.first:
-                with averaged.in_place():
-                    answers = predict(model, validation_source, len(data.validation), first)
-                    metrics = quick_metrics(
-                        data.validation, answers, config.data.type, "validation", data.answers
-                    )
-                    values = {metric.name: metric.value for metric in metrics}
-                    values["loss"] = mean_loss(model, validation_source, validation_targets, first)
-                    value = monitored(training, values)
-                    if value >= position.best:  # of equals the later, which learnt longer
-                        save_best(model, out / BEST, config, metrics, environment)
+                values, value = validate(averaged, top)
+                top = max(top, value)
                 line = {
                     "epoch": position.total,
                     "stage": stage.number,
@@ -267,11 +284,12 @@ def run(
                     **{f"validation_{name}": found for name, found in values.items()},
                     "seconds": round(seconds, 3),
                     "encoding_seconds": round(encoding, 3),
+                    **({"within": within} if within else {}),
                     "questions_per_second": round(data.train_count / seconds, 1),
                 }
                 encoding = 0.0  # counted once
                 log.append(line)
-                with _writing(out):
+                with writing(out):
                     write_file(out / LOG, "".join(json.dumps(e) + "\n" for e in log).encode())
                     loss_figure(log, out / LOSS_FIGURE)
                 loggers.write(line)
@@ -281,9 +299,9 @@ def run(
                     f"{values['loss']:.4f}, {shown} {values[shown]:.4f}  "
                     f"{line['questions_per_second']:.0f} questions/s"
                 )
-            advance(position, group.tell(value, device), training, stage)
+            advance(position, group.tell(top, device), training, stage)
             if group.first:
-                with _writing(out):
+                with writing(out):
                     save_state(out / STATE, model, learning, optimiser, scaler, averaged, config,
                                position)  # fmt: skip
 
@@ -302,21 +320,32 @@ def _sources(
     generator: random.Random,
     report: Callable[[str], None],
     progress: Progress,
-) -> tuple[FeatureSource, FeatureSource, int]:
-    """Sources for training and validation rows, and the row where validation starts."""
-    live = ""
-    if model.trainable:
-        live = "the encoder trains"
-    elif training.augment != "none":
-        live = "images are augmented"
-    elif training.features == "live":
-        live = "training.features is live"
-    if live:
-        report(f"Encoding every batch anew, because {live}.")
-        source = LiveFeatures(model, data.train, training.augment, generator)
-        return source, LiveFeatures(model, data.validation), 0
-    cached = CachedFeatures(model, data.examples, progress, training.cache, report)
-    return cached, cached, data.train_count
+) -> tuple[FeatureSource, FeatureSource]:
+    """Sources of training and of validation rows, both counted over `data.examples`."""
+    augment = training.augment if training.augment != "none" else ""
+    live = "training.features is live" if training.features == "live" else ""
+    trains = {side: "its encoder trains" * model.trains_tower(side) for side in SIDES}
+    reasons = {
+        "image": live or trains["image"] or "images are augmented" * bool(augment),
+        "question": live or trains["question"],
+    }
+    for side, reason in reasons.items():
+        if reason:
+            report(f"Encoding the {side}s of every batch anew, because {reason}.")
+    examples, cache = data.examples, training.cache
+    fixed: Side
+    images: Side
+    if reasons["image"]:
+        fixed = LiveImages(model, examples)
+        images = LiveImages(model, examples, training.augment, generator)
+    else:
+        fixed = images = CachedImages(model, examples, progress, cache, report)
+    questions: Side = (
+        LiveQuestions(model, examples)
+        if reasons["question"]
+        else CachedQuestions(model, examples, progress, cache, report)
+    )
+    return PairedFeatures(images, questions), PairedFeatures(fixed, questions)
 
 
 def _describe(model: VQAModel, data: RunData, report: Callable[[str], None]) -> None:
@@ -340,78 +369,3 @@ def _stage_line(stage: Stage, learning: Mapping[str, Tensor], model: VQAModel, c
     train, total = (sum(p.numel() for p in x) for x in (learning.values(), model.parameters()))
     start = f"Stage {stage.number} of {count}: " if count > 1 else ""
     return f"{start}{train:,} of {total:,} parameters train."
-
-
-# ---- the run folder -----------------------------------------------------------------------------
-
-
-def _check_run(out: Path, resume: bool, config: RunConfig) -> None:
-    """Refuse to overwrite a run, to resume another one, and settings that exclude each other."""
-    if (out / STATE).exists() and not resume:
-        raise TrainingError(
-            f"'{out}' already holds a run: add --resume to go on with it, or choose another --out."
-        )
-    if resume and not (out / STATE).exists():
-        raise TrainingError(
-            f"There is no run to resume in '{out}' (no {STATE}): leave out --resume or check --out."
-        )
-    if resume and state_metadata(out / STATE)[CONFIG] != config_digest(config):
-        raise TrainingError(
-            f"The config differs from the one in '{out / RECIPE}', so the run cannot go on: give "
-            f"only --resume and --out, or start anew in another folder."
-        )
-    planned = stages(config.training)
-    if config.training.lora.rank and (len(planned) > 1 or planned[0].trains_encoder):
-        raise ConfigError(
-            "training.lora adapts frozen encoders in one stage, but trainable, unfreeze_blocks or "
-            "several stages are set too: leave out one of them."
-        )
-
-
-def _check_shares(group: Group, config: RunConfig) -> None:
-    """Every process needs rows of every batch, except perhaps the last one of an epoch."""
-    smallest = min(stage.batch_size for stage in stages(config.training))
-    if smallest < group.size:
-        raise ConfigError(
-            f"The batch size is {smallest}, but {group.size} processes share each batch: set "
-            f"training.batch_size to {group.size} or more, or start fewer processes."
-        )
-
-
-def restore(model: VQAModel, folder: Path) -> None:
-    """Copy the tensors of a checkpoint of the same parts into a model."""
-    own = model.state_dict()
-    with torch.no_grad():
-        for name, tensor in read_folder(folder).tensors.items():
-            own[name].copy_(tensor)
-
-
-def save_best(
-    model: VQAModel,
-    folder: Path,
-    config: RunConfig,
-    metrics: Sequence[Metric],
-    environment: Mapping[str, Any],
-) -> None:
-    """Write a complete checkpoint with metrics, recipe and card; an edited card keeps its prose."""
-    extra = {
-        RECIPE: to_toml(shareable(config)).encode(),
-        METRICS: json_bytes([metric.to_json() for metric in metrics]),
-        ENVIRONMENT: json_bytes({**environment, "parameters": count_parameters(model)}),
-    }
-    if (folder / CARD).is_file():
-        extra[CARD] = (folder / CARD).read_bytes()
-    save_checkpoint(merged(model) if has_adapters(model) else model, folder, extra)
-    write_card(folder)
-
-
-@contextlib.contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    """Turn a full disk, or a folder that cannot be written, into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise TrainingError(
-            f"The run folder '{out}' could not be written ({error}): free space, then go on with "
-            f"--resume."
-        ) from error

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vqazoo.catalogue import HUB, NONE, Entry, catalogue, digest_of_config, entries
-from vqazoo.errors import CheckpointError, UnknownNameError, VqazooError, did_you_mean
+from vqazoo.catalogue import HUB, NONE, PUBLISHED, Entry, catalogue, digest_of_config, entries
+from vqazoo.errors import (
+    CheckpointError,
+    ConfigError,
+    UnknownNameError,
+    VqazooError,
+    did_you_mean,
+)
+from vqazoo.families import find_published, read_published
 from vqazoo.hub import cached_in, fetch_checkpoint
 from vqazoo.hub_requests import HubRef
 
 if TYPE_CHECKING:
+    from vqazoo.interfaces import LoadOptions
     from vqazoo.model import VQAModel
 
 NEAREST = 3  # models named when one has no weights
@@ -91,23 +100,71 @@ def _nearest(name: str, known: dict[str, Entry]) -> list[str]:
     return [f"{other} ({shared})" for _, other, shared in sorted(found)[:NEAREST]]
 
 
-def load(ref: str, device: str = "cpu", cache_dir: str | Path | None = None) -> VQAModel:
+def load(
+    ref: str,
+    device: str = "cpu",
+    cache_dir: str | Path | None = None,
+    *,
+    dtype: str = "float32",
+    device_map: str | Mapping[str, Any] | None = None,
+    quantize: str = "",
+) -> VQAModel:
     """A trained model, ready to answer.
 
     Args:
         ref: a zoo name (`vqazoo.list_models()`), `hub:OWNER/NAME[@REVISION]`, or `dir:PATH` of a
             checkpoint folder. With a zoo name or a 40-digit revision that is cached, no network
-            is used.
+            is used. Published checkpoints of the families in docs/families.md, such as
+            `hub:Salesforce/blip-vqa-base`, are read in transformers' own layout.
         device: where to put it, such as `cpu` or `cuda`.
         cache_dir: folder of the Hub's cache, of encoders too; default: the Hub's own (`HF_HOME`).
+        dtype: `float32`, `float16` or `bfloat16`, of published checkpoints.
+        device_map: how accelerate spreads a published checkpoint, such as `auto`; not with device.
+        quantize: `8bit` or `4bit`: the language model of a published checkpoint (bitsandbytes).
 
     Raises:
         UnknownNameError, HubError, CheckpointError, PluginError, WeightsError: see the message.
+        ConfigError: an option is not understood, or is not for this kind of checkpoint.
     """
     from vqazoo.checkpoint import load_checkpoint
+    from vqazoo.interfaces import LoadOptions
     from vqazoo.model import pick_device
 
     if not isinstance(ref, str):
         raise VqazooError(f"load takes a name, 'hub:...' or 'dir:PATH' as text, but got {ref!r}.")
-    with cached_in(Path(cache_dir).expanduser() if cache_dir else None):
+    options = LoadOptions(dtype, device_map, quantize)
+    _check_options(options, device)
+    cache = Path(cache_dir).expanduser() if cache_dir else None
+    with cached_in(cache):
+        published = find_published(_published_ref(ref), cache)
+        if published is not None:
+            model: VQAModel = read_published(published, options)
+            return model if device_map or quantize else model.to(pick_device(device))
+        if options != LoadOptions():
+            raise ConfigError(
+                f"The model {ref!r} is a checkpoint of vqazoo, which is loaded in float32 on one "
+                f"device: leave out dtype, device_map and quantize."
+            )
         return load_checkpoint(resolve(ref, cache_dir)).to(pick_device(device))
+
+
+def _published_ref(ref: str) -> str:
+    """The repository of a zoo model whose weights others published; else the reference itself."""
+    entry = entries().get(ref) if ":" not in ref else None
+    return f"hub:{entry.repo}" if entry is not None and entry.weights == PUBLISHED else ref
+
+
+def _check_options(options: LoadOptions, device: str) -> None:
+    for name, value, known in (
+        ("dtype", options.dtype, ("float32", "float16", "bfloat16")),
+        ("quantize", options.quantize, ("", "8bit", "4bit")),
+    ):
+        if value not in known:
+            raise ConfigError(
+                f"The option {name} is {value!r}, but it must be one of "
+                f"{', '.join(repr(one) for one in known)}."
+            )
+    if options.device_map and device != "cpu":
+        raise ConfigError(
+            f"Both device={device!r} and device_map={options.device_map!r} are given: choose one."
+        )

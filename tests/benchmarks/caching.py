@@ -28,9 +28,10 @@ from torch.utils.data import DataLoader, Dataset
 import vqazoo
 from vqazoo.answers import MOST_FREQUENT, apply_rule
 from vqazoo.data import Example
-from vqazoo.features import CachedFeatures, build_images
+from vqazoo.features import build_images
 from vqazoo.images import open_image, pixels
 from vqazoo.model import VQAModel
+from vqazoo.sources import CachedFeatures
 from vqazoo.steps import take
 
 BATCH = 180  # of the notebook

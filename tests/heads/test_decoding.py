@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from vqazoo.decoding import START, State, Written, as_answers, write
 from vqazoo.errors import ConfigError
-from vqazoo_heads.decoding import START, State, Written, as_answers, write
 from vqazoo_heads.manifest import DECODE
 
 V, END, LIMIT = 4, 0, 4
@@ -161,7 +162,7 @@ def test_max_tokens_cuts_the_answer() -> None:
     ("name", "value"),
     [
         ("beam_size", 0), ("temperature", 0.0), ("top_p", 0.0), ("top_p", 1.5),
-        ("max_tokens", -1),
+        ("max_tokens", -1), ("length_penalty", 101.0),
     ],
 )  # fmt: skip
 def test_an_option_out_of_range_is_named(name: str, value: float) -> None:
@@ -177,4 +178,79 @@ def test_of_two_spellings_of_a_text_the_likelier_is_kept() -> None:
 
 
 def test_the_manifest_and_the_code_agree_on_the_defaults() -> None:
-    assert {name: arg.default for name, arg in DECODE.items()} == write.__wrapped__.__kwdefaults__  # type: ignore[attr-defined]
+    inside = {"length_penalty": 0.0, "first": None}  # not offered by these heads
+    declared = {name: arg.default for name, arg in DECODE.items()}
+    assert declared | inside == write.__wrapped__.__kwdefaults__  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("options", [{}, {"strategy": "beam"}, {"strategy": "nucleus"}])
+def test_a_first_token_given_is_the_first_token_computed(options: dict[str, Any]) -> None:
+    first, state = step(torch.full((2,), START), ROWS)
+
+    def never_at_the_start(tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        assert (tokens != START).all()
+        return step(tokens, state)
+
+    given = write(never_at_the_start, state, END, 1, LIMIT, first=first, **options)
+    assert given == write(step, ROWS, END, 1, LIMIT, **options)
+
+
+def test_length_penalty_ranks_by_the_mean_and_reports_the_sum() -> None:
+    penalised = write(step, ROWS, END, 5, LIMIT, beam_size=100, length_penalty=1.0)
+    for row in (0, 1):
+        every = every_answer(row)
+        best = sorted(every, key=lambda one: -one.log_probability / min(len(one.tokens) + 1, LIMIT))
+        assert [one.tokens for one in penalised[row]] == [one.tokens for one in best[:5]]
+        for one, expected in zip(penalised[row], best, strict=False):
+            assert one.log_probability == pytest.approx(expected.log_probability, abs=1e-5)
+
+
+# ---- against transformers --------------------------------------------------------------------
+
+WORDS, STOP, LENGTH = 12, 1, 8
+
+
+def small_gpt2(seed: int) -> Any:
+    """A GPT-2 of random weights so wide that its answers differ."""
+    import transformers
+
+    torch.manual_seed(seed)
+    config = transformers.GPT2Config(
+        vocab_size=WORDS, n_embd=16, n_layer=1, n_head=2, n_positions=32, bos_token_id=STOP,
+        eos_token_id=STOP, initializer_range=0.6,
+    )  # fmt: skip
+    return transformers.GPT2LMHeadModel(config).eval()
+
+
+def without_cache(model: Any) -> Any:
+    """A writer whose state is what was written so far."""
+
+    def step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        written = torch.cat([state[0], tokens[:, None]], dim=1)  # (B, T)
+        return model(written).logits[:, -1].log_softmax(dim=1), (written,)
+
+    return step
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0, -1.0, 0.6, 2.5])
+@pytest.mark.parametrize("beams", [2, 3, 5])
+def test_beams_are_those_of_transformers(beams: int, length_penalty: float) -> None:
+    """Of several rows at once, and of all K answers, whenever each of them ends."""
+    lengths = set()
+    for seed in range(8):
+        model = small_gpt2(seed)
+        prompt = torch.randint(2, WORDS, (3, 2), generator=torch.Generator().manual_seed(seed))
+        said = model.generate(
+            prompt, attention_mask=torch.ones_like(prompt), num_beams=beams, do_sample=False,
+            num_return_sequences=beams, length_penalty=length_penalty, max_new_tokens=LENGTH,
+            early_stopping=False, pad_token_id=STOP,
+        )[:, 2:].tolist()  # fmt: skip
+        first = model(prompt).logits[:, -1].log_softmax(dim=1)
+        written = write(
+            without_cache(model), (prompt,), STOP, beams, LENGTH, first=first,
+            beam_size=beams, strategy="beam", length_penalty=length_penalty,
+        )  # fmt: skip
+        found = [one.tokens for row in written for one in row]
+        assert found == [row[: row.index(STOP)] if STOP in row else row for row in said], seed
+        lengths |= {len(tokens) for tokens in found}
+    assert len(lengths) > 1

@@ -18,6 +18,7 @@ MODES = {
     "crop": "resized, the centre cut out",
     "squash": "resized without keeping the aspect",
     "pad": "resized, padded to a square",
+    "fit": "at most: each keeps its aspect",
 }
 ANSWERS = {"classify": "one of the known answers", "generate": "the answer, token by token"}
 ANY_QUESTION = "what is in this picture?"

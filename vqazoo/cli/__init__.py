@@ -27,9 +27,7 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "list": Verb(
-        "vqazoo.cli.list:list_command", "List models, encoders, fusions, heads, datasets."
-    ),
+    "list": Verb("vqazoo.cli.list:list_command", "List models, parts, datasets and families."),
     "info": Verb("vqazoo.cli.info:info", "Describe a model or a part."),
     "train": Verb("vqazoo.cli.train:train", "Train a model on a dataset."),
     "eval": Verb("vqazoo.cli.eval:eval_command", "Answer and score a whole split."),
@@ -37,7 +35,8 @@ VERBS = {
     "sweep": Verb("vqazoo.cli.sweep:sweep", "Train every encoder with every head."),
     "data": Verb("vqazoo.cli.data:data", "Look at datasets and fetch official files."),
     "features": Verb("vqazoo.cli.features:features", "Look after cached features."),
-    "ask": Verb("vqazoo.cli.ask:ask", "Ask a model one question about one picture."),
+    "ask": Verb("vqazoo.cli.ask:ask", "Ask a model one question about a picture or a video."),
+    "caption": Verb("vqazoo.cli.ask:caption", "Let a model describe a picture or a video."),
     "recipe": Verb("vqazoo.cli.recipe:recipe", "List, show, copy and run the zoo's recipes."),
     "push": Verb("vqazoo.cli.transfer:push", "Upload a checkpoint folder to the Hub."),
     "pull": Verb("vqazoo.cli.transfer:pull", "Fetch a model from the Hub and verify it."),

@@ -1,49 +1,125 @@
-"""`vqazoo ask`: one question about one picture."""
+"""`vqazoo ask` and `vqazoo caption`: one question, or none, about one picture or video."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+
+if TYPE_CHECKING:
+    from vqazoo.interfaces import Answer
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _options(command: F) -> F:
+    """What both verbs take."""
+    for option in reversed(
+        (
+            click.option(
+                "--top-k", type=click.IntRange(min=1), default=1, help="How many to print."
+            ),
+            click.option(
+                "--decode", multiple=True, metavar="KEY=VALUE",
+                help="Option of the head, such as strategy=beam; see vqazoo info. May be repeated.",
+            ),
+            click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ..."),
+            click.option(
+                "--dtype", default="float32", show_default=True,
+                help="Of published checkpoints: float32, float16 or bfloat16.",
+            ),
+            click.option("--device-map", help="Of published checkpoints: as accelerate's, auto."),
+            click.option(
+                "--quantize", default="", metavar="8bit|4bit",
+                help="The language model of a published checkpoint, by bitsandbytes.",
+            ),
+            click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
 
 
 @click.command()
 @click.argument("model")
 @click.argument("image")
 @click.argument("question")
-@click.option("--top-k", type=click.IntRange(min=1), default=1, help="How many answers to print.")
 @click.option(
-    "--decode", multiple=True, metavar="KEY=VALUE",
-    help="Option of the head, such as strategy=beam; see vqazoo info. May be repeated.",
+    "--candidates", type=click.Path(path_type=Path),
+    help="File with one answer a line: the model chooses among these.",
 )  # fmt: skip
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@_options
 def ask(
-    model: str,
-    image: str,
-    question: str,
-    top_k: int,
-    decode: tuple[str, ...],
-    device: str,
-    as_json: bool,
-) -> None:
-    """Ask MODEL (a zoo name or dir:PATH) a QUESTION about IMAGE (a file).
+    model: str, image: str, question: str, candidates: Path | None, top_k: int,
+    decode: tuple[str, ...], as_json: bool, **where: Any,
+) -> None:  # fmt: skip
+    """Ask MODEL a QUESTION about IMAGE, a file with a picture or a video.
+
+    MODEL is a zoo name, dir:PATH or hub:OWNER/NAME.
 
     Example: vqazoo ask tiny-clip-lstm-easyvqa photo.png "what color is the shape?"
     """
     import vqazoo
+    from vqazoo.errors import ConfigError
+
+    chosen = None if candidates is None else _lines(candidates)
+    if chosen is not None and decode:
+        raise ConfigError("--decode is for answers that are written, not chosen: leave it out.")
+    loaded = vqazoo.load(model, **where)
+    if chosen is not None:
+        answer = cast("Answer", loaded.rank(image, question, chosen, top_k))
+    else:
+        answer = loaded.answer(image, question, top_k, **_decode(decode))
+    _print(answer, top_k, as_json, {"model": model, "image": image, "question": question})
+
+
+@click.command()
+@click.argument("model")
+@click.argument("image")
+@_options
+def caption(
+    model: str, image: str, top_k: int, decode: tuple[str, ...], as_json: bool, **where: Any
+) -> None:
+    """Let MODEL describe IMAGE, a file with a picture or a video.
+
+    Example: vqazoo caption hub:microsoft/git-base photo.jpg
+    """
+    import vqazoo
+
+    found = vqazoo.load(model, **where).caption(image, top_k, **_decode(decode))
+    _print(cast("Answer", found), top_k, as_json, {"model": model, "image": image})
+
+
+def _decode(assignments: tuple[str, ...]) -> dict[str, Any]:
     from vqazoo.config import set_value
 
-    options: dict[str, object] = {}
-    for assignment in decode:
+    options: dict[str, Any] = {}
+    for assignment in assignments:
         set_value(options, assignment)
-    answer = vqazoo.load(model, device).answer(image, question, top_k, **options)
+    return options
+
+
+def _lines(file: Path) -> list[str]:
+    from vqazoo.errors import DataError
+
+    try:
+        found = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"The file of candidates '{file}' cannot be read ({error}).") from error
+    if not (kept := [line for line in found if line]):
+        raise DataError(f"The file of candidates '{file}' is empty: write one answer a line.")
+    return kept
+
+
+def _print(answer: Answer, top_k: int, as_json: bool, asked: dict[str, str]) -> None:
     ranked = (answer, *answer.alternatives)
     if as_json:
         fields = ("text", "score", "answer_type", "answerable")
         found = [{name: getattr(one, name) for name in fields} for one in ranked]
-        document = {"model": model, "image": image, "question": question, "answers": found}
-        click.echo(json.dumps(document, ensure_ascii=False))
+        click.echo(json.dumps({**asked, "answers": found}, ensure_ascii=False))
         return
     for one in ranked:
         click.echo(one.text if top_k == 1 else f"{one.score:7.2%}  {one.text}")

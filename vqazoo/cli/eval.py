@@ -102,8 +102,8 @@ def eval_command(
         answers = read_predictions(predictions, examples)
     else:
         from vqazoo.checkpoint import load_checkpoint
-        from vqazoo.features import CachedFeatures
         from vqazoo.model import pick_device
+        from vqazoo.sources import CachedFeatures
 
         assert folder is not None
         loaded = load_checkpoint(folder).to(pick_device(device))

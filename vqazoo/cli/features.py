@@ -52,10 +52,11 @@ def build(
     encoded before, by any run, is not encoded again.
     """
     from vqazoo.answers import AnswerList
+    from vqazoo.building import build_model
     from vqazoo.cli.train import progress
     from vqazoo.data import open_dataset, present
     from vqazoo.features import build_images, build_questions
-    from vqazoo.model import build_model, pick_device
+    from vqazoo.model import pick_device
     from vqazoo.training import gather_config
 
     assignments = run_assignments(assignments, data_root)

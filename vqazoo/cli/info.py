@@ -14,7 +14,7 @@ import click
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def info(name: str, as_json: bool) -> None:
-    """Describe NAME: a zoo model, dir:PATH, or an encoder, fusion, head or dataset."""
+    """Describe NAME: a zoo model, dir:PATH, or an encoder, fusion, head, dataset or family."""
     from vqazoo.catalogue import entries
     from vqazoo.errors import UnknownNameError, did_you_mean
     from vqazoo.registry import KINDS, parse_ref, registry
@@ -70,13 +70,13 @@ def _plain(value: Any) -> Any:
 
 
 def _describe_model(name: str, as_json: bool) -> None:
-    from vqazoo.catalogue import NONE, catalogue, entries
+    from vqazoo.catalogue import NONE, PUBLISHED, catalogue, entries
     from vqazoo.cli.card_text import print_card
     from vqazoo.folder import CARD, METRICS, read_config
     from vqazoo.safe_files import MIB, read_plain
 
     entry = entries().get(name)
-    if entry is not None and (entry.weights == NONE or not as_json):
+    if entry is not None and (entry.weights in (NONE, PUBLISHED) or not as_json):
         if as_json:
             click.echo(json.dumps({"name": name, **asdict(entry)}))
         else:  # the packaged card, also of models whose weights are on the Hub

@@ -6,13 +6,14 @@ import json
 
 import click
 
-from vqazoo.catalogue import PACKAGED, Entry, entries
+from vqazoo.catalogue import PACKAGED, PUBLISHED, Entry, entries
 from vqazoo.compatibility import PARTS, compatible
 from vqazoo.errors import ConfigError, PluginError, did_you_mean
-from vqazoo.manifests import EncoderManifest
+from vqazoo.manifests import EncoderManifest, FamilyManifest
 from vqazoo.registry import registry
 
-KINDS = ("models", "encoders", "fusions", "heads", "datasets")
+KINDS = ("models", "encoders", "fusions", "heads", "datasets", "families")
+KIND_OF = {**{kind: kind[:-1] for kind in KINDS[1:]}, "families": "family"}
 CHECKED = ("encoders", "fusions", "heads")  # kinds whose compatibility is known
 BROKEN = "(broken: run 'vqazoo plugins' to see why)"
 
@@ -25,12 +26,17 @@ BROKEN = "(broken: run 'vqazoo plugins' to see why)"
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_command(kind: str | None, chosen: tuple[str, ...], as_json: bool) -> None:
-    """List models, encoders, fusions, heads or datasets; without KIND, all of them."""
+    """List models, encoders, fusions, heads, datasets or families of published checkpoints.
+
+    Without KIND, all of them.
+    """
     if chosen and kind is not None and kind not in CHECKED:
         raise click.UsageError(f"--compatible-with goes with {', '.join(CHECKED)}, not {kind}.")
     fitting = dict(_chosen(assignment) for assignment in chosen)
     kinds = [kind] if kind else list(CHECKED if chosen else KINDS)
-    document = {one: _models() if one == "models" else _parts(one[:-1], fitting) for one in kinds}
+    document = {
+        one: _models() if one == "models" else _parts(KIND_OF[one], fitting) for one in kinds
+    }
     if as_json:
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
@@ -65,11 +71,15 @@ def _models() -> list[dict[str, str]]:
 def _whereabouts(entry: Entry) -> str:
     if entry.weights == PACKAGED:
         return f"packaged, {entry.size / 1e6:.1f} MB"
+    if entry.weights == PUBLISHED:
+        return f"hub:{entry.repo}"
     return f"hub:{entry.pin.repo}" if entry.pin else "no weights yet"
 
 
 def _model_summary(entry: Entry) -> str:
     parts = " + ".join(dict.fromkeys(entry.parts.values()))
+    if entry.weights == PUBLISHED:
+        return f"{parts}: published by others, see docs/families.md"
     if entry.accuracy is None:
         return f"{parts} on {entry.data}: run its recipe"
     return f"{parts} on {entry.data}: {entry.accuracy['name']} {entry.accuracy['value']:.2%}"
@@ -87,7 +97,9 @@ def _parts(kind: str, chosen: dict[str, str]) -> list[dict[str, str]]:
         else:
             summary = manifest.summary
             if isinstance(manifest, EncoderManifest) and manifest.variant:
-                summary += f" As in {manifest.example}."
+                summary += f". As in {manifest.example}."
+            if isinstance(manifest, FamilyManifest) and manifest.examples:
+                summary += f". As in hub:{manifest.examples[0]}."
         if sum(other == name for other, _ in providers) > 1:  # only the full name chooses
             name = f"{provider.distribution}/{name}"
         found.append({"name": name, "from": str(provider), "summary": summary})

@@ -193,8 +193,9 @@ def _check_answers(owner: str, head: Head, manifest: HeadManifest, fused: Featur
             require(1 <= len(ranked) <= top_k, owner, f"top_k {top_k} gave {len(ranked)} answers")
             require(len(set(texts)) == len(texts), owner, f"answers repeat: {texts}")
             require(scores == sorted(scores, reverse=True), owner, f"not best first: {scores}")
+            total = max(scores) if manifest.independent_scores else sum(scores)
             require(
-                min(scores) >= 0 and sum(scores) <= 1 + TOLERANCE, owner,
+                min(scores) >= 0 and total <= 1 + TOLERANCE, owner,
                 f"scores are no probabilities of different answers: {scores}",
             )  # fmt: skip
             if manifest.answer_mode == "classify":

@@ -1,0 +1,52 @@
+"""What may be asked at once: one picture and one question, or lists of them. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vqazoo.errors import ConfigError, ImageError, QuestionError
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Questions and their pictures: as many, or one picture for all of them.
+
+    Attributes:
+        single: whether one answer is expected, not a list.
+    """
+
+    pictures: list[Any]
+    questions: list[str]
+    single: bool
+
+
+def pair(image: Any, question: str | Sequence[str]) -> Asked:
+    """Pictures and questions as `VQAModel.answer` takes them.
+
+    Raises:
+        ImageError: the list of images is empty. QuestionError: the question is no text or list.
+        ConfigError: the counts differ.
+    """
+    if not isinstance(question, (str, list, tuple)):
+        raise QuestionError(f"The question is {question!r}, but text or a list was expected.")
+    questions = [question] if isinstance(question, str) else list(question)
+    many = _is_many(image)
+    images = list(image) if many else [image]
+    if isinstance(question, str) and len(images) != 1:
+        questions = questions * len(images)
+    if many and len(images) != len(questions):
+        raise ConfigError(
+            f"There are {len(images)} images but {len(questions)} questions: give one image "
+            f"for all questions, or one for each."
+        )
+    return Asked(images, questions, isinstance(question, str) and not many)
+
+
+def _is_many(image: Any) -> bool:
+    if isinstance(image, (list, tuple)):
+        if not image:
+            raise ImageError("The list of images is empty: give at least one.")
+        return True
+    return getattr(image, "ndim", 0) == 4
