@@ -94,3 +94,30 @@ IMAGE_ONLY = FusionManifest(
     provides="pooled",
     ignores="question",
 )
+PREFIX_MLP = FusionManifest(
+    summary="image tokens through an MLP into a language model's words, joined with the question",
+    build="vqazoo_fusions.prefix:PrefixMLP",
+    source="the clip-distilbert system (pmabbo13/imageqa); Mokady et al. 2021, ClipCap, section 3",
+    args={
+        "num_layers": Arg(
+            int, 2, "linear layers of the mapping; 0: none, or one projection if widths differ",
+            minimum=0, maximum=4,
+        ),
+        "hidden_dim": Arg(int, 1024, "width between the layers", minimum=1),
+        "final_activation": Arg(bool, True, "ReLU after the last layer as well"),
+        "order": Arg(
+            str, "question-first", "question-first: image tokens last, as imageqa; image-first: as "
+            "ClipCap and BLIP-2", ("question-first", "image-first"),
+        ),
+    },
+    requires=frozenset({"image.tokens", "question.tokens"}),
+    provides="tokens",
+)  # fmt: skip
+IMAGE_TOKENS = FusionManifest(
+    summary="image tokens alone, for captions; the question is ignored",
+    build="vqazoo_fusions.prefix:ImageTokens",
+    source="the captioner of Li et al. 2022, BLIP, section 3.3",
+    requires=frozenset({"image.tokens", "question.tokens"}),  # the question is read, then ignored
+    provides="tokens",
+    ignores="question",
+)

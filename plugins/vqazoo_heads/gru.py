@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from vqazoo.answers import AnswerList
 from vqazoo.data import Example
+from vqazoo.decoding import START, State, as_answers, write
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
-from vqazoo_heads.decoding import START, State, as_answers, write
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")

@@ -14,6 +14,9 @@ DECODE = {
     "max_tokens": Arg(int, 0, "longest answer, end included; 0: as in training", minimum=0),
 }  # fmt: skip
 
+LENGTH_PENALTY = Arg(
+    float, 0.0, "beam: scores are divided by length ** this; below 0 favours short answers"
+)
 SMOOTHING = Arg(float, 0.0, "probability spread over all outputs", minimum=0, maximum=1)
 BALANCE = Arg(
     float, 0.0, "class weights (mean count / count) ** balance; 0: none, 1: inverse frequency",
@@ -88,4 +91,40 @@ MLP = HeadManifest(
     requires="pooled",
     answer_mode="classify",
     default_fusion="hadamard",
+)
+LM_CLASSIFIER = HeadManifest(
+    summary="a borrowed language model reads picture and question; a linear layer picks the answer",
+    build="vqazoo_heads.lm_classifier:LMClassifier",
+    source="the clip-distilbert system (pmabbo13/imageqa)",
+    args={
+        "read": Arg(
+            str, "last", "the state that is classified: of the last or first token, or the mean",
+            ("last", "first", "mean"),
+        ),
+        "full_vocabulary": Arg(
+            bool, False, "score every word piece; answers of several pieces are not learnt"
+        ),
+        "label_smoothing": SMOOTHING,
+    },
+    weighted_targets=True,
+    requires="tokens",
+    answer_mode="classify",
+    default_fusion="prefix-mlp",
+    borrows=frozenset({"language_model"}),
+)  # fmt: skip
+LM_GENERATE = HeadManifest(
+    summary="a borrowed language model reads picture and question and writes the answer",
+    build="vqazoo_heads.language_model:LMGenerate",
+    source="Mokady et al. 2021, ClipCap; Li et al. 2023, BLIP-2, section 3.3",
+    args={
+        "max_tokens": Arg(int, 20, "longest answer, end included", minimum=1),
+        "label_smoothing": SMOOTHING,
+    },
+    requires="tokens",
+    answer_mode="generate",
+    default_fusion="prefix-mlp",
+    default_fusion_args={"order": "image-first"},
+    borrows=frozenset({"language_model"}),
+    captions=True,
+    decode={**DECODE, "length_penalty": LENGTH_PENALTY},
 )

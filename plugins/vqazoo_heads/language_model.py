@@ -1,0 +1,174 @@
+"""A head that writes answers with a borrowed language model. Imports torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqazoo.answers import AnswerList
+from vqazoo.data import Example
+from vqazoo.decoding import as_answers, write
+from vqazoo.errors import ConfigError, IncompatibleError, QuestionError
+from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, LanguageModel, Targets
+
+RANKED_ROWS = 256  # answers scored at once by `rank`
+
+
+class LMGenerate(Head):
+    """A language model reads the fused tokens as its prompt and writes the answer.
+
+    It is borrowed from the text encoder, so training.trainable decides whether it learns; gradients
+    pass through a frozen one into the fusion. Decoders go on after the prompt (ClipCap, BLIP-2 with
+    OPT); encoder-decoders read the prompt in the encoder and write with the decoder (BLIP-2 with
+    T5). The loss is the mean cross-entropy of the answer's tokens and the end token; the prompt
+    teaches nothing. A linear layer D -> W stands in front if the widths differ.
+
+    Source: Mokady et al. 2021, ClipCap, section 3; Li et al. 2023, BLIP-2, section 3.3.
+    """
+
+    def __init__(
+        self,
+        fused: FusedSpec,
+        answers: AnswerList,
+        text_encoder: Encoder,
+        *,
+        max_tokens: int,
+        label_smoothing: float,
+    ) -> None:
+        super().__init__()
+        model = borrowed(text_encoder)
+        if model.kind == "encoder":
+            raise IncompatibleError(
+                "The head 'lm-generate' needs a language model that writes, but the text encoder "
+                "lends one that only reads: use the head lm-classifier, or a text encoder such as "
+                "hf-lm:distilbert/distilgpt2."
+            )
+        self._borrowed = (model, text_encoder)  # in a tuple, so not registered
+        self.longest = max_tokens
+        self.label_smoothing = label_smoothing
+        self.project = nn.Linear(fused.dim, model.dim) if fused.dim != model.dim else nn.Identity()
+        self._spell(answers.texts)
+
+    def targets(self, examples: Sequence[Example]) -> Targets:
+        """`answer` (n, T) int64 token ids with the end, and `length` (n,) int64 of each."""
+        rows = self._spell([example.target for example in examples])
+        length = torch.tensor([len(row) for row in rows])  # (n,)
+        longest = max(map(len, rows), default=1)
+        answer = torch.full((len(rows), longest), self._borrowed[1].end_id)  # (n, T)
+        for index, row in enumerate(rows):
+            answer[index, : len(row)] = torch.tensor(row)
+        return {"answer": answer, "length": length}
+
+    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
+        model, _ = self._borrowed
+        answer = targets["answer"][:, : int(targets["length"].max())]  # (B, T), the batch's own
+        prompt, mask = self.prompt(fused)
+        scores = model.logits(prompt, mask, answer)  # (B, T, V)
+        real = torch.arange(answer.shape[1], device=answer.device) < targets["length"][:, None]
+        known, smoothing = scores[real].float(), self.label_smoothing  # (n, V)
+        return F.cross_entropy(known, answer[real], label_smoothing=smoothing), {}
+
+    def prompt(self, fused: Features) -> tuple[Tensor, Tensor]:
+        """Prompt embeddings (B, L, W) and their mask (B, L)."""
+        assert fused.tokens is not None
+        assert fused.mask is not None
+        return self.project(fused.tokens), fused.mask
+
+    def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
+        model, encoder = self._borrowed
+        self._check_room(fused, decode.get("max_tokens") or self.longest)
+        first, state = model.start(*self.prompt(fused))  # (B, V)
+        written = write(
+            model.step, state, encoder.end_id, top_k, self.longest, first=first, **decode
+        )
+        return as_answers(written, encoder.decode)
+
+    def rank(
+        self, fused: Features, candidates: Sequence[str], top_k: int = 1
+    ) -> list[list[Answer]]:
+        """The best of the given answers for each of B rows, by the product of token probabilities.
+
+        The prompt is read once; candidates go on from it, RANKED_ROWS at a time.
+        """
+        model, encoder = self._borrowed
+        spelled = [[*ids, encoder.end_id] for ids in encoder.pieces(candidates)]
+        self._check_room(fused, max(map(len, spelled)))
+        first, state = model.start(*self.prompt(fused))  # (B, V)
+        order = sorted(range(len(spelled)), key=lambda index: len(spelled[index]))
+        scores = first.new_empty(len(first), len(spelled))  # (B, C)
+        for row in range(len(first)):
+            alone = tuple(part[row : row + 1] for part in state)
+            for begin in range(0, len(order), RANKED_ROWS):
+                chunk = order[begin : begin + RANKED_ROWS]  # of similar lengths
+                answers = [spelled[index] for index in chunk]
+                scores[row, chunk] = self._score(answers, first[row], alone)
+        best, place = scores.topk(min(top_k, len(spelled)), dim=1)  # (B, k)
+        return [
+            [Answer(candidates[c], math.exp(s)) for s, c in zip(ones, places, strict=True)]
+            for ones, places in zip(best.tolist(), place.tolist(), strict=True)
+        ]
+
+    def _score(self, answers: list[list[int]], first: Tensor, state: tuple[Tensor, ...]) -> Tensor:
+        """Log-probabilities (C,) of C answers after one prompt; first (V,), state of one row."""
+        model, _ = self._borrowed
+        device = first.device
+        longest = max(map(len, answers))
+        ids = torch.tensor([row + [0] * (longest - len(row)) for row in answers], device=device)
+        length = torch.tensor([len(row) for row in answers], device=device)  # (C,)
+        total = first[ids[:, 0]]  # (C,)
+        left = torch.arange(len(ids), device=device)  # answers that go on, ever fewer
+        state = tuple(part.expand(len(ids), *part.shape[1:]) for part in state)
+        for place in range(1, longest):
+            going = length > place  # (c,)
+            ids, length, left = ids[going], length[going], left[going]
+            state = tuple(part[going] for part in state)
+            log_probs, state = model.step(ids[:, place - 1], state)  # (c, V)
+            total = total.index_add(0, left, log_probs.gather(1, ids[:, place, None]).squeeze(1))
+        return total
+
+    def _spell(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of answers, with the end token."""
+        _, encoder = self._borrowed
+        spelled = encoder.pieces(list(texts)) if texts else []
+        rows = [[*ids, encoder.end_id] for ids in spelled]
+        for text, row in zip(texts, rows, strict=True):
+            if len(row) > self.longest:
+                raise ConfigError(
+                    f"The answer {text[:60]!r} has {len(row)} tokens with its end, but the head "
+                    f"writes at most {self.longest}: set head.args.max_tokens={len(row)} or more."
+                )
+        return rows
+
+    def _check_room(self, fused: Features, count: int) -> None:
+        """Before anything is written: prompt and answer must fit."""
+        model, _ = self._borrowed
+        if model.context_length is None or model.kind != "decoder":
+            return
+        assert fused.mask is not None
+        longest = int(fused.mask.sum(1).max())
+        if longest + count > model.context_length:
+            raise QuestionError(
+                f"The prompt has {longest} tokens and the answer up to {count}, but the language "
+                f"model reads at most {model.context_length} together: ask a shorter question, "
+                f"use an image encoder with fewer tokens, or set max_tokens lower."
+            )
+
+
+def borrowed(text_encoder: Encoder) -> LanguageModel:
+    """The language model of a text encoder.
+
+    Raises:
+        IncompatibleError: it has none.
+    """
+    try:
+        return cast(LanguageModel, text_encoder.lend("language_model"))
+    except IncompatibleError as error:
+        raise IncompatibleError(
+            "The head needs a language model, but the text encoder lends none: name one with "
+            "--text-encoder, such as hf-lm:distilbert/distilbert-base-uncased or minilm-lm."
+        ) from error

@@ -1,0 +1,1 @@
+"""Readers of published checkpoints in transformers' layout: one module a family."""

@@ -1,0 +1,228 @@
+"""The text tower around a language model: prompt, tokenizer, weights. Imports torch.
+
+`LanguageTower(language_model, tokenizer, ...)` takes any HFLanguageModel, with random or loaded
+weights; assign `tower.language_model` to swap it. `HFLMEncoder` makes both from a folder or a Hub
+repository; the folder of a BLIP-2 model gives its language model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vqazoo.errors import ConfigError, IncompatibleError, WeightsError
+from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
+from vqazoo.manifests import TOKENS
+from vqazoo_hf.families.tensors import read_tensors
+from vqazoo_hf.language_model import AUTO, DECODER, ENCODER, NESTED, HFLanguageModel
+from vqazoo_hf.repository import Repository, TextCodec, load_into
+from vqazoo_hf.text import as_packaged, minilm_folder
+
+LONGEST = 512  # tokens of a question, where nothing says less
+SLOT = "{}"
+TOKENIZER_FILES = ("tokenizer*.json", "vocab*", "*.model")
+WORD_START = "Ġ"  # how byte-level BPE spells a leading blank
+
+
+class LanguageTower(Encoder):
+    """A text tower around a language model; its `tokens` are the words of the question in a prompt.
+
+    Args of the constructor:
+        language_model: with random or loaded weights.
+        tokenizer: of transformers.
+        prompt: text with one `{}`, where the question stands.
+        end: text of the one token that ends an answer; empty: the tokenizer's own.
+    """
+
+    def __init__(
+        self, language_model: HFLanguageModel, tokenizer: Any, *, prompt: str, end: str
+    ) -> None:
+        super().__init__()
+        self.language_model = language_model
+        limit = min(
+            int(tokenizer.model_max_length), language_model.context_length or LONGEST, LONGEST
+        )
+        codec = PromptCodec(tokenizer, limit, prompt, language_model.kind == DECODER)
+        self.codec, self.start_id, self.end_id = codec, codec.start_id, codec.end_id
+        if language_model.kind != ENCODER and tokenizer.eos_token_id is not None:
+            self.end_id = int(tokenizer.eos_token_id)
+        if end:
+            spelled = tokenizer(end, add_special_tokens=False)["input_ids"]
+            if len(spelled) != 1:
+                raise ConfigError(
+                    f"The end {end!r} is spelled with {len(spelled)} tokens, but one was expected: "
+                    f"leave text_encoder.args.end empty for the tokenizer's own, or name a token."
+                )
+            self.end_id = int(spelled[0])
+        if len(tokenizer) > language_model.vocab_size:
+            raise IncompatibleError(
+                f"The tokenizer knows {len(tokenizer)} tokens, but the language model has words "
+                f"for {language_model.vocab_size}: use the tokenizer that it was trained with."
+            )
+        # what a prompt takes away is not left for the question
+        longest = max(1, limit - max(0, codec.overhead - 2))
+        self.spec = EncoderSpec(
+            question=TowerSpec(None, language_model.dim), context_length=longest
+        )
+
+    def load_pretrained(self) -> None:
+        """The weights are those the language model was given with."""
+
+    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+        if TOKENS not in wants:
+            raise IncompatibleError(
+                "A language model as text tower offers tokens only: choose a fusion that reads "
+                "question tokens, such as prefix-mlp."
+            )
+        return Features(tokens=self.language_model.question(ids), mask=mask)  # (B, L, D)
+
+    def lend(self, name: str) -> nn.Module:
+        if name == "language_model":
+            return self.language_model
+        if name == "token_embedding":
+            embedding: nn.Module = self.language_model.model.get_input_embeddings()
+            return embedding
+        raise IncompatibleError(
+            f"This text tower lends no '{name}', only language_model and token_embedding."
+        )
+
+
+class HFLMEncoder(LanguageTower):
+    """The language model of a folder or a Hub repository, with its tokenizer; text tower only."""
+
+    def __init__(
+        self, variant: str | None, towers: frozenset[str], *, prompt: str, end: str, positions: str
+    ) -> None:
+        assert variant is not None
+        if "image" in towers:
+            raise IncompatibleError(
+                "The encoder 'hf-lm' has no image tower: add one, for instance "
+                "--image-encoder efficientnet-lite0."
+            )
+        repository = Repository(variant)
+        config = repository.config()
+        model = HFLanguageModel.from_config(config, positions)
+        super().__init__(model, read_tokenizer(repository), prompt=prompt, end=end)
+        self._repository = repository
+        self._prefix = NESTED.get(config.model_type, ("", ""))[1]
+
+    def load_pretrained(self) -> None:
+        self.reference = self._repository.weights()
+        folder, lm = self._repository.folder, self.language_model
+        if self._prefix:
+            _load_nested(lm.model, folder, self._prefix)
+        else:
+            load_into(lm.model, folder, AUTO[lm.kind])
+
+
+class MiniLMLanguageModel(HFLMEncoder):
+    """all-MiniLM-L6-v2 read as a language model of the BERT family, D = 384."""
+
+    def __init__(
+        self, variant: str | None, towers: frozenset[str], *, prompt: str, positions: str
+    ) -> None:
+        folder = str(minilm_folder("The encoder 'minilm-lm'"))
+        super().__init__(folder, towers, prompt=prompt, end="", positions=positions)
+
+    def load_pretrained(self) -> None:
+        super().load_pretrained()
+        assert self.reference is not None
+        self.reference = as_packaged(self.reference)
+
+
+class PromptCodec(TextCodec):
+    """Questions are put into a prompt; a question that is too long loses its end, not the prompt's.
+    Without a question, for a caption, nothing of the prompt is asked either.
+
+    With `continues`, the pieces of an answer are those after the prompt, so that byte-level BPE
+    spells its first word with a blank in front, as inside a sentence.
+
+    Attributes:
+        overhead: tokens of the prompt with an empty question.
+    """
+
+    def __init__(self, tokenizer: Any, limit: int, prompt: str, continues: bool) -> None:
+        if prompt.count(SLOT) != 1:
+            raise ConfigError(
+                f"The prompt {prompt!r} has {prompt.count(SLOT)} places {SLOT} for the question, "
+                f"but one was expected: write for instance 'Question: {SLOT} Answer:'."
+            )
+        super().__init__(tokenizer, limit)
+        self._prompt = prompt
+        spelled = tokenizer.tokenize(" a")
+        bpe = bool(spelled) and spelled[0].startswith(WORD_START)
+        self._lead = " " if continues and bpe and not prompt.endswith((" ", "\n")) else ""
+        self.overhead = len(self._ids(prompt.replace(SLOT, "")))
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        whole = [self._prompt.replace(SLOT, text) if text else "" for text in texts]
+        ids, mask = super().tokenize(whole)  # (B, L)
+        if ids.shape[1] < self.context_length:
+            return ids, mask
+        return super().tokenize([self._fitting(text) for text in texts])
+
+    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        return super().pieces([self._lead + text if text else "" for text in texts])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; special tokens, which a model may write, say nothing."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text.strip()
+
+    def _fitting(self, question: str) -> str:
+        """The prompt with as much of the question as there is room for; no question, no prompt."""
+        if not question:
+            return ""
+        whole = self._prompt.replace(SLOT, question)
+        kept = self._ids(question, special=False)
+        room = min(len(kept), self.context_length - self.overhead)
+        while len(self._ids(whole)) > self.context_length and room > 0:
+            whole = self._prompt.replace(SLOT, self.decode(kept[:room]))
+            room -= 1
+        return whole
+
+    def _ids(self, text: str, special: bool = True) -> list[int]:
+        """All of them; `verbose` would warn that they are too many, which the caller sees to."""
+        spelled = self.tokenizer(text, add_special_tokens=special, verbose=False)
+        ids: list[int] = spelled["input_ids"]
+        return ids
+
+
+def read_tokenizer(repository: Repository) -> Any:
+    """The tokenizer beside a language model, which is of no use without.
+
+    Raises:
+        WeightsError: there is none; transformers would make one without words.
+    """
+    folder = repository.folder
+    if not any(file for pattern in TOKENIZER_FILES for file in folder.glob(pattern)):
+        raise WeightsError(
+            f"The language model in '{folder}' has no tokenizer: add tokenizer.json and "
+            f"tokenizer_config.json from where the model was published."
+        )
+    return repository.tokenizer()
+
+
+def _load_nested(model: Any, folder: Path, prefix: str) -> None:
+    """Fill a language model from the tensors of a larger model whose names begin with `prefix`."""
+    found = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in read_tensors(folder).items()
+        if name.startswith(prefix)
+    }
+    state = model.state_dict()
+    tied = {state[name].data_ptr() for name in found if name in state}
+    lacking = [n for n, t in state.items() if n not in found and t.data_ptr() not in tied]
+    strange = [n for n in found if n not in state or state[n].shape != found[n].shape]
+    if lacking or strange:
+        raise WeightsError(
+            f"The weights in '{folder}' do not fill the language model (missing, left over or of "
+            f"another shape: {', '.join([*lacking, *strange][:3])}): get them again."
+        )
+    with torch.no_grad():
+        for name, tensor in found.items():
+            state[name].copy_(tensor)
