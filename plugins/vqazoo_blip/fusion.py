@@ -1,0 +1,74 @@
+"""BLIP's image-grounded text encoder. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+from torch import nn
+
+from vqazoo.errors import ConfigError
+from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
+from vqazoo.layers import TextLayer, initialise
+from vqazoo.manifests import TOKENS
+
+
+class MedFusion(Fusion):
+    """BERT layers over question tokens that look at the image tokens in every layer.
+
+    Self-attention is bidirectional. Fused tokens (B, L, D) are the states of the question; a linear
+    layer stands in front if the question's width is not D. Image tokens may have any width.
+
+    With `mask_questions` off the fused mask says that all L tokens are real: transformers'
+    `BlipForQuestionAnswering.generate` has its decoder look at the padding of the shorter questions
+    of a batch in this way. A question alone is answered the same either way; the default is that an
+    answer does not depend on the batch.
+
+    Source: Li et al. 2022, BLIP, section 3.1 (image-grounded text encoder).
+    """
+
+    def __init__(
+        self,
+        image: TowerSpec,
+        question: TowerSpec,
+        *,
+        dim: int,
+        layers: int,
+        heads: int,
+        hidden_dim: int,
+        dropout: float,
+        mask_questions: bool,
+    ) -> None:
+        super().__init__()
+        asked, seen = width(question, TOKENS), width(image, TOKENS)
+        dim = dim or asked
+        check_heads("fusion 'med'", dim, heads)
+        self.project = nn.Linear(asked, dim) if asked != dim else nn.Identity()
+        self.layers = nn.ModuleList(
+            TextLayer(dim, heads, hidden_dim, seen, dropout) for _ in range(layers)
+        )
+        self.mask_questions = mask_questions
+        self.out = FusedSpec(TOKENS, dim)
+        initialise(self)
+
+    def forward(self, image: Features, question: Features) -> Features:
+        assert image.tokens is not None
+        assert image.mask is not None
+        assert question.tokens is not None
+        assert question.mask is not None
+        x = self.project(question.tokens)  # (B, L, D)
+        mask = question.mask[:, None, None]  # (B, 1, 1, L)
+        seen = image.mask[:, None, None]  # (B, 1, 1, N)
+        for layer in cast(Iterable[TextLayer], self.layers):
+            x, _ = layer(x, mask, layer.cross.read(image.tokens), seen)  # (B, L, D)
+        real = question.mask if self.mask_questions else question.mask | True  # (B, L)
+        return Features(tokens=x, mask=real)
+
+
+def check_heads(owner: str, dim: int, heads: int) -> None:
+    """Raise ConfigError unless the width can be split among the heads."""
+    if dim % heads:
+        raise ConfigError(
+            f"The {owner} works in width {dim} with {heads} heads, but the width must be a "
+            f"multiple of the heads: try {'heads 4' if dim % 4 == 0 else f'dim {64 * heads}'}."
+        )

@@ -1,0 +1,89 @@
+"""Manifests of BLIP's parts. Imports only the core's torch-free modules."""
+
+from vqazoo.manifests import Arg, EncoderManifest, FusionManifest, HeadManifest
+
+LAYERS = Arg(int, 2, "number of layers; published 12", minimum=1)
+HEADS = Arg(int, 4, "attention heads; divides the width; published 12", minimum=1)
+HIDDEN = Arg(int, 1024, "width inside each layer's MLP; published 3072", minimum=1)
+DROPOUT = Arg(float, 0.1, "of embeddings, attention and layers", minimum=0, maximum=1)
+
+WORDS = EncoderManifest(
+    summary="another text encoder's tokenizer with word embeddings learnt from scratch (BLIP)",
+    build="vqazoo_blip.words:WordsEncoder",
+    source="Li et al. 2022, BLIP, section 3.1 (BERT embeddings, [DEC] and [ENC])",
+    variant="<text encoder>",
+    example="words:tiny-clip",
+    args={
+        "dim": Arg(int, 256, "width of the embeddings; published 768", minimum=1),
+        "context_length": Arg(
+            int, 0, "longest question in tokens; 0: as the text encoder's", minimum=0
+        ),
+        "dropout": DROPOUT,
+    },
+    question=frozenset({"tokens"}),
+)
+MED_FUSION = FusionManifest(
+    summary="question tokens look at each other and at the image in every layer (BLIP)",
+    build="vqazoo_blip.fusion:MedFusion",
+    source="Li et al. 2022, BLIP, section 3.1 (image-grounded text encoder)",
+    args={
+        "dim": Arg(int, 256, "width; 0: of the question's tokens; published 768", minimum=0),
+        "layers": LAYERS,
+        "heads": HEADS,
+        "hidden_dim": HIDDEN,
+        "dropout": DROPOUT,
+        "mask_questions": Arg(
+            bool, True, "hide the padding of shorter questions from the head; transformers does not"
+        ),
+    },
+    requires=frozenset({"image.tokens", "question.tokens"}),
+    provides="tokens",
+)
+MED_DECODER = HeadManifest(
+    summary="writes the answer with a text decoder over the fused tokens, or ranks answers (BLIP)",
+    build="vqazoo_blip.decoder:MedDecoder",
+    source="Li et al. 2022, BLIP, sections 3.1 and 4.3; the authors' blip_vqa.py",
+    args={
+        "dim": Arg(int, 256, "width; 0: of the fused tokens; published 768", minimum=0),
+        "layers": LAYERS,
+        "heads": HEADS,
+        "hidden_dim": HIDDEN,
+        "dropout": DROPOUT,
+        "label_smoothing": Arg(
+            float, 0.1, "of the training loss, and of ranking as published", minimum=0, maximum=1
+        ),
+        "context_length": Arg(
+            int, 64, "positions: start, prompt and answer together; published 512", minimum=3
+        ),
+        "longest": Arg(
+            int, 0, "longest answer written, end included; 0: the longest known one, or as "
+            "context_length allows if none is known", minimum=0,
+        ),
+        "prompt": Arg(str, "", "read before every answer; BLIP's captioner: 'a picture of '"),
+    },
+    weighted_targets=True,
+    captions=True,
+    requires="tokens",
+    answer_mode="generate",
+    default_fusion="med",
+    borrows=frozenset({"token_embedding"}),
+    decode={
+        "strategy": Arg(
+            str, "greedy", "how tokens are chosen, or rank: the known answers are scored; top_k "
+            "above 1 uses rank or beam", ("greedy", "nucleus", "beam", "rank"),
+        ),
+        "beam_size": Arg(
+            int, 3, "beam: answers kept at every step; at least top_k; published 3", minimum=1
+        ),
+        "length_penalty": Arg(
+            float, 0.0, "beam: the log-probability is divided by length ** this; transformers' 1"
+        ),
+        "first_k": Arg(
+            int, 128, "rank: answers scored in full, by their first token", minimum=1
+        ),
+        "temperature": Arg(float, 0.1, "nucleus: below 1 sharpens"),
+        "top_p": Arg(float, 0.9, "nucleus: probability mass to draw from"),
+        "seed": Arg(int, 0, "nucleus: seed of the draws, the same for every question"),
+        "max_tokens": Arg(int, 0, "longest answer, end included; 0: as the model's", minimum=0),
+    },
+)  # fmt: skip

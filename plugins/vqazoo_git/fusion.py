@@ -1,0 +1,76 @@
+"""GIT's input: projected image tokens in front of the question's tokens. Imports torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vqazoo.errors import IncompatibleError
+from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
+from vqazoo.layers import initialise
+from vqazoo.manifests import TOKENS
+
+
+class GITFusion(Fusion):
+    """Image tokens through a linear layer and LayerNorm, then the question's: (B, N+L, D).
+
+    `num_prefix` of what comes out is N, the image tokens of all frames. Frame i of a video has an
+    embedding (1, 1, C), zero at first, added to each of its tokens before the projection; a single
+    picture gets none, as in transformers. Fewer frames than `frames` use the first embeddings.
+
+    A linear layer stands in front of the question's tokens if their width is not `dim`. With
+    `image_tokens` off the fused tokens are the question's alone: the paper's claim is that a
+    generative model answers from what it sees, which is measured against this.
+
+    Source: Wang et al. 2022, GIT, section 3.1 (network) and 3.4 (videos).
+    """
+
+    def __init__(
+        self,
+        image: TowerSpec,
+        question: TowerSpec,
+        *,
+        dim: int,
+        frames: int,
+        image_tokens: bool,
+    ) -> None:
+        super().__init__()
+        seen, asked = width(image, TOKENS), width(question, TOKENS)
+        dim = dim or asked
+        self.project_question = nn.Linear(asked, dim) if asked != dim else nn.Identity()
+        self.sees = image_tokens
+        if image_tokens:
+            self.project = nn.Sequential(nn.Linear(seen, dim), nn.LayerNorm(dim))
+            self.temporal = nn.ParameterList(torch.zeros(1, 1, seen) for _ in range(frames))
+        self.frames = frames
+        self.out = FusedSpec(TOKENS, dim)
+        initialise(self)
+
+    def forward(self, image: Features, question: Features) -> Features:
+        """Raises IncompatibleError: a video has more frames than there are embeddings."""
+        assert question.tokens is not None
+        assert question.mask is not None
+        q = self.project_question(question.tokens)  # (B, L, D)
+        if not self.sees:
+            return Features(tokens=q, mask=question.mask)
+        assert image.tokens is not None
+        assert image.mask is not None
+        v = self.project(self._timed(image.tokens, image.frames))  # (B, N, D)
+        return Features(
+            tokens=torch.cat([v, q], dim=1),  # (B, N+L, D)
+            mask=torch.cat([image.mask, question.mask], dim=1),  # (B, N+L)
+            num_prefix=v.shape[1],
+        )
+
+    def _timed(self, tokens: Tensor, frames: int) -> Tensor:
+        """Tokens (B, F*n, C) of F frames, each frame with its embedding."""
+        if not frames:
+            return tokens
+        if frames > len(self.temporal):
+            raise IncompatibleError(
+                f"The video has {frames} frames, but the fusion 'git' tells {len(self.temporal)} "
+                f"apart: give fewer frames, or build it with fusion.args.frames={frames}."
+            )
+        count = tokens.shape[1] // frames
+        time = torch.cat(list(self.temporal)[:frames], dim=1)  # (1, F, C)
+        return tokens + time.repeat_interleave(count, dim=1)  # (B, F*n, C)

@@ -1,0 +1,85 @@
+"""ViLT's answer classifier with soft scores. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqazoo.answers import AnswerList, normalise
+from vqazoo.data import Example
+from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
+from vqazoo.layers import initialise
+
+UNKNOWN = -1  # class of an answer that is not in the list
+
+
+class ViLTClassifier(Head):
+    """Linear(D -> 2D), LayerNorm, GELU, Linear(2D -> K); each class has a sigmoid of its own.
+
+    The score of an answer is the sigmoid of its logit: the VQA accuracy that the model expects of
+    it. Scores of different answers are independent, so they may sum to more than 1.
+
+    The loss is binary cross-entropy with the weights of the answers as targets (VQA accuracies,
+    with the answer rule `soft`), summed over classes and averaged over rows; questions without a
+    known answer teach nothing, as ViLT's code leaves them out of its data.
+
+    Source: Kim, Son & Kim 2021, ViLT, section 4.3; the loss is that of Teney et al. 2018, Tips and
+    Tricks, section 3.6.
+    """
+
+    def __init__(self, fused: FusedSpec, answers: AnswerList, text_encoder: Encoder) -> None:
+        super().__init__()
+        self.answers = answers
+        self.layers = nn.Sequential(
+            nn.Linear(fused.dim, 2 * fused.dim),
+            nn.LayerNorm(2 * fused.dim),
+            nn.GELU(),
+            nn.Linear(2 * fused.dim, len(answers)),
+        )
+        initialise(self)
+
+    def logits(self, fused: Features) -> Tensor:
+        """Class scores (B, K), before the sigmoid."""
+        scores: Tensor = self.layers(fused.pooled)
+        return scores
+
+    def targets(self, examples: Sequence[Example]) -> Targets:
+        """`answer` (n, M) int64 class numbers, UNKNOWN where an answer is not in the list or there
+        are fewer than M, and `weight` (n, M) float in [0, 1]; M is the most answers of an example.
+        """
+        # Published labels need not be normalised, and two may be the same once they are.
+        number: dict[str, int] = {}
+        for index, text in enumerate(self.answers.texts):
+            number.setdefault(normalise(text), index)
+        most = max((len(example.targets) for example in examples), default=1)
+        classes = torch.full((len(examples), max(1, most)), UNKNOWN)  # (n, M)
+        weights = torch.zeros(classes.shape)  # (n, M)
+        for row, example in enumerate(examples):
+            for column, (text, weight) in enumerate(example.targets):
+                classes[row, column] = number.get(text, UNKNOWN)
+                weights[row, column] = weight
+        return {"answer": classes, "weight": weights}
+
+    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
+        logits = self.logits(fused)  # (B, K)
+        classes, weights = targets["answer"], targets["weight"]  # (B, M) each
+        known = classes != UNKNOWN  # (B, M)
+        learnt = known.any(dim=1)  # (B,)
+        if not learnt.any():
+            return logits.sum() * 0, {}
+        soft = torch.zeros_like(logits)  # (B, K)
+        soft.scatter_add_(1, classes.clamp(min=0), (weights * known).to(logits))
+        loss = F.binary_cross_entropy_with_logits(logits[learnt], soft[learnt], reduction="sum")
+        return loss / learnt.sum(), {}
+
+    def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
+        scores = self.logits(fused).sigmoid()  # (B, K)
+        best = scores.topk(min(top_k, len(self.answers)), dim=1)  # (B, k) each
+        return [
+            [Answer(self.answers.texts[c], s) for s, c in zip(row_scores, classes, strict=True)]
+            for row_scores, classes in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]

@@ -1,0 +1,107 @@
+"""ViLT's single-stream transformer over question and image tokens. Imports torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vqazoo.errors import ConfigError
+from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
+from vqazoo.layers import Attention, initialise
+from vqazoo.manifests import POOLED, TOKENS
+
+QUESTION, IMAGE = 0, 1  # rows of the modality embedding
+
+
+class ViLT(Fusion):
+    """Question tokens and image tokens in one sequence, read by a pre-norm transformer.
+
+    Each token gets the embedding of its modality; after the last layer come a LayerNorm and, of the
+    first question token, a linear layer with tanh. Both towers are expected to know positions.
+    A tower of another width gets a linear layer first.
+
+    Source: Kim, Son & Kim 2021, ViLT, sections 3.1 and 3.2 (there 12 layers, D = 768, h = 12, and
+    the weights of ViT-B/32). The norms have the epsilon of ViT, 1e-6; transformers' port says 1e-12
+    in its configs, and a published checkpoint is read with what its config says.
+    """
+
+    def __init__(
+        self,
+        image: TowerSpec,
+        question: TowerSpec,
+        *,
+        dim: int,
+        layers: int,
+        heads: int,
+        hidden_dim: int,
+        dropout: float,
+        attention_dropout: float,
+        epsilon: float,
+    ) -> None:
+        """Raises ConfigError if `heads` does not divide `dim`."""
+        super().__init__()
+        if dim % heads:
+            raise ConfigError(
+                f"The fusion 'vilt' has dim {dim} and heads {heads}, but dim must be a multiple of "
+                f"heads: try dim {heads * 64}."
+            )
+        self.project_image = _to_width(width(image, TOKENS), dim)
+        self.project_question = _to_width(width(question, TOKENS), dim)
+        self.modality = nn.Embedding(2, dim)
+        self.layers = nn.ModuleList(
+            PreNormLayer(dim, heads, hidden_dim, dropout, attention_dropout, epsilon)
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(dim, epsilon)
+        self.pool = nn.Linear(dim, dim)
+        initialise(self)  # as ViLT's code does with new layers
+        self.out = FusedSpec(POOLED, dim)
+
+    def forward(self, image: Features, question: Features) -> Features:
+        assert image.tokens is not None
+        assert image.mask is not None
+        assert question.tokens is not None
+        assert question.mask is not None
+        q = self.project_question(question.tokens) + self.modality.weight[QUESTION]  # (B, L, D)
+        v = self.project_image(image.tokens) + self.modality.weight[IMAGE]  # (B, N, D)
+        x = torch.cat([q, v], dim=1)  # (B, L + N, D)
+        mask = torch.cat([question.mask, image.mask], dim=1)[:, None, None]  # (B, 1, 1, L + N)
+        for layer in self.layers:
+            x = layer(x, mask)  # (B, L + N, D)
+        first = self.norm(x[:, 0])  # (B, D)
+        return Features(self.pool(first).tanh())
+
+
+class PreNormLayer(nn.Module):
+    """One block of ViT (Dosovitskiy et al. 2021, section 3.1): norms before attention and MLP."""
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        hidden_dim: int,
+        dropout: float,
+        attention_dropout: float,
+        epsilon: float,
+    ) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(dim, epsilon)
+        self.attention = Attention(dim, heads, 0, attention_dropout)
+        self.mlp_norm = nn.LayerNorm(dim, epsilon)
+        self.inner = nn.Linear(dim, hidden_dim)
+        self.outer = nn.Linear(hidden_dim, dim)
+        self.activation = nn.GELU()
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, T, D), mask (B, 1, 1, T), True where a token is real -> (B, T, D)."""
+        h = self.attention_norm(x)  # (B, T, D)
+        h = self.attention(h, self.attention.read(h), mask)  # (B, T, D)
+        x = x + self.dropout(h)
+        h = self.dropout(self.activation(self.inner(self.mlp_norm(x))))  # (B, T, hidden)
+        out: Tensor = x + self.dropout(self.outer(h))  # (B, T, D)
+        return out
+
+
+def _to_width(found: int, dim: int) -> nn.Module:
+    return nn.Identity() if found == dim else nn.Linear(found, dim)
