@@ -1,4 +1,4 @@
-"""The verbs `render-captions` and `pretrain`: how the packaged TinyCLIP weights were made."""
+"""The verbs `render-captions` and `pretrain-tiny-clip`: how the packaged weights were made."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ import click
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--count", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-def render_captions(out: Path, count: int, seed: int) -> None:
+@click.option(
+    "--wrong-share", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+    help="Share of pictures with a false caption; rows then tell in 'correct' which.",
+)  # fmt: skip
+def render_captions(out: Path, count: int, seed: int, wrong_share: float) -> None:
     """Write rendered pictures of shapes (PNG) and their captions (captions.jsonl)."""
     from vqazoo.errors import DataError
     from vqazoo_tiny_clip.pretrain import write_pictures
 
     try:
-        write_pictures(out, count, seed)
+        write_pictures(out, count, seed, wrong_share)
     except OSError as error:
         raise DataError(f"The pictures could not be written to '{out}' ({error}).") from error
     click.echo(f"{count} pictures and captions.jsonl are in '{out}'.", err=True)
 
 
-@click.command("pretrain")
+@click.command("pretrain-tiny-clip")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--steps", type=click.IntRange(min=1), default=1200, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=2), default=256, show_default=True)

@@ -27,6 +27,7 @@ from vqazoo.images import pixels
 from vqazoo_tiny_clip.model import PREPROCESS, TOKENIZER, WEIGHTS, TinyCLIP, TinyCLIPConfig
 from vqazoo_tiny_clip.render import COLOURS, NUMBERS, SHAPES, Scene, draw_scene, write_caption
 from vqazoo_tiny_clip.tokenizer import TextCodec, train_tokenizer
+from vqazoo_tiny_clip.truth import is_true, objects_json
 
 LOG, FIGURES, CURVE = "log.jsonl", "figures.json", "loss.png"
 WEIGHT_DECAY, BETAS, CLIP_NORM, WARMUP = 0.05, (0.9, 0.98), 1.0, 100
@@ -231,14 +232,37 @@ def encode_texts(model: TinyCLIP, codec: TextCodec, texts: Sequence[str]) -> Ten
     return model.pool_text(model.text_states(ids), mask)
 
 
-def write_pictures(out: Path, count: int, seed: int) -> None:
-    """Write `count` rendered pictures as PNG and `captions.jsonl` into a folder."""
+def write_pictures(out: Path, count: int, seed: int, wrong_share: float = 0.0) -> None:
+    """Write `count` rendered pictures as PNG and `captions.jsonl` into a folder.
+
+    Args:
+        wrong_share: share of the pictures that get another picture's caption, false of them; then
+            each row says in `correct` whether its caption is its own. The pictures and the true
+            captions are the same for every share.
+    """
     rng = random.Random(seed)
     out.mkdir(parents=True, exist_ok=True)
-    lines = []
+    scenes, captions = [], []
     for number in range(count):
-        scene = draw_scene(rng)
-        name = f"{number:06d}.png"
-        scene.paint().save(out / name)
-        lines.append(json.dumps({"image": name, "caption": write_caption(rng, scene)}))
+        scenes.append(draw_scene(rng))
+        scenes[-1].paint().save(out / f"{number:06d}.png")
+        captions.append(write_caption(rng, scenes[-1]))
+    draw = random.Random(f"wrong {seed}")  # of its own, so that the pictures stay the same
+    wrong = set(draw.sample(range(count), round(wrong_share * count)))
+    lines = []
+    for number, (scene, caption) in enumerate(zip(scenes, captions, strict=True)):
+        row: dict[str, Any] = {"image": f"{number:06d}.png", "caption": caption}
+        if number in wrong:
+            row["caption"] = false_caption(draw, scene)
+        if wrong_share:
+            row["correct"] = number not in wrong
+        lines.append(json.dumps({**row, "objects": objects_json(scene)}))
     write_file(out / "captions.jsonl", ("\n".join(lines) + "\n").encode())
+
+
+def false_caption(rng: random.Random, scene: Scene) -> str:
+    """A caption of another random scene that is false of this one."""
+    while True:
+        caption = write_caption(rng, draw_scene(rng))
+        if not is_true(caption, scene.objects):
+            return caption

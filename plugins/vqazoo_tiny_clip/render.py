@@ -169,7 +169,7 @@ def _caption(rng: random.Random, scene: Scene) -> str:
     if template < 0.5:
         one, other = rng.sample(scene.objects, 2)
         first, second = f"a {one.colour} {one.name}", f"a {other.colour} {other.name}"
-        return f"{start}{first} {_relation(one, other)} {second}"
+        return f"{start}{first} {relation(one, other)} {second}"
     shown = rng.sample(scene.objects, min(len(scene.objects), 3))
     if len(shown) == 2:
         return start + " and ".join(f"a {_describe(rng, one)} {_at(one)}" for one in shown)
@@ -188,7 +188,8 @@ def _at(one: Shape) -> str:
     return "in the center" if one.place == "center" else f"at the {one.place}"
 
 
-def _relation(one: Shape, other: Shape) -> str:
+def relation(one: Shape, other: Shape) -> str:
+    """Where `one` is, seen from `other`, along the axis on which they are farther apart."""
     if abs(one.x - other.x) > abs(one.y - other.y):
         return "left of" if one.x < other.x else "right of"
     return "above" if one.y < other.y else "below"

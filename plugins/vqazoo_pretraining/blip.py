@@ -1,0 +1,283 @@
+"""What BLIP learns from captioned pictures: contrast, matching, captions. Imports torch.
+
+Source: Li et al. 2022, BLIP, section 3.2; the authors' blip_pretrain.py.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqazoo.errors import ConfigError
+from vqazoo.interfaces import Encoder, Features
+from vqazoo.manifests import fill_args
+from vqazoo_pretraining.manifest import BLIP_OBJECTIVES, OBJECTIVE_ARGS
+from vqazoo_pretraining.pairing import by_length, caption_keys, negatives
+
+ITC, ITM, LM = BLIP_OBJECTIVES
+TEMPERATURES = (0.001, 0.5)  # the learnt one is kept between these
+NOBODY = -1  # key of queue places that were never filled
+PADDING = -1  # where a caption has no token, as the decoder's targets have it
+
+
+class BLIPObjectives(nn.Module):
+    """The three losses of BLIP over one set of text layers.
+
+    The fusion's layers without the picture, behind [CLS], are the unimodal encoder (`itc`); with
+    it, behind [ENC], the image-grounded encoder (`itm`). The decoder (`lm`) shares their
+    cross-attention, feed-forward halves and embeddings, and keeps its own self-attention: it is
+    tied here, and is to be a copy that is saved apart. Fusion, decoder and text encoder are
+    borrowed; this module holds the projections, the temperature, the matching layer, and for `itc`
+    the momentum copies and queues.
+
+    A picture's vector comes from its first prefix token (a class token) if it has any, else from
+    the mean of its tokens. Deviations: the image tower is frozen, so it is its own momentum copy;
+    pairs with equal captions share the contrastive target and are never negatives of each other
+    (with captions that all differ this is the paper's).
+    """
+
+    image_queue: Tensor  # (K, E)
+    text_queue: Tensor  # (K, E)
+    keys: Tensor  # (K,) int64: which caption
+
+    def __init__(
+        self,
+        fusion: Any,
+        decoder: Any,
+        encoder: Encoder,
+        image_dim: int,
+        args: Mapping[str, Any],
+        batch_size: int,
+        ramp_steps: int,
+    ) -> None:
+        """`fusion` is a `med`, `decoder` a `med-decoder` tied to it that reads image tokens.
+
+        Args:
+            image_dim: C of image tokens.
+            args: as in OBJECTIVE_ARGS, some or all.
+            batch_size: of training; it must divide the queue.
+            ramp_steps: steps after which the soft targets have their whole share.
+
+        Raises:
+            ConfigError: an argument is not understood, or the batch size does not divide the queue.
+        """
+        super().__init__()
+        filled = fill_args("The objectives of 'blip'", OBJECTIVE_ARGS, args)
+        self.alpha: float = filled["alpha"]
+        self.momentum: float = filled["momentum"]
+        self.hard_negatives: bool = filled["hard_negatives"]
+        self.smoothing: float = filled["label_smoothing"]
+        self.ramp_steps, self.steps = ramp_steps, 0
+        if filled["queue"] % batch_size:
+            near = max(1, round(filled["queue"] / batch_size)) * batch_size
+            raise ConfigError(
+                f"The queue takes {filled['queue']:,} pairs, but it must be a multiple of the "
+                f"batch size {batch_size:,}: set objectives.args.queue={near}."
+            )
+        embedding = encoder.lend("text_embedding")
+        self._borrowed = (fusion, decoder, encoder)  # in a tuple, so not registered
+        longest = encoder.spec.context_length or filled["max_tokens"]
+        self.max_tokens = min(filled["max_tokens"], longest)
+        self.class_id = int(encoder.tokenize(["a"])[0][0, 0])  # [CLS]
+        self.encode_id = int(getattr(encoder, "encode_id", self.class_id))
+        text_dim = fusion.out.dim
+        self.image_projection = nn.Linear(image_dim, filled["dim"])
+        self.text_projection = nn.Linear(text_dim, filled["dim"])
+        self.temperature = nn.Parameter(torch.tensor(filled["temperature"]))
+        self.match_output = nn.Linear(text_dim, 2)
+
+        unimodal = nn.ModuleList([embedding, fusion.project, fusion.layers])
+        self._online = (unimodal, self.text_projection, self.image_projection)
+        self.slow = nn.ModuleList(copy.deepcopy(part) for part in self._online)
+        self.slow.requires_grad_(False)
+        for name, size in (("image_queue", filled["dim"]), ("text_queue", filled["dim"])):
+            random = F.normalize(torch.randn(filled["queue"], size), dim=1)  # (K, E)
+            self.register_buffer(name, random)
+        self.register_buffer("keys", torch.full((filled["queue"],), NOBODY))
+        self.place = 0  # in the queues
+        self._pending: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def learnt(self) -> dict[str, Tensor]:
+        """What is kept beside the checkpoint: projections, temperature, matching layer."""
+        kept = ("image_projection", "text_projection", "temperature", "match_output")
+        return {k: t for k, t in self.state_dict().items() if k.startswith(kept)}
+
+    # ---- what the losses are made of --------------------------------------------------------
+
+    def ids(self, captions: Sequence[str], start: int) -> tuple[Tensor, Tensor]:
+        """[start, pieces, end] of captions: ids (B, T) and mask (B, T), on this module's device.
+
+        A caption that is too long loses its end, but not the end token.
+        """
+        _, _, encoder = self._borrowed
+        kept = self.max_tokens - 2
+        rows = [[start, *ids[:kept], encoder.end_id] for ids in encoder.pieces(captions)]
+        lengths = torch.tensor([len(row) for row in rows])  # (B,)
+        longest = int(lengths.max())
+        ids = torch.tensor([row + [encoder.end_id] * (longest - len(row)) for row in rows])
+        mask = torch.arange(longest) < lengths[:, None]  # (B, T)
+        return ids.to(self.temperature.device), mask.to(self.temperature.device)
+
+    def image_vectors(self, image: Features, projection: nn.Module) -> Tensor:
+        """Vectors (B, E) of norm 1 of pictures (B, N, C)."""
+        assert image.tokens is not None
+        assert image.mask is not None
+        if image.num_prefix:
+            x = image.tokens[:, 0]  # (B, C)
+        else:
+            real = image.mask[:, :, None].to(image.tokens)  # (B, N, 1)
+            x = (image.tokens * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)  # (B, C)
+        return F.normalize(projection(x), dim=-1)
+
+    def text_vectors(
+        self, ids: Tensor, mask: Tensor, unimodal: nn.ModuleList, projection: nn.Module
+    ) -> Tensor:
+        """Vectors (B, E) of norm 1 from the [CLS] states of ids (B, T)."""
+        embedding, project, layers = unimodal
+
+        def states(rows: Tensor, longest: int) -> Tensor:
+            """[CLS] states (b, D)."""
+            kept = ids[rows, :longest]  # (b, T)
+            x = project(embedding(kept, torch.zeros_like(kept[:, 0])))  # (b, T, D)
+            for layer in cast(nn.ModuleList, layers):
+                x, _ = layer(x, mask[rows, None, None, :longest])  # (b, T, D)
+            return cast(Tensor, x[:, 0])
+
+        return F.normalize(projection(by_length(mask, states)), dim=-1)
+
+    def match_logits(self, image: Features, ids: Tensor, mask: Tensor) -> Tensor:
+        """Scores (B, 2) of no match and match from the [ENC] states of ids (B, T)."""
+        fusion, _, encoder = self._borrowed
+        ids = torch.cat([torch.full_like(ids[:, :1], self.encode_id), ids[:, 1:]], dim=1)  # (B, T)
+
+        def states(rows: Tensor, longest: int) -> Tensor:
+            """[ENC] states (b, D)."""
+            kept = ids[rows, :longest]  # (b, T)
+            tokens = encoder.lend("text_embedding")(kept, torch.zeros_like(kept[:, 0]))  # (b, T, C)
+            text = Features(tokens=tokens, mask=mask[rows, :longest])
+            return cast(Tensor, fusion(image.index(rows), text).tokens[:, 0])
+
+        logits: Tensor = self.match_output(by_length(mask, states))  # (B, 2)
+        return logits
+
+    def similarity(self, image: Features, captions: Sequence[str]) -> Tensor:
+        """Cosines (n, m) of n pictures and m captions."""
+        unimodal, text_projection, image_projection = self._online
+        texts = self.text_vectors(*self.ids(captions, self.class_id), unimodal, text_projection)
+        return self.image_vectors(image, image_projection) @ texts.T  # (n, m)
+
+    def match(self, image: Features, captions: Sequence[str]) -> Tensor:
+        """Probability (B,) that picture and caption of each of B pairs match."""
+        logits = self.match_logits(image, *self.ids(captions, self.encode_id))  # (B, 2)
+        return logits.softmax(dim=1)[:, 1]
+
+    # ---- losses -----------------------------------------------------------------------------
+
+    def losses(
+        self, image: Features, captions: Sequence[str], names: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """The named losses, scalars, of B pictures (B, N, C) and their captions."""
+        found: dict[str, Tensor] = {}
+        ids, mask = self.ids(captions, self.class_id)  # (B, T)
+        own = caption_keys(captions).to(ids.device)  # (B,)
+        alike = own[:, None] == own  # (B, B)
+        if ITC in names or (ITM in names and self.hard_negatives):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and ITC in names):
+                found[ITC], by_image, by_text = self._contrast(image, ids, mask, own)
+        if ITM in names:
+            if not self.hard_negatives:  # every other pair is as similar
+                by_image = by_text = torch.zeros_like(alike, dtype=torch.float)  # (B, B)
+            found[ITM] = self._matching(image, ids, mask, by_image, by_text, alike)
+        if LM in names:
+            found[LM] = self._caption(image, captions)
+        return {name: found[name] for name in names}
+
+    def _contrast(
+        self, image: Features, ids: Tensor, mask: Tensor, own: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss, and scaled similarities (B, B) of each picture and of each caption to the
+        other side's slow vectors.
+        """
+        unimodal, text_projection, image_projection = self._online
+        slow_unimodal, slow_text, slow_image = self.slow
+        images = self.image_vectors(image, image_projection)  # (B, E)
+        texts = self.text_vectors(ids, mask, unimodal, text_projection)  # (B, E)
+        with torch.no_grad():
+            slow_images = self.image_vectors(image, slow_image)  # (B, E)
+            slow_texts = self.text_vectors(
+                ids, mask, cast(nn.ModuleList, slow_unimodal), slow_text
+            )  # (B, E)
+            all_images = torch.cat([slow_images, self.image_queue])  # (B+K, E)
+            all_texts = torch.cat([slow_texts, self.text_queue])  # (B+K, E)
+            same = (own[:, None] == torch.cat([own, self.keys])).float()  # (B, B+K)
+            hard = same / same.sum(dim=1, keepdim=True)  # (B, B+K)
+            share = self.alpha * min(1.0, self.steps / max(1, self.ramp_steps))
+            soft_texts = (slow_images @ all_texts.T / self.temperature).softmax(dim=1)  # (B, B+K)
+            soft_images = (slow_texts @ all_images.T / self.temperature).softmax(dim=1)
+        to_texts = images @ all_texts.T / self.temperature  # (B, B+K)
+        to_images = texts @ all_images.T / self.temperature  # (B, B+K)
+        loss = F.cross_entropy(to_texts, share * soft_texts + (1 - share) * hard)
+        loss = (loss + F.cross_entropy(to_images, share * soft_images + (1 - share) * hard)) / 2
+        if self.training:
+            self._pending = (slow_images, slow_texts, own)
+        return loss, to_texts[:, : len(own)].detach(), to_images[:, : len(own)].detach()
+
+    def _matching(
+        self, image: Features, ids: Tensor, mask: Tensor, by_image: Tensor, by_text: Tensor,
+        alike: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Cross-entropy over B true pairs, then a false picture and a false caption for each.
+
+        by_image, by_text: scaled similarities (B, B) of pictures to captions, captions to pictures.
+        """
+        captions, images = negatives(by_text, alike)  # (M,) each, M at most B
+        pictures, texts = negatives(by_image, alike)  # (M,) each
+        every = torch.arange(len(ids), device=ids.device)  # (B,)
+        picked_images = torch.cat([every, images, pictures])  # (B+2M,)
+        picked_texts = torch.cat([every, captions, texts])  # (B+2M,)
+        logits = self.match_logits(
+            image.index(picked_images), ids[picked_texts], mask[picked_texts]
+        )  # (B+2M, 2)
+        labels = (torch.arange(len(logits), device=ids.device) < len(ids)).long()  # (B+2M,)
+        return F.cross_entropy(logits, labels)
+
+    def _caption(self, image: Features, captions: Sequence[str]) -> Tensor:
+        """Label-smoothed cross-entropy of every token of the captions, the end included."""
+        _, decoder, _ = self._borrowed
+        ids, mask = self.ids(captions, self.class_id)  # (B, T)
+        tokens = ids[:, 1:].masked_fill(~mask[:, 1:], PADDING)  # (B, T-1)
+
+        def summed(rows: Tensor, longest: int) -> Tensor:
+            """Losses (b,), summed over tokens."""
+            seen, kept = decoder.look(image.index(rows)), tokens[rows, : longest - 1]  # (b, T-1)
+            return cast(Tensor, decoder.token_losses(seen, kept, self.smoothing).sum(dim=1))
+
+        return by_length(mask, summed).sum() / mask[:, 1:].sum()
+
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Let the slow copies equal what they follow, as at the start; after loading weights."""
+        for slow, online in zip(self.slow, self._online, strict=True):
+            slow.load_state_dict(online.state_dict())
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Move the slow copies, fill the queues, keep the temperature in its range."""
+        for slow, online in zip(self.slow, self._online, strict=True):
+            for old, new in zip(slow.parameters(), online.parameters(), strict=True):
+                old.lerp_(new, 1 - self.momentum)
+        if self._pending is not None and len(self.keys):
+            images, texts, own = self._pending
+            places = torch.arange(self.place, self.place + len(own)) % len(self.keys)  # (B,)
+            self.image_queue[places] = images
+            self.text_queue[places] = texts
+            self.keys[places] = own
+            self.place = (self.place + len(own)) % len(self.keys)
+        self._pending = None
+        self.temperature.clamp_(*TEMPERATURES)
+        self.steps += 1

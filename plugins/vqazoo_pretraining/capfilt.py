@@ -1,0 +1,226 @@
+"""CapFilt: a captioner and a filter, made of one pretrained model, clean noisy captions.
+
+Source: Li et al. 2022, BLIP, section 3.3. Imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqazoo.checkpoint import load_checkpoint
+from vqazoo.features import Progress
+from vqazoo.folder import json_bytes, write_file
+from vqazoo.model import pick_device
+from vqazoo_pretraining.captions import Pair, check_pictures, read_pairs
+from vqazoo_pretraining.loop import Pictures, Settings, check_batch, fit
+from vqazoo_pretraining.models import CHECKPOINT, load_pretraining
+from vqazoo_pretraining.pretrain import with_room, write_captions
+from vqazoo_pretraining.retrieval import match_all, truths
+
+CAPTIONS, DECISIONS, REPORT = "captions.jsonl", "decisions.jsonl", "report.json"
+KEPT, REPLACED, DROPPED = OUTCOMES = ("kept", "replaced", "dropped")
+DECODE: dict[
+    str, dict[str, Any]
+] = {  # section 4.2: nucleus p = 0.9, or beam search; 3 as in the authors' captioner
+    "nucleus": {"strategy": "nucleus", "top_p": 0.9, "temperature": 1.0},
+    "beam": {"strategy": "beam", "beam_size": 3},
+}
+EXAMPLES = 5  # of each outcome in the report
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `vqazoo capfilt` was asked for; see its help."""
+
+    data: Path
+    start: Path
+    human: Path
+    steps: int = 300
+    batch_size: int = 128
+    learning_rate: float = 2e-4
+    strategy: str = "nucleus"
+    threshold: float = 0.5
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of a noisy pair: probabilities of matching for its text and a written one."""
+
+    pair: Pair
+    web: float
+    synthetic: str
+    synthetic_match: float
+    threshold: float
+
+    @property
+    def keeps_web(self) -> bool:
+        return self.web >= self.threshold
+
+    @property
+    def keeps_synthetic(self) -> bool:
+        return self.synthetic_match >= self.threshold and bool(self.synthetic)
+
+    @property
+    def outcome(self) -> str:
+        """`kept`: its own text stays; `replaced`: only the written one does; `dropped`: none."""
+        return KEPT if self.keeps_web else REPLACED if self.keeps_synthetic else DROPPED
+
+
+def run(
+    options: Options, out: Path, report: Callable[[str], None], progress: Progress
+) -> dict[str, Any]:
+    """Clean a set and write captions, decisions and report into `out`; the report.
+
+    Raises:
+        VqazooError: data or the pretrained folder cannot be used.
+    """
+    noisy, human = read_pairs([options.data]), read_pairs([options.human])
+    check_pictures([*noisy, *human])
+    check_batch(len(human), options.batch_size)
+    device = pick_device(options.device)
+    encoder = load_checkpoint(options.start / CHECKPOINT).to(device)
+    pictures = Pictures(encoder, [*human, *noisy], progress, report)
+    rows = range(len(human), len(human) + len(noisy))
+
+    def tuned(names: Sequence[str]) -> Any:
+        """A copy of the pretrained model, fine-tuned on the human pairs."""
+        report(f"Fine-tuning on {len(human):,} trusted pairs: {', '.join(names)}.")
+        torch.manual_seed(options.seed)
+        copy = load_pretraining(options.start, options.batch_size, 0).to(device)
+        settings = Settings(options.steps, options.batch_size, options.learning_rate, options.seed)
+        fit(copy, names, pictures, [pair.caption for pair in human], settings, report)
+        return copy.eval()
+
+    started = time.perf_counter()
+    draw = {"seed": options.seed} if options.strategy == "nucleus" else {}
+    written = write_captions(tuned(["lm"]), pictures, rows, **DECODE[options.strategy], **draw)
+    judge = tuned(["itc", "itm"]).objectives
+    web = match_all(judge, pictures, rows, [pair.caption for pair in noisy])  # (n,)
+    synthetic = match_all(judge, pictures, rows, written)  # (n,)
+    decisions = decide(noisy, web, written, synthetic, options.threshold)
+    told = summary(decisions, len(human))
+    told["seconds"] = round(time.perf_counter() - started, 1)
+    told["options"] = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in asdict(options).items()
+    }
+    lines = [_line(pair, pair.caption, "human", out) for pair in human]
+    for one in decisions:
+        lines += [_line(one.pair, one.pair.caption, "web", out)] * one.keeps_web
+        lines += [_line(one.pair, one.synthetic, "synthetic", out)] * one.keeps_synthetic
+
+    def save() -> None:
+        write_file(out / CAPTIONS, _json_lines(lines))
+        write_file(out / DECISIONS, _json_lines([_decision_line(one, out) for one in decisions]))
+        write_file(out / REPORT, json_bytes(told))
+
+    with_room(out, save)
+    return told
+
+
+def decide(
+    noisy: Sequence[Pair], web: Tensor, written: Sequence[str], synthetic: Tensor, threshold: float
+) -> list[Decision]:
+    """A decision for each noisy pair, from the probabilities (n,) of both its texts."""
+    every = zip(noisy, web.tolist(), written, synthetic.tolist(), strict=True)
+    return [Decision(pair, said, text, other, threshold) for pair, said, text, other in every]
+
+
+def summary(decisions: Sequence[Decision], human: int) -> dict[str, Any]:
+    """Counts, examples, and where truth is known how right the filter was."""
+    count = len(decisions)
+    web = sum(one.keeps_web for one in decisions)
+    synthetic = sum(one.keeps_synthetic for one in decisions)
+    told: dict[str, Any] = {
+        "noisy_pairs": count,
+        **{name: sum(one.outcome == name for one in decisions) for name in OUTCOMES},
+        "texts": {"human": human, "web": web, "synthetic": synthetic,
+                  "all": human + web + synthetic},
+        "removed_share": {"web": _share(count - web, count),
+                          "synthetic": _share(count - synthetic, count)},
+    }  # fmt: skip
+    known = [one for one in decisions if one.pair.correct is not None]
+    if known:
+        told["filter_of_web_texts"] = filter_figures(
+            [one.pair.correct is False for one in known], [not one.keeps_web for one in known]
+        )
+    truth = truths([one.synthetic for one in decisions], [one.pair for one in decisions])
+    if truth is not None:
+        told["filter_of_synthetic_texts"] = filter_figures(
+            [not true for true in truth], [not one.keeps_synthetic for one in decisions]
+        )
+    told["examples"] = {
+        name: [
+            {"image": one.pair.image.name, "web": one.pair.caption, "web_match": round(one.web, 3),
+             "synthetic": one.synthetic, "synthetic_match": round(one.synthetic_match, 3)}
+            for one in decisions if one.outcome == name
+        ][:EXAMPLES]
+        for name in OUTCOMES
+    }  # fmt: skip
+    return told
+
+
+def filter_figures(wrong: Sequence[bool], removed: Sequence[bool]) -> dict[str, Any]:
+    """How well removing found what is wrong.
+
+    Returns:
+        precision: share of the removed texts that are wrong; recall: share of the wrong ones that
+        were removed; the shares of right texts before and after. None where nothing is divided.
+    """
+    both = sum(w and r for w, r in zip(wrong, removed, strict=True))
+    kept = len(removed) - sum(removed)
+    return {
+        "texts": len(wrong),
+        "wrong": sum(wrong),
+        "removed": sum(removed),
+        "removed_and_wrong": both,
+        "precision": _share(both, sum(removed)),
+        "recall": _share(both, sum(wrong)),
+        "right_before": _share(len(wrong) - sum(wrong), len(wrong)),
+        "right_after": _share(kept - (sum(wrong) - both), kept),
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def _line(pair: Pair, caption: str, source: str, out: Path) -> dict[str, Any]:
+    """A row of the new set; the picture's path is relative to its folder, where it can be."""
+    line: dict[str, Any] = {"image": _beside(pair.image, out), "caption": caption, "id": pair.id}
+    return line | {"source": source} | ({"objects": pair.objects} if pair.objects else {})
+
+
+def _beside(image: Path, out: Path) -> str:
+    try:
+        return Path(os.path.relpath(image, out)).as_posix()
+    except ValueError:  # on another drive
+        return str(image.absolute())
+
+
+def _decision_line(one: Decision, out: Path) -> dict[str, Any]:
+    texts = {
+        "web": {"text": one.pair.caption, "match": round(one.web, 4), "kept": one.keeps_web},
+        "synthetic": {"text": one.synthetic, "match": round(one.synthetic_match, 4),
+                      "kept": one.keeps_synthetic},
+    }  # fmt: skip
+    return {
+        "image": _beside(one.pair.image, out),
+        "id": one.pair.id,
+        "outcome": one.outcome,
+    } | texts
+
+
+def _json_lines(lines: Sequence[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()

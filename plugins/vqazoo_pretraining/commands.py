@@ -1,0 +1,150 @@
+"""The verbs `pretrain` and `capfilt`. Imports no torch until one runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vqazoo.cli.options import DEVICE, SET, make_folder
+
+FILE = click.Path(path_type=Path)
+SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+OUT = click.option("--out", type=FILE, required=True, help="Folder to write.")
+QUIET = click.option("--quiet", is_flag=True, help="Print nothing but the result and errors.")
+
+
+@click.command("pretrain")
+@click.option(
+    "--data",
+    type=FILE,
+    multiple=True,
+    required=True,
+    help="Captions: .jsonl or .csv with image and caption, or COCO's .json; may be repeated.",
+)
+@click.option("--validation", type=FILE, help="Held-out captions; default: a share of --data.")
+@click.option(
+    "--validation-share",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="Share of the pictures that is held out without --validation.",
+)
+@click.option(
+    "--objective",
+    default="itc,itm,lm",
+    show_default=True,
+    help="Contrast, matching, captions (for q-former lm means itg).",
+)
+@click.option(
+    "--architecture", type=click.Choice(["blip", "q-former"]), default="blip", show_default=True
+)
+@click.option("--image-encoder", default="tiny-clip", show_default=True, help="Stays frozen.")
+@click.option("--text-encoder", default="words:tiny-clip", show_default=True)
+@click.option("--dim", type=click.IntRange(min=1), default=192, show_default=True)
+@click.option("--layers", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--heads", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), help="Instead of epochs.")
+@click.option("--batch-size", type=click.IntRange(min=2), default=128, show_default=True)
+@click.option(
+    "--learning-rate", type=click.FloatRange(min=0, min_open=True), default=5e-4, show_default=True
+)
+@click.option(
+    "--hard-negatives/--no-hard-negatives",
+    default=True,
+    show_default=True,
+    help="False pairs for matching: by similarity, or any.",
+)
+@SET
+@SEED
+@DEVICE
+@OUT
+@QUIET
+def pretrain(out: Path, quiet: bool, steps: int | None, device: str | None, **given: Any) -> None:
+    """Pretrain a model on pictures with captions, the image tower frozen.
+
+    OUT/checkpoint is a model for  vqazoo train --set training.start=dir:OUT/checkpoint ; of blip,
+    OUT/captioner writes captions.
+
+    Example: vqazoo pretrain --data captions.jsonl --out runs/blip
+    """
+    from vqazoo_pretraining.pretrain import Options, run
+
+    given["data"] = list(given["data"])
+    options = Options(**given, steps=steps or 0, device=device or "auto")
+    make_folder(out)
+    report, progress = _output(quiet)
+    figures = _interruptible(out, lambda: run(options, out, report, progress))
+    click.echo(json.dumps(figures, indent=2))
+
+
+@click.command("capfilt")
+@click.option("--data", type=FILE, required=True, help="Noisy captions.")
+@click.option("--start", type=FILE, required=True, help="Folder that vqazoo pretrain has written.")
+@click.option("--human", type=FILE, required=True, help="Captions to trust; never filtered.")
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=300,
+    show_default=True,
+    help="Of each copy, on the trusted captions.",
+)
+@click.option("--batch-size", type=click.IntRange(min=2), default=128, show_default=True)
+@click.option(
+    "--learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-4, show_default=True
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(["nucleus", "beam"]),
+    default="nucleus",
+    show_default=True,
+    help="How the captioner writes.",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Texts with a lower probability of matching are removed.",
+)
+@SEED
+@DEVICE
+@OUT
+@QUIET
+def capfilt(out: Path, quiet: bool, device: str | None, **given: Any) -> None:
+    """Clean noisy captions with a captioner and a filter made of one pretrained model.
+
+    OUT/captions.jsonl is the new set, OUT/decisions.jsonl tells of every noisy picture what was
+    kept, replaced or dropped, OUT/report.json counts.
+
+    Example: vqazoo capfilt --data web.jsonl --human coco.jsonl --start runs/blip --out runs/clean
+    """
+    from vqazoo_pretraining.capfilt import Options, run
+
+    make_folder(out)
+    report, progress = _output(quiet)
+    options = Options(**given, device=device or "auto")
+    told = _interruptible(out, lambda: run(options, out, report, progress))
+    click.echo(json.dumps(told, indent=2))
+
+
+def _output(quiet: bool) -> tuple[Callable[[str], None], Any]:
+    from vqazoo.cli.train import progress
+
+    if quiet:
+        return (lambda line: None), (lambda steps, label: iter(steps))
+    return (lambda line: click.echo(line, err=True)), progress
+
+
+def _interruptible(out: Path, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Run; after Ctrl-C say in one sentence what is left."""
+    try:
+        return work()
+    except KeyboardInterrupt:
+        left = "what was saved last is whole" if any(out.iterdir()) else "nothing was saved yet"
+        click.echo(f"Interrupted: in '{out}' {left}.", err=True)
+        raise click.exceptions.Exit(130) from None
