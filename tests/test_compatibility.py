@@ -190,8 +190,23 @@ def test_a_broken_plugin_is_left_out(parts: Registry, monkeypatch: pytest.Monkey
 def test_every_heads_default_fusion_fits_the_packaged_encoder(head: str) -> None:
     manifest = registry.manifest("head", head)
     assert isinstance(manifest, HeadManifest)
-    check_compatible("tiny-clip", "tiny-clip", manifest.default_fusion, head)
+    lenders = {"language_model": "hf-lm:folder", "text_embedding": "words:tiny-clip"}
+    text = next((lenders[one] for one in manifest.borrows if one in lenders), "tiny-clip")
+    check_compatible("tiny-clip", text, manifest.default_fusion, head)
     registry.fill("fusion", manifest.default_fusion, dict(manifest.default_fusion_args))
+
+
+def test_a_head_whose_borrowed_module_the_text_encoder_does_not_lend_is_refused() -> None:
+    with pytest.raises(
+        IncompatibleError,
+        match=r"borrows the language_model .* 'tiny-clip' lends token_embedding: name another "
+        r"--text-encoder \(hf-lm:.*minilm-lm\) or another head",
+    ):
+        check_compatible("tiny-clip", "tiny-clip", "prefix-mlp", "lm-classifier")
+    assert "lm-classifier" not in compatible("head", text_encoder="tiny-clip")
+    assert "lm-classifier" in compatible("head", text_encoder="minilm-lm")
+    assert "minilm-lm" in compatible("encoder", head="lm-classifier")
+    assert "hf-text" not in compatible("encoder", head="lm-classifier")
 
 
 def test_the_module_imports_no_torch_itself() -> None:

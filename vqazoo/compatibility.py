@@ -53,6 +53,15 @@ def check_compatible(image_ref: str, text_ref: str, fusion_ref: str, head_ref: s
             f"({_shown(compatible('fusion', head=head_ref))}) or another head "
             f"({_shown(compatible('head', fusion=fusion_ref))})."
         )
+    text = cast(EncoderManifest, registry.manifest("encoder", text_ref))
+    if lacking := head.borrows - text.lends:
+        lenders = _examples(n for n, m in _encoders() if m.question and head.borrows <= m.lends)
+        raise IncompatibleError(
+            f"The head '{head_ref}' borrows the {min(lacking)} of the text encoder, but "
+            f"'{text_ref}' lends {_listed(text.lends) or 'nothing'}: name another --text-encoder "
+            f"({lenders}) or another head "
+            f"({_shown(compatible('head', text_encoder=text_ref, fusion=fusion_ref))})."
+        )
 
 
 def compatible(kind: str, **chosen: str) -> list[str]:
@@ -78,12 +87,21 @@ def compatible(kind: str, **chosen: str) -> list[str]:
     if kind not in ("encoder", "fusion", "head"):
         raise ConfigError(f"Compatibility is known of encoders, fusions and heads, not {kind}s.")
     towers = {side: _chosen_tower(side, chosen) for side in SIDES}
+    text = chosen.get("text_encoder") or (chosen.get("encoder") if towers["question"] else None)
+    lent = cast(EncoderManifest, registry.manifest("encoder", text)).lends if text else None
     fusions = _parts("fusion", chosen.get("fusion"))
     heads = _parts("head", chosen.get("head"))
 
-    def joined(fusion: Manifest, head: Manifest, offers: dict[str, frozenset[str] | None]) -> bool:
+    def joined(
+        fusion: Manifest,
+        head: Manifest,
+        offers: dict[str, frozenset[str] | None],
+        lent: frozenset[str] | None = lent,
+    ) -> bool:
         assert isinstance(fusion, FusionManifest)
         assert isinstance(head, HeadManifest)
+        if lent is not None and not head.borrows <= lent:
+            return False
         return head.requires == fusion.provides and all(
             kinds is None or _required(fusion, side) <= kinds for side, kinds in offers.items()
         )
@@ -98,7 +116,12 @@ def compatible(kind: str, **chosen: str) -> list[str]:
         name
         for name, encoder in _encoders()
         if any(
-            joined(fusion, head, {side: _offered(encoder, side) or None for side in SIDES})
+            joined(
+                fusion,
+                head,
+                {side: _offered(encoder, side) or None for side in SIDES},
+                encoder.lends if encoder.question else None,
+            )
             for _, fusion in fusions
             for _, head in heads
         )

@@ -96,6 +96,7 @@ class EncoderManifest(Manifest):
         example: a complete reference that works, for messages and docs.
         image: feature kinds the image tower may offer, out of `pooled`, `tokens`; empty: no tower.
         question: the same for the text tower.
+        lends: modules that the text tower lends to heads; see `Encoder.lend`.
         license: of packaged weights, as an SPDX identifier; empty: weights differ, or nobody says.
         base_model: Hub repositories of packaged weights.
     """
@@ -104,6 +105,7 @@ class EncoderManifest(Manifest):
     example: str = ""
     image: frozenset[str] = frozenset()
     question: frozenset[str] = frozenset()
+    lends: frozenset[str] = frozenset({"token_embedding"})
     license: str = ""
     base_model: tuple[str, ...] = ()
 

@@ -21,6 +21,7 @@ WORDS = EncoderManifest(
         "dropout": DROPOUT,
     },
     question=frozenset({"tokens"}),
+    lends=frozenset({"token_embedding", "text_embedding"}),
 )
 MED_FUSION = FusionManifest(
     summary="question tokens look at each other and at the image in every layer (BLIP)",

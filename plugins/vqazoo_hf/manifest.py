@@ -66,6 +66,8 @@ POSITIONS = Arg(
     ("words", "sequence", "twice"),
 )  # fmt: skip
 TOKENS_ONLY = frozenset({"tokens"})
+LENDS_TEXT = frozenset({"token_embedding", "text_embedding"})
+LENDS_MODEL = frozenset({"token_embedding", "language_model"})
 
 HF_LM = EncoderManifest(
     summary="transformers language models whose word embeddings a fusion joins with a picture",
@@ -79,6 +81,7 @@ HF_LM = EncoderManifest(
         "positions": POSITIONS,
     },
     question=TOKENS_ONLY,
+    lends=LENDS_MODEL,
 )
 MINILM_LM = EncoderManifest(
     summary="all-MiniLM-L6-v2 as a language model of the BERT family, weights from a package",
@@ -87,6 +90,7 @@ MINILM_LM = EncoderManifest(
     example="minilm-lm",
     args={"prompt": PROMPT, "positions": POSITIONS},
     question=TOKENS_ONLY,
+    lends=LENDS_MODEL,
     license="Apache-2.0",
     base_model=("sentence-transformers/all-MiniLM-L6-v2",),
 )
@@ -113,6 +117,7 @@ HF_GIT = EncoderManifest(
     example="hf-git:microsoft/git-base-vqav2",
     image=TOKENS_ONLY,
     question=TOKENS_ONLY,
+    lends=LENDS_TEXT,
 )
 GIT_FAMILY = FamilyManifest(
     summary="GIT, which writes answers about pictures and videos, and captions",
@@ -142,6 +147,7 @@ HF_BLIP = EncoderManifest(
     },
     image=BOTH,
     question=TOKENS_ONLY,
+    lends=LENDS_TEXT,
 )  # fmt: skip
 BLIP_FAMILY = FamilyManifest(
     summary="BLIP, which writes or ranks answers, and its captioner",
