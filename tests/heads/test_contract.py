@@ -60,4 +60,4 @@ def test_git_decoder_keeps_the_contract_over_words_of_its_own() -> None:
         "encoder", "words:tiny-clip", "tiny-clip", frozenset({"question"}), dim=16
     )
     sizes = {"layers": 1, "heads": 2, "hidden_dim": 16}
-    check_head("git-decoder", dim=16, text_encoder=words.eval(), **sizes)
+    check_head("git-decoder", dim=16, text_encoder=words.eval(), tied=False, **sizes)
