@@ -241,7 +241,7 @@ def test_models_are_listed_with_what_they_are_and_whether_they_have_weights(
     assert run(["list", "models"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
     assert re.search(
-        r"packaged, \d+\.\d MB  tiny-clip \+ concat \+ lstm on easy-vqa: accuracy \d+\.\d\d%",
+        r"packaged, \d+\.\d MB +tiny-clip \+ concat \+ lstm on easy-vqa: accuracy \d+\.\d\d%",
         lines["tiny-clip-lstm-easyvqa"],
     )
     assert "no weights yet" in lines["clip-lstm-vizwiz"]
