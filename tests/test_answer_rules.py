@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqazoo.answers import RULE_NAMES, apply_rule, leave_one_out, levenshtein, select_answer
+from vqazoo.answers import (
+    RULE_NAMES,
+    SEVERAL,
+    apply_rule,
+    leave_one_out,
+    levenshtein,
+    select_answer,
+)
 from vqazoo.data import Example
 from vqazoo.errors import DataError
 
@@ -43,8 +50,8 @@ def test_questions_without_answers_are_left_out_and_others_stay_in_order(rule: s
     assert [one.answers for one in found] == [examples[0].answers, examples[3].answers]
 
 
-@pytest.mark.parametrize("rule", [name for name in RULE_NAMES if name != "soft"])
-def test_every_rule_but_soft_teaches_one_answer_in_full(rule: str) -> None:
+@pytest.mark.parametrize("rule", [name for name in RULE_NAMES if name not in SEVERAL])
+def test_every_rule_of_one_answer_teaches_one_answer_in_full(rule: str) -> None:
     answers = ["in the red bag", "in the red bag", "in the blue bag"]
     (found,) = apply_rule(rule, [asked(answers, confidences=["yes"] * 3)], seed=0)
     assert [weight for _, weight in found.targets] == [1.0]
@@ -102,6 +109,13 @@ def test_soft_weights_answers_by_their_vqa_accuracy() -> None:
     (found,) = apply_rule("soft", [asked(answers)], seed=0)
     assert [text for text, _ in found.targets] == ["d", "c", "b", "a"]
     assert [weight for _, weight in found.targets] == pytest.approx([1.0, 0.9, 0.6, 0.3])
+
+
+def test_share_weights_answers_by_how_many_gave_them() -> None:
+    (found,) = apply_rule("share", [asked(["red"] * 6 + ["dark red"] * 3 + ["Red"])], seed=0)
+    assert found.targets == (("red", 0.7), ("dark red", 0.3))
+    (empty,) = apply_rule("share", [asked(["a", "", "b", "b", ""])], seed=0)
+    assert sum(weight for _, weight in empty.targets) == pytest.approx(1.0)
 
 
 def test_soft_sorts_equal_weights_alphabetically_and_knows_a_single_answer() -> None:

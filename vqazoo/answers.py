@@ -20,7 +20,8 @@ Targets = tuple[tuple[str, float], ...]  # answers with weights, best first
 
 NORMALISER = "lower-v1"
 SELECTION = "most-frequent-v1"  # what single-answer scores compare with, whatever was learnt
-MOST_FREQUENT, SOFT = "most-frequent", "soft"
+MOST_FREQUENT, SOFT, SHARE = "most-frequent", "soft", "share"
+SEVERAL = (SOFT, SHARE)  # rules that give several weighted answers
 
 
 @lru_cache(maxsize=1_000_000)
@@ -95,6 +96,15 @@ def _soft(example: Example, seed: int) -> Targets:
     return tuple(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
 
 
+def _share(example: Example, seed: int) -> Targets:
+    """Every answer, weighted by the share of people who gave it: BLIP's VQA training (Li et al.
+    2022, salesforce/BLIP, vqa_dataset.py). Weights sum to 1.
+    """
+    counts = _counted(example.answers)
+    weights = {text: count / counts.total() for text, count in counts.items()}
+    return tuple(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
+
+
 def _three_words(example: Example, seed: int) -> Targets:
     """The most frequent answer if it has three or more words (the CLIP+GPT-2 system)."""
     chosen = select_answer(example.answers)
@@ -155,6 +165,7 @@ RULES: dict[str, Callable[[Example, int], Targets]] = {
     "confident": _confident,
     "sampled": _sampled,
     SOFT: _soft,
+    SHARE: _share,
     "three-words": _three_words,
 }
 RULE_NAMES = (*RULES, THREE_LEVEL)

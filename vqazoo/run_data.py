@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from vqazoo.answers import SOFT, AnswerList, apply_rule, normalise, select_answer
+from vqazoo.answers import SEVERAL, AnswerList, apply_rule, normalise, select_answer
 from vqazoo.config import RunConfig
 from vqazoo.data import DatasetReader, Example, open_dataset, present, split_by_image
 from vqazoo.errors import ConfigError, DataError
@@ -90,11 +90,11 @@ def read_run_data(config: RunConfig, out: Path | None) -> RunData:
 
 def _check_rule(config: RunConfig) -> None:
     manifest = cast(HeadManifest, registry.manifest("head", config.head.type))
-    if config.data.answer_rule == SOFT and not manifest.weighted_targets:
+    if config.data.answer_rule in SEVERAL and not manifest.weighted_targets:
         raise ConfigError(
-            f"The answer rule 'soft' gives several weighted answers, but the head "
-            f"'{config.head.type}' learns one: choose another data.answer_rule, or a classifier "
-            f"such as mlp or linear."
+            f"The answer rule '{config.data.answer_rule}' gives several weighted answers, but the "
+            f"head '{config.head.type}' learns one: choose another data.answer_rule, or a head of "
+            f"several answers, such as mlp, linear or med-decoder."
         )
 
 
