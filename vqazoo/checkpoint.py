@@ -190,6 +190,8 @@ def read_folder(path: Path) -> Folder:
         )
     missing = [name for name in REQUIRED if not os.path.lexists(path / name)]
     if missing:
+        if CONFIG not in missing:
+            read_config(path)  # says so if others published the model in transformers' layout
         raise CheckpointError(
             f"The folder '{path}' has no {' and no '.join(missing)}: it is not a complete "
             f"checkpoint; get it again, or name the folder that holds {CONFIG}."

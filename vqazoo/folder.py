@@ -177,6 +177,12 @@ def read_config(folder: Path) -> dict[str, Any]:
         version = config["format_version"]
         writer = config["vqazoo_version"]
     except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, KeyError) and "model_type" in config:
+            raise CheckpointError(
+                f"'{file}' is of a model that others published in transformers' layout, not one of "
+                f"vqazoo: vqazoo.load, ask, caption and eval take it if its family is read "
+                f"('vqazoo list families'); here a folder that vqazoo wrote is needed."
+            ) from error
         raise CheckpointError(
             f"'{file}' is not a vqazoo config ({type(error).__name__}: {error}): get the "
             f"checkpoint again."

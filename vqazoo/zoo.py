@@ -14,7 +14,7 @@ from vqazoo.errors import (
     VqazooError,
     did_you_mean,
 )
-from vqazoo.families import find_published, read_published
+from vqazoo.families import Published, find_published, read_published
 from vqazoo.hub import cached_in, fetch_checkpoint
 from vqazoo.hub_requests import HubRef
 
@@ -136,9 +136,9 @@ def load(
     _check_options(options, device)
     cache = Path(cache_dir).expanduser() if cache_dir else None
     with cached_in(cache):
-        published = find_published(_published_ref(ref), cache)
-        if published is not None:
-            model: VQAModel = read_published(published, options)
+        found = published(ref, cache)
+        if found is not None:
+            model: VQAModel = read_published(found, options)
             return model if device_map or quantize else model.to(pick_device(device))
         if options != LoadOptions():
             raise ConfigError(
@@ -148,10 +148,15 @@ def load(
         return load_checkpoint(resolve(ref, cache_dir)).to(pick_device(device))
 
 
-def _published_ref(ref: str) -> str:
-    """The repository of a zoo model whose weights others published; else the reference itself."""
+def published(ref: str, cache_dir: Path | None = None) -> Published | None:
+    """What a reference names, if others published it in transformers' layout; config.json is read.
+
+    Raises:
+        CheckpointError: it is of a family that is not read. HubError: it cannot be had.
+    """
     entry = entries().get(ref) if ":" not in ref else None
-    return f"hub:{entry.repo}" if entry is not None and entry.weights == PUBLISHED else ref
+    elsewhere = entry is not None and entry.weights == PUBLISHED
+    return find_published(f"hub:{entry.repo}" if entry and elsewhere else ref, cache_dir)
 
 
 def _check_options(options: LoadOptions, device: str) -> None:

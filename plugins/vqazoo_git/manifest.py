@@ -56,7 +56,7 @@ GIT_DECODER = HeadManifest(
             int, 4, "beam: answers kept at every step; at least top_k; published 4", minimum=1
         ),
         "length_penalty": Arg(
-            float, 1.0, "beam: the log-probability is divided by length ** this; transformers' 1"
+            float, 0.0, "beam: the log-probability is divided by length ** this; transformers' 1"
         ),
         "temperature": Arg(float, 0.1, "nucleus: below 1 sharpens"),
         "top_p": Arg(float, 0.9, "nucleus: probability mass to draw from"),

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import vqazoo
-from vqazoo.catalogue import catalogue
+from vqazoo.catalogue import PACKAGED, catalogue, entries
 from vqazoo.checkpoint import load_checkpoint, save_checkpoint
 from vqazoo.folder import WEIGHTS
 
@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
-    for name in vqazoo.list_models():
+    for name in (n for n, entry in entries().items() if entry.weights == PACKAGED):
         folder = catalogue() / name
         if (folder / WEIGHTS).is_file():
             compare(name, folder, [folder / WEIGHTS], repeats)

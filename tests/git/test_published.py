@@ -94,7 +94,7 @@ def test_answers_are_those_of_transformers_token_for_token(seed, tmp_path):
     one = picture(SIZES[side], seed)
     pixels = model.transform(one)[None]
     greedy = model.answer(one, QUESTIONS, max_tokens=LONGEST)
-    beam = model.answer(one, QUESTIONS, strategy="beam", max_tokens=LONGEST)
+    beam = model.answer(one, QUESTIONS, strategy="beam", length_penalty=1.0, max_tokens=LONGEST)
     with torch.no_grad():
         first, _ = model.head.begin(model(pixels.expand(3, -1, -1, -1), QUESTIONS))
     for row, question in enumerate(QUESTIONS):  # ours are padded to the longest, theirs alone
@@ -115,7 +115,9 @@ def test_answers_about_videos_are_those_of_transformers(seed, tmp_path):
     film = Video(frames)
     assert model.answer(film, QUESTIONS[1], max_tokens=LONGEST).text == expected
     expected, _ = theirs(folder, pixels, QUESTIONS[1], num_beams=4)
-    found = model.answer(film, QUESTIONS[1], strategy="beam", max_tokens=LONGEST)
+    found = model.answer(
+        film, QUESTIONS[1], strategy="beam", length_penalty=1.0, max_tokens=LONGEST
+    )
     assert found.text == expected
     expected, _ = theirs(folder, pixels[:, 0], QUESTIONS[1])  # a picture: no temporal embedding
     assert model.answer(frames[0], QUESTIONS[1], max_tokens=LONGEST).text == expected
@@ -331,3 +333,17 @@ def test_another_family_is_refused_by_the_encoder(copy):
     change(copy, "config.json", model_type="bert")
     with pytest.raises(IncompatibleError, match="'bert' model, but hf-git takes git"):
         vqazoo.create(encoder=f"hf-git:{copy}", head="git-decoder", answers=["red"])
+
+
+def test_eval_scores_a_published_model_and_other_verbs_say_what_it_is(tmp_path, table, capfd):
+    from vqazoo.cli import run
+
+    folder = git(tmp_path / "published")
+    data = ["--data", "table", "--set", f"test={table}", "--split", "test"]
+    out = ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--device", "cpu"]
+    assert run(["eval", f"dir:{folder}", *data, *out]) == 0
+    assert (tmp_path / "out" / "predictions.csv").is_file()
+    assert run(["eval", f"dir:{folder}"]) == 2
+    assert "name the dataset with --data" in capfd.readouterr().err
+    assert run(["check", str(folder)]) == 1
+    assert "published in transformers' layout" in capfd.readouterr().err

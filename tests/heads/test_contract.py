@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from tests.toy import example, fit, fused, make_head
 from vqazoo.manifests import HeadManifest
@@ -56,6 +57,7 @@ def test_generated_answers_are_the_learnt_ones_with_every_strategy(
 
 
 def test_git_decoder_keeps_the_contract_over_words_of_its_own() -> None:
+    torch.manual_seed(0)
     words = registry.build(
         "encoder", "words:tiny-clip", "tiny-clip", frozenset({"question"}), dim=16
     )

@@ -77,9 +77,17 @@ def eval_command(
     folder = None
     if model is not None:
         from vqazoo.transfer import pull
+        from vqazoo.zoo import published
 
-        folder = pull(model)  # one on the Hub with its recipe too
+        foreign = published(model)
+        if foreign is not None and (data is None or record):
+            raise click.UsageError(
+                f"'{model}' was published without a recipe of vqazoo: name the dataset with "
+                f"--data, and leave out --record."
+            )
+        folder = None if foreign else pull(model)  # one on the Hub with its recipe too
         if data is None:
+            assert folder is not None
             whole = folder.parent / RECIPE  # of the run, with the folders of this machine
             own = whole if folder.name == BEST and whole.is_file() else folder / RECIPE
             trained_on = run_config(read_toml(own)).data
@@ -104,10 +112,12 @@ def eval_command(
         from vqazoo.checkpoint import load_checkpoint
         from vqazoo.model import pick_device
         from vqazoo.sources import CachedFeatures
+        from vqazoo.zoo import load
 
-        assert folder is not None
-        loaded = load_checkpoint(folder).to(pick_device(device))
-        known = loaded.answers
+        assert model is not None
+        loaded = load(model) if folder is None else load_checkpoint(folder)
+        loaded.to(pick_device(device))
+        known = loaded.answers if len(loaded.answers) else None
         answers = predict(loaded, CachedFeatures(loaded, examples, progress, cache, report),
                           len(examples))  # fmt: skip
     if out is not None:
