@@ -22,7 +22,7 @@ ANSWERS = ["red", "blue", "yes", "no", "a circle"]
 QUESTIONS = ["what is this?", "is the circle red", "what color is it?"]
 SMALL = {
     "dim": 16, "rank": 16, "layers": 1, "heads": 2, "hidden_dim": 16, "min_count": 1, "queries": 4,
-    "num_layers": 1, "max_tokens": 4,
+    "num_layers": 1, "max_tokens": 12,
 }  # fmt: skip
 
 # A new part needs one line here.

@@ -110,7 +110,7 @@ def hf_text(folder: Path, family: str) -> Path:
         ),
         "gpt2": lambda: transformers.GPT2Model(
             transformers.GPT2Config(
-                n_embd=32, n_layer=2, n_head=2, vocab_size=96, n_positions=32, bos_token_id=95,
+                n_embd=32, n_layer=2, n_head=2, vocab_size=96, n_positions=64, bos_token_id=95,
                 eos_token_id=95,
             )
         ),
