@@ -256,7 +256,7 @@ def test_a_repository_that_is_not_whole_is_refused(hub, commit, name, capsys):
 
 def test_a_model_of_another_library_is_refused_before_its_weights_are_fetched(hub, capsys):
     hub.add_repo("ada/bert", {"config.json": b'{"model_type": "bert"}', LARGE: b"0" * 100})
-    assert "is not a vqazoo config" in refused(["pull", "hub:ada/bert"], capsys)
+    assert "is of a model that others published" in refused(["pull", "hub:ada/bert"], capsys)
     assert not hub.seen(path=LARGE)
 
 
