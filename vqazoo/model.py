@@ -279,8 +279,8 @@ class VQAModel(nn.Module):
             most = self.fusion.frames
             if not most:
                 raise ImageError(
-                    f"The fusion '{self.config.fusion.type}' reads pictures, not videos: give one "
-                    f"frame, or load a model that takes videos, such as one with the fusion 'git'."
+                    f"The fusion '{self.config.fusion.type}' reads pictures, not videos, in this "
+                    f"model: give one frame, or load a model whose fusion 'git' has frames above 0."
                 )
             given = isinstance(source, Video)
             frames = source.sampled(min(most, len(source))) if given else open_video(source, most)
