@@ -253,4 +253,5 @@ def negatives(similar: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
     if not len(rows):
         return rows, rows
     chances = similar[rows].masked_fill(alike[rows], -torch.inf).softmax(dim=1)  # (M, B)
+    chances = chances.nan_to_num(1.0)  # after a divergence, which the loss then tells
     return rows, torch.multinomial(chances, 1).squeeze(1)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqazoo.errors import IncompatibleError, WeightsError
+from vqazoo.errors import IncompatibleError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS
 from vqazoo_hf.clip import read_preprocess
-from vqazoo_hf.families.tensors import read_tensors
+from vqazoo_hf.families.tensors import fill_towers, read_weights
 from vqazoo_hf.repository import Repository, TextCodec
 
 RETRIEVAL = "BlipForImageTextRetrieval"  # the only architecture with a projection of pictures
@@ -90,20 +90,10 @@ class HFBlipEncoder(Encoder):
         )
 
     def load_pretrained(self) -> None:
-        reference = self._repository.weights()
-        folder = self._repository.folder
-        found = {_own_name(name): t for name, t in read_tensors(folder).items()}
-        state = self.state_dict()
-        unfit = [n for n, t in state.items() if n not in found or found[n].shape != t.shape]
-        if unfit:
-            raise WeightsError(
-                f"The weights in '{folder}' do not fill BLIP's towers (missing or of another "
-                f"shape: {', '.join(unfit[:3])}): get them again."
-            )
-        with torch.no_grad():
-            for name, tensor in state.items():
-                tensor.copy_(found[name])
-        self.reference = reference
+        tensors, reference = read_weights(self._repository)
+        found = {_own_name(name): tensor for name, tensor in tensors.items()}
+        fill_towers(self, found, self._repository.folder, "BLIP")
+        self.reference = reference.result()
 
     def encode_image(self, pixels: Tensor, wants: frozenset[str]) -> Features:
         tokens = self.vision(

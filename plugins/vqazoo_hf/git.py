@@ -64,9 +64,9 @@ class HFGitEncoder(Encoder):
         load_into(self, self._repository.folder)
 
     def count_positions(self) -> None:
-        """Fill what no file stores, where the model was made without values."""
+        """Make what no file stores, where the model was made without values."""
         part = self.image_encoder.vision_model.embeddings
-        part.position_ids.copy_(torch.arange(part.num_positions))
+        part.position_ids = torch.arange(part.num_positions)[None]  # (1, N)
 
     def encode_image(self, pixels: Tensor, wants: frozenset[str]) -> Features:
         """See Encoder.encode_image; positions are interpolated if the size is not the model's."""

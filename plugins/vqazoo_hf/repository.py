@@ -40,8 +40,16 @@ class Repository:
 
     def weights(self) -> WeightsReference:
         """Fetch the weights and say where they came from."""
+        self.fetch_weights()
+        return self.reference()
+
+    def fetch_weights(self) -> None:
+        """Have the weights in `folder`."""
         if not self.is_local:
             self.folder = self._fetch([*SMALL, WEIGHTS])
+
+    def reference(self) -> WeightsReference:
+        """Where the weights came from; reads and hashes them."""
         files = sorted(self.folder.glob(WEIGHTS))
         if not files:
             raise WeightsError(

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from vqazoo.errors import IncompatibleError, WeightsError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, Preprocess, TowerSpec
-from vqazoo_hf.families.tensors import read_tensors
+from vqazoo_hf.families.tensors import fill_towers, read_weights
 from vqazoo_hf.repository import Repository, TextCodec
 
 IMAGE_PARTS = ("cls_token", "position_embeddings", "patch_embeddings")
@@ -76,19 +76,10 @@ class HFViltEncoder(Encoder):
         )
 
     def load_pretrained(self) -> None:
-        self.reference = self._repository.weights()
-        folder = self._repository.folder
-        found = {name.removeprefix("vilt."): t for name, t in read_tensors(folder).items()}
-        state = self.state_dict()
-        unfit = [n for n, t in state.items() if n not in found or found[n].shape != t.shape]
-        if unfit:
-            raise WeightsError(
-                f"The weights in '{folder}' do not fill the embeddings of a ViLT model (missing or "
-                f"of another shape: {', '.join(unfit[:3])}): get them again."
-            )
-        with torch.no_grad():
-            for name, tensor in state.items():
-                tensor.copy_(found[name])
+        tensors, reference = read_weights(self._repository)
+        found = {name.removeprefix("vilt."): tensor for name, tensor in tensors.items()}
+        fill_towers(self, found, self._repository.folder, "ViLT")
+        self.reference = reference.result()
 
     def encode_image(self, pixels: Tensor, wants: frozenset[str]) -> Features:
         part = self.embeddings

@@ -161,6 +161,12 @@ def made_mask(ids):
     return (ids == END).long().cumsum(1).sub((ids == END).long()) == 0
 
 
+def test_similarities_of_a_diverged_run_are_left_to_its_loss_to_tell():
+    rows, columns = negatives(torch.full((3, 3), torch.nan), same(["a", "b", "c"]))
+    assert rows.tolist() == [0, 1, 2]
+    assert set(columns.tolist()) <= {0, 1, 2}
+
+
 def test_uniform_negatives_look_at_no_similarity(monkeypatch):
     made = objectives(hard_negatives=False)
     kinds = []

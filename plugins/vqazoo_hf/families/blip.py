@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vqazoo.answers import AnswerList
 from vqazoo.config import Block, ModelConfig, fill_block
-from vqazoo.errors import CheckpointError, ConfigError, IncompatibleError
-from vqazoo.interfaces import Encoder, LoadOptions
+from vqazoo.errors import CheckpointError, IncompatibleError
+from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.safe_files import shown
-from vqazoo_hf.families.tensors import Rules, build_like, place_tensors, read_tensors
+from vqazoo_hf.families.tensors import Rules, build_published, check_small, read_weights
 from vqazoo_hf.repository import Repository
 
 ANSWERS = "BlipForQuestionAnswering"
@@ -75,30 +75,21 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
         CheckpointError: its config or tensors do not fit. ConfigError: an option that it does not
             take. WeightsError: files are missing or damaged.
     """
-    if options.quantize or options.device_map is not None:
-        asked = "quantize" if options.quantize else "device_map"
-        raise ConfigError(
-            f"'{place}' is a BLIP model, which is small and takes no {asked}: leave it out, or "
-            f"load it with dtype='float16'."
-        )
+    check_small(place, "BLIP", options)
     captions = _check_config(place, config)
     repository = Repository(place)
     parts = _parts(place, repository.config().text_config, captions)
-    reference = repository.weights()
-    tensors = read_tensors(repository.folder)
+    tensors, reference = read_weights(repository)
     _check_tied(place, tensors)
-    with torch.device("meta"):  # no random weights are drawn, only to be overwritten
-        model = build_like(parts, AnswerList((), ()), tensors, repository.folder)
-    model = model.to(getattr(torch, options.dtype))
     if captions:
         tensors |= {
             QUESTION + name.removeprefix(DECODER): tensor.clone()
             for name, tensor in tensors.items()
             if name.startswith(DECODER)
         }
-    place_tensors(model, tensors, RULES, UNUSED, place)
-    cast(Encoder, model.towers["both"]).reference = reference
-    return model.eval()
+    weights = tensors, reference
+    nothing = AnswerList((), ())
+    return build_published(parts, nothing, weights, RULES, UNUSED, repository, place, options.dtype)
 
 
 def _parts(place: str, text: Any, captions: bool) -> ModelConfig:

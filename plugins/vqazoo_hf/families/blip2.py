@@ -22,7 +22,7 @@ from vqazoo.errors import CheckpointError, ConfigError, WeightsError, missing_pa
 from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.safe_files import shown
-from vqazoo_hf.families.tensors import Rules, build_like, match_tensors, read_tensors
+from vqazoo_hf.families.tensors import Rules, build_like, match_tensors, read_weights
 from vqazoo_hf.language_tower import read_tokenizer
 from vqazoo_hf.repository import Repository
 
@@ -71,8 +71,7 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
     filled = repository.config()
     tokenizer = read_tokenizer(repository)
     parts = _parts(place, filled, _end(place, filled.text_config.eos_token_id, tokenizer))
-    reference = repository.weights()
-    tensors = read_tensors(repository.folder)
+    tensors, reference = read_weights(repository)
     with torch.device("meta"):  # shapes alone: the modules come from the published model
         model = build_like(parts, AnswerList((), ()), tensors, repository.folder)
     published = _load(repository.folder, place, asked)
@@ -80,7 +79,7 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
     image.model = published.vision_model
     text.language_model.model = published.language_model
     for encoder in (image, text):
-        encoder.reference = reference
+        encoder.reference = reference.result()
     _fill_fusion(model.fusion, published, place)
     model.set_trainable(())
     return model.eval()

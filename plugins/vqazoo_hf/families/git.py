@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-import torch
-
 from vqazoo.answers import AnswerList
 from vqazoo.config import Block, ModelConfig, fill_block
-from vqazoo.errors import CheckpointError, ConfigError
+from vqazoo.errors import CheckpointError
 from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.safe_files import shown
-from vqazoo_hf.families.tensors import build_like, place_tensors, read_tensors
+from vqazoo_hf.families.tensors import build_published, check_small, read_weights
 from vqazoo_hf.git import HFGitEncoder
 from vqazoo_hf.repository import Repository
 
@@ -50,12 +48,7 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
         CheckpointError: it is no GIT model that writes, or its tensors do not fit.
         ConfigError: an option that it does not take. WeightsError: files are missing or damaged.
     """
-    if options.quantize or options.device_map is not None:
-        asked = "quantize" if options.quantize else "device_map"
-        raise ConfigError(
-            f"'{place}' is a GIT model, which is small and takes no {asked}: leave it out, or load "
-            f"it with dtype='float16'."
-        )
+    check_small(place, "GIT", options)
     said = config.get("architectures")
     if said != [ARCHITECTURE]:
         raise CheckpointError(
@@ -94,11 +87,12 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
         fill_block("fusion", Block("git", fusion)),
         fill_block("head", Block("git-decoder", head)),
     )
-    reference = repository.weights()
-    tensors = read_tensors(repository.folder)
-    with torch.device("meta"):  # no random weights are drawn, only to be overwritten
-        model = build_like(parts, AnswerList((), ()), tensors, repository.folder)
-    model = model.to(getattr(torch, options.dtype)).to_empty(device="cpu")
+    weights = read_weights(repository)
+    rules, unused = (TIED_RULES, TIED_UNUSED) if tied else (RULES, UNUSED)
+    nothing = AnswerList((), ())
+    model = build_published(
+        parts, nothing, weights, rules, unused, repository, place, options.dtype
+    )
     encoder = cast(HFGitEncoder, model.towers["both"])
     encoder.count_positions()
     end = filled.eos_token_id
@@ -108,7 +102,4 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
             f"config.json), but its tokenizer ends texts with {encoder.end_id}: get the "
             f"files again."
         )
-    rules, unused = (TIED_RULES, TIED_UNUSED) if tied else (RULES, UNUSED)
-    place_tensors(model, tensors, rules, unused, place)
-    encoder.reference = reference
-    return model.eval()
+    return model

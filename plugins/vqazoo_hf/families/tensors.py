@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,13 +17,16 @@ from vqazoo.answers import AnswerList
 from vqazoo.building import build_model
 from vqazoo.checkpoint import FAILURES
 from vqazoo.config import ModelConfig
-from vqazoo.errors import CheckpointError, WeightsError
+from vqazoo.errors import CheckpointError, ConfigError, WeightsError
 from vqazoo.folder import CONFIG
+from vqazoo.interfaces import Encoder, LoadOptions, WeightsReference
 from vqazoo.model import VQAModel
 from vqazoo.safe_files import shown
+from vqazoo_hf.repository import Repository
 
 LISTED = 5  # names in a message
 Rules = Sequence[tuple[str, str]]  # regular expression of the whole published name, our name
+Weights = tuple[dict[str, Tensor], Future[WeightsReference]]  # see read_weights
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -46,6 +51,57 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def check_small(place: str, kind: str, options: LoadOptions) -> None:
+    """Of the options, only `dtype` is for models as small as this `kind`.
+
+    Raises:
+        ConfigError: another one was given.
+    """
+    if options.quantize or options.device_map is not None:
+        asked = "quantize" if options.quantize else "device_map"
+        raise ConfigError(
+            f"'{place}' is a {kind} model, which is small and takes no {asked}: leave it out, or "
+            f"load it with dtype='float16'."
+        )
+
+
+def read_weights(repository: Repository) -> Weights:
+    """The tensors of a repository's files, fetched if need be, and where they came from.
+
+    The files are hashed beside what the caller does meanwhile: hashing frees Python's lock.
+
+    Raises:
+        WeightsError: the files cannot be had or read.
+    """
+    repository.fetch_weights()
+    pool = ThreadPoolExecutor(1)
+    reference = pool.submit(repository.reference)
+    pool.shutdown(wait=False)
+    return read_tensors(repository.folder), reference
+
+
+def build_published(
+    config: ModelConfig, answers: AnswerList, weights: Weights, rules: Rules,
+    unused: Sequence[str], repository: Repository, place: str, dtype: str,
+) -> VQAModel:  # fmt: skip
+    """The model in eval mode; its tensors stay in the mapped files until they are used.
+
+    Args:
+        weights: of `read_weights`; rules, unused: see `match_tensors`.
+        place: as the user named it, for messages.
+
+    Raises:
+        CheckpointError: config and tensors do not fit. IncompatibleError: parts do not fit.
+    """
+    tensors, reference = weights
+    with torch.device("meta"):  # no random weights are drawn, only to be replaced
+        model = build_like(config, answers, tensors, repository.folder)
+    model = model.to(getattr(torch, dtype))
+    place_tensors(model, tensors, rules, unused, place)
+    cast(Encoder, model.towers["both"]).reference = reference.result()
+    return model.eval()
+
+
 def build_like(
     config: ModelConfig, answers: AnswerList, tensors: dict[str, Tensor], folder: Path
 ) -> VQAModel:
@@ -66,26 +122,38 @@ def build_like(
         ) from error
 
 
+def fill_towers(towers: nn.Module, tensors: Mapping[str, Tensor], folder: Path, kind: str) -> None:
+    """Copy tensors, under the names they have in `towers`, into it; others are left.
+
+    Raises:
+        WeightsError: one is missing or has another shape.
+    """
+    state = towers.state_dict()
+    unfit = [n for n, t in state.items() if n not in tensors or tensors[n].shape != t.shape]
+    if unfit:
+        raise WeightsError(
+            f"The weights in '{folder}' do not fill the towers of a {kind} model (missing or of "
+            f"another shape: {', '.join(unfit[:3])}): get them again."
+        )
+    with torch.no_grad():
+        for name, tensor in state.items():
+            tensor.copy_(tensors[name])
+
+
 def place_tensors(
     model: nn.Module, tensors: dict[str, Tensor], rules: Rules, unused: Sequence[str], source: str
 ) -> None:
-    """Copy every published tensor to the place that the first rule fitting its name gives.
+    """Put every published tensor in the place that the first rule fitting its name gives.
 
-    A model on the `meta` device takes them over instead: they stay in the mapped file until they
-    are used, and no memory is taken twice.
+    The model is on the `meta` device, so no memory is taken twice.
 
     Raises:
         CheckpointError: see `match_tensors`.
     """
     state = model.state_dict()
     found = match_tensors(state, tensors, rules, unused, source)
-    if any(tensor.is_meta for tensor in state.values()):
-        kept = {ours: tensor.to(state[ours].dtype) for ours, tensor in found.items()}
-        model.load_state_dict(kept, assign=True)
-        return
-    with torch.no_grad():
-        for ours, tensor in found.items():
-            state[ours].copy_(tensor)
+    kept = {ours: tensor.to(state[ours].dtype) for ours, tensor in found.items()}
+    model.load_state_dict(kept, assign=True)
 
 
 def match_tensors(

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, cast
-
-import torch
+from typing import Any
 
 from vqazoo.answers import AnswerList
 from vqazoo.config import Block, ModelConfig, fill_block
-from vqazoo.errors import CheckpointError, ConfigError
-from vqazoo.interfaces import Encoder, LoadOptions
+from vqazoo.errors import CheckpointError
+from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.safe_files import shown
-from vqazoo_hf.families.tensors import build_like, place_tensors, read_tensors
+from vqazoo_hf.families.tensors import build_published, check_small, read_weights
 from vqazoo_hf.repository import Repository
 
 ARCHITECTURE = "ViltForQuestionAnswering"
@@ -48,12 +46,7 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
         CheckpointError: it is no ViLT for question answering, or its tensors do not fit.
         ConfigError: an option that it does not take. WeightsError: files are missing or damaged.
     """
-    if options.quantize or options.device_map is not None:
-        asked = "quantize" if options.quantize else "device_map"
-        raise ConfigError(
-            f"'{place}' is a ViLT model, which is small and takes no {asked}: leave it out, or "
-            f"load it with dtype='float16'."
-        )
+    check_small(place, "ViLT", options)
     _check_architecture(place, config)
     answers = read_labels(place, config)
     repository = Repository(place)
@@ -74,14 +67,8 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
         fill_block("fusion", Block("vilt", fusion)),
         fill_block("head", Block("vilt-classifier")),
     )
-    reference = repository.weights()
-    tensors = read_tensors(repository.folder)
-    with torch.device("meta"):  # no random weights are drawn, only to be overwritten
-        model = build_like(parts, answers, tensors, repository.folder)
-    model = model.to(getattr(torch, options.dtype)).to_empty(device="cpu")
-    place_tensors(model, tensors, RULES, UNUSED, place)
-    cast(Encoder, model.towers["both"]).reference = reference
-    return model.eval()
+    weights = read_weights(repository)
+    return build_published(parts, answers, weights, RULES, UNUSED, repository, place, options.dtype)
 
 
 def read_labels(place: str, config: Mapping[str, Any]) -> AnswerList:
