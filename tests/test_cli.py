@@ -142,6 +142,7 @@ def test_verbs_of_a_plugin_work(tmp_path):
     done = vqazoo("render-captions", "--out", tmp_path / "shapes", "--count", 3)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "shapes").glob("*.png"))) == 3
-    done = vqazoo("pretrain-tiny-clip", "--out", tmp_path / "clip", "--steps", 2, "--batch-size", 8)
+    done = vqazoo("pretrain-tiny-clip", "--out", tmp_path / "clip", "--steps", 2, "--batch-size", 8,
+                  "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["options"]["steps"] == 2

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from vqazoo.errors import VqazooError
     from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head
     from vqazoo.model import VQAModel
+    from vqazoo.pipelines import pipeline
     from vqazoo.training import train
     from vqazoo.transfer import pull, push
     from vqazoo.video import Video
@@ -29,6 +30,7 @@ _HOMES = {
     "create": "building",
     "list_models": "zoo",
     "load": "zoo",
+    "pipeline": "pipelines",
     "pull": "transfer",
     "push": "transfer",
     "train": "training",
@@ -46,6 +48,7 @@ __all__ = [
     "create",
     "list_models",
     "load",
+    "pipeline",
     "pull",
     "push",
     "train",

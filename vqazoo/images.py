@@ -9,7 +9,7 @@ import random
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -289,24 +289,52 @@ def _augmented(image: Image.Image, augment: str, generator: random.Random | None
 
 def _resized(image: Image.Image, preprocess: Preprocess) -> Image.Image:
     """The picture in `preprocess.size`, or in a size of its own (mode `fit`)."""
-    height, width = preprocess.size
     resample = _choice("interpolation", preprocess.interpolation, INTERPOLATIONS)
+    place = placement(image.size, preprocess)
+    if (place.width, place.height) != image.size:
+        image = image.resize((place.width, place.height), resample)
+    if place.frame == image.size:
+        return image
+    fill = preprocess.fill if preprocess.mode == "pad" else 0
+    canvas = Image.new("RGB", place.frame, (fill,) * 3)
+    canvas.paste(image, (place.left, place.top))
+    return canvas
+
+
+class Placement(NamedTuple):
+    """Where a whole picture lies in what a tower sees, in pixels of the latter.
+
+    Attributes:
+        width, height: of the resized picture; left, top: of its upper left corner, below 0 where
+            the picture is cropped.
+        frame: width and height of what the tower sees.
+    """
+
+    width: int
+    height: int
+    left: int
+    top: int
+    frame: tuple[int, int]
+
+
+def placement(size: tuple[int, int], preprocess: Preprocess) -> Placement:
+    """Where a picture of that size (width, height) is put, before any augmentation.
+
+    Raises:
+        ConfigError: a mode that does not exist.
+    """
     modes = {"crop": _cover, "squash": _squash, "pad": _contain, "fit": _fit}
-    size = _choice("mode", preprocess.mode, modes)(image.size, preprocess)
-    if size != image.size:
-        image = image.resize(size, resample)
+    width, height = _choice("mode", preprocess.mode, modes)(size, preprocess)
     if preprocess.mode == "fit":
-        return image
-    if image.width < width or image.height < height:
-        fill = preprocess.fill if preprocess.mode == "pad" else 0
-        padded = (max(image.width, width), max(image.height, height))
-        canvas = Image.new("RGB", padded, (fill,) * 3)
-        canvas.paste(image, ((padded[0] - image.width) // 2, (padded[1] - image.height) // 2))
-        image = canvas
-    if image.size == (width, height):
-        return image
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
-    return image.crop((left, top, left + width, top + height))
+        return Placement(width, height, 0, 0, (width, height))
+    frame = preprocess.size[1], preprocess.size[0]
+    left, top = _offset(width, frame[0]), _offset(height, frame[1])
+    return Placement(width, height, left, top, frame)
+
+
+def _offset(length: int, frame: int) -> int:
+    """Start of a centred length in a frame: padded like torchvision, or cropped if it is longer."""
+    return (frame - length) // 2 if length < frame else -round((length - frame) / 2)
 
 
 def _cover(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:

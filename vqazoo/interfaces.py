@@ -10,7 +10,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -330,6 +330,15 @@ class Fusion(nn.Module, ABC):
     @abstractmethod
     def forward(self, image: Features, question: Features) -> Features:
         """Fused features of B rows, of the kind and width that `out` says."""
+
+
+@runtime_checkable
+class AttendsToImage(Protocol):
+    """What a fusion may offer besides: where it looks. `vqazoo.explain` draws it."""
+
+    def attention(self, image: Features, question: Features) -> Tensor:
+        """Weights (B, N) over the image tokens, 0 or more, that sum to 1 in each row."""
+        ...
 
 
 @dataclass(frozen=True)

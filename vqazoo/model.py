@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head
 from vqazoo.manifests import FusionManifest, HeadManifest, fill_args
 from vqazoo.registry import registry
 from vqazoo.video import Video, is_video, open_video
+
+if TYPE_CHECKING:
+    from vqazoo.tables import Predictions
 
 BATCH = 64  # rows encoded at once by `answer`
 EVERYTHING = "*"
@@ -246,6 +249,28 @@ class VQAModel(nn.Module):
                 for ranked in self.head.predict(fused, top_k, **options)
             ]
         return captions[0] if asked.single else captions
+
+    def predict(self, data: Any, batch_size: int = BATCH, **decode: Any) -> Predictions:
+        """Answer every row of a table.
+
+        Args:
+            data: rows with `image` and `question`, and if the answers are known `answer` or
+                `answers` and `question_id`: a list of dicts, a pandas DataFrame, a
+                `datasets.Dataset`; or a split that a dataset reader of vqazoo read.
+            batch_size: rows at once.
+            decode: options of the head, see `vqazoo info`.
+
+        Returns:
+            A table of answers: a sequence of dicts, with `to_pandas`, `to_datasets`, `to_csv`,
+            `accuracy`.
+
+        Raises:
+            DataError: the table cannot be used.
+            ImageError, QuestionError, ConfigError: as for `answer`.
+        """
+        from vqazoo.tables import predict
+
+        return predict(self, data, batch_size, decode)
 
     @contextmanager
     def _answering(self) -> Iterator[None]:

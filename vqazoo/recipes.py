@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from vqazoo.catalogue import catalogue
-from vqazoo.config import Block, RunConfig, TrainingConfig, read_toml, run_config
+from vqazoo.config import Block, DataConfig, RunConfig, TrainingConfig, read_toml, run_config
 from vqazoo.errors import UnknownNameError, did_you_mean
 from vqazoo.folder import RECIPE
 from vqazoo.manifests import POOLED, EncoderManifest, FusionManifest, HeadManifest
@@ -44,6 +44,18 @@ def recipe_file(name: str) -> Path:
             f"all."
         )
     return catalogue() / name / RECIPE
+
+
+def trained_on(folder: Path) -> DataConfig:
+    """The data that the recipe of a checkpoint folder names.
+
+    Of a run's best checkpoint the run's own recipe is read, which has the folders of this machine.
+    """
+    from vqazoo.resume import BEST
+
+    whole = folder.parent / RECIPE
+    own = whole if folder.name == BEST and whole.is_file() else folder / RECIPE
+    return run_config(read_toml(own)).data
 
 
 def read_recipe(name: str) -> RunConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -46,18 +47,31 @@ class CrossAttention(Fusion):
         self.out = FusedSpec(POOLED, dim)
 
     def forward(self, image: Features, question: Features) -> Features:
-        assert image.tokens is not None
         assert image.mask is not None
-        assert question.tokens is not None
         assert question.mask is not None
-        v = self.project_image(image.tokens)  # (B, N, D)
-        v = v + positions(v.shape[1], v.shape[2]).to(v)  # (B, N, D)
-        q = self.project_question(question.tokens)  # (B, L, D)
+        q, v = self._projected(image, question)
         for block in self.blocks:
             q = block(q, question.mask, v, image.mask)  # (B, L, D)
-        real = question.mask[:, :, None].to(q)  # (B, L, 1)
-        pooled = (self.norm(q) * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)  # (B, D)
-        return Features(pooled)
+        return Features(_mean(self.norm(q), question.mask))
+
+    def attention(self, image: Features, question: Features) -> Tensor:
+        """Weights (B, N) over the image tokens: the mean over layers, heads and real words."""
+        assert image.mask is not None
+        assert question.mask is not None
+        q, v = self._projected(image, question)
+        seen = []
+        for block in self.blocks:
+            seen.append(cast(CrossBlock, block).weights(q, v, image.mask))  # (B, L, N)
+            q = block(q, question.mask, v, image.mask)  # (B, L, D)
+        return _mean(torch.stack(seen).mean(dim=0), question.mask)  # (B, N)
+
+    def _projected(self, image: Features, question: Features) -> tuple[Tensor, Tensor]:
+        """Question (B, L, D) and image (B, N, D) in one width."""
+        assert image.tokens is not None
+        assert question.tokens is not None
+        v = self.project_image(image.tokens)  # (B, N, D)
+        v = v + positions(v.shape[1], v.shape[2]).to(v)  # (B, N, D)
+        return self.project_question(question.tokens), v
 
 
 class CrossBlock(nn.Module):
@@ -82,6 +96,18 @@ class CrossBlock(nn.Module):
         h = self.attend(h, h, h, key_padding_mask=~q_mask, need_weights=False)[0]  # (B, L, D)
         q = q + self.dropout(h)
         return q + self.dropout(self.mlp(self.norm_mlp(q)))  # (B, L, D)
+
+    def weights(self, q: Tensor, v: Tensor, v_mask: Tensor) -> Tensor:
+        """With which each question token looks at the image, (B, L, N), the mean over heads."""
+        h = self.norm_cross(q)  # (B, L, D)
+        seen: Tensor = self.cross(h, v, v, key_padding_mask=~v_mask)[1]  # (B, L, N)
+        return seen
+
+
+def _mean(x: Tensor, mask: Tensor) -> Tensor:
+    """(B, L, D) -> (B, D), over real tokens."""
+    real = mask[:, :, None].to(x)  # (B, L, 1)
+    return (x * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)  # (B, D)
 
 
 def positions(count: int, dim: int) -> Tensor:

@@ -46,6 +46,15 @@ class StackedAttention(Fusion):
         self.out = FusedSpec(POOLED, dim)
 
     def forward(self, image: Features, question: Features) -> Features:
+        return Features(self._looks(image, question)[0])
+
+    def attention(self, image: Features, question: Features) -> Tensor:
+        """Weights (B, N) over the image tokens: the mean over steps and glimpses."""
+        _, seen = self._looks(image, question)
+        return torch.cat(seen, dim=2).mean(dim=2)  # (B, N)
+
+    def _looks(self, image: Features, question: Features) -> tuple[Tensor, list[Tensor]]:
+        """The query (B, D) after the last step, and the weights (B, N, G) of each."""
         assert image.tokens is not None
         assert image.mask is not None
         assert question.pooled is not None
@@ -54,9 +63,11 @@ class StackedAttention(Fusion):
         v = torch.cat([v, 3 * place.expand(len(v), -1, -1)], dim=2)  # (B, N, Dv+2), about unit size
         v = self.dropout(F.gelu(self.project_image(v)))  # (B, N, D)
         u = self.dropout(self.project_question(question.pooled * self.scale))  # (B, D)
+        seen = []
         for step in self.steps:
-            u = step(u, v, image.mask)  # (B, D)
-        return Features(u)
+            u, p = step(u, v, image.mask)  # (B, D), (B, N, G)
+            seen.append(p)
+        return u, seen
 
 
 class Step(nn.Module):
@@ -70,12 +81,12 @@ class Step(nn.Module):
         self.score = nn.Linear(dim, glimpses)
         self.gather = nn.Linear(glimpses * dim, dim)
 
-    def forward(self, u: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        """Query (B, D), tokens (B, N, D), mask (B, N), True where real -> (B, D)."""
+    def forward(self, u: Tensor, v: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Query (B, D), tokens (B, N, D), mask (B, N), True where real -> (B, D), (B, N, G)."""
         h = torch.tanh(self.key(v) + self.query(self.norm(u))[:, None])  # (B, N, D)
         p = self.score(h).masked_fill(~mask[:, :, None], -math.inf).softmax(dim=1)  # (B, N, G)
         seen = p.transpose(1, 2) @ v  # (B, G, D)
-        return u + self.gather(seen.flatten(1))  # (B, D)
+        return u + self.gather(seen.flatten(1)), p  # (B, D)
 
 
 def coordinates(count: int, num_prefix: int) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vqazoo.cli.options import DEVICE, SET, make_folder
+from vqazoo.cli.options import DEVICE, JSON, SET, make_folder
+from vqazoo.cli.output import print_figures, print_json, progress, told_when_interrupted
 
 FILE = click.Path(path_type=Path)
 SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -64,7 +64,10 @@ QUIET = click.option("--quiet", is_flag=True, help="Print nothing but the result
 @DEVICE
 @OUT
 @QUIET
-def pretrain(out: Path, quiet: bool, steps: int | None, device: str | None, **given: Any) -> None:
+@JSON
+def pretrain(
+    out: Path, quiet: bool, as_json: bool, steps: int | None, device: str | None, **given: Any
+) -> None:
     """Pretrain a model on pictures with captions, the image tower frozen.
 
     OUT/checkpoint is a model for  vqazoo train --set training.start=dir:OUT/checkpoint ; of blip,
@@ -77,9 +80,10 @@ def pretrain(out: Path, quiet: bool, steps: int | None, device: str | None, **gi
     given["data"] = list(given["data"])
     options = Options(**given, steps=steps or 0, device=device or "auto")
     make_folder(out)
-    report, progress = _output(quiet)
-    figures = _interruptible(out, lambda: run(options, out, report, progress))
-    click.echo(json.dumps(figures, indent=2))
+    report, bar = _output(quiet)
+    with told_when_interrupted(lambda: _left(out)):
+        figures = run(options, out, report, bar)
+    (print_json if as_json else print_figures)(figures)
 
 
 @click.command("capfilt")
@@ -115,7 +119,8 @@ def pretrain(out: Path, quiet: bool, steps: int | None, device: str | None, **gi
 @DEVICE
 @OUT
 @QUIET
-def capfilt(out: Path, quiet: bool, device: str | None, **given: Any) -> None:
+@JSON
+def capfilt(out: Path, quiet: bool, as_json: bool, device: str | None, **given: Any) -> None:
     """Clean noisy captions with a captioner and a filter made of one pretrained model.
 
     OUT/captions.jsonl is the new set, OUT/decisions.jsonl tells of every noisy picture what was
@@ -126,25 +131,20 @@ def capfilt(out: Path, quiet: bool, device: str | None, **given: Any) -> None:
     from vqazoo_pretraining.capfilt import Options, run
 
     make_folder(out)
-    report, progress = _output(quiet)
+    report, bar = _output(quiet)
     options = Options(**given, device=device or "auto")
-    told = _interruptible(out, lambda: run(options, out, report, progress))
-    click.echo(json.dumps(told, indent=2))
+    with told_when_interrupted(lambda: _left(out)):
+        counted = run(options, out, report, bar)
+    (print_json if as_json else print_figures)(counted)
 
 
 def _output(quiet: bool) -> tuple[Callable[[str], None], Any]:
-    from vqazoo.cli.train import progress
-
     if quiet:
         return (lambda line: None), (lambda steps, label: iter(steps))
     return (lambda line: click.echo(line, err=True)), progress
 
 
-def _interruptible(out: Path, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Run; after Ctrl-C say in one sentence what is left."""
-    try:
-        return work()
-    except KeyboardInterrupt:
-        left = "what was saved last is whole" if any(out.iterdir()) else "nothing was saved yet"
-        click.echo(f"Interrupted: in '{out}' {left}.", err=True)
-        raise click.exceptions.Exit(130) from None
+def _left(out: Path) -> str:
+    """The end of a sentence: what an interrupted run left."""
+    kept = "what was saved last is whole" if any(out.iterdir()) else "nothing was saved yet"
+    return f"in '{out}' {kept}; the same command starts anew."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
+
+from vqazoo.cli.options import JSON
+from vqazoo.cli.output import print_figures, print_json
 
 
 @click.command("render-captions")
@@ -16,7 +18,8 @@ import click
     "--wrong-share", type=click.FloatRange(0, 1), default=0.0, show_default=True,
     help="Share of pictures with a false caption; rows then tell in 'correct' which.",
 )  # fmt: skip
-def render_captions(out: Path, count: int, seed: int, wrong_share: float) -> None:
+@JSON
+def render_captions(out: Path, count: int, seed: int, wrong_share: float, as_json: bool) -> None:
     """Write rendered pictures of shapes (PNG) and their captions (captions.jsonl)."""
     from vqazoo.errors import DataError
     from vqazoo_tiny_clip.pretrain import write_pictures
@@ -25,6 +28,9 @@ def render_captions(out: Path, count: int, seed: int, wrong_share: float) -> Non
         write_pictures(out, count, seed, wrong_share)
     except OSError as error:
         raise DataError(f"The pictures could not be written to '{out}' ({error}).") from error
+    if as_json:
+        print_json({"out": str(out), "pictures": count})
+        return
     click.echo(f"{count} pictures and captions.jsonl are in '{out}'.", err=True)
 
 
@@ -34,7 +40,10 @@ def render_captions(out: Path, count: int, seed: int, wrong_share: float) -> Non
 @click.option("--batch-size", type=click.IntRange(min=2), default=256, show_default=True)
 @click.option("--learning-rate", type=float, default=2e-3, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-def pretrain(out: Path, steps: int, batch_size: int, learning_rate: float, seed: int) -> None:
+@JSON
+def pretrain(
+    out: Path, steps: int, batch_size: int, learning_rate: float, seed: int, as_json: bool
+) -> None:
     """Train TinyCLIP from random weights on rendered captions and measure it.
 
     The defaults are those of the packaged weights: about 15 minutes on 2 CPU cores.
@@ -49,4 +58,4 @@ def pretrain(out: Path, steps: int, batch_size: int, learning_rate: float, seed:
         figures = run(out, steps, batch_size, learning_rate, seed, report)
     except OSError as error:
         raise TrainingError(f"'{out}' could not be written ({error}): free space.") from error
-    click.echo(json.dumps(figures, indent=2))
+    (print_json if as_json else print_figures)(figures)

@@ -87,7 +87,7 @@ def capfilt(*arguments: object) -> int:
 def test_the_verb_writes_a_set_that_can_be_trained_on(start, shapes, noisy, tmp_path, capsys):
     out = tmp_path / "clean"
     code = capfilt("--data", noisy, "--human", shapes, "--start", start, "--out", out,
-                   "--steps", 2, "--batch-size", 16, "--threshold", 0.3)  # fmt: skip
+                   "--steps", 2, "--batch-size", 16, "--threshold", 0.3, "--json")  # fmt: skip
     assert code == 0, capsys.readouterr().err
     told = json.loads((out / "report.json").read_text())
     assert json.loads(capsys.readouterr().out) == told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -131,7 +132,7 @@ def test_a_run_repeats_with_its_seed(shapes, tmp_path):
 def test_the_q_former_is_pretrained_too(shapes, tmp_path, picture, capsys):
     code = pretrain("--data", shapes, "--out", tmp_path, "--architecture", "q-former", "--steps", 4,
                     "--objective", "itc,lm", "--dim", 16, "--layers", 2, "--heads", 2,
-                    "--batch-size", 16, "--set", "fusion.args.queries=3")  # fmt: skip
+                    "--batch-size", 16, "--set", "fusion.args.queries=3", "--json")  # fmt: skip
     assert code == 0, capsys.readouterr().err
     figures = json.loads(capsys.readouterr().out)
     assert set(figures["retrieval"]) == {"pairs", "by_similarity"}
@@ -166,7 +167,12 @@ def test_held_out_pictures_of_a_file_are_not_trained_on(shapes, tmp_path, capsys
     held_out.write_text("\n".join(lines[:30]) + "\n")
     assert pretrain("--data", shapes, "--validation", held_out, "--out", tmp_path, "--steps", 1,
                     *TINY) == 0  # fmt: skip
-    assert json.loads(capsys.readouterr().out)["pairs"] == {"train": 90, "held_out": 30}
+    printed = capsys.readouterr().out
+    assert re.search(r"^pairs\.train +90$", printed, re.MULTILINE)
+    assert json.loads((tmp_path / "figures.json").read_text())["pairs"] == {
+        "train": 90,
+        "held_out": 30,
+    }
 
 
 def test_mistakes_are_told_in_one_sentence(shapes, tmp_path, capsys):
@@ -208,7 +214,8 @@ def test_an_interrupted_run_leaves_what_was_saved_and_one_sentence(
     monkeypatch.setattr("vqazoo_pretraining.pretrain.fit", save_then_stop)
     assert pretrain("--data", shapes, "--out", tmp_path / "x", "--quiet", *TINY) == 130
     error = capsys.readouterr().err.strip().splitlines()
-    assert error == [f"Interrupted: in '{tmp_path / 'x'}' what was saved last is whole."]
+    left = f"in '{tmp_path / 'x'}' what was saved last is whole; the same command starts anew."
+    assert error == [f"Interrupted: {left}"]
     load_pretraining(tmp_path / "x", 16, 0)
     shutil.rmtree(tmp_path / "x")
     monkeypatch.setattr(

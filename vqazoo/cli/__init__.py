@@ -31,6 +31,7 @@ VERBS = {
     "info": Verb("vqazoo.cli.info:info", "Describe a model or a part."),
     "train": Verb("vqazoo.cli.train:train", "Train a model on a dataset."),
     "eval": Verb("vqazoo.cli.eval:eval_command", "Answer and score a whole split."),
+    "errors": Verb("vqazoo.cli.errors:errors", "Group a model's mistakes in one page."),
     "compare": Verb("vqazoo.cli.compare:compare", "Tell whether one file of answers is better."),
     "sweep": Verb("vqazoo.cli.sweep:sweep", "Train every encoder with every head."),
     "data": Verb("vqazoo.cli.data:data", "Look at datasets and fetch official files."),
@@ -43,6 +44,7 @@ VERBS = {
     "card": Verb("vqazoo.cli.card:card", "Generate a model's card anew, keeping edits."),
     "check": Verb("vqazoo.cli.check:check", "Verify a checkpoint folder."),
     "plugins": Verb("vqazoo.cli.plugins:plugins", "Show installed plugins and what is broken."),
+    "completion": Verb("vqazoo.cli.completion:completion", "Let a shell complete with Tab."),
 }
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from vqazoo.cli.completion import complete_model
+from vqazoo.cli.options import JSON
+from vqazoo.cli.output import print_json
+
 if TYPE_CHECKING:
     from vqazoo.interfaces import Answer
+    from vqazoo.model import VQAModel
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,7 +41,7 @@ def _options(command: F) -> F:
                 "--quantize", default="", metavar="8bit|4bit",
                 help="The language model of a published checkpoint, by bitsandbytes.",
             ),
-            click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
+            JSON,
         )
     ):  # fmt: skip
         command = option(command)
@@ -44,17 +49,25 @@ def _options(command: F) -> F:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_model)
 @click.argument("image")
 @click.argument("question")
 @click.option(
     "--candidates", type=click.Path(path_type=Path),
     help="File with one answer a line: the model chooses among these.",
 )  # fmt: skip
+@click.option(
+    "--explain", "sheet", type=click.Path(path_type=Path), metavar="FILE.png",
+    help="Draw where the model looked and which words it heeded into this file.",
+)  # fmt: skip
+@click.option(
+    "--method", default="auto", show_default=True,
+    help="Of --explain: attention, integrated-gradients, or auto: attention where there is some.",
+)  # fmt: skip
 @_options
 def ask(
-    model: str, image: str, question: str, candidates: Path | None, top_k: int,
-    decode: tuple[str, ...], as_json: bool, **where: Any,
+    model: str, image: str, question: str, candidates: Path | None, sheet: Path | None,
+    method: str, top_k: int, decode: tuple[str, ...], as_json: bool, **where: Any,
 ) -> None:  # fmt: skip
     """Ask MODEL a QUESTION about IMAGE, a file with a picture or a video.
 
@@ -68,16 +81,20 @@ def ask(
     chosen = None if candidates is None else _lines(candidates)
     if chosen is not None and decode:
         raise ConfigError("--decode is for answers that are written, not chosen: leave it out.")
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise ConfigError(f"--explain is '{sheet}', but a file that ends in .png was expected.")
     loaded = vqazoo.load(model, **where)
     if chosen is not None:
         answer = cast("Answer", loaded.rank(image, question, chosen, top_k))
     else:
         answer = loaded.answer(image, question, top_k, **_decode(decode))
+    if sheet is not None:
+        _draw(loaded, image, question, method, answer, sheet)
     _print(answer, top_k, as_json, {"model": model, "image": image, "question": question})
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_model)
 @click.argument("image")
 @_options
 def caption(
@@ -91,6 +108,23 @@ def caption(
 
     found = vqazoo.load(model, **where).caption(image, top_k, **_decode(decode))
     _print(cast("Answer", found), top_k, as_json, {"model": model, "image": image})
+
+
+def _draw(
+    model: VQAModel, image: str, question: str, method: str, answer: Answer, file: Path
+) -> None:
+    """Write the sheet that explains an answer, whole or not at all."""
+    from vqazoo.errors import DataError
+    from vqazoo.explain import draw, explain
+    from vqazoo.folder import write_file
+
+    picture = io.BytesIO()
+    draw(explain(model, image, question, method, answer), image).save(picture, "PNG")
+    try:
+        write_file(file, picture.getvalue())
+    except OSError as error:
+        raise DataError(f"'{file}' cannot be written ({error}): choose another place.") from error
+    click.echo(f"Wrote '{file}'.", err=True)
 
 
 def _decode(assignments: tuple[str, ...]) -> dict[str, Any]:
@@ -119,7 +153,7 @@ def _print(answer: Answer, top_k: int, as_json: bool, asked: dict[str, str]) -> 
     if as_json:
         fields = ("text", "score", "answer_type", "answerable")
         found = [{name: getattr(one, name) for name in fields} for one in ranked]
-        click.echo(json.dumps({**asked, "answers": found}, ensure_ascii=False))
+        print_json({**asked, "answers": found})
         return
     for one in ranked:
         click.echo(one.text if top_k == 1 else f"{one.score:7.2%}  {one.text}")

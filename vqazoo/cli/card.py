@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
+
+from vqazoo.cli.options import JSON
+from vqazoo.cli.output import print_json
 
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--name", default="", help="Of the model; default: the recipe's, else the folder's.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@JSON
 def card(folder: Path, name: str, as_json: bool) -> None:
     """Write README.md of the checkpoint folder DIR anew from its other files.
 
@@ -24,7 +26,7 @@ def card(folder: Path, name: str, as_json: bool) -> None:
 
     written = write_card(folder, name)
     if as_json:
-        click.echo(json.dumps({"file": str(written.file), **written.facts()}, ensure_ascii=False))
+        print_json({"file": str(written.file), **written.facts()})
         return
     click.echo(f"Wrote '{written.file}' of the model '{written.name}'.")
     click.echo(f"Generated: {', '.join(written.renewed)}.")

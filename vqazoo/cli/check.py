@@ -6,10 +6,14 @@ from pathlib import Path
 
 import click
 
+from vqazoo.cli.options import JSON
+from vqazoo.cli.output import print_json, print_table
+
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-def check(folder: Path) -> None:
+@JSON
+def check(folder: Path, as_json: bool) -> None:
     """Verify a checkpoint FOLDER: files, digests, parts, tensors, encoder weights and card.
 
     Loads the model, so that a folder that passes also answers.
@@ -19,15 +23,18 @@ def check(folder: Path) -> None:
 
     model = load_checkpoint(folder)
     config = model.config
-    for role, block in (
-        ("image encoder", config.image_encoder),
-        ("text encoder", config.text_encoder),
-        ("fusion", config.fusion),
-        ("head", config.head),
-    ):
-        click.echo(f"{role:14} {block.type}")
-    click.echo(f"{'answers':14} {len(model.answers):,}")
-    for name in (CARD, METRICS):
-        if not (folder / name).is_file():
-            click.echo(f"Note: there is no {name}.", err=True)
+    parts = {
+        "image_encoder": config.image_encoder.type,
+        "text_encoder": config.text_encoder.type,
+        "fusion": config.fusion.type,
+        "head": config.head.type,
+    }
+    lacking = [name for name in (CARD, METRICS) if not (folder / name).is_file()]
+    if as_json:
+        print_json({**parts, "answers": len(model.answers), "lacking": lacking})
+        return
+    rows = [(role.replace("_", " "), name) for role, name in parts.items()]
+    print_table(("part", "name"), [*rows, ("answers", f"{len(model.answers):,}")])
+    for name in lacking:
+        click.echo(f"Note: there is no {name}.", err=True)
     click.echo(f"'{folder}' is a complete checkpoint.")

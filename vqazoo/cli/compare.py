@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from vqazoo.cli.options import data_options, dataset_args
+from vqazoo.cli.options import JSON, data_options, dataset_args
+from vqazoo.cli.output import print_json
 
 
 @click.command()
@@ -16,7 +16,7 @@ from vqazoo.cli.options import data_options, dataset_args
 @data_options
 @click.option("--split", default="test", show_default=True, help="Which split was answered.")
 @click.option("--seed", default=0, help="Of resampling.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@JSON
 def compare(
     first: Path,
     second: Path,
@@ -71,7 +71,7 @@ def compare(
         "second_better": found.worse,
     }
     if as_json:
-        click.echo(json.dumps(document))
+        print_json(document)
         return
     low, high = found.interval
     click.echo(f"{document['metric']} on {len(scored):,} questions of {data}, {split}")

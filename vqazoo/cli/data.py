@@ -1,14 +1,15 @@
-"""`vqazoo data`: what a dataset holds, and fetching its official files."""
+"""`vqazoo data`: what a dataset holds, fetching its official files, and handing it to others."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
 
-from vqazoo.cli.options import DATA_ROOT, dataset_args, make_folder
+from vqazoo.cli.completion import complete_part
+from vqazoo.cli.options import DATA_ROOT, JSON, SKIP_MISSING, dataset_args, make_folder
+from vqazoo.cli.output import print_json, told_when_interrupted
 
 if TYPE_CHECKING:
     from vqazoo.data_report import DataReport
@@ -18,11 +19,11 @@ SHOWN_TYPES = 6  # question types printed
 
 @click.group()
 def data() -> None:
-    """Look at datasets and fetch their official files."""
+    """Look at datasets, fetch their official files, export them."""
 
 
 @data.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_part("dataset"))
 @DATA_ROOT
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE",
@@ -33,7 +34,7 @@ def data() -> None:
     "--list", "list_file", type=click.Path(path_type=Path),
     help="Write the paths of missing and broken pictures to this file.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@JSON
 def info(
     name: str,
     data_root: str | None,
@@ -69,7 +70,7 @@ def info(
 
         write_file(list_file, "".join(f"{p}\n" for p in [*found.missing, *found.broken]).encode())
     if as_json:
-        click.echo(json.dumps(found.to_json()))
+        print_json(found.to_json())
     else:
         _print(found)
     _warn(found)
@@ -134,9 +135,10 @@ def _warn(found: DataReport) -> None:
 
 
 @data.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_part("dataset"))
 @click.option("--data-root", required=True, type=click.Path(path_type=Path), help="Where to.")
-def prepare(name: str, data_root: Path) -> None:
+@JSON
+def prepare(name: str, data_root: Path, as_json: bool) -> None:
     """Fetch, verify and unpack the official files of the dataset NAME, or make them from others.
 
     Downloads are resumed, checked against known checksums and unpacked safely. `mini-vqav2` is
@@ -162,5 +164,59 @@ def prepare(name: str, data_root: Path) -> None:
             f"yours; datasets that are fetched are {', '.join(able)}."
         )
     make_folder(data_root)
-    load_object(manifest.prepare)(name, data_root, lambda line: click.echo(line, err=True))
+    with told_when_interrupted(
+        lambda: "run the same command again; what was fetched whole is not fetched twice."
+    ):
+        load_object(manifest.prepare)(name, data_root, lambda line: click.echo(line, err=True))
+    if as_json:
+        print_json({"name": name, "data_root": str(data_root)})
+        return
     click.echo(f"'{name}' is ready: vqazoo data info {name} --data-root {data_root}")
+
+
+@data.command()
+@click.argument("name", shell_complete=complete_part("dataset"))
+@click.option("--to", "folder", required=True, type=click.Path(path_type=Path), help="Where to.")
+@click.option("--split", "splits", multiple=True, help="Only this one; may be repeated.")
+@DATA_ROOT
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE",
+    help="Argument of the dataset, such as train=my.csv; may be repeated.",
+)  # fmt: skip
+@SKIP_MISSING
+@JSON
+def export(
+    name: str,
+    folder: Path,
+    splits: tuple[str, ...],
+    data_root: str | None,
+    assignments: tuple[str, ...],
+    skip_missing: bool,
+    as_json: bool,
+) -> None:
+    """Write the dataset NAME as parquet, one file a split, with its pictures inside.
+
+    Such a folder is read by the package datasets, and by vqazoo as the dataset hf:FOLDER. Types
+    and confidences of answers are left out.
+
+    Example: vqazoo data export vizwiz --data-root DIR --split val --to exported
+    """
+    from vqazoo.data import open_dataset, present
+    from vqazoo.tables import write_parquet
+
+    reader = open_dataset(name, dataset_args(name, {}, data_root, assignments))
+    wanted = splits or tuple(reader.splits()) or ("train",)  # that there is none is an error below
+    for split in wanted:
+        reader.check_split(split)
+    make_folder(folder)
+    found = {}
+    for split in wanted:
+        examples, left_out = present(
+            reader.read(split), skip_missing, folder / "missing-images.txt"
+        )
+        file = folder / f"{split}.parquet"
+        write_parquet(examples, file)
+        found[split] = {"file": str(file), "questions": len(examples), "left_out": left_out}
+        click.echo(f"{len(examples):,} questions in '{file}'.", err=as_json)
+    if as_json:
+        print_json(found)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from vqazoo.cli.options import data_options, dataset_args, make_folder
-
-if TYPE_CHECKING:
-    pass
+from vqazoo.cli.completion import complete_model
+from vqazoo.cli.options import JSON, data_options, dataset_args, make_folder
+from vqazoo.cli.output import print_json, print_table, progress
 
 
 @click.command("eval")
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=complete_model)
 @data_options
 @click.option("--split", help="Which split to answer; default: the recipe's test split, or test.")
 @click.option(
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
 @click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
 @click.option("--seed", default=0, help="Chooses the questions in the picture grid.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@JSON
 def eval_command(
     model: str | None,
     data: str | None,
@@ -61,14 +59,12 @@ def eval_command(
             "--record writes into a model's own folder, so MODEL must be dir:PATH."
         )
     from vqazoo.card import refresh
-    from vqazoo.cli.train import progress
-    from vqazoo.config import read_toml, run_config
     from vqazoo.data import open_dataset, present
     from vqazoo.evaluate import by_name, predict, score
-    from vqazoo.folder import RECIPE, json_bytes, write_file
+    from vqazoo.folder import json_bytes, write_file
     from vqazoo.predictions import read_predictions
+    from vqazoo.recipes import trained_on
     from vqazoo.results import write_results
-    from vqazoo.resume import BEST
 
     def report(line: str) -> None:
         click.echo(line, err=True)
@@ -88,11 +84,9 @@ def eval_command(
         folder = None if foreign else pull(model)  # one on the Hub with its recipe too
         if data is None:
             assert folder is not None
-            whole = folder.parent / RECIPE  # of the run, with the folders of this machine
-            own = whole if folder.name == BEST and whole.is_file() else folder / RECIPE
-            trained_on = run_config(read_toml(own)).data
-            data, args = trained_on.type, trained_on.args
-            split = split or trained_on.test_split
+            own = trained_on(folder)
+            data, args = own.type, own.args
+            split = split or own.test_split
     assert data is not None
     split = split or "test"
     reader = open_dataset(data, dataset_args(data, args, data_root, assignments))
@@ -132,10 +126,14 @@ def eval_command(
         assert folder is not None
         refresh(folder, metrics, out)
     if as_json:
-        click.echo(json.dumps(by_name(metrics)))
+        print_json(by_name(metrics))
         return
-    width = max(len(metric.name) for metric in metrics)
-    for metric in metrics:
-        low_high = metric.interval
-        interval = f"[{low_high[0]:.2%}, {low_high[1]:.2%}]" if low_high else ""
-        click.echo(f"{metric.name:{width}} {metric.value:8.2%} {interval:17} {metric.signature}")
+    rows = [
+        (
+            metric.name, f"{metric.value:.2%}",
+            "[{:.2%}, {:.2%}]".format(*metric.interval) if metric.interval else "",
+            metric.signature,
+        )
+        for metric in metrics
+    ]  # fmt: skip
+    print_table(("metric", "value", "95% interval", "signature"), rows, right=("value",))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from vqazoo.cli.options import run_assignments
+from vqazoo.cli.options import JSON, part, run_assignments
+from vqazoo.cli.output import print_json, print_table, progress, told_when_interrupted
 
 CACHE = click.option("--cache", default="", help="Folder of caches; default: vqazoo's own.")
 
@@ -18,12 +18,12 @@ def features() -> None:
 
 
 @features.command()
-@click.option("--encoder", help="Both towers, such as open-clip:ViT-B-32@openai.")
-@click.option("--image-encoder", help="Replaces the image tower.")
-@click.option("--text-encoder", help="Replaces the text tower.")
-@click.option("--fusion", help="Tells which features are needed; default: the head's own choice.")
-@click.option("--head", help="The head that will be trained; default: mlp, or that of --config.")
-@click.option("--data", help="Dataset.")
+@part("--encoder", "encoder", "Both towers, such as open-clip:ViT-B-32@openai.")
+@part("--image-encoder", "encoder", "Replaces the image tower.")
+@part("--text-encoder", "encoder", "Replaces the text tower.")
+@part("--fusion", "fusion", "Tells which features are needed; default: the head's own choice.")
+@part("--head", "head", "The head that will be trained; default: mlp, or that of --config.")
+@part("--data", "dataset", "Dataset.")
 @click.option("--data-root", help="Folder of the dataset's official files.")
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file, as for vqazoo train.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="As for train.")
@@ -31,6 +31,7 @@ def features() -> None:
 @click.option("--skip-missing", is_flag=True, help="Leave out pictures that do not exist.")
 @click.option("--device", help="cpu, cuda, ...; default: cuda if there is one.")
 @CACHE
+@JSON
 def build(
     encoder: str | None,
     image_encoder: str | None,
@@ -45,6 +46,7 @@ def build(
     skip_missing: bool,
     device: str | None,
     cache: str,
+    as_json: bool,
 ) -> None:
     """Encode the pictures and questions of a dataset once, ahead of training.
 
@@ -53,7 +55,6 @@ def build(
     """
     from vqazoo.answers import AnswerList
     from vqazoo.building import build_model
-    from vqazoo.cli.train import progress
     from vqazoo.data import open_dataset, present
     from vqazoo.features import build_images, build_questions
     from vqazoo.model import pick_device
@@ -82,14 +83,20 @@ def build(
 
     images = list(dict.fromkeys(example.image for example in examples))
     questions = list(dict.fromkeys(example.question for example in examples))
-    build_images(model, images, progress, cache, report)
-    build_questions(model, questions, progress, cache, report)
+    with told_when_interrupted(
+        lambda: "run the same command again; what was encoded is kept, a shard at a time."
+    ):
+        build_images(model, images, progress, cache, report)
+        build_questions(model, questions, progress, cache, report)
+    if as_json:
+        print_json({"images": len(images), "questions": len(questions)})
+        return
     click.echo(f"{len(images):,} images and {len(questions):,} questions are cached.")
 
 
 @features.command()
 @CACHE
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@JSON
 def info(cache: str, as_json: bool) -> None:
     """List the caches: what made them, rows, size."""
     from vqazoo.cache import cache_root, list_caches
@@ -100,20 +107,26 @@ def info(cache: str, as_json: bool) -> None:
             {"name": folder.name, "rows": rows, "bytes": size, **meta}
             for folder, meta, rows, size in found
         ]
-        click.echo(json.dumps(documents))
+        print_json(documents)
         return
     if not found:
         click.echo(f"There are no cached features in '{cache_root(cache)}'.")
-    for folder, meta, rows, size in found:
-        kinds = " and ".join(meta.get("kinds", []))
-        click.echo(f"{folder.name}  {rows:>9,} rows  {size / 1e6:>10,.1f} MB  {kinds} of "
-                   f"{meta.get('encoder')}")  # fmt: skip
+        return
+    lines = [
+        (
+            folder.name, f"{rows:,} rows", f"{size / 1e6:,.1f} MB",
+            f"{' and '.join(meta.get('kinds', []))} of {meta.get('encoder')}",
+        )
+        for folder, meta, rows, size in found
+    ]  # fmt: skip
+    print_table(("cache", "rows", "size", "features"), lines, right=("rows", "size"))
 
 
 @features.command()
 @click.argument("names", nargs=-1)
 @CACHE
-def verify(names: tuple[str, ...], cache: str) -> None:
+@JSON
+def verify(names: tuple[str, ...], cache: str, as_json: bool) -> None:
     """Read every shard of the caches NAMES (default: all) and report unreadable ones.
 
     Whether rows still are what the encoder gives is checked on a sample by every run that uses
@@ -121,13 +134,19 @@ def verify(names: tuple[str, ...], cache: str) -> None:
     """
     from vqazoo.cache import FeatureCache, cache_root
 
+    found = []
     bad = 0
     for folder, meta in _chosen(names, cache):
         opened = FeatureCache(folder, meta)
         damaged = [*opened.dropped, *opened.damaged()]
         bad += len(damaged)
+        rows, shards = len(opened), len(opened.shards)
+        found.append({"name": folder.name, "rows": rows, "shards": shards, "damaged": damaged})
         state = f"damaged: {', '.join(damaged)}" if damaged else "good"
-        click.echo(f"{folder.name}  {len(opened):,} rows in {len(opened.shards):,} shards  {state}")
+        if not as_json:
+            click.echo(f"{folder.name}  {rows:,} rows in {shards:,} shards  {state}")
+    if as_json:
+        print_json(found)
     if bad:
         what, them = ("shard", "is damaged: delete it") if bad == 1 else (
             "shards", "are damaged: delete them"
@@ -142,7 +161,8 @@ def verify(names: tuple[str, ...], cache: str) -> None:
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Remove all caches.")
 @CACHE
-def clear(names: tuple[str, ...], everything: bool, cache: str) -> None:
+@JSON
+def clear(names: tuple[str, ...], everything: bool, cache: str, as_json: bool) -> None:
     """Remove the caches NAMES, or --all of them."""
     from vqazoo.cache import clear as remove
 
@@ -150,6 +170,9 @@ def clear(names: tuple[str, ...], everything: bool, cache: str) -> None:
         raise click.UsageError("Name the caches to remove (see vqazoo features info), or --all.")
     folders = [folder for folder, _ in _chosen(names, cache)]
     freed = remove(folders)
+    if as_json:
+        print_json({"removed": [folder.name for folder in folders], "bytes": freed})
+        return
     caches = "1 cache" if len(folders) == 1 else f"{len(folders)} caches"
     click.echo(f"Removed {caches}, {freed / 1e6:,.1f} MB.")
 

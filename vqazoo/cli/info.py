@@ -9,10 +9,14 @@ from typing import Any
 
 import click
 
+from vqazoo.cli.completion import complete_model
+from vqazoo.cli.options import JSON
+from vqazoo.cli.output import print_json
+
 
 @click.command()
-@click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.argument("name", shell_complete=complete_model)
+@JSON
 def info(name: str, as_json: bool) -> None:
     """Describe NAME: a zoo model, dir:PATH, or an encoder, fusion, head, dataset or family."""
     from vqazoo.catalogue import entries
@@ -40,7 +44,7 @@ def info(name: str, as_json: bool) -> None:
             **{key: _plain(value) for key, value in vars(manifest).items()},
         }
         if as_json:
-            click.echo(json.dumps(facts, ensure_ascii=False))
+            print_json(facts)
             continue
         for key, value in facts.items():
             if key in ("args", "decode"):
@@ -78,7 +82,7 @@ def _describe_model(name: str, as_json: bool) -> None:
     entry = entries().get(name)
     if entry is not None and (entry.weights in (NONE, PUBLISHED) or not as_json):
         if as_json:
-            click.echo(json.dumps({"name": name, **asdict(entry)}))
+            print_json({"name": name, **asdict(entry)})
         else:  # the packaged card, also of models whose weights are on the Hub
             print_card((catalogue() / name / CARD).read_text(encoding="utf-8"))
         return
@@ -87,7 +91,7 @@ def _describe_model(name: str, as_json: bool) -> None:
     if as_json:
         metrics = folder / METRICS
         found = json.loads(read_plain(metrics, 32 * MIB)) if metrics.is_file() else []
-        click.echo(json.dumps({"name": name, "config": config, "metrics": found}))
+        print_json({"name": name, "config": config, "metrics": found})
     elif (folder / CARD).is_file():
         print_card(read_plain(folder / CARD, 32 * MIB).decode("utf-8", errors="replace"))
     else:

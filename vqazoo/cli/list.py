@@ -7,6 +7,8 @@ import json
 import click
 
 from vqazoo.catalogue import PACKAGED, PUBLISHED, Entry, entries
+from vqazoo.cli.options import JSON
+from vqazoo.cli.output import print_table
 from vqazoo.compatibility import PARTS, compatible
 from vqazoo.errors import ConfigError, PluginError, did_you_mean
 from vqazoo.manifests import EncoderManifest, FamilyManifest
@@ -24,7 +26,7 @@ BROKEN = "(broken: run 'vqazoo plugins' to see why)"
     "--compatible-with", "chosen", multiple=True, metavar="KIND=NAME",
     help="Only parts that fit this one, such as head=lstm or encoder=tiny-clip; may be repeated.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@JSON
 def list_command(kind: str | None, chosen: tuple[str, ...], as_json: bool) -> None:
     """List models, encoders, fusions, heads, datasets or families of published checkpoints.
 
@@ -40,13 +42,9 @@ def list_command(kind: str | None, chosen: tuple[str, ...], as_json: bool) -> No
     if as_json:
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
-    entries = [entry for found in document.values() for entry in found]
-    widths = [max((len(e[field]) for e in entries), default=0) for field in ("name", "from")]
     for one, found in document.items():
-        click.echo(f"{one}:" if found else f"{one}: none")
-        for entry in found:
-            name, origin = entry["name"].ljust(widths[0]), entry["from"].ljust(widths[1])
-            click.echo(f"  {name}  {origin}  {entry['summary']}".rstrip())
+        rows = [(entry["name"], entry["from"], entry["summary"]) for entry in found]
+        print_table(("name", "from", "what"), rows, one)
 
 
 def _chosen(assignment: str) -> tuple[str, str]:

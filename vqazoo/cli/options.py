@@ -9,8 +9,11 @@ from typing import Any, TypeVar
 
 import click
 
+from vqazoo.cli.completion import complete_part
+
 F = TypeVar("F", bound=Callable[..., Any])
 
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 DATA_ROOT = click.option(
     "--data-root", help="Folder of the dataset's official files; its argument data_root."
 )
@@ -25,11 +28,16 @@ SET = click.option(
 DEVICE = click.option("--device", help="cpu, cuda, cuda:1, mps; default: cuda if there is one.")
 
 
+def part(flag: str, kind: str, about: str) -> Callable[[F], F]:
+    """An option that takes a part's name and completes it; `kind` as the registry names it."""
+    return click.option(flag, shell_complete=complete_part(kind), help=about)
+
+
 def data_options(command: F) -> F:
     """--data, --data-root, --set and --skip-missing, for verbs that read one dataset."""
     for option in reversed(
         (
-            click.option("--data", help="Dataset; default: the one the model was trained on."),
+            part("--data", "dataset", "Dataset; default: the one the model was trained on."),
             DATA_ROOT,
             click.option(
                 "--set", "assignments", multiple=True, metavar="KEY=VALUE",

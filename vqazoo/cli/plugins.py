@@ -7,13 +7,16 @@ import os
 import click
 
 from vqazoo.cli import VERBS
+from vqazoo.cli.options import JSON
+from vqazoo.cli.output import print_json, print_table
 from vqazoo.errors import PluginError
 from vqazoo.registry import KINDS, PLUGINS_VARIABLE, Provider, registry
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Read manifests only; do not import the parts.")
-def plugins(quick: bool) -> None:
+@JSON
+def plugins(quick: bool, as_json: bool) -> None:
     """Show every distribution's parts, and why a part cannot be used.
 
     Each part is tried on its own. Ends with exit code 1 if one cannot be used.
@@ -25,14 +28,19 @@ def plugins(quick: bool) -> None:
     if os.environ.get(PLUGINS_VARIABLE) is not None:
         limit = os.environ[PLUGINS_VARIABLE]
         click.echo(f"{PLUGINS_VARIABLE}={limit!r} limits what is found.", err=True)
-    broken = 0
+    found: dict[str, list[dict[str, str | None]]] = {}
     for distribution, parts in by_distribution.items():
-        click.echo(distribution)
-        width = max(len(name) for _, name, _ in parts)
-        for kind, name, provider in parts:
-            problem = _problem(kind, name, provider, quick)
-            broken += problem is not None
-            click.echo(f"  {kind:8} {name:{width}}  {'ok' if problem is None else problem}")
+        found[distribution] = [
+            {"kind": kind, "name": name, "problem": _problem(kind, name, provider, quick)}
+            for kind, name, provider in parts
+        ]
+        if not as_json:
+            rows = [(p["kind"] or "", p["name"] or "", p["problem"] or "ok")
+                    for p in found[distribution]]  # fmt: skip
+            print_table(("kind", "name", "state"), rows, distribution)
+    if as_json:
+        print_json(found)
+    broken = sum(part["problem"] is not None for parts in found.values() for part in parts)
     if broken:
         click.echo(f"{broken} {'part' if broken == 1 else 'parts'} cannot be used.", err=True)
         raise click.exceptions.Exit(1)

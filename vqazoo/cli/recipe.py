@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from vqazoo.cli.options import DATA_ROOT, DEVICE, SET, SKIP_MISSING, run_assignments
+from vqazoo.cli.completion import complete_recipe
+from vqazoo.cli.options import DATA_ROOT, DEVICE, JSON, SET, SKIP_MISSING, run_assignments
+from vqazoo.cli.output import print_json, print_table, progress, told_when_interrupted
 
 
 @click.group()
@@ -16,7 +18,7 @@ def recipe() -> None:
 
 
 @recipe.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@JSON
 def list_command(as_json: bool) -> None:
     """List the recipes: name, dataset, source, and whether trained weights exist."""
     from vqazoo.catalogue import NONE, entries
@@ -38,25 +40,29 @@ def list_command(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return
-    widths = [max(len(row[key]) for row in rows) for key in ("name", "data", "weights")]
-    for row in rows:
-        cells = zip((row["name"], row["data"], row["weights"]), widths, strict=True)
-        click.echo("  ".join([*(text.ljust(width) for text, width in cells), row["source"]]))
+    headings = ("name", "data", "weights", "source")
+    print_table(headings, [[row[heading] for heading in headings] for row in rows])
 
 
 @recipe.command()
-@click.argument("name")
-def show(name: str) -> None:
+@click.argument("name", shell_complete=complete_recipe)
+@JSON
+def show(name: str, as_json: bool) -> None:
     """Print the recipe NAME as it is written: TOML with its sources and deviations."""
+    from vqazoo.config import read_toml
     from vqazoo.recipes import recipe_file
 
+    if as_json:
+        print_json(read_toml(recipe_file(name)))
+        return
     click.echo(recipe_file(name).read_text(encoding="utf-8").rstrip())
 
 
 @recipe.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_recipe)
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-def copy(name: str, file: Path | None) -> None:
+@JSON
+def copy(name: str, file: Path | None, as_json: bool) -> None:
     """Copy the recipe NAME to FILE (default: NAME.toml) to change it: `vqazoo recipe run FILE`."""
     from vqazoo.errors import ConfigError
     from vqazoo.recipes import recipe_file
@@ -70,11 +76,14 @@ def copy(name: str, file: Path | None) -> None:
         raise ConfigError(f"'{target}' exists already: name another file.") from None
     except OSError as error:
         raise ConfigError(f"'{target}' cannot be written ({error}): name another file.") from error
+    if as_json:
+        print_json({"name": name, "file": str(target)})
+        return
     click.echo(str(target))
 
 
 @recipe.command("run")
-@click.argument("name", metavar="NAME|FILE")
+@click.argument("name", metavar="NAME|FILE", shell_complete=complete_recipe)
 @DATA_ROOT
 @SKIP_MISSING
 @SET
@@ -85,6 +94,7 @@ def copy(name: str, file: Path | None) -> None:
 @click.option("--push", "repo", metavar="OWNER/NAME", help="Publish the model when it is done.")
 @click.option("--private", is_flag=True, help="With --push: make a new repository private.")
 @click.option("--pin", is_flag=True, help="With --push: write the commit into the catalogue.")
+@JSON
 def run_command(
     name: str,
     data_root: str | None,
@@ -97,6 +107,7 @@ def run_command(
     repo: str | None,
     private: bool,
     pin: bool,
+    as_json: bool,
 ) -> None:
     """From official files to a published model: train, score, compare, write the card, push.
 
@@ -104,7 +115,7 @@ def run_command(
 
     Example: vqazoo recipe run clip-lstm-vizwiz --data-root DIR --push me/clip-lstm-vizwiz
     """
-    from vqazoo.cli.train import progress
+    from vqazoo.cli.train import how_to_resume
     from vqazoo.recipes import recipe_file, run_recipe
     from vqazoo.training import gather_config
 
@@ -115,12 +126,20 @@ def run_command(
         file, run_assignments(assignments, data_root, skip_missing, device), {"seed": seed}
     )
     place = out or Path("runs") / (file.stem if name.endswith(".toml") else name)
-    folder = run_recipe(config, place, resume, lambda line: click.echo(line, err=True), progress)
-    click.echo(f"The model is in '{folder}', with its card.")
-    if repo:
-        from vqazoo.transfer import push
 
-        done = push(
-            folder, repo, private=private, pin=pin, report=lambda line: click.echo(line, err=True)
-        )
-        click.echo(f"Published: {done.url}")
+    def report(line: str) -> None:
+        click.echo(line, err=True)
+
+    with told_when_interrupted(lambda: how_to_resume(place, f"vqazoo recipe run {name}")):
+        folder = run_recipe(config, place, resume, report, progress)
+        if not as_json:
+            click.echo(f"The model is in '{folder}', with its card.")
+        document = {"model": str(folder)}
+        if repo:
+            from vqazoo.transfer import push
+
+            document["url"] = push(folder, repo, private=private, pin=pin, report=report).url
+            if not as_json:
+                click.echo(f"Published: {document['url']}")
+    if as_json:
+        print_json(document)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from vqazoo.cli.options import DATA_ROOT, SKIP_MISSING, run_assignments
+from vqazoo.cli.completion import complete_part
+from vqazoo.cli.options import DATA_ROOT, JSON, SKIP_MISSING, part, run_assignments
+from vqazoo.cli.output import print_json, progress, told_when_interrupted
 
 LISTS = ("--encoders", "--fusions", "--heads", "--seeds")  # options that take several values
 
@@ -30,6 +33,7 @@ class ListCommand(click.Command):
 @click.command(cls=ListCommand)
 @click.option(
     "--encoders", multiple=True, required=True, metavar="A B C",
+    shell_complete=complete_part("encoder"),
     help="Encoders; IMAGE+TEXT for two, such as efficientnet-lite0+minilm.",
 )  # fmt: skip
 @click.option("--heads", multiple=True, required=True, metavar="X Y Z", help="Heads.")
@@ -38,7 +42,7 @@ class ListCommand(click.Command):
     "--seeds", multiple=True, type=click.IntRange(min=0), metavar="0 1 2", default=(0, 1, 2),
     show_default=True, help="Seeds.",
 )  # fmt: skip
-@click.option("--data", help="Dataset.")
+@part("--data", "dataset", "Dataset.")
 @DATA_ROOT
 @SKIP_MISSING
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file for all runs.")
@@ -47,6 +51,7 @@ class ListCommand(click.Command):
 @click.option("--device", help="cpu, cuda, ...; default: cuda if there is one.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--quiet", is_flag=True, help="Print nothing but the table and errors.")
+@JSON
 def sweep(
     encoders: tuple[str, ...],
     heads: tuple[str, ...],
@@ -61,6 +66,7 @@ def sweep(
     device: str | None,
     out: Path,
     quiet: bool,
+    as_json: bool,
 ) -> None:
     """Train every encoder with every head and several seeds, and print a table.
 
@@ -68,7 +74,6 @@ def sweep(
 
     Example: vqazoo sweep --encoders tiny-clip --heads mlp lstm gru --data easy-vqa --out sweeps/a
     """
-    from vqazoo.cli.train import progress
     from vqazoo.sweep import RESULTS, grid
     from vqazoo.sweep import sweep as run_sweep
 
@@ -78,11 +83,20 @@ def sweep(
         if not quiet:
             click.echo(line, err=True)
 
-    results = run_sweep(
-        grid(encoders, fusions, heads, seeds), out, config, assignments, {"data": data}, split,
-        report, None if quiet else progress,
-    )  # fmt: skip
+    with told_when_interrupted(
+        lambda: "run the same command again; runs that are done are not done again."
+    ):
+        results = run_sweep(
+            grid(encoders, fusions, heads, seeds), out, config, assignments, {"data": data}, split,
+            report, None if quiet else progress,
+        )  # fmt: skip
     if all(result.value is None for result in results):
         raise click.ClickException("No combination fits together, so nothing was trained.")
+    if as_json:
+        print_json([
+            {**asdict(result.cell), "value": result.value, "questions": result.questions}
+            for result in results
+        ])  # fmt: skip
+        return
     click.echo((out / f"{RESULTS}.md").read_text())
     click.echo(f"Table, every run and heat map: {out / RESULTS}.md, .csv, .png")

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
-import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
-from vqazoo.cli.options import DATA_ROOT, DEVICE, SET, SKIP_MISSING, run_assignments
+from vqazoo.cli.options import DATA_ROOT, DEVICE, JSON, SET, SKIP_MISSING, part, run_assignments
+from vqazoo.cli.output import print_json, progress, told_when_interrupted
 
 
 @click.command()
-@click.option("--encoder", help="Both towers, such as tiny-clip or open-clip:ViT-B-32@openai.")
-@click.option("--image-encoder", help="Replaces the image tower.")
-@click.option("--text-encoder", help="Replaces the text tower.")
-@click.option("--fusion", help="Joins image and question; default: the head's own choice.")
-@click.option("--head", help="Gives the answers, such as lstm, gru, linear or mlp.")
-@click.option("--data", help="Dataset, such as easy-vqa, or table for your own files.")
+@part("--encoder", "encoder", "Both towers, such as tiny-clip or open-clip:ViT-B-32@openai.")
+@part("--image-encoder", "encoder", "Replaces the image tower.")
+@part("--text-encoder", "encoder", "Replaces the text tower.")
+@part("--fusion", "fusion", "Joins image and question; default: the head's own choice.")
+@part("--head", "head", "Gives the answers, such as lstm, gru, linear or mlp.")
+@part("--data", "dataset", "Dataset, such as easy-vqa, or table for your own files.")
 @DATA_ROOT
 @SKIP_MISSING
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file; flags win over it.")
@@ -29,6 +29,7 @@ from vqazoo.cli.options import DATA_ROOT, DEVICE, SET, SKIP_MISSING, run_assignm
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--dry-run", is_flag=True, help="Print the filled config and the shapes, and stop.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@JSON
 def train(
     encoder: str | None,
     image_encoder: str | None,
@@ -46,12 +47,13 @@ def train(
     resume: bool,
     dry_run: bool,
     quiet: bool,
+    as_json: bool,
 ) -> None:
     """Train a model on a dataset and keep the best checkpoint in OUT/best.
 
     Example: vqazoo train --encoder tiny-clip --head lstm --data easy-vqa --out runs/first
     """
-    from vqazoo.config import to_toml
+    from vqazoo.config import plain, to_toml
     from vqazoo.training import gather_config
 
     if out is None and not dry_run:
@@ -70,25 +72,38 @@ def train(
     if dry_run:
         from vqazoo.shapes import shape_table
 
+        shapes = shape_table(filled)
+        if as_json:
+            print_json({"config": plain(filled), "shapes": shapes.splitlines()})
+            return
         click.echo(to_toml(filled))
-        click.echo(shape_table(filled))
+        click.echo(shapes)
         return
+    from vqazoo.folder import METRICS
+    from vqazoo.resume import BEST
     from vqazoo.training import run
 
     assert out is not None
-    run(filled, out, resume, (lambda _: None) if quiet else _report, None if quiet else progress)
-    if not quiet and os.environ.get("RANK", "0") == "0":  # the first of several processes
-        click.echo(f"The best model is in '{out / 'best'}': vqazoo eval dir:{out / 'best'} ...")
+    report = (lambda _: None) if quiet else _report
+    with told_when_interrupted(lambda: how_to_resume(out, "vqazoo train")):
+        run(filled, out, resume, report, None if quiet else progress)
+    if os.environ.get("RANK", "0") != "0":  # the first of several processes speaks for all
+        return
+    if as_json:
+        metrics = json.loads((out / BEST / METRICS).read_text(encoding="utf-8"))
+        print_json({"best": str(out / BEST), "metrics": {m["name"]: m["value"] for m in metrics}})
+    elif not quiet:
+        click.echo(f"The best model is in '{out / BEST}': vqazoo eval dir:{out / BEST} ...")
+
+
+def how_to_resume(out: Path, command: str) -> str:
+    """The end of a sentence: what an interrupted run left, and how to go on."""
+    from vqazoo.resume import STATE
+
+    if (out / STATE).is_file():
+        return f"go on after the last whole epoch with  {command} --resume --out {out}"
+    return "no epoch was finished yet, so start again with the same command."
 
 
 def _report(line: str) -> None:
     click.echo(line, err=True)
-
-
-def progress(steps: Sequence[int], label: str) -> Iterator[int]:
-    """A progress bar on a terminal; elsewhere nothing, since plain lines follow."""
-    if not sys.stderr.isatty():
-        return iter(steps)
-    from tqdm import tqdm
-
-    return iter(tqdm(steps, desc=label, leave=False))

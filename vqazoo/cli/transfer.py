@@ -6,6 +6,10 @@ from pathlib import Path
 
 import click
 
+from vqazoo.cli.completion import complete_model
+from vqazoo.cli.options import JSON
+from vqazoo.cli.output import print_json, print_table, told_when_interrupted
+
 
 @click.command()
 @click.argument("folder", metavar="DIR")
@@ -19,6 +23,7 @@ import click
 @click.option("--encoder-license", default="", metavar="NAME",
               help="Licence of included weights that do not state theirs.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Tell what would be uploaded; ask the Hub nothing.")
+@JSON
 def push(
     folder: str,
     repo: str,
@@ -30,6 +35,7 @@ def push(
     include_encoder: bool,
     encoder_license: str,
     dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Upload the checkpoint folder DIR to the Hub repository OWNER/NAME, as one commit.
 
@@ -39,23 +45,30 @@ def push(
     """
     from vqazoo import transfer
 
-    done = transfer.push(
-        folder,
-        repo,
-        private=private,
-        revision=revision,
-        message=message,
-        create_pr=create_pr,
-        pin=pin,
-        include_encoder=include_encoder,
-        encoder_license=encoder_license,
-        dry_run=dry_run,
-        report=lambda line: click.echo(line, err=True),
-    )
+    with told_when_interrupted(
+        lambda: "a model is published by one commit at the end, so run the same command again."
+    ):
+        done = transfer.push(
+            folder,
+            repo,
+            private=private,
+            revision=revision,
+            message=message,
+            create_pr=create_pr,
+            pin=pin,
+            include_encoder=include_encoder,
+            encoder_license=encoder_license,
+            dry_run=dry_run,
+            report=lambda line: click.echo(line, err=True),
+        )
+    if as_json:
+        print_json({"repo": done.repo, "url": done.url, "commit": done.commit, "sizes": done.sizes})
+        return
     if dry_run:
-        for name, size in done.sizes.items():
-            click.echo(f"{size:>14,}  {name}")
-        click.echo(f"{sum(done.sizes.values()):>14,}  bytes would be uploaded to '{repo}'.")
+        rows = [(f"{size:,}", name) for name, size in done.sizes.items()]
+        total = f"{sum(done.sizes.values()):,}"
+        last = (total, f"bytes would be uploaded to '{repo}'.")
+        print_table(("bytes", "file"), [*rows, last], right=("bytes",))
         return
     click.echo(done.url)
     if not create_pr:
@@ -63,10 +76,11 @@ def push(
 
 
 @click.command()
-@click.argument("ref")
+@click.argument("ref", shell_complete=complete_model)
 @click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path))
 @click.option("--cache-dir", type=click.Path(path_type=Path), help="Folder of the Hub's cache.")
-def pull(ref: str, folder: Path | None, cache_dir: Path | None) -> None:
+@JSON
+def pull(ref: str, folder: Path | None, cache_dir: Path | None, as_json: bool) -> None:
     """Fetch a model from the Hub, verify it, and copy it to DIR (else it stays in the cache).
 
     REF is hub:OWNER/NAME, hub:OWNER/NAME@REVISION, or a zoo name.
@@ -75,4 +89,11 @@ def pull(ref: str, folder: Path | None, cache_dir: Path | None) -> None:
     """
     from vqazoo.transfer import pull as fetch
 
-    click.echo(str(fetch(ref, folder, cache_dir)))
+    with told_when_interrupted(
+        lambda: "run the same command again; files that were whole are not fetched twice."
+    ):
+        place = fetch(ref, folder, cache_dir)
+    if as_json:
+        print_json({"ref": ref, "folder": str(place)})
+        return
+    click.echo(str(place))

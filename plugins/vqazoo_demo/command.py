@@ -1,0 +1,56 @@
+"""The verb `vqazoo demo`. Imports Gradio and uvicorn when it runs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from vqazoo.cli.completion import complete_model
+
+
+@click.command()
+@click.argument("models", nargs=-1, metavar="[MODEL ...]", shell_complete=complete_model)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=7860, show_default=True,
+    help="0: any that is free.",
+)  # fmt: skip
+@click.option(
+    "--flagged", type=click.Path(path_type=Path), metavar="FILE", default="flagged.csv",
+    show_default=True, help="Table that corrected answers go to; their pictures go beside it.",
+)  # fmt: skip
+@click.option(
+    "--top-k", type=click.IntRange(min=1), default=5, show_default=True,
+    help="How many answers of a model to show.",
+)  # fmt: skip
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
+def demo(
+    models: tuple[str, ...], host: str, port: int, flagged: Path, top_k: int, device: str
+) -> None:
+    """Open a web page that asks models about pictures.
+
+    MODEL is a zoo name, dir:PATH or hub:OWNER/NAME; the packaged models can be chosen too.
+
+    Example: vqazoo demo tiny-clip-lstm-easyvqa dir:runs/mine/best
+    """
+    from vqazoo.errors import missing_package
+    from vqazoo_demo.asking import Models
+    from vqazoo_demo.flagging import FlaggedTable
+
+    if find_spec("gradio") is None:
+        raise missing_package("The verb 'demo'", "gradio", "demo")
+    table = FlaggedTable(flagged)
+    zoo = Models(models, device)
+    for name in models:
+        zoo.load(name)
+    with tempfile.TemporaryDirectory(prefix="vqazoo-demo-") as folder:
+        # Read when Gradio is imported; pictures that were uploaded go when the demo stops.
+        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder}
+        from vqazoo_demo import page, server
+
+        blocks = page.build(zoo, table, top_k, Path(folder))
+        server.serve(blocks, host, port)

@@ -1,0 +1,240 @@
+"""The page of `vqazoo demo`. Imports Gradio, and torch and Pillow by way of the core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+from gradio.data_classes import ImageData
+
+from vqazoo.data import check_question
+from vqazoo.errors import ConfigError, ImageError, VqazooError
+from vqazoo.images import open_image
+from vqazoo_demo import results
+from vqazoo_demo.asking import Models, Reply, sentence
+from vqazoo_demo.examples import EXAMPLES
+from vqazoo_demo.flagging import FlaggedTable
+
+TITLE = "Ask about a picture"
+INTRO = (
+    f"# {TITLE}\n\nChoose a picture, write a question, and one or several models answer. "
+    "They can be wrong: do not rely on an answer where a mistake would hurt."
+)
+STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+# Status lines that screen readers read out when they change.
+LIVE = "element.setAttribute('role', 'status'); element.setAttribute('aria-live', 'polite');"
+# Names for two groups that Gradio leaves without one; no button in a button in its notices.
+NAMES = """() => {
+  for (const [id, name] of [['models', 'Models'], ['picture', 'Picture']]) {
+    const group = document.getElementById(id);
+    group.setAttribute('role', 'group');
+    group.setAttribute('aria-label', name);
+  }
+  const mend = () => document.querySelectorAll('.toast-header[role]').forEach(header => {
+    header.removeAttribute('role');
+    header.removeAttribute('tabindex');
+  });
+  new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});
+}"""
+SHOW_ANSWERS = "() => document.getElementById('answers').scrollIntoView({block: 'nearest'})"
+QUIET = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+class Asked(NamedTuple):
+    """What was asked last, which is what can be flagged; `given` is what the models answered."""
+
+    image: str
+    question: str
+    given: str
+
+
+class Conversation:
+    """What happens when a button is pressed."""
+
+    def __init__(self, models: Models, flagged: FlaggedTable, top_k: int) -> None:
+        self.models = models
+        self.flagged = flagged
+        self.top_k = top_k
+
+    def ask(
+        self, image: str | None, question: str, names: Sequence[str], show_look: bool
+    ) -> Iterator[list[Any]]:
+        """Values for the answers, the status line, what was asked, and the form to flag it."""
+        yield [gr.skip(), "Asking…", gr.skip(), gr.skip()]
+        try:
+            picture, question = _opened(image), check_question(question)
+            if not names:
+                raise ConfigError("No model is chosen: choose at least one.")
+        except VqazooError as error:
+            yield [results.problem(str(error)), str(error), None, gr.update(visible=False)]
+            return
+        replies: list[Reply] = []
+        for name in names:
+            waiting = [gr.skip(), gr.skip(), gr.update(visible=False)]
+            yield [results.page(picture, question, replies, waiting_for=name), *waiting]
+            replies.append(self.models.ask(name, picture, question, self.top_k, show_look))
+        spoken = " ".join(results.spoken(reply) for reply in replies)
+        asked = Asked(str(image), question, "; ".join(_given(reply) for reply in replies))
+        yield [results.page(picture, question, replies), spoken, asked, gr.update(visible=True)]
+
+    def flag(self, asked: Asked | None, right: str) -> tuple[str, Any]:
+        """Keep the right answer; a sentence about it, and the emptied box."""
+        try:
+            if asked is None:
+                raise ConfigError("Nothing was asked yet: ask first.")
+            picture = _opened(asked[0])
+            rows = self.flagged.add(picture, asked[1], right, asked[2])
+        except Exception as error:
+            return results.problem(sentence(error, "Saving the right answer")), gr.skip()
+        return results.saved(self.flagged.file, rows), ""
+
+    def suited(self, names: Sequence[str]) -> list[bool]:
+        """Which examples suit a model among these; all, if it is not known what one learnt."""
+        learnt = {self.models.data[name] for name in names}
+        return ["" in learnt or example.data in learnt for example in EXAMPLES]
+
+
+def _opened(image: str | None) -> Any:
+    """The uploaded picture.
+
+    Raises:
+        ImageError: there is none, or it cannot be read.
+    """
+    if image is None:
+        raise ImageError("There is no picture: upload, photograph or paste one first.")
+    try:
+        return open_image(image)
+    except ImageError as error:
+        raise ImageError(str(error).replace(image, Path(image).name)) from error
+
+
+def _given(reply: Reply) -> str:
+    return f"{reply.answer.text if reply.answer else 'no answer'} ({reply.model})"
+
+
+# ---- layout ---------------------------------------------------------------------------------
+
+
+def build(models: Models, flagged: FlaggedTable, top_k: int, folder: Path) -> gr.Blocks:
+    """The page.
+
+    Args:
+        top_k: how many answers of a model are shown.
+        folder: for the pictures of the examples.
+    """
+    talk = Conversation(models, flagged, top_k)
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+        asked = gr.State(None)
+        gr.Markdown(INTRO, elem_id="intro")
+        with gr.Row():
+            with gr.Column(scale=5, min_width=280):
+                inputs = _inputs(models)
+                ask = gr.Button("Ask", variant="primary", size="lg", elem_id="ask")
+            with gr.Column(scale=7, min_width=280):
+                gr.Markdown("## Answers")
+                status = gr.HTML("", elem_id="status", js_on_load=LIVE)
+                answers = gr.HTML(results.NOTHING_YET, elem_id="answers")
+                form = _flag_form(talk, asked)
+                examples = _examples(talk, folder)
+        outputs = [answers, status, asked, form]
+        for event in (ask.click, inputs[1].submit):
+            event(talk.ask, inputs, outputs, trigger_mode="once", **QUIET)
+        for button, fill in examples:
+            filled = button.click(fill, None, inputs[:2], **QUIET)
+            filled.then(talk.ask, inputs, outputs, trigger_mode="once", **QUIET)
+            filled.then(None, js=SHOW_ANSWERS)
+        inputs[2].change(
+            lambda names: [gr.update(visible=suits) for suits in talk.suited(names)],
+            inputs[2], [button for button, _ in examples], **QUIET,
+        )  # fmt: skip
+        page.load(None, js=NAMES)
+    return page
+
+
+def _inputs(models: Models) -> list[gr.components.Component]:
+    """Picture, question, models, and whether to show where they looked."""
+    picture = gr.Image(
+        label="Picture", sources=["upload", "webcam", "clipboard"], height=300, buttons=[],
+        webcam_options=gr.WebcamOptions(mirror=False), elem_id="picture",
+        alt_text="The picture that you ask about",
+    )  # fmt: skip
+    # Gradio would open the file itself, with errors that are no sentences. A subclass would do
+    # too, but Gradio writes a .pyi file beside each.
+    picture.preprocess = _path
+    return [
+        picture,
+        gr.Textbox(
+            label="Question", placeholder="what color is the circle?", max_lines=1,
+            elem_id="question",
+        ),
+        gr.CheckboxGroup(
+            models.names, value=models.chosen, label="Models (several answer side by side)",
+            elem_id="models",
+        ),
+        gr.Checkbox(True, label="Show where each model looked", elem_id="look"),
+    ]  # fmt: skip
+
+
+def _path(uploaded: ImageData | None) -> str | None:
+    return uploaded.path if uploaded else None
+
+
+def _flag_form(talk: Conversation, asked: gr.State) -> gr.Column:
+    with gr.Column(visible=False, elem_id="flag") as form:
+        gr.Markdown("## Is an answer wrong?")
+        with gr.Row(equal_height=True):
+            right = gr.Textbox(
+                label=f"The right answer, to be saved in {talk.flagged.file.name}", max_lines=1,
+                scale=3, min_width=180, elem_id="right",
+            )  # fmt: skip
+            save = gr.Button("Save", scale=1, min_width=90, elem_id="save")
+        said = gr.HTML("", elem_id="saved", js_on_load=LIVE)
+    for event in (save.click, right.submit):
+        event(talk.flag, [asked, right], [said, right], **QUIET)
+    return form
+
+
+def _examples(talk: Conversation, folder: Path) -> list[tuple[gr.Button, Any]]:
+    """A button for each example, and what gives its picture and question."""
+    gr.Markdown("## Examples")
+    suited = talk.suited(talk.models.chosen)
+    found = []
+    with gr.Row(elem_id="examples"):
+        for number, (example, suits) in enumerate(zip(EXAMPLES, suited, strict=True)):
+            file = folder / f"example-{number}.png"
+            example.paint().save(file)
+            button = gr.Button(
+                f"{example.about}: {example.question}", icon=str(file), visible=suits,
+                elem_classes="example",
+            )  # fmt: skip
+            values = (str(file), example.question)
+            found.append((button, lambda values=values: values))
+    return found
+
+
+def theme() -> gr.themes.Base:
+    """Fonts of the system, since others would be fetched, and colours with enough contrast."""
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.blue, neutral_hue=gr.themes.colors.slate,
+        font=[gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")],
+        font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")],
+    ).set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_800",
+        button_primary_text_color="white",
+        button_primary_text_color_dark="white",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+        block_title_text_color="*neutral_700",
+        block_title_text_color_dark="*neutral_200",
+        input_placeholder_color="*neutral_600",
+        input_placeholder_color_dark="*neutral_300",
+        checkbox_background_color_selected="*primary_700",
+        checkbox_background_color_selected_dark="*primary_600",
+    )  # fmt: skip

@@ -1,0 +1,55 @@
+"""Whether an exported folder answers as the original does. Imports torch and onnxruntime."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vqazoo.data import Example
+from vqazoo.model import VQAModel
+
+
+def agreement(model: VQAModel, folder: Path, examples: Sequence[Example]) -> dict[str, Any]:
+    """Compare the runner of a folder with the original on questions, picture by picture.
+
+    Returns:
+        `questions`, how many; `same`, the share with the same answer; `score_difference`, the
+        largest between the scores of equal answers.
+    """
+    runner = load_runner(folder)
+    pictures: dict[Path, list[str]] = {}
+    for example in examples:
+        pictures.setdefault(example.image, []).append(example.question)
+    same, largest = 0, 0.0
+    for picture, questions in pictures.items():
+        pairs = zip(
+            model.answer(picture, questions), runner.answer(picture, questions), strict=True
+        )
+        for expected, found in pairs:
+            if expected.text == found["answer"]:
+                same += 1
+                largest = max(largest, abs(expected.score - found["score"]))
+    return {
+        "questions": len(examples),
+        "same": same / len(examples),
+        "score_difference": largest,
+    }
+
+
+def load_runner(folder: Path) -> Any:
+    """run.py of a folder as a module; it finds the files beside it."""
+    spec = importlib.util.spec_from_file_location("vqazoo_exported_run", folder / "run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    path = list(sys.path)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path[:] = path
+        for name in ("pixels", "tokens"):  # or another folder's runner would get these
+            sys.modules.pop(name, None)
+    return module

@@ -1,0 +1,114 @@
+"""The verb `vqazoo export`. Imports no torch until it runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vqazoo.cli.options import DATA_ROOT, dataset_args
+
+if TYPE_CHECKING:
+    from vqazoo.model import VQAModel
+
+FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--to",
+    type=click.Choice(["onnx", "torch-export", "web"]),
+    default="onnx",
+    show_default=True,
+    help="ONNX with a runner, torch.export archives, or a browser page.",
+)
+@click.option("--out", type=FOLDER, required=True, help="Folder to write.")
+@click.option(
+    "--graphs",
+    type=click.Choice(["one", "three"]),
+    default="one",
+    show_default=True,
+    help="Three: image encoder, question encoder, and fusion with head.",
+)
+@click.option("--int8", is_flag=True, help="8-bit weights, by onnxruntime's dynamic quantisation.")
+@click.option(
+    "--onnxruntime-web",
+    "runtime",
+    type=FOLDER,
+    metavar="FOLDER",
+    help="The folder dist of the unpacked package onnxruntime-web, for --to web.",
+)
+@click.option("--data", help="Dataset on whose questions to compare with the original.")
+@DATA_ROOT
+@click.option("--split", default="test", show_default=True, help="Which of its splits.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="How many of its questions.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def export(
+    model: str,
+    to: str,
+    out: Path,
+    graphs: str,
+    int8: bool,
+    runtime: Path | None,
+    data: str | None,
+    data_root: str | None,
+    split: str,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Write MODEL for other runtimes, such as ONNX.
+
+    MODEL is a zoo name, dir:PATH or hub:OWNER/NAME. OUT holds the graphs, manifest.json, and with
+    ONNX graphs a runner: python OUT/run.py PICTURE QUESTION.
+
+    Example: vqazoo export tiny-clip-lstm-easyvqa --out exported --int8 --data easy-vqa
+    """
+    if data is not None and to == "torch-export":
+        raise click.UsageError("--data compares ONNX graphs: leave it out, or use --to onnx.")
+    from vqazoo.zoo import load
+    from vqazoo_export.folder import Options, export_model
+
+    loaded = load(model)
+    manifest = export_model(loaded, model, out, Options(to, graphs, int8, runtime))
+    told: dict[str, Any] = {"out": str(out), "bytes": _size(manifest)}
+    if data is not None:
+        told["agreement"] = _agreement(loaded, out, data, data_root, split, limit)
+    if as_json:
+        click.echo(json.dumps(told))
+        return
+    names = ", ".join(one["file"] for one in manifest["graphs"])
+    click.echo(f"Wrote '{out}': {names}, {told['bytes'] / 1e6:.1f} MB together.")
+    if found := told.get("agreement"):
+        click.echo(
+            f"{found['same']:.2%} of {found['questions']:,} questions have the original's answer; "
+            f"their scores differ by at most {found['score_difference']:.2g}."
+        )
+
+
+def _size(manifest: dict[str, Any]) -> int:
+    return sum(one["bytes"] for one in manifest["graphs"])
+
+
+def _agreement(
+    model: VQAModel, out: Path, data: str, data_root: str | None, split: str, limit: int
+) -> dict[str, Any]:
+    from vqazoo.data import open_dataset
+    from vqazoo.errors import missing_package
+    from vqazoo_export.agreement import agreement
+
+    reader = open_dataset(data, dataset_args(data, {}, data_root, ()))
+    reader.check_split(split)
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise missing_package("vqazoo export --data", "onnxruntime", "export") from error
+    return agreement(model, out, reader.read(split)[:limit])

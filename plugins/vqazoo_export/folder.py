@@ -1,0 +1,168 @@
+"""The folder that an export writes: graphs, manifest.json, tokenizer.json and the runner.
+
+Imports torch; onnx, onnxscript and onnxruntime where they are needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vqazoo import __version__
+from vqazoo.errors import ConfigError, missing_package
+from vqazoo.folder import json_bytes, write_folder
+from vqazoo.model import VQAModel
+from vqazoo_export.graphs import TOKEN_AXIS, Graph, as_archive, as_onnx, graphs_of, traced
+from vqazoo_export.heads import exported_head
+from vqazoo_export.int8 import quantised
+from vqazoo_export.tokens import exported_tokenizer, runner_files
+from vqazoo_export.web import page_files, web_runtime
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+TORCH, WEB = "torch-export", "web"
+LARGEST = 2_000_000_000  # bytes; an ONNX file is one protocol buffer, which holds 2 GiB
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to write.
+
+    Attributes:
+        to: `onnx`, `torch-export` or `web`.
+        graphs: `one` or `three`.
+        int8: quantise weights to 8 bits, activations while running (onnxruntime's dynamic way).
+        runtime: folder with onnxruntime-web's files, for `web`.
+    """
+
+    to: str
+    graphs: str = "one"
+    int8: bool = False
+    runtime: Path | None = None
+
+
+def export_model(model: VQAModel, ref: str, out: Path, options: Options) -> dict[str, Any]:
+    """Write a model for other runtimes and return its manifest; the folder appears whole or not.
+
+    Args:
+        ref: the name the model was loaded by, which the manifest keeps.
+
+    Raises:
+        ConfigError: a part cannot be exported, or the options or the folder do not fit.
+        WeightsError: a package is missing.
+    """
+    _check(model, out, options)
+    runtime = web_runtime(options.runtime) if options.to == WEB else {}
+    head = exported_head(model)
+    tokenizer, question = exported_tokenizer(model.text_encoder, model.config.text_encoder.type)
+    if options.to == WEB and question["package"]:
+        raise ConfigError(
+            f"The text encoder '{model.config.text_encoder.type}' cannot run in a browser page: "
+            f"only byte-level byte-pair tokenizers are read there; use --to onnx."
+        )
+    was_training = model.training
+    model.eval()
+    try:
+        graphs = graphs_of(model, head, options.graphs)
+        files = {f"{graph.name}{_ending(options.to)}": _written(model, graph, options)
+                 for graph in graphs}  # fmt: skip
+        described = [
+            {
+                "file": name,
+                "sha256": _digest(files[name]),
+                "bytes": len(files[name]),
+                **_tensors(one),
+            }
+            for name, one in zip(list(files), graphs, strict=True)
+        ]
+    finally:
+        model.train(was_training)
+    files["tokenizer.json"] = tokenizer
+    files |= {} if options.to == TORCH else runner_files()
+    files |= page_files() | runtime if options.to == WEB else {}
+    preprocess = model.image_encoder.spec.preprocess
+    assert preprocess is not None
+    manifest = {
+        "format": FORMAT,
+        "vqazoo": __version__,
+        "model": ref,
+        "to": options.to,
+        "int8": options.int8,
+        "graphs": described,
+        "preprocess": preprocess.to_json(),
+        "tokenizer": question,
+        "head": head.facts,
+        "sha256": {name: _digest(content) for name, content in files.items()},
+    }
+    write_folder(out, {**files, MANIFEST: json_bytes(manifest)})
+    return manifest
+
+
+def _check(model: VQAModel, out: Path, options: Options) -> None:
+    """Before the work: packages, sizes, and that no other folder is overwritten."""
+    if options.to != TORCH:
+        needed = ("onnx", "onnxscript", *(["onnxruntime"] if options.int8 else []))
+        for package in needed:
+            if importlib.util.find_spec(package) is None:
+                raise missing_package("vqazoo export", package, "export")
+        size = sum(one.nbytes for one in model.parameters())
+        if options.graphs == "one" and size > LARGEST:
+            raise ConfigError(
+                f"The model has {size / 1e9:.1f} GB of weights, but one ONNX file holds 2: use "
+                f"--graphs three, or --to torch-export."
+            )
+    elif options.int8:
+        raise ConfigError("--int8 is for ONNX graphs: leave it out, or use --to onnx.")
+    if not out.exists():
+        return
+    if not out.is_dir() or (any(out.iterdir()) and not _is_export(out)):
+        raise ConfigError(f"'{out}' exists and is no earlier export: name a new folder with --out.")
+
+
+def _is_export(folder: Path) -> bool:
+    try:
+        said = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return said["format"] == FORMAT and {*said["sha256"], MANIFEST} >= {
+            one.name for one in folder.iterdir() if one.name != "__pycache__"
+        }
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+def _ending(to: str) -> str:
+    return ".pt2" if to == TORCH else ".onnx"
+
+
+def _written(model: VQAModel, graph: Graph, options: Options) -> bytes:
+    program = traced(graph, model.text_encoder.spec.context_length or 512)
+    if options.to == TORCH:
+        return as_archive(program)
+    content = as_onnx(graph, program)
+    return quantised(content) if options.int8 else content
+
+
+def _tensors(graph: Graph) -> dict[str, Any]:
+    """Names, dtypes and shapes of a graph's inputs and outputs."""
+    with torch.no_grad():
+        outputs = graph.module(*graph.example)
+    return {
+        "inputs": [_tensor(n, t) for n, t in zip(graph.inputs, graph.example, strict=True)],
+        "outputs": [_tensor(n, t) for n, t in zip(graph.outputs, outputs, strict=True)],
+    }
+
+
+def _tensor(name: str, tensor: torch.Tensor) -> dict[str, Any]:
+    shape: list[int | str] = ["batch", *tensor.shape[1:]]
+    if name in TOKEN_AXIS:
+        shape[1] = "tokens"
+    return {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": shape}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

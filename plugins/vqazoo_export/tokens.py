@@ -1,0 +1,126 @@
+"""The tokenizer of a model as files and facts that need no vqazoo. Imports tokenizers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex as Pattern
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from vqazoo.errors import ConfigError
+from vqazoo.interfaces import Encoder
+from vqazoo_export.runner.tokens import BytePairs
+
+PROBES = (
+    "What colour is the cat's hat?", "is it 10:30, or 3.5 pm?!", "wo ist der Schlüßel", "これは何",
+    "two  blanks\tand a tab", "emoji 🙂 and ½ a cake", "the", "a-b_c/d (e) [f] \"g\" don't I'M",
+)  # fmt: skip
+CLIP_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+NORMALISERS = {"NFC", "Lowercase", "Replace"}
+DEEPEST = 4  # objects within a codec that are looked through for its tokenizer
+
+
+def exported_tokenizer(encoder: Encoder, name: str) -> tuple[bytes, dict[str, Any]]:
+    """The content of tokenizer.json, and what manifest.json says of questions.
+
+    `before` and `after` are ids around a question's own, `pad` fills shorter rows, and questions
+    lose what is beyond `context_length` tokens; `package` is `tokenizers` where the runner needs
+    it, empty where it encodes by itself.
+
+    Raises:
+        ConfigError: the encoder's tokenizer cannot be written as tokenizer.json.
+    """
+    tokenizer = _found(encoder.codec, 0)
+    if tokenizer is None:
+        raise ConfigError(
+            f"The text encoder '{name}' cannot be exported: its tokenizer is none that can be "
+            f"written as tokenizer.json; choose a model with another text encoder."
+        )
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    content = tokenizer.to_str(pretty=False)
+    expected = encoder.pieces(PROBES)
+    if [tokenizer.encode(one, add_special_tokens=False).ids for one in PROBES] != expected:
+        raise ConfigError(
+            f"The text encoder '{name}' cannot be exported: its tokenizer.json would give other "
+            f"tokens than it does itself; choose a model with another text encoder."
+        )
+    plain = _is_byte_pairs(json.loads(content))
+    if plain:
+        coder = BytePairs(content)
+        plain = [coder.encode(one) for one in PROBES] == expected
+    return content.encode(), {
+        "file": "tokenizer.json",
+        "package": "" if plain else "tokenizers",
+        **_surroundings(encoder),
+        "context_length": encoder.spec.context_length,
+    }
+
+
+def _surroundings(encoder: Encoder) -> dict[str, Any]:
+    """What `tokenize` puts around a text and behind the shorter one of two."""
+    short, long = "the", "the the the the"
+    ids, mask = encoder.tokenize([short, long])
+    row = ids[0][mask[0]].tolist()
+    (own,) = encoder.pieces([short])
+    at = next(n for n in range(len(row)) if row[n : n + len(own)] == own)
+    return {"before": row[:at], "after": row[at + len(own) :], "pad": int(ids[0][~mask[0]][0])}
+
+
+def _found(codec: Any, depth: int) -> Tokenizer | None:
+    """A fresh copy of the tokenizer that a codec holds, however deep; None: there is none."""
+    if isinstance(codec, Tokenizer):
+        return Tokenizer.from_str(codec.to_str())
+    if hasattr(codec, "backend_tokenizer"):  # of transformers
+        return Tokenizer.from_str(codec.backend_tokenizer.to_str())
+    if hasattr(codec, "bpe_ranks") and hasattr(codec, "encoder"):  # open_clip's SimpleTokenizer
+        return _of_clip(codec)
+    if depth == DEEPEST or not hasattr(codec, "__dict__"):
+        return None
+    found = (_found(part, depth + 1) for part in vars(codec).values())
+    return next((one for one in found if one is not None), None)
+
+
+def _of_clip(simple: Any) -> Tokenizer:
+    """CLIP's own tokenizer, without its repair of broken characters (ftfy) and of HTML."""
+    merges = sorted(simple.bpe_ranks, key=simple.bpe_ranks.get)
+    model = models.BPE(vocab=dict(simple.encoder), merges=merges, end_of_word_suffix="</w>")
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Pattern(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Pattern(CLIP_PATTERN), "removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _is_byte_pairs(said: dict[str, Any]) -> bool:
+    """Whether the runner's own encoder reads this tokenizer.json."""
+    model, normaliser = said["model"], said["normalizer"]
+    before = said["pre_tokenizer"] or {"type": ""}
+    steps = before.get("pretokenizers", [before])
+    parts = [] if normaliser is None else normaliser.get("normalizers", [normaliser])
+    own = ("unk_token", "dropout", "byte_fallback", "ignore_merges", "continuing_subword_prefix")
+    splits = [step.get("pattern", {}) for step in steps[:-1]]
+    return (
+        model["type"] == "BPE"
+        and not any(model.get(name) for name in own if name != "unk_token")
+        and {part["type"] for part in parts} <= NORMALISERS
+        and steps[-1]["type"] == "ByteLevel"
+        and len(steps) <= 2
+        and all("Regex" in pattern for pattern in splits)
+        and all(step.get("invert") for step in steps[:-1])
+    )
+
+
+def runner_files() -> dict[str, bytes]:
+    """run.py and what it imports, by name."""
+    folder = Path(__file__).parent / "runner"
+    return {name: (folder / name).read_bytes() for name in ("run.py", "pixels.py", "tokens.py")}

@@ -1,0 +1,1 @@
+"""lmms-eval runs vqazoo's models as its model `vqazoo`."""

@@ -1,0 +1,103 @@
+"""From a checked request to its answers: pictures made ready in threads, rows put into batches.
+
+Imports torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from vqazoo.errors import VqazooError, did_you_mean
+from vqazoo.interfaces import Answer
+from vqazoo.model import VQAModel
+from vqazoo_serve.batching import Batcher, Row
+from vqazoo_serve.bodies import Asked
+from vqazoo_serve.feature_cache import FeatureCache
+from vqazoo_serve.fetch import fetch
+from vqazoo_serve.images import Picture, prepare
+from vqazoo_serve.metrics import Metrics
+from vqazoo_serve.settings import Refusal, Settings
+
+DECODING_THREADS = 2  # each may hold a picture of `max_pixels`
+
+
+class Answering:
+    """The models of a service, what they keep, and who waits for them.
+
+    Args of the constructor: `models` by name, in eval mode, the first one is the default.
+    """
+
+    def __init__(
+        self, models: Mapping[str, VQAModel], settings: Settings, metrics: Metrics
+    ) -> None:
+        self.models = dict(models)
+        self._settings = settings
+        self._cache = FeatureCache(settings.cache_bytes)
+        self.batcher = Batcher(
+            self.models, settings.max_batch, settings.max_wait_ms / 1000, self._cache, metrics
+        )
+        self._decoding = ThreadPoolExecutor(DECODING_THREADS, "vqazoo-pictures")
+
+    def close(self) -> None:
+        """Answer what was taken, then stop."""
+        self._decoding.shutdown()
+        self.batcher.close()
+
+    async def answer(self, asked: Asked) -> tuple[str, list[list[Answer]]]:
+        """The model's name, and for each question the best answers, best first.
+
+        Raises:
+            Refusal: a model, candidates, picture or question that cannot be used.
+        """
+        name = self._chosen(asked)
+        try:
+            contents = asked.images or await self._fetched(asked.urls)
+            pictures = await asyncio.gather(*(self._picture(name, data) for data in contents))
+            shared = pictures * len(asked.questions) if len(pictures) == 1 else pictures
+            rows = [
+                Row(name, picture, question, asked.top_k, asked.candidates)
+                for picture, question in zip(shared, asked.questions, strict=True)
+            ]
+            for row in rows:
+                self.batcher.submit(row)
+            return name, await asyncio.gather(*(asyncio.wrap_future(row.future) for row in rows))
+        except VqazooError as error:
+            raise Refusal(422, "unusable", str(error)) from error
+
+    async def _fetched(self, urls: Sequence[str]) -> list[bytes]:
+        """Contents of URLs; together they may be as large as the body of a request."""
+        contents: list[bytes] = []
+        for url in urls:
+            left = self._settings.max_body - sum(map(len, contents))
+            contents.append(await fetch(url, left))
+        return contents
+
+    async def _picture(self, name: str, data: bytes) -> Picture:
+        model = self.models[name]
+        return await asyncio.get_running_loop().run_in_executor(
+            self._decoding, prepare, data, self._settings.max_pixels,
+            lambda digest: self._cache.get((name, "image", digest)), model.transform,
+        )  # fmt: skip
+
+    def _chosen(self, asked: Asked) -> str:
+        name = next(iter(self.models)) if asked.model is None else asked.model
+        if name not in self.models:
+            raise Refusal(
+                422, "field",
+                f"The model {name[:80]!r} is not served.{did_you_mean(name[:80], self.models)} "
+                f"GET /models lists those that are.",
+            )  # fmt: skip
+        if asked.candidates is not None and not can_rank(self.models[name]):
+            raise Refusal(
+                422, "field",
+                f"The model '{name}' does not choose among candidates: leave out the field "
+                f"'candidates', or name a model that does, see GET /models.",
+            )  # fmt: skip
+        return name
+
+
+def can_rank(model: VQAModel) -> bool:
+    """Whether the model chooses among given candidates."""
+    return hasattr(model.head, "rank")

@@ -1,0 +1,257 @@
+"""The web application: routes, token, and errors as JSON. Imports fastapi and torch."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+
+import vqazoo
+from vqazoo.interfaces import Answer
+from vqazoo.model import VQAModel
+from vqazoo_serve import bodies, page
+from vqazoo_serve.answering import Answering, can_rank
+from vqazoo_serve.metrics import Metrics
+from vqazoo_serve.middleware import Observed
+from vqazoo_serve.schemas import (
+    AnswerOut,
+    AnswersOut,
+    ErrorOut,
+    HealthOut,
+    ModelOut,
+    ModelsOut,
+    RankedOut,
+    question_model,
+    request_body,
+)
+from vqazoo_serve.settings import Refusal, Settings
+
+BEARER = HTTPBearer(auto_error=False, description="The token of the service.")
+DRAINED_SECONDS = 5.0  # for reading a body that is not wanted
+REASONS = {
+    400: "The body is not what its kind says, such as broken JSON.",
+    401: "The token is missing or wrong.",
+    408: "The body did not arrive in time.",
+    413: "The request is too large.",
+    415: "The body is neither JSON nor a form.",
+    422: "A field, a picture or a question cannot be used.",
+    429: "The service has as many requests as it takes; Retry-After says when to try again.",
+    500: "The service failed.",
+    503: "The service is broken.",
+    504: "The answer was not there in time.",
+}
+
+
+def create_app(models: Mapping[str, VQAModel], settings: Settings) -> FastAPI:
+    """The application that serves models, by name; the first one is the default.
+
+    Its lifespan starts the thread that answers, and at the end waits until all is answered.
+    """
+    metrics = Metrics()
+    answering = Answering(models, settings, metrics)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        answering.batcher.start()
+        yield
+        await asyncio.to_thread(answering.close)
+
+    app = FastAPI(
+        title="vqazoo serve", version=vqazoo.__version__, lifespan=lifespan,
+        description="Answers to questions about images.",
+        docs_url=None, redoc_url=None,  # those pages load scripts from the network
+    )  # fmt: skip
+    app.add_middleware(Observed, metrics=metrics)
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(HTTPException, _http_error)
+    _add_answer(app, answering, settings, metrics)
+    _add_views(app, answering, settings, metrics)
+    return app
+
+
+# ---- routes ---------------------------------------------------------------------------------
+
+
+def _add_answer(app: FastAPI, answering: Answering, settings: Settings, metrics: Metrics) -> None:
+    question = question_model(settings, list(answering.models))
+    taken = _Taken(settings.queue, metrics)
+
+    @app.post(
+        "/answer", summary="Answer questions about images", dependencies=_guards(settings),
+        responses=_errors(settings, 400, 408, 413, 415, 422, 429, 500, 504),
+        openapi_extra={"requestBody": request_body(question)},
+    )  # fmt: skip
+    async def answer(request: Request) -> AnswersOut:
+        """One question or many, about one image or as many images as questions.
+
+        Send JSON with base64, or a form with files.
+        """
+        if taken.full:
+            await _forget_body(request, settings)
+            raise Refusal(
+                429, "queue", f"The service has {settings.queue} requests, as many as it takes: "
+                f"try again in a second.", {"Retry-After": "1"},
+            )  # fmt: skip
+        sizes = request.state.sizes
+        with taken.one():
+            try:
+                async with asyncio.timeout(settings.timeout):
+                    asked = await bodies.read(request, question, settings)
+                    sizes.update(
+                        images=len(asked.images) + len(asked.urls), questions=len(asked.questions),
+                        bytes=sum(map(len, asked.images)),
+                    )  # fmt: skip
+                    name, ranked = await answering.answer(asked)
+            except TimeoutError:
+                raise _too_slow(bool(sizes), settings) from None
+        return AnswersOut(model=name, answers=[_ranked(answers) for answers in ranked])
+
+
+def _add_views(app: FastAPI, answering: Answering, settings: Settings, metrics: Metrics) -> None:
+    guards = _guards(settings)
+
+    @app.get(
+        "/models", summary="The models that are served", dependencies=guards,
+        responses=_errors(settings, 500),
+    )  # fmt: skip
+    async def models() -> ModelsOut:
+        served = list(answering.models.items())
+        return ModelsOut(models=[_described(n, m, n == served[0][0]) for n, m in served])
+
+    @app.get("/health", summary="Whether the service works", responses=_errors(None, 500, 503))
+    async def health() -> HealthOut:
+        if not answering.batcher.alive:
+            raise Refusal(503, "broken", "The thread that answers has ended: restart the service.")
+        return HealthOut(status="ok")
+
+    @app.get(
+        "/metrics", summary="Counters for Prometheus", dependencies=guards,
+        response_class=Response, responses={
+            **_errors(settings, 500),
+            200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        },
+    )  # fmt: skip
+    async def read_metrics() -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/", include_in_schema=False)
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(
+            page.render(app.openapi(), with_form=not settings.token), headers=page.HEADERS
+        )
+
+
+def _guards(settings: Settings) -> list[Any]:
+    """What must hold before a request is read: the token, where there is one."""
+    if not settings.token:
+        return []
+    expected = settings.token.encode("ascii")
+
+    async def check_token(
+        request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
+    ) -> None:
+        sent = b"" if given is None else given.credentials.encode("utf-8", "surrogateescape")
+        if not hmac.compare_digest(sent, expected):
+            await _forget_body(request, settings)
+            raise Refusal(
+                401, "token", "The token is missing or wrong: send 'Authorization: Bearer TOKEN'.",
+                {"WWW-Authenticate": "Bearer"},
+            )  # fmt: skip
+
+    return [Depends(check_token)]
+
+
+class _Taken:
+    """Counts the requests that are read, wait or are answered."""
+
+    def __init__(self, most: int, metrics: Metrics) -> None:
+        self._most = most
+        self._count = 0
+        self._metrics = metrics
+
+    @property
+    def full(self) -> bool:
+        return self._count >= self._most
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        self._count += 1
+        self._metrics.in_flight.set(self._count)
+        try:
+            yield
+        finally:
+            self._count -= 1
+            self._metrics.in_flight.set(self._count)
+
+
+async def _forget_body(request: Request, settings: Settings) -> None:
+    try:
+        async with asyncio.timeout(DRAINED_SECONDS):
+            await bodies.drain(request, settings.max_body)
+    except TimeoutError:
+        return
+
+
+def _too_slow(was_read: bool, settings: Settings) -> Refusal:
+    if not was_read:
+        return Refusal(
+            408, "slow", f"The request did not arrive in {settings.timeout:g} seconds: send less."
+        )
+    return Refusal(
+        504, "timeout", f"There is no answer after {settings.timeout:g} seconds: try again later, "
+        f"or ask fewer questions at once.",
+    )  # fmt: skip
+
+
+# ---- what goes out --------------------------------------------------------------------------
+
+
+def _ranked(answers: Sequence[Answer]) -> RankedOut:
+    fields = ("text", "score", "answer_type", "answerable")
+    best, *others = ({name: asdict(one)[name] for name in fields} for one in answers)
+    return RankedOut(**best, alternatives=[AnswerOut(**one) for one in others])
+
+
+def _described(name: str, model: VQAModel, default: bool) -> ModelOut:
+    config = model.config
+    return ModelOut(
+        name=name, default=default, image_encoder=config.image_encoder.type,
+        text_encoder=config.text_encoder.type, fusion=config.fusion.type, head=config.head.type,
+        known_answers=len(model.answers), candidates=can_rank(model),
+    )  # fmt: skip
+
+
+def _errors(settings: Settings | None, *statuses: int) -> dict[int | str, dict[str, Any]]:
+    token = (401,) if settings is not None and settings.token else ()
+    return {s: {"model": ErrorOut, "description": REASONS[s]} for s in sorted((*token, *statuses))}
+
+
+def _error(request: Request, status: int, message: str, headers: Mapping[str, str]) -> Response:
+    body = ErrorOut(error=message, request_id=request.state.request_id)
+    return JSONResponse(body.model_dump(), status, headers=dict(headers))
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    request.state.reason = error.reason
+    return _error(request, error.status, error.message, error.headers)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    sentences: dict[int, Callable[[], str]] = {
+        404: lambda: "There is nothing here: see /docs for what there is.",
+        405: lambda: f"The method {request.method} is not for this path: see /docs.",
+    }
+    message = sentences.get(error.status_code, lambda: f"{error.detail}.")()
+    return _error(request, error.status_code, message, error.headers or {})

@@ -1,0 +1,49 @@
+"""The log: one JSON object a line, without anything that users sent. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+
+OURS = ("vqazoo_serve", "uvicorn")
+
+
+class JsonLines(logging.Formatter):
+    """Records as JSON. Texts of other libraries are left out, since they may quote a user.
+
+    Of an exception its type and places in the code are logged, not its message, for the same
+    reason.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        ours = record.name.partition(".")[0] in OURS
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage() if ours and not record.exc_info else record.funcName,
+            **getattr(record, "fields", {}),
+        }
+        if not ours:
+            line["where"] = f"{record.name} {record.filename}:{record.lineno}"
+        if record.exc_info and record.exc_info[1] is not None:
+            line["error"] = type(record.exc_info[1]).__name__
+            line["places"] = _places(record.exc_info[1])
+        return json.dumps(line, ensure_ascii=True)
+
+
+def _places(error: BaseException) -> list[str]:
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+
+
+def log_to_stderr() -> None:
+    """Send everything that is logged to stderr as JSON lines; ours from INFO on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.INFO)
+    logging.captureWarnings(True)

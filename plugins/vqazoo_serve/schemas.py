@@ -1,0 +1,146 @@
+"""What goes in and out as JSON; the OpenAPI page is made from it. Imports pydantic."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from vqazoo_serve.settings import Settings
+
+T = TypeVar("T")
+
+MOST_ANSWERS = 100  # top_k
+MOST_CANDIDATES = 200
+
+
+class AnswerOut(BaseModel):
+    """One answer and how sure the model is."""
+
+    text: str
+    score: float = Field(description="probability in 0..1 that the model gives it")
+    answer_type: str | None = Field(description="such as colour, from models that predict it")
+    answerable: float | None = Field(
+        description="probability that the image can answer the question, from models that have it"
+    )
+
+
+class RankedOut(AnswerOut):
+    """The best answer to one question."""
+
+    alternatives: list[AnswerOut] = Field(description="with top_k above 1: the next best")
+
+
+class AnswersOut(BaseModel):
+    """One answer for each question, in their order."""
+
+    model: str
+    answers: list[RankedOut]
+
+
+class ModelOut(BaseModel):
+    """A model that is served."""
+
+    name: str
+    default: bool = Field(description="whether it answers where no model is named")
+    image_encoder: str
+    text_encoder: str
+    fusion: str
+    head: str
+    known_answers: int = Field(description="how many answers it knows from training")
+    candidates: bool = Field(description="whether it can choose among given candidates")
+
+
+class ModelsOut(BaseModel):
+    """The models that are served."""
+
+    models: list[ModelOut]
+
+
+class HealthOut(BaseModel):
+    """The service works."""
+
+    status: str
+
+
+class ErrorOut(BaseModel):
+    """Why a request was not answered."""
+
+    error: str = Field(description="one sentence: what is wrong and what to do")
+    request_id: str = Field(description="names the request in the log; also header X-Request-ID")
+
+
+def question_model(settings: Settings, models: list[str]) -> type[BaseModel]:
+    """The JSON body of `POST /answer`, with the limits of a service."""
+    text = Annotated[
+        str,
+        Field(
+            min_length=1, max_length=settings.max_question_length,
+            json_schema_extra={"pattern": r"\S"},  # checked elsewhere, with a better message
+        ),
+    ]  # fmt: skip
+    picture = Annotated[str, Field(min_length=1)]
+    fields: dict[str, Any] = {
+        "question": (
+            text | _some(text, settings.max_questions),
+            Field(description="one, or a list: as many as images, or all about one image"),
+        ),
+        "image": (
+            picture | _some(picture, settings.max_questions) | None,
+            Field(None, description="the file as base64, or a list of them; data: URLs too"),
+        ),
+        "image_url": (
+            picture | _some(picture, settings.max_questions) | None,
+            Field(
+                None,
+                description="instead of image: a public http or https URL, or a list"
+                + ("" if settings.allow_urls else " (not allowed on this service)"),
+            ),
+        ),
+        "top_k": (
+            Annotated[int, Field(ge=1, le=MOST_ANSWERS)],
+            Field(1, description="how many answers to return for each question"),
+        ),
+        "candidates": (
+            _some(text, MOST_CANDIDATES) | None,
+            Field(None, description="the answers to choose from, for models that can"),
+        ),
+        "model": (
+            str | None,
+            Field(None, description=f"one of {', '.join(models)}; default: {models[0]}"),
+        ),
+    }
+    return create_model(
+        "Question", __config__=ConfigDict(extra="forbid", strict=True),
+        __doc__="One or more questions about one or more images.", **fields,
+    )  # fmt: skip
+
+
+def _some(item: Any, most: int) -> Any:
+    return Annotated[list[item], Field(min_length=1, max_length=most)]
+
+
+def request_body(question: type[BaseModel]) -> dict[str, Any]:
+    """The OpenAPI description of the body: JSON, or a form with files."""
+    as_json = question.model_json_schema()
+    form = {name: _form_field(field) for name, field in as_json["properties"].items()}
+    files = _form_list({"type": "string", "format": "binary"})
+    form["image"] = {**files, "description": "a file, or several"}
+    as_form = {**as_json, "properties": form}
+    content = {"application/json": as_json, "multipart/form-data": as_form}
+    return {"required": True, "content": {kind: {"schema": s} for kind, s in content.items()}}
+
+
+def _form_field(field: dict[str, Any]) -> dict[str, Any]:
+    """A form has no null and no other types: a list is a field given several times."""
+    options = [one for one in field.get("anyOf", [field]) if one.get("type") != "null"]
+    first = options[0]
+    found = dict(first) if first.get("type") != "array" else _form_list(first["items"])
+    if len(options) > 1:
+        found = _form_list(first, options[1].get("maxItems"))
+    return {**found, "description": field.get("description", "")}
+
+
+def _form_list(item: dict[str, Any], most: int | None = None) -> dict[str, Any]:
+    bound = {} if most is None else {"maxItems": most}
+    return {"type": "array", "items": item, "minItems": 1, **bound}

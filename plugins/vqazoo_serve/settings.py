@@ -1,0 +1,82 @@
+"""What a service accepts, and how it refuses the rest. Imports only the standard library."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vqazoo.errors import ConfigError
+
+MIB = 1 << 20
+TOKEN_VARIABLE = "VQAZOO_SERVE_TOKEN"
+SHORTEST_TOKEN = 16  # characters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Limits and ways of one service.
+
+    Attributes:
+        token: what requests must carry as `Authorization: Bearer TOKEN`; empty: nothing.
+        allow_urls: whether pictures may be fetched from public addresses.
+        max_batch: questions that are answered together, at most.
+        max_wait_ms: milliseconds that the first question of a batch waits for others.
+        queue: requests that are taken at once; more are refused with 429.
+        max_body: bytes of a request, and of a fetched picture.
+        max_pixels: of a picture, width times height.
+        max_questions: of one request; pictures too.
+        max_question_length: characters.
+        timeout: seconds from the first byte of a request to its answer.
+        cache_bytes: of features that are kept, for pictures and questions together.
+    """
+
+    token: str = field(default="", repr=False)
+    allow_urls: bool = False
+    max_batch: int = 32
+    max_wait_ms: float = 5.0
+    queue: int = 64
+    max_body: int = 20 * MIB
+    max_pixels: int = 50_000_000
+    max_questions: int = 32
+    max_question_length: int = 500
+    timeout: float = 30.0
+    cache_bytes: int = 256 * MIB
+
+
+class Refusal(Exception):
+    """A request that is not answered: HTTP status, reason for the metrics, and one sentence."""
+
+    def __init__(
+        self, status: int, reason: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.headers = dict(headers or {})
+
+
+def read_token(file: Path | None) -> str:
+    """The token in a file, else that of the environment variable, else an empty one.
+
+    Raises:
+        ConfigError: the file cannot be read, or the token is short or not plain ASCII.
+    """
+    if file is None:
+        token, source = os.environ.get(TOKEN_VARIABLE, ""), f"The variable {TOKEN_VARIABLE}"
+        if not token:
+            return ""
+    else:
+        source = f"The token file '{file}'"
+        try:
+            token = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{source} cannot be read ({error}): check its path.") from error
+    if len(token) < SHORTEST_TOKEN or not all("!" <= character <= "~" for character in token):
+        raise ConfigError(
+            f"{source} holds no token of {SHORTEST_TOKEN} or more ASCII characters without blanks: "
+            f"make one with  python -c 'import secrets; print(secrets.token_urlsafe())'."
+        )
+    return token

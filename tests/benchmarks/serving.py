@@ -1,0 +1,256 @@
+"""`vqazoo serve` under load on loopback: lost and crossed answers, memory, and throughput.
+
+    python tests/benchmarks/serving.py mixed [--requests 10000]
+    python tests/benchmarks/serving.py clip [--rounds 3] [--requests 48]
+
+`mixed` sends requests of 16 clients to three packaged models and compares each answer with the
+model's own. `clip` serves a ViT-B-32 of random weights and compares the throughput of 16 clients
+with `model.answer` called one by one in this process, in turns; prints ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import http.client
+import io
+import itertools
+import json
+import multiprocessing
+import random
+import re
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+import vqazoo
+from vqazoo.model import VQAModel
+from vqazoo_serve.server import bind, run
+from vqazoo_serve.settings import Settings
+from vqazoo_tiny_clip.render import draw_scene
+
+CLIENTS = 16
+TINY = ("tiny-clip-lstm-easyvqa", "tiny-clip-linear-flawedshapes", "tiny-clip-git-easyvqa")
+CLIP = "ViT-B-32"
+TOLERANCE = 1e-5
+POOL = [f"is there {thing} in the picture?" for thing in ("a dog", "a cup", "text", "food", "sky")]
+
+
+class Ask(NamedTuple):
+    """One request, and the picture as this process has it."""
+
+    model: str
+    picture: Image.Image
+    encoded: str
+    questions: list[str]
+
+
+def load(names: Sequence[str]) -> dict[str, VQAModel]:
+    """The models of that name; CLIP has the same random weights in every process."""
+    torch.manual_seed(0)
+    return {
+        name: vqazoo.create(encoder=f"open-clip:{CLIP}", head="mlp", answers=["yes", "no", "red"],
+                            pretrained=False) if name == CLIP else vqazoo.load(name)
+        for name in names
+    }  # fmt: skip
+
+
+def serve(names: Sequence[str], place: Connection) -> None:
+    with bind("127.0.0.1", 0) as listener:
+        models = load(names)
+        place.send(listener.getsockname()[1])
+        run(models, Settings(), listener)
+
+
+class Service:
+    """A service in a process of its own."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._local = threading.local()
+
+    def get(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """Status and body, over a connection that this thread keeps."""
+        try:
+            return self._get(path, body)
+        except (OSError, http.client.HTTPException):  # it was idle too long
+            del self._local.connection
+            return self._get(path, body)
+
+    def _get(self, path: str, body: bytes | None) -> tuple[int, bytes]:
+        if not hasattr(self._local, "connection"):
+            self._local.connection = http.client.HTTPConnection("127.0.0.1", self._port)
+        connection = self._local.connection
+        headers = {"Content-Type": "application/json"} if body else {}
+        connection.request("POST" if body else "GET", path, body, headers)
+        reply = connection.getresponse()
+        return reply.status, reply.read()
+
+    def memory(self) -> float:
+        """Resident megabytes."""
+        _, text = self.get("/metrics")
+        found = re.search(rb"^process_resident_memory_bytes (\S+)", text, re.MULTILINE)
+        assert found
+        return float(found[1]) / 1e6
+
+    def ask(self, ask: Ask, top_k: int) -> tuple[float, Any]:
+        """Seconds, and the answers; None where there are none."""
+        fields = {"model": ask.model, "image": ask.encoded, "question": ask.questions}
+        body = json.dumps({**fields, "top_k": top_k}).encode()
+        started = time.perf_counter()
+        status, text = self.get("/answer", body)
+        seconds = time.perf_counter() - started
+        return seconds, json.loads(text)["answers"] if status == 200 else None
+
+
+@contextmanager
+def service(names: Sequence[str]) -> Iterator[Service]:
+    ours, theirs = multiprocessing.Pipe()
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=serve, args=(names, theirs))
+    process.start()
+    found = Service(ours.recv())
+    try:
+        while True:
+            try:
+                found.get("/health")
+                break
+            except OSError:  # it does not listen yet
+                time.sleep(0.1)
+        yield found
+    finally:
+        process.terminate()
+        process.join()
+
+
+def encoded(image: Image.Image, kind: str) -> str:
+    file = io.BytesIO()
+    image.save(file, kind)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def percentiles(seconds: Sequence[float]) -> str:
+    cuts = statistics.quantiles(seconds, n=100)
+    return ", ".join(f"p{p} {1000 * cuts[p - 1]:.0f} ms" for p in (50, 95, 99))
+
+
+# ---- lost and crossed answers ---------------------------------------------------------------
+
+
+def mixed(count: int) -> None:
+    rng = random.Random(0)
+    models = load(TINY)
+    pictures = [draw_scene(rng).paint() for _ in range(24)]
+    questions = ["what color is the shape?", "what shape is it?", "is there a circle?",
+                 "is it not red?", "how many shapes are there?", "which color?"]  # fmt: skip
+    texts = [encoded(picture, "PNG") for picture in pictures]
+    asks = []
+    for _ in range(count):
+        place = rng.randrange(len(pictures))
+        some = rng.sample(questions, rng.choice([1, 1, 1, 2, 4]))
+        asks.append(Ask(rng.choice(TINY), pictures[place], texts[place], some))
+    kinds = itertools.product(TINY, pictures, questions)
+    own = {(n, id(p), q): models[n].answer(p, q, top_k=2) for n, p, q in kinds}
+    with service(TINY) as served, ThreadPoolExecutor(CLIENTS) as pool:
+        warm = count // 10
+        replies = list(pool.map(lambda ask: served.ask(ask, 2), asks[:warm]))
+        before = served.memory()
+        started = time.perf_counter()
+        replies += pool.map(lambda ask: served.ask(ask, 2), asks[warm:])
+        seconds = time.perf_counter() - started
+        after = served.memory()
+    lost = sum(answers is None for _, answers in replies)
+    crossed = sum(
+        answers is not None
+        and not all(
+            same(one, own[ask.model, id(ask.picture), question])
+            for one, question in zip(answers, ask.questions, strict=True)
+        )
+        for ask, (_, answers) in zip(asks, replies, strict=True)
+    )
+    print(f"{count:,} requests of {CLIENTS} clients to {len(TINY)} models: {lost} lost, {crossed} "
+          f"crossed; {(count - warm) / seconds:.0f} requests a second")  # fmt: skip
+    print(f"latency: {percentiles([one for one, _ in replies[warm:]])}")
+    print(f"memory: {before:.0f} MB after {warm:,} requests, {after:.0f} MB at the end")
+
+
+def same(served: dict[str, Any], own: vqazoo.Answer) -> bool:
+    ranked = [served, *served["alternatives"]]
+    return len(ranked) == 1 + len(own.alternatives) and all(
+        one["text"] == other.text and abs(one["score"] - other.score) < TOLERANCE
+        for one, other in zip(ranked, (own, *own.alternatives), strict=True)
+    )
+
+
+# ---- throughput -----------------------------------------------------------------------------
+
+
+def clip(rounds: int, count: int) -> None:
+    model = load([CLIP])[CLIP]
+    numbers = itertools.count()
+
+    def photo() -> tuple[Image.Image, str]:
+        noise = np.random.default_rng(next(numbers)).integers(0, 255, (12, 16, 3), np.uint8)
+        image = Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC)
+        text = encoded(image, "JPEG")
+        return Image.open(io.BytesIO(base64.b64decode(text))), text
+
+    def requests(pictures: int, new_questions: bool) -> list[Ask]:
+        photos = [photo() for _ in range(pictures)]
+        return [
+            Ask(CLIP, *photos[n % pictures],
+                [f"is it number {next(numbers)}?" if new_questions else POOL[n % len(POOL)]])
+            for n in range(count)
+        ]  # fmt: skip
+
+    kinds = {
+        "every picture and question new": (count, True),
+        "8 questions about each picture, all new": (count // 8, True),
+        "8 questions about each picture, of a pool of 5": (count // 8, False),
+    }
+    with service([CLIP]) as served, ThreadPoolExecutor(CLIENTS) as pool:
+        first = requests(count, True)
+        list(pool.map(lambda ask: served.ask(ask, 1), first))
+        model.answer(first[0].picture, "is it warm?")
+        before = served.memory()
+        for kind, (pictures, new) in kinds.items():
+            alone, together, latencies, wrong = [], [], [], 0
+            for _ in range(rounds):
+                asks = requests(pictures, new)
+                started = time.perf_counter()
+                own = [model.answer(ask.picture, ask.questions[0]) for ask in asks]
+                alone.append(time.perf_counter() - started)
+                started = time.perf_counter()
+                replies = list(pool.map(lambda ask: served.ask(ask, 1), asks))
+                together.append(time.perf_counter() - started)
+                latencies += [seconds for seconds, _ in replies]
+                wrong += sum(
+                    answers is None or not same(answers[0], one)
+                    for (_, answers), one in zip(replies, own, strict=True)
+                )
+            one, many = statistics.median(alone), statistics.median(together)
+            print(f"{kind:48} {count / one:6.1f} /s alone {count / many:6.1f} /s served  "
+                  f"ratio {one / many:.2f}; {percentiles(latencies)}; {wrong} wrong")  # fmt: skip
+        print(f"memory: {before:.0f} MB after {count} requests, {served.memory():.0f} MB at the "
+              f"end; {torch.get_num_threads()} threads")  # fmt: skip
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=["mixed", "clip"])
+    parser.add_argument("--requests", type=int, help="default: 10000, or 48 a round of clip")
+    parser.add_argument("--rounds", type=int, default=3)
+    chosen = parser.parse_args()
+    if chosen.part == "mixed":
+        mixed(chosen.requests or 10_000)
+    else:
+        clip(chosen.rounds, chosen.requests or 48)

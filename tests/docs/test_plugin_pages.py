@@ -1,0 +1,70 @@
+"""Each page on writing a plugin, installed as a distribution of its own and used."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import install, run, vqazoo
+
+PAGES = {
+    "encoder": ("encoders", "histogram"),
+    "fusion": ("fusions", "film"),
+    "dataset": ("datasets", "quiz"),
+    "family": ("families", "acme"),
+}
+
+
+def page(kind: str) -> str:
+    return f"docs/how-to/add-a{'n' if kind == 'encoder' else ''}-{kind}.md"
+
+
+@pytest.fixture(scope="module", name="site")
+def every_page_installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder with the distributions of all pages."""
+    folder = tmp_path_factory.mktemp("site")
+    for kind in (*PAGES, "command"):
+        install(page(kind), folder)
+    return folder
+
+
+def test_the_tests_that_the_pages_show_pass(site: Path) -> None:
+    done = run(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=site, PYTHONPATH=str(site)
+    )
+    assert "6 passed" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_the_plugin_is_listed_with_its_distribution(site: Path, kind: str) -> None:
+    group, name = PAGES[kind]
+    listed = vqazoo("list", group, PYTHONPATH=str(site)).stdout
+    assert any(name in line and "acme-" in line for line in listed.splitlines()), listed
+
+
+def test_the_verb_is_in_the_help(site: Path) -> None:
+    told = vqazoo("--help", PYTHONPATH=str(site)).stdout
+    assert "first-words         Count the first words of questions." in told
+
+
+def test_encoder_fusion_and_dataset_train_together_and_load(
+    site: Path, table: Path, tmp_path: Path
+) -> None:
+    asked: dict[str, list[list[str]]] = {}
+    with table.open(newline="") as rows:
+        for row in csv.DictReader(rows):
+            picture = str(table.parent / row["image"])
+            asked.setdefault(picture, []).append([row["question"], row["answer"].split("|")[0]])
+    (tmp_path / "train.json").write_text(json.dumps(asked))
+    done = vqazoo(
+        "train", "--image-encoder", "histogram", "--text-encoder", "tiny-clip", "--fusion", "film",
+        "--head", "mlp", "--data", "quiz", "--data-root", str(tmp_path), "--set",
+        "training.epochs=1", "--out", str(tmp_path / "run"), PYTHONPATH=str(site),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    checked = vqazoo("check", str(tmp_path / "run" / "best"), PYTHONPATH=str(site))
+    assert "histogram" in checked.stdout
+    assert checked.returncode == 0, checked.stderr

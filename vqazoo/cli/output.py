@@ -1,0 +1,112 @@
+"""What verbs print: tables and bars on a terminal, plain lines elsewhere, JSON where asked for.
+
+Imports only the standard library and click; rich where there is a terminal. Colours are left out
+where NO_COLOR is set (https://no-color.org) or TERM is dumb; rich sees to both.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+GAP = "  "
+INTERRUPTED = 130  # exit code, as of a process that SIGINT ended
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on one line."""
+    click.echo(json.dumps(document, ensure_ascii=False))
+
+
+def print_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "",
+    right: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """Rows of cells: ruled and fitted to the terminal, or aligned lines without the headings.
+
+    Args:
+        headings: of the columns; right: those whose cells are aligned to the right.
+    """
+    if sys.stdout.isatty():
+        _print_ruled(headings, rows, title, right)
+        return
+    if title:
+        click.echo(f"{title}:" if rows else f"{title}: none")
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(len(headings))]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if heading in right else cell.ljust(width)
+            for cell, width, heading in zip(row, widths, headings, strict=True)
+        ]
+        click.echo((GAP * bool(title) + GAP.join(cells)).rstrip())
+
+
+def _print_ruled(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], title: str, right: Sequence[str]
+) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold")
+    for number, heading in enumerate(headings):
+        first = number == 0
+        table.add_column(
+            heading, justify="right" if heading in right else "left", overflow="fold",
+            no_wrap=first, style="cyan" if first else None,
+        )  # fmt: skip
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a cell are no markup
+    Console(highlight=False).print(table if rows else Text(f"{title}: none"))
+
+
+def print_figures(figures: Mapping[str, Any]) -> None:
+    """The numbers and texts of a nested document, a line each; lists are left to --json."""
+    found = [(name, _shown(value)) for name, value in _leaves(figures)]
+    print_table(("figure", "value"), found)
+
+
+def _leaves(document: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in document.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{key}.")
+        elif not isinstance(value, list):
+            yield f"{above}{key}", value
+
+
+def _shown(value: Any) -> str:
+    counted = isinstance(value, int) and not isinstance(value, bool)
+    return f"{value:,}" if counted else str(value)
+
+
+def progress(steps: Sequence[int], label: str) -> Iterator[int]:
+    """A progress bar on a terminal; elsewhere nothing, since plain lines follow."""
+    if not sys.stderr.isatty():
+        return iter(steps)
+    return _bar(steps, label)
+
+
+def _bar(steps: Sequence[int], label: str) -> Iterator[int]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        yield from shown.track(steps, description=label)
+
+
+@contextmanager
+def told_when_interrupted(left: Callable[[], str]) -> Iterator[None]:
+    """Ctrl-C ends with exit code 130 and one sentence: what is left, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"Interrupted: {left()}", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None

@@ -1,0 +1,137 @@
+"""Explaining one answer: which parts of the picture and which words it came from. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from vqazoo.answers import normalise
+from vqazoo.asking import pair
+from vqazoo.data import check_question
+from vqazoo.errors import ConfigError, ImageError
+from vqazoo.explain.gradients import pixel_gradients, word_gradients
+from vqazoo.explain.maps import Map, onto_picture, pixel_map, token_map
+from vqazoo.explain.words import word_places
+from vqazoo.images import open_image, pixels, placement
+from vqazoo.interfaces import Answer, AttendsToImage
+from vqazoo.manifests import HeadManifest
+from vqazoo.model import VQAModel
+from vqazoo.registry import registry
+from vqazoo.video import Video, is_video
+
+AUTO, ATTENTION, GRADIENTS = "auto", "attention", "integrated-gradients"
+METHODS = (AUTO, ATTENTION, GRADIENTS)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where a model looked, and which words it heeded.
+
+    Attributes:
+        answer: what is explained.
+        method: of the map: `attention` or `integrated-gradients`. Words always have the latter.
+        image: (H, W) float32 in 0..1, over the whole picture as it was given, upright.
+        words: the question's words, split at blanks, with weights in 0..1.
+    """
+
+    answer: Answer
+    method: str
+    image: Map
+    words: tuple[tuple[str, float], ...]
+
+
+def explain(
+    model: VQAModel, image: Any, question: str, method: str = AUTO, answer: Answer | None = None
+) -> Explanation:
+    """Explain the answer to one question about one picture.
+
+    Args:
+        image: path, PIL image, array (H, W, 3) or tensor (3, H, W).
+        method: `attention`: the weights with which the model's fusion reads the image tokens;
+            `integrated-gradients`: what each pixel adds to the answer's score (gradients.py);
+            `auto`: attention where the fusion offers it.
+        answer: what to explain; None: the model's best answer.
+
+    Raises:
+        ConfigError: an unknown method, a model without attention was asked for it, or the answer is
+            none that the model can give.
+        ImageError: a video, or a picture that cannot be used. QuestionError: the question.
+        IncompatibleError: the text encoder does not lend its word embeddings.
+    """
+    if method not in METHODS:
+        raise ConfigError(f"The method is {method!r}, but it must be one of {', '.join(METHODS)}.")
+    if isinstance(image, Video) or is_video(image):
+        raise ImageError("Only answers about pictures are explained, not videos: give one frame.")
+    if not pair(image, question).single:
+        raise ConfigError("One answer is explained at a time: give one image and one question.")
+    picture = open_image(image)
+    answer = model.answer(picture, question) if answer is None else answer
+    preprocess = model.image_encoder.spec.preprocess
+    assert preprocess is not None
+    seen, place = pixels(picture, preprocess), placement(picture.size, preprocess)
+    asked = check_question(question)
+    target = _target(model, answer.text)
+    with _evaluating(model):
+        weights = None if method == GRADIENTS else _attention(model, seen, asked)
+        if weights is None and method == ATTENTION:
+            raise ConfigError(
+                f"The fusion '{model.config.fusion.type}' of this model offers no attention over "
+                f"the picture: choose the method {GRADIENTS}."
+            )
+        used = GRADIENTS if weights is None else ATTENTION
+        if weights is None:
+            weights = pixel_map(pixel_gradients(model, seen, asked, target).values)
+        words = _words(model, seen, asked, target)
+    return Explanation(answer, used, onto_picture(weights, place, picture.size), words)
+
+
+def _target(model: VQAModel, answer: str) -> str:
+    """The answer as the head learns it: classifiers know answers by their normalised texts."""
+    manifest = cast(HeadManifest, registry.manifest("head", model.config.head.type))
+    if manifest.answer_mode != "classify":
+        return answer
+    if normalise(answer) not in {normalise(text) for text in model.answers.texts}:
+        raise ConfigError(
+            f"The answer {answer[:60]!r} cannot be explained, since it is none of the "
+            f"{len(model.answers):,} that this model chooses from: give one of those."
+        )
+    return normalise(answer)
+
+
+def _attention(model: VQAModel, pixels: Tensor, question: str) -> Tensor | None:
+    """The fusion's attention as a map (H, W) over pixels (3, H, W); None if it offers none."""
+    if not isinstance(model.fusion, AttendsToImage):
+        return None
+    with torch.no_grad():
+        image = model.encode_image(pixels[None])
+        weights = model.fusion.attention(image, model.encode_question([question]))[0]  # (N,)
+    height, width = pixels.shape[1:]
+    return token_map(weights[image.num_prefix :].float().cpu(), (width, height))
+
+
+def _words(
+    model: VQAModel, pixels: Tensor, question: str, answer: str
+) -> tuple[tuple[str, float], ...]:
+    """Each word with the size of what its pieces add to the answer's score, the largest being 1."""
+    places = word_places(model.text_encoder, question)
+    moved = [place for _, pieces in places for place in pieces]
+    values = word_gradients(model, pixels, question, answer, moved).values.sum(dim=1)  # (L,)
+    found = [(word, abs(float(values[list(pieces)].sum()))) for word, pieces in places]
+    largest = max((weight for _, weight in found), default=0.0)
+    return tuple((word, weight / largest if largest else 0.0) for word, weight in found)
+
+
+@contextmanager
+def _evaluating(model: VQAModel) -> Iterator[None]:
+    """Eval mode; the mode of before comes back."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
