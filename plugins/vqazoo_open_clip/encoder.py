@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.errors import IncompatibleError, UnknownNameError, WeightsError, did_you_mean
-from vqazoo.hub import fetch_file, fetch_folder
+from vqazoo.hub import fetch_file
 from vqazoo.interfaces import (
     Encoder,
     EncoderSpec,
@@ -25,11 +25,11 @@ from vqazoo.interfaces import (
     WeightsReference,
 )
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo_open_clip.codec import Codec
 
 SCHEMAS = ("hf-hub:", "local-dir:")
 HUB_WEIGHTS = "open_clip_model.safetensors"
 CONFIG = "open_clip_config.json"
-TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]
 MODES = {"shortest": "crop", "squash": "squash", "longest": "pad"}
 
 
@@ -43,8 +43,9 @@ class OpenClipEncoder(Encoder):
     Pooled features are what `encode_image` and `encode_text` return, of norm 1. Image tokens are
     the states of the last layer before the final norm: patches after the class token for ViT
     (num_prefix 1), the last map for ResNet, and the trunk's features for timm towers. Question
-    tokens are the states that the pooling sees, without a CoCa tower's own class token. Questions
-    are padded to the full context length inside, as open_clip does.
+    tokens are the states that the pooling sees, without a CoCa tower's own class token. CLIP's own
+    causal text tower reads no padding, which stands behind the text and changes nothing; others
+    read questions padded to the full context length, as open_clip does.
     """
 
     def __init__(self, variant: str | None, towers: frozenset[str]) -> None:
@@ -58,7 +59,7 @@ class OpenClipEncoder(Encoder):
         text_config, preprocess = _configs(name, self._tag, self.model)
         self.spec = EncoderSpec(preprocess=preprocess)
         if "question" in towers:
-            codec = _Codec(name, text_config)
+            codec = Codec(name, text_config)
             self.codec, self._pad_id, self._context = codec, codec.pad_id, codec.context_length
             self.start_id, self.end_id = codec.start_id, codec.end_id
         self.spec = self._measure(towers, preprocess)
@@ -133,13 +134,16 @@ class OpenClipEncoder(Encoder):
 
     def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
         length = ids.shape[1]
-        missing = self._context - length
-        full = F.pad(ids, (0, missing), value=self._pad_id)  # (B, context)
-        with _caught(self._token_module()) as states:
-            pooled = self.model.encode_text(full, normalize=True)  # (B, D)
+        if _is_causal(self.model):
+            pooled, tokens = _causal_states(self.model, ids)  # (B, D), (B, L, W)
+        else:
+            missing = self._context - length
+            full = F.pad(ids, (0, missing), value=self._pad_id)  # (B, context)
+            with _caught(self._token_module()) as states:
+                pooled = self.model.encode_text(full, normalize=True)  # (B, D)
+            tokens = _hidden(states[0])[:, :length]  # (B, L, W)
         if TOKENS not in wants:
             return Features(pooled)
-        tokens = _hidden(states[0])[:, :length]  # (B, L, D)
         return Features(pooled if POOLED in wants else None, tokens, mask)
 
     def _token_module(self) -> nn.Module:
@@ -166,6 +170,29 @@ class OpenClipEncoder(Encoder):
 
 
 # ---- towers ---------------------------------------------------------------------------------
+
+
+def _is_causal(model: Any) -> bool:
+    """Whether the text tower is CLIP's own, where no token sees what follows."""
+    ends = getattr(model, "text_pool_type", None) in ("argmax", "eos")
+    return type(model).__name__ == "CLIP" and ends and model.attn_mask is not None
+
+
+def _causal_states(model: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Pooled vectors (B, D) and states (B, L, W) of `CLIP.encode_text` for ids (B, L), L short."""
+    from open_clip.transformer import text_global_pool
+
+    length = ids.shape[1]
+    dtype = model.transformer.get_cast_dtype()
+    x = model.token_embedding(ids).to(dtype) + model.positional_embedding[:length].to(dtype)
+    x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])  # (B, L, W)
+    tokens = model.ln_final(x)  # (B, L, W)
+    last = getattr(model, "text_eos_id", None)
+    pooled = text_global_pool(tokens, ids, model.text_pool_type, eos_token_id=last)  # (B, W)
+    project = model.text_projection
+    if project is not None:
+        pooled = project(pooled) if isinstance(project, nn.Linear) else pooled @ project  # (B, D)
+    return F.normalize(pooled, dim=-1), tokens
 
 
 def _image_states(visual: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor, int]:
@@ -373,72 +400,3 @@ def _from_file(file: Path) -> tuple[Path, WeightsReference]:
 def _from_hub(repo: str, name: str) -> tuple[Path, WeightsReference]:
     file = fetch_file(repo, name)
     return file, WeightsReference("hub", repo, name, file.parent.name)  # snapshots/<commit>/file
-
-
-# ---- text -----------------------------------------------------------------------------------
-
-
-def _tokenizer_name(name: str, text_config: dict[str, Any]) -> str:
-    """The name that gives open_clip the tokenizer of a Hub repository from the pinned commit."""
-    schema, _, repo = name.partition(":")
-    if schema != "hf-hub" or text_config.get("hf_tokenizer_name", repo) not in ("", repo):
-        return name  # an architecture, a folder, or files of a third repository
-    return f"local-dir:{fetch_folder(repo, None, TOKENIZER_FILES)}"
-
-
-class _Codec:
-    """open_clip's tokenizer of a model, with padding to the longest of the batch."""
-
-    def __init__(self, name: str, text_config: dict[str, Any]) -> None:
-        import open_clip
-
-        # A repository's own code is never run; open_clip's own tokenizer takes no such argument.
-        never = {"trust_remote_code": False} if text_config.get("hf_tokenizer_name") else {}
-        try:
-            self._tokenizer: Any = open_clip.get_tokenizer(
-                _tokenizer_name(name, text_config), **never
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise WeightsError(
-                f"The tokenizer of '{name}' cannot be had ({str(error).splitlines()[0]}): where "
-                f"there is a network, use the encoder once, then copy the cache here."
-            ) from error
-        self.context_length = int(self._tokenizer.context_length)
-        inner = getattr(self._tokenizer, "tokenizer", None)
-        self._inner = inner
-        if inner is None:  # CLIP's own byte-pair tokenizer
-            self.start_id, self.end_id = self._tokenizer.all_special_ids[:2]
-            self.pad_id = 0
-        else:
-            self.pad_id = int(inner.pad_token_id or 0)
-            self.end_id = _either(inner.sep_token_id, inner.eos_token_id, self.pad_id)
-            self.start_id = _either(inner.cls_token_id, inner.bos_token_id, self.pad_id)
-
-    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        full = self._tokenizer(list(texts))  # (B, context)
-        lengths = torch.tensor([self._length(row) for row in full.tolist()])  # (B,)
-        ids = full[:, : int(lengths.max())].long()  # (B, L)
-        return ids, torch.arange(ids.shape[1]) < lengths[:, None]
-
-    def _length(self, row: list[int]) -> int:
-        """Tokens before the padding. CLIP pads with 0, which is also a token, but ends a text."""
-        if self._inner is None:
-            return row.index(self.end_id) + 1
-        real = [place for place, one in enumerate(row) if one != self.pad_id]
-        return real[-1] + 1 if real else 1
-
-    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
-        clean: Callable[[str], str] = self._tokenizer.clean_fn
-        cleaned = [clean(text) for text in texts]
-        if self._inner is None:
-            return [list(self._tokenizer.encode(text)) for text in cleaned]
-        return [list(self._inner.encode(text, add_special_tokens=False)) for text in cleaned]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        decode = self._tokenizer.decode if self._inner is None else self._inner.decode
-        text: str = decode(list(ids))
-        return text.strip()
-
-
-def _either(*ids: int | None) -> int:
-    return next(int(one) for one in ids if one is not None)
