@@ -227,6 +227,9 @@ def test_a_photograph_of_the_camera_can_be_asked_about(open_page: OpenPage) -> N
     page = open_page("phone")
     page.get_by_role("button", name="Capture from camera").click()
     page.get_by_role("button", name="Click to Access Webcam").click()
+    page.wait_for_function(  # a photograph of a camera that shows nothing yet is none
+        "() => [...document.querySelectorAll('video')].some(one => one.readyState > 2)"
+    )
     page.get_by_role("button", name="capture photo").click()
     page.get_by_role("button", name="Remove Image").wait_for()
     check_accessible(page)
