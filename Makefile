@@ -43,7 +43,9 @@ lint: $(ENVIRONMENT)/installed
 	$(BIN)/mypy
 
 benchmarks: $(ENVIRONMENT)/installed
-	for script in $(filter-out %/families.py,$(wildcard tests/benchmarks/*.py)) "tests/benchmarks/families.py blip"; do $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out %/families.py %/serving.py,$(wildcard tests/benchmarks/*.py)) \
+	    "tests/benchmarks/families.py blip" "tests/benchmarks/serving.py mixed" "tests/benchmarks/serving.py clip"; \
+	do $(BIN)/python $$script || exit 1; done
 
 docs: $(ENVIRONMENT)/installed
 	$(BIN)/sphinx-build -W -n -q -b html docs dist/docs
