@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vqazoo.cli.options import DATA_ROOT, dataset_args
+from vqazoo.cli.completion import complete_model
+from vqazoo.cli.options import DATA_ROOT, JSON, dataset_args, make_folder, part
+from vqazoo.cli.output import print_json
 
 if TYPE_CHECKING:
     from vqazoo.model import VQAModel
@@ -17,7 +18,7 @@ FOLDER = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_model)
 @click.option(
     "--to",
     type=click.Choice(["onnx", "torch-export", "web"]),
@@ -41,7 +42,7 @@ FOLDER = click.Path(path_type=Path)
     metavar="FOLDER",
     help="The folder dist of the unpacked package onnxruntime-web, for --to web.",
 )
-@click.option("--data", help="Dataset on whose questions to compare with the original.")
+@part("--data", "dataset", "Dataset on whose questions to compare with the original.")
 @DATA_ROOT
 @click.option("--split", default="test", show_default=True, help="Which of its splits.")
 @click.option(
@@ -51,7 +52,7 @@ FOLDER = click.Path(path_type=Path)
     show_default=True,
     help="How many of its questions.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@JSON
 def export(
     model: str,
     to: str,
@@ -77,13 +78,14 @@ def export(
     from vqazoo.zoo import load
     from vqazoo_export.folder import Options, export_model
 
+    make_folder(out.absolute().parent)
     loaded = load(model)
     manifest = export_model(loaded, model, out, Options(to, graphs, int8, runtime))
     told: dict[str, Any] = {"out": str(out), "bytes": _size(manifest)}
     if data is not None:
         told["agreement"] = _agreement(loaded, out, data, data_root, split, limit)
     if as_json:
-        click.echo(json.dumps(told))
+        print_json(told)
         return
     names = ", ".join(one["file"] for one in manifest["graphs"])
     click.echo(f"Wrote '{out}': {names}, {told['bytes'] / 1e6:.1f} MB together.")

@@ -100,7 +100,10 @@ def export_model(model: VQAModel, ref: str, out: Path, options: Options) -> dict
         "head": head.facts,
         "sha256": {name: _digest(content) for name, content in files.items()},
     }
-    write_folder(out, {**files, MANIFEST: json_bytes(manifest)})
+    try:
+        write_folder(out, {**files, MANIFEST: json_bytes(manifest)})
+    except OSError as error:
+        raise ConfigError(f"'{out}' cannot be written ({error}): choose another --out.") from error
     return manifest
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.export.conftest import LSTM
+from vqazoo.cli import run
 from vqazoo_export.agreement import agreement
 from vqazoo_export.int8 import quantised
 
@@ -159,3 +160,11 @@ def test_the_runner_without_a_question_says_how_it_is_called(exported_lstm):
     )  # fmt: skip
     assert done.returncode == 1
     assert "run.py PICTURE QUESTION" in done.stderr
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert run(["export", LSTM, "--out", str(tmp_path / "file" / "out")]) == 1
+    told = capsys.readouterr().err.strip()
+    assert told.startswith(f"Error: The folder '{tmp_path / 'file'}' cannot be made (")
+    assert told.endswith(": name another one.")
