@@ -162,7 +162,8 @@ def answer_figure(
     """A grid of pictures with question, answer and score; green right, red wrong."""
     columns = min(columns, len(examples))
     rows = -(-len(examples) // columns)
-    figure = Figure(figsize=(3.1 * columns, 3.6 * rows), layout="constrained")
+    # Pictures keep their shape; `constrained` would cut the first row's titles off.
+    figure = Figure(figsize=(3.1 * columns, 3.6 * rows), layout="compressed")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
