@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from vqazoo.errors import WeightsError
@@ -131,12 +132,14 @@ def load_into(model: torch.nn.Module, folder: Path, auto: str = "AutoModel") -> 
 
 
 def load_tensors(
-    kind: Any, config: Any, tensors: dict[str, Tensor], folder: Path, **asked: Any
+    kind: Any, config: Any, given: dict[str, Tensor] | Path, folder: Path, **asked: Any
 ) -> tuple[Any, dict[str, Any]]:
     """A model of a transformers class with these tensors, and transformers' report.
 
     Args:
-        folder: for messages; transformers gets the tensors and opens no file of it.
+        given: tensors, and then transformers opens no file; or the folder, after `weight_files`
+            has said that it would open those.
+        folder: for messages.
         asked: further arguments of `from_pretrained`.
 
     Raises:
@@ -147,10 +150,17 @@ def load_tensors(
     talkative = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # a bar for a fraction of a second
     try:
+        if isinstance(given, Path):
+            asked = {**asked, "use_safetensors": True, "trust_remote_code": False}
+        else:
+            asked = {**asked, "state_dict": given}
         loaded, report = kind.from_pretrained(
-            None, config=config, state_dict=tensors, output_loading_info=True, **asked
+            given if isinstance(given, Path) else None,
+            config=config,
+            output_loading_info=True,
+            **asked,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise WeightsError(
             f"The weights in '{folder}' cannot be read ({str(error).splitlines()[0]}): get them "
             f"again."

@@ -52,8 +52,8 @@ def weight_files(folder: Path) -> Files:
     for name in shards:
         if not (folder / name).is_file():
             raise WeightsError(
-                f"'{index}' names the shard '{name}', which is not there: get the files again, all "
-                f"of one revision."
+                f"'{index}' names the shard '{name}', which is not there, and only safetensors is "
+                f"read: get the files again, all of one revision."
             )
         try:
             inside(folder / name)

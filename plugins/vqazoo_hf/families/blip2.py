@@ -161,11 +161,12 @@ def _load(
     """
     import transformers
 
-    model, report = load_tensors(
-        transformers.Blip2ForConditionalGeneration, config, tensors, folder,
-        ignore_mismatched_sizes=True,  # told below, in words
-        **asked,
-    )  # fmt: skip
+    kind = transformers.Blip2ForConditionalGeneration
+    asked = {**asked, "ignore_mismatched_sizes": True}  # told below, in words
+    # Layers that a device map leaves on the disk are read from the files, the same ones, again and
+    # again, so transformers is given those.
+    given = folder if "device_map" in asked else tensors
+    model, report = load_tensors(kind, config, given, folder, **asked)
     _check_report(report, place)
     return model.eval()
 
