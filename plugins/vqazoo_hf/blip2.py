@@ -11,8 +11,8 @@ from vqazoo.errors import IncompatibleError, WeightsError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS
 from vqazoo_hf.clip import read_preprocess
-from vqazoo_hf.families.tensors import read_tensors
 from vqazoo_hf.repository import Repository
+from vqazoo_hf.weights import read_tensors
 
 FAMILY = "blip-2"
 PREFIX = "vision_model."  # of its tensors in the files
