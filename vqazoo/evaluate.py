@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vqazoo.answers import NORMALISER, SELECTION, AnswerList, normalise, select_answer
 from vqazoo.data import Example, digest
 from vqazoo.errors import DataError
+from vqazoo.evaluating import evaluating
 from vqazoo.interfaces import Answer
 from vqazoo.manifests import DatasetManifest
 from vqazoo.metrics import reliability, vqa_accuracy, words
@@ -71,16 +72,13 @@ def predict(
 ) -> list[Answer]:
     """The best answer for the rows `start` to `start + count` of a feature source."""
     answers: list[Answer] = []
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         for first in range(start, start + count, PREDICT_BATCH):
             rows = torch.arange(first, min(first + PREDICT_BATCH, start + count))  # (B,)
             fused = model.fusion(*source.batch(rows))
             answers += [ranked[0] for ranked in model.head.predict(fused, **decode)]
             if on_batch:
                 on_batch(len(rows))
-    model.train(was_training)
     return answers
 
 

@@ -7,6 +7,7 @@ V answer-token vocabulary, D feature width, H and W pixels.
 from __future__ import annotations
 
 import hashlib
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from vqazoo.data import Example
 
 Targets = dict[str, Tensor]  # what a head learns from; every tensor has B rows
+# Tokenizers keep the truncation of the last call, so that of two threads one would get the other's.
+_TOKENIZING = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -276,17 +279,21 @@ class Encoder(nn.Module, ABC):
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids (B, L) int64 and mask (B, L) bool, padded on the right to the longest of the batch.
 
-        Start and end tokens are included; longer texts lose their end but keep the end token.
+        Start and end tokens are included; longer texts lose their end but keep the end token. This,
+        `pieces` and `decode` call the codec from one thread at a time.
         """
-        return self._text_codec().tokenize(texts)
+        with _TOKENIZING:
+            return self._text_codec().tokenize(texts)
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text without special tokens and without truncation."""
-        return self._text_codec().pieces(texts)
+        with _TOKENIZING:
+            return self._text_codec().pieces(texts)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids without special tokens; the inverse of `pieces`."""
-        return self._text_codec().decode(ids)
+        with _TOKENIZING:
+            return self._text_codec().decode(ids)
 
     def _text_codec(self) -> TextCodec:
         if self.codec is None:

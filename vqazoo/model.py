@@ -21,6 +21,7 @@ from vqazoo.errors import (
     QuestionError,
     did_you_mean,
 )
+from vqazoo.evaluating import evaluating
 from vqazoo.features import as_video, encode_pictures
 from vqazoo.images import open_image, pixels
 from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head
@@ -275,15 +276,8 @@ class VQAModel(nn.Module):
     @contextmanager
     def _answering(self) -> Iterator[None]:
         """Eval mode and no gradients; the mode of before comes back."""
-        was_training = self.training
-        if was_training:
-            self.eval()
-        try:
-            with torch.inference_mode():
-                yield
-        finally:
-            if was_training:
-                self.train()
+        with evaluating(self), torch.inference_mode():
+            yield
 
     def _fused(self, pictures: Sequence[Any], questions: Sequence[str]) -> Iterator[Features]:
         """Fused features of the questions in batches; one picture is encoded once for all."""
