@@ -122,5 +122,7 @@ def test_an_output_layer_that_is_the_word_embeddings_is_refused(
 
 def test_each_target_must_fit_a_linear_layer(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path / "gpt2", "gpt2")
-    with pytest.raises(ConfigError, match="No linear layer of the encoders that can be adapted ends in wte"):
+    with pytest.raises(
+        ConfigError, match="No linear layer of the encoders that can be adapted ends in wte"
+    ):
         adapted_model(folder, "gpt2", ["c_attn", "wte"])  # an embedding
