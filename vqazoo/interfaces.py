@@ -312,6 +312,24 @@ class Encoder(nn.Module, ABC):
         """
         raise IncompatibleError(f"{type(self).__name__} lends no '{name}'.")
 
+    def blocks(self, side: str) -> list[list[str]]:
+        """The blocks of a tower, in the order in which features pass through them: of each, the
+        prefixes of its parameters' names. The last one's are also those of what follows it, such as
+        a final norm. `training.unfreeze_blocks` lets the last ones train.
+
+        This default takes the outermost list of modules that encoding this side reads, and the
+        other side does not; an encoder that it cannot read says its blocks itself.
+
+        Args:
+            side: `image` or `text`.
+
+        Raises:
+            ConfigError: the tower has no blocks that could train one by one.
+        """
+        from vqazoo.blocks import find_blocks
+
+        return find_blocks(self, side)
+
 
 @dataclass(frozen=True)
 class FusedSpec:

@@ -136,6 +136,8 @@ class HeadManifest(Manifest):
         borrows: modules the text encoder must lend, for instance `token_embedding`.
         decode: options of `predict`, with defaults.
         weighted_targets: whether it learns several weighted answers of one question.
+        labels: fields of an Example that it learns besides the answers, and in words what stands
+            in for each where the data set says nothing (empty: nothing does).
         captions: whether it describes a picture when the question is empty (`VQAModel.caption`).
         independent_scores: whether each answer has a probability of its own, such as a sigmoid, so
             that those of different answers may sum to more than 1.
@@ -148,6 +150,7 @@ class HeadManifest(Manifest):
     borrows: frozenset[str] = frozenset()
     decode: Mapping[str, Arg] = field(default_factory=dict)
     weighted_targets: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
     captions: bool = False
     independent_scores: bool = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -86,6 +87,15 @@ def read_run_data(config: RunConfig, out: Path | None) -> RunData:
     known = set(answers.texts)
     unknown = sum(not any(text in known for text, _ in example.targets) for example in train)
     return RunData(train + validation, len(train), answers, skipped, missing, unknown)
+
+
+def given_labels(head: str, examples: Sequence[Example]) -> dict[str, int]:
+    """What a head learns besides the answers, and how many of the examples came with it."""
+    labels = cast(HeadManifest, registry.manifest("head", head)).labels
+    return {
+        name: sum(getattr(example, name) not in (None, "") for example in examples)
+        for name in labels
+    }
 
 
 def _check_rule(config: RunConfig) -> None:

@@ -58,7 +58,7 @@ from vqazoo.resume import (
     read_position,
     save_state,
 )
-from vqazoo.run_data import RunData, read_run_data
+from vqazoo.run_data import RunData, given_labels, read_run_data
 from vqazoo.run_folder import check_run, check_shares, restore, save_best, start_from, writing
 from vqazoo.sources import (
     CachedImages,
@@ -173,6 +173,7 @@ def run(
         device,
         {"train": digest(data.train), "validation": digest(data.validation)},
         {"train": data.train_count, "validation": len(data.validation)},
+        given_labels(config.head.type, data.train),
     )
     if group.first:
         with writing(out):

@@ -65,9 +65,10 @@ class LinearHead(Head):
     impossible. Answerability is sigmoid(Linear(h)) (Elnainay et al. 2023).
 
     The loss is a weighted sum of cross-entropy of answer and type, and binary cross-entropy of
-    answerability. An answer outside the list still teaches type and answerability; in scores it is
-    a miss. Deviations from the published code: one head instead of ten averaged folds; the question
-    vector stands first; no rotation at test time.
+    answerability: `Example.answerable`, and where nobody said it, whether the answer to learn is
+    another than "unanswerable" and "unsuitable". An answer outside the list still teaches type and
+    answerability; in scores it is a miss. Deviations from the published code: one head
+    instead of ten averaged folds; the question vector stands first; no rotation at test time.
 
     Source: Deuser et al. 2022, arXiv 2206.05281, section 3, and its published demo.
     """
@@ -116,7 +117,12 @@ class LinearHead(Head):
         return {
             **class_targets(self.answers, examples),
             "type": torch.tensor([TYPES.index(name) for name in types]),
-            "answerable": torch.tensor([float(name not in NOT_ANSWERABLE) for name in types]),
+            "answerable": torch.tensor(
+                [
+                    float(kind not in NOT_ANSWERABLE if e.answerable is None else e.answerable)
+                    for e, kind in zip(examples, types, strict=True)
+                ]
+            ),
         }
 
     def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:

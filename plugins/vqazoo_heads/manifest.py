@@ -39,6 +39,7 @@ LINEAR = HeadManifest(
         "balance": BALANCE,
     },
     weighted_targets=True,
+    labels={"answerable": "whether the learnt answer is not 'unanswerable' or 'unsuitable'"},
     requires="pooled",
     answer_mode="classify",
     default_fusion="concat",

@@ -23,6 +23,7 @@ def training(facts: Facts) -> str:
             f"seed {facts.recipe.seed}; kept is the epoch with the best validation "
             f"{training.monitor}.",
         ]
+    said += _labels(facts)
     if environment.get("hardware"):
         said.append(f"- Hardware: {environment['hardware']} (device {environment.get('device')}).")
     else:
@@ -49,6 +50,25 @@ def training(facts: Facts) -> str:
     else:
         said.append("- Versions: not recorded.")
     return "\n\n".join(["\n".join(said), *pictures(facts, "loss.png")])
+
+
+def _labels(facts: Facts) -> list[str]:
+    """What it learnt besides the answers, and whether the data set itself said it."""
+    said = []
+    count = facts.environment.get("questions", {}).get("train", 0)
+    for name, instead in facts.head.labels.items():
+        given = facts.environment.get("labels", {}).get(name, 0)  # older releases read none
+        rest = f"told by {instead}" if instead else "not learnt"
+        if not count:
+            told = "where it was taken from was not recorded"
+        elif given == count:
+            told = f"the data set's own label, for all {count:,} questions"
+        elif given:
+            told = f"the data set's own label for {given:,} of {count:,} questions, else {rest}"
+        else:
+            told = rest
+        said.append(f"- Learnt besides the answers: `{name}`: {told}.")
+    return said
 
 
 def command(facts: Facts) -> str:

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from vqazoo.answers import normalise
-from vqazoo.errors import IncompatibleError
+from vqazoo.blocks import read_side
+from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Encoder, Features, Preprocess, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS, EncoderManifest
 from vqazoo.testing.checks import (
@@ -31,7 +32,7 @@ def check_encoder(encoder: Encoder, manifest: EncoderManifest | None = None) -> 
 
     Raises:
         AssertionError: a shape, dtype, mask, or token is not what the contract says, or a row
-            depends on its batch.
+            depends on its batch, or a block of one tower holds parameters of the other.
     """
     owner = type(encoder).__name__
     spec = encoder.spec
@@ -48,11 +49,43 @@ def check_encoder(encoder: Encoder, manifest: EncoderManifest | None = None) -> 
         pass
     else:
         require(False, owner, "lend('no such module') must raise IncompatibleError")
+    _check_blocks(owner, encoder)
     with evaluating(encoder):
         if spec.image is not None:
             _check_image_tower(owner, encoder, spec.image)
         if spec.question is not None:
             _check_text_tower(owner, encoder, spec.question)
+
+
+def _check_blocks(owner: str, encoder: Encoder) -> None:
+    """Each block of a tower has parameters of its own, which encoding the other side leaves out."""
+    parameters = {name for name, _ in encoder.named_parameters()}
+    reading = {side: read_side(encoder, side).parameters for side in ("image", "text")}
+    for side, other in (("image", "text"), ("text", "image")):
+        if (encoder.spec.image if side == "image" else encoder.spec.question) is None:
+            continue
+        try:
+            blocks = encoder.blocks(side)
+        except ConfigError:
+            continue  # it says that it has none, and unfreeze_blocks says so too
+        where = f"{owner}, {side} tower"
+        require(bool(blocks), where, "blocks() gives no block: raise ConfigError instead")
+        seen: set[str] = set()
+        for number, prefixes in enumerate(blocks):
+            inside = {name for name in parameters if name.startswith(tuple(prefixes))}
+            require(bool(inside), where, f"block {number}, {prefixes}, has no parameter")
+            twice = sorted(inside & seen)
+            require(not twice, where, f"'{(twice or [''])[0]}' is in two blocks")
+            seen |= inside
+            shared = sorted(inside & reading[other])
+            require(
+                not shared, where,
+                f"block {number} holds '{(shared or [''])[0]}', which the {other} tower reads too",
+            )  # fmt: skip
+            require(
+                bool(inside & reading[side]), where,
+                f"block {number}, {prefixes}, gets no gradient from the {side} tower",
+            )  # fmt: skip
 
 
 def _check_image_tower(owner: str, encoder: Encoder, tower: TowerSpec) -> None:
