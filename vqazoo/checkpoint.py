@@ -24,7 +24,7 @@ from vqazoo.allowance import Allowance, largest_number
 from vqazoo.answers import AnswerList
 from vqazoo.building import assemble, build_towers
 from vqazoo.compatibility import check_compatible
-from vqazoo.config import Block, ModelConfig, as_saved, fill_block, parse, plain
+from vqazoo.config import Block, ModelConfig, fill_block, parse, plain
 from vqazoo.errors import CheckpointError
 from vqazoo.folder import (
     ANSWERS,
@@ -44,6 +44,7 @@ from vqazoo.folder import (
 from vqazoo.hub import pinned, pinned_commits
 from vqazoo.interfaces import Encoder, Preprocess, fingerprint
 from vqazoo.model import VQAModel
+from vqazoo.read_files import check_files
 from vqazoo.safe_files import (
     check_answer_lengths,
     check_tensors_header,
@@ -128,6 +129,7 @@ def describe(model: VQAModel, weights: bytes, answers: bytes) -> dict[str, Any]:
         references[key] = {
             "reference": asdict(reference) if reference else None,
             "fingerprint": fingerprint(encoder),
+            "files": [asdict(file) for file in cast(Encoder, encoder).files],
         }
     return {
         "format_version": FORMAT_VERSION,
@@ -202,7 +204,7 @@ def read_folder(path: Path) -> Folder:
     check_tensors_header(weights, path / WEIGHTS)
     blocks = {}
     for where, kind in BLOCKS.items():
-        blocks[where] = fill_block(kind, as_saved(kind, parse(Block, config[where], where)))
+        blocks[where] = fill_block(kind, parse(Block, config[where], where))
         if kind != "encoder" and ":" in (name := blocks[where].type):
             raise CheckpointError(
                 f"'{path / CONFIG}' has the {kind} {shown(name)}, but only encoders take a variant "
@@ -289,6 +291,7 @@ def _load_references(model: VQAModel, folder: Folder) -> None:
                 f"The encoder '{name}' has other tensor names or shapes here than when this "
                 f"checkpoint was trained: install the library versions that its card names."
             )
+        check_files(encoder, saved, name)
         if saved["reference"] is None:
             continue
         with pinned(pinned_commits(folder.config)):

@@ -264,13 +264,6 @@ def _as_table(block: Any) -> Any:
     return {"type": block} if isinstance(block, str) else block
 
 
-def as_saved(kind: str, block: Block) -> Block:
-    """A checkpoint's block with what it means by arguments that came after it (`Arg.before`)."""
-    declared = registry.manifest(kind, block.type).args
-    late = {name: arg.before for name, arg in declared.items() if arg.before is not None}
-    return replace(block, args={**late, **block.args})
-
-
 def fill_block(kind: str, block: Block) -> Block:
     """The block with every argument and the version filled in.
 
@@ -297,7 +290,11 @@ def fill_block(kind: str, block: Block) -> Block:
                 f"The encoder '{block.type.partition(':')[0]}' takes no variant, but "
                 f"':{variant}' was given: leave it out."
             )
-    return Block(block.type, registry.fill(kind, block.type, block.args), manifest.version)
+    args = dict(block.args)
+    if block.version:  # a release filled it, so what it lacks did not exist then
+        before = {name: arg.before for name, arg in manifest.args.items()}
+        args = {name: value for name, value in before.items() if value is not None} | args
+    return Block(block.type, registry.fill(kind, block.type, args), manifest.version)
 
 
 def plain(config: Any) -> Any:

@@ -22,8 +22,8 @@ TOKENS = "tokens"
 class Arg:
     """One typed argument of a part. The manifest is the only place where its default stands.
 
-    `before` is what checkpoints mean that were saved before the argument was there, if not the
-    default.
+    `before` is what configs mean that were filled before the argument existed, where that is not
+    the default (None: it is).
     """
 
     type: type
