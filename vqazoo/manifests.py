@@ -20,7 +20,11 @@ TOKENS = "tokens"
 
 @dataclass(frozen=True)
 class Arg:
-    """One typed argument of a part. The manifest is the only place where its default stands."""
+    """One typed argument of a part. The manifest is the only place where its default stands.
+
+    `strategy` is for decode options: the one strategy that reads it; empty: all do. See
+    `vqazoo.decode_options`.
+    """
 
     type: type
     default: Any
@@ -28,11 +32,14 @@ class Arg:
     choices: tuple[Any, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    strategy: str = ""
 
     def check(self, owner: str, name: str, value: Any) -> Any:
         """Return `value` as `self.type`, or raise ConfigError saying what was expected."""
         if self.type is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
+        if isinstance(value, bool) and str(value).lower() in self.choices:  # as TOML reads them
+            value = str(value).lower()
         if not isinstance(value, self.type) or (self.type is int and isinstance(value, bool)):
             raise ConfigError(
                 f"{owner}: argument '{name}' is {value!r}, but {self.type.__name__} was expected "
