@@ -24,6 +24,8 @@ class Arg:
 
     `before` is what configs mean that were filled before the argument existed, where that is not
     the default (None: it is).
+    `strategy` is for decode options: the one strategy that reads it; empty: all do. See
+    `vqazoo.decode_options`.
     """
 
     type: type
@@ -33,11 +35,14 @@ class Arg:
     minimum: float | None = None
     maximum: float | None = None
     before: Any = None
+    strategy: str = ""
 
     def check(self, owner: str, name: str, value: Any) -> Any:
         """Return `value` as `self.type`, or raise ConfigError saying what was expected."""
         if self.type is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
+        if isinstance(value, bool) and str(value).lower() in self.choices:  # as TOML reads them
+            value = str(value).lower()
         if not isinstance(value, self.type) or (self.type is int and isinstance(value, bool)):
             raise ConfigError(
                 f"{owner}: argument '{name}' is {value!r}, but {self.type.__name__} was expected "
