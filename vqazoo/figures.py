@@ -40,7 +40,13 @@ def loss_figure(log: Sequence[Mapping[str, Any]], file: Path) -> None:
         ("loss", "training", "#1f4e9c"),
         ("validation_loss", "validation", "#b35900"),
     ):
-        loss_axes.plot(epochs, [e[key] for e in log], marker="o", color=colour, label=label)
+        loss_axes.plot(
+            epochs,
+            [math.nan if e[key] is None else e[key] for e in log],
+            marker="o",
+            color=colour,
+            label=label,
+        )
     loss_axes.set_ylabel("loss")
     loss_axes.legend()
     shown = "vqa-accuracy" if "validation_vqa-accuracy" in log[0] else "accuracy"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from vqazoo.answers import SEVERAL, AnswerList, apply_rule, normalise, select_answer
 from vqazoo.config import RunConfig
-from vqazoo.data import DatasetReader, Example, open_dataset, present, split_by_image
+from vqazoo.data import DatasetReader, Example, digest, open_dataset, present, split_by_image
 from vqazoo.errors import ConfigError, DataError
 from vqazoo.manifests import HeadManifest
 from vqazoo.registry import registry
@@ -43,6 +44,14 @@ class RunData:
     @property
     def validation(self) -> list[Example]:
         return self.examples[self.train_count :]
+
+    def marks(self) -> dict[str, Any]:
+        """What tells whether another run's data are these: digests, in order, and counts."""
+        answers = hashlib.sha256("\x1e".join(self.answers.texts).encode()).hexdigest()
+        return {
+            "train": digest(self.train), "validation": digest(self.validation), "answers": answers,
+            "counts": [self.train_count, len(self.validation), len(self.answers)],
+        }  # fmt: skip
 
 
 def read_run_data(config: RunConfig, out: Path | None) -> RunData:

@@ -6,6 +6,7 @@ Imports torch.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from vqazoo.evaluate import Metric
 from vqazoo.folder import CARD, ENVIRONMENT, METRICS, RECIPE, json_bytes
 from vqazoo.lora import has_adapters, merged
 from vqazoo.model import VQAModel
-from vqazoo.resume import CONFIG, STATE, state_metadata
+from vqazoo.resume import BEST, CONFIG, DATA, STATE, state_metadata
+from vqazoo.run_data import RunData
 from vqazoo.stages import stages
 from vqazoo.zoo import resolve
 
@@ -49,6 +51,41 @@ def check_run(out: Path, resume: bool, config: RunConfig) -> None:
         raise ConfigError(
             "training.lora adapts frozen encoders in one stage, but trainable, unfreeze_blocks or "
             "several stages are set too: leave out one of them."
+        )
+
+
+def check_data(out: Path, data: RunData) -> None:
+    """Refuse to go on with other data than those the run in `out` began with.
+
+    Raises:
+        TrainingError: questions or answers were added, left out, changed, or come in another order.
+    """
+    metadata = state_metadata(out / STATE)
+    now = data.marks()
+    try:
+        if DATA in metadata:
+            before = json.loads(metadata[DATA])
+        else:  # of a run that an earlier release began
+            environment = json.loads((out / ENVIRONMENT).read_text())
+            before = dict(environment["data_sha256"])
+            counts = environment["questions"]
+            before["counts"] = [counts["train"], counts["validation"], len(data.answers)]
+    except (OSError, KeyError, TypeError, ValueError):
+        return  # nobody wrote down what it learnt from
+    kinds = ("train", "training questions"), ("validation", "validation questions")
+    changed = []
+    for (name, words), then, count in zip(
+        (*kinds, ("answers", "answers")), before["counts"], now["counts"], strict=True
+    ):
+        if before.get(name, now[name]) != now[name]:
+            more = f"{then:,} before, {count:,} now" if then != count else f"{count:,} as before"
+            changed.append(f"the {words} ({more})")
+    if changed:
+        raise TrainingError(
+            f"The data differ from those that the run in '{out}' began with: "
+            f"{', '.join(changed)}; some were added, left out, changed or moved. Restore the files "
+            f"to go on, or start anew in another folder, perhaps with "
+            f"training.start='dir:{out / BEST}'."
         )
 
 

@@ -14,8 +14,9 @@ from vqazoo.answers import AnswerList
 from vqazoo.data import Example
 from vqazoo.decoding import State, Written, as_answers, write
 from vqazoo.errors import ConfigError
-from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
+from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.layers import Past, TextLayer, causal, initialise
+from vqazoo.losses import SummedHead
 from vqazoo_blip.fusion import check_heads
 from vqazoo_blip.words import TextEmbedding
 
@@ -35,7 +36,7 @@ class Seen(NamedTuple):
         return Seen([(k[rows], v[rows]) for k, v in self.layers], self.mask[rows])
 
 
-class MedDecoder(Head):
+class MedDecoder(SummedHead):
     """BERT layers with a causal mask that look at the fused tokens in every layer.
 
     Word and position embeddings (V, D) are the head's own; V is that of the text encoder, whose
@@ -118,18 +119,21 @@ class MedDecoder(Head):
                 weights[row, column] = weight / total if total else 0.0
         return {"tokens": tokens, "weight": weights}
 
-    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
+    def loss_units(self, targets: Targets) -> dict[str, Tensor]:
+        return {"answer": torch.ones_like(targets["weight"][:, 0])}  # examples
+
+    def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
         weights = targets["weight"]  # (B, A)
         row, column = weights.nonzero(as_tuple=True)  # (P,) each: pairs of row and answer
         seen = self.look(fused)
         if len(row) == 0:
-            return seen.layers[0][0].sum() * 0, {}
+            return {"answer": seen.layers[0][0].sum() * 0}
         if len(row) != weights.numel():  # else each row has A answers, which may look together
             seen = seen.rows(row)
         tokens = targets["tokens"][row, column]  # (P, T)
         tokens = tokens[:, : int((tokens != PADDING).sum(dim=1).max())]  # the batch's own T
-        losses = self.token_losses(seen, tokens, self.label_smoothing)  # (P, T)
-        return (losses.sum(dim=1) * weights[row, column]).sum() / len(fused), {}
+        losses = self.token_losses(seen, tokens, self.smoothing)  # (P, T)
+        return {"answer": (losses.sum(dim=1) * weights[row, column]).sum()}
 
     def token_losses(self, seen: Seen, tokens: Tensor, label_smoothing: float) -> Tensor:
         """Cross-entropy (P, T) of each token of answers (P, T) after the start; 0 at PADDING."""

@@ -14,8 +14,9 @@ from vqazoo.answers import AnswerList
 from vqazoo.data import Example
 from vqazoo.decoding import State, as_answers, write
 from vqazoo.errors import ConfigError, IncompatibleError, QuestionError
-from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
+from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.layers import Past, TextLayer, causal, initialise
+from vqazoo.losses import SummedHead
 from vqazoo_git.manifest import GIT_DECODER
 
 PADDING = -1  # where a target has no token
@@ -24,7 +25,7 @@ BEAM = {name: GIT_DECODER.decode[name].default for name in ("beam_size", "length
 CHUNK = 1024  # tokens of candidates that are ranked at once, of all rows
 
 
-class GITDecoder(Head):
+class GITDecoder(SummedHead):
     """BERT layers over [image tokens | question | answer] that predict the answer's next token.
 
     Image tokens see one another, text sees the image and the text before it. The fused tokens are
@@ -100,13 +101,18 @@ class GITDecoder(Head):
         """`tokens` (n, T) int64: the answer to learn with its end, PADDING behind."""
         return {"tokens": _padded(self.spell([example.target for example in examples]))}
 
-    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
+    def loss_units(self, targets: Targets) -> dict[str, Tensor]:
+        return {"answer": (targets["tokens"] != PADDING).sum(dim=1).float()}
+
+    def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
         tokens = targets["tokens"]  # (B, T)
         tokens = tokens[:, : int((tokens != PADDING).sum(dim=1).max())]  # the batch's own T
         logits = self.logits(self.answer_states(fused, tokens[:, :-1].clamp(min=0)))  # (B, T, V)
         real = tokens != PADDING  # (B, T)
-        loss = F.cross_entropy(logits[real], tokens[real], label_smoothing=self.label_smoothing)
-        return loss, {}
+        total = F.cross_entropy(
+            logits[real], tokens[real], reduction="sum", label_smoothing=self.smoothing
+        )
+        return {"answer": total}
 
     def answer_states(self, fused: Features, answer: Tensor) -> Tensor:
         """States (B, T+1, D) that predict each token of an answer (B, T) and what follows it.

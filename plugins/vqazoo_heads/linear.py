@@ -13,8 +13,15 @@ from torch.nn import functional as F
 
 from vqazoo.answers import AnswerList, normalise
 from vqazoo.data import Example
-from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
-from vqazoo_heads.classes import class_balance, class_loss, class_targets, ranked_answers
+from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
+from vqazoo.losses import SummedHead
+from vqazoo_heads.classes import (
+    class_balance,
+    class_sum,
+    class_targets,
+    class_units,
+    ranked_answers,
+)
 
 TYPES = ("unanswerable", "unsuitable", "yes", "no", "number", "colour", "other")
 _NUMBER_WORDS = (
@@ -57,7 +64,7 @@ class Outputs(NamedTuple):
     answerable: Tensor  # (B,) logit
 
 
-class LinearHead(Head):
+class LinearHead(SummedHead):
     """LayerNorm, dropout, Linear(D -> 512) = h; no other non-linearity stands between the layers.
 
     answer = gate * Linear(Dropout(LayerNorm(h))), gate = sigmoid(Linear(type)), type = Linear(h).
@@ -93,7 +100,9 @@ class LinearHead(Head):
         self.answers = answers
         self.label_smoothing = label_smoothing
         self.register_buffer("class_weight", class_balance(answers, balance), persistent=False)
-        self.weights = (answer_weight, type_weight, answerability_weight)
+        self.loss_weights = {
+            "answer": answer_weight, "type": type_weight, "answerability": answerability_weight,
+        }  # fmt: skip
         self.shared = nn.Sequential(
             nn.LayerNorm(fused.dim), nn.Dropout(dropout), nn.Linear(fused.dim, hidden_dim)
         )
@@ -125,17 +134,20 @@ class LinearHead(Head):
             ),
         }
 
-    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
+    def loss_units(self, targets: Targets) -> dict[str, Tensor]:
+        rows = torch.ones_like(targets["answerable"])  # (B,)
+        answer = class_units(targets, self.class_weight)  # (B,)
+        return {"answer": answer, "type": rows, "answerability": rows}
+
+    def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
         out = self.branches(fused)
-        parts = {
-            "answer": class_loss(out.answer, targets, self.label_smoothing, self.class_weight),
-            "type": F.cross_entropy(out.type, targets["type"]),
+        return {
+            "answer": class_sum(out.answer, targets, self.smoothing, self.class_weight),
+            "type": F.cross_entropy(out.type, targets["type"], reduction="sum"),
             "answerability": F.binary_cross_entropy_with_logits(
-                out.answerable, targets["answerable"]
+                out.answerable, targets["answerable"], reduction="sum"
             ),
         }
-        weighted = [w * part for w, part in zip(self.weights, parts.values(), strict=True)]
-        return torch.stack(weighted).sum(), {name: part.item() for name, part in parts.items()}
 
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         out = self.branches(fused)

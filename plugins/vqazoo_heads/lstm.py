@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from vqazoo.answers import AnswerList
 from vqazoo.data import Example
 from vqazoo.decoding import START, State, as_answers, write
-from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
+from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
+from vqazoo.losses import SummedHead
 
 
-class LSTMHead(Head):
+class LSTMHead(SummedHead):
     """Predicts the next answer token from tokens multiplied elementwise by the fused vector.
 
     Tokens and their embeddings (V, E) are those of the text encoder, borrowed and never trained or
@@ -78,14 +79,15 @@ class LSTMHead(Head):
         length = torch.tensor([len(row) + 1 for row in rows])
         return {"inputs": inputs, "outputs": outputs, "length": length}
 
-    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
+    def loss_units(self, targets: Targets) -> dict[str, Tensor]:
+        return {"answer": (targets["outputs"] != -1).sum(dim=1).float()}  # known tokens
+
+    def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
         longest = int(targets["length"].max())  # the batch's own
         inputs, outputs = targets["inputs"][:, :longest], targets["outputs"][:, :longest]  # (B, T)
         logits = self.token_logits(self.context(fused), inputs)  # (B, T, V')
         known = outputs != -1  # (B, T)
-        if not known.any():
-            return logits.sum() * 0, {}
-        return F.cross_entropy(logits[known], outputs[known]), {}
+        return {"answer": F.cross_entropy(logits[known], outputs[known], reduction="sum")}
 
     def context(self, fused: Features) -> Tensor:
         """What every token embedding is multiplied by, (B, E)."""
