@@ -7,10 +7,11 @@ import os
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from vqazoo.comparison import TEXT, Comparison, rule
 from vqazoo.errors import ConfigError, DataError, QuestionError, UnknownNameError, did_you_mean
 from vqazoo.manifests import DatasetManifest
 from vqazoo.registry import registry
@@ -25,12 +26,16 @@ class Example:
     Attributes:
         image: path of the picture; whether it is there is checked before it is needed.
         question: as asked.
-        answers: every human answer, unchanged; empty when the split has none.
+        answers: every human answer, as published; empty when the split has none.
         question_id: unique in its split.
         answer_type, question_type: as the data set names them; empty where it does not.
         answerable: whether the picture can answer the question; None where nobody said.
         confidences: of each answer, `yes`, `maybe` or `no`; empty where nobody said.
         targets: answers to learn with their weights, best first; set by an answer rule.
+        learnt: the same answers in the words that a model is to learn, where they were published
+            in others, such as stems; empty: those of `answers`.
+        comparison: when an answer is one of `answers`.
+        text_id: whether the release's question ids are texts, which submissions keep.
     """
 
     image: Path
@@ -42,6 +47,14 @@ class Example:
     answerable: bool | None = None
     confidences: tuple[str, ...] = ()
     targets: tuple[tuple[str, float], ...] = ()
+    learnt: tuple[str, ...] = ()
+    comparison: Comparison = field(default=TEXT, compare=False)
+    text_id: bool = False
+
+    @property
+    def to_learn(self) -> tuple[str, ...]:
+        """The answers in the words that a model is to learn."""
+        return self.learnt or self.answers
 
     @property
     def target(self) -> str:
@@ -97,7 +110,23 @@ def open_dataset(name: str, args: Mapping[str, Any]) -> DatasetReader:
             f"'{family}{':...' if manifest.variant else ''}'."
         )
     positional = (variant,) if variant else ()
-    return cast(DatasetReader, registry.build("dataset", name, *positional, **args))
+    reader = cast(DatasetReader, registry.build("dataset", name, *positional, **args))
+    if manifest.comparison != TEXT.name:
+        _compare_by(reader, manifest.comparison)
+    return reader
+
+
+def _compare_by(reader: DatasetReader, name: str) -> None:
+    """Let the examples that a reader reads be compared by a rule, but for those that have one."""
+    read = reader.read
+
+    def compared(split: str) -> list[Example]:
+        return [
+            example if example.comparison is not TEXT else replace(example, comparison=rule(name))
+            for example in read(split)
+        ]
+
+    setattr(reader, "read", compared)  # noqa: B010 - mypy refuses a plain assignment
 
 
 def present(

@@ -230,10 +230,13 @@ def test_ids_that_occur_twice_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (without(question(2), "question_id"), "'question_id' is missing, but int was expected"),
-        (question(2, question_id="2"), "'question_id' is '2', but int was expected"),
+        (
+            without(question(2), "question_id"),
+            "'question_id' is missing, but int or str was expected",
+        ),
+        (question(2, question_id=2.0), "'question_id' is 2.0, but int or str was expected"),
         (question(2, question_id=True), "'question_id' is True, but int"),
-        (question(2, image_id=None), "'image_id' is None, but int was expected"),
+        (question(2, image_id=None), "'image_id' is None, but int or str was expected"),
         (without(question(2), "question"), "'question' is missing, but str was expected"),
     ],
 )
