@@ -132,26 +132,35 @@ def _compare_by(reader: DatasetReader, name: str) -> None:
 def present(
     examples: Sequence[Example], skip_missing: bool, list_file: Path
 ) -> tuple[list[Example], int]:
-    """The examples whose picture is a file, and how many others there are.
+    """The examples whose picture is there, and how many others there are.
 
     Args:
-        skip_missing: leave the others out; False: stop.
-        list_file: where the missing paths are written, one a line.
+        skip_missing: leave out the others, and those whose picture cannot be read, for which every
+            picture is opened once; False: stop if a file is missing.
+        list_file: where the paths of the others are written, one a line.
 
     Raises:
-        DataError: pictures are missing and `skip_missing` is False, or every picture is missing.
+        DataError: pictures are missing and `skip_missing` is False, or none can be used.
     """
     # Unlike Path.is_file, os.path.isfile takes a name that is too long as one that is not there.
-    missing = {image for image in {e.image for e in examples} if not os.path.isfile(image)}
-    if not missing:
+    distinct = {example.image for example in examples}
+    bad = {image for image in distinct if not os.path.isfile(image)}
+    told = "do not exist"
+    if skip_missing:
+        from vqazoo.damage import unreadable  # which imports torch
+
+        damaged = unreadable(sorted(distinct - bad))
+        told = "cannot be read" if damaged and not bad else told
+        told = "do not exist or cannot be read" if damaged and bad else told
+        bad |= set(damaged)
+    if not bad:
         return list(examples), 0
-    kept = [example for example in examples if example.image not in missing]
-    paths = sorted(map(str, missing))
-    list_file.parent.mkdir(parents=True, exist_ok=True)
-    list_file.write_text("\n".join(paths) + "\n", encoding="utf-8")
+    kept = [example for example in examples if example.image not in bad]
+    paths = sorted(map(str, bad))
+    write_list(list_file, paths)
     told = (
-        f"{len(missing):,} of {len({e.image for e in examples}):,} pictures do not exist, such as "
-        f"'{paths[0]}' (all in '{list_file}')"
+        f"{len(bad):,} of {len(distinct):,} pictures {told}, such as '{paths[0]}' (all in "
+        f"'{list_file}')"
     )
     if not kept:
         raise DataError(f"{told}: check the data root, or image_root for your own tables.")
@@ -161,6 +170,12 @@ def present(
             f"--skip-missing."
         )
     return kept, len(examples) - len(kept)
+
+
+def write_list(file: Path, paths: Sequence[str]) -> None:
+    """Write paths, one a line."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(paths) + "\n", encoding="utf-8")
 
 
 def check_question(question: str, where: str = "The question") -> str:

@@ -87,6 +87,8 @@ def test_several_things_are_kept_as_published_and_learnt_in_the_order_of_the_alp
         ("what is left of the image1 in the image7 ?", "what is left?"),
         ("what is the image7 in the mirror ?", "what is in the mirror?"),
         ("what is the image on the wall in the image7 ?", "what is the image on the wall?"),
+        ("what is on the desk in th eimage7 ?", "what is on the desk?"),  # as in the release
+        ("what is on the desk in theimage7 ?", "what is on the desk?"),
         ("what shows the subimage7 in the image7 ?", "what shows the subimage7?"),
     ],
 )
