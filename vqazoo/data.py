@@ -7,10 +7,11 @@ import os
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from vqazoo.comparison import TEXT, Comparison, rule
 from vqazoo.errors import ConfigError, DataError, QuestionError, UnknownNameError, did_you_mean
 from vqazoo.manifests import DatasetManifest
 from vqazoo.registry import registry
@@ -25,12 +26,16 @@ class Example:
     Attributes:
         image: path of the picture; whether it is there is checked before it is needed.
         question: as asked.
-        answers: every human answer, unchanged; empty when the split has none.
+        answers: every human answer, as published; empty when the split has none.
         question_id: unique in its split.
         answer_type, question_type: as the data set names them; empty where it does not.
         answerable: whether the picture can answer the question; None where nobody said.
         confidences: of each answer, `yes`, `maybe` or `no`; empty where nobody said.
         targets: answers to learn with their weights, best first; set by an answer rule.
+        learnt: the same answers in the words that a model is to learn, where they were published
+            in others, such as stems; empty: those of `answers`.
+        comparison: when an answer is one of `answers`.
+        text_id: whether the release's question ids are texts, which submissions keep.
     """
 
     image: Path
@@ -42,6 +47,14 @@ class Example:
     answerable: bool | None = None
     confidences: tuple[str, ...] = ()
     targets: tuple[tuple[str, float], ...] = ()
+    learnt: tuple[str, ...] = ()
+    comparison: Comparison = field(default=TEXT, compare=False)
+    text_id: bool = False
+
+    @property
+    def to_learn(self) -> tuple[str, ...]:
+        """The answers in the words that a model is to learn."""
+        return self.learnt or self.answers
 
     @property
     def target(self) -> str:
@@ -97,32 +110,57 @@ def open_dataset(name: str, args: Mapping[str, Any]) -> DatasetReader:
             f"'{family}{':...' if manifest.variant else ''}'."
         )
     positional = (variant,) if variant else ()
-    return cast(DatasetReader, registry.build("dataset", name, *positional, **args))
+    reader = cast(DatasetReader, registry.build("dataset", name, *positional, **args))
+    if manifest.comparison != TEXT.name:
+        _compare_by(reader, manifest.comparison)
+    return reader
+
+
+def _compare_by(reader: DatasetReader, name: str) -> None:
+    """Let the examples that a reader reads be compared by a rule, but for those that have one."""
+    read = reader.read
+
+    def compared(split: str) -> list[Example]:
+        return [
+            example if example.comparison is not TEXT else replace(example, comparison=rule(name))
+            for example in read(split)
+        ]
+
+    setattr(reader, "read", compared)  # noqa: B010 - mypy refuses a plain assignment
 
 
 def present(
     examples: Sequence[Example], skip_missing: bool, list_file: Path
 ) -> tuple[list[Example], int]:
-    """The examples whose picture is a file, and how many others there are.
+    """The examples whose picture is there, and how many others there are.
 
     Args:
-        skip_missing: leave the others out; False: stop.
-        list_file: where the missing paths are written, one a line.
+        skip_missing: leave out the others, and those whose picture cannot be read, for which every
+            picture is opened once; False: stop if a file is missing.
+        list_file: where the paths of the others are written, one a line.
 
     Raises:
-        DataError: pictures are missing and `skip_missing` is False, or every picture is missing.
+        DataError: pictures are missing and `skip_missing` is False, or none can be used.
     """
     # Unlike Path.is_file, os.path.isfile takes a name that is too long as one that is not there.
-    missing = {image for image in {e.image for e in examples} if not os.path.isfile(image)}
-    if not missing:
+    distinct = {example.image for example in examples}
+    bad = {image for image in distinct if not os.path.isfile(image)}
+    told = "do not exist"
+    if skip_missing:
+        from vqazoo.damage import unreadable  # which imports torch
+
+        damaged = unreadable(sorted(distinct - bad))
+        told = "cannot be read" if damaged and not bad else told
+        told = "do not exist or cannot be read" if damaged and bad else told
+        bad |= set(damaged)
+    if not bad:
         return list(examples), 0
-    kept = [example for example in examples if example.image not in missing]
-    paths = sorted(map(str, missing))
-    list_file.parent.mkdir(parents=True, exist_ok=True)
-    list_file.write_text("\n".join(paths) + "\n", encoding="utf-8")
+    kept = [example for example in examples if example.image not in bad]
+    paths = sorted(map(str, bad))
+    write_list(list_file, paths)
     told = (
-        f"{len(missing):,} of {len({e.image for e in examples}):,} pictures do not exist, such as "
-        f"'{paths[0]}' (all in '{list_file}')"
+        f"{len(bad):,} of {len(distinct):,} pictures {told}, such as '{paths[0]}' (all in "
+        f"'{list_file}')"
     )
     if not kept:
         raise DataError(f"{told}: check the data root, or image_root for your own tables.")
@@ -132,6 +170,12 @@ def present(
             f"--skip-missing."
         )
     return kept, len(examples) - len(kept)
+
+
+def write_list(file: Path, paths: Sequence[str]) -> None:
+    """Write paths, one a line."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(paths) + "\n", encoding="utf-8")
 
 
 def check_question(question: str, where: str = "The question") -> str:

@@ -89,7 +89,7 @@ def report_on(
         bad = _broken(there) if decode else None
         missing += absent
         broken += bad or []
-        selected = [text for e in examples if (text := select_answer(e.answers))]
+        selected = [text for e in examples if (text := select_answer(e.to_learn))]
         counts = Counter(selected)
         known = known or [text for text, _ in _ranked(counts)]
         splits[name] = _split(

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vqazoo.answers import NORMALISER, SELECTION, AnswerList, normalise, select_answer
+from vqazoo.answers import NORMALISER, SELECTION, AnswerList, same_answer, truth_of
+from vqazoo.comparison import TEXT, Comparison
 from vqazoo.data import Example, digest
 from vqazoo.errors import DataError
 from vqazoo.evaluating import evaluating
@@ -83,8 +84,8 @@ def predict(
 
 
 def is_correct(example: Example, answer: Answer) -> bool:
-    """Whether the answer, normalised, is the selected answer of the example."""
-    return normalise(answer.text) == select_answer(example.answers)
+    """Whether the answer is the selected one of the example, by the rule of its dataset."""
+    return same_answer(example, answer.text)
 
 
 def accuracies(examples: Sequence[Example], answers: Sequence[Answer]) -> Floats:
@@ -96,7 +97,18 @@ def accuracies(examples: Sequence[Example], answers: Sequence[Answer]) -> Floats
 def vqa_accuracies(examples: Sequence[Example], answers: Sequence[Answer]) -> Floats:
     """VQA accuracy of each question, as the reference code normalises."""
     pairs = zip(examples, answers, strict=True)
-    return np.array([vqa_accuracy.accuracy(answer.text, e.answers) for e, answer in pairs])
+    return np.array([vqa_accuracy.accuracy(*compared(e, answer)) for e, answer in pairs])
+
+
+def compared(example: Example, answer: Answer) -> tuple[str, list[str]]:
+    """The answer and those of people as the dataset's rule reads them."""
+    read = example.comparison.read
+    return read(answer.text), [read(one) for one in example.answers]
+
+
+def comparison_of(examples: Sequence[Example]) -> Comparison:
+    """The rule by which answers of the examples, of one dataset, are compared."""
+    return examples[0].comparison if examples else TEXT
 
 
 def have_several_answers(examples: Sequence[Example]) -> bool:
@@ -109,7 +121,7 @@ def quick_metrics(
 ) -> list[Metric]:
     """What the training loop measures after each epoch: accuracy and what to compare it with."""
     measure = _Measure(data, split, digest(examples), _today(), examples)
-    truths = [select_answer(example.answers) for example in examples]
+    truths = [truth_of(example) for example in examples]
     right = float(accuracies(examples, answers).mean())
     found = list(measure.one("accuracy", right, SINGLE))
     if have_several_answers(examples):
@@ -148,7 +160,8 @@ def score(
     scored, given = [e for e, _ in labelled], [a for _, a in labelled]
     measure = _Measure(data, split, digest(scored), _today(), scored)
     found: list[Metric] = []
-    truths = [select_answer(example.answers) for example in scored]
+    truths = [truth_of(example) for example in scored]
+    read = comparison_of(scored).read
     right = accuracies(scored, given)
     found += measure.with_interval("accuracy", right, SINGLE)
     per_question, rule = right, SINGLE
@@ -160,8 +173,9 @@ def score(
     if known is not None:
         found += measure.by_count(right, truths, known)
         found += _baselines(measure, scored, truths, known)
-    found += _words(measure, given, truths)
-    found += _wups(measure, given, truths, data, wups, report)
+    worded = [replace(answer, text=read(answer.text)) for answer in given]
+    found += _words(measure, worded, truths)
+    found += _wups(measure, worded, truths, data, wups, report)
     found += _answerability(measure, scored, given)
     found += _reliability(measure, given, per_question, rule)
     return found
@@ -181,7 +195,9 @@ class _Measure:
         self, name: str, value: float, how: str, questions: int | None = None
     ) -> Iterator[Metric]:
         count = len(self.examples) if questions is None else questions
-        signature = f"{name}|v1|{how}|data:{self.data}|split:{self.split}|n:{count}"
+        rule = comparison_of(self.examples).name
+        compared_by = "" if rule == TEXT.name else f"|comparison:{rule}"
+        signature = f"{name}|v1|{how}{compared_by}|data:{self.data}|split:{self.split}|n:{count}"
         yield Metric(name, float(value), self.split, count, signature, self.sha256, self.date)
 
     def with_interval(self, name: str, scores: Floats, how: str) -> Iterator[Metric]:
@@ -206,7 +222,7 @@ class _Measure:
         """Accuracy by how often the selected answer was learnt; 0 also if it is not in the list."""
         if not any(known.counts):  # a list that was never counted
             return
-        counts = dict(zip(known.texts, known.counts, strict=True))
+        counts = known.counted_by(comparison_of(self.examples))
         places = np.array(
             [bisect(list(COUNT_GROUPS), counts.get(truth, 0)) - 1 for truth in truths]
         )
@@ -226,12 +242,12 @@ def _agreement(
         "vqa-accuracy", scores, f"{PEOPLE}|normaliser:vqa-reference-v1"
     )
     pairs = list(zip(examples, answers, strict=True))
-    always = [vqa_accuracy.accuracy_always(a.text, e.answers) for e, a in pairs]
+    always = [vqa_accuracy.accuracy_always(*compared(e, a)) for e, a in pairs]
     yield from measure.one(
         "vqa-accuracy-always", float(np.mean(always)), f"{PEOPLE}|normaliser:vqa-always-v1"
     )
     if all(example.answerable is not None for example in examples):
-        vizwiz = [vqa_accuracy.accuracy_vizwiz(a.text, e.answers) for e, a in pairs]
+        vizwiz = [vqa_accuracy.accuracy_vizwiz(*compared(e, a)) for e, a in pairs]
         yield from measure.one(
             "vizwiz-accuracy", float(np.mean(vizwiz)), f"{PEOPLE}|normaliser:vizwiz-v1"
         )
@@ -242,13 +258,13 @@ def _baselines(
 ) -> Iterator[Metric]:
     """What a constant answer scores, and what the answer list can reach."""
     constant = known.texts[known.counts.index(max(known.counts))]
-    same = sum(truth == constant for truth in truths) / len(truths)
+    same = sum(same_answer(example, constant) for example in examples) / len(truths)
     yield from measure.one("constant-answer-accuracy", same, SINGLE)
     if have_several_answers(examples):
         agreed = vqa_accuracies(examples, [Answer(constant, 1.0)] * len(examples)).mean()
         how = f"{PEOPLE}|normaliser:vqa-reference-v1"
         yield from measure.one("constant-answer-vqa-accuracy", float(agreed), how)
-    texts = set(known.texts)
+    texts = known.counted_by(comparison_of(examples))
     reachable = sum(truth in texts for truth in truths) / len(truths)
     yield from measure.one("known-answer-share", reachable, SINGLE)
 

@@ -37,8 +37,10 @@ class Features:
             offered. Prefix tokens such as a class token come first.
         mask: (B, N) bool, True where a token is real; required with `tokens`.
         num_prefix: how many of the N tokens are prefix tokens (of each frame, in videos).
-        frames: of a video: the tokens are those of this many frames, one frame after the other;
-            0: pictures.
+        frames: of videos: the tokens are those of this many frames, one frame after the other; the
+            largest number where rows differ; 0: pictures.
+        frame_counts: (B,) int64, where rows may differ: the frames of each, whose real tokens come
+            first; 0: a picture. None: every row has `frames`.
     """
 
     pooled: Tensor | None = None
@@ -46,6 +48,7 @@ class Features:
     mask: Tensor | None = None
     num_prefix: int = 0
     frames: int = 0
+    frame_counts: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.pooled is None and self.tokens is None:
@@ -74,13 +77,19 @@ class Features:
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors that are there, by field name."""
-        named = {"pooled": self.pooled, "tokens": self.tokens, "mask": self.mask}
+        named = {
+            "pooled": self.pooled,
+            "tokens": self.tokens,
+            "mask": self.mask,
+            "frame_counts": self.frame_counts,
+        }
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
     def index(self, rows: Tensor | slice) -> Features:
         """The given rows, in the given order; a row may occur more than once."""
         kept = {name: tensor[rows] for name, tensor in self.tensors().items()}
-        return Features(**kept, num_prefix=self.num_prefix, frames=self.frames)
+        frames = most_frames(kept["frame_counts"]) if "frame_counts" in kept else self.frames
+        return Features(**kept, num_prefix=self.num_prefix, frames=frames)
 
     def to(self, device: torch.device | str) -> Features:
         moved = {name: tensor.to(device) for name, tensor in self.tensors().items()}
@@ -89,6 +98,11 @@ class Features:
     def detach(self) -> Features:
         kept = {name: tensor.detach() for name, tensor in self.tensors().items()}
         return Features(**kept, num_prefix=self.num_prefix, frames=self.frames)
+
+
+def most_frames(counts: Tensor) -> int:
+    """The largest of the numbers of frames (B,); 0 if there is none."""
+    return int(counts.max()) if len(counts) else 0
 
 
 @dataclass(frozen=True)

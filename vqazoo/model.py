@@ -17,17 +17,16 @@ from vqazoo.config import Block, ModelConfig
 from vqazoo.data import check_question
 from vqazoo.errors import (
     ConfigError,
-    ImageError,
     QuestionError,
     did_you_mean,
 )
 from vqazoo.evaluating import evaluating
-from vqazoo.features import as_video, encode_pictures
+from vqazoo.features import as_video, encode_pictures, need_frames
 from vqazoo.images import open_image, pixels
 from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head
 from vqazoo.manifests import FusionManifest, HeadManifest, fill_args
 from vqazoo.registry import registry
-from vqazoo.video import Video, is_video, open_video
+from vqazoo.video import Video, is_video, watch
 
 if TYPE_CHECKING:
     from vqazoo.tables import Predictions
@@ -81,6 +80,11 @@ class VQAModel(nn.Module):
     def blocks(self) -> tuple[Block, Block]:
         """Config of the image and of the text encoder."""
         return self.config.image_encoder, self.config.text_encoder
+
+    @property
+    def frames(self) -> int:
+        """How many frames of a video it reads; 0: it reads pictures only."""
+        return self.fusion.frames
 
     @property
     def device(self) -> torch.device:
@@ -295,14 +299,7 @@ class VQAModel(nn.Module):
         """Image features of pictures, or of one video."""
         source = pictures[0]
         if _is_clip(source):
-            most = self.fusion.frames
-            if not most:
-                raise ImageError(
-                    f"The fusion '{self.config.fusion.type}' reads pictures, not videos, in this "
-                    f"model: give one frame, or load a model whose fusion 'git' has frames above 0."
-                )
-            given = isinstance(source, Video)
-            frames = source.sampled(min(most, len(source))) if given else open_video(source, most)
+            frames = watch(source, need_frames(self, source))
             return as_video(encode_pictures(self, [self.transform(one) for one in frames]))
         return encode_pictures(self, [self.transform(one) for one in pictures])
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqazoo.answers import normalise, select_answer
+from vqazoo.answers import same_answer, select_answer
 from vqazoo.data import Example
 from vqazoo.errors import DataError
 
@@ -39,7 +39,7 @@ def rows(examples: Sequence[Example], answers: Sequence[Answer]) -> list[dict[st
             example.question_id, example.image.name, example.question, answer.text,
             None if math.isnan(answer.score) else answer.score,
             answer.answer_type, answer.answerable, truth or None,
-            normalise(answer.text) == truth if truth else None,
+            same_answer(example, answer.text) if truth else None,
         )  # fmt: skip
         found.append(dict(zip(COLUMNS, values, strict=True)))
     return found
@@ -70,7 +70,8 @@ def submission(data: str, examples: Sequence[Example], answers: Sequence[Answer]
         if SUBMISSIONS[data] == "image":
             records.append({"image": example.image.name, "answer": answer.text})
         else:
-            records.append({"question_id": int(example.question_id), "answer": answer.text})
+            number = example.question_id if example.text_id else int(example.question_id)
+            records.append({"question_id": number, "answer": answer.text})
     return json.dumps(records, ensure_ascii=False)
 
 

@@ -79,7 +79,7 @@ def read_run_data(config: RunConfig, out: Path | None) -> RunData:
     if data.validation_split:
         reader.check_split(data.validation_split)
         read, absent = _read(reader, config, data.validation_split, out)
-        validation = [example for example in read if select_answer(example.answers)]
+        validation = [example for example in read if select_answer(example.to_learn)]
         missing += absent
         if not validation:
             raise DataError(

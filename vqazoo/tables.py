@@ -5,13 +5,13 @@ Imports no torch; pandas, datasets and pyarrow when they are asked for.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqazoo.answer_cells import Classes, class_names, read_answers
 from vqazoo.data import Example
 from vqazoo.errors import ConfigError, DataError
 from vqazoo.folder import write_file
@@ -115,6 +115,7 @@ def _table(data: Any) -> Iterator[tuple[Any, Example]]:
             f"The data is {told}, but a table was expected{hint}: give a list of dicts, a pandas "
             f"DataFrame, a datasets.Dataset, or what a dataset reader of vqazoo read."
         )
+    classes = _classes(data)
     found: Any = data
     if hasattr(data, "columns") and hasattr(data, "to_dict"):  # a DataFrame, which iterates names
         found = data.to_dict("records")
@@ -122,7 +123,7 @@ def _table(data: Any) -> Iterator[tuple[Any, Example]]:
         if isinstance(row, Example):
             yield row.image, row
         elif isinstance(row, Mapping):
-            yield _row(row, number)
+            yield _row(row, number, classes)
         else:
             raise DataError(
                 f"Row {number} is a {type(row).__name__}, but a dict with 'image' and 'question' "
@@ -130,7 +131,18 @@ def _table(data: Any) -> Iterator[tuple[Any, Example]]:
             )
 
 
-def _row(row: Mapping[str, Any], number: int) -> tuple[Any, Example]:
+def _classes(data: Any) -> dict[str, Classes]:
+    """Names of the classes in the answer columns of a `datasets.Dataset`."""
+    features = getattr(data, "features", None)
+    if not hasattr(features, "to_dict"):
+        return {}
+    described = features.to_dict()
+    return {name: class_names(described.get(name)) for name in ANSWERS}
+
+
+def _row(
+    row: Mapping[str, Any], number: int, classes: Mapping[str, Classes]
+) -> tuple[Any, Example]:
     for column in ("image", "question"):
         if column not in row:
             raise DataError(
@@ -144,10 +156,15 @@ def _row(row: Mapping[str, Any], number: int) -> tuple[Any, Example]:
         raise DataError(
             f"Row {number}: the question is {row['question']!r}, but text was expected: write one."
         )
-    truth = next((row[column] for column in ANSWERS if column in row), None)
+    column = next((column for column in ANSWERS if column in row), "")
+    truth, confidences = read_answers(row.get(column), f"Row {number}", column, classes.get(column))
     named = picture if isinstance(picture, (str, Path)) else getattr(picture, "filename", "")
     example = Example(
-        Path(named or ""), row["question"], _texts(truth), str(row.get("question_id", number))
+        Path(named or ""),
+        row["question"],
+        truth,
+        str(row.get("question_id", number)),
+        confidences=confidences,
     )
     return picture, example
 
@@ -167,19 +184,10 @@ def _decoded(cell: Mapping[str, Any], number: int) -> Any:
             return Image.open(BytesIO(cell["bytes"]), formats=readable)
         except OSError as error:
             raise DataError(
-                f"Row {number}: the bytes of the picture cannot be read ({error}): get it again."
+                f"Row {number}: the bytes of the picture cannot be read ({error}): give another "
+                f"picture."
             ) from error
     return cell.get("path")
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    """Answers out of a text, a list or array of texts or of objects with `answer`, or nothing."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):  # an empty cell of pandas
-        return ()
-    several = isinstance(value, Iterable) and not isinstance(value, (str, Mapping))
-    given = value if several else [value]
-    found = [one.get("answer") if isinstance(one, Mapping) else one for one in given]
-    return tuple(str(text) for text in found if text is not None and str(text).strip())
 
 
 def to_datasets(examples: Sequence[Example]) -> Any:
