@@ -263,13 +263,13 @@ def _build(folder: Folder) -> VQAModel:
     config, where = folder.model, folder.path / CONFIG
     stored = folder.tensors
     rest = {name: tensor for name, tensor in stored.items() if not name.startswith("towers.")}
-    towers = folder.config["towers"].values()
-    referenced = any(isinstance(tower, dict) and tower.get("reference") for tower in towers)
+    towers = folder.config["towers"]
+    referenced = any(isinstance(one, dict) and one.get("reference") for one in towers.values())
     try:
         with pinned(pinned_commits(folder.config)):
             check_compatible(*(getattr(config, block).type for block in BLOCKS))
             with Allowance("larger encoders", None if referenced else stored, config, where):
-                encoders = build_towers(config)
+                encoders = build_towers(config, apart="both" not in towers)
             with Allowance("a larger fusion or head", rest, config, where):
                 return assemble(config, encoders, folder.answers)
     except FAILURES as error:

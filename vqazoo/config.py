@@ -250,7 +250,8 @@ def run_config(given: Mapping[str, Any]) -> RunConfig:
             "args": dict(manifest.default_fusion_args),
         }
     config = parse(RunConfig, tables)
-    data = replace(config.data, args=registry.fill("dataset", config.data.type, config.data.args))
+    name = registry.canonical("dataset", config.data.type)
+    data = replace(config.data, type=name, args=registry.fill("dataset", name, config.data.args))
     filled: dict[str, Any] = {
         "image_encoder": fill_block("encoder", config.image_encoder),
         "text_encoder": fill_block("encoder", config.text_encoder),
@@ -265,7 +266,7 @@ def _as_table(block: Any) -> Any:
 
 
 def fill_block(kind: str, block: Block) -> Block:
-    """The block with every argument and the version filled in.
+    """The block with its name as the registry spells it, every argument and the version.
 
     Raises:
         ConfigError: an argument does not fit, a variant is missing or not taken, or the block was
@@ -294,7 +295,8 @@ def fill_block(kind: str, block: Block) -> Block:
     if block.version:  # a release filled it, so what it lacks did not exist then
         before = {name: arg.before for name, arg in manifest.args.items()}
         args = {name: value for name, value in before.items() if value is not None} | args
-    return Block(block.type, registry.fill(kind, block.type, args), manifest.version)
+    name = registry.canonical(kind, block.type)
+    return Block(name, registry.fill(kind, name, args), manifest.version)
 
 
 def plain(config: Any) -> Any:

@@ -154,6 +154,7 @@ def score(
         DataError: no example has an answer, so nothing can be scored; WUPS was asked for, but
             WordNet is not there.
     """
+    data = registry.canonical("dataset", data)
     labelled = [(e, a) for e, a in zip(examples, answers, strict=True) if e.answers]
     if not labelled:
         raise DataError(f"The split '{split}' of '{data}' has no answers: nothing can be scored.")

@@ -21,6 +21,7 @@ from vqazoo.predictions import (
     to_csv,
     to_json_lines,
 )
+from vqazoo.registry import registry
 
 GRID = 12  # questions in the picture grid
 
@@ -34,6 +35,7 @@ def write_results(
         data: registry name of the dataset, for its official submission form.
         seed: chooses the questions in the picture grid.
     """
+    data = registry.canonical("dataset", data).removeprefix("vqazoo/")  # where others offer it too
     write_file(out / "predictions.csv", to_csv(examples, answers).encode())
     write_file(out / "predictions.jsonl", to_json_lines(examples, answers).encode())
     if data in SUBMISSIONS:

@@ -6,12 +6,13 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 from vqazoo.answers import AnswerList
 from vqazoo.config import Block, DataConfig, ModelConfig, RunConfig, fill_block, parse, run_config
-from vqazoo.errors import CheckpointError, ConfigError
+from vqazoo.errors import CheckpointError, ConfigError, PluginError, UnknownNameError
 from vqazoo.folder import ANSWERS, BLOCKS, CONFIG, ENVIRONMENT, METRICS, RECIPE
 from vqazoo.hub import BUNDLED
 from vqazoo.manifests import DatasetManifest, EncoderManifest, FusionManifest, HeadManifest
@@ -226,9 +227,12 @@ def _logged(value: Any) -> dict[str, Any]:
 def _measured(entry: Any) -> Measured:
     data = re.search(r"(?:^|\|)data:([^|]*)", entry["signature"])
     low_high = entry.get("interval")
+    dataset = data[1] if data else ""
+    with suppress(UnknownNameError, PluginError):  # of a plugin that is not here
+        dataset = registry.canonical("dataset", dataset)  # older releases kept what users typed
     return Measured(
         str(entry["name"]), float(entry["value"]), str(entry["split"]), int(entry["questions"]),
-        str(entry["signature"]), str(entry.get("date", "")), data[1] if data else "",
+        str(entry["signature"]), str(entry.get("date", "")), dataset,
         (float(low_high[0]), float(low_high[1])) if low_high else None,
     )  # fmt: skip
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from vqazoo.cli.completion import complete_part
-from vqazoo.cli.options import DATA_ROOT, JSON, SKIP_MISSING, dataset_args, make_folder
+from vqazoo.cli.options import (
+    DATA_ROOT,
+    JSON,
+    SKIP_MISSING,
+    canonical,
+    dataset_args,
+    make_folder,
+)
 from vqazoo.cli.output import print_json, told_when_interrupted
 
 if TYPE_CHECKING:
@@ -23,7 +30,7 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("name", shell_complete=complete_part("dataset"))
+@click.argument("name", shell_complete=complete_part("dataset"), callback=canonical("dataset"))
 @DATA_ROOT
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE",
@@ -135,7 +142,7 @@ def _warn(found: DataReport) -> None:
 
 
 @data.command()
-@click.argument("name", shell_complete=complete_part("dataset"))
+@click.argument("name", shell_complete=complete_part("dataset"), callback=canonical("dataset"))
 @click.option("--data-root", required=True, type=click.Path(path_type=Path), help="Where to.")
 @JSON
 def prepare(name: str, data_root: Path, as_json: bool) -> None:
@@ -175,7 +182,7 @@ def prepare(name: str, data_root: Path, as_json: bool) -> None:
 
 
 @data.command()
-@click.argument("name", shell_complete=complete_part("dataset"))
+@click.argument("name", shell_complete=complete_part("dataset"), callback=canonical("dataset"))
 @click.option("--to", "folder", required=True, type=click.Path(path_type=Path), help="Where to.")
 @click.option("--split", "splits", multiple=True, help="Only this one; may be repeated.")
 @DATA_ROOT

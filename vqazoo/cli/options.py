@@ -30,7 +30,20 @@ DEVICE = click.option("--device", help="cpu, cuda, cuda:1, mps; default: cuda if
 
 def part(flag: str, kind: str, about: str) -> Callable[[F], F]:
     """An option that takes a part's name and completes it; `kind` as the registry names it."""
-    return click.option(flag, shell_complete=complete_part(kind), help=about)
+    return click.option(
+        flag, shell_complete=complete_part(kind), callback=canonical(kind), help=about
+    )
+
+
+def canonical(kind: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """A callback that spells the name of a part as the registry does."""
+
+    def spell(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+        from vqazoo.registry import registry
+
+        return None if name is None else registry.canonical(kind, name)
+
+    return spell
 
 
 def data_options(command: F) -> F:
