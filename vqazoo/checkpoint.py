@@ -44,6 +44,7 @@ from vqazoo.folder import (
 from vqazoo.hub import pinned, pinned_commits
 from vqazoo.interfaces import Encoder, Preprocess, fingerprint
 from vqazoo.model import VQAModel
+from vqazoo.read_files import check_files
 from vqazoo.safe_files import (
     check_answer_lengths,
     check_tensors_header,
@@ -128,6 +129,7 @@ def describe(model: VQAModel, weights: bytes, answers: bytes) -> dict[str, Any]:
         references[key] = {
             "reference": asdict(reference) if reference else None,
             "fingerprint": fingerprint(encoder),
+            "files": [asdict(file) for file in cast(Encoder, encoder).files],
         }
     return {
         "format_version": FORMAT_VERSION,
@@ -289,6 +291,7 @@ def _load_references(model: VQAModel, folder: Folder) -> None:
                 f"The encoder '{name}' has other tensor names or shapes here than when this "
                 f"checkpoint was trained: install the library versions that its card names."
             )
+        check_files(encoder, saved, name)
         if saved["reference"] is None:
             continue
         with pinned(pinned_commits(folder.config)):

@@ -290,7 +290,11 @@ def fill_block(kind: str, block: Block) -> Block:
                 f"The encoder '{block.type.partition(':')[0]}' takes no variant, but "
                 f"':{variant}' was given: leave it out."
             )
-    return Block(block.type, registry.fill(kind, block.type, block.args), manifest.version)
+    args = dict(block.args)
+    if block.version:  # a release filled it, so what it lacks did not exist then
+        before = {name: arg.before for name, arg in manifest.args.items()}
+        args = {name: value for name, value in before.items() if value is not None} | args
+    return Block(block.type, registry.fill(kind, block.type, args), manifest.version)
 
 
 def plain(config: Any) -> Any:

@@ -61,6 +61,9 @@ def pinned_commits(config: Mapping[str, Any]) -> dict[str, str]:
     """
     towers = [tower for tower in config["towers"].values() if isinstance(tower, dict)]
     told = [tower.get(key) for tower in towers for key in ("reference", BUNDLED)]
+    for tower in towers:
+        files = tower.get("files")
+        told += files if isinstance(files, list) else []
     return {
         str(one["source"]): one["revision"]
         for one in told

@@ -182,6 +182,26 @@ class WeightsReference:
         return f"{self.kind}:{self.source}{at}{' ' + self.file if self.file else ''}"
 
 
+@dataclass(frozen=True)
+class FileReference:
+    """A small file that an encoder reads beside its weights: a config, a vocabulary, a tokenizer.
+
+    Attributes:
+        kind, source, file, revision: as in `WeightsReference`; `file` is the path inside `source`.
+        sha256: of the file.
+    """
+
+    kind: str
+    source: str
+    file: str
+    revision: str = ""
+    sha256: str = ""
+
+    def __str__(self) -> str:
+        at = f"@{self.revision}" if self.revision else ""
+        return f"{self.file} of {self.kind}:{self.source}{at}"
+
+
 class TextCodec(Protocol):
     """Texts to ids and back; see the methods of the same names of `Encoder`."""
 
@@ -237,11 +257,14 @@ class Encoder(nn.Module, ABC):
     A subclass is built as `Cls(variant, towers, **args)`: `variant` is what followed the colon in
     its name (None if nothing did), `towers` the subset of {"image", "question"} to build, `args`
     the manifest's arguments, all given. It sets `spec` and leaves weights random;
-    `load_pretrained` then loads them once, unless a checkpoint provides them.
+    `load_pretrained` then loads them once, unless a checkpoint provides them. `files` names what it
+    read besides (`vqazoo.read_files.read_files` makes the list): a checkpoint records them, and is
+    refused when one of them has changed.
     """
 
     spec: EncoderSpec
     reference: WeightsReference | None = None  # set by load_pretrained
+    files: tuple[FileReference, ...] = ()  # read besides; see vqazoo.read_files
     codec: TextCodec | None = None  # text towers: what tokenize, pieces and decode call
     start_id: int  # text towers: the token that starts a text, and
     end_id: int  # the one that ends it; heads that write token by token use both

@@ -20,7 +20,11 @@ TOKENS = "tokens"
 
 @dataclass(frozen=True)
 class Arg:
-    """One typed argument of a part. The manifest is the only place where its default stands."""
+    """One typed argument of a part. The manifest is the only place where its default stands.
+
+    `before` is what configs mean that were filled before the argument existed, where that is not
+    the default (None: it is).
+    """
 
     type: type
     default: Any
@@ -28,6 +32,7 @@ class Arg:
     choices: tuple[Any, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    before: Any = None
 
     def check(self, owner: str, name: str, value: Any) -> Any:
         """Return `value` as `self.type`, or raise ConfigError saying what was expected."""
