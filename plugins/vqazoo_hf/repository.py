@@ -14,9 +14,14 @@ from torch import Tensor
 from vqazoo.errors import WeightsError
 from vqazoo.hub import conversion, fetch_folder
 from vqazoo.interfaces import WeightsReference
+from vqazoo.safe_files import MIB, check_no_pointer
 from vqazoo_hf.weights import INDEX, SINGLE, read_index, read_tensors, weights_digest
 
 SMALL = ["*.json", "*.txt", "*.model"]  # configs, vocabularies
+READ = (  # of the small files, those that transformers may read for our encoders
+    "config.json", "preprocessor_config.json", "processor_config.json", "tokenizer*.json",
+    "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model",
+)  # fmt: skip
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")  # one of them; the last: sentencepiece
 
 
@@ -33,6 +38,10 @@ class Repository:
         self.repo, _, revision = (place, "", "") if self.is_local else place.partition("@")
         self._revision = revision or None
         self.folder = folder if self.is_local else self._fetch(SMALL)
+        for file in (file for pattern in READ for file in self.folder.glob(pattern)):
+            if file.is_file():
+                with file.open("rb") as opened:
+                    check_no_pointer(opened.read(MIB), file, WeightsError)
 
     def _fetch(self, patterns: list[str]) -> Path:
         return fetch_folder(self.repo, self._revision, patterns)

@@ -22,6 +22,7 @@ from vqazoo.interfaces import (
     WeightsReference,
 )
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo.safe_files import check_no_pointer
 
 CROP_MODES = {"center": "crop", "squash": "squash"}
 WEIGHTS = "model.safetensors"
@@ -120,6 +121,7 @@ class TimmEncoder(Encoder):
         """Strictly load tensors with timm's names; a classifier in the file is left out."""
         try:
             content = file.read_bytes()
+            check_no_pointer(content, file, WeightsError)
             tensors = safetensors_load(content)
         except (OSError, SafetensorError) as error:
             raise WeightsError(
