@@ -13,12 +13,21 @@ from torch import Tensor
 
 from vqazoo.errors import WeightsError
 from vqazoo.hub import fetch_folder
-from vqazoo.interfaces import WeightsReference
+from vqazoo.interfaces import FileReference, WeightsReference
+from vqazoo.read_files import read_files
 
 SMALL = ["*.json", "*.txt", "*.model"]  # configs, vocabularies
 WEIGHTS = "model*.safetensors"
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")  # one of them; the last: sentencepiece
 CHUNK = 1 << 22  # bytes
+# What transformers and sentence-transformers read besides weights, by the tower that needs it.
+READ = {
+    "model": ("config.json",),
+    "image": ("preprocessor_config.json", "processor_config.json"),
+    "question": ("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*",
+                 "merges.txt", "*.model", "modules.json", "config_sentence_transformers.json",
+                 "sentence_*_config.json", "[0-9]_*/config.json"),
+}  # fmt: skip
 
 
 class Repository:
@@ -37,6 +46,11 @@ class Repository:
 
     def _fetch(self, patterns: list[str]) -> Path:
         return fetch_folder(self.repo, self._revision, patterns)
+
+    def files(self, towers: frozenset[str]) -> tuple[FileReference, ...]:
+        """The small files that these towers are made of."""
+        patterns = [one for kind in ("model", *sorted(towers)) for one in READ[kind]]
+        return read_files(self.folder, patterns, "" if self.is_local else self.repo)
 
     def weights(self) -> WeightsReference:
         """Fetch the weights and say where they came from."""

