@@ -1,4 +1,4 @@
-"""Small files that encoders read beside their weights: recorded in a checkpoint, checked at loading.
+"""Small files that encoders read beside their weights: checkpoints record them, loading checks.
 
 A tokenizer or config that changes makes another model of the same weights.
 """

@@ -19,7 +19,7 @@ from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
 from vqazoo.manifests import TOKENS
 from vqazoo_hf.language_model import AUTO, BOTH, DECODER, ENCODER, NESTED, HFLanguageModel
 from vqazoo_hf.repository import Repository, TextCodec, load_into
-from vqazoo_hf.text import as_packaged, minilm_folder
+from vqazoo_hf.text import as_packaged, minilm_folder, packaged_file
 from vqazoo_hf.weights import read_tensors
 
 LONGEST = 512  # tokens of a question, where nothing says less
@@ -130,7 +130,7 @@ class HFLMEncoder(LanguageTower):
         config = repository.config()
         model = HFLanguageModel.from_config(config, positions)
         super().__init__(model, read_tokenizer(repository), prompt=prompt, end=end)
-        self._repository = repository
+        self._repository, self.files = repository, repository.files(towers)
         self._prefix = NESTED.get(config.model_type, ("", ""))[1]
 
     def load_pretrained(self) -> None:
@@ -150,6 +150,7 @@ class MiniLMLanguageModel(HFLMEncoder):
     ) -> None:
         folder = str(minilm_folder("The encoder 'minilm-lm'"))
         super().__init__(folder, towers, prompt=prompt, end="", positions=positions)
+        self.files = tuple(map(packaged_file, self.files))
 
     def load_pretrained(self) -> None:
         super().load_pretrained()

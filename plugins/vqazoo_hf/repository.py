@@ -13,16 +13,21 @@ from torch import Tensor
 
 from vqazoo.errors import WeightsError
 from vqazoo.hub import conversion, fetch_folder
-from vqazoo.interfaces import WeightsReference
+from vqazoo.interfaces import FileReference, WeightsReference
+from vqazoo.read_files import read_files
 from vqazoo.safe_files import MIB, check_no_pointer
 from vqazoo_hf.weights import INDEX, SINGLE, read_index, read_tensors, weights_digest
 
 SMALL = ["*.json", "*.txt", "*.model"]  # configs, vocabularies
-READ = (  # of the small files, those that transformers may read for our encoders
-    "config.json", "preprocessor_config.json", "processor_config.json", "tokenizer*.json",
-    "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model",
-)  # fmt: skip
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")  # one of them; the last: sentencepiece
+# What transformers and sentence-transformers read besides weights, by the tower that needs it.
+READ = {
+    "model": ("config.json",),
+    "image": ("preprocessor_config.json", "processor_config.json"),
+    "question": ("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*",
+                 "merges.txt", "*.model", "modules.json", "config_sentence_transformers.json",
+                 "sentence_*_config.json", "[0-9]_*/config.json"),
+}  # fmt: skip
 
 
 class Repository:
@@ -38,13 +43,20 @@ class Repository:
         self.repo, _, revision = (place, "", "") if self.is_local else place.partition("@")
         self._revision = revision or None
         self.folder = folder if self.is_local else self._fetch(SMALL)
-        for file in (file for pattern in READ for file in self.folder.glob(pattern)):
+        every = (file for kind in READ.values() for one in kind for file in self.folder.glob(one))
+        for file in every:
             if file.is_file():
                 with file.open("rb") as opened:
                     check_no_pointer(opened.read(MIB), file, WeightsError)
 
     def _fetch(self, patterns: list[str]) -> Path:
         return fetch_folder(self.repo, self._revision, patterns)
+
+    def files(self, towers: frozenset[str], inner: str = "") -> tuple[FileReference, ...]:
+        """The small files that these towers are made of, those of a folder inside it too."""
+        patterns = [one for kind in ("model", *sorted(towers)) for one in READ[kind]]
+        patterns += [f"{escape(inner)}/{one}" for one in patterns if inner]
+        return read_files(self.folder, patterns, "" if self.is_local else self.repo)
 
     def weights(self) -> WeightsReference:
         """Fetch the weights and say where they came from."""

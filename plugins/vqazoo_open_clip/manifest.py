@@ -13,7 +13,7 @@ OPEN_CLIP = EncoderManifest(
         "activation": Arg(
             str,
             "auto",
-            "auto is that of the tag or config; gelu and quick_gelu say it of a file; named: as the "
+            "auto: of the tag or config; gelu and quick_gelu say it of a file; named: as the "
             "architecture's name says, never asked",
             ("auto", "gelu", "quick_gelu", "named"),
             before="named",
