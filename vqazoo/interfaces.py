@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -36,6 +36,9 @@ class Features:
         num_prefix: how many of the N tokens are prefix tokens (of each frame, in videos).
         frames: of a video: the tokens are those of this many frames, one frame after the other;
             0: pictures.
+        ids: (B, L) int64, what was asked, token by token, -1 behind the end; the core sets them, a
+            fusion may pass them on, and a head that must not repeat words looks at them. None: not
+            known, as of features from a cache.
     """
 
     pooled: Tensor | None = None
@@ -43,6 +46,7 @@ class Features:
     mask: Tensor | None = None
     num_prefix: int = 0
     frames: int = 0
+    ids: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.pooled is None and self.tokens is None:
@@ -76,16 +80,18 @@ class Features:
 
     def index(self, rows: Tensor | slice) -> Features:
         """The given rows, in the given order; a row may occur more than once."""
-        kept = {name: tensor[rows] for name, tensor in self.tensors().items()}
-        return Features(**kept, num_prefix=self.num_prefix, frames=self.frames)
+        return self._mapped(lambda tensor: tensor[rows])
 
     def to(self, device: torch.device | str) -> Features:
-        moved = {name: tensor.to(device) for name, tensor in self.tensors().items()}
-        return Features(**moved, num_prefix=self.num_prefix, frames=self.frames)
+        return self._mapped(lambda tensor: tensor.to(device))
 
     def detach(self) -> Features:
-        kept = {name: tensor.detach() for name, tensor in self.tensors().items()}
-        return Features(**kept, num_prefix=self.num_prefix, frames=self.frames)
+        return self._mapped(Tensor.detach)
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Features:
+        kept = {name: change(tensor) for name, tensor in self.tensors().items()}
+        ids = None if self.ids is None else change(self.ids)
+        return Features(**kept, num_prefix=self.num_prefix, frames=self.frames, ids=ids)
 
 
 @dataclass(frozen=True)
