@@ -30,6 +30,7 @@ from vqazoo.folder import (
     ANSWERS,
     BLOCKS,
     CONFIG,
+    DECODE,
     FORMAT_VERSION,
     LARGEST,
     PICKLES,
@@ -43,8 +44,10 @@ from vqazoo.folder import (
 )
 from vqazoo.hub import pinned, pinned_commits
 from vqazoo.interfaces import Encoder, Preprocess, fingerprint
+from vqazoo.manifests import HeadManifest, fill_args
 from vqazoo.model import VQAModel
 from vqazoo.read_files import check_files
+from vqazoo.registry import registry
 from vqazoo.safe_files import (
     check_answer_lengths,
     check_tensors_header,
@@ -131,10 +134,13 @@ def describe(model: VQAModel, weights: bytes, answers: bytes) -> dict[str, Any]:
             "fingerprint": fingerprint(encoder),
             "files": [asdict(file) for file in cast(Encoder, encoder).files],
         }
+    parts = plain(model.config)
+    if not parts[DECODE]:  # which came later: other checkpoints look as before
+        del parts[DECODE]
     return {
         "format_version": FORMAT_VERSION,
         "vqazoo_version": __version__,
-        **plain(model.config),
+        **parts,
         "preprocess": preprocess.to_json(),
         "towers": references,
         "trainable": list(model.trainable),
@@ -216,7 +222,24 @@ def read_folder(path: Path) -> Folder:
         raise CheckpointError(
             f"'{path / WEIGHTS}' is not a safetensors file ({error}): get the checkpoint again."
         ) from error
-    return Folder(path, config, ModelConfig(**blocks), answers, tensors)
+    decode = _decode_defaults(path / CONFIG, blocks["head"].type, config.get(DECODE, {}))
+    return Folder(path, config, ModelConfig(**blocks, decode=decode), answers, tensors)
+
+
+def _decode_defaults(file: Path, head: str, said: Any) -> dict[str, Any]:
+    """The decode options that a config names, checked.
+
+    Raises:
+        CheckpointError: they are no table; ConfigError: the head does not take one.
+    """
+    if not isinstance(said, dict):
+        raise CheckpointError(
+            f"'{file}': '{DECODE}' is {shown(said)}, but a table was expected; get the checkpoint "
+            f"again."
+        )
+    manifest = cast(HeadManifest, registry.manifest("head", head))
+    filled = fill_args(f"'{file}', {DECODE}", manifest.decode, said)
+    return {name: filled[name] for name in said}
 
 
 def _read_answers(file: Path, config: Mapping[str, Any]) -> AnswerList:

@@ -35,12 +35,17 @@ class Block:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The four parts of a model. Equal encoder blocks mean one encoder with both towers."""
+    """The four parts of a model. Equal encoder blocks mean one encoder with both towers.
+
+    `decode` holds decode options in place of the head's defaults, as a published checkpoint's
+    generation_config.json says; see `VQAModel.decode_options`.
+    """
 
     image_encoder: Block
     text_encoder: Block
     fusion: Block
     head: Block
+    decode: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from vqazoo.cache import (
     PADDED,
@@ -311,10 +312,15 @@ def stack(batches: Sequence[Features]) -> Features:
         name: torch.cat([pad(t[name], longest) if name in PADDED else t[name] for t in named])
         for name in named[0]
     }
+    asked = [batch.ids for batch in batches if batch.ids is not None]
+    most = max((ids.shape[1] for ids in asked), default=0)
+    ids = [F.pad(one, (0, most - one.shape[1]), value=-1) for one in asked]
+    known = torch.cat(ids) if ids and len(ids) == len(batches) else None
     return Features(
         **joined,
         num_prefix=batches[0].num_prefix,
         frames=max(batch.frames for batch in batches),
+        ids=known,
     )
 
 

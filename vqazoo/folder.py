@@ -47,6 +47,7 @@ BLOCKS = {
     "fusion": "fusion",
     "head": "head",
 }
+DECODE = "decode"  # key of config.json: decode options of the model, where it has its own
 CONFIG_KEYS: dict[str, type] = {
     **dict.fromkeys(BLOCKS, dict),
     "preprocess": dict,

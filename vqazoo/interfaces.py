@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -41,6 +41,9 @@ class Features:
             largest number where rows differ; 0: pictures.
         frame_counts: (B,) int64, where rows may differ: the frames of each, whose real tokens come
             first; 0: a picture. None: every row has `frames`.
+        ids: (B, L) int64, what was asked, token by token, -1 behind the end; the core sets them, a
+            fusion may pass them on, and a head that must not repeat words looks at them. None: not
+            known, as of features from a cache.
     """
 
     pooled: Tensor | None = None
@@ -49,6 +52,7 @@ class Features:
     num_prefix: int = 0
     frames: int = 0
     frame_counts: Tensor | None = None
+    ids: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.pooled is None and self.tokens is None:
@@ -87,17 +91,19 @@ class Features:
 
     def index(self, rows: Tensor | slice) -> Features:
         """The given rows, in the given order; a row may occur more than once."""
-        kept = {name: tensor[rows] for name, tensor in self.tensors().items()}
-        frames = most_frames(kept["frame_counts"]) if "frame_counts" in kept else self.frames
-        return Features(**kept, num_prefix=self.num_prefix, frames=frames)
+        return self._mapped(lambda tensor: tensor[rows])
 
     def to(self, device: torch.device | str) -> Features:
-        moved = {name: tensor.to(device) for name, tensor in self.tensors().items()}
-        return Features(**moved, num_prefix=self.num_prefix, frames=self.frames)
+        return self._mapped(lambda tensor: tensor.to(device))
 
     def detach(self) -> Features:
-        kept = {name: tensor.detach() for name, tensor in self.tensors().items()}
-        return Features(**kept, num_prefix=self.num_prefix, frames=self.frames)
+        return self._mapped(Tensor.detach)
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Features:
+        kept = {name: change(tensor) for name, tensor in self.tensors().items()}
+        ids = None if self.ids is None else change(self.ids)
+        frames = most_frames(kept["frame_counts"]) if "frame_counts" in kept else self.frames
+        return Features(**kept, num_prefix=self.num_prefix, frames=frames, ids=ids)
 
 
 def most_frames(counts: Tensor) -> int:

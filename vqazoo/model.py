@@ -15,6 +15,7 @@ from vqazoo.answers import AnswerList
 from vqazoo.asking import pair
 from vqazoo.config import Block, ModelConfig
 from vqazoo.data import check_question
+from vqazoo.decode_options import choose
 from vqazoo.errors import (
     ConfigError,
     QuestionError,
@@ -24,7 +25,7 @@ from vqazoo.evaluating import evaluating
 from vqazoo.features import as_video, encode_pictures, need_frames
 from vqazoo.images import open_image, pixels
 from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head
-from vqazoo.manifests import FusionManifest, HeadManifest, fill_args
+from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.registry import registry
 from vqazoo.video import Video, is_video, watch
 
@@ -137,9 +138,10 @@ class VQAModel(nn.Module):
         """Question features of B questions, of the kinds the fusion wants."""
         ids, mask = self.text_encoder.tokenize(questions)  # (B, L) each
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_tower("question")):
-            return self.text_encoder.encode_question(
+            features = self.text_encoder.encode_question(
                 ids.to(self.device), mask.to(self.device), self.wants_question
             )
+        return replace(features, ids=ids.masked_fill(~mask, -1).to(self.device))
 
     def forward(self, pixels: Tensor, questions: Sequence[str]) -> Features:
         """Fused features of B pictures (B, 3, H, W) and B questions."""
@@ -186,7 +188,9 @@ class VQAModel(nn.Module):
         """
         asked = pair(image, question)
         _check_top_k(top_k)
-        options = self._decode_options(decode)
+        options = self.decode_options(decode, top_k)
+        if any(asked.questions):
+            self.check_reads_questions()
         questions = [self._checked_question(text) for text in asked.questions]
         with self._answering():
             answers = [
@@ -220,6 +224,8 @@ class VQAModel(nn.Module):
             raise ConfigError(
                 f"The candidates are {candidates!r}, but a list of answers was expected."
             )
+        if any(asked.questions):
+            self.check_reads_questions()
         questions = [self._checked_question(text) for text in asked.questions]
         with self._answering():
             answers = [
@@ -246,7 +252,7 @@ class VQAModel(nn.Module):
             )
         asked = pair(image, "")
         _check_top_k(top_k)
-        options = self._decode_options(decode)
+        options = self.decode_options(decode, top_k)
         with self._answering():
             captions = [
                 _first(ranked)
@@ -303,12 +309,27 @@ class VQAModel(nn.Module):
             return as_video(encode_pictures(self, [self.transform(one) for one in frames]))
         return encode_pictures(self, [self.transform(one) for one in pictures])
 
-    def _decode_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Only the options that were given, checked against the head's manifest."""
+    def decode_options(self, given: Mapping[str, Any], top_k: int = 1) -> dict[str, Any]:
+        """The options that the head is called with: those given, then the model's own defaults.
+
+        Raises:
+            ConfigError: an option is not known, or is not read by the strategy that is asked for.
+        """
         head = self.config.head.type
         manifest = cast(HeadManifest, registry.manifest("head", head))
-        filled = fill_args(f"Answering with the head '{head}'", manifest.decode, given)
-        return {name: filled[name] for name in given}
+        return choose(head, manifest, self.config.decode, given, top_k)
+
+    def check_reads_questions(self) -> None:
+        """Raises ConfigError: it is a captioner, whose answer to any question is its caption."""
+        fusion = cast(FusionManifest, registry.manifest("fusion", self.config.fusion.type))
+        head = cast(HeadManifest, registry.manifest("head", self.config.head.type))
+        if fusion.ignores == "question" and head.captions and not len(self.answers):
+            raise ConfigError(
+                f"This model describes pictures and reads no question (fusion "
+                f"'{self.config.fusion.type}'): call model.caption(image), or run  vqazoo caption "
+                f"MODEL IMAGE ; for questions load a model that was made for them, such as "
+                f"hub:Salesforce/blip-vqa-base."
+            )
 
     def _checked_question(self, question: Any) -> str:
         if not isinstance(question, str):

@@ -180,9 +180,14 @@ class MedDecoder(SummedHead):
 
     def begin(self, seen: Seen) -> tuple[Tensor, list[Past]]:
         """Log-probabilities (B, V) of an answer's first token, and the past of start and prompt."""
+        scores, past = self._first(seen)
+        return scores.log_softmax(dim=1), past
+
+    def _first(self, seen: Seen) -> tuple[Tensor, list[Past]]:
+        """Scores (B, V) of an answer's first token, and the past of start and prompt."""
         ids = torch.tensor(self.start, device=seen.mask.device).expand(len(seen.mask), -1)  # (B, S)
         states, past = self.read(ids, seen, None)  # (B, S, D)
-        return self.logits(states[:, -1]).log_softmax(dim=1), past
+        return self.logits(states[:, -1]), past
 
     # ---- answering --------------------------------------------------------------------------
 
@@ -217,15 +222,19 @@ class MedDecoder(SummedHead):
             )
         (encoder,) = self._borrowed
         seen = self.look(fused)
-        first, past = self.begin(seen)  # (B, V)
+        first, past = self._first(seen)  # (B, V)
+        said = [self.start] * len(first)
 
         def step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
             """One token further; the state is the past, keys and values of each layer in turn."""
             before = list(zip(state[::2], state[1::2], strict=True))
             states, now = self.read(tokens[:, None], seen, before)  # (P, 1, D)
-            return self.logits(states[:, 0]).log_softmax(dim=1), _flat(now)  # (P, V)
+            return self.logits(states[:, 0]), _flat(now)  # (P, V)
 
-        return write(step, _flat(past), encoder.end_id, top_k, self.longest, first=first, **decode)
+        return write(
+            step, _flat(past), encoder.end_id, top_k, self.longest, first=first, said=said,
+            **decode,
+        )  # fmt: skip
 
     @torch.no_grad()
     def rank(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, cast
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from vqazoo.answers import AnswerList
 from vqazoo.data import Example
+from vqazoo.constraints import Rules
 from vqazoo.decoding import State, as_answers, write
 from vqazoo.errors import ConfigError, IncompatibleError, QuestionError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
@@ -22,6 +24,7 @@ from vqazoo_git.manifest import GIT_DECODER
 PADDING = -1  # where a target has no token
 CAP = 40  # tokens of a text, as published
 BEAM = {name: GIT_DECODER.decode[name].default for name in ("beam_size", "length_penalty")}
+RULES = frozenset(one.name for one in fields(Rules))
 CHUNK = 1024  # tokens of candidates that are ranked at once, of all rows
 
 
@@ -151,10 +154,15 @@ class GITDecoder(SummedHead):
 
     def begin(self, fused: Features) -> tuple[Tensor, list[Past]]:
         """Log-probabilities (B, V) of an answer's first token, and the past of all fused tokens."""
+        scores, past = self._first(fused)
+        return scores.log_softmax(dim=1), past
+
+    def _first(self, fused: Features) -> tuple[Tensor, list[Past]]:
+        """Scores (B, V) of an answer's first token, and the past of all fused tokens."""
         assert fused.tokens is not None
         assert fused.mask is not None
         x, past = self.read(fused.tokens, seq2seq(fused.mask, fused.num_prefix))  # (B, S, D)
-        return self.logits(_last(x, fused)).log_softmax(dim=1), past
+        return self.logits(_last(x, fused)), past
 
     def _places(self, fused: Features, room: int) -> Tensor:
         """Where each row's answer (B,) starts: behind its question's real tokens.
@@ -178,16 +186,35 @@ class GITDecoder(SummedHead):
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         """See Head.predict. Raises QuestionError: a question leaves no place for its answer."""
         encoder = self._borrowed[0]
-        longest = decode.get("max_tokens") or self.longest
+        said, longest = self._said(fused, decode), decode.get("max_tokens") or self.longest
+        if decode.get("max_length") and not decode.get("max_tokens"):
+            longest = max(1, decode["max_length"] - min(map(len, said)))
         place = self._places(fused, longest - 1)  # (B,)
-        first, past = self.begin(fused)  # (B, V)
+        first, past = self._first(fused)  # (B, V)
         assert fused.mask is not None
         state = (place, fused.mask, *(part for pair in past for part in pair))
         written = write(
-            self.step, state, encoder.end_id, top_k, self.longest, first=first,
+            self._scores, state, encoder.end_id, top_k, self.longest, first=first, said=said,
             **BEAM | decode,
         )  # fmt: skip
         return as_answers(written, encoder.decode)
+
+    def _said(self, fused: Features, decode: Mapping[str, Any]) -> list[list[int]]:
+        """The question's tokens of each row, where a decode option counts them; else nothing.
+
+        Raises:
+            IncompatibleError: they are needed, but not known.
+        """
+        taken = {name: value for name, value in decode.items() if name in RULES}
+        if not Rules(**taken).counts_said:
+            return []
+        if fused.ids is None:
+            raise IncompatibleError(
+                "The features do not tell which tokens the question has, which "
+                f"{', '.join(sorted(taken))} must know: encode the questions anew instead of "
+                "reading them from a cache."
+            )
+        return [[one for one in row if one >= 0] for row in fused.ids.tolist()]
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Log-probabilities (B, V) after tokens (B,).
@@ -195,13 +222,18 @@ class GITDecoder(SummedHead):
         The state is the place (B,) of the token, which of the S positions before it are real
         (B, S), and the keys and values of each layer in turn.
         """
+        scores, state = self._scores(tokens, state)
+        return scores.log_softmax(dim=1), state
+
+    def _scores(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Scores (B, V) after tokens (B,); the state is that of `step`."""
         place, real, *parts = state
         past = list(zip(parts[::2], parts[1::2], strict=True))
         real = torch.cat([real, torch.ones_like(real[:, :1])], dim=1)  # (B, S+1)
         x = self.embed(tokens[:, None], place)  # (B, 1, D)
         x, now = self.read(x, real[:, None, None], past)  # (B, 1, D)
         kept = (part for pair in now for part in pair)
-        return self.logits(x[:, 0]).log_softmax(dim=1), (place + 1, real, *kept)
+        return self.logits(x[:, 0]), (place + 1, real, *kept)
 
     @torch.no_grad()
     def rank(

@@ -52,7 +52,7 @@ class GITFusion(Fusion):
         assert question.mask is not None
         q = self.project_question(question.tokens)  # (B, L, D)
         if not self.sees:
-            return Features(tokens=q, mask=question.mask)
+            return Features(tokens=q, mask=question.mask, ids=question.ids)
         assert image.tokens is not None
         assert image.mask is not None
         v = self.project(self._timed(image))  # (B, N, D)
@@ -60,6 +60,7 @@ class GITFusion(Fusion):
             tokens=torch.cat([v, q], dim=1),  # (B, N+L, D)
             mask=torch.cat([image.mask, question.mask], dim=1),  # (B, N+L)
             num_prefix=v.shape[1],
+            ids=question.ids,
         )
 
     def _timed(self, image: Features) -> Tensor:

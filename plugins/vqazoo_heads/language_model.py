@@ -88,10 +88,11 @@ class LMGenerate(SummedHead):
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         model, encoder = self._borrowed
         self._check_room(fused, decode.get("max_tokens") or self.longest)
-        first, state = model.start(*self.prompt(fused))  # (B, V)
-        written = write(
-            model.step, state, encoder.end_id, top_k, self.longest, first=first, **decode
-        )
+        # What is not normalised, if there is such: a repetition penalty tells the two apart.
+        start = getattr(model, "start_scores", model.start)
+        step = getattr(model, "step_scores", model.step)
+        first, state = start(*self.prompt(fused))  # (B, V)
+        written = write(step, state, encoder.end_id, top_k, self.longest, first=first, **decode)
         return as_answers(written, encoder.decode)
 
     def rank(

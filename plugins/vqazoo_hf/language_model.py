@@ -166,11 +166,16 @@ class HFLanguageModel(nn.Module):
         Raises:
             QuestionError: the prompt is longer than the context.
         """
+        scores, state = self.start_scores(embedded, mask)
+        return scores.log_softmax(1), state
+
+    def start_scores(self, embedded: Tensor, mask: Tensor) -> tuple[Tensor, State]:
+        """As `start`, with scores (B, V) that are not normalised."""
         packed, real, _ = self._packed(embedded, mask)  # (B, l, D), (B, l)
         if self.kind == BOTH:
             read = self.model.get_encoder()(inputs_embeds=packed, attention_mask=real.long())
             begin = torch.full((len(real),), self._begin_id(), device=real.device)
-            return self.step(begin, (real, read.last_hidden_state))
+            return self.step_scores(begin, (real, read.last_hidden_state))
         self._check_decoder()
         last = real.sum(1) - 1  # (B,)
         first = int(last.min())
@@ -179,10 +184,15 @@ class HFLanguageModel(nn.Module):
             inputs_embeds=packed, attention_mask=real.long(), use_cache=True, logits_to_keep=keep
         )
         scores = out.logits[torch.arange(len(last), device=last.device), last - first]  # (B, V)
-        return scores.float().log_softmax(1), (real, *_cached(out.past_key_values))
+        return scores.float(), (real, *_cached(out.past_key_values))
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Log-probabilities (B, V) after tokens (B,) int64, and the next state."""
+        scores, state = self.step_scores(tokens, state)
+        return scores.log_softmax(1), state
+
+    def step_scores(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """As `step`, with scores (B, V) that are not normalised."""
         if self.kind == BOTH:
             return self._step_after_encoder(tokens, state)
         mask, *cached = state
@@ -196,7 +206,7 @@ class HFLanguageModel(nn.Module):
             input_ids=tokens[:, None], attention_mask=mask.long(), past_key_values=cache,
             use_cache=True, **placed,
         )  # fmt: skip
-        return out.logits[:, -1].float().log_softmax(1), (mask, *_cached(cache))
+        return out.logits[:, -1].float(), (mask, *_cached(cache))
 
     def _step_after_encoder(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         from transformers import EncoderDecoderCache
@@ -210,7 +220,7 @@ class HFLanguageModel(nn.Module):
             decoder_input_ids=tokens[:, None], past_key_values=cache, use_cache=True,
         )  # fmt: skip
         own, other = _cached(cache.self_attention_cache), _cached(cache.cross_attention_cache)
-        return out.logits[:, -1].float().log_softmax(1), (mask, read, *own, *other)
+        return out.logits[:, -1].float(), (mask, read, *own, *other)
 
     # ---- inside -----------------------------------------------------------------------------
 

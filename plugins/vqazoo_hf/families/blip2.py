@@ -21,6 +21,7 @@ from vqazoo.errors import CheckpointError, ConfigError, missing_package
 from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.safe_files import shown
+from vqazoo_hf.families.generation import DEFAULTS, warn_of_unread
 from vqazoo_hf.families.tensors import Rules, build_like, match_tensors, read_weights
 from vqazoo_hf.language_tower import read_tokenizer
 from vqazoo_hf.repository import Repository, load_tensors
@@ -70,6 +71,7 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
     filled = repository.config()
     tokenizer = read_tokenizer(repository)
     parts = _parts(place, filled, _end(place, filled.text_config.eos_token_id, tokenizer))
+    warn_of_unread(repository.folder, place)
     tensors, reference = read_weights(repository)
     with torch.device("meta"):  # shapes alone: the modules come from the published model
         model = build_like(parts, AnswerList((), ()), tensors, repository.folder)
@@ -102,6 +104,7 @@ def _parts(place: str, filled: Any, end: str) -> ModelConfig:
         fill_block("encoder", Block(f"hf-lm:{place}", {"prompt": prompt, "end": end})),
         fill_block("fusion", Block("q-former", fusion)),
         fill_block("head", Block("lm-generate")),
+        dict(DEFAULTS),
     )
 
 
