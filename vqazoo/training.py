@@ -59,7 +59,7 @@ from vqazoo.resume import (
     save_state,
 )
 from vqazoo.run_data import RunData, given_labels, read_run_data
-from vqazoo.run_folder import check_run, check_shares, restore, save_best, start_from, writing
+from vqazoo.run_folder import check_run, check_shares, restore, save_best, writing
 from vqazoo.sources import (
     CachedImages,
     CachedQuestions,
@@ -70,6 +70,7 @@ from vqazoo.sources import (
     Side,
 )
 from vqazoo.stages import Stage, stages, unfreeze
+from vqazoo.starting import start_from, with_parts_of_start
 from vqazoo.steps import (
     EpochSums,
     advance,
@@ -116,7 +117,8 @@ def gather_config(
     flags: Mapping[str, Any],
     resumed: Path | None = None,
 ) -> RunConfig:
-    """The filled config from a file or tables, then assignments, then flags.
+    """The filled config from a file or tables, then assignments, then flags; parts that none of
+    them names are those of the model that the run starts from.
 
     With `resumed`, a run folder, its recipe is what everything else changes.
     """
@@ -134,7 +136,7 @@ def gather_config(
         tables[name] = value
     for assignment in assignments:
         set_value(tables, assignment)
-    return run_config(tables)
+    return run_config(with_parts_of_start(tables))
 
 
 def run(
@@ -162,10 +164,10 @@ def run(
     data = read_run_data(config, out)
     torch.manual_seed(config.seed)
     model = build_model(config.model, data.answers)
+    if training.start:  # also of a resumed run, whose state holds only what trains
+        start_from(model, training.start, report)
     if training.lora.rank:
         add_adapters(model, training.lora)
-    if training.start and not resume:
-        start_from(model, training.start, report)
     model.to(device)
     position = read_position(out / STATE) if resume else Position()
     log = read_log(out / LOG, position.total)
