@@ -110,14 +110,14 @@ def saved_tensors(model: VQAModel) -> dict[str, Tensor]:
 
 
 def referenced_names(model: VQAModel) -> set[str]:
-    """State names that come from encoder references and do not train."""
+    """State names that come from encoder references unchanged."""
     names = set()
     for key, encoder in model.towers.items():
         if cast(Encoder, encoder).reference is not None:
             names |= {
                 f"towers.{key}.{name}"
                 for name in encoder.state_dict()
-                if not model.trains(f"{key}.{name}")
+                if not model.holds(f"{key}.{name}")
             }
     return names
 
@@ -143,7 +143,7 @@ def describe(model: VQAModel, weights: bytes, answers: bytes) -> dict[str, Any]:
         **parts,
         "preprocess": preprocess.to_json(),
         "towers": references,
-        "trainable": list(model.trainable),
+        "trainable": [*model.trainable, *model.altered],
         "parameters": count_parameters(model),
         "sha256": {
             WEIGHTS: hashlib.sha256(weights).hexdigest(),

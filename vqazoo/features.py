@@ -76,7 +76,7 @@ class Towers(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def trains_tower(self, side: str) -> bool: ...
+    def holds_tower(self, side: str) -> bool: ...
 
     def encode_image(self, pixels: Tensor) -> Features: ...
 
@@ -264,7 +264,7 @@ def describe(towers: Towers, side: str) -> dict[str, Any]:
         "encoder": block.type,
         "args": block.args,
         "encoder_version": block.version,
-        "weights_sha256": weights_sha256(encoder, towers.trains_tower(side)),
+        "weights_sha256": weights_sha256(encoder, towers.holds_tower(side)),
         "preprocess": preprocess.to_json() if isinstance(preprocess, Preprocess) else None,
         "kinds": sorted(towers.wants_image if image else towers.wants_question),
         "dtype": "float16",

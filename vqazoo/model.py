@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
 import torch
@@ -48,6 +49,8 @@ class VQAModel(nn.Module):
         towers: the encoders: one module `both`, or `image` and `text`.
         fusion, head: the trained parts.
         trainable: prefixes of tower parameters that train; empty: the encoders are frozen.
+        altered: prefixes of frozen ones that are not as the encoder's reference has them, because
+            the model started from another; a checkpoint holds them.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class VQAModel(nn.Module):
         self.wants_image = kinds(requires, "image")
         self.wants_question = kinds(requires, "question")
         self.trainable: tuple[str, ...] = ()
+        self.altered: tuple[str, ...] = ()
         self._training_towers: frozenset[str] = frozenset()
         self.set_trainable(())
 
@@ -114,6 +118,28 @@ class VQAModel(nn.Module):
     def trains(self, name: str) -> bool:
         """Whether the tower tensor or module of that name trains."""
         return any(p == EVERYTHING or name.startswith(p) for p in self.trainable)
+
+    def holds(self, name: str) -> bool:
+        """Whether a checkpoint holds the tower tensor of that name, since no reference does."""
+        return self.trains(name) or name.startswith(self.altered)
+
+    def holds_tower(self, side: str) -> bool:
+        """Whether any tensor of the tower of a side, `image` or `question`, is held."""
+        changed = {name.partition(".")[0] for name in self.altered}
+        return self.trains_tower(side) or bool(changed & {"both", SIDES[side]})
+
+    def save(self, folder: str | Path) -> None:
+        """Write a complete checkpoint folder, which `vqazoo.load("dir:FOLDER")` reads.
+
+        An older checkpoint there is replaced as a whole. Frozen encoders are referenced, not
+        copied; tower parameters that train, or that require a gradient, are held.
+
+        Raises:
+            CheckpointError: the folder cannot be written, or weights are quantised.
+        """
+        from vqazoo.run_folder import save_model
+
+        save_model(self, Path(folder).expanduser())
 
     def trains_tower(self, side: str) -> bool:
         """Whether parameters of the tower of a side, `image` or `question`, train."""

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from vqazoo.card import write_card
 from vqazoo.checkpoint import count_parameters, read_folder, save_checkpoint
 from vqazoo.config import RunConfig, config_digest, shareable, to_toml
 from vqazoo.distributed import Group
-from vqazoo.errors import ConfigError, TrainingError
+from vqazoo.errors import CheckpointError, ConfigError, TrainingError
 from vqazoo.evaluate import Metric
 from vqazoo.folder import CARD, ENVIRONMENT, METRICS, RECIPE, json_bytes
 from vqazoo.lora import has_adapters, merged
@@ -26,9 +25,6 @@ from vqazoo.model import VQAModel
 from vqazoo.resume import BEST, CONFIG, DATA, STATE, state_metadata
 from vqazoo.run_data import RunData
 from vqazoo.stages import stages
-from vqazoo.zoo import resolve
-
-LISTED = 3  # tensor names in a report
 
 
 def check_run(out: Path, resume: bool, config: RunConfig) -> None:
@@ -107,48 +103,6 @@ def restore(model: VQAModel, folder: Path) -> None:
             own[name].copy_(tensor)
 
 
-def start_from(model: VQAModel, ref: str, report: Callable[[str], None]) -> None:
-    """Copy the tensors of another model that this one has too, by name and shape.
-
-    Rows of answers are taken only where both models know the same answers.
-
-    Args:
-        ref: as `vqazoo.load` takes it.
-
-    Raises:
-        ConfigError: no tensor fits. UnknownNameError, CheckpointError, HubError: it cannot be read.
-    """
-    folder = read_folder(resolve(ref))
-    own, answers = model.state_dict(), len(model.answers)
-    same = folder.answers.texts == model.answers.texts
-    taken, other = [], []
-    with torch.no_grad():
-        for name, tensor in folder.tensors.items():
-            by_answer = name.startswith("head.") and len(tensor.shape) and len(tensor) == answers
-            if name in own and own[name].shape == tensor.shape and (same or not by_answer):
-                own[name].copy_(tensor)
-                taken.append(name)
-            else:
-                other.append(name)
-    if not taken:
-        raise ConfigError(
-            f"training.start is {ref!r}, but none of its {len(other)} tensors fits this model: "
-            f"start from a checkpoint of the same parts and sizes."
-        )
-    left = f"; not used: {_listed(other)}" if other else ""
-    fresh = sorted(name for name in _stored(model) if name not in taken)
-    new = f"; new: {_listed(fresh)}" if fresh else ""
-    report(f"Started from '{ref}': {len(taken)} tensors taken{left}{new}.")
-
-
-def _stored(model: VQAModel) -> dict[str, Tensor]:
-    return {name: t for name, t in model.state_dict().items() if not name.startswith("towers.")}
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{len(names)} ({', '.join(names[:LISTED])}{', ...' if len(names) > LISTED else ''})"
-
-
 def save_best(
     model: VQAModel,
     folder: Path,
@@ -165,6 +119,27 @@ def save_best(
     if (folder / CARD).is_file():
         extra[CARD] = (folder / CARD).read_bytes()
     save_checkpoint(merged(model) if has_adapters(model) else model, folder, extra)
+    write_card(folder)
+
+
+def save_model(model: VQAModel, folder: Path) -> None:
+    """Write a checkpoint of a model as it is, with a card that says what is known of it.
+
+    Raises:
+        CheckpointError: the folder cannot be written, or weights are quantised.
+    """
+    if any(not parameter.is_floating_point() for parameter in model.parameters()):
+        raise CheckpointError(
+            "The model's weights are quantised, which no checkpoint holds: load it without "
+            "quantize, and save that."
+        )
+    learning = [name for name, p in model.towers.named_parameters() if p.requires_grad]
+    known = model.altered
+    model.altered = (*known, *(name for name in learning if not model.holds(name)))
+    try:
+        save_checkpoint(merged(model) if has_adapters(model) else model, folder)
+    finally:
+        model.altered = known
     write_card(folder)
 
 

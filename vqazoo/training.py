@@ -65,12 +65,12 @@ from vqazoo.run_folder import (
     check_shares,
     restore,
     save_best,
-    start_from,
     writing,
 )
 from vqazoo.run_report import describe_data, epoch_line, stage_line
 from vqazoo.run_sources import run_sources
 from vqazoo.stages import stages, unfreeze
+from vqazoo.starting import start_from, with_parts_of_start
 from vqazoo.steps import (
     EpochSums,
     advance,
@@ -122,7 +122,8 @@ def gather_config(
     flags: Mapping[str, Any],
     resumed: Path | None = None,
 ) -> RunConfig:
-    """The filled config from a file or tables, then assignments, then flags.
+    """The filled config from a file or tables, then assignments, then flags; parts that none of
+    them names are those of the model that the run starts from.
 
     With `resumed`, a run folder, its recipe is what everything else changes.
     """
@@ -140,7 +141,7 @@ def gather_config(
         tables[name] = value
     for assignment in assignments:
         set_value(tables, assignment)
-    return run_config(tables)
+    return run_config(with_parts_of_start(tables))
 
 
 def run(
@@ -170,10 +171,10 @@ def run(
         check_data(out, data)
     torch.manual_seed(config.seed)
     model = build_model(config.model, data.answers)
+    if training.start:  # also of a resumed run, whose state holds only what trains
+        start_from(model, training.start, report)
     if training.lora.rank:
         add_adapters(model, training.lora)
-    if training.start and not resume:
-        start_from(model, training.start, report)
     model.to(device)
     position = read_position(out / STATE) if resume else Position()
     log = read_log(out / LOG, position.total)
