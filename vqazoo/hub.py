@@ -89,6 +89,14 @@ def fetch_file(repo: str, name: str) -> Path:
     try:
         ref = HubRef(repo, revision or "")
         return Path(asked(fetch, ref, name))
+    except AbsentError as error:
+        if not name.endswith(".safetensors"):
+            raise _for_encoder(error, repo, revision, name) from error
+        raise WeightsError(
+            f"The Hub repository '{ref}' has no '{name}', and only safetensors is read: if it has "
+            f"pickled weights that you trust, run  vqazoo convert {ref} --out FOLDER  and name "
+            f"that folder, or the file in it."
+        ) from error
     except HubError as error:
         raise _for_encoder(error, repo, revision, name) from error
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from vqazoo.errors import IncompatibleError, WeightsError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS
-from vqazoo_hf.clip import read_preprocess
+from vqazoo_hf.pictures import read_preprocess
 from vqazoo_hf.repository import Repository
 from vqazoo_hf.weights import read_tensors
 

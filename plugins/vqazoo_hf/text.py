@@ -231,8 +231,8 @@ def _lower(tokenizer: Any, variant: str) -> None:
 
     if not tokenizer.is_fast:
         raise IncompatibleError(
-            f"'{variant}' lower-cases its texts (do_lower_case), which is built here for tokenizers "
-            f"with a tokenizer.json alone: save its tokenizer again with save_pretrained."
+            f"'{variant}' lower-cases its texts (do_lower_case), which is built here for "
+            f"tokenizers with a tokenizer.json: save its tokenizer again with save_pretrained."
         )
     said = tokenizer.backend_tokenizer.normalizer
     steps = list(said) if isinstance(said, Sequence) else [] if said is None else [said]

@@ -1,4 +1,4 @@
-"""A folder of sentence-transformers gives what SentenceTransformer.encode gives, or says why not."""
+"""A sentence-transformers folder gives what SentenceTransformer.encode gives, or says why not."""
 
 from __future__ import annotations
 

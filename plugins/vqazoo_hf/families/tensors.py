@@ -154,10 +154,11 @@ def match_tensors(
     placed: dict[str, str] = {}
     left_over, misshapen = [], []
     for name, tensor in tensors.items():
+        if any(re.fullmatch(pattern, name) for pattern in unused):
+            continue  # whatever a rule of the module around it says
         rule = next(((p, to) for p, to in rules if re.fullmatch(p, name)), None)
         if rule is None:
-            if not any(re.fullmatch(pattern, name) for pattern in unused):
-                left_over.append(name)
+            left_over.append(name)
             continue
         ours = re.sub(rule[0], rule[1], name)
         if ours not in state or ours in placed:
