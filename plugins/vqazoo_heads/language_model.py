@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from vqazoo.answers import AnswerList
 from vqazoo.data import Example
-from vqazoo.decoding import as_answers, write
+from vqazoo.decoding import Spelling, State, Step, as_answers, write
 from vqazoo.errors import ConfigError, IncompatibleError, QuestionError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, LanguageModel, Targets
 
@@ -79,13 +79,19 @@ class LMGenerate(Head):
         assert fused.mask is not None
         return self.project(fused.tokens), fused.mask
 
+    def begin_answer(self, fused: Features) -> tuple[Tensor, State, Step]:
+        model, _ = self._borrowed
+        return (*model.start(*self.prompt(fused)), model.step)
+
+    def spelling(self) -> Spelling:
+        _, encoder = self._borrowed
+        return Spelling(encoder.end_id, self.longest)
+
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
-        model, encoder = self._borrowed
+        _, encoder = self._borrowed
         self._check_room(fused, decode.get("max_tokens") or self.longest)
-        first, state = model.start(*self.prompt(fused))  # (B, V)
-        written = write(
-            model.step, state, encoder.end_id, top_k, self.longest, first=first, **decode
-        )
+        first, state, step = self.begin_answer(fused)
+        written = write(step, state, encoder.end_id, top_k, self.longest, first=first, **decode)
         return as_answers(written, encoder.decode)
 
     def rank(
