@@ -40,7 +40,7 @@ def text_vectors(objectives, captions, fusion, embedding, projection):
 def test_captions_of_many_lengths_are_read_without_their_padding(subject):
     """Eleven at once, so that rows of different lengths are read together."""
     objectives = subject.objectives
-    words = "a red circle above a blue square on white".split()
+    words = ["a", "red", "circle", "above", "a", "blue", "square", "on", "white"]
     captions = [*(" ".join(words[:count]) for count in range(1, 10)), "the", "a triangle"]
     assert objectives.ids(captions, 0)[0].shape[1] < objectives.max_tokens, "none is cut"
     wanted = torch.stack(
