@@ -28,6 +28,21 @@ State = tuple[Tensor, ...]
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
 
 
+class Spelling(NamedTuple):
+    """How the output numbers of a head that writes become text.
+
+    Attributes:
+        end: output number of the end token.
+        longest: tokens of an answer at most, end included.
+        vocabulary: (V,) int64, the text encoder's id of each output number; or the word that each
+            stands for, to be joined with blanks; None: output numbers are the text encoder's ids.
+    """
+
+    end: int
+    longest: int
+    vocabulary: Tensor | Sequence[str] | None = None
+
+
 class Written(NamedTuple):
     """Tokens without the end, and the sum of log-probabilities with it."""
 

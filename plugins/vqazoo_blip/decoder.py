@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from vqazoo.answers import AnswerList
 from vqazoo.data import Example
-from vqazoo.decoding import State, Written, as_answers, write
+from vqazoo.decoding import Spelling, State, Step, Written, as_answers, write
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.layers import Past, TextLayer, causal, initialise
@@ -221,20 +221,27 @@ class MedDecoder(SummedHead):
                 f"{self.room} tokens of an answer: ask for at most that many."
             )
         (encoder,) = self._borrowed
+        first, state, step = self.begin_answer(fused)
+        said = [self.start] * len(first)
+        return write(
+            step, state, encoder.end_id, top_k, self.longest, first=first, said=said, **decode
+        )
+
+    def begin_answer(self, fused: Features) -> tuple[Tensor, State, Step]:
+        """See `Writes`; the state is the past, keys and values of each layer in turn."""
         seen = self.look(fused)
         first, past = self._first(seen)  # (B, V)
-        said = [self.start] * len(first)
 
         def step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
-            """One token further; the state is the past, keys and values of each layer in turn."""
             before = list(zip(state[::2], state[1::2], strict=True))
             states, now = self.read(tokens[:, None], seen, before)  # (P, 1, D)
             return self.logits(states[:, 0]), _flat(now)  # (P, V)
 
-        return write(
-            step, _flat(past), encoder.end_id, top_k, self.longest, first=first, said=said,
-            **decode,
-        )  # fmt: skip
+        return first, _flat(past), step
+
+    def spelling(self) -> Spelling:
+        (encoder,) = self._borrowed
+        return Spelling(encoder.end_id, self.longest)
 
     @torch.no_grad()
     def rank(

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.answers import AnswerList
-from vqazoo.data import Example
 from vqazoo.constraints import Rules
-from vqazoo.decoding import State, as_answers, write
+from vqazoo.data import Example
+from vqazoo.decoding import Spelling, State, Step, as_answers, write
 from vqazoo.errors import ConfigError, IncompatibleError, QuestionError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.layers import Past, TextLayer, causal, initialise
@@ -183,18 +183,26 @@ class GITDecoder(SummedHead):
 
     # ---- answering --------------------------------------------------------------------------
 
+    def begin_answer(self, fused: Features) -> tuple[Tensor, State, Step]:
+        """See `Writes`; whether question and answer fit the places is not looked at."""
+        assert fused.mask is not None
+        place = fused.mask[:, fused.num_prefix :].sum(dim=1)  # (B,)
+        first, past = self._first(fused)  # (B, V)
+        return first, (place, fused.mask, *(part for pair in past for part in pair)), self._scores
+
+    def spelling(self) -> Spelling:
+        return Spelling(self._borrowed[0].end_id, self.longest)
+
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         """See Head.predict. Raises QuestionError: a question leaves no place for its answer."""
         encoder = self._borrowed[0]
         said, longest = self._said(fused, decode), decode.get("max_tokens") or self.longest
         if decode.get("max_length") and not decode.get("max_tokens"):
             longest = max(1, decode["max_length"] - min(map(len, said)))
-        place = self._places(fused, longest - 1)  # (B,)
-        first, past = self._first(fused)  # (B, V)
-        assert fused.mask is not None
-        state = (place, fused.mask, *(part for pair in past for part in pair))
+        self._places(fused, longest - 1)
+        first, state, step = self.begin_answer(fused)
         written = write(
-            self._scores, state, encoder.end_id, top_k, self.longest, first=first, said=said,
+            step, state, encoder.end_id, top_k, self.longest, first=first, said=said,
             **BEAM | decode,
         )  # fmt: skip
         return as_answers(written, encoder.decode)

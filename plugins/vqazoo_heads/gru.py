@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from vqazoo.answers import AnswerList
 from vqazoo.data import Example
-from vqazoo.decoding import START, State, as_answers, write
+from vqazoo.decoding import START, Spelling, State, Step, as_answers, write
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.losses import SummedHead
@@ -105,10 +105,17 @@ class GRUHead(SummedHead):
         logits[:, [PAD, BOS, UNK]] = -torch.inf
         return logits.log_softmax(dim=1), (context, hidden[0])
 
-    def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
+    def begin_answer(self, fused: Features) -> tuple[Tensor, State, Step]:
         context = self.project(fused.pooled)  # (B, D)
-        state = (context, torch.zeros_like(context))
-        written = write(self.step, state, EOS, top_k, self.longest, **decode)
+        start = torch.full_like(context[:, 0], START, dtype=torch.long)  # (B,)
+        return (*self.step(start, (context, torch.zeros_like(context))), self.step)
+
+    def spelling(self) -> Spelling:
+        return Spelling(EOS, self.longest, self.words)
+
+    def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
+        first, state, step = self.begin_answer(fused)
+        written = write(step, state, EOS, top_k, self.longest, first=first, **decode)
         return as_answers(written, lambda tokens: " ".join(self.words[t] for t in tokens))
 
 

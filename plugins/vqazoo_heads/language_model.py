@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from vqazoo.answers import AnswerList
 from vqazoo.data import Example
-from vqazoo.decoding import as_answers, write
+from vqazoo.decoding import Spelling, State, Step, as_answers, write
 from vqazoo.errors import ConfigError, IncompatibleError, QuestionError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, LanguageModel, Targets
 from vqazoo.losses import SummedHead
@@ -85,13 +85,20 @@ class LMGenerate(SummedHead):
         assert fused.mask is not None
         return self.project(fused.tokens), fused.mask
 
-    def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
-        model, encoder = self._borrowed
-        self._check_room(fused, decode.get("max_tokens") or self.longest)
+    def begin_answer(self, fused: Features) -> tuple[Tensor, State, Step]:
+        model, _ = self._borrowed
         # What is not normalised, if there is such: a repetition penalty tells the two apart.
         start = getattr(model, "start_scores", model.start)
-        step = getattr(model, "step_scores", model.step)
-        first, state = start(*self.prompt(fused))  # (B, V)
+        return (*start(*self.prompt(fused)), getattr(model, "step_scores", model.step))
+
+    def spelling(self) -> Spelling:
+        _, encoder = self._borrowed
+        return Spelling(encoder.end_id, self.longest)
+
+    def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
+        _, encoder = self._borrowed
+        self._check_room(fused, decode.get("max_tokens") or self.longest)
+        first, state, step = self.begin_answer(fused)  # (B, V)
         written = write(step, state, encoder.end_id, top_k, self.longest, first=first, **decode)
         return as_answers(written, encoder.decode)
 

@@ -121,6 +121,21 @@ class LinearHead(SummedHead):
         answer = self.answer_branch(h) * gate  # (B, K)
         return Outputs(answer, types, self.answerability_branch(h).squeeze(1))  # (B,)
 
+    def logits(self, fused: Features) -> Tensor:
+        """Gated scores (B, K) of the answers."""
+        return self.branches(fused).answer
+
+    def type_names(self) -> Sequence[str]:
+        return TYPES
+
+    def type_logits(self, fused: Features) -> Tensor:
+        """Scores (B, 7) of the answer types."""
+        return self.branches(fused).type
+
+    def answerable_logits(self, fused: Features) -> Tensor:
+        """Scores (B,): whether the picture can answer the question."""
+        return self.branches(fused).answerable
+
     def targets(self, examples: Sequence[Example]) -> Targets:
         types = [answer_type(example.target) for example in examples]
         return {

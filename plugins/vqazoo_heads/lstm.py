@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from vqazoo.answers import AnswerList
 from vqazoo.data import Example
-from vqazoo.decoding import START, State, as_answers, write
+from vqazoo.decoding import START, Spelling, State, Step, as_answers, write
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.losses import SummedHead
 
@@ -117,11 +117,21 @@ class LSTMHead(SummedHead):
         log_probs = self.output(x[:, 0]).log_softmax(dim=1)  # (B, V')
         return log_probs, (context, hidden[0], cell[0])
 
+    def begin_answer(self, fused: Features) -> tuple[Tensor, State, Step]:
+        context = self.context(fused)  # (B, E)
+        zeros = context.new_zeros(context.shape[0], self.lstm.hidden_size)  # (B, hidden)
+        start = torch.full_like(context[:, 0], START, dtype=torch.long)  # (B,)
+        return (*self.step(start, (context, zeros, zeros)), self.step)
+
+    def spelling(self) -> Spelling:
+        _, encoder = self._borrowed
+        end = self.token_ids.tolist().index(encoder.end_id)
+        return Spelling(end, self.longest, self.token_ids)
+
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         _, encoder = self._borrowed
-        context = self.context(fused)  # (B, E)
-        zeros = context.new_zeros(len(context), self.lstm.hidden_size)  # (B, hidden)
+        first, state, step = self.begin_answer(fused)
         ids = self.token_ids.tolist()
         end = ids.index(encoder.end_id)
-        written = write(self.step, (context, zeros, zeros), end, top_k, self.longest, **decode)
+        written = write(step, state, end, top_k, self.longest, first=first, **decode)
         return as_answers(written, lambda tokens: encoder.decode([ids[t] for t in tokens]))

@@ -34,6 +34,7 @@ from vqazoo.testing.checks import (
     require,
     require_close,
 )
+from vqazoo.testing.protocols import check_protocols
 from vqazoo.testing.toy import toy_encoder
 
 ANSWERS = AnswerList(("yes", "no", "dark blue", "don't know", "3"), (5, 4, 3, 2, 2))
@@ -55,7 +56,8 @@ def check_head(
     Raises:
         AssertionError: the manifest lies, a borrowed tensor would be saved, targets do not stay
             with their rows, the loss does not fall, a parameter gets no gradient, answers depend on
-            the batch, or saved tensors do not restore the head.
+            the batch, saved tensors do not restore the head, or what it offers besides (protocols
+            of vqazoo.interfaces such as `GivesLogits`) is not what it answers by.
     """
     owner = f"The head '{ref}'"
     manifest = cast(HeadManifest, registry.manifest("head", ref))
@@ -82,6 +84,8 @@ def check_head(
     _check_learning(owner, head, fused, head.targets(examples))
     with evaluating(head):
         _check_answers(owner, head, manifest, fused)
+        with torch.no_grad():
+            check_protocols(owner, head, manifest, fused, ANSWERS, encoder)
         restored = build(1)
         restored.load_state_dict(head.state_dict(), strict=True)
         require(
