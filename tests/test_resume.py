@@ -36,7 +36,7 @@ def settings(table: Path, **training: Any) -> dict[str, Any]:
         "fusion": {"type": "hadamard", "args": {"dim": 16}},
         "data": {"type": "table", "args": {"train": str(table)}, "validation_fraction": 0.25},
         "training": {
-            "batch_size": 18, "learning_rate": 0.05, "monitor": "loss", "eval_steps": 1,
+            "batch_size": 18, "learning_rate": 0.001, "schedule": "constant", "monitor": "loss", "eval_steps": 1,
             "stages": STAGES, **training,
         },
     }  # fmt: skip
@@ -78,6 +78,8 @@ def whole(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
         go(table, out)
     finally:
         registry.unregister("encoder", "toy")
+    losses = [[*(one["loss"] for one in e["within"]), e["validation_loss"]] for e in log_of(out)]
+    assert min(losses[2]) < min(losses[0] + losses[1])  # stage 2 overwrites the best model at once
     return out
 
 
