@@ -14,7 +14,13 @@ from typing import Any
 import torch
 
 from vqazoo.card import write_card
-from vqazoo.checkpoint import count_parameters, read_folder, save_checkpoint
+from vqazoo.checkpoint import (
+    count_parameters,
+    load_checkpoint,
+    read_folder,
+    save_checkpoint,
+    saved_tensors,
+)
 from vqazoo.config import RunConfig, config_digest, shareable, to_toml
 from vqazoo.distributed import Group
 from vqazoo.errors import CheckpointError, ConfigError, TrainingError
@@ -96,10 +102,16 @@ def check_shares(group: Group, config: RunConfig) -> None:
 
 
 def restore(model: VQAModel, folder: Path) -> None:
-    """Copy the tensors of a checkpoint of the same parts into a model."""
-    own = model.state_dict()
+    """Make a model that of a checkpoint of the same parts.
+
+    Encoder weights that train by now, and did not when the checkpoint was saved, are those of
+    before they trained.
+    """
+    own, tensors = model.state_dict(), read_folder(folder).tensors
+    if not saved_tensors(model).keys() <= tensors.keys():
+        tensors = load_checkpoint(folder).state_dict()
     with torch.no_grad():
-        for name, tensor in read_folder(folder).tensors.items():
+        for name, tensor in tensors.items():
             own[name].copy_(tensor)
 
 

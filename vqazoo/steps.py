@@ -53,8 +53,9 @@ def mixed(batches: Sequence[Tensor], images: Sequence[Path], batch_size: int) ->
     rows = [batch.tolist() for batch in batches]
     shown = [{images[row] for row in batch} for batch in rows]
     if len(rows) > 1 and len(shown[-1]) == 1 and len(rows[-1]) < batch_size:
-        rows[-2] += rows.pop()
-        shown[-2] |= shown.pop()
+        last, its_image = rows.pop(), shown.pop()
+        rows[-1] += last
+        shown[-1] |= its_image
     several = sum(len(each) > 1 for each in shown) or len(set().union(*shown)) > 1
     for index, batch in enumerate(rows):
         if len(shown[index]) > 1 or len(batch) == 1 or not several:

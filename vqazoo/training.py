@@ -177,6 +177,8 @@ def run(
         add_adapters(model, training.lora)
     model.to(device)
     position = read_position(out / STATE) if resume else Position()
+    if position.best_stored:
+        load_weights(out / STATE, model)
     log = read_log(out / LOG, position.total)
     environment = describe_environment(
         device,
@@ -225,9 +227,7 @@ def run(
         if stage.number < position.stage or (stage.number == position.stage and position.ended):
             continue  # finished before the interruption
         if stage.number > position.stage:
-            if position.best_stored:  # resumed between two stages
-                load_weights(out / STATE, model)
-            elif stage.number > 1:
+            if stage.number > 1 and not position.best_stored:  # resumed from a release before
                 restore(model, out / BEST)
             position = replace(Position(), stage=stage.number, total=position.total,
                                best=position.best)  # fmt: skip

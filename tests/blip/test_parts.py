@@ -151,6 +151,7 @@ def test_the_loss_is_the_one_of_the_paper_by_hand() -> None:
         Example(Path("a.png"), "?", (), str(n), targets=targets)
         for n, targets in enumerate([(("yes", 3.0), ("dark blue", 1.0)), (), (("no", 0.2),)])
     ]
+    head.training = True  # labels are smoothed in training only; dropout stays off
     loss, _ = head.loss(features, head.targets(asked))
     expected = 0.0
     for row, share, text in ((0, 0.75, "yes"), (0, 0.25, "dark blue"), (2, 1.0, "no")):

@@ -21,6 +21,7 @@ from vqazoo.interfaces import (
     Targets,
     TowerSpec,
 )
+from vqazoo.losses import adds_up, batch_sums, row_units, weighted_loss
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.registry import registry
 from vqazoo.testing.checks import (
@@ -55,9 +56,10 @@ def check_head(
 
     Raises:
         AssertionError: the manifest lies, a borrowed tensor would be saved, targets do not stay
-            with their rows, the loss does not fall, a parameter gets no gradient, answers depend on
-            the batch, saved tensors do not restore the head, or what it offers besides (protocols
-            of vqazoo.interfaces such as `GivesLogits`) is not what it answers by.
+            with their rows, sums of the loss do not add up, the loss does not fall, a parameter
+            gets no gradient, answers depend on the batch, saved tensors do not restore the head, or
+            what it offers besides (protocols of vqazoo.interfaces such as `GivesLogits`) is not
+            what it answers by.
     """
     owner = f"The head '{ref}'"
     manifest = cast(HeadManifest, registry.manifest("head", ref))
@@ -92,6 +94,7 @@ def check_head(
             restored.eval().predict(fused) == head.predict(fused), owner,
             "restored from its state_dict it answers differently",
         )  # fmt: skip
+    _check_sums(owner, head, fused, head.targets(examples))
 
 
 def _check_head_manifest(owner: str, manifest: HeadManifest) -> None:
@@ -136,6 +139,38 @@ def _check_targets(owner: str, head: Head, fused: Features, examples: Sequence[E
         bool(outside.isfinite()), owner,
         f"the loss of a batch with only unknown answers is {outside.item()}",
     )  # fmt: skip
+
+
+def _check_sums(owner: str, head: Head, fused: Features, targets: Targets) -> None:
+    """Gradients of unequal batches, each with its sums over the units of all, are those of all."""
+    if not adds_up(head):
+        return  # it is weighted by its rows
+    units = row_units(head, targets)
+    for name, each in units.items():
+        require(
+            each.shape == (len(fused),) and bool((each >= 0).all() and each.isfinite().all()),
+            owner, f"loss_units of '{name}' must be (B,), finite and 0 or more",
+        )  # fmt: skip
+    whole = {name: each.sum() for name, each in units.items()}
+    learning = [p for p in head.parameters() if p.requires_grad]
+    with evaluating(head), torch.enable_grad():
+        head.loss(fused, targets)[0].backward()
+        together = [None if p.grad is None else p.grad.clone() for p in learning]
+        head.zero_grad()
+        for rows in (slice(0, 1), slice(1, None)):
+            sums, _ = batch_sums(head, fused.index(rows), _rows(targets, rows))
+            require(
+                sums.keys() == units.keys(), owner,
+                f"loss_sums names {sorted(sums)}, but loss_units {sorted(units)}",
+            )  # fmt: skip
+            weighted_loss(head, sums, whole).backward()
+    for parameter, expected in zip(learning, together, strict=True):
+        if expected is not None:
+            require_close(
+                owner, expected, cast(Tensor, parameter.grad),
+                "sums of its loss over two batches do not add up to that of both",
+            )  # fmt: skip
+    head.zero_grad()
 
 
 def _check_learning(owner: str, head: Head, fused: Features, targets: Targets) -> None:
