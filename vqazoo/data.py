@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from vqazoo.comparison import TEXT, Comparison, rule
+from vqazoo.comparison import STEMS, TEXT, Comparison, rule
 from vqazoo.errors import ConfigError, DataError, QuestionError, UnknownNameError, did_you_mean
 from vqazoo.manifests import DatasetManifest
 from vqazoo.registry import registry
@@ -111,7 +111,7 @@ def open_dataset(name: str, args: Mapping[str, Any]) -> DatasetReader:
         )
     positional = (variant,) if variant else ()
     reader = cast(DatasetReader, registry.build("dataset", name, *positional, **args))
-    if manifest.comparison != TEXT.name:
+    if manifest.comparison not in (TEXT.name, STEMS):
         _compare_by(reader, manifest.comparison)
     return reader
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqazoo.answer_cells import Classes, class_names, read_answers
+from vqazoo.comparison import TEXT, compared_by_stems
 from vqazoo.data import Example
 from vqazoo.errors import ConfigError, DataError, ImageError
 from vqazoo.folder import write_file
@@ -106,6 +107,8 @@ def predict(model: VQAModel, data: Any, batch_size: int, decode: Mapping[str, An
         examples += asked
     if not examples:
         raise DataError("The table has no rows: give one or more.")
+    if all(example.comparison is TEXT for example in examples):
+        examples = compared_by_stems(examples)
     return Predictions(examples, answers)
 
 
@@ -162,7 +165,7 @@ def _table(data: Any) -> Iterator[tuple[Any, Example]]:
 
 def _classes(data: Any) -> dict[str, Classes]:
     """Names of the classes in the answer columns of a `datasets.Dataset`."""
-    features = getattr(data, "features", None)
+    features: Any = getattr(data, "features", None)
     if not hasattr(features, "to_dict"):
         return {}
     described = features.to_dict()
@@ -186,14 +189,15 @@ def _row(
             f"Row {number}: the question is {row['question']!r}, but text was expected: write one."
         )
     column = next((column for column in ANSWERS if column in row), "")
-    truth, confidences = read_answers(row.get(column), f"Row {number}", column, classes.get(column))
+    said = read_answers(row.get(column), f"Row {number}", column, classes.get(column))
     named = picture if isinstance(picture, (str, Path)) else getattr(picture, "filename", "")
     example = Example(
         Path(named or ""),
         row["question"],
-        truth,
+        said.answers,
         str(row.get("question_id", number)),
-        confidences=confidences,
+        confidences=said.confidences,
+        learnt=said.learnt,
     )
     return picture, example
 
