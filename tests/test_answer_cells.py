@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vqazoo.answer_cells import read_answers
+from vqazoo.answer_cells import Said, read_answers
 from vqazoo.cli import run
 from vqazoo.data import Example, open_dataset
 from vqazoo.errors import DataError
@@ -22,7 +22,7 @@ TWO = ("red", "blue")
 
 
 def read(value: Any) -> tuple[str, ...]:
-    return read_answers(value, "Row 1", "answers")[0]
+    return read_answers(value, "Row 1", "answers").answers
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_confidences_are_read_with_the_answers() -> None:
     rows = [{"answer": "a", "answer_confidence": "yes"}, {"answer": "b", "answer_confidence": "no"}]
     columns = {"answer": ["a", "b"], "answer_confidence": ["yes", "no"]}
     for value in (rows, columns, json.dumps(rows), str(columns)):
-        assert read_answers(value, "", "") == (("a", "b"), ("yes", "no"))
+        assert read_answers(value, "", "") == Said(("a", "b"), ("yes", "no"))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from vqazoo.answers import AnswerList, apply_rule, same_answer
 from vqazoo.cli import run
-from vqazoo.comparison import RULES, rule
+from vqazoo.comparison import RULES, STEMS, rule
 from vqazoo.data import Example, open_dataset
 from vqazoo.errors import ConfigError
 from vqazoo.evaluate import accuracies, score, vqa_accuracies
@@ -152,7 +152,7 @@ def test_every_manifest_names_a_rule_that_is_known_or_its_readers_own() -> None:
     for name in registry.names("dataset"):
         manifest = registry.manifest("dataset", name)
         assert isinstance(manifest, DatasetManifest)
-        assert manifest.comparison in {*RULES, "okvqa-v1.1-stems"}, name
+        assert manifest.comparison in {*RULES, STEMS}, name
 
 
 REAL = os.environ.get("VQAZOO_TEST_DATA", "")
@@ -178,3 +178,17 @@ def test_the_own_answers_of_real_releases_score_all(name: str, tmp_path: Path) -
     examples = open_dataset(name, registry.fill("dataset", name, args)).read(split)
     given = [Answer(example.answers[0], 1.0) for example in examples]
     assert accuracies(examples, given).mean() == 1.0
+
+
+def test_stems_are_read_from_any_table_that_has_them(tmp_path: Path) -> None:
+    rows = [
+        {"image": "a.png", "question": "what?", "answer": [{"answer": stem, "raw_answer": raw}] * 4}
+        for raw, stem in RAW
+    ]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    args = registry.fill("dataset", "table", {"train": str(tmp_path / "t.jsonl")})
+    examples = open_dataset("table", args).read("train")
+    assert [example.answers[0] for example in examples] == [stem for _, stem in RAW]
+    assert [e.target for e in apply_rule("most-frequent", examples, 0)] == [raw for raw, _ in RAW]
+    given = [Answer(raw, 1.0) for raw, _ in RAW]
+    assert accuracies(examples, given).mean() == vqa_accuracies(examples, given).mean() == 1.0

@@ -13,6 +13,7 @@ import math
 import re
 import tokenize
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from vqazoo.errors import DataError
@@ -26,11 +27,25 @@ WRITTEN = re.compile(  # a list, an object or an array, as text
 UNLABELLED = -1  # of a ClassLabel
 
 Classes = Any  # names of classes, where a feature of `datasets` has them: see `class_names`
-Said = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Said:
+    """The answers of one row.
+
+    Attributes:
+        answers: as published.
+        confidences: of each, `yes`, `maybe` or `no`; empty unless all have one.
+        learnt: of each what the person said, `raw_answer`; empty unless all have one.
+    """
+
+    answers: tuple[str, ...] = ()
+    confidences: tuple[str, ...] = ()
+    learnt: tuple[str, ...] = ()
 
 
 def read_answers(value: Any, where: str, column: str, classes: Classes = None) -> Said:
-    """The answers of one row, and the confidence of each, or of none.
+    """The answers of one row.
 
     Read are a text; a list, tuple or array of texts, or of objects with `answer`, as in VQA and
     VizWiz; the object of lists that `datasets` makes of a sequence of those; any of these written
@@ -66,6 +81,7 @@ def read_answers(value: Any, where: str, column: str, classes: Classes = None) -
     given = value if isinstance(value, (list, tuple)) else [value]
     answers: list[str] = []
     confidences: list[Any] = []
+    raw: list[Any] = []
     for one in given:
         if isinstance(one, Mapping) and "answer" not in one:
             raise unfit(one)
@@ -80,9 +96,12 @@ def read_answers(value: Any, where: str, column: str, classes: Classes = None) -
             raise unfit(text)
         if text.strip():
             answers.append(str(text))
-            confidences.append(one.get("answer_confidence") if isinstance(one, Mapping) else None)
+            fields = one if isinstance(one, Mapping) else {}
+            confidences.append(fields.get("answer_confidence"))
+            raw.append(fields.get("raw_answer"))
     known = all(confidence in CONFIDENCES for confidence in confidences)
-    return tuple(answers), tuple(map(str, confidences)) if known else ()
+    said = all(isinstance(one, str) and one.strip() for one in raw)
+    return Said(tuple(answers), tuple(confidences) if known else (), tuple(raw) if said else ())
 
 
 def class_names(feature: Any) -> Classes:

@@ -61,7 +61,7 @@ class DataConfig:
     answers: str = ""  # file with one answer a line; empty: the training answers
     most_answers: int = 0  # keep this many of the most frequent answers; 0: all
     answer_rule: str = "most-frequent"  # which answers of a question are learnt: answers.RULE_NAMES
-    skip_missing: bool = False  # leave out questions whose picture does not exist, else stop
+    skip_missing: bool = False  # leave out questions whose picture is missing or damaged
 
 
 @dataclass(frozen=True)

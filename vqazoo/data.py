@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from vqazoo.comparison import TEXT, Comparison, rule
+from vqazoo.comparison import STEMS, TEXT, Comparison, rule
 from vqazoo.errors import ConfigError, DataError, QuestionError, UnknownNameError, did_you_mean
 from vqazoo.manifests import DatasetManifest
 from vqazoo.registry import registry
@@ -111,7 +111,7 @@ def open_dataset(name: str, args: Mapping[str, Any]) -> DatasetReader:
         )
     positional = (variant,) if variant else ()
     reader = cast(DatasetReader, registry.build("dataset", name, *positional, **args))
-    if manifest.comparison != TEXT.name:
+    if manifest.comparison not in (TEXT.name, STEMS):
         _compare_by(reader, manifest.comparison)
     return reader
 
@@ -132,44 +132,68 @@ def _compare_by(reader: DatasetReader, name: str) -> None:
 def present(
     examples: Sequence[Example], skip_missing: bool, list_file: Path
 ) -> tuple[list[Example], int]:
-    """The examples whose picture is there, and how many others there are.
+    """The examples whose picture is a file, and how many others there are.
 
     Args:
-        skip_missing: leave out the others, and those whose picture cannot be read, for which every
-            picture is opened once; False: stop if a file is missing.
-        list_file: where the paths of the others are written, one a line.
+        skip_missing: leave the others out; False: stop.
+        list_file: where the missing paths are written, one a line.
 
     Raises:
-        DataError: pictures are missing and `skip_missing` is False, or none can be used.
+        DataError: pictures are missing and `skip_missing` is False, or every picture is missing.
     """
     # Unlike Path.is_file, os.path.isfile takes a name that is too long as one that is not there.
-    distinct = {example.image for example in examples}
-    bad = {image for image in distinct if not os.path.isfile(image)}
-    told = "do not exist"
-    if skip_missing:
-        from vqazoo.damage import unreadable  # which imports torch
+    missing = {image for image in {e.image for e in examples} if not os.path.isfile(image)}
+    if missing and not skip_missing:
+        left = sum(example.image in missing for example in examples)
+        told = _told(missing, examples, "do not exist", list_file)
+        if left < len(examples):
+            raise DataError(
+                f"{told}: fetch them, or leave their {left:,} questions out with --skip-missing."
+            )
+    return _without(missing, examples, "do not exist", list_file)
 
-        damaged = unreadable(sorted(distinct - bad))
-        told = "cannot be read" if damaged and not bad else told
-        told = "do not exist or cannot be read" if damaged and bad else told
-        bad |= set(damaged)
+
+def usable(
+    examples: Sequence[Example], skip_missing: bool, list_file: Path
+) -> tuple[list[Example], int]:
+    """As `present`, but with `skip_missing` also those are left out whose picture cannot be read,
+    for which every picture is opened once.
+
+    Raises:
+        DataError: as `present`, or no picture can be read.
+    """
+    if not skip_missing:
+        return present(examples, skip_missing, list_file)
+    from vqazoo.damage import unreadable  # which imports torch
+
+    images = {example.image for example in examples}
+    missing = {image for image in images if not os.path.isfile(image)}
+    damaged = set(unreadable(sorted(images - missing)))
+    told = "do not exist" if not damaged else "do not exist or cannot be read"
+    return _without(missing | damaged, examples, told if missing else "cannot be read", list_file)
+
+
+def _without(
+    bad: set[Path], examples: Sequence[Example], what: str, list_file: Path
+) -> tuple[list[Example], int]:
+    """The examples of other pictures, and how many are left out; those of none are an error."""
     if not bad:
         return list(examples), 0
+    told = _told(bad, examples, what, list_file)
     kept = [example for example in examples if example.image not in bad]
-    paths = sorted(map(str, bad))
-    write_list(list_file, paths)
-    told = (
-        f"{len(bad):,} of {len(distinct):,} pictures {told}, such as '{paths[0]}' (all in "
-        f"'{list_file}')"
-    )
     if not kept:
         raise DataError(f"{told}: check the data root, or image_root for your own tables.")
-    if not skip_missing:
-        raise DataError(
-            f"{told}: fetch them, or leave their {len(examples) - len(kept):,} questions out with "
-            f"--skip-missing."
-        )
     return kept, len(examples) - len(kept)
+
+
+def _told(bad: set[Path], examples: Sequence[Example], what: str, list_file: Path) -> str:
+    """What is wrong with pictures, which are listed."""
+    paths = sorted(map(str, bad))
+    write_list(list_file, paths)
+    return (
+        f"{len(bad):,} of {len({e.image for e in examples}):,} pictures {what}, such as "
+        f"'{paths[0]}' (all in '{list_file}')"
+    )
 
 
 def write_list(file: Path, paths: Sequence[str]) -> None:

@@ -78,7 +78,7 @@ def run_recipe(
         VqazooError: see the message.
     """
     from vqazoo.card import refresh
-    from vqazoo.data import open_dataset, present
+    from vqazoo.data import open_dataset, usable
     from vqazoo.evaluate import predict, score
     from vqazoo.folder import METRICS, json_bytes, write_file
     from vqazoo.model import pick_device
@@ -90,7 +90,7 @@ def run_recipe(
     data = config.data
     reader = open_dataset(data.type, data.args)
     reader.check_split(data.test_split)  # before hours of training
-    examples, _ = present(reader.read(data.test_split), data.skip_missing, out / "missing-test.txt")
+    examples, _ = usable(reader.read(data.test_split), data.skip_missing, out / "missing-test.txt")
     device = pick_device(config.training.device)
     model = run(config, out, resume and (out / STATE).exists(), report, progress).to(device)
     source = CachedFeatures(model, examples, progress, config.training.cache, report)

@@ -10,12 +10,13 @@ from typing import Any, cast
 
 from vqazoo.answers import SEVERAL, AnswerList, apply_rule, normalise, select_answer
 from vqazoo.config import RunConfig
-from vqazoo.data import DatasetReader, Example, digest, open_dataset, present, split_by_image
+from vqazoo.data import DatasetReader, Example, digest, open_dataset, split_by_image, usable
 from vqazoo.errors import ConfigError, DataError
 from vqazoo.manifests import HeadManifest
 from vqazoo.registry import registry
 
-MISSING_IMAGES = "missing-images.txt"  # in the run folder
+MISSING_IMAGES = "missing-images.txt"  # in the run folder: of the training split
+MISSING_VALIDATION_IMAGES = "missing-validation-images.txt"
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ def _read(
     """The examples of a split whose pictures exist, and how many others there are."""
     if out is None:
         return reader.read(split), 0
-    return present(reader.read(split), config.data.skip_missing, out / MISSING_IMAGES)
+    listed = MISSING_IMAGES if split == config.data.train_split else MISSING_VALIDATION_IMAGES
+    return usable(reader.read(split), config.data.skip_missing, out / listed)
 
 
 def _read_answers(file: Path) -> list[str]:

@@ -14,6 +14,7 @@ from sys import intern
 from typing import Any
 
 from vqazoo.answer_cells import class_names, read_answers
+from vqazoo.comparison import compared_by_stems
 from vqazoo.data import DatasetReader, Example, check_question
 from vqazoo.errors import ConfigError, DataError, QuestionError, did_you_mean, suggest
 from vqazoo.folder import cache_home
@@ -93,19 +94,20 @@ class HuggingFace(DatasetReader):
         seen: set[str] = set()
         examples: list[Example] = []
         for number, (where, row) in enumerate(self.source.rows(split, wanted), start=1):
-            answers, confidences = read_answers(row.get(column), where, column, classes)
+            said = read_answers(row.get(column), where, column, classes)
             examples.append(
                 Example(
                     self._picture(row.get(self.names["image_column"]), where, paths),
                     self._question(row.get(self.names["question_column"]), where),
-                    answers,
+                    said.answers,
                     self._question_id(row, where, number, seen),
-                    confidences=confidences,
+                    confidences=said.confidences,
+                    learnt=said.learnt,
                 )
             )
         if not examples:
             raise DataError(f"The split '{split}' has no rows: name another split.")
-        return examples
+        return compared_by_stems(examples)
 
     def _question(self, value: Any, where: str) -> str:
         if not isinstance(value, str):

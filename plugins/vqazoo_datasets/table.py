@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from vqazoo.answer_cells import Said, cell_texts, read_answers
+from vqazoo.comparison import compared_by_stems
 from vqazoo.data import DatasetReader, Example, check_question
 from vqazoo.errors import ConfigError, DataError, QuestionError, suggest
 from vqazoo_datasets.rows import DELIMITERS, Row, missing_column, read_rows
@@ -78,11 +80,16 @@ class Table(DatasetReader):
                 )
             lines[question_id] = row.line
             suffix = file.suffix.lower()
-            answers, confidences = self._answers(row, where, suffix) if answered else ((), ())
+            said = self._answers(row, where, suffix) if answered else Said()
             image = folder / self._text(row, "image_column", where).strip()
             question = self._question(row, where)
-            examples.append(Example(image, question, answers, question_id, confidences=confidences))
-        return examples
+            examples.append(
+                Example(
+                    image, question, said.answers, question_id,
+                    confidences=said.confidences, learnt=said.learnt,
+                )
+            )  # fmt: skip
+        return compared_by_stems(examples)
 
     def _check_columns(self, file: Path, found: set[str]) -> None:
         """Raise DataError for a column that is needed, or seems to be there misspelt."""
@@ -121,18 +128,16 @@ class Table(DatasetReader):
         return str(value).strip()
 
     def _answers(self, row: Row, where: str, suffix: str) -> Said:
-        """Answers, and their confidences or nothing."""
         column = self.columns["answer_column"]
         value = row.cells.get(column)
         parts = value
         if suffix in DELIMITERS:
             parts = cell_texts(value or "", self.answer_separator)
             parts = parts[0] if len(parts) == 1 else parts
-        answers, confidences = read_answers(parts, where, column)
-        answers = tuple(answer.strip() for answer in answers)
-        if not answers:
+        said = read_answers(parts, where, column)
+        if not said.answers:
             raise DataError(
                 f"{where}: the row has no answer in '{column}': add one or remove the row; to "
                 f"predict only, leave the column out of the whole file."
             )
-        return answers, confidences
+        return replace(said, answers=tuple(answer.strip() for answer in said.answers))

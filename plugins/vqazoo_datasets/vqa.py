@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import glob
 import re
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
 from typing import Any
 
-from vqazoo.comparison import Comparison
+from vqazoo.comparison import compared_by_stems
 from vqazoo.data import Example
 from vqazoo.errors import ConfigError, DataError
 from vqazoo_datasets.coco import CocoPictures
@@ -27,7 +25,6 @@ from vqazoo_datasets.files import (
     users_own,
 )
 
-OKVQA_STEMS = "okvqa-v1.1-stems"
 Id = int | str  # as the file has it
 
 
@@ -120,10 +117,7 @@ class OKVQA(ReleaseReader):
 
     Files `OpenEnded_mscoco_<subset>_questions.json` and `mscoco_<subset>_annotations.json`. The
     release stems people's answers: `raw_answer` "surfing" is published as `answer` "surf". What
-    people said is learnt. A given answer is stemmed before it is compared, as public evaluations do
-    (open_flamingo's OKVQAStemmer, LAVIS's lemmatiser), but by the release's own pairs of
-    `raw_answer` and `answer`, so that nobody else's stemmer is needed: whole answers first, then
-    word by word; words that nobody said stay as they are.
+    people said is learnt, and a given answer is stemmed before it is compared: see `Stems`.
 
     Source: Marino et al. 2019, OK-VQA, section 3; release 1.1.
     """
@@ -134,45 +128,7 @@ class OKVQA(ReleaseReader):
 
     def read(self, split: str) -> list[Example]:
         self.check_split(split)
-        examples = read_release(self.root, OKVQA_RELEASE[split], split)
-        stems = Stems((said, kept) for e in examples
-                      for said, kept in zip(e.learnt, e.answers, strict=False))  # fmt: skip
-        comparison = Comparison(OKVQA_STEMS, stems.stem)
-        return [replace(example, comparison=comparison) for example in examples]
-
-
-class Stems:
-    """What the release made of people's words, learnt from its own pairs."""
-
-    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
-        answers: dict[str, Counter[str]] = {}
-        words: dict[str, Counter[str]] = {}
-        for (said, kept), times in Counter(pairs).items():
-            said, kept = _plain(said), _plain(kept)
-            answers.setdefault(said, Counter())[kept] += times
-            if len(said.split()) == len(kept.split()):
-                for word, stem in zip(said.split(), kept.split(), strict=True):
-                    words.setdefault(word, Counter())[stem] += times
-        self.answers = {said: _most(counts) for said, counts in answers.items()}
-        self.words = {said: _most(counts) for said, counts in words.items()}
-        self.stemmed = {kept for counts in answers.values() for kept in counts}
-
-    def stem(self, answer: str) -> str:
-        """The answer as the release would write it."""
-        plain = _plain(answer)
-        if plain in self.answers:
-            return self.answers[plain]
-        if plain in self.stemmed:
-            return plain
-        return " ".join(self.words.get(word, word) for word in plain.split())
-
-
-def _plain(answer: str) -> str:
-    return " ".join(answer.split()).casefold()
-
-
-def _most(counts: Counter[str]) -> str:
-    return min(counts, key=lambda text: (-counts[text], text))
+        return read_release(self.root, OKVQA_RELEASE[split], split)
 
 
 def _splits_of(root: Path, pattern: str) -> list[str]:
@@ -232,7 +188,7 @@ def read_release(root: Path, release: Release, split: str) -> list[Example]:
             )
         )
     _check_fit(file, without, sorted(annotations.keys() - seen, key=str))
-    return examples
+    return compared_by_stems(examples)
 
 
 def _annotations(file: Path) -> dict[Id, Example]:

@@ -36,7 +36,10 @@ def data() -> None:
     "--set", "assignments", multiple=True, metavar="KEY=VALUE",
     help="Argument of the dataset, such as train=my.csv; may be repeated.",
 )  # fmt: skip
-@click.option("--decode", is_flag=True, help="Open every picture to find broken files; slow.")
+@click.option(
+    "--decode/--no-decode", default=None,
+    help="Open every picture to find broken files, or none; default: up to 2,000 of a split.",
+)  # fmt: skip
 @click.option(
     "--list", "list_file", type=click.Path(path_type=Path),
     help="Write the paths of missing and broken pictures to this file.",
@@ -46,7 +49,7 @@ def info(
     name: str,
     data_root: str | None,
     assignments: tuple[str, ...],
-    decode: bool,
+    decode: bool | None,
     list_file: Path | None,
     as_json: bool,
 ) -> None:
@@ -88,11 +91,14 @@ def _print(found: DataReport) -> None:
         click.echo(f"{name}:")
         differs = split.official is not None and split.official != split.questions
         release = f" (official release: {split.official:,})" if differs else ""
-        broken = "" if split.broken_images is None else f", {split.broken_images:,} broken"
+        broken = (
+            "broken ones not looked for (--decode)" if split.broken_images is None
+            else f"{split.broken_images:,} broken"
+        )  # fmt: skip
         shared = ", ".join(f"{c:,} with {n}" for n, c in split.answers_per_question.items())
         lines = {
             "questions": f"{split.questions:,}{release}, {split.distinct_questions:,} distinct",
-            "images": f"{split.images:,} distinct, {split.missing_images:,} missing{broken}",
+            "images": f"{split.images:,} distinct, {split.missing_images:,} missing, {broken}",
             "answers": f"questions by number of answers: {shared}",
         }
         if split.distinct_answers:
@@ -100,11 +106,13 @@ def _print(found: DataReport) -> None:
                 f"{text} {count / split.questions:.1%}" for text, count in split.top_answers.items()
             )
             lines["selected answers"] = f"{split.distinct_answers:,} distinct; {top}"
-            lines["answer coverage"] = ", ".join(
-                f"{share:.1%} by the {size} most frequent" if size.isdigit()
-                else f"{share:.1%} by {size}"
-                for size, share in split.coverage.items()
-            )  # fmt: skip
+            if split.coverage:
+                shares = ", ".join(
+                    f"{share:.1%} by the {size} most frequent" if size.isdigit()
+                    else f"{share:.1%} by {size}"
+                    for size, share in split.coverage.items()
+                )  # fmt: skip
+                lines["answer coverage"] = f"{shares}, of those of '{found.training_split}'"
         if split.answer_types:
             lines["answer types"] = _counts(split.answer_types)
         if split.question_types:
@@ -126,6 +134,12 @@ def _pictures(count: int) -> str:
 
 
 def _warn(found: DataReport) -> None:
+    if found.training_split is None and any(one.top_answers for one in found.splits.values()):
+        click.echo(
+            f"Note: none of the splits {', '.join(found.splits)} is named train, so how much of "
+            f"the answers a list learnt from it covers was not measured.",
+            err=True,
+        )
     for pair, count in found.shared_images.items():
         click.echo(
             f"Warning: {_pictures(count)} in both {pair}: scores on one after training on the "
@@ -208,7 +222,7 @@ def export(
 
     Example: vqazoo data export vizwiz --data-root DIR --split val --to exported
     """
-    from vqazoo.data import open_dataset, present
+    from vqazoo.data import open_dataset, usable
     from vqazoo.tables import write_parquet
 
     reader = open_dataset(name, dataset_args(name, {}, data_root, assignments))
@@ -218,9 +232,7 @@ def export(
     make_folder(folder)
     found = {}
     for split in wanted:
-        examples, left_out = present(
-            reader.read(split), skip_missing, folder / "missing-images.txt"
-        )
+        examples, left_out = usable(reader.read(split), skip_missing, folder / "missing-images.txt")
         file = folder / f"{split}.parquet"
         write_parquet(examples, file)
         found[split] = {"file": str(file), "questions": len(examples), "left_out": left_out}

@@ -52,7 +52,7 @@ def errors(
 
     Example: vqazoo errors runs/first --out mistakes.html
     """
-    from vqazoo.data import open_dataset, present
+    from vqazoo.data import open_dataset, usable
     from vqazoo.errors import ConfigError, DataError
     from vqazoo.folder import write_file
     from vqazoo.mistakes import group_mistakes, write_page
@@ -70,7 +70,7 @@ def errors(
     reader = open_dataset(data, dataset_args(data, args, data_root, assignments))
     reader.check_split(split)
     missing = (page or Path(PAGE)).with_name("missing-images.txt")
-    examples, left_out = present(reader.read(split), skip_missing, missing)
+    examples, left_out = usable(reader.read(split), skip_missing, missing)
     if left_out:
         _say(f"Left out {left_out:,} questions without a picture, listed in '{missing}'.")
     loaded = load(model)

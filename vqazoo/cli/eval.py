@@ -59,7 +59,7 @@ def eval_command(
             "--record writes into a model's own folder, so MODEL must be dir:PATH."
         )
     from vqazoo.card import refresh
-    from vqazoo.data import open_dataset, present
+    from vqazoo.data import open_dataset, usable
     from vqazoo.evaluate import by_name, predict, score
     from vqazoo.folder import json_bytes, write_file
     from vqazoo.predictions import read_predictions
@@ -97,7 +97,7 @@ def eval_command(
     known = None
     if predictions is None or skip_missing:  # who answers others' files need not have the pictures
         missing = (out or Path.cwd()) / "missing-images.txt"
-        examples, left_out = present(examples, skip_missing, missing)
+        examples, left_out = usable(examples, skip_missing, missing)
         if left_out:
             report(f"Left out {left_out:,} questions without a picture, listed in '{missing}'.")
     if predictions is not None:

@@ -18,7 +18,9 @@ DATA_ROOT = click.option(
     "--data-root", help="Folder of the dataset's official files; its argument data_root."
 )
 SKIP_MISSING = click.option(
-    "--skip-missing", is_flag=True, help="Leave out questions whose picture does not exist."
+    "--skip-missing",
+    is_flag=True,
+    help="Leave out questions whose picture does not exist or cannot be read.",
 )
 
 SET = click.option(
