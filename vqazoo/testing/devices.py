@@ -162,5 +162,5 @@ def require_elsewhere(owner: str, features: Features) -> None:
     for name, tensor in features.tensors().items():
         require(
             isinstance(tensor, Elsewhere), owner,
-            f"its {name} are on the CPU, whatever its device is: make them on that of its input",
+            f"its {name} is on the CPU, whatever its device is: make it on that of its input",
         )  # fmt: skip
