@@ -56,6 +56,15 @@ class Example:
         """The answers in the words that a model is to learn."""
         return self.learnt or self.answers
 
+    def __post_init__(self) -> None:
+        """Raise DataError where an answer is no text: a number or a list, or one text alone."""
+        if isinstance(self.answers, str) or not all(isinstance(a, str) for a in self.answers):
+            raise DataError(
+                f"The answers of question {self.question_id!r} are {str(self.answers)[:60]!r}, but "
+                f"several texts were expected: the reader of the dataset must give text, such as "
+                f"('3',) for 3."
+            )
+
     @property
     def target(self) -> str:
         """The answer to learn with the largest weight; empty if there is none."""

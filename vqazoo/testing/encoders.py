@@ -13,6 +13,7 @@ from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Encoder, Features, Preprocess, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS, EncoderManifest
 from vqazoo.testing.checks import (
+    check_signature,
     evaluating,
     generator,
     offered_kinds,
@@ -21,20 +22,27 @@ from vqazoo.testing.checks import (
     require_finite,
     require_same,
 )
+from vqazoo.testing.devices import elsewhere, require_elsewhere, sent
+from vqazoo.testing.parts import builder, found, needed, variant_of
 
 
-def check_encoder(encoder: Encoder, manifest: EncoderManifest | None = None) -> None:
+def check_encoder(
+    part: str | type[Encoder] | Encoder, manifest: EncoderManifest | None = None, **args: Any
+) -> None:
     """Run an encoder, with pretrained or random weights, through its contract.
 
     Args:
-        encoder: already built.
-        manifest: if given, the towers may offer only what it declares.
+        part: an encoder that was built, or its registered name or class, of which one is built
+            with random weights and every tower that the manifest has.
+        manifest: the towers may offer only what it declares; of a name or class, default: the
+            installed one.
+        args: some of the arguments of a name or class; the others take their defaults.
 
     Raises:
         AssertionError: a shape, dtype, mask, or token is not what the contract says, or a row
             depends on its batch, or a block of one tower holds parameters of the other.
     """
-    owner = type(encoder).__name__
+    encoder, owner, manifest = _built(part, manifest, args)
     spec = encoder.spec
     require(bool(spec.image or spec.question), owner, "its spec has neither tower")
     if manifest is not None:
@@ -55,6 +63,38 @@ def check_encoder(encoder: Encoder, manifest: EncoderManifest | None = None) -> 
             _check_image_tower(owner, encoder, spec.image)
         if spec.question is not None:
             _check_text_tower(owner, encoder, spec.question)
+    _check_device(owner, encoder)
+
+
+def _built(
+    part: str | type[Encoder] | Encoder, manifest: EncoderManifest | None, args: dict[str, Any]
+) -> tuple[Encoder, str, EncoderManifest | None]:
+    """The encoder itself, how messages name it, and its manifest."""
+    if isinstance(part, Encoder):
+        return part, type(part).__name__, manifest
+    owner, known, component = found("encoder", part, manifest)
+    declared = cast(EncoderManifest, needed(owner, known))
+    sides = {"image": declared.image, "question": declared.question}
+    towers = frozenset(side for side, kinds in sides.items() if kinds)
+    check_signature(owner, declared, component, ["variant", "towers"])
+    build = builder(owner, declared, component, args, variant_of(part), towers)
+    return cast(Encoder, build(0)).eval(), owner, declared
+
+
+def _check_device(owner: str, encoder: Encoder) -> None:
+    """Features are on the device of the encoder, and nothing they are made with is on another."""
+    spec = encoder.spec
+    with elsewhere(owner, encoder):
+        if spec.image is not None:
+            height, width = cast(Preprocess, spec.preprocess).size
+            pixels = torch.randn(2, 3, height, width, generator=generator())
+            where = f"{owner}, image tower"
+            require_elsewhere(where, encoder.encode_image(sent(pixels), offered_kinds(spec.image)))
+        if spec.question is not None:
+            ids, mask = encoder.tokenize(["why?", "what is the small thing on the table?"])
+            where = f"{owner}, text tower"
+            wants = offered_kinds(spec.question)
+            require_elsewhere(where, encoder.encode_question(sent(ids), sent(mask), wants))
 
 
 def _check_blocks(owner: str, encoder: Encoder) -> None:

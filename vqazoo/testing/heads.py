@@ -35,6 +35,8 @@ from vqazoo.testing.checks import (
     require,
     require_close,
 )
+from vqazoo.testing.devices import Elsewhere, elsewhere, sent
+from vqazoo.testing.parts import builder, found, needed
 from vqazoo.testing.protocols import check_protocols
 from vqazoo.testing.toy import toy_encoder
 
@@ -44,12 +46,18 @@ STEPS = 60  # of training, after which the loss of a head must have fallen
 
 
 def check_head(
-    ref: str, *, dim: int = 18, text_encoder: Encoder | None = None, **args: Any
+    part: str | type[Head] | Head,
+    *,
+    manifest: HeadManifest | None = None,
+    dim: int = 18,
+    text_encoder: Encoder | None = None,
+    **args: Any,
 ) -> None:
     """Build a head for fused vectors or tokens `dim` wide and run it through its contract.
 
     Args:
-        ref: its registered name.
+        part: its registered name, its class, or a head that was built for `ANSWERS` of this module.
+        manifest: of a class or object that is not installed.
         dim: width of the fused features.
         text_encoder: what the head may borrow from; a ToyEncoder if none is given.
         args: some of its arguments; the others take their defaults.
@@ -61,18 +69,14 @@ def check_head(
             what it offers besides (protocols of vqazoo.interfaces such as `GivesLogits`) is not
             what it answers by.
     """
-    owner = f"The head '{ref}'"
-    manifest = cast(HeadManifest, registry.manifest("head", ref))
-    component = registry.component("head", ref)
-    check_signature(owner, manifest, component, ["fused", "answers", "text_encoder"])
+    owner, known, component = found("head", part, manifest)
+    manifest = cast(HeadManifest, needed(owner, known))
+    if isinstance(component, type):
+        check_signature(owner, manifest, component, ["fused", "answers", "text_encoder"])
     _check_head_manifest(owner, manifest)
     encoder = text_encoder or toy_encoder()
-
-    def build(seed: int) -> Head:
-        torch.manual_seed(seed)
-        spec = FusedSpec(manifest.requires, dim)
-        return cast(Head, registry.build("head", ref, spec, ANSWERS, encoder, **args))
-
+    spec = FusedSpec(manifest.requires, dim)
+    build = builder(owner, manifest, component, args, spec, ANSWERS, encoder)
     with _lending_only(owner, encoder, manifest.borrows):
         head = build(0)
     _check_nothing_borrowed_is_owned(owner, head, encoder)
@@ -95,6 +99,27 @@ def check_head(
             "restored from its state_dict it answers differently",
         )  # fmt: skip
     _check_sums(owner, head, fused, head.targets(examples))
+    _check_device(owner, head, encoder, manifest, fused, examples)
+
+
+def _check_device(
+    owner: str, head: Head, encoder: Encoder, manifest: HeadManifest, fused: Features,
+    examples: Sequence[Example],
+) -> None:  # fmt: skip
+    """Loss and answers, also by every strategy and of given answers, on another device."""
+    targets = head.targets(examples)
+    options: list[dict[str, Any]] = [{}]
+    for name, arg in manifest.decode.items():
+        options += [{name: choice} for choice in arg.choices]
+    with elsewhere(owner, head, encoder):
+        loss, _ = head.loss(sent(fused), sent(targets))
+        require(isinstance(loss, Elsewhere), owner, "its loss is on the CPU, whatever its device")
+        for decode in options:
+            head.predict(sent(fused), **decode)
+        head.predict(sent(fused), 3)
+        rank = getattr(head, "rank", None)
+        if rank is not None:
+            rank(sent(fused), list(ANSWERS.texts))
 
 
 def _check_head_manifest(owner: str, manifest: HeadManifest) -> None:
