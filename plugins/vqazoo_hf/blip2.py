@@ -38,6 +38,7 @@ class HFBlip2Encoder(Encoder):
         from transformers import Blip2VisionModel
 
         self._repository = Repository(variant)
+        self.files = self._repository.files()
         config = self._repository.config()
         if config.model_type != FAMILY:
             raise IncompatibleError(

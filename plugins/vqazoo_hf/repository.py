@@ -13,7 +13,8 @@ from torch import Tensor
 
 from vqazoo.errors import WeightsError
 from vqazoo.hub import conversion, fetch_folder
-from vqazoo.interfaces import WeightsReference
+from vqazoo.interfaces import FileReference, WeightsReference
+from vqazoo.read_files import read_files
 from vqazoo.safe_files import MIB, check_no_pointer
 from vqazoo_hf.weights import INDEX, SINGLE, read_index, read_tensors, weights_digest
 
@@ -22,6 +23,13 @@ READ = (  # of the small files, those that transformers may read for our encoder
     "config.json", "preprocessor_config.json", "processor_config.json", "tokenizer*.json",
     "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model",
 )  # fmt: skip
+SENTENCE = (
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_*_config.json",
+    "[0-9]_*/*.json",
+    "[0-9]_*/vocab.*",
+)  # of sentence-transformers
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")  # one of them; the last: sentencepiece
 
 
@@ -83,6 +91,10 @@ class Repository:
         source = str(self.folder.absolute()) if self.is_local else self.repo
         return WeightsReference(kind, source, name, revision, digest)
 
+    def files(self) -> tuple[FileReference, ...]:
+        """Configs, vocabularies and the like, so that a checkpoint can tell when one changes."""
+        return read_files(self.folder, (*READ, *SENTENCE), "" if self.is_local else self.repo)
+
     def fetch_more(self, names: Sequence[str]) -> None:
         """Have further files in `folder`; one that is not there is left to who reads it."""
         if names and not self.is_local:
@@ -111,10 +123,10 @@ class Repository:
             )
         try:
             return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # tokenizers raises nothing narrower for a damaged file
             raise WeightsError(
                 f"'{self.folder}' has no tokenizer that transformers reads "
-                f"({str(error).splitlines()[0]}): add tokenizer.json."
+                f"({(str(error) or type(error).__name__).splitlines()[0]}): add tokenizer.json."
             ) from error
 
 

