@@ -63,7 +63,8 @@ def pinned_commits(config: Mapping[str, Any]) -> dict[str, str]:
     told = [tower.get(key) for tower in towers for key in ("reference", BUNDLED)]
     for tower in towers:
         files = tower.get("files")
-        told += files if isinstance(files, list) else []
+        # Before the weights, whose commit may be that of a conversion, on top of theirs.
+        told = [*files, *told] if isinstance(files, list) else told
     return {
         str(one["source"]): one["revision"]
         for one in told

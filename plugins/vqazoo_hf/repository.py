@@ -26,7 +26,7 @@ READ = {
     "image": ("preprocessor_config.json", "processor_config.json"),
     "question": ("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*",
                  "merges.txt", "*.model", "modules.json", "config_sentence_transformers.json",
-                 "sentence_*_config.json", "[0-9]_*/config.json"),
+                 "sentence_*_config.json", "[0-9]_*/*.json", "[0-9]_*/vocab.*"),
 }  # fmt: skip
 
 
@@ -123,10 +123,10 @@ class Repository:
             )
         try:
             return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # tokenizers raises nothing narrower for a damaged file
             raise WeightsError(
                 f"'{self.folder}' has no tokenizer that transformers reads "
-                f"({str(error).splitlines()[0]}): add tokenizer.json."
+                f"({(str(error) or type(error).__name__).splitlines()[0]}): add tokenizer.json."
             ) from error
 
 
