@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -310,9 +310,16 @@ def _load_references(model: VQAModel, folder: Folder) -> None:
 
 
 def _check_preprocess(model: VQAModel, folder: Folder) -> None:
-    """Pixels must be made as in training."""
-    saved = Preprocess.from_json(folder.config["preprocess"])
-    if model.image_encoder.spec.preprocess != saved:
+    """Pixels must be made as in training; what an adapter understood less of then stays so."""
+    said = folder.config["preprocess"]
+    saved, encoder = Preprocess.from_json(said), model.image_encoder
+    made = encoder.spec.preprocess
+    assert made is not None
+    margins = "margins" in made.to_json() and "margins" not in said
+    sides = isinstance(made.resize, tuple) and not isinstance(saved.resize, tuple)
+    if made.size == saved.size and (margins or sides):
+        encoder.spec = replace(encoder.spec, preprocess=saved)
+    elif made != saved:
         raise CheckpointError(
             f"The image encoder prepares pixels as {model.image_encoder.spec.preprocess}, but the "
             f"checkpoint was trained with {shown(saved, 400)}: install the library versions its "

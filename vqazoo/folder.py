@@ -250,7 +250,8 @@ def _check_values(file: Path, config: Mapping[str, Any]) -> None:
             )
     said = config["preprocess"]
     size, resize = said.get("size"), said.get("resize", 0)
-    sides = [*(size if isinstance(size, list) else [size]), resize or 1]
+    sides = [*(size if isinstance(size, list) else [size])]
+    sides += resize if isinstance(resize, list) and len(resize) == 2 else [resize or 1]
     sides += [said.get("longest", 0) or 1, said.get("multiple", 1)]  # mode `fit`
     if not all(type(side) is int and 0 < side <= LARGEST_SIDE for side in sides):
         fit = {name: said[name] for name in ("longest", "multiple") if name in said}

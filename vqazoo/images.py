@@ -9,7 +9,7 @@ import random
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -39,6 +39,9 @@ INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
     "nearest": Image.Resampling.NEAREST,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
 }
 QUARTER_TURNS = (
     None,
@@ -243,8 +246,9 @@ def pixels(
     """What an image tower sees: (3, H, W) float32, equal to torchvision's transforms.
 
     Sizes are rounded as by `torchvision.transforms` (`Resize`, `CenterCrop`), open_clip
-    (`image_transform`), timm and, in mode `fit`, ViLT (`ViltImageProcessor` of transformers); a
-    picture smaller than the crop is padded with black.
+    (`image_transform`), timm and, in mode `fit`, ViLT (`ViltImageProcessor` of transformers); with
+    `margins` of transformers, as by its processors that use Pillow. A picture smaller than the
+    crop is padded with black.
 
     Args:
         image: RGB.
@@ -261,7 +265,9 @@ def pixels(
     image = _augmented(image, augment, generator)
     image = _resized(image, preprocess)
     values = torch.from_numpy(np.array(image, dtype=np.uint8))  # (H, W, 3)
-    scaled = values.permute(2, 0, 1).contiguous().float().div_(255)  # (3, H, W)
+    scaled = values.permute(2, 0, 1).contiguous().float()  # (3, H, W)
+    usual = preprocess.scale == 1 / 255
+    scaled = scaled.div_(255) if usual else (scaled.double() * preprocess.scale).float()
     mean = torch.tensor(preprocess.mean)[:, None, None]  # (3, 1, 1)
     std = torch.tensor(preprocess.std)[:, None, None]  # (3, 1, 1)
     return scaled.sub_(mean).div_(std)  # (3, H, W)
@@ -296,7 +302,7 @@ def _resized(image: Image.Image, preprocess: Preprocess) -> Image.Image:
     if place.frame == image.size:
         return image
     fill = preprocess.fill if preprocess.mode == "pad" else 0
-    canvas = Image.new("RGB", place.frame, (fill,) * 3)
+    canvas = Image.new("RGB", place.frame, fill if isinstance(fill, tuple) else (fill,) * 3)
     canvas.paste(image, (place.left, place.top))
     return canvas
 
@@ -323,44 +329,72 @@ def placement(size: tuple[int, int], preprocess: Preprocess) -> Placement:
     Raises:
         ConfigError: a mode that does not exist.
     """
-    modes = {"crop": _cover, "squash": _squash, "pad": _contain, "fit": _fit}
+    modes = {"crop": _cover, "squash": _squash, "pad": _contain, "fit": _fit, "centre": _as_is}
     width, height = _choice("mode", preprocess.mode, modes)(size, preprocess)
     if preprocess.mode == "fit":
         return Placement(width, height, 0, 0, (width, height))
     frame = preprocess.size[1], preprocess.size[0]
-    left, top = _offset(width, frame[0]), _offset(height, frame[1])
+    offset = _choice("margins", preprocess.margins, MARGINS)
+    left, top = offset(width, frame[0]), offset(height, frame[1])
     return Placement(width, height, left, top, frame)
 
 
-def _offset(length: int, frame: int) -> int:
+def _torchvision(length: int, frame: int) -> int:
     """Start of a centred length in a frame: padded like torchvision, or cropped if it is longer."""
     return (frame - length) // 2 if length < frame else -round((length - frame) / 2)
+
+
+def _transformers(length: int, frame: int) -> int:
+    """The same as by `center_crop` of transformers, whose Pillow processors use it."""
+    return -((length - frame) // 2)
+
+
+MARGINS = {"torchvision": _torchvision, "transformers": _transformers}
 
 
 def _cover(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
     """Width and height once the shorter side is resized, as torchvision's `Resize(int)`.
 
-    For a target that is not square and no `resize`, the picture just covers the target, as in
-    open_clip and timm (`ResizeKeepRatio`).
+    For a target that is not square and no `resize`, the picture just covers the target, and for a
+    `resize` of two sides just those, as in open_clip and timm (`ResizeKeepRatio`).
     """
     width, height = size
-    if preprocess.size[0] != preprocess.size[1] and not preprocess.resize:
-        ratio = min(height / preprocess.size[0], width / preprocess.size[1])
+    resize = preprocess.resize
+    if isinstance(resize, tuple) or (preprocess.size[0] != preprocess.size[1] and not resize):
+        high, wide = resize if isinstance(resize, tuple) else preprocess.size
+        ratio = min(height / high, width / wide)
         return round(width / ratio), round(height / ratio)
-    short = preprocess.resize or preprocess.size[0]
+    short = resize or preprocess.size[0]
+    side: float = short  # before it is rounded, as transformers computes the longer one
+    if preprocess.longest and max(size) / min(size) * short > preprocess.longest:
+        side = preprocess.longest * float(min(size)) / float(max(size))
+        short = round(side)
+        if min(size) == short:
+            return size
     if width <= height:
-        return short, int(short * height / width)
-    return int(short * width / height), short
+        return short, int(side * height / width)
+    return int(side * width / height), short
 
 
 def _squash(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
-    return preprocess.size[1], preprocess.size[0]
+    height, width = _sides(preprocess)
+    return width, height
+
+
+def _sides(preprocess: Preprocess) -> tuple[int, int]:
+    """H and W of a `resize` of two sides, else of `size`; one side says nothing in these modes."""
+    return preprocess.resize if isinstance(preprocess.resize, tuple) else preprocess.size
+
+
+def _as_is(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
+    return size
 
 
 def _contain(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
     """Width and height once the longer side fits, as timm's `ResizeKeepRatio(longest=1)`."""
     width, height = size
-    ratio = max(height / preprocess.size[0], width / preprocess.size[1])
+    high, wide = _sides(preprocess)
+    ratio = max(height / high, width / wide)
     return max(1, round(width / ratio)), max(1, round(height / ratio))
 
 
@@ -368,7 +402,7 @@ def _fit(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
     """Width and height in mode `fit`, as transformers' `ViltImageProcessor`; a side that it would
     round to nothing is one `multiple` long.
     """
-    short = float(preprocess.resize)
+    short = float(cast(int, preprocess.resize))
     scale = short / min(size)
     width, height = (short if side == min(size) else scale * side for side in size)
     if max(width, height) > preprocess.longest:

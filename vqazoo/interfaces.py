@@ -95,15 +95,23 @@ class Preprocess:
     Attributes:
         size: (H, W) in pixels of what the tower sees; mode `fit`: of the largest landscape picture.
         mean, std: per RGB channel, applied to values in [0, 1].
-        interpolation: `bicubic`, `bilinear` or `nearest`.
-        mode: `crop` resizes the shorter side to `resize`, then crops the centre;
-            `squash` resizes to `size`, ignoring the aspect;
-            `pad` resizes the longer side to `size`, then pads with `fill`;
+        interpolation: `bicubic`, `bilinear`, `nearest`, `lanczos`, `box` or `hamming`, of Pillow.
+        mode: `crop` resizes the shorter side to `resize`, or less, so that the longer one is at
+            most `longest` where that is above 0, or the picture so that it just covers a `resize`
+            of two sides (H, W); then crops the centre;
+            `squash` resizes to `size`, ignoring the aspect, or to a `resize` of two sides (H, W)
+            and crops the centre;
+            `centre` crops the centre of the picture as it is;
+            `pad` resizes the longer side to `size`, or to a `resize` of two sides and crops the
+            centre; then pads with `fill`;
             `fit` keeps each picture's own aspect: its shorter side becomes `resize`, or less, so
             that the longer one is at most `longest`; then both are rounded down to `multiple`.
         resize: pixels of the shorter side (modes `crop` and `fit`); 0 in mode `crop`: min(size).
-        fill: value in [0, 255] of padded pixels.
-        longest, multiple: pixels, mode `fit` only.
+        fill: value in [0, 255] of padded pixels, or one for each channel.
+        longest, multiple: pixels, modes `fit` and (the former) `crop`.
+        margins: who halves the odd margin of a crop: `torchvision` rounds half to even, and pads
+            less in front; `transformers` rounds down, and pads more in front.
+        scale: of values in [0, 255], before mean and std.
     """
 
     size: tuple[int, int]
@@ -111,15 +119,20 @@ class Preprocess:
     std: tuple[float, float, float]
     interpolation: str = "bicubic"
     mode: str = "crop"
-    resize: int = 0
-    fill: int = 0
+    resize: int | tuple[int, int] = 0
+    fill: int | tuple[int, int, int] = 0
     longest: int = 0
     multiple: int = 1
+    margins: str = "torchvision"
+    scale: float = 1 / 255
 
     def to_json(self) -> dict[str, Any]:
         saved = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-        if self.mode != "fit":  # which came later: other checkpoints look as before
-            del saved["longest"], saved["multiple"]
+        later = ["margins", "scale"] + (["longest", "multiple"] if self.mode != "fit" else [])
+        defaults = {field.name: field.default for field in fields(self)}
+        for name in later:  # where they say nothing, a checkpoint looks as before
+            if getattr(self, name) == defaults[name]:
+                del saved[name]
         return saved
 
     @classmethod

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from vqazoo.errors import IncompatibleError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS
-from vqazoo_hf.clip import read_preprocess
 from vqazoo_hf.families.tensors import fill_towers, read_weights
+from vqazoo_hf.pictures import read_preprocess
 from vqazoo_hf.repository import Repository, TextCodec
 
 RETRIEVAL = "BlipForImageTextRetrieval"  # the only architecture with a projection of pictures

@@ -10,8 +10,8 @@ from torch import Tensor
 from vqazoo.errors import IncompatibleError, WeightsError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS
-from vqazoo_hf.clip import read_preprocess
 from vqazoo_hf.families.tensors import read_tensors
+from vqazoo_hf.pictures import read_preprocess
 from vqazoo_hf.repository import Repository
 
 FAMILY = "blip-2"

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqazoo.errors import IncompatibleError, WeightsError
-from vqazoo.interfaces import Encoder, EncoderSpec, Features, Preprocess, TowerSpec
+from vqazoo.errors import IncompatibleError
+from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo_hf.pictures import read_preprocess
 from vqazoo_hf.repository import Repository, TextCodec, load_into
 
 FAMILIES = ("clip", "siglip")
-PROCESSORS = ("preprocessor_config.json", "processor_config.json")  # the latter since 5.0
-INTERPOLATIONS = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
 
 class HFCLIPEncoder(Encoder):
@@ -109,35 +107,3 @@ class HFCLIPEncoder(Encoder):
             )
         embedding: nn.Module = self.model.text_model.embeddings.token_embedding
         return embedding
-
-
-def read_preprocess(repository: Repository) -> Preprocess:
-    """What preprocessor_config.json or processor_config.json says, in the core's words.
-
-    Raises:
-        WeightsError: neither file says it.
-    """
-    places = [repository.folder / name for name in PROCESSORS]
-    file = next((place for place in places if place.is_file()), places[0])
-    try:
-        said = json.loads(file.read_text(encoding="utf-8"))
-        said = said.get("image_processor", said)
-        size = said["size"]
-        target = said.get("crop_size", size) if said.get("do_center_crop") else size
-        if isinstance(target, int):
-            target = {"height": target, "width": target}
-        shortest = size.get("shortest_edge", 0) if isinstance(size, dict) else size
-        side = shortest or 0
-        return Preprocess(
-            size=(target.get("height", side), target.get("width", side)),
-            mean=tuple(said["image_mean"]),
-            std=tuple(said["image_std"]),
-            interpolation=INTERPOLATIONS[said.get("resample", 3)],
-            mode="crop" if shortest else "squash",
-            resize=shortest,
-        )
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise WeightsError(
-            f"'{file}' does not say how pictures are prepared ({error!r}): get it from the model's "
-            f"repository; no default is used instead."
-        ) from error

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vqazoo.errors import IncompatibleError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
-from vqazoo_hf.clip import read_preprocess
+from vqazoo_hf.pictures import read_preprocess
 from vqazoo_hf.repository import Repository, TextCodec, load_into
 
 QUESTION_CAP = 38  # tokens, as published: a text has at most 40 with its start and end

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vqazoo.errors import IncompatibleError, QuestionError
+from vqazoo_hf.positions import position_limit
 
 ENCODER, DECODER, BOTH = "encoder", "decoder", "encoder-decoder"
 AUTO = {ENCODER: "AutoModel", DECODER: "AutoModelForCausalLM", BOTH: "AutoModelForSeq2SeqLM"}
@@ -52,7 +53,7 @@ class HFLanguageModel(nn.Module):
         embedding = model.get_input_embeddings()
         self.dim = int(embedding.embedding_dim)
         self.vocab_size = int(embedding.num_embeddings)
-        self.context_length = _positions(model, self.kind)
+        self.context_length = position_limit(model)
         taken = inspect.signature(type(model).forward).parameters
         self._takes_positions = "position_ids" in taken  # BLOOM derives them from the mask
         self.positions = positions if self.kind == ENCODER else "sequence"
@@ -264,16 +265,6 @@ def kind_of(config: Any) -> str:
             f"GPT-2, OPT, T5 or BART families, such as hf-lm:distilbert/distilbert-base-uncased."
         )
     return kind
-
-
-def _positions(model: Any, kind: str) -> int | None:
-    """Longest sequence that a model has positions for; None: it counts distances."""
-    longest = getattr(model.config, "max_position_embeddings", None)
-    if longest is None or kind != ENCODER:
-        return longest
-    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
-    pad = getattr(table, "padding_idx", None)
-    return int(longest) if pad is None else int(longest) - pad - 1  # RoBERTa counts from pad + 1
 
 
 def _hand_on(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor) -> Tensor:

@@ -23,9 +23,15 @@ HF_TEXT = EncoderManifest(
     args={
         "pooling": Arg(
             str, "auto",
-            "auto: what a sentence-transformers folder says, else cls for BERT-like and mean for "
-            "GPT-like models",
+            "auto: as sentence-transformers where the folder is one of its, else cls for BERT-like "
+            "and mean for GPT-like models; others read the transformer alone",
             ("auto", "mean", "cls", "last"),
+        ),
+        "modules": Arg(
+            bool, True,
+            "with pooling auto, do all that modules.json of a sentence-transformers folder says; "
+            "false: as checkpoints were trained before it was read",
+            before=False,
         ),
         "normalize": Arg(bool, False, "scale pooled vectors to norm 1, as CLIP+GPT-2 does"),
     },

@@ -79,6 +79,11 @@ class Repository:
         source = str(self.folder.absolute()) if self.is_local else self.repo
         return WeightsReference(kind, source, files[0].name, revision, state.hexdigest())
 
+    def fetch_more(self, names: Sequence[str]) -> None:
+        """Have further files in `folder`; one that is not there is left to who reads it."""
+        if names and not self.is_local:
+            self.folder = self._fetch([*SMALL, *names])
+
     def config(self) -> Any:
         """transformers' config object."""
         from huggingface_hub.errors import StrictDataclassError

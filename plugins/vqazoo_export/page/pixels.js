@@ -4,6 +4,9 @@ const BITS = 22; // of a weight's fixed-point part, as in Pillow's Resample.c (8
 const FILTERS = {
   bilinear: [1, (x) => Math.max(0, 1 - Math.abs(x))],
   bicubic: [2, cubic],
+  box: [0.5, (x) => (x > -0.5 && x <= 0.5 ? 1 : 0)],
+  hamming: [1, hamming],
+  lanczos: [3, (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0)],
 };
 
 // Keys' cubic with a = -0.5, as Pillow has it.
@@ -11,6 +14,15 @@ function cubic(x) {
   const a = -0.5, t = Math.abs(x);
   if (t < 1) return ((a + 2) * t - (a + 3)) * t * t + 1;
   return t < 2 ? (((t - 5) * t + 8) * t - 4) * a : 0;
+}
+
+function hamming(x) {
+  const t = Math.abs(x) * Math.PI;
+  return t >= Math.PI ? 0 : sinc(x) * (0.54 + 0.46 * Math.cos(t));
+}
+
+function sinc(x) {
+  return x === 0 ? 1 : Math.sin(x * Math.PI) / (x * Math.PI);
 }
 
 /** The picture of a file, upright and on white: { width, height, data } with 4 bytes a pixel. */
@@ -29,19 +41,18 @@ export function pixels(picture, how) {
   const [high, wide] = how.size;
   const [w, h] = resizedTo(picture.width, picture.height, how);
   const image = resize(picture, w, h, how.interpolation);
-  const W = Math.max(w, wide), H = Math.max(h, high);
-  const x0 = Math.floor((W - w) / 2), y0 = Math.floor((H - h) / 2); // where it lies on the canvas
-  const left = round((W - wide) / 2), top = round((H - high) / 2);
+  const left = offset(w, wide, how.margins), top = offset(h, high, how.margins);
+  const scale = how.scale ?? 1 / 255;
   const fill = how.mode === "pad" ? how.fill : 0;
   const out = new Float32Array(3 * high * wide);
   for (let c = 0; c < 3; c++) {
     const mean = Math.fround(how.mean[c]), std = Math.fround(how.std[c]);
     for (let y = 0; y < high; y++) {
       for (let x = 0; x < wide; x++) {
-        const u = x + left - x0, v = y + top - y0;
+        const u = x - left, v = y - top;
         const inside = u >= 0 && u < w && v >= 0 && v < h;
         const value = inside ? image[4 * (v * w + u) + c] : fill;
-        const centred = Math.fround(Math.fround(value / 255) - mean);
+        const centred = Math.fround(Math.fround(value * scale) - mean);
         out[(c * high + y) * wide + x] = Math.fround(centred / std);
       }
     }
@@ -51,15 +62,29 @@ export function pixels(picture, how) {
 
 function resizedTo(width, height, how) {
   const [high, wide] = how.size;
-  if (how.mode === "squash") return [wide, high];
+  if (how.mode === "centre") return [width, height];
+  if (how.mode === "squash") return how.resize ? [how.resize[1], how.resize[0]] : [wide, high];
   const ratios = [height / high, width / wide];
   if (how.mode === "pad" || (high !== wide && !how.resize)) {
     const ratio = how.mode === "pad" ? Math.max(...ratios) : Math.min(...ratios);
     return [Math.max(1, round(width / ratio)), Math.max(1, round(height / ratio))];
   }
-  const short = how.resize || high;
-  if (width <= height) return [short, Math.trunc((short * height) / width)];
-  return [Math.trunc((short * width) / height), short];
+  let short = how.resize || high, side = short;
+  const less = Math.min(width, height), more = Math.max(width, height);
+  if (how.longest && (more / less) * short > how.longest) {
+    side = (how.longest * less) / more;
+    short = round(side);
+    if (less === short) return [width, height];
+  }
+  if (width <= height) return [short, Math.trunc((side * height) / width)];
+  return [Math.trunc((side * width) / height), short];
+}
+
+/** Where a length lies in the middle of a frame, by the library that the model comes from. */
+function offset(length, frame, margins) {
+  if (margins === "transformers") return -Math.floor((length - frame) / 2);
+  if (length < frame) return Math.floor((frame - length) / 2);
+  return -round((length - frame) / 2);
 }
 
 /** Rounds halves to even, as Python does. */

@@ -13,19 +13,41 @@ def pixels(picture: str, how: dict[str, Any]) -> np.ndarray:
         image = Image.fromarray(((np.asarray(image).astype("u4") + 128) // 257).astype("u1"))
     image = image.convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    (w, h), (high, wide), pad = image.size, how["size"], how["mode"] == "pad"
-    ratio, short = (max if pad else min)(h / high, w / wide), how["resize"] or high
-    if how["mode"] == "squash":
-        size = wide, high
-    elif pad or (high != wide and not how["resize"]):
-        size = max(1, round(w / ratio)), max(1, round(h / ratio))
-    else:
-        size = (short, int(short * h / w)) if w <= h else (int(short * w / h), short)
-    W, H = max(size[0], wide), max(size[1], high)
-    canvas = Image.new("RGB", (W, H), (how["fill"] if pad else 0,) * 3)
-    image = image.resize(size, Image.Resampling[how["interpolation"].upper()])
-    canvas.paste(image, ((W - size[0]) // 2, (H - size[1]) // 2))
-    left, top = round((W - wide) / 2), round((H - high) / 2)
-    values = np.asarray(canvas.crop((left, top, left + wide, top + high)), np.float32) / 255
+    high, wide = how["size"]
+    size = resized(*image.size, how)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling[how["interpolation"].upper()])
+    canvas = Image.new("RGB", (wide, high), (how["fill"] if how["mode"] == "pad" else 0,) * 3)
+    margins = how.get("margins", "torchvision")
+    canvas.paste(image, (offset(size[0], wide, margins), offset(size[1], high, margins)))
+    values = (np.asarray(canvas, "f8") * how.get("scale", 1 / 255)).astype("f4")
     values = (values - np.array(how["mean"], "f4")) / np.array(how["std"], "f4")  # (H, W, 3)
     return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
+
+
+def resized(w: int, h: int, how: dict[str, Any]) -> tuple[int, int]:
+    """Width and height of a picture of w x h pixels before its centre is cropped."""
+    (high, wide), mode, short = how["size"], how["mode"], how["resize"]
+    if mode == "centre":
+        return w, h
+    if mode == "squash":
+        high, wide = short or (high, wide)
+        return wide, high
+    if mode == "pad" or (high != wide and not short):
+        ratio = (max if mode == "pad" else min)(h / high, w / wide)
+        return max(1, round(w / ratio)), max(1, round(h / ratio))
+    short = side = short or high
+    longest = how.get("longest", 0)
+    if longest and max(w, h) / min(w, h) * short > longest:
+        side = longest * float(min(w, h)) / float(max(w, h))
+        short = round(side)
+        if min(w, h) == short:
+            return w, h
+    return (short, int(side * h / w)) if w <= h else (int(side * w / h), short)
+
+
+def offset(length: int, frame: int, margins: str) -> int:
+    """Where a length lies in the middle of a frame, by the library that the model comes from."""
+    if margins == "transformers":
+        return -((length - frame) // 2)
+    return (frame - length) // 2 if length < frame else -round((length - frame) / 2)
