@@ -152,7 +152,9 @@ class TimmEncoder(Encoder):
     def encode_image(self, pixels: Tensor, wants: frozenset[str]) -> Features:
         states = self.model.forward_features(pixels)  # a tensor, or one for each branch or stage
         pooled = tokens = mask = None
-        if POOLED in wants:
+        if POOLED in wants and self.spec.image is not None:
+            if self.spec.image.pooled is None:
+                raise IncompatibleError(f"'{self._name}' has no pooled vector, only tokens.")
             pooled = self.model.forward_head(states, pre_logits=True)  # (B, D)
         if TOKENS in wants:
             tokens = as_tokens(last_states(states), self._layout)  # (B, N, D)
@@ -169,7 +171,7 @@ def _preprocess(config: Mapping[str, Any], name: str) -> Preprocess:
     _, height, width = config["input_size"]
     sides = math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"])
     resize: int | tuple[int, int] = sides
-    if sides == (height, width) or (config["crop_mode"] == "center" and sides[0] == sides[1]):
+    if sides[0] == sides[1] if config["crop_mode"] == "center" else sides == (height, width):
         resize = min(sides)
     if config["crop_mode"] not in MODES:
         raise WeightsError(
