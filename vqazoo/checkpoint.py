@@ -338,7 +338,9 @@ def _check_preprocess(model: VQAModel, folder: Folder) -> None:
     saved, encoder = Preprocess.from_json(said), model.image_encoder
     made = encoder.spec.preprocess
     assert made is not None
-    if "margins" in made.to_json() and "margins" not in said and made.size == saved.size:
+    margins = "margins" in made.to_json() and "margins" not in said
+    sides = isinstance(made.resize, tuple) and not isinstance(saved.resize, tuple)
+    if made.size == saved.size and (margins or sides):
         encoder.spec = replace(encoder.spec, preprocess=saved)
     elif made != saved:
         raise CheckpointError(

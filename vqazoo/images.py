@@ -310,7 +310,7 @@ def _resized(image: Image.Image, preprocess: Preprocess) -> Image.Image:
     if place.frame == image.size:
         return image
     fill = preprocess.fill if preprocess.mode == "pad" else 0
-    canvas = Image.new("RGB", place.frame, (fill,) * 3)
+    canvas = Image.new("RGB", place.frame, fill if isinstance(fill, tuple) else (fill,) * 3)
     canvas.paste(image, (place.left, place.top))
     return canvas
 
@@ -363,14 +363,16 @@ MARGINS = {"torchvision": _torchvision, "transformers": _transformers}
 def _cover(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
     """Width and height once the shorter side is resized, as torchvision's `Resize(int)`.
 
-    For a target that is not square and no `resize`, the picture just covers the target, as in
-    open_clip and timm (`ResizeKeepRatio`).
+    For a target that is not square and no `resize`, the picture just covers the target, and for a
+    `resize` of two sides just those, as in open_clip and timm (`ResizeKeepRatio`).
     """
     width, height = size
-    if preprocess.size[0] != preprocess.size[1] and not preprocess.resize:
-        ratio = min(height / preprocess.size[0], width / preprocess.size[1])
+    resize = preprocess.resize
+    if isinstance(resize, tuple) or (preprocess.size[0] != preprocess.size[1] and not resize):
+        high, wide = resize if isinstance(resize, tuple) else preprocess.size
+        ratio = min(height / high, width / wide)
         return round(width / ratio), round(height / ratio)
-    short = int(cast(int, preprocess.resize) or preprocess.size[0])
+    short = resize or preprocess.size[0]
     side: float = short  # before it is rounded, as transformers computes the longer one
     if preprocess.longest and max(size) / min(size) * short > preprocess.longest:
         side = preprocess.longest * float(min(size)) / float(max(size))
@@ -383,8 +385,13 @@ def _cover(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
 
 
 def _squash(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
-    height, width = cast(tuple[int, int], preprocess.resize or preprocess.size)
+    height, width = _sides(preprocess)
     return width, height
+
+
+def _sides(preprocess: Preprocess) -> tuple[int, int]:
+    """H and W of a `resize` of two sides, else of `size`; one side says nothing in these modes."""
+    return preprocess.resize if isinstance(preprocess.resize, tuple) else preprocess.size
 
 
 def _as_is(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
@@ -394,7 +401,8 @@ def _as_is(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
 def _contain(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
     """Width and height once the longer side fits, as timm's `ResizeKeepRatio(longest=1)`."""
     width, height = size
-    ratio = max(height / preprocess.size[0], width / preprocess.size[1])
+    high, wide = _sides(preprocess)
+    ratio = max(height / high, width / wide)
     return max(1, round(width / ratio)), max(1, round(height / ratio))
 
 

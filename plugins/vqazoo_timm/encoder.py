@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from vqazoo.manifests import POOLED, TOKENS
 from vqazoo.safe_files import check_no_pointer
 from vqazoo_timm.layout import as_tokens, find_layout, last_states
 
-CROP_MODES = {"center": "crop", "squash": "squash"}
+MODES = {"center": "crop", "squash": "squash", "border": "pad"}  # timm's crop_mode: the core's
 WEIGHTS = "model.safetensors"
 PLAIN, QUICK = "_clip_", "_clip_quickgelu_"  # names of the same weights with another activation
 
@@ -73,15 +75,7 @@ class TimmEncoder(Encoder):
                 f"timm cannot make '{name}' ({error}): timm.list_pretrained('{name}*') shows tags."
             ) from error
         config = timm.data.resolve_data_config({}, model=self.model)
-        _, height, width = config["input_size"]
-        preprocess = Preprocess(
-            size=(height, width),
-            mean=tuple(config["mean"]),
-            std=tuple(config["std"]),
-            interpolation=config["interpolation"],
-            mode=CROP_MODES[config["crop_mode"]],
-            resize=int(min(height, width) / config["crop_pct"]),
-        )
+        preprocess = _preprocess(config, name)
         self.spec = EncoderSpec(image=self._measure(preprocess), preprocess=preprocess)
 
     @torch.no_grad()
@@ -160,12 +154,42 @@ class TimmEncoder(Encoder):
     def encode_image(self, pixels: Tensor, wants: frozenset[str]) -> Features:
         states = self.model.forward_features(pixels)  # a tensor, or one for each branch or stage
         pooled = tokens = mask = None
-        if POOLED in wants:
+        if POOLED in wants and self.spec.image is not None:
+            if self.spec.image.pooled is None:
+                raise IncompatibleError(f"'{self._name}' has no pooled vector, only tokens.")
             pooled = self.model.forward_head(states, pre_logits=True)  # (B, D)
         if TOKENS in wants:
             tokens = as_tokens(last_states(states), self._layout)  # (B, N, D)
             mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         return Features(pooled, tokens, mask, self._layout.prefix)
+
+
+def _preprocess(config: Mapping[str, Any], name: str) -> Preprocess:
+    """What `timm.data.transforms_imagenet_eval` does, in the core's words.
+
+    Raises:
+        WeightsError: a setting that is not known here.
+    """
+    _, height, width = config["input_size"]
+    sides = math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"])
+    resize: int | tuple[int, int] = sides
+    if sides[0] == sides[1] if config["crop_mode"] == "center" else sides == (height, width):
+        resize = min(sides)
+    if config["crop_mode"] not in MODES:
+        raise WeightsError(
+            f"timm prepares pictures for '{name}' with crop_mode {config['crop_mode']!r}, but "
+            f"{', '.join(MODES)} are known here: choose another model."
+        )
+    mean = config["mean"]
+    return Preprocess(
+        size=(height, width),
+        mean=tuple(mean),
+        std=tuple(config["std"]),
+        interpolation=config["interpolation"],
+        mode=MODES[config["crop_mode"]],
+        resize=resize,
+        fill=tuple(round(255 * value) for value in mean) if config["crop_mode"] == "border" else 0,
+    )
 
 
 def _of_activation(name: str, file: str, activation: str) -> str:
