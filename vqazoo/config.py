@@ -340,7 +340,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"The config file '{path}' is not valid TOML: {error}.") from error
 
 
-def set_value(tables: dict[str, Any], assignment: str) -> None:
+def set_value(tables: dict[str, Any], assignment: str, option: str = "--set") -> None:
     """Apply one `a.b=value` in place; the value is TOML, and anything else is taken as text.
 
     Raises:
@@ -350,7 +350,9 @@ def set_value(tables: dict[str, Any], assignment: str) -> None:
     names = [name.strip() for name in key.split(".")]
     if not equals or not all(names):
         raise ConfigError(
-            f"--set takes key=value, for instance training.epochs=5, but got {assignment!r}."
+            f"{option} takes key=value, for instance "
+            f"{'training.epochs=5' if option == '--set' else 'strategy=beam'}, but got "
+            f"{assignment!r}."
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
@@ -361,7 +363,7 @@ def set_value(tables: dict[str, Any], assignment: str) -> None:
         if isinstance(inner, str):  # `head = "lstm"` is short for `head.type`
             inner = tables[name] = {"type": inner}
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {assignment!r}: '{name}' is {inner!r}, not a table.")
+            raise ConfigError(f"{option} {assignment!r}: '{name}' is {inner!r}, not a table.")
         tables = inner
     tables[names[-1]] = value
 

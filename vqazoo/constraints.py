@@ -62,7 +62,10 @@ class Rules:
             *((name, getattr(self, name) >= 0) for name in COUNTS),
             *((name, _are_tokens(getattr(self, name))) for name in TOKEN_LISTS),
             ("repetition_penalty", self.repetition_penalty > 0),
-            ("eos_token_ids", list(self.eos_token_ids) == [NONE] or _are_tokens(self.eos_token_ids)),
+            (
+                "eos_token_ids",
+                list(self.eos_token_ids) == [NONE] or _are_tokens(self.eos_token_ids),
+            ),
             ("bad_words_ids", all(isinstance(x, list) and x and _are_tokens(x) for x in bad_words)),
         ):
             if not good:

@@ -6,10 +6,10 @@ chose, and what differs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from vqazoo.catalogue import catalogue
 from vqazoo.config import Block, DataConfig, RunConfig, TrainingConfig, read_toml, run_config
@@ -64,12 +64,14 @@ def read_recipe(name: str) -> RunConfig:
 
 
 def run_recipe(
-    config: RunConfig, out: Path, resume: bool, report: Report, progress: Progress
-) -> Path:
+    config: RunConfig, out: Path, resume: bool, report: Report, progress: Progress,
+    decode: Mapping[str, Any] | None = None, candidates: Sequence[str] | None = None,
+) -> Path:  # fmt: skip
     """Train, score the test split, measure the question-only baseline, and write the card.
 
     Args:
         out: run folder; what was finished there is not done again when `resume` is set.
+        decode, candidates: how the test split is answered; see `vqazoo.answering.Asking`.
 
     Returns:
         The checkpoint folder, ready to push.
@@ -77,14 +79,14 @@ def run_recipe(
     Raises:
         VqazooError: see the message.
     """
+    from vqazoo.answering import Asking, answer_split
     from vqazoo.card import refresh
     from vqazoo.data import open_dataset, present
-    from vqazoo.evaluate import predict, score
+    from vqazoo.evaluate import score
     from vqazoo.folder import METRICS, json_bytes, write_file
     from vqazoo.model import pick_device
     from vqazoo.results import write_results
     from vqazoo.resume import BEST, STATE
-    from vqazoo.sources import CachedFeatures
     from vqazoo.training import run
 
     data = config.data
@@ -93,24 +95,23 @@ def run_recipe(
     examples, _ = present(reader.read(data.test_split), data.skip_missing, out / "missing-test.txt")
     device = pick_device(config.training.device)
     model = run(config, out, resume and (out / STATE).exists(), report, progress).to(device)
-    source = CachedFeatures(model, examples, progress, config.training.cache, report)
-    answers = predict(model, source, len(examples))
+    asking, cache = Asking(decode or {}, candidates), config.training.cache
+    answers = answer_split(model, examples, asking, progress, cache, report)
+    how = asking.signature(model)
     results = out / data.test_split
     results.mkdir(exist_ok=True)
     write_results(results, data.type, examples, answers, config.seed)
     if any(example.answers for example in examples):
-        metrics = score(examples, answers, data.type, data.test_split, model.answers, None, report)
+        test = data.test_split
+        metrics = score(examples, answers, data.type, test, model.answers, None, report, how)
         baseline = question_only(config)
         if baseline is not None:
             report("Training the baseline that sees only the question.")
             place = out / BASELINE
             blind = run(baseline, place, resume and (place / STATE).exists(), report, progress)
-            source = CachedFeatures(
-                blind.to(device), examples, progress, config.training.cache, report
-            )
-            guessed = predict(blind, source, len(examples))
+            guessed = answer_split(blind.to(device), examples, asking, progress, cache, report)
             metrics += as_baseline(
-                score(examples, guessed, data.type, data.test_split, None, False, report)
+                score(examples, guessed, data.type, test, None, False, report, how)
             )
         write_file(results / METRICS, json_bytes([metric.to_json() for metric in metrics]))
         refresh(out / BEST, metrics, results)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.answers import AnswerList
-from vqazoo.data import Example
 from vqazoo.constraints import Rules
+from vqazoo.data import Example
 from vqazoo.decoding import State, as_answers, write
 from vqazoo.errors import ConfigError, IncompatibleError, QuestionError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
