@@ -127,6 +127,17 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class PublishedScore:
+    """A score that a recipe's source reports, which the card sets beside ours."""
+
+    metric: str  # our name of it, such as sentence-bleu-1
+    value: float  # in percent, as the source states it
+    split: str  # the questions that the source scored
+    protocol: str = ""  # how the source scored, and what differs from our metric
+    source: str = ""  # where it says so; empty: the recipe's source
+
+
+@dataclass(frozen=True)
 class OriginConfig:
     """What a recipe follows, for its readers and for the model card; it changes no result."""
 
@@ -134,6 +145,7 @@ class OriginConfig:
     published: dict[str, str] = field(default_factory=dict)  # config key: what the source states
     ours: dict[str, str] = field(default_factory=dict)  # config key: why, where it states none
     deviations: list[str] = field(default_factory=list)  # what differs from the source, and why
+    scores: list[PublishedScore] = field(default_factory=list)  # what the source reports
 
 
 @dataclass(frozen=True)

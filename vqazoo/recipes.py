@@ -111,7 +111,8 @@ def run_recipe(
             blind = run(baseline, place, resume and (place / STATE).exists(), report, progress)
             guessed = answer_split(blind.to(device), examples, asking, progress, cache, report)
             metrics += as_baseline(
-                score(examples, guessed, data.type, test, None, False, report, how)
+                score(examples, guessed, data.type, test, None, False, report, how),
+                baseline.fusion,
             )
         write_file(results / METRICS, json_bytes([metric.to_json() for metric in metrics]))
         refresh(out / BEST, metrics, results)
@@ -119,37 +120,58 @@ def run_recipe(
 
 
 def question_only(config: RunConfig) -> RunConfig | None:
-    """The same recipe with frozen encoders and a fusion that never looks at the picture; None if
-    the recipe's own does not, or if its head or text encoder does not fit that fusion.
+    """The same recipe with a fusion that never looks at the picture, and a frozen image encoder.
 
-    Since the picture does not matter, the text encoder reads it too if it can.
+    That is `question-only` with both encoders frozen; or, where it fits neither head nor text
+    encoder, the recipe's own fusion with its `blind_args`, and what trains of the text encoder.
+    None if the recipe's own never looks, or if there is neither.
+
+    Since the picture does not matter, the text encoder of `question-only` reads it too if it can.
     """
     fusion = cast(FusionManifest, registry.manifest("fusion", config.fusion.type))
     blind = cast(FusionManifest, registry.manifest("fusion", BASELINE))
     head = cast(HeadManifest, registry.manifest("head", config.head.type))
     text = cast(EncoderManifest, registry.manifest("encoder", config.text_encoder.type))
-    if fusion.ignores == "image" or head.requires != blind.provides or POOLED not in text.question:
+    if fusion.ignores == "image":
         return None
+    if head.requires == blind.provides and POOLED in text.question:
+        args, image = registry.fill("fusion", BASELINE, {}), config.image_encoder
+        block = Block(BASELINE, args, blind.version)
+        return _blinded(config, block, config.text_encoder if text.image else image, trains=False)
+    if fusion.blind_args and config.image_encoder != config.text_encoder:
+        block = replace(config.fusion, args={**config.fusion.args, **fusion.blind_args})
+        return _blinded(config, block, config.image_encoder, trains=True)
+    return None
+
+
+def _blinded(config: RunConfig, fusion: Block, image: Block, trains: bool) -> RunConfig:
+    """The recipe with that fusion and image encoder; the text encoder trains only if it may."""
+
+    def kept(prefixes: list[str]) -> list[str]:
+        return [one for one in prefixes if trains and one.partition(".")[0] == "text"]
+
     training = config.training
-    first = [replace(one, trainable=[], unfreeze_blocks=0) for one in training.stages[:1]]
+    first = [
+        replace(one, trainable=kept(one.trainable), unfreeze_blocks=0)
+        for one in training.stages[:1]
+    ]
     plain = replace(
-        training, trainable=[], unfreeze_blocks=0, stages=first, augment="none",
-        lora=TrainingConfig().lora, loggers=[],
+        training, trainable=kept(training.trainable), unfreeze_blocks=0, stages=first,
+        augment="none", lora=TrainingConfig().lora, loggers=[],
     )  # fmt: skip
-    args = registry.fill("fusion", BASELINE, {})
-    block = Block(BASELINE, args, blind.version)
     name = f"{config.name}-{BASELINE}" if config.name else ""
-    image = config.text_encoder if text.image else config.image_encoder
-    return replace(config, image_encoder=image, fusion=block, training=plain, name=name)
+    return replace(config, image_encoder=image, fusion=fusion, training=plain, name=name)
 
 
-def as_baseline(metrics: list[Metric]) -> list[Metric]:
+def as_baseline(metrics: list[Metric], fusion: Block) -> list[Metric]:
     """The accuracies of a question-only model, named and signed as such."""
+    manifest = cast(FusionManifest, registry.manifest("fusion", fusion.type))
+    args = "".join(f",{name}={value}" for name, value in manifest.blind_args.items())
     return [
         replace(
             metric,
             name=f"{BASELINE}-{metric.name}",
-            signature=f"{BASELINE}-{metric.signature}|fusion:{BASELINE}",
+            signature=f"{BASELINE}-{metric.signature}|fusion:{fusion.type}{args}",
         )
         for metric in metrics
         if metric.name in ("accuracy", "vqa-accuracy")

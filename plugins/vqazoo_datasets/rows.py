@@ -63,6 +63,7 @@ def _read_text(file: Path) -> str:
 
 
 def _cell_rows(file: Path, text: str, delimiter: str) -> Iterator[Row]:
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))  # 131,072 at first
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
     line = 1
