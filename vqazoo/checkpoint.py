@@ -175,8 +175,11 @@ class Folder:
     tensors: dict[str, Tensor]
 
 
-def read_folder(path: Path) -> Folder:
+def read_folder(path: Path, content: bytes | None = None) -> Folder:
     """Read and verify the files of a folder.
+
+    Args:
+        content: of config.json, if it was read before.
 
     Raises:
         CheckpointError: files are missing, altered, unsafe, or written by a newer release.
@@ -199,12 +202,14 @@ def read_folder(path: Path) -> Folder:
     missing = [name for name in REQUIRED if not os.path.lexists(path / name)]
     if missing:
         if CONFIG not in missing:
-            read_config(path)  # says so if others published the model in transformers' layout
+            read_config(
+                path, content
+            )  # says so if others published the model in transformers' layout
         raise CheckpointError(
             f"The folder '{path}' has no {' and no '.join(missing)}: it is not a complete "
             f"checkpoint; get it again, or name the folder that holds {CONFIG}."
         )
-    config = read_config(path)
+    config = read_config(path, content)
     answers = _read_answers(path / ANSWERS, config)
     weights = verified(path / WEIGHTS, config)
     check_tensors_header(weights, path / WEIGHTS)
@@ -255,14 +260,17 @@ def _read_answers(file: Path, config: Mapping[str, Any]) -> AnswerList:
     return answers
 
 
-def load_checkpoint(path: Path) -> VQAModel:
+def load_checkpoint(path: Path, content: bytes | None = None) -> VQAModel:
     """The model in a checkpoint folder, in eval mode on the CPU.
+
+    Args:
+        content: of config.json, if it was read before.
 
     Raises:
         CheckpointError: as `read_folder`; or tensors are missing, left over, or of another shape.
         WeightsError: a referenced encoder cannot be had.
     """
-    folder = read_folder(path)
+    folder = read_folder(path, content)
     model = _build(folder)
     model.set_trainable(folder.config["trainable"])
     try:

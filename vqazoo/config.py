@@ -127,6 +127,17 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class PublishedScore:
+    """A score that a recipe's source reports, which the card sets beside ours."""
+
+    metric: str  # our name of it, such as sentence-bleu-1
+    value: float  # in percent, as the source states it
+    split: str  # the questions that the source scored
+    protocol: str = ""  # how the source scored, and what differs from our metric
+    source: str = ""  # where it says so; empty: the recipe's source
+
+
+@dataclass(frozen=True)
 class OriginConfig:
     """What a recipe follows, for its readers and for the model card; it changes no result."""
 
@@ -134,6 +145,7 @@ class OriginConfig:
     published: dict[str, str] = field(default_factory=dict)  # config key: what the source states
     ours: dict[str, str] = field(default_factory=dict)  # config key: why, where it states none
     deviations: list[str] = field(default_factory=list)  # what differs from the source, and why
+    scores: list[PublishedScore] = field(default_factory=list)  # what the source reports
 
 
 @dataclass(frozen=True)
@@ -346,7 +358,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"The config file '{path}' is not valid TOML: {error}.") from error
 
 
-def set_value(tables: dict[str, Any], assignment: str) -> None:
+def set_value(tables: dict[str, Any], assignment: str, option: str = "--set") -> None:
     """Apply one `a.b=value` in place; the value is TOML, and anything else is taken as text.
 
     Raises:
@@ -356,7 +368,9 @@ def set_value(tables: dict[str, Any], assignment: str) -> None:
     names = [name.strip() for name in key.split(".")]
     if not equals or not all(names):
         raise ConfigError(
-            f"--set takes key=value, for instance training.epochs=5, but got {assignment!r}."
+            f"{option} takes key=value, for instance "
+            f"{'training.epochs=5' if option == '--set' else 'strategy=beam'}, but got "
+            f"{assignment!r}."
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
@@ -367,7 +381,7 @@ def set_value(tables: dict[str, Any], assignment: str) -> None:
         if isinstance(inner, str):  # `head = "lstm"` is short for `head.type`
             inner = tables[name] = {"type": inner}
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {assignment!r}: '{name}' is {inner!r}, not a table.")
+            raise ConfigError(f"{option} {assignment!r}: '{name}' is {inner!r}, not a table.")
         tables = inner
     tables[names[-1]] = value
 

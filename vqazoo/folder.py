@@ -185,8 +185,11 @@ def _sync(folder: Path) -> None:
             os.close(descriptor)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path, content: bytes | None = None) -> dict[str, Any]:
     """config.json of a folder, with every key that this release needs.
+
+    Args:
+        content: of config.json, if it was read before.
 
     Raises:
         CheckpointError: it is absent, broken, incomplete, or written by a newer release; or a file
@@ -194,7 +197,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / CONFIG
     check_links(folder)  # of all files: callers read or upload the card, pictures and logs
-    content = read_plain(file, LARGEST[CONFIG])
+    content = read_plain(file, LARGEST[CONFIG]) if content is None else content
     check_no_pointer(content, file)
     try:
         config = parse_json(content)

@@ -179,8 +179,9 @@ def _for_encoder(error: HubError, repo: str, revision: str | None, name: str) ->
 
 
 def fetch_checkpoint(
-    ref: HubRef, cache_dir: Path | None = None, names: Sequence[str] = (), weights: bool = True
-) -> Path:
+    ref: HubRef, cache_dir: Path | None = None, names: Sequence[str] = (), weights: bool = True,
+    config: bytes | None = None,
+) -> Path:  # fmt: skip
     """A repository's checkpoint folder in the Hub cache, every file of one commit.
 
     With a 40-digit commit that is cached, no request is made. Only config, weights, answers and
@@ -190,12 +191,13 @@ def fetch_checkpoint(
         cache_dir: instead of the Hub's own cache folder.
         names: further files, fetched if they are there.
         weights: False leaves weights and answers out, to read about the model.
+        config: the content of its config.json, if it was read before.
 
     Raises:
         HubError: it cannot be had, or is no whole checkpoint. CheckpointError: it is no vqazoo one.
     """
     folder = fetch_config(ref, cache_dir).parent
-    read_config(folder)  # before anything large is fetched
+    read_config(folder, config)  # before anything large is fetched
     at = HubRef(ref.repo, folder.name)
     for name in REQUIRED if weights else ():
         _fetch(at, name, cache_dir)

@@ -128,11 +128,14 @@ class FusionManifest(Manifest):
         requires: out of `image.pooled`, `image.tokens`, `question.pooled`, `question.tokens`.
         provides: `pooled` or `tokens`.
         ignores: `image` or `question` in baselines that leave one out on purpose; empty: neither.
+        blind_args: arguments with which it never looks at the picture, for the question-only
+            baseline of heads that the fusion `question-only` does not fit; empty: there are none.
     """
 
     requires: frozenset[str]
     provides: str
     ignores: str = ""
+    blind_args: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

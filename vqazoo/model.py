@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -240,16 +240,7 @@ class VQAModel(nn.Module):
         """
         asked = pair(image, question)
         _check_top_k(top_k)
-        rank = getattr(self.head, "rank", None)
-        if rank is None:
-            raise ConfigError(
-                f"The head '{self.config.head.type}' does not rank given answers: use a head that "
-                f"writes answers, or model.answer with top_k."
-            )
-        if isinstance(candidates, str) or not candidates:
-            raise ConfigError(
-                f"The candidates are {candidates!r}, but a list of answers was expected."
-            )
+        rank = self.ranks(candidates)
         if any(asked.questions):
             self.check_reads_questions()
         questions = [self._checked_question(text) for text in asked.questions]
@@ -257,7 +248,7 @@ class VQAModel(nn.Module):
             answers = [
                 _first(ranked)
                 for fused in self._fused(asked.pictures, questions)
-                for ranked in rank(fused, list(candidates), top_k)
+                for ranked in rank(fused, top_k)
             ]
         return answers[0] if asked.single else answers
 
@@ -344,6 +335,25 @@ class VQAModel(nn.Module):
         head = self.config.head.type
         manifest = cast(HeadManifest, registry.manifest("head", head))
         return choose(head, manifest, self.config.decode, given, top_k)
+
+    def ranks(self, candidates: Sequence[str]) -> Callable[..., list[list[Answer]]]:
+        """The head's ranking of those answers: takes fused features and `top_k`.
+
+        Raises:
+            ConfigError: the head does not rank, or there are no candidates.
+        """
+        rank = getattr(self.head, "rank", None)
+        if rank is None:
+            raise ConfigError(
+                f"The head '{self.config.head.type}' does not rank given answers: use a head that "
+                f"writes answers, or model.answer with top_k."
+            )
+        if isinstance(candidates, str) or not candidates:
+            raise ConfigError(
+                f"The candidates are {candidates!r}, but a list of answers was expected."
+            )
+        listed = list(candidates)
+        return lambda fused, top_k=1: cast("list[list[Answer]]", rank(fused, listed, top_k))
 
     def check_reads_questions(self) -> None:
         """Raises ConfigError: it is a captioner, whose answer to any question is its caption."""

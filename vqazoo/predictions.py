@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from vqazoo.answers import same_answer, select_answer
 from vqazoo.data import Example
 from vqazoo.errors import DataError
+from vqazoo.safe_files import LONGEST_ANSWER
 
 if TYPE_CHECKING:
     from vqazoo.interfaces import Answer
@@ -113,6 +114,11 @@ def read_predictions(file: Path, examples: Sequence[Example]) -> list[Answer]:
         text = record.get("answer")
         if not isinstance(text, str):
             raise DataError(f"{where}: 'answer' is {text!r}, but a text was expected: write one.")
+        if len(text) > LONGEST_ANSWER:
+            raise DataError(
+                f"{where}: 'answer' has {len(text):,} characters, but at most {LONGEST_ANSWER:,} are "
+                f"read: shorten it."
+            )
         kind = record.get("answer_type") or None
         found[row] = Answer(
             text,
@@ -174,6 +180,7 @@ def _records(file: Path) -> Iterable[dict[str, Any]]:
     suffix = file.suffix.lower()
     try:
         if suffix == ".csv":
+            csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))  # 131,072 at first
             found: list[Any] = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
         elif suffix == ".json":
             found = json.loads(text)

@@ -18,6 +18,7 @@ GIT_FUSION = FusionManifest(
     },
     requires=frozenset({"image.tokens", "question.tokens"}),
     provides="tokens",
+    blind_args={"image_tokens": False},
 )
 GIT_DECODER = HeadManifest(
     summary="a transformer over image, question and answer tokens writes or ranks answers (GIT)",

@@ -13,7 +13,7 @@ from typing import Any, cast
 from vqazoo.answers import AnswerList
 from vqazoo.config import Block, DataConfig, ModelConfig, RunConfig, fill_block, parse, run_config
 from vqazoo.errors import CheckpointError, ConfigError, PluginError, UnknownNameError
-from vqazoo.folder import ANSWERS, BLOCKS, CONFIG, ENVIRONMENT, METRICS, RECIPE
+from vqazoo.folder import ANSWERS, BLOCKS, CONFIG, DECODE, ENVIRONMENT, METRICS, RECIPE
 from vqazoo.hub import BUNDLED
 from vqazoo.manifests import DatasetManifest, EncoderManifest, FusionManifest, HeadManifest
 from vqazoo.registry import registry
@@ -188,8 +188,10 @@ def read_facts(files: Mapping[str, bytes], name: str, listed: bool) -> Facts:
             saved = None  # which no answer list is
         answers = AnswerList.from_json(saved, ANSWERS)
     pictures = frozenset(PICTURES) & frozenset(files)
-    return Facts(name, listed, checkpoint, ModelConfig(**blocks), recipe, metrics, environment,
-                 answers, log, pictures)  # fmt: skip
+    model = ModelConfig(**blocks, decode=_table(checkpoint.get(DECODE, {})))
+    return Facts(
+        name, listed, checkpoint, model, recipe, metrics, environment, answers, log, pictures
+    )
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vqazoo.card.facts import Facts
-from vqazoo.card.metrics import pictures, table
+from vqazoo.card.metrics import percent, pictures, table
 from vqazoo.config import OriginConfig
 
 
@@ -109,7 +109,7 @@ def reproduce(facts: Facts) -> str:
 def origin(facts: Facts) -> str:
     """What the recipe follows, what we chose, what differs."""
     follows = facts.recipe.origin if facts.recipe else OriginConfig()
-    if not (follows.source or follows.published or follows.ours or follows.deviations):
+    if follows == OriginConfig():
         return "It names no publication that it follows."
     said = [f"The recipe follows {' '.join(follows.source.split())}." if follows.source else ""]
     if follows.published:
@@ -121,7 +121,24 @@ def origin(facts: Facts) -> str:
     if follows.deviations:
         listed = "\n".join(f"- {' '.join(one.split())}" for one in follows.deviations)
         said.append(f"Deviations from the source:\n\n{listed}")
+    if follows.scores:
+        said.append(published_scores(follows, facts))
     return "\n\n".join(part for part in said if part)
+
+
+def published_scores(follows: OriginConfig, facts: Facts | None = None) -> str:
+    """The scores that the source reports, each beside ours on the recipe's test split."""
+    rows = []
+    for one in follows.scores:
+        ours = "not run here"
+        if facts is not None and facts.data is not None:
+            found = facts.find(one.metric, (facts.data.type, facts.data.test_split))
+            if found is not None:
+                ours = f"{percent(found.value)} ({found.split}, {found.questions:,} questions)"
+        told = f"{one.protocol}; {one.source}" if one.protocol and one.source else one.protocol
+        rows.append((f"`{one.metric}`", f"{one.value:.2f}%", one.split, told or one.source, ours))
+    columns = ("metric", "published", "scored on", "how, and where it is stated", "ours")
+    return f"Published scores beside ours:\n\n{table(columns, rows)}"
 
 
 def cite(facts: Facts) -> str:
