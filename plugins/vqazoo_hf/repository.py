@@ -11,13 +11,14 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from vqazoo.errors import WeightsError
+from vqazoo.errors import WeightsError, missing_package
 from vqazoo.hub import fetch_folder
 from vqazoo.interfaces import WeightsReference
 
 SMALL = ["*.json", "*.txt", "*.model"]  # configs, vocabularies
 WEIGHTS = "model*.safetensors"
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")  # one of them; the last: sentencepiece
+PACKAGES = ("sentencepiece", "protobuf")  # of SigLIP's tokenizer
 CHUNK = 1 << 22  # bytes
 
 
@@ -93,6 +94,10 @@ class Repository:
             )
         try:
             return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
+        except ImportError as error:  # transformers names the first package that it lacks
+            package = next((one for one in PACKAGES if one in str(error).casefold()), "tokenizers")
+            owner = f"The tokenizer in '{self.folder}'"
+            raise missing_package(owner, package, "sentencepiece") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WeightsError(
                 f"'{self.folder}' has no tokenizer that transformers reads "
