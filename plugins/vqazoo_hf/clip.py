@@ -11,10 +11,12 @@ from torch.nn import functional as F
 from vqazoo.errors import IncompatibleError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo_hf.casing import lower_case
 from vqazoo_hf.pictures import read_preprocess
 from vqazoo_hf.repository import Repository, TextCodec, load_into
 
 FAMILIES = ("clip", "siglip")
+GEMMA = "GemmaTokenizer"  # of SigLIP 2
 
 
 class HFCLIPEncoder(Encoder):
@@ -22,7 +24,10 @@ class HFCLIPEncoder(Encoder):
 
     Pooled features are `get_image_features` and `get_text_features` scaled to norm 1. Tokens are
     the towers' last hidden states; CLIP's image tokens start with the class token (num_prefix 1).
-    SigLIP reads questions padded to its full length without a mask, as it was trained.
+    SigLIP reads questions padded to its full length without a mask, as it was trained. SigLIP 2
+    was trained on lower-cased texts (Tschannen et al. 2025, section 2), though its repositories
+    ship the tokenizer of Gemma, which keeps the case: here they are lower-cased, as by
+    transformers' `Siglip2Tokenizer`.
     """
 
     def __init__(self, variant: str | None, towers: frozenset[str]) -> None:
@@ -59,7 +64,10 @@ class HFCLIPEncoder(Encoder):
         )
         if "question" in towers:
             longest = config.text_config.max_position_embeddings
-            codec = TextCodec(self._repository.tokenizer(), longest)
+            tokenizer = self._repository.tokenizer()
+            if self._family == "siglip" and type(tokenizer).__name__.startswith(GEMMA):
+                lower_case(tokenizer, variant)
+            codec = TextCodec(tokenizer, longest)
             self.codec, self._pad_id = codec, codec.pad_id
             self.start_id, self.end_id = codec.start_id, codec.end_id
 

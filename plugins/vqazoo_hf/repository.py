@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from vqazoo.errors import WeightsError
+from vqazoo.errors import WeightsError, missing_package
 from vqazoo.hub import conversion, fetch_folder
 from vqazoo.interfaces import FileReference, WeightsReference
 from vqazoo.read_files import read_files
@@ -20,6 +20,7 @@ from vqazoo_hf.weights import INDEX, SINGLE, read_index, read_tensors, weights_d
 
 SMALL = ["*.json", "*.txt", "*.model"]  # configs, vocabularies
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")  # one of them; the last: sentencepiece
+PACKAGES = ("sentencepiece", "protobuf")  # of SigLIP's tokenizer
 # What transformers and sentence-transformers read besides weights, by the tower that needs it.
 READ = {
     "model": ("config.json",),
@@ -123,6 +124,10 @@ class Repository:
             )
         try:
             return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
+        except ImportError as error:  # transformers names the first package that it lacks
+            package = next((one for one in PACKAGES if one in str(error).casefold()), "tokenizers")
+            owner = f"The tokenizer in '{self.folder}'"
+            raise missing_package(owner, package, "sentencepiece") from error
         except Exception as error:  # tokenizers raises nothing narrower for a damaged file
             raise WeightsError(
                 f"'{self.folder}' has no tokenizer that transformers reads "

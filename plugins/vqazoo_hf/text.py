@@ -24,6 +24,7 @@ from vqazoo.interfaces import (
     WeightsReference,
 )
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo_hf.casing import lower_case
 from vqazoo_hf.positions import position_limit
 from vqazoo_hf.repository import Repository, TextCodec, load_into
 from vqazoo_hf.sentence import (
@@ -107,7 +108,7 @@ class HFTextEncoder(Encoder):
         else:
             self.steps = nn.ModuleList(said.steps)
             if said.lower:
-                _lower(tokenizer, variant)
+                lower_case(tokenizer, variant)
             longest = said.max_length or int(tokenizer.model_max_length)
             longest = min(longest, positions, UNLIMITED)
             modes = said.pooling
@@ -223,21 +224,6 @@ def _inner(variant: str, root: Repository, place: str) -> Repository:
             f"sentence-transformers did: download the repository, and name hf-text:<folder>."
         )
     return Repository(str(root.folder / place))
-
-
-def _lower(tokenizer: Any, variant: str) -> None:
-    """Lower-case texts before all else that the tokenizer does to them."""
-    from tokenizers.normalizers import Lowercase, Sequence
-
-    if not tokenizer.is_fast:
-        raise IncompatibleError(
-            f"'{variant}' lower-cases its texts (do_lower_case), which is built here for "
-            f"tokenizers with a tokenizer.json: save its tokenizer again with save_pretrained."
-        )
-    said = tokenizer.backend_tokenizer.normalizer
-    steps = list(said) if isinstance(said, Sequence) else [] if said is None else [said]
-    if not any(isinstance(step, Lowercase) for step in steps):
-        tokenizer.backend_tokenizer.normalizer = Sequence([Lowercase(), *steps])
 
 
 def _auto(folder: Path, config: Any, follows: bool) -> tuple[str, ...]:

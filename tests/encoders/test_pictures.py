@@ -53,8 +53,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
     **{f"resample-{number}": {"resample": number} for number in range(6)},
 }  # fmt: skip
 
-NOT_OF_VILT = ("smaller", "squashed", "squashed-cropped", "squashed-padded", "as-it-is", "not-rescaled",
-               "neither", "scale")  # fmt: skip
+NOT_OF_VILT = (
+    "smaller",
+    "squashed",
+    "squashed-cropped",
+    "squashed-padded",
+    "as-it-is",
+    "not-rescaled",
+    "neither",
+    "scale",
+)
 
 
 def place(folder: Path, family: str, said: dict[str, Any], nested: bool = False) -> Path:
