@@ -36,8 +36,8 @@ def settings(table: Path, **training: Any) -> dict[str, Any]:
         "fusion": {"type": "hadamard", "args": {"dim": 16}},
         "data": {"type": "table", "args": {"train": str(table)}, "validation_fraction": 0.25},
         "training": {
-            "batch_size": 18, "learning_rate": 0.001, "schedule": "constant", "monitor": "loss", "eval_steps": 1,
-            "stages": STAGES, **training,
+            "batch_size": 18, "learning_rate": 0.001, "schedule": "constant", "monitor": "loss",
+            "eval_steps": 1, "stages": STAGES, **training,
         },
     }  # fmt: skip
 
@@ -268,6 +268,25 @@ def test_a_changed_answer_list_is_told(table: Path, tmp_path: Path, toy: str) ->
     answers.write_text("no\nyes\nred\n")
     with pytest.raises(TrainingError, match=r"the answers \(2 before, 3 now\)"):
         run(run_config(tables), tmp_path / "run", True, len)
+
+
+def test_a_state_of_another_model_is_told(table: Path, tmp_path: Path, toy: str) -> None:  # noqa: F811
+    """As after an encoder's files were replaced: tensors are absent, or of another shape."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    stopped_after_one_epoch(table, tmp_path / "run")
+    state = tmp_path / "run/state.safetensors"
+    with safe_open(state, "pt") as opened:
+        metadata = dict(opened.metadata())
+    whole = load_file(state)
+    name = "model.head.layers.4.bias"
+    save_file({key: t for key, t in whole.items() if key != name}, state, metadata)
+    with pytest.raises(TrainingError, match=r"does not hold 'head\.layers\.4\.bias'"):
+        go(table, tmp_path / "run", resume=True)
+    save_file({**whole, name: torch.zeros(3)}, state, metadata)
+    with pytest.raises(TrainingError, match=r"holds 'head.layers.4.bias' \(3,\), which the model"):
+        go(table, tmp_path / "run", resume=True)
 
 
 # ---- logs of others -----------------------------------------------------------------------------

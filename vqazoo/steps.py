@@ -56,9 +56,10 @@ def mixed(batches: Sequence[Tensor], images: Sequence[Path], batch_size: int) ->
         last, its_image = rows.pop(), shown.pop()
         rows[-1] += last
         shown[-1] |= its_image
-    several = sum(len(each) > 1 for each in shown) or len(set().union(*shown)) > 1
+    if len(set().union(*shown)) == 1:
+        return [torch.tensor(batch) for batch in rows]
     for index, batch in enumerate(rows):
-        if len(shown[index]) > 1 or len(batch) == 1 or not several:
+        if len(shown[index]) > 1 or len(batch) == 1:
             continue
         (image,) = shown[index]
         for step in range(1, len(rows)):
