@@ -69,14 +69,15 @@ class DataReport:
 
 def report_on(
     reader: DatasetReader,
-    official: Mapping[str, int | tuple[int, ...]],
+    official: Mapping[str, int],
     decode: bool | None = None,
     tell: Callable[[str], None] = lambda line: None,
+    other: Mapping[str, int] | None = None,
 ) -> DataReport:
     """Read every split of a dataset and look at its pictures.
 
     Args:
-        official: questions of each split in the official release, or in each of several.
+        official: questions of each split in the official release; other: in another one.
         decode: open every picture, which finds broken files and takes long; None: where a split has
             at most FEW pictures.
         tell: receives a line a split.
@@ -102,7 +103,7 @@ def report_on(
         if name == training:
             known = [text for text, _ in _ranked(counts)]
         splits[name] = _split(
-            examples, _nearest(official.get(name), len(examples)), counts,
+            examples, _official(name, (official, other or {}), len(examples)), counts,
             _coverage(selected, known), len(images[name]), len(absent),
             None if bad is None else len(bad),
         )  # fmt: skip
@@ -128,11 +129,10 @@ def training_split(names: Sequence[str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _nearest(official: int | tuple[int, ...] | None, found: int) -> int | None:
-    """Of the counts of several releases, the one that is nearest to what was found."""
-    if not isinstance(official, tuple):
-        return official
-    return min(official, key=lambda count: abs(count - found))
+def _official(name: str, releases: Sequence[Mapping[str, int]], found: int) -> int | None:
+    """The count of a split in the release that it fits, else in the first; None: not known."""
+    known = [counts[name] for counts in releases if name in counts]
+    return found if found in known else next(iter(known), None)
 
 
 def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:

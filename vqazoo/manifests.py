@@ -175,8 +175,8 @@ class DatasetManifest(Manifest):
     Attributes:
         splits: names of the splits; empty: the data decides.
         variant: what must follow the colon in `name:variant`, in words; empty: nothing may.
-        counts: questions of each split in the official release, where it is known; several, the
-            usual one first, where releases differ.
+        counts: questions of each split in the official release, where it is known.
+        other_counts: those of another release or form of it that is read too.
         comparison: the rule by which a given answer is a published one; see vqazoo/comparison.py.
         wups: whether WUPS is a usual metric of the dataset.
         prepare: `module:function`, called as `prepare(name, data_root, report)` by
@@ -188,7 +188,8 @@ class DatasetManifest(Manifest):
 
     splits: tuple[str, ...] = ()
     variant: str = ""
-    counts: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    other_counts: Mapping[str, int] = field(default_factory=dict)
     comparison: str = "text"
     wups: bool = False
     prepare: str = ""

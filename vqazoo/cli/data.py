@@ -74,7 +74,10 @@ def info(
         )
     if list_file is not None:
         make_folder(list_file.absolute().parent)
-    found = report_on(reader, manifest.counts, decode, lambda line: click.echo(line, err=True))
+    found = report_on(
+        reader, manifest.counts, decode, lambda line: click.echo(line, err=True),
+        manifest.other_counts,
+    )  # fmt: skip
     if list_file is not None:
         from vqazoo.folder import write_file
 
