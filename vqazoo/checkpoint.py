@@ -24,7 +24,7 @@ from vqazoo.allowance import Allowance, largest_number
 from vqazoo.answers import AnswerList
 from vqazoo.building import assemble, build_towers
 from vqazoo.compatibility import check_compatible
-from vqazoo.config import Block, ModelConfig, as_saved, fill_block, parse, plain
+from vqazoo.config import Block, ModelConfig, fill_block, parse, plain
 from vqazoo.errors import CheckpointError
 from vqazoo.folder import (
     ANSWERS,
@@ -204,7 +204,7 @@ def read_folder(path: Path) -> Folder:
     check_tensors_header(weights, path / WEIGHTS)
     blocks = {}
     for where, kind in BLOCKS.items():
-        blocks[where] = fill_block(kind, as_saved(kind, parse(Block, config[where], where)))
+        blocks[where] = fill_block(kind, parse(Block, config[where], where))
         if kind != "encoder" and ":" in (name := blocks[where].type):
             raise CheckpointError(
                 f"'{path / CONFIG}' has the {kind} {shown(name)}, but only encoders take a variant "

@@ -264,13 +264,6 @@ def _as_table(block: Any) -> Any:
     return {"type": block} if isinstance(block, str) else block
 
 
-def as_saved(kind: str, block: Block) -> Block:
-    """A checkpoint's block with what it means by arguments that came after it (`Arg.before`)."""
-    declared = registry.manifest(kind, block.type).args
-    late = {name: arg.before for name, arg in declared.items() if arg.before is not None}
-    return replace(block, args={**late, **block.args})
-
-
 def fill_block(kind: str, block: Block) -> Block:
     """The block with every argument and the version filled in.
 
