@@ -299,3 +299,22 @@ def test_named_models_come_first_and_ctrl_c_stops_the_demo_and_leaves_nothing(
     assert running.url.startswith("http://127.0.0.1:")
     connected = running.connected.read_text().split() if running.connected.exists() else []
     assert set(connected) <= set(LOOPBACK)
+
+
+def test_one_asks_by_click_and_one_by_enter_and_each_gets_the_own_answer(
+    open_page: OpenPage, teal_circle: Path, tmp_path: Path
+) -> None:
+    """Gradio runs the two events side by side, on one model."""
+    other = tmp_path / "other.png"
+    EXAMPLES[1].paint().save(other)
+    one, two = open_page(), open_page()
+    upload(one, teal_circle)
+    upload(two, other)
+    wanted = re.escape(EXAMPLES[1].answer)
+    for _ in range(4):
+        one.get_by_label("Question").fill("what color is the circle?")
+        two.get_by_label("Question").fill(EXAMPLES[1].question)
+        one.get_by_role("button", name="Ask", exact=True).click()
+        two.get_by_label("Question").press("Enter")
+        assert re.match(f"{LSTM} says: teal[.]", status(one, "says"))
+        assert re.match(f"{LSTM} says: {wanted}[.]", status(two, "says"))

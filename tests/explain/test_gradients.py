@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import random
+import threading
 
 import pytest
 import torch
 from torch import Tensor
 
 import vqazoo
+from vqazoo.errors import IncompatibleError
+from vqazoo.explain.embedded import Embedded
 from vqazoo.explain.gradients import (
     CLOSE,
     MOST_STEPS,
@@ -100,3 +103,30 @@ def test_weights_get_no_gradient_and_stay_as_they_are(model: VQAModel, pixels: T
 def test_the_embeddings_carry_no_hook(model: VQAModel, pixels: Tensor) -> None:
     word_gradients(model, pixels, QUESTION, "red", [1])
     assert not model.text_encoder.lend("token_embedding")._forward_hooks
+
+
+def test_an_encoder_that_does_not_read_through_what_it_lends_is_told(
+    model: VQAModel, pixels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = torch.nn.Embedding(7, 3)
+    monkeypatch.setattr(type(model.text_encoder), "lend", lambda self, name: other)
+    with pytest.raises(IncompatibleError, match="'tiny-clip' does not read questions through"):
+        word_gradients(model, pixels, QUESTION, "red", [1])
+
+
+def test_other_threads_see_nothing_of_what_one_thread_looks_at(model: VQAModel) -> None:
+    embedding = model.text_encoder.lend("token_embedding")
+    ids = torch.tensor([[1, 2, 3]])
+    plain = embedding(ids)
+    found: list[Tensor] = []
+    with Embedded(embedding, torch.zeros_like) as seen:
+        thread = threading.Thread(target=lambda: found.append(embedding(ids)))
+        thread.start()
+        thread.join()
+        assert not embedding(ids).any()
+        assert torch.equal(
+            torch.nn.Embedding.from_pretrained(plain[0])(ids[:, :1] * 0), plain[:, :1]
+        )
+    assert torch.equal(found[0], plain)
+    assert torch.equal(embedding(ids), plain)
+    assert seen.calls == 1

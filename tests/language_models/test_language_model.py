@@ -254,3 +254,21 @@ def test_a_reader_does_not_write_and_a_writer_has_no_states():
         reader.start(prompts(), MASK)
     with pytest.raises(IncompatibleError, match="gives no states: use the head lm-generate"):
         writer.states(prompts(), MASK)
+
+
+@pytest.mark.parametrize("family", tiny.ENCODERS)
+@torch.no_grad()
+def test_a_model_that_was_wrapped_is_left_as_it_was(family):
+    """A forward hook once stayed on the model of whoever wrapped it, for all its later calls."""
+    model = tiny.model(family)
+    ids, embedded = torch.tensor([[2, 5, 6, 7, 3]]), torch.randn(1, 5, 32)
+    wanted = model(inputs_embeds=embedded).last_hidden_state
+    mask = torch.ones_like(ids).bool()
+    placed_once = HFLanguageModel(tiny.model(family), "sequence").states(embedded, mask)
+    words, sequence = HFLanguageModel(model, "words"), HFLanguageModel(model, "sequence")
+    given = words.states(embedded, mask)
+    assert not torch.allclose(given, placed_once, atol=1e-3)
+    torch.testing.assert_close(sequence.states(embedded, mask), placed_once)
+    torch.testing.assert_close(words.states(embedded, mask), given)
+    torch.testing.assert_close(model(inputs_embeds=embedded).last_hidden_state, wanted)
+    assert not [name for name, part in model.named_modules() if part._forward_hooks]

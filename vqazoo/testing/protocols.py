@@ -72,8 +72,8 @@ def _check_logits(
         )  # fmt: skip
     if isinstance(head, GivesAnswerability):
         chance = head.answerable_logits(fused).sigmoid()
-        told = torch.tensor([one.answerable for one in best])
-        require_close(owner, told, chance, "answerable_logits differ from what predict tells")
+        said = torch.tensor([one.answerable for one in best])
+        require_close(owner, said, chance, "answerable_logits differ from what predict tells")
 
 
 def _check_writing(
