@@ -18,6 +18,7 @@ SECTIONS = ["summary", "parts", "run", "data", "metrics", "types", "abstention",
 PUBLISHED = {"training.epochs": "25 (section 4)"}
 RECIPE: dict[str, Any] = {
     "name": NAME,
+    "license": "mit",
     "encoder": "tiny-clip",
     "head": "lstm",
     "data": {"type": "easy-vqa"},

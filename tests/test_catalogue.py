@@ -47,10 +47,11 @@ def test_the_packaged_list_is_what_the_folders_say():
     assert saved == generate(catalogue()), "run  make catalogue"
 
 
-def test_every_zoo_model_has_a_card_a_licence_and_a_recipe():
+def test_every_zoo_model_has_a_card_and_a_recipe_and_a_licence_where_it_is_known():
     for name, entry in entries().items():
         card = ModelCard.load(catalogue() / name / "README.md")
-        assert card.data.license
+        known = entry.weights == PUBLISHED or name.startswith("tiny-clip-")  # of our own drawings
+        assert bool(card.data.license) is known
         assert card.data.library_name == "vqazoo"
         assert card.data.pipeline_tag == "visual-question-answering"
         source = "published.toml" if entry.weights == PUBLISHED else "recipe.toml"

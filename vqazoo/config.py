@@ -160,6 +160,7 @@ class RunConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 0
     name: str = ""  # of the model in the zoo: <encoder>-<head>-<dataset>[-<qualifier>]
+    license: str = ""  # of the trained weights, as the Hub spells it; empty: not stated
     origin: OriginConfig = field(default_factory=OriginConfig)
 
     @property
@@ -330,7 +331,7 @@ def plain(config: Any) -> Any:
 def to_toml(config: RunConfig) -> str:
     """The config as TOML that `read_toml` reads back."""
     tables = plain(config)
-    return tomli_w.dumps({name: tables.pop(name) for name in ("name", "seed")} | tables)
+    return tomli_w.dumps({name: tables.pop(name) for name in ("name", "license", "seed")} | tables)
 
 
 def shareable(config: RunConfig) -> RunConfig:

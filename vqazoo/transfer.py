@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqazoo.bundle import bundle_encoders
 from vqazoo.card import PICTURES, merge
+from vqazoo.card.prose import split_front
 from vqazoo.card.three_way import merge_cards
 from vqazoo.catalogue import (
     PIN,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from vqazoo.model import VQAModel
 
 COMMIT = re.compile("[0-9a-f]{40}")
+LICENSE = re.compile("[a-z0-9][a-z0-9.+-]*")
 
 Report = Callable[[str], None]
 
@@ -197,6 +199,7 @@ def push(
     pin: bool = False,
     include_encoder: bool = False,
     encoder_license: str = "",
+    license: str = "",
     dry_run: bool = False,
     report: Report = lambda line: None,
 ) -> Pushed:
@@ -214,6 +217,8 @@ def push(
         pin: write the commit into the zoo's catalogue, under the name in the recipe.
         include_encoder: put referenced encoder weights into the file, so that it loads alone.
         encoder_license: of weights that do not state theirs; needed to include them.
+        license: of the trained weights, for the card, as the Hub spells it, such as cc-by-4.0;
+            empty: the card's own or the recipe's, and none where neither states one.
         dry_run: upload nothing and ask the Hub nothing, except for encoders to include; tell what
             would be uploaded.
         report: receives lines of progress.
@@ -228,6 +233,11 @@ def push(
         raise ConfigError(
             "A pull request cannot be pinned, because its commit is not merged yet: leave out pin, "
             "and pin with a later push."
+        )
+    if license and not LICENSE.fullmatch(license):
+        raise ConfigError(
+            f"The licence is {license!r}, but an identifier as the Hub spells it was expected, "
+            f"such as mit, apache-2.0, cc-by-4.0 or other."
         )
     if COMMIT.fullmatch(ref.revision):
         raise ConfigError(
@@ -245,8 +255,9 @@ def push(
         source = folder
         if include_encoder:
             source = bundle_encoders(folder, Path(scratch) / "bundle", encoder_license, report)
-        upload = prepare(folder, source, name or ref.repo.partition("/")[2])
+        upload = prepare(folder, source, name or ref.repo.partition("/")[2], license)
         if dry_run:
+            _ask_for_license(merge(upload.card, upload.fresh), report)
             return Pushed(ref.repo, "", "", upload.sizes(merge(upload.card, upload.fresh)))
         message = message or f"{name or ref.repo.partition('/')[2]}: pushed by vqazoo"
         done, card = _commit(upload, folder, ref, private, message, create_pr, report)
@@ -255,7 +266,16 @@ def push(
             _note(own, here, "" if include_encoder else card, report)
         if pin:
             _pin(upload, card, name, here)
+        _ask_for_license(card, report)
     return done
+
+
+def _ask_for_license(card: str, report: Report) -> None:
+    if not split_front(card)[0].get("license"):
+        report(
+            "The model card states no licence of the weights: heed those of the data and of the "
+            "encoder, and name yours with --license."
+        )
 
 
 def _commit(

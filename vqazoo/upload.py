@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vqazoo.card import PICTURES, card_text, render_card
+from vqazoo.card import PICTURES, card_text, render_card, with_license
 from vqazoo.card.facts import LOG, public
 from vqazoo.config import RunConfig, run_config, shareable, to_toml
 from vqazoo.errors import CheckpointError, ConfigError, WeightsError
@@ -54,13 +54,14 @@ class Upload:
         return {**found, CARD: len(card.encode())}
 
 
-def prepare(folder: Path, source: Path, name: str) -> Upload:
+def prepare(folder: Path, source: Path, name: str, license: str = "") -> Upload:
     """Read what a push uploads.
 
     Args:
         folder: the checkpoint folder; source: that with config, weights and answers, which is
             another one if encoders are included.
         name: of the model, for its card.
+        license: for its card, whatever that says; empty: as it says.
 
     Raises:
         CheckpointError: a file cannot be read, or is a link that leads out of the folder.
@@ -75,6 +76,8 @@ def prepare(folder: Path, source: Path, name: str) -> Upload:
     if RECIPE in files:
         files |= _without_paths(files, folder / RECIPE)
     fresh = render_card(files, name)
+    if license:
+        own, fresh = (with_license(card, license) if card else "" for card in (own, fresh))
     return Upload(source / WEIGHTS, files, own or fresh, fresh)
 
 

@@ -17,7 +17,7 @@ from vqazoo.card import metrics as card_metrics
 from vqazoo.card import sections as card_sections
 from vqazoo.card import training as card_training
 from vqazoo.card.facts import LOG, LOSS_FIGURE, PICTURES, Facts, public, read_facts
-from vqazoo.card.prose import join, marked, merge, prose, sections, unmatched
+from vqazoo.card.prose import join, marked, merge, prose, sections, unmatched, with_license
 from vqazoo.config import read_toml
 from vqazoo.errors import CheckpointError, ConfigError
 from vqazoo.folder import (
@@ -45,6 +45,7 @@ __all__ = [
     "prose",
     "refresh",
     "render_card",
+    "with_license",
     "write_card",
 ]
 

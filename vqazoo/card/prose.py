@@ -12,7 +12,8 @@ Everything else is prose, headings included: people may edit, move or delete it.
   names it.
 - A section of a name that the fresh card does not have, from a newer release, stays as it is.
 - In the front matter our keys are renewed and all others stay. Tags are joined. A `license` that
-  was edited wins. Comments in the front matter are lost.
+  is there wins. Names of our data sets, which are no Hub ids, leave `datasets`. Comments in the
+  front matter are lost.
 - The title is renewed if it is still the model's old name. Line ends stay as they were (CRLF, LF).
 """
 
@@ -23,6 +24,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vqazoo.errors import CheckpointError
+from vqazoo.registry import registry
 
 MARK = re.compile(r"^[ \t]*<!--[ \t]*(/?)vqazoo:([a-z0-9-]+)[ \t]*-->[ \t]*$", re.MULTILINE)
 FRONT = re.compile(r"\A\s*---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.MULTILINE | re.DOTALL)
@@ -143,6 +145,12 @@ def join(front: Mapping[str, Any], body: str) -> str:
     return f"---\n{CardData(**front).to_yaml()}\n---\n\n{body.strip()}\n"
 
 
+def with_license(card: str, license: str) -> str:
+    """The card with this licence in its front matter, whatever it said."""
+    front, body = split_front(card)
+    return join({**front, "license": license}, body)
+
+
 def model_name(front: Mapping[str, Any]) -> str:
     """The name in the model-index, or where nothing was measured `model_name`; else empty."""
     try:
@@ -156,6 +164,12 @@ def _merged_front(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, A
     joined = {**{key: value for key, value in old.items() if key not in stale}, **new}
     if old.get("license"):
         joined["license"] = old["license"]
+    if "datasets" in old and "datasets" not in new:
+        named = old["datasets"] if isinstance(old["datasets"], list) else [old["datasets"]]
+        own = set(registry.names("dataset"))  # which older releases listed as if the Hub had them
+        kept = [one for one in named if one not in own]
+        joined.pop("datasets")
+        joined |= {"datasets": kept} if kept else {}
     tags = old.get("tags") or []
     tags = tags if isinstance(tags, list) else [tags]
     if "tags" in new:

@@ -5,8 +5,9 @@ Imports no torch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from vqazoo.card.facts import VALIDATION, Facts, public
@@ -21,6 +22,7 @@ MODES = {
     "fit": "at most: each keeps its aspect",
 }
 ANSWERS = {"classify": "one of the known answers", "generate": "the answer, token by token"}
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # owner/name
 ANY_QUESTION = "what is in this picture?"
 
 
@@ -37,15 +39,17 @@ def parts(facts: Facts) -> str:
         f"both      ->  {f'fusion {model.fusion.type}':{wide}}  ->  {KINDS[fusion.provides]}",
         f"          ->  {f'head {model.head.type}':{wide}}  ->  {ANSWERS[facts.head.answer_mode]}",
     ]
+    stated = facts.recipe is not None and facts.recipe.license
+    own = "that of this card" if stated else "not stated, unless this card does"
     rows = [
         (f"{side} encoder", f"`{public(block.type)}`", facts.encoder(side).summary,
          _weights(facts.reference(side)), facts.license(side), _arguments(block))
         for side, block in towers.items()
     ]  # fmt: skip
     rows += [
-        ("fusion", f"`{model.fusion.type}`", fusion.summary, "in this folder", "that of this card",
+        ("fusion", f"`{model.fusion.type}`", fusion.summary, "in this folder", own,
          _arguments(model.fusion)),
-        ("head", f"`{model.head.type}`", facts.head.summary, "in this folder", "that of this card",
+        ("head", f"`{model.head.type}`", facts.head.summary, "in this folder", own,
          _arguments(model.head)),
     ]  # fmt: skip
     columns = ("part", "name", "what it is", "weights", "licence of the weights", "arguments")
@@ -202,28 +206,29 @@ def examples(facts: Facts) -> str:
 
 
 def description(facts: Facts) -> dict[str, Any]:
-    """Front matter that needs no metrics."""
-    repo = _hub_dataset(facts.data.type) if facts.data else ""
+    """Front matter that needs no metrics; what is not known is left out."""
     front: dict[str, Any] = {
         "library_name": "vqazoo",
         "pipeline_tag": "visual-question-answering",
-        "license": "mit",
-        "language": "en",
     }
+    if facts.recipe and facts.recipe.license:
+        front["license"] = facts.recipe.license
+    front["language"] = "en"
     if facts.base_models():
         front["base_model"] = facts.base_models()
+    repo = _hub_dataset(facts)
     if repo:
         front["datasets"] = [repo]
     front["tags"] = [facts.model.head.type, facts.model.fusion.type]
     return front
 
 
-def _hub_dataset(name: str) -> str:
-    """The name of a dataset for the Hub; nothing for files of one's own."""
-    family, _, variant = name.partition(":")
-    if family == "table":
+def _hub_dataset(facts: Facts) -> str:
+    """The Hub's id of the training data; empty where it is not on the Hub, or nobody says."""
+    if facts.data is None or facts.dataset is None:
         return ""
+    family, _, variant = facts.data.type.partition(":")
     if family != "hf":
-        return name
-    repo = variant.partition(":")[0]
-    return repo if "/" in repo and public(name) == name else ""
+        return facts.dataset.hub_id
+    repo = re.split("[@:]", variant, maxsplit=1)[0]
+    return repo if HUB_ID.fullmatch(repo) and not Path(repo).exists() else ""

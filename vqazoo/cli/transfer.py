@@ -22,6 +22,8 @@ from vqazoo.cli.output import print_json, print_table, told_when_interrupted
 @click.option("--include-encoder", is_flag=True, help="Upload referenced encoder weights too.")
 @click.option("--encoder-license", default="", metavar="NAME",
               help="Licence of included weights that do not state theirs.")  # fmt: skip
+@click.option("--license", default="", metavar="ID",
+              help="Licence of the trained weights for the card, such as cc-by-4.0.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Tell what would be uploaded; ask the Hub nothing.")
 @JSON
 def push(
@@ -34,6 +36,7 @@ def push(
     pin: bool,
     include_encoder: bool,
     encoder_license: str,
+    license: str,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -58,6 +61,7 @@ def push(
             pin=pin,
             include_encoder=include_encoder,
             encoder_license=encoder_license,
+            license=license,
             dry_run=dry_run,
             report=lambda line: click.echo(line, err=True),
         )
