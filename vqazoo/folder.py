@@ -22,6 +22,7 @@ from vqazoo.safe_files import (
     MIB,
     check_extent,
     check_links,
+    check_no_pointer,
     check_part_name,
     is_plain_name,
     memory,
@@ -57,9 +58,12 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def cache_home() -> Path:
-    """Where what can be made again is kept: $VQAZOO_CACHE, else ~/.cache/vqazoo."""
-    chosen = os.environ.get("VQAZOO_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "vqazoo"
+    """Where what can be made again is kept: $VQAZOO_CACHE, else $XDG_CACHE_HOME/vqazoo, else
+    ~/.cache/vqazoo. As its standard says, a relative XDG_CACHE_HOME counts as none."""
+    if chosen := os.environ.get("VQAZOO_CACHE"):
+        return Path(chosen).expanduser()
+    root = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (root if root.is_absolute() else Path.home() / ".cache") / "vqazoo"
 
 
 def json_bytes(value: Any) -> bytes:
@@ -172,6 +176,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
     check_links(folder)  # of all files: callers read or upload the card, pictures and logs
     content = read_plain(file, LARGEST[CONFIG])
+    check_no_pointer(content, file)
     try:
         config = parse_json(content)
         version = config["format_version"]
@@ -269,6 +274,7 @@ def verified(file: Path, config: Mapping[str, Any]) -> bytes:
         CheckpointError: it does not agree; or the file is not plain, too large, or not there.
     """
     content = read_plain(file, LARGEST.get(file.name, memory()))
+    check_no_pointer(content, file)
     found, expected = hashlib.sha256(content).hexdigest(), config["sha256"].get(file.name)
     if found != expected:
         raise CheckpointError(

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vqazoo.errors import ConfigError, ImageError, did_you_mean
 from vqazoo.interfaces import Preprocess
+from vqazoo.safe_files import MIB, check_no_pointer
 
 MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs
 MAX_ASPECT = 100  # longer pictures would need gigabytes once their shorter side is resized
@@ -115,6 +116,8 @@ def _open_file(source: str | Path) -> Image.Image:
         count = re.search(r"\d+", str(error))  # Pillow tells the size only in its message
         raise _too_large(name, int(count.group()) if count else MAX_PIXELS) from error
     except UnidentifiedImageError as error:
+        with path.open("rb") as opened:
+            check_no_pointer(opened.read(MIB), path, ImageError)
         raise ImageError(
             f"{name} is not a picture in a format that is read ({', '.join(_formats())}): convert "
             f"it to PNG or JPEG."

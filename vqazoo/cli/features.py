@@ -9,7 +9,12 @@ import click
 from vqazoo.cli.options import JSON, part, run_assignments
 from vqazoo.cli.output import print_json, print_table, progress, told_when_interrupted
 
-CACHE = click.option("--cache", default="", help="Folder of caches; default: vqazoo's own.")
+CACHE = click.option(
+    "--cache",
+    default="",
+    help="Folder of caches; default: the folder features of $VQAZOO_CACHE, else of "
+    "$XDG_CACHE_HOME/vqazoo, else of ~/.cache/vqazoo.",
+)
 
 
 @click.group()
