@@ -134,7 +134,7 @@ def load_into(model: torch.nn.Module, folder: Path, auto: str = "AutoModel") -> 
     """Load a folder's safetensors into a model of the same architecture, strictly.
 
     Names are mapped by transformers itself, which opens no file; a head in the file that the model
-    has not is left out. `auto` is transformers' class for the model's kind.
+    has not is left out. `auto` is transformers' class of the model, or the one that finds it.
 
     Raises:
         WeightsError: a tensor is missing or has another shape.
@@ -142,8 +142,10 @@ def load_into(model: torch.nn.Module, folder: Path, auto: str = "AutoModel") -> 
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    with torch.device("meta"):  # for its class alone
-        kind = type(getattr(transformers, auto).from_config(config))
+    kind = getattr(transformers, auto)
+    if auto.startswith("Auto"):
+        with torch.device("meta"):  # for its class alone
+            kind = type(kind.from_config(config))
     loaded, report = load_tensors(kind, config, read_tensors(folder), folder, dtype=torch.float32)
     found = loaded.state_dict()
     lacking = sorted(set(report["missing_keys"]) & set(model.state_dict()))
