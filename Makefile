@@ -10,7 +10,7 @@ BIN := $(ENVIRONMENT)/bin
 RUN := runs/quickstart
 .DEFAULT_GOAL := help
 
-.PHONY: help quickstart test lint mutants benchmarks catalogue docs clean
+.PHONY: help quickstart test lint mutants benchmarks catalogue catalogues docs clean
 
 help:
 	@sed -n '2,5s/^# *//p' Makefile
@@ -51,6 +51,11 @@ benchmarks: $(ENVIRONMENT)/installed
 	for script in $(filter-out %/families.py %/serving.py,$(wildcard tests/benchmarks/*.py)) \
 	    "tests/benchmarks/families.py blip" "tests/benchmarks/serving.py mixed" "tests/benchmarks/serving.py clip"; \
 	do $(BIN)/python $$script || exit 1; done
+
+# Every module of timm and every architecture of open_clip against the library itself: hours on 2 cores.
+catalogues: $(ENVIRONMENT)/installed
+	$(BIN)/python tests/catalogues/timm_models.py
+	$(BIN)/python tests/catalogues/open_clip_models.py --layers 2
 
 docs: $(ENVIRONMENT)/installed
 	$(BIN)/sphinx-build -W -n -q -b html docs dist/docs

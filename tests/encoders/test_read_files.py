@@ -77,18 +77,13 @@ def test_every_file_that_is_read_is_held_and_no_other(bert, tmp_path):
     load_checkpoint(folder)
 
 
-def test_a_tower_holds_the_files_that_it_reads(tmp_path):
+def test_a_processor_that_changed_is_named(tmp_path):
     clip = hf_clip(tmp_path / "clip", "clip")
-    folder = saved(tmp_path / "model", f"hf-clip:{clip}")
-    assert "preprocessor_config.json" not in recorded(folder)
-    edit(clip / "preprocessor_config.json", resample=2)
-    load_checkpoint(folder)  # whose pictures go through tiny-clip
     both = vqazoo.create(encoder=f"hf-clip:{clip}", head="mlp", answers=["a"])
     save_checkpoint(both, tmp_path / "both")
-    assert {"preprocessor_config.json", "tokenizer.json"} <= recorded(
-        tmp_path / "both", "both"
-    ).keys()
-    edit(clip / "preprocessor_config.json", do_convert_rgb=False)
+    read = recorded(tmp_path / "both", "both")
+    assert {"preprocessor_config.json", "tokenizer.json"} <= read.keys()
+    edit(clip / "preprocessor_config.json", unread="by anybody")
     with pytest.raises(CheckpointError, match=r"'preprocessor_config\.json'"):
         load_checkpoint(tmp_path / "both")
 
