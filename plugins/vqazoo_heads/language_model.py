@@ -86,7 +86,12 @@ class LMGenerate(Head):
         start = getattr(model, "start_scores", model.start)
         step = getattr(model, "step_scores", model.step)
         first, state = start(*self.prompt(fused))  # (B, V)
-        written = write(step, state, encoder.end_id, top_k, self.longest, first=first, **decode)
+        said = []  # a decoder goes on after the question, whose words then count as said
+        if model.kind == "decoder" and fused.ids is not None:
+            said = [[one for one in row if one >= 0] for row in fused.ids.tolist()]
+        written = write(
+            step, state, encoder.end_id, top_k, self.longest, first=first, said=said, **decode
+        )
         return as_answers(written, encoder.decode)
 
     def rank(
