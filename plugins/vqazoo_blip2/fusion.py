@@ -95,5 +95,8 @@ class QFormerFusion(Fusion):
         seen = question.mask.new_ones(prompt.shape[:2])  # (B, Q)
         tokens = torch.cat([prompt, question.tokens], dim=1)  # (B, Q+L, C)
         return Features(
-            tokens=tokens, mask=torch.cat([seen, question.mask], dim=1), num_prefix=seen.shape[1]
+            tokens=tokens,
+            mask=torch.cat([seen, question.mask], dim=1),
+            num_prefix=seen.shape[1],
+            ids=question.ids,
         )

@@ -56,6 +56,7 @@ class PrefixMLP(Fusion):
             tokens=torch.cat(tokens, dim=1),  # (B, L+N, D)
             mask=torch.cat(masks, dim=1),  # (B, L+N)
             num_prefix=count,
+            ids=question.ids,
         )
 
 

@@ -96,10 +96,15 @@ class LMGenerate(SummedHead):
         return Spelling(encoder.end_id, self.longest)
 
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
-        _, encoder = self._borrowed
+        model, encoder = self._borrowed
         self._check_room(fused, decode.get("max_tokens") or self.longest)
         first, state, step = self.begin_answer(fused)  # (B, V)
-        written = write(step, state, encoder.end_id, top_k, self.longest, first=first, **decode)
+        said = []  # a decoder goes on after the question, whose words then count as said
+        if model.kind == "decoder" and fused.ids is not None:
+            said = [[one for one in row if one >= 0] for row in fused.ids.tolist()]
+        written = write(
+            step, state, encoder.end_id, top_k, self.longest, first=first, said=said, **decode
+        )
         return as_answers(written, encoder.decode)
 
     def rank(

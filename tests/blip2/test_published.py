@@ -51,7 +51,7 @@ def their_inputs(processor, kind: str, image, question: str):
 
 
 def their_ids(model, inputs, kind: str, **options) -> list[int]:
-    ids = model.generate(**inputs, max_new_tokens=LONGEST, **options)[0].tolist()
+    ids = model.generate(**inputs, **{"max_new_tokens": LONGEST, **options})[0].tolist()
     ids = ids[inputs["input_ids"].shape[1] :] if kind == "opt" else ids[1:]
     end = model.language_model.generation_config.eos_token_id
     return ids[: ids.index(end)] if end in ids else ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Callable, Sequence
@@ -194,3 +195,19 @@ def test_constant_answers_on_vizwiz(
     mean = sum(variant(constant, example.answers) for example in vizwiz) / len(vizwiz)
     assert len(vizwiz) == 3172
     assert round(100 * mean, 2) == expected
+
+
+def test_a_constant_answer_scores_bleu_1_on_vizwiz_as_its_card_says() -> None:
+    """CLIP+LSTM's published BLEU is of single answers; of the corpus it is another number."""
+    from vqazoo.answers import select_answer
+    from vqazoo.metrics.words import bleu
+
+    folder = Path(os.environ.get("VQAZOO_TEST_DATA", "")) / "vizwiz_2018_val"
+    if not (folder / "val.json").is_file():
+        pytest.skip("VQAZOO_TEST_DATA names no folder with vizwiz_2018_val")
+    records = json.loads((folder / "val.json").read_text(encoding="utf-8"))
+    truths = [select_answer([one["answer"] for one in record["answers"]]) for record in records]
+    found = bleu(["unanswerable"] * len(truths), truths)
+    assert len(truths) == 3172
+    assert found.sentence_1 == pytest.approx(0.1967, abs=5e-5)
+    assert found.corpus[0] == pytest.approx(0.1275, abs=5e-5)

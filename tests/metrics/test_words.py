@@ -177,3 +177,28 @@ def test_chrf_agrees_with_sacrebleu() -> None:
     assert "nc:6|nw:0" in signature
     assert chrf(["red"], ["red"])[0] == 1.0
     assert chrf(["xyz"], ["red"])[0] == 0.0
+
+
+def test_sentence_bleu_1_is_the_mean_of_sacrebleus_sentences_of_one_word() -> None:
+    answers, references = random_pairs(300, 5)
+    expected = [
+        BLEU(max_ngram_order=1, smooth_method="none", effective_order=True)
+        .sentence_score(answer, [reference])
+        .score
+        for answer, reference in zip(answers, references, strict=True)
+    ]
+    found = bleu(answers, references)
+    assert found.sentence_1 == pytest.approx(sum(expected) / len(expected) / 100)
+    assert "smooth:none" in found.sentence_1_signature
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "expected"),
+    [
+        ("red car", "red", 50), ("red", "red car", 36.79), ("a red car", "the red car", 66.67),
+        ("on the wooden table", "on the table", 75), ("Red", "red", 0), ("", "red", 0),
+        ("on the table", "on the wooden table", 71.65), ("the", "the big red dog", 4.98),
+    ],
+)  # fmt: skip
+def test_sentence_bleu_1_of_single_answers(answer: str, reference: str, expected: float) -> None:
+    assert 100 * bleu([answer], [reference]).sentence_1 == pytest.approx(expected, abs=0.005)

@@ -88,8 +88,7 @@ def compare(
         return
     low, high = found.interval
     click.echo(
-        f"{metric} on {len(rows):,} questions about {len(set(pictures)):,} pictures of {data}, "
-        f"{split}"
+        f"{metric} on {len(rows):,} questions of {data}, {split} ({len(set(pictures)):,} pictures)"
     )
     click.echo(f"first       {document['first']:8.2%}  {first}")
     click.echo(f"second      {document['second']:8.2%}  {second}")
