@@ -179,6 +179,7 @@ def _check_sums(owner: str, head: Head, fused: Features, targets: Targets) -> No
     whole = {name: each.sum() for name, each in units.items()}
     learning = [p for p in head.parameters() if p.requires_grad]
     with evaluating(head), torch.enable_grad():
+        head.zero_grad()
         head.loss(fused, targets)[0].backward()
         together = [None if p.grad is None else p.grad.clone() for p in learning]
         head.zero_grad()
