@@ -10,7 +10,6 @@ from vqazoo.data import DatasetReader, Example
 from vqazoo.errors import DataError
 from vqazoo_datasets.files import (
     GET_AGAIN,
-    ID,
     data_folder,
     field,
     find_file,
@@ -59,7 +58,7 @@ class TextVQA(DatasetReader):
                     pictures[image],
                     intern(field(record, "question", str, where)),
                     _answers(record, where) if split != "test" else (),
-                    unique(str(field(record, "question_id", ID, where)), seen, file),
+                    unique(str(field(record, "question_id", int, where)), seen, file),
                 )
             )
         return examples
