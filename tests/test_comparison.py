@@ -12,7 +12,7 @@ import pytest
 
 from vqazoo.answers import AnswerList, apply_rule, same_answer
 from vqazoo.cli import run
-from vqazoo.comparison import RULES, STEMS, rule
+from vqazoo.comparison import RULES, STEMS, Stems, rule
 from vqazoo.data import Example, open_dataset
 from vqazoo.errors import ConfigError
 from vqazoo.evaluate import accuracies, score, vqa_accuracies
@@ -192,3 +192,21 @@ def test_stems_are_read_from_any_table_that_has_them(tmp_path: Path) -> None:
     assert [e.target for e in apply_rule("most-frequent", examples, 0)] == [raw for raw, _ in RAW]
     given = [Answer(raw, 1.0) for raw, _ in RAW]
     assert accuracies(examples, given).mean() == vqa_accuracies(examples, given).mean() == 1.0
+
+
+@pytest.mark.parametrize(
+    ("given", "stem"),
+    [
+        ("horses", "horse"), ("horse", "horse"), ("buses", "bus"), ("puppies", "puppy"),
+        ("riding", "ride"), ("swimming", "swim"), ("surfing", "surf"),
+        ("Riding  Horses", "ride horse"), ("gas", "gas"),
+        ("king", "king"), ("glass", "glass"), ("s", "s"), ("ing", "ing"), ("", ""),
+        ("cats", "cats"),
+        ("spring", "spring"),
+    ],
+)  # fmt: skip
+def test_inflected_words_that_nobody_said_are_stemmed_to_published_words(
+    given: str, stem: str
+) -> None:
+    said = ("horse", "bus", "puppy", "ride", "swim", "surf", "glass", "k")
+    assert Stems((word, word) for word in said).stem(given) == stem

@@ -107,3 +107,15 @@ def test_predict_names_the_rows(table: Path) -> None:
         model.predict(rows, batch_size=5)
     good = [row for row in rows if Path(row["image"]).name not in DAMAGED]
     assert len(model.predict(good, batch_size=5)) == 18
+
+
+def test_answers_of_others_are_scored_though_a_picture_is_damaged(
+    table: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.csv"
+    mine.write_text("question_id,answer\n" + "".join(f"{n},yes\n" for n in range(1, 25)))
+    out = tmp_path / "scored"
+    assert run(["eval", "--predictions", str(mine), "--data", "table", "--set", f"train={table}",
+                "--split", "train", "--out", str(out)]) == 0  # fmt: skip
+    assert (out / "metrics.json").is_file()
+    assert (out / "answers.png").is_file()

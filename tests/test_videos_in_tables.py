@@ -90,12 +90,15 @@ def examples(clips: Path) -> list[Example]:
 def test_clips_train_and_are_scored_by_what_happens_in_them(
     encoder: str, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    often = clips.with_name("often.csv")  # an epoch costs more than its steps
+    header, *rows = clips.read_text().splitlines()
+    often.write_text("\n".join([header, *rows * 6]) + "\n")
     config = {
         "encoder": encoder, "fusion": {"type": "git", "args": {"frames": FRAMES}},
         "head": {"type": "git-decoder", "args": SMALL},
-        "data": {"type": "table", "args": {"train": str(clips), "validation": str(clips)},
+        "data": {"type": "table", "args": {"train": str(often), "validation": str(clips)},
                  "validation_split": "validation"},
-        "training": {"epochs": 28, "batch_size": 4, "learning_rate": 0.01},
+        "training": {"epochs": 6, "batch_size": 4, "learning_rate": 0.01},
     }  # fmt: skip
     model = vqazoo.train(config=config, out=tmp_path / "run", **QUIET)
     log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]

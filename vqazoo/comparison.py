@@ -7,7 +7,7 @@ applied to both sides before they are compared. Imports only the standard librar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -50,8 +50,9 @@ class Stems:
 
     OK-VQA publishes stems: people said "surfing", the answer is "surf". Public evaluations stem a
     given answer before they compare it (open_flamingo's OKVQAStemmer, whose table was made from
-    these pairs; LAVIS's lemmatiser). Here the pairs themselves are the table, so that no other
-    stemmer is needed: whole answers first, then word by word; words that nobody said stay.
+    these pairs and which else takes plurals and -ing away; LAVIS's lemmatiser). Here the pairs
+    themselves are the table: whole answers first, then word by word. A word that nobody said loses
+    a plural's or an -ing's end if what is left is a word of the published answers, else it stays.
     """
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
@@ -66,6 +67,7 @@ class Stems:
         self.answers = {said: _most(counts) for said, counts in answers.items()}
         self.words = {said: _most(counts) for said, counts in words.items()}
         self.stemmed = {kept for counts in answers.values() for kept in counts}
+        self.known = {word for kept in self.stemmed for word in kept.split()}
 
     def stem(self, answer: str) -> str:
         """The answer as the release would write it."""
@@ -74,7 +76,24 @@ class Stems:
             return self.answers[plain]
         if plain in self.stemmed:
             return plain
-        return " ".join(self.words.get(word, word) for word in plain.split())
+        return " ".join(self._word(word) for word in plain.split())
+
+    def _word(self, word: str) -> str:
+        if word in self.words or word in self.known:
+            return self.words.get(word, word)
+        return next((stem for stem in _without_end(word) if stem in self.known), word)
+
+
+def _without_end(word: str) -> Iterator[str]:
+    """What a plural, or a word in -ing, may be of."""
+    rest = word.removesuffix("ing")
+    if rest != word and len(rest) > 2:
+        yield from (f"{rest}e", rest)  # riding, surfing
+        if rest[-1:] == rest[-2:-1]:
+            yield rest[:-1]  # swimming
+    elif word.endswith("s") and len(word) > 3:
+        yield from (word[:-1], word[:-2])  # horses, buses
+        yield f"{word.removesuffix('ies')}y"
 
 
 def _plain(answer: str) -> str:

@@ -8,21 +8,26 @@ from pathlib import Path
 
 from vqazoo.data import write_list
 from vqazoo.errors import ImageError
-from vqazoo.video import still
+from vqazoo.images import open_image
+from vqazoo.video import is_video, watch
 
 THREADS = 4
+LOOKED = 6  # frames of a video
 LISTED = "damaged-images.txt"
 
 
 def unreadable(paths: Sequence[Path]) -> dict[Path, ImageError]:
     """What is wrong with those of the files that cannot be opened; every one is decoded.
 
-    Of a video, the frame in its middle is.
+    Of a video, some of its frames are.
     """
 
     def wrong(path: Path) -> ImageError | None:
         try:
-            still(path)
+            if is_video(path):
+                watch(path, LOOKED)
+            else:
+                open_image(path)
         except ImageError as error:
             return error
         return None

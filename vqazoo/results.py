@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vqazoo.damage import unreadable
 from vqazoo.data import Example
 from vqazoo.evaluate import measured
 from vqazoo.figures import answer_figure, confusion_figure, grid_rows, reliability_figure
@@ -46,6 +47,8 @@ def write_results(
     shown = [
         row for row in grid_rows(examples, answers, GRID, seed) if examples[row].image.is_file()
     ]
+    damaged = unreadable([examples[row].image for row in shown])
+    shown = [row for row in shown if examples[row].image not in damaged]
     if shown:
         answer_figure(
             [examples[i] for i in shown], [answers[i] for i in shown], out / "answers.png"

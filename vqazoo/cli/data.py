@@ -221,7 +221,7 @@ def export(
     """Write the dataset NAME as parquet, one file a split, with its pictures inside.
 
     Such a folder is read by the package datasets, and by vqazoo as the dataset hf:FOLDER. Types
-    and confidences of answers are left out.
+    and confidences of answers are left out, and how they are compared.
 
     Example: vqazoo data export vizwiz --data-root DIR --split val --to exported
     """
