@@ -34,21 +34,21 @@ class _Lost(Exception):
 class Elsewhere(Tensor):
     """A tensor that says it is on another device than the CPU, where its values are."""
 
-    inner: Tensor
+    held: Tensor  # the values
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> Elsewhere:
-        made: Elsewhere = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: Elsewhere = Tensor._make_wrapper_subclass(
             cls, inner.shape, inner.stride(), inner.storage_offset(), dtype=inner.dtype,
             device=ELSEWHERE, requires_grad=False,
         )  # fmt: skip
-        made.inner = inner
+        made.held = inner
         return made
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         return _run(func, args, kwargs or {})
@@ -72,13 +72,13 @@ class _Lists(TorchFunctionMode):
     ) -> Any:
         given = dict(kwargs or {})
         if func is Tensor.tolist and isinstance(args[0], Elsewhere):
-            return args[0].inner.tolist()
+            return args[0].held.tolist()
         if func is Tensor.__getitem__ and isinstance(args[0], Elsewhere):
-            return _outer(func(args[0].inner, tree_map(_inner, args[1])))
+            return _outer(func(args[0].held, tree_map(_inner, args[1])))
         if func is Tensor.__setitem__ and isinstance(args[0], Elsewhere):
-            return func(args[0].inner, *tree_map(_inner, args[1:]))
+            return func(args[0].held, *tree_map(_inner, args[1:]))
         if func is Tensor.new_tensor and isinstance(args[0], Elsewhere):
-            return Elsewhere(func(args[0].inner, *args[1:], **given))
+            return Elsewhere(func(args[0].held, *args[1:], **given))
         if func in (torch.tensor, torch.as_tensor) and given.get("device") is not None:
             there = torch.device(given["device"]) == ELSEWHERE
             if there and not isinstance(args[0], Tensor):
@@ -109,7 +109,7 @@ def _run(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
 
 
 def _inner(value: Any) -> Any:
-    return value.inner if isinstance(value, Elsewhere) else value
+    return value.held if isinstance(value, Elsewhere) else value
 
 
 def _outer(value: Any) -> Any:

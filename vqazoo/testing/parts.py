@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -45,7 +45,7 @@ def builder(
             made = copy.deepcopy(component)
             if seed and isinstance(made, nn.Module):
                 for parameter in made.parameters():
-                    nn.init.normal_(cast(nn.Parameter, parameter).detach())
+                    nn.init.normal_(parameter.detach())
             return made
         filled = fill_args(owner, manifest.args, args) if manifest else dict(args)
         return component(*context, **filled)
