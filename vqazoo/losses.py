@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -49,19 +50,21 @@ class SummedHead(Head):
     def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
         """The loss of B rows by themselves; its parts are named where there are several."""
         sums = self.loss_sums(fused, targets)
-        units = {name: each.sum() for name, each in self.loss_units(targets).items()}
+        units = {name: each.sum().item() for name, each in self.loss_units(targets).items()}
         parts = {}
         if len(sums) > 1:
-            parts = {name: (total / _divisor(units[name])).item() for name, total in sums.items()}
+            parts = {name: total.item() / (units[name] or 1.0) for name, total in sums.items()}
         return weighted_loss(self, sums, units), parts
 
 
 def row_units(head: Head, targets: Targets) -> dict[str, Tensor]:
-    """Units of each row in each term of a head's loss, (n,) each; of other heads, one a row."""
+    """Units of each row in each term of a head's loss, (n,) each, on the CPU, where they are
+    counted; of other heads, one a row.
+    """
     if adds_up(head):
-        return head.loss_units(targets)  # type: ignore[attr-defined, no-any-return]
-    first = next(iter(targets.values()))
-    return {WHOLE: torch.ones(len(first), device=first.device)}
+        found = cast(SummedHead, head).loss_units(targets)
+        return {name: units.cpu() for name, units in found.items()}
+    return {WHOLE: torch.ones(len(next(iter(targets.values()))))}
 
 
 def batch_sums(
@@ -69,7 +72,7 @@ def batch_sums(
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Each term of the loss summed over B rows, scalars, and the parts that a head names itself."""
     if adds_up(head):
-        return head.loss_sums(fused, targets), {}  # type: ignore[attr-defined]
+        return cast(SummedHead, head).loss_sums(fused, targets), {}
     loss, parts = head.loss(fused, targets)
     return {WHOLE: loss * len(fused)}, parts
 
@@ -83,14 +86,17 @@ def weight_of(head: Head, term: str) -> float:
     return head.loss_weights.get(term, 1.0) if isinstance(head, SummedHead) else 1.0
 
 
-def weighted_loss(head: Head, sums: Mapping[str, Tensor], units: Mapping[str, Tensor]) -> Tensor:
+def units_of(units: Mapping[str, Tensor], rows: Tensor) -> dict[str, float]:
+    """How many units the rows (b,) have in each term, out of those of all rows, (n,) each."""
+    return {name: each[rows].sum().item() for name, each in units.items()}
+
+
+def weighted_loss(head: Head, sums: Mapping[str, Tensor], units: Mapping[str, float]) -> Tensor:
     """The scalar to minimise: sums of some rows over the units of these rows, or of more.
 
     A term without units counts nothing.
     """
-    terms = [weight_of(head, name) * sums[name] / _divisor(units[name]) for name in sums]
-    return torch.stack(terms).sum()
-
-
-def _divisor(units: Tensor) -> Tensor:
-    return units.where(units > 0, torch.ones_like(units))
+    first, *others = (
+        total * (weight_of(head, name) / (units[name] or 1.0)) for name, total in sums.items()
+    )
+    return sum(others, start=first)

@@ -170,26 +170,25 @@ class EpochSums:
         self._rows = 0
 
     def add(
-        self, sums: Mapping[str, Tensor], units: Mapping[str, Tensor],
+        self, sums: Mapping[str, Tensor], units: Mapping[str, float],
         parts: Mapping[str, float], rows: int,
     ) -> float:  # fmt: skip
         """Count a batch; its own loss, 0 where it teaches nothing."""
-        tensors = [*sums.values(), *(units[name] for name in sums)]
-        together = torch.stack([one.detach().float() for one in tensors]).tolist()  # one transfer
-        here = dict(zip(sums, together, strict=False))
-        counted = dict(zip(sums, together[len(sums) :], strict=True))
-        for kept, found in ((self._sums, here), (self._units, counted)):
+        together = torch.stack([one.detach().float() for one in sums.values()]).tolist()
+        here = dict(zip(sums, together, strict=True))
+        for kept, found in ((self._sums, here), (self._units, units)):
             for name, value in found.items():
                 kept[name] = kept.get(name, 0.0) + value
         for name, value in parts.items():
             self._parts[name] = self._parts.get(name, 0.0) + value * rows
         self._rows += rows
-        counted = {name: value or 1.0 for name, value in counted.items()}
+        counted = {name: value or 1.0 for name, value in units.items()}
         return _joined(self._head, here, counted) or 0.0
 
     def means(self, group: Group) -> dict[str, float | None]:
         """Over all processes, each of which has seen some rows; None where nothing was learnt."""
-        kept = [*self._sums.values(), *self._units.values(), *self._parts.values(), self._rows]
+        counted = [self._units[name] for name in self._sums]
+        kept = [*self._sums.values(), *counted, *self._parts.values(), self._rows]
         values = torch.tensor(kept, dtype=torch.float64, device=self._device)
         *found, rows = group.add(values).tolist()
         count = len(self._sums)

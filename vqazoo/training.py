@@ -38,7 +38,7 @@ from vqazoo.features import Progress
 from vqazoo.figures import loss_figure
 from vqazoo.folder import ENVIRONMENT, RECIPE, json_bytes, json_lines, write_file
 from vqazoo.lora import add_adapters, has_adapters
-from vqazoo.losses import batch_sums, row_units, weighted_loss
+from vqazoo.losses import batch_sums, row_units, units_of, weighted_loss
 from vqazoo.model import VQAModel, pick_device
 from vqazoo.optimisation import (
     AveragedWeights,
@@ -269,17 +269,16 @@ def run(
                     )
                     for parameters in optimiser.param_groups:
                         parameters["lr"] = parameters["base"] * factor
-                    together = torch.cat(batches[number : number + training.accumulate]).to(device)
-                    whole = {name: each[together].sum() for name, each in units.items()}
+                    together = torch.cat(batches[number : number + training.accumulate])
+                    whole = units_of(units, together)
                 rows = group.share(batches[number])  # (b,) of B
                 if len(rows):
-                    chosen = rows.to(device)
                     with autocast(training, device), several_values(position.total, number):
                         image, question = source.batch(rows)  # features of b rows
                         fused = model.fusion(image, question)  # (b, D) or (b, N, D)
-                        sums, parts = batch_sums(model.head, fused, take(targets, chosen))
+                        sums, parts = batch_sums(model.head, fused, take(targets, rows.to(device)))
                     loss = weighted_loss(model.head, sums, whole)
-                    counted = {name: each[chosen].sum() for name, each in units.items()}
+                    counted = whole if len(rows) == len(together) else units_of(units, rows)
                     found = epoch.add(sums, counted, parts, len(rows))
                     check_finite(found, data.examples, rows, position.total, number, out / BEST)
                     scaler.scale(loss).backward()

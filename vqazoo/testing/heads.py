@@ -98,7 +98,7 @@ def check_head(
             restored.eval().predict(fused) == head.predict(fused), owner,
             "restored from its state_dict it answers differently",
         )  # fmt: skip
-    _check_sums(owner, head, fused, head.targets(examples))
+    _check_sums(owner, build(0), fused, head.targets(examples))
     _check_device(owner, head, encoder, manifest, fused, examples)
 
 
@@ -176,7 +176,7 @@ def _check_sums(owner: str, head: Head, fused: Features, targets: Targets) -> No
             each.shape == (len(fused),) and bool((each >= 0).all() and each.isfinite().all()),
             owner, f"loss_units of '{name}' must be (B,), finite and 0 or more",
         )  # fmt: skip
-    whole = {name: each.sum() for name, each in units.items()}
+    whole = {name: each.sum().item() for name, each in units.items()}
     learning = [p for p in head.parameters() if p.requires_grad]
     with evaluating(head), torch.enable_grad():
         head.zero_grad()
