@@ -33,7 +33,7 @@ from vqazoo.cache import (
 from vqazoo.config import Block
 from vqazoo.errors import CacheError, DataError, IncompatibleError
 from vqazoo.images import open_image, pixels
-from vqazoo.interfaces import Encoder, Features, Preprocess
+from vqazoo.interfaces import Encoder, Features, Preprocess, dtype_name, floating_dtype
 
 ENCODE_BATCH = 64
 TOKENIZE_BATCH = 4096
@@ -75,10 +75,11 @@ class Towers(Protocol):
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of stored tensors, cast to float32 when they are used."""
+    """Rows of stored tensors, cast to `dtype`, that of the model, when they are used."""
 
     take: Callable[[Tensor], dict[str, Tensor]]
     num_prefix: int
+    dtype: torch.dtype = torch.float32
 
     def features(self, rows: Tensor, device: torch.device) -> Features:
         """Features of the rows (B,) on a device; token rows lose padding that all of them share."""
@@ -89,7 +90,7 @@ class Rows:
             if longest < full and not found["mask"][:, longest:].any():
                 found["mask"] = found["mask"][:, :longest]
                 found["tokens"] = found["tokens"][:, :longest]
-        cast = {k: t if t.dtype == torch.bool else t.float() for k, t in found.items()}
+        cast = {k: t if t.dtype == torch.bool else t.to(self.dtype) for k, t in found.items()}
         return Features(**cast, num_prefix=self.num_prefix, frames=0)
 
 
@@ -234,7 +235,10 @@ def describe(towers: Towers, side: str) -> dict[str, Any]:
     encoder = towers.image_encoder if image else towers.text_encoder
     block = towers.blocks[0 if image else 1]
     preprocess = encoder.spec.preprocess if image else None
+    computed = floating_dtype(encoder)
+    finer = {} if computed == torch.float32 else {"computed_in": dtype_name(computed)}
     return {
+        **finer,
         "features_of": side,
         "encoder": block.type,
         "args": block.args,
