@@ -123,3 +123,16 @@ def test_a_checkpoint_of_before_keeps_the_pixels_it_was_trained_with(folder, tmp
     save_checkpoint(loaded, tmp_path / "again")
     again = json.loads((tmp_path / "again" / "config.json").read_text())
     assert again["preprocess"] == said["preprocess"]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("fusion", ["concat", "cross-attention"])
+def test_an_answer_is_explained_in_every_precision(fusion, precision, picture):
+    from vqazoo.explain import explain
+
+    model = made("tiny-clip", "tiny-clip", fusion, "mlp")
+    whole = explain(model, picture, QUESTIONS[0])
+    found = explain(getattr(model, precision)(), picture, QUESTIONS[0], answer=whole.answer)
+    for (word, weight), (other, wanted) in zip(found.words, whole.words, strict=True):
+        assert word == other
+        assert weight == pytest.approx(wanted, abs=0.05)
