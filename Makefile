@@ -10,7 +10,7 @@ BIN := $(ENVIRONMENT)/bin
 RUN := runs/quickstart
 .DEFAULT_GOAL := help
 
-.PHONY: help quickstart test lint benchmarks catalogue docs clean
+.PHONY: help quickstart test lint mutants benchmarks catalogue docs clean
 
 help:
 	@sed -n '2,5s/^# *//p' Makefile
@@ -41,6 +41,11 @@ lint: $(ENVIRONMENT)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Small faults, one by one, that the tests must notice; goes on where it was stopped.
+mutants: $(ENVIRONMENT)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
+	$(BIN)/python tests/mutation/mutants.py --out runs/mutants.jsonl
 
 benchmarks: $(ENVIRONMENT)/installed
 	for script in $(filter-out %/families.py %/serving.py,$(wildcard tests/benchmarks/*.py)) \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -411,3 +412,33 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(CacheError, match=r"cannot be written .* choose another folder"):
         images(model, pictures, tmp_path / "file")
+
+
+PREPARED_OTHERWISE: dict[str, Any] = {
+    "size": (96, 96), "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "interpolation": "nearest",
+    "mode": "pad", "resize": 80, "fill": 7, "longest": 128, "multiple": 32,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", PREPARED_OTHERWISE)
+def test_features_of_pictures_that_are_prepared_otherwise_lie_elsewhere(
+    pictures: list[Path], tmp_path: Path, field: str
+) -> None:
+    """The encoder says how pictures are prepared, and says it before anything is described."""
+    made, prepared = model_with(), model_with().image_encoder.spec.preprocess
+    assert prepared is not None
+    if field in ("longest", "multiple"):  # of this mode only
+        prepared = replace(prepared, mode="fit", resize=64, longest=64)
+    encoder = made.image_encoder
+    encoder.spec = replace(encoder.spec, preprocess=prepared)
+    before = describe(made, "image")
+    encoder.spec = replace(
+        encoder.spec, preprocess=replace(prepared, **{field: PREPARED_OTHERWISE[field]})
+    )
+    after = describe(made, "image")
+    assert {name for name in before if before[name] != after[name]} == {"preprocess"}
+    assert describe(made, "question")["preprocess"] is None
+    if field in ("mean", "interpolation"):
+        images(model_with(), pictures[:2], tmp_path / "c")
+        images(made, pictures[:2], tmp_path / "c")
+        assert len(list((tmp_path / "c").glob("image-*"))) == 2

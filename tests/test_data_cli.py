@@ -56,7 +56,9 @@ def test_info_counts_what_is_there(files: Path, capsys: pytest.CaptureFixture[st
     assert "3 distinct; cat 60.0%, bird 20.0%, dog 20.0%" in train
     assert "100.0% by all 3" in train
     assert "50.0% by all 3" in test
-    assert "broken" not in out
+    assert "3 distinct, 0 missing, 0 broken" in train
+    assert info(files, "--no-decode") == 0
+    assert "3 distinct, 0 missing, broken ones not looked for" in capsys.readouterr().out
 
 
 def test_info_as_json_is_one_document(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +69,8 @@ def test_info_as_json_is_one_document(files: Path, capsys: pytest.CaptureFixture
     assert train["answers_per_question"] == {"1": 4, "3": 1}
     assert list(train["top_answers"].items()) == [("cat", 3), ("bird", 1), ("dog", 1)]
     assert test["coverage"] == {"all 3": 0.5}
-    assert train["broken_images"] is None
+    assert train["broken_images"] == 0
+    assert found["training_split"] == "train"
     assert train["official"] is None
     assert found["shared_images"] == {"train and test": 1}
 
@@ -171,3 +174,59 @@ def test_mini_vqav2_is_made_from_what_is_there(
 ) -> None:
     told = error(capsys, "prepare", "mini-vqav2", "--data-root", str(tmp_path))
     assert str(tmp_path) in told
+
+
+@pytest.mark.parametrize(
+    "names", [("test", "train"), ("a_test", "train_balanced"), ("dev", "training")]
+)
+def test_coverage_is_of_the_split_that_is_named_train(
+    names: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported(tmp_path, {names[0]: ["cat", "fish"], names[1]: ["cat", "cat", "dog"]})
+    assert run(["data", "info", f"hf:{tmp_path}", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["training_split"] == names[1]
+    assert list(found["splits"]) == sorted(names)
+    assert found["splits"][names[0]]["coverage"] == {"all 2": 0.5}
+    assert run(["data", "info", f"hf:{tmp_path}"]) == 0
+    assert f"50.0% by all 2, of those of '{names[1]}'" in capsys.readouterr().out
+
+
+def test_without_a_training_split_no_coverage_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported(tmp_path, {"test": ["cat", "fish"], "validation": ["cat"]})
+    assert run(["data", "info", f"hf:{tmp_path}"]) == 0
+    told = capsys.readouterr()
+    assert "answer coverage" not in told.out
+    assert "none of the splits test, validation is named train" in told.err
+
+
+def exported(folder: Path, splits: dict[str, list[str]]) -> None:
+    """Parquet files of these answers, as `hf:FOLDER` reads them."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    for split, answers in splits.items():
+        for number in range(len(answers)):
+            Image.new("RGB", (4, 4), (number, 0, 0)).save(folder / f"{number}.png")
+        rows = [{"image": f"{n}.png", "question": "what?", "answers": [one]}
+                for n, one in enumerate(answers)]  # fmt: skip
+        parquet.write_table(pyarrow.Table.from_pylist(rows), folder / f"{split}.parquet")
+
+
+def test_each_release_of_a_dataset_has_its_own_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = {"image_name": "a.jpg", "question": "where?", "answer": "here", "answer_type": "OPEN",
+              "question_type": "POS", "phrase_type": "freeform"}  # fmt: skip
+    (tmp_path / "trainset.json").write_text(
+        json.dumps([{**record, "qid": number} for number in range(3_064)])
+    )
+    assert run(["data", "info", "vqa-rad", "--data-root", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "3,064" in out
+    assert "official release" not in out
+    (tmp_path / "trainset.json").write_text(json.dumps([{**record, "qid": 1}]))
+    assert run(["data", "info", "vqa-rad", "--data-root", str(tmp_path)]) == 0
+    assert "1 (official release: 1,797)" in capsys.readouterr().out

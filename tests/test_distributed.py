@@ -166,3 +166,44 @@ def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     ]  # fmt: skip
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert local_device("auto") == "auto"
+
+
+HEADS = {  # whose losses are means over tokens, or over classes that weigh unequally
+    "gru": 'head={type="gru",args={hidden_dim=16,min_count=1}}',
+    "linear": 'head={type="linear",args={hidden_dim=16,dropout=0.0,balance=0.7}}',
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_processes_and_accumulated_batches_make_the_step_of_one_big_batch(
+    socket_enabled: None, head: str, table: Path, tmp_path: Path
+) -> None:
+    """54 rows at once, against two processes with batches of 7 and one of 5, eight to a step."""
+    parts = ["--set", HEADS[head], "--set", "data.most_answers=5"]
+    big, cut = tmp_path / "big", tmp_path / "cut"
+    alone = [*flags(table, tmp_path / "cache", big, 54), *parts]
+    done = subprocess.run(
+        [sys.executable, "-c", "from vqazoo.cli import main; main()", *alone],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    more = [*parts, "--set", "training.accumulate=8"]
+    shared = [*flags(table, tmp_path / "cache", cut, 7), *more]
+    launched(torchrun(), tmp_path / "main.py", shared)
+    assert difference(big, cut) < 1e-5
+    for one, other in zip(log_of(big), log_of(cut), strict=True):
+        for name in one:
+            if name.startswith(("loss", "validation_loss")):
+                assert other[name] == pytest.approx(one[name], rel=1e-5), name
+
+
+def test_a_parameter_that_no_process_used_stands_still_as_with_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two processes of equal gradients: the sum is the double, and no gradient stays none."""
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flat: flat.mul_(2))
+    used, idle = (torch.nn.Parameter(torch.ones(2, 2)) for _ in range(2))
+    used.grad = torch.full((2, 2), 3.0)
+    Group(2, 0).add_gradients([used, idle])
+    assert used.grad.tolist() == [[6, 6], [6, 6]]
+    assert idle.grad is None

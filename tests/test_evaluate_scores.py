@@ -19,6 +19,7 @@ from vqazoo.metrics import wups as wups_metric
 KNOWN = AnswerList(("red", "no", "two"), (5, 3, 1))
 WORDS = [
     "squad-exact-match", "squad-f1", "bleu-1", "bleu-2", "bleu-3", "bleu-4", "sentence-bleu",
+    "sentence-bleu-1",
     "chrf",
 ]  # fmt: skip
 TRUST = [

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any
 
+from vqazoo.comparison import TEXT, Comparison
 from vqazoo.data import Example
 from vqazoo.errors import CheckpointError, DataError
 
@@ -39,6 +40,17 @@ def select_answer(answers: Sequence[str]) -> str:
     return min(counts, key=lambda text: (-counts[text], text)) if counts else ""
 
 
+def truth_of(example: Example) -> str:
+    """The selected answer, as the example's comparison reads it; empty if there is none."""
+    read = example.comparison.read
+    return select_answer([read(answer) for answer in example.answers])
+
+
+def same_answer(example: Example, text: str) -> bool:
+    """Whether an answer is the selected one of the example, which has answers."""
+    return normalise(example.comparison.read(text)) == truth_of(example)
+
+
 def _counted(answers: Iterable[str]) -> Counter[str]:
     return Counter(normalised for answer in answers if (normalised := normalise(answer)))
 
@@ -56,7 +68,7 @@ def apply_rule(name: str, examples: Sequence[Example], seed: int) -> list[Exampl
         seed: of the rule `sampled`; a question draws the same answer whatever the others are.
     """
     if name == THREE_LEVEL:
-        everywhere = Counter(normalise(answer) for e in examples for answer in e.answers)
+        everywhere = Counter(normalise(answer) for e in examples for answer in e.to_learn)
         chosen = [_three_level(example, everywhere) for example in examples]
     else:
         chosen = [RULES[name](example, seed) for example in examples]
@@ -66,7 +78,7 @@ def apply_rule(name: str, examples: Sequence[Example], seed: int) -> list[Exampl
 
 def _most_frequent(example: Example, seed: int) -> Targets:
     """The most frequent answer, ties broken alphabetically."""
-    return _one(select_answer(example.answers))
+    return _one(select_answer(example.to_learn))
 
 
 def _confident(example: Example, seed: int) -> Targets:
@@ -76,13 +88,13 @@ def _confident(example: Example, seed: int) -> Targets:
             f"The answer rule 'confident' needs the confidence of each answer, but question "
             f"{example.question_id!r} has none: choose another data.answer_rule."
         )
-    pairs = zip(example.answers, example.confidences, strict=True)
+    pairs = zip(example.to_learn, example.confidences, strict=True)
     return _one(select_answer([answer for answer, confidence in pairs if confidence == "yes"]))
 
 
 def _sampled(example: Example, seed: int) -> Targets:
     """One of the answers, drawn by seed and question id: frequent ones more often."""
-    texts = [text for answer in example.answers if (text := normalise(answer))]
+    texts = [text for answer in example.to_learn if (text := normalise(answer))]
     return _one(random.Random(f"{seed}/{example.question_id}").choice(texts)) if texts else ()
 
 
@@ -91,7 +103,7 @@ def _soft(example: Example, seed: int) -> Targets:
 
     With ten answers, one given k times has the weight 0.3, 0.6, 0.9 for k = 1, 2, 3, else 1.
     """
-    counts, total = _counted(example.answers), len(example.answers)
+    counts, total = _counted(example.to_learn), len(example.to_learn)
     weights = {text: leave_one_out(count, total) for text, count in counts.items()}
     return tuple(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
 
@@ -100,14 +112,14 @@ def _share(example: Example, seed: int) -> Targets:
     """Every answer, weighted by the share of people who gave it: BLIP's VQA training (Li et al.
     2022, salesforce/BLIP, vqa_dataset.py). Weights sum to 1.
     """
-    counts = _counted(example.answers)
+    counts = _counted(example.to_learn)
     weights = {text: count / counts.total() for text, count in counts.items()}
     return tuple(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _three_words(example: Example, seed: int) -> Targets:
     """The most frequent answer if it has three or more words (the CLIP+GPT-2 system)."""
-    chosen = select_answer(example.answers)
+    chosen = select_answer(example.to_learn)
     return _one(chosen) if len(chosen.split()) >= 3 else ()
 
 
@@ -118,7 +130,7 @@ def _three_level(example: Example, everywhere: Counter[str]) -> Targets:
     Deuser et al. 2022, Less Is More, section 3.1, which leaves open whether distances are taken to
     all ten answers or to the tied ones; here to all.
     """
-    counts = _counted(example.answers)
+    counts = _counted(example.to_learn)
     if not counts:
         return ()
     most = max(counts.values())
@@ -190,6 +202,15 @@ class AnswerList:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def counted_by(self, comparison: Comparison) -> dict[str, int]:
+        """Training counts by what the rule makes of each answer."""
+        if comparison is TEXT:
+            return dict(zip(self.texts, self.counts, strict=True))
+        found: Counter[str] = Counter()
+        for text, count in zip(self.texts, self.counts, strict=True):
+            found[normalise(comparison.read(text))] += count
+        return dict(found)
 
     @classmethod
     def from_training(cls, selected: Iterable[str], most: int = 0) -> AnswerList:

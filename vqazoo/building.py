@@ -100,9 +100,14 @@ def assemble(config: ModelConfig, towers: nn.ModuleDict, answers: AnswerList) ->
     return VQAModel(config, towers, fusion, head, answers).eval()
 
 
-def build_towers(config: ModelConfig) -> nn.ModuleDict:
-    """The encoders with random weights: `both`, or `image` and `text`."""
-    if config.image_encoder == config.text_encoder:
+def build_towers(config: ModelConfig, apart: bool = False) -> nn.ModuleDict:
+    """The encoders with random weights: `both`, or `image` and `text`.
+
+    Args:
+        apart: build two also where their blocks are equal, as older releases did for two spellings
+            of one name.
+    """
+    if config.image_encoder == config.text_encoder and not apart:
         return nn.ModuleDict({"both": _build_encoder(config.image_encoder, {"image", "question"})})
     return nn.ModuleDict(
         {

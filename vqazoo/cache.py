@@ -33,6 +33,7 @@ VERSION = 1  # of the folder's layout and of how keys are made
 META, INDEX, LOCK, FILES = "meta.json", "index.json", "lock", "files.json"
 SHARD_ROWS = 1000
 SHARDS = "shard-*.safetensors"
+PADDED = ("tokens", "mask")  # tensors whose rows differ in length
 
 
 def cache_root(chosen: str | Path = "") -> Path:
@@ -206,7 +207,7 @@ class MappedFeatures:
         row = 0
         for name, tensor in first.items():
             size = tensor[0].nbytes
-            row += size if name == "pooled" else size // tensor.shape[1] * self.longest
+            row += size // tensor.shape[1] * self.longest if name in PADDED else size
         return row * len(self)
 
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
@@ -218,7 +219,7 @@ class MappedFeatures:
             picked = self._row[rows[here]]
             for name, tensor in self._tensors[number].items():
                 part = tensor[picked]
-                if name != "pooled":
+                if name in PADDED:
                     part = pad(part, self.longest)
                 if name not in found:
                     found[name] = part.new_zeros(len(rows), *part.shape[1:])

@@ -24,12 +24,13 @@ from vqazoo.allowance import Allowance, largest_number
 from vqazoo.answers import AnswerList
 from vqazoo.building import assemble, build_towers
 from vqazoo.compatibility import check_compatible
-from vqazoo.config import Block, ModelConfig, as_saved, fill_block, parse, plain
+from vqazoo.config import Block, ModelConfig, fill_block, parse, plain
 from vqazoo.errors import CheckpointError
 from vqazoo.folder import (
     ANSWERS,
     BLOCKS,
     CONFIG,
+    DECODE,
     FORMAT_VERSION,
     LARGEST,
     PICKLES,
@@ -43,7 +44,10 @@ from vqazoo.folder import (
 )
 from vqazoo.hub import pinned, pinned_commits
 from vqazoo.interfaces import Encoder, Preprocess, dtype_name, fingerprint
+from vqazoo.manifests import HeadManifest, fill_args
 from vqazoo.model import VQAModel
+from vqazoo.read_files import check_files
+from vqazoo.registry import registry
 from vqazoo.safe_files import (
     check_answer_lengths,
     check_tensors_header,
@@ -107,14 +111,14 @@ def saved_tensors(model: VQAModel) -> dict[str, Tensor]:
 
 
 def referenced_names(model: VQAModel) -> set[str]:
-    """State names that come from encoder references and do not train."""
+    """State names that come from encoder references unchanged."""
     names = set()
     for key, encoder in model.towers.items():
         if cast(Encoder, encoder).reference is not None:
             names |= {
                 f"towers.{key}.{name}"
                 for name in encoder.state_dict()
-                if not model.trains(f"{key}.{name}")
+                if not model.holds(f"{key}.{name}")
             }
     return names
 
@@ -129,15 +133,19 @@ def describe(model: VQAModel, weights: bytes, answers: bytes) -> dict[str, Any]:
         references[key] = {
             "reference": asdict(reference) if reference else None,
             "fingerprint": fingerprint(encoder),
+            "files": [asdict(file) for file in cast(Encoder, encoder).files],
         }
+    parts = plain(model.config)
+    if not parts[DECODE]:  # which came later: other checkpoints look as before
+        del parts[DECODE]
     return {
         "format_version": FORMAT_VERSION,
         "vqazoo_version": __version__,
         **_precision(model),
-        **plain(model.config),
+        **parts,
         "preprocess": preprocess.to_json(),
         "towers": references,
-        "trainable": list(model.trainable),
+        "trainable": [*model.trainable, *model.altered],
         "parameters": count_parameters(model),
         "sha256": {
             WEIGHTS: hashlib.sha256(weights).hexdigest(),
@@ -176,8 +184,11 @@ class Folder:
     tensors: dict[str, Tensor]
 
 
-def read_folder(path: Path) -> Folder:
+def read_folder(path: Path, content: bytes | None = None) -> Folder:
     """Read and verify the files of a folder.
+
+    Args:
+        content: of config.json, if it was read before.
 
     Raises:
         CheckpointError: files are missing, altered, unsafe, or written by a newer release.
@@ -200,18 +211,20 @@ def read_folder(path: Path) -> Folder:
     missing = [name for name in REQUIRED if not os.path.lexists(path / name)]
     if missing:
         if CONFIG not in missing:
-            read_config(path)  # says so if others published the model in transformers' layout
+            read_config(
+                path, content
+            )  # says so if others published the model in transformers' layout
         raise CheckpointError(
             f"The folder '{path}' has no {' and no '.join(missing)}: it is not a complete "
             f"checkpoint; get it again, or name the folder that holds {CONFIG}."
         )
-    config = read_config(path)
+    config = read_config(path, content)
     answers = _read_answers(path / ANSWERS, config)
     weights = verified(path / WEIGHTS, config)
     check_tensors_header(weights, path / WEIGHTS)
     blocks = {}
     for where, kind in BLOCKS.items():
-        blocks[where] = fill_block(kind, as_saved(kind, parse(Block, config[where], where)))
+        blocks[where] = fill_block(kind, parse(Block, config[where], where))
         if kind != "encoder" and ":" in (name := blocks[where].type):
             raise CheckpointError(
                 f"'{path / CONFIG}' has the {kind} {shown(name)}, but only encoders take a variant "
@@ -223,7 +236,24 @@ def read_folder(path: Path) -> Folder:
         raise CheckpointError(
             f"'{path / WEIGHTS}' is not a safetensors file ({error}): get the checkpoint again."
         ) from error
-    return Folder(path, config, ModelConfig(**blocks), answers, tensors)
+    decode = _decode_defaults(path / CONFIG, blocks["head"].type, config.get(DECODE, {}))
+    return Folder(path, config, ModelConfig(**blocks, decode=decode), answers, tensors)
+
+
+def _decode_defaults(file: Path, head: str, said: Any) -> dict[str, Any]:
+    """The decode options that a config names, checked.
+
+    Raises:
+        CheckpointError: they are no table; ConfigError: the head does not take one.
+    """
+    if not isinstance(said, dict):
+        raise CheckpointError(
+            f"'{file}': '{DECODE}' is {shown(said)}, but a table was expected; get the checkpoint "
+            f"again."
+        )
+    manifest = cast(HeadManifest, registry.manifest("head", head))
+    filled = fill_args(f"'{file}', {DECODE}", manifest.decode, said)
+    return {name: filled[name] for name in said}
 
 
 def _read_answers(file: Path, config: Mapping[str, Any]) -> AnswerList:
@@ -239,14 +269,17 @@ def _read_answers(file: Path, config: Mapping[str, Any]) -> AnswerList:
     return answers
 
 
-def load_checkpoint(path: Path) -> VQAModel:
+def load_checkpoint(path: Path, content: bytes | None = None) -> VQAModel:
     """The model in a checkpoint folder, in eval mode on the CPU.
+
+    Args:
+        content: of config.json, if it was read before.
 
     Raises:
         CheckpointError: as `read_folder`; or tensors are missing, left over, or of another shape.
         WeightsError: a referenced encoder cannot be had.
     """
-    folder = read_folder(path)
+    folder = read_folder(path, content)
     model = _build(folder)
     said = folder.config.get("dtype", "float32")
     if said not in DTYPES:
@@ -277,13 +310,13 @@ def _build(folder: Folder) -> VQAModel:
     config, where = folder.model, folder.path / CONFIG
     stored = folder.tensors
     rest = {name: tensor for name, tensor in stored.items() if not name.startswith("towers.")}
-    towers = folder.config["towers"].values()
-    referenced = any(isinstance(tower, dict) and tower.get("reference") for tower in towers)
+    towers = folder.config["towers"]
+    referenced = any(isinstance(one, dict) and one.get("reference") for one in towers.values())
     try:
         with pinned(pinned_commits(folder.config)):
             check_compatible(*(getattr(config, block).type for block in BLOCKS))
             with Allowance("larger encoders", None if referenced else stored, config, where):
-                encoders = build_towers(config)
+                encoders = build_towers(config, apart="both" not in towers)
             with Allowance("a larger fusion or head", rest, config, where):
                 return assemble(config, encoders, folder.answers)
     except FAILURES as error:
@@ -305,6 +338,7 @@ def _load_references(model: VQAModel, folder: Folder) -> None:
                 f"The encoder '{name}' has other tensor names or shapes here than when this "
                 f"checkpoint was trained: install the library versions that its card names."
             )
+        check_files(encoder, saved, name)
         if saved["reference"] is None:
             continue
         with pinned(pinned_commits(folder.config)):
@@ -328,7 +362,9 @@ def _check_preprocess(model: VQAModel, folder: Folder) -> None:
     saved, encoder = Preprocess.from_json(said), model.image_encoder
     made = encoder.spec.preprocess
     assert made is not None
-    if "margins" in made.to_json() and "margins" not in said and made.size == saved.size:
+    margins = "margins" in made.to_json() and "margins" not in said
+    sides = isinstance(made.resize, tuple) and not isinstance(saved.resize, tuple)
+    if made.size == saved.size and (margins or sides):
         encoder.spec = replace(encoder.spec, preprocess=saved)
     elif made != saved:
         raise CheckpointError(

@@ -35,12 +35,17 @@ class Block:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The four parts of a model. Equal encoder blocks mean one encoder with both towers."""
+    """The four parts of a model. Equal encoder blocks mean one encoder with both towers.
+
+    `decode` holds decode options in place of the head's defaults, as a published checkpoint's
+    generation_config.json says; see `VQAModel.decode_options`.
+    """
 
     image_encoder: Block
     text_encoder: Block
     fusion: Block
     head: Block
+    decode: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class DataConfig:
     answers: str = ""  # file with one answer a line; empty: the training answers
     most_answers: int = 0  # keep this many of the most frequent answers; 0: all
     answer_rule: str = "most-frequent"  # which answers of a question are learnt: answers.RULE_NAMES
-    skip_missing: bool = False  # leave out questions whose picture does not exist, else stop
+    skip_missing: bool = False  # leave out questions whose picture is missing or damaged
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,17 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class PublishedScore:
+    """A score that a recipe's source reports, which the card sets beside ours."""
+
+    metric: str  # our name of it, such as sentence-bleu-1
+    value: float  # in percent, as the source states it
+    split: str  # the questions that the source scored
+    protocol: str = ""  # how the source scored, and what differs from our metric
+    source: str = ""  # where it says so; empty: the recipe's source
+
+
+@dataclass(frozen=True)
 class OriginConfig:
     """What a recipe follows, for its readers and for the model card; it changes no result."""
 
@@ -129,6 +145,7 @@ class OriginConfig:
     published: dict[str, str] = field(default_factory=dict)  # config key: what the source states
     ours: dict[str, str] = field(default_factory=dict)  # config key: why, where it states none
     deviations: list[str] = field(default_factory=list)  # what differs from the source, and why
+    scores: list[PublishedScore] = field(default_factory=list)  # what the source reports
 
 
 @dataclass(frozen=True)
@@ -250,7 +267,8 @@ def run_config(given: Mapping[str, Any]) -> RunConfig:
             "args": dict(manifest.default_fusion_args),
         }
     config = parse(RunConfig, tables)
-    data = replace(config.data, args=registry.fill("dataset", config.data.type, config.data.args))
+    name = registry.canonical("dataset", config.data.type)
+    data = replace(config.data, type=name, args=registry.fill("dataset", name, config.data.args))
     filled: dict[str, Any] = {
         "image_encoder": fill_block("encoder", config.image_encoder),
         "text_encoder": fill_block("encoder", config.text_encoder),
@@ -264,15 +282,8 @@ def _as_table(block: Any) -> Any:
     return {"type": block} if isinstance(block, str) else block
 
 
-def as_saved(kind: str, block: Block) -> Block:
-    """A checkpoint's block with what it means by arguments that came after it (`Arg.before`)."""
-    declared = registry.manifest(kind, block.type).args
-    late = {name: arg.before for name, arg in declared.items() if arg.before is not None}
-    return replace(block, args={**late, **block.args})
-
-
 def fill_block(kind: str, block: Block) -> Block:
-    """The block with every argument and the version filled in.
+    """The block with its name as the registry spells it, every argument and the version.
 
     Raises:
         ConfigError: an argument does not fit, a variant is missing or not taken, or the block was
@@ -297,7 +308,12 @@ def fill_block(kind: str, block: Block) -> Block:
                 f"The encoder '{block.type.partition(':')[0]}' takes no variant, but "
                 f"':{variant}' was given: leave it out."
             )
-    return Block(block.type, registry.fill(kind, block.type, block.args), manifest.version)
+    args = dict(block.args)
+    if block.version:  # a release filled it, so what it lacks did not exist then
+        before = {name: arg.before for name, arg in manifest.args.items()}
+        args = {name: value for name, value in before.items() if value is not None} | args
+    name = registry.canonical(kind, block.type)
+    return Block(name, registry.fill(kind, name, args), manifest.version)
 
 
 def plain(config: Any) -> Any:
@@ -342,7 +358,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"The config file '{path}' is not valid TOML: {error}.") from error
 
 
-def set_value(tables: dict[str, Any], assignment: str) -> None:
+def set_value(tables: dict[str, Any], assignment: str, option: str = "--set") -> None:
     """Apply one `a.b=value` in place; the value is TOML, and anything else is taken as text.
 
     Raises:
@@ -352,7 +368,9 @@ def set_value(tables: dict[str, Any], assignment: str) -> None:
     names = [name.strip() for name in key.split(".")]
     if not equals or not all(names):
         raise ConfigError(
-            f"--set takes key=value, for instance training.epochs=5, but got {assignment!r}."
+            f"{option} takes key=value, for instance "
+            f"{'training.epochs=5' if option == '--set' else 'strategy=beam'}, but got "
+            f"{assignment!r}."
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
@@ -363,7 +381,7 @@ def set_value(tables: dict[str, Any], assignment: str) -> None:
         if isinstance(inner, str):  # `head = "lstm"` is short for `head.type`
             inner = tables[name] = {"type": inner}
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {assignment!r}: '{name}' is {inner!r}, not a table.")
+            raise ConfigError(f"{option} {assignment!r}: '{name}' is {inner!r}, not a table.")
         tables = inner
     tables[names[-1]] = value
 

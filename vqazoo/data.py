@@ -7,10 +7,11 @@ import os
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from vqazoo.comparison import STEMS, TEXT, Comparison, rule
 from vqazoo.errors import ConfigError, DataError, QuestionError, UnknownNameError, did_you_mean
 from vqazoo.manifests import DatasetManifest
 from vqazoo.registry import registry
@@ -25,12 +26,16 @@ class Example:
     Attributes:
         image: path of the picture; whether it is there is checked before it is needed.
         question: as asked.
-        answers: every human answer, unchanged; empty when the split has none.
+        answers: every human answer, as published; empty when the split has none.
         question_id: unique in its split.
         answer_type, question_type: as the data set names them; empty where it does not.
         answerable: whether the picture can answer the question; None where nobody said.
         confidences: of each answer, `yes`, `maybe` or `no`; empty where nobody said.
         targets: answers to learn with their weights, best first; set by an answer rule.
+        learnt: the same answers in the words that a model is to learn, where they were published
+            in others, such as stems; empty: those of `answers`.
+        comparison: when an answer is one of `answers`.
+        text_id: whether the release's question ids are texts, which submissions keep.
     """
 
     image: Path
@@ -42,6 +47,23 @@ class Example:
     answerable: bool | None = None
     confidences: tuple[str, ...] = ()
     targets: tuple[tuple[str, float], ...] = ()
+    learnt: tuple[str, ...] = ()
+    comparison: Comparison = field(default=TEXT, compare=False)
+    text_id: bool = False
+
+    @property
+    def to_learn(self) -> tuple[str, ...]:
+        """The answers in the words that a model is to learn."""
+        return self.learnt or self.answers
+
+    def __post_init__(self) -> None:
+        """Raise DataError where an answer is no text: a number or a list, or one text alone."""
+        if isinstance(self.answers, str) or not all(isinstance(a, str) for a in self.answers):
+            raise DataError(
+                f"The answers of question {self.question_id!r} are {str(self.answers)[:60]!r}, but "
+                f"several texts were expected: the reader of the dataset must give text, such as "
+                f"('3',) for 3."
+            )
 
     @property
     def target(self) -> str:
@@ -97,7 +119,23 @@ def open_dataset(name: str, args: Mapping[str, Any]) -> DatasetReader:
             f"'{family}{':...' if manifest.variant else ''}'."
         )
     positional = (variant,) if variant else ()
-    return cast(DatasetReader, registry.build("dataset", name, *positional, **args))
+    reader = cast(DatasetReader, registry.build("dataset", name, *positional, **args))
+    if manifest.comparison not in (TEXT.name, STEMS):
+        _compare_by(reader, manifest.comparison)
+    return reader
+
+
+def _compare_by(reader: DatasetReader, name: str) -> None:
+    """Let the examples that a reader reads be compared by a rule, but for those that have one."""
+    read = reader.read
+
+    def compared(split: str) -> list[Example]:
+        return [
+            example if example.comparison is not TEXT else replace(example, comparison=rule(name))
+            for example in read(split)
+        ]
+
+    setattr(reader, "read", compared)  # noqa: B010 - mypy refuses a plain assignment
 
 
 def present(
@@ -114,24 +152,63 @@ def present(
     """
     # Unlike Path.is_file, os.path.isfile takes a name that is too long as one that is not there.
     missing = {image for image in {e.image for e in examples} if not os.path.isfile(image)}
-    if not missing:
+    if missing and not skip_missing:
+        left = sum(example.image in missing for example in examples)
+        told = _told(missing, examples, "do not exist", list_file)
+        if left < len(examples):
+            raise DataError(
+                f"{told}: fetch them, or leave their {left:,} questions out with --skip-missing."
+            )
+    return _without(missing, examples, "do not exist", list_file)
+
+
+def usable(
+    examples: Sequence[Example], skip_missing: bool, list_file: Path
+) -> tuple[list[Example], int]:
+    """As `present`, but with `skip_missing` also those are left out whose picture cannot be read,
+    for which every picture is opened once.
+
+    Raises:
+        DataError: as `present`, or no picture can be read.
+    """
+    if not skip_missing:
+        return present(examples, skip_missing, list_file)
+    from vqazoo.damage import unreadable  # which imports torch
+
+    images = {example.image for example in examples}
+    missing = {image for image in images if not os.path.isfile(image)}
+    damaged = set(unreadable(sorted(images - missing)))
+    told = "do not exist" if not damaged else "do not exist or cannot be read"
+    return _without(missing | damaged, examples, told if missing else "cannot be read", list_file)
+
+
+def _without(
+    bad: set[Path], examples: Sequence[Example], what: str, list_file: Path
+) -> tuple[list[Example], int]:
+    """The examples of other pictures, and how many are left out; those of none are an error."""
+    if not bad:
         return list(examples), 0
-    kept = [example for example in examples if example.image not in missing]
-    paths = sorted(map(str, missing))
-    list_file.parent.mkdir(parents=True, exist_ok=True)
-    list_file.write_text("\n".join(paths) + "\n", encoding="utf-8")
-    told = (
-        f"{len(missing):,} of {len({e.image for e in examples}):,} pictures do not exist, such as "
-        f"'{paths[0]}' (all in '{list_file}')"
-    )
+    told = _told(bad, examples, what, list_file)
+    kept = [example for example in examples if example.image not in bad]
     if not kept:
         raise DataError(f"{told}: check the data root, or image_root for your own tables.")
-    if not skip_missing:
-        raise DataError(
-            f"{told}: fetch them, or leave their {len(examples) - len(kept):,} questions out with "
-            f"--skip-missing."
-        )
     return kept, len(examples) - len(kept)
+
+
+def _told(bad: set[Path], examples: Sequence[Example], what: str, list_file: Path) -> str:
+    """What is wrong with pictures, which are listed."""
+    paths = sorted(map(str, bad))
+    write_list(list_file, paths)
+    return (
+        f"{len(bad):,} of {len({e.image for e in examples}):,} pictures {what}, such as "
+        f"'{paths[0]}' (all in '{list_file}')"
+    )
+
+
+def write_list(file: Path, paths: Sequence[str]) -> None:
+    """Write paths, one a line."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(paths) + "\n", encoding="utf-8")
 
 
 def check_question(question: str, where: str = "The question") -> str:

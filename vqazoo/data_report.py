@@ -1,19 +1,20 @@
-"""What a dataset holds: counts, answer coverage, pictures shared by splits or missing. No torch."""
+"""What a dataset holds: counts, answer coverage, pictures shared by splits, missing or broken."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vqazoo.answers import select_answer
+from vqazoo.damage import unreadable
 from vqazoo.data import DatasetReader, Example
 
 TOP = 5  # most frequent answers that are shown
+FEW = 2_000  # pictures of a split that are opened without being asked to
 COVERAGES = (100, 1000, 3000)  # sizes of answer lists whose coverage is told
 
 
@@ -27,7 +28,7 @@ class SplitReport:
         unanswered: questions without an answer; distinct_answers: selected ones.
         top_answers: most frequent selected answers with their counts.
         coverage: share of the split's selected answers that are among the most frequent selected
-            answers of the first split, by size of that list.
+            answers of the training split, by size of that list; empty where no split is that.
         answer_types, question_types: counts; unanswerable: questions said to be unanswerable.
         missing_images: distinct pictures that are not there; broken_images: those that cannot be
             decoded, None if that was not looked at.
@@ -51,9 +52,13 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class DataReport:
-    """Facts about a dataset; `shared_images` counts pictures that two splits have in common."""
+    """Facts about a dataset; `shared_images` counts pictures that two splits have in common.
+
+    `training_split` is the split whose answers the coverage is of; None: no name says which it is.
+    """
 
     splits: dict[str, SplitReport]
+    training_split: str | None
     shared_images: dict[str, int]
     missing: list[str]
     broken: list[str]
@@ -65,36 +70,42 @@ class DataReport:
 def report_on(
     reader: DatasetReader,
     official: Mapping[str, int],
-    decode: bool = False,
+    decode: bool | None = None,
     tell: Callable[[str], None] = lambda line: None,
+    other: Mapping[str, int] | None = None,
 ) -> DataReport:
     """Read every split of a dataset and look at its pictures.
 
     Args:
-        official: questions of each split in the official release.
-        decode: open every picture, which finds broken files and takes long.
+        official: questions of each split in the official release; other: in another one.
+        decode: open every picture, which finds broken files and takes long; None: where a split has
+            at most FEW pictures.
         tell: receives a line a split.
     """
     splits: dict[str, SplitReport] = {}
     images: dict[str, set[Path]] = {}
     missing: list[str] = []
     broken: list[str] = []
-    known: list[str] = []  # selected answers of the first split with answers, most frequent first
-    for name in reader.splits():
+    training = training_split(reader.splits())
+    known: list[str] = []  # selected answers of the training split, most frequent first
+    for name in sorted(reader.splits(), key=lambda name: name != training):
         tell(f"Reading '{name}'.")
         examples = reader.read(name)
         images[name] = {example.image for example in examples}
         absent = sorted(str(image) for image in images[name] if not os.path.isfile(image))
         there = [image for image in images[name] if os.path.isfile(image)]
-        bad = _broken(there) if decode else None
+        looked = decode if decode is not None else len(there) <= FEW
+        bad = sorted(map(str, unreadable(there))) if looked else None
         missing += absent
         broken += bad or []
-        selected = [text for e in examples if (text := select_answer(e.answers))]
+        selected = [text for e in examples if (text := select_answer(e.to_learn))]
         counts = Counter(selected)
-        known = known or [text for text, _ in _ranked(counts)]
+        if name == training:
+            known = [text for text, _ in _ranked(counts)]
         splits[name] = _split(
-            examples, official.get(name), counts, _coverage(selected, known), len(images[name]),
-            len(absent), None if bad is None else len(bad),
+            examples, _official(name, (official, other or {}), len(examples)), counts,
+            _coverage(selected, known), len(images[name]), len(absent),
+            None if bad is None else len(bad),
         )  # fmt: skip
     names = list(images)
     shared = {
@@ -103,7 +114,25 @@ def report_on(
         for b in names[i + 1 :]
         if (common := len(images[a] & images[b]))
     }
-    return DataReport(splits, shared, sorted(set(missing)), sorted(set(broken)))
+    in_order = {name: splits[name] for name in reader.splits()}
+    return DataReport(in_order, training, shared, sorted(set(missing)), sorted(set(broken)))
+
+
+def training_split(names: Sequence[str]) -> str | None:
+    """Which split is there to learn from, by its name alone: `train`, `training`, else the one that
+    starts so; None if no name, or more than one, says so.
+    """
+    for exact in ("train", "training"):
+        if exact in names:
+            return exact
+    found = [name for name in names if name.casefold().startswith("train")]
+    return found[0] if len(found) == 1 else None
+
+
+def _official(name: str, releases: Sequence[Mapping[str, int]], found: int) -> int | None:
+    """The count of a split in the release that it fits, else in the first; None: not known."""
+    known = [counts[name] for counts in releases if name in counts]
+    return found if found in known else next(iter(known), None)
 
 
 def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:
@@ -112,7 +141,7 @@ def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:
 
 def _coverage(selected: list[str], known: list[str]) -> dict[str, float]:
     """Share of the selected answers that lists of the most frequent known ones reach."""
-    if not selected:
+    if not selected or not known:
         return {}
     place = {text: rank for rank, text in enumerate(known)}
     ranks = [place.get(text, len(known)) for text in selected]
@@ -142,20 +171,3 @@ def _split(
         missing_images=missing,
         broken_images=broken,
     )
-
-
-def _broken(images: list[Path]) -> list[str]:
-    """Those of the pictures that cannot be opened, sorted."""
-    from vqazoo.errors import ImageError
-    from vqazoo.images import open_image
-
-    def fails(image: Path) -> bool:
-        try:
-            open_image(image)
-        except ImageError:
-            return True
-        return False
-
-    with ThreadPoolExecutor() as threads:
-        found = list(threads.map(fails, images))
-    return sorted(str(image) for image, bad in zip(images, found, strict=True) if bad)

@@ -37,17 +37,17 @@ class Group:
         if self.size == 1:
             return
         learning = [p for p in parameters if p.requires_grad]
-        for parameter in learning:
-            if parameter.grad is None:  # no row of the batch was here
-                parameter.grad = torch.zeros_like(parameter)
-        flat = torch.cat([p.grad.flatten() for p in learning if p.grad is not None])
-        dist.all_reduce(flat)
+        flat = torch.cat(
+            [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in learning]
+        )
+        used = flat.new_tensor([p.grad is not None for p in learning])
+        dist.all_reduce(flat := torch.cat([flat, used]))
         start = 0
-        for parameter in learning:
-            assert parameter.grad is not None
-            part = flat[start : start + parameter.numel()]
-            parameter.grad.copy_(part.view_as(parameter))
-            start += parameter.numel()
+        for parameter, count in zip(learning, flat[-len(learning) :].tolist(), strict=True):
+            end = start + parameter.numel()
+            if count:  # else no process used it: its optimiser state stands still, as with one
+                parameter.grad = flat[start:end].view_as(parameter).to(parameter, copy=True)
+            start = end
 
     def add(self, values: Tensor) -> Tensor:
         """The sum of a tensor over all processes."""

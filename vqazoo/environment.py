@@ -20,12 +20,16 @@ LIBRARIES = (
 
 
 def describe_environment(
-    device: torch.device, data_sha256: Mapping[str, str], questions: Mapping[str, int]
+    device: torch.device,
+    data_sha256: Mapping[str, str],
+    questions: Mapping[str, int],
+    labels: Mapping[str, int],
 ) -> dict[str, Any]:
     """Facts to record beside a result; nothing that names the user or the machine's paths.
 
     Args:
         data_sha256: digest of each part of the data; questions: how many it has.
+        labels: what the head learns besides answers, and how many questions came with it.
     """
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
@@ -37,6 +41,7 @@ def describe_environment(
         "commit": _commit(),
         "data_sha256": dict(data_sha256),
         "questions": dict(questions),
+        "labels": dict(labels),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,14 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vqazoo.answers import NORMALISER, SELECTION, AnswerList, normalise, select_answer
+from vqazoo.answers import NORMALISER, SELECTION, AnswerList, same_answer, truth_of
+from vqazoo.comparison import TEXT, Comparison
 from vqazoo.data import Example, digest
 from vqazoo.errors import DataError
+from vqazoo.evaluating import evaluating
 from vqazoo.interfaces import Answer
 from vqazoo.manifests import DatasetManifest
 from vqazoo.metrics import reliability, vqa_accuracy, words
 from vqazoo.metrics import wups as wups_metric
-from vqazoo.metrics.significance import bootstrap_interval
+from vqazoo.metrics.significance import bootstrap_interval, drawn, smallest_difference
 from vqazoo.model import VQAModel
 from vqazoo.registry import registry
 from vqazoo.sources import FeatureSource
@@ -45,7 +48,10 @@ class Metric:
         questions: how many were scored, none left out.
         signature: metric, version, answer rule, normaliser, data set, split, count.
         data_sha256: digest of the scored examples; date: UTC day of measuring.
-        interval: 95% bootstrap interval of the value, where there is one.
+        interval: 95% bootstrap interval of the value, where there is one; interval_method: what
+            was drawn for it.
+        smallest_difference: that the set can show between two models that err independently of
+            each other; models that share mistakes differ detectably by less (`vqazoo compare`).
     """
 
     name: str
@@ -56,6 +62,8 @@ class Metric:
     data_sha256: str
     date: str
     interval: tuple[float, float] | None = None
+    interval_method: str | None = None
+    smallest_difference: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if value is not None}
@@ -67,26 +75,35 @@ def predict(
     count: int,
     start: int = 0,
     on_batch: Callable[[int], None] | None = None,
+    candidates: Sequence[str] | None = None,
     **decode: Any,
 ) -> list[Answer]:
-    """The best answer for the rows `start` to `start + count` of a feature source."""
+    """The best answer for the rows `start` to `start + count` of a feature source.
+
+    Args:
+        candidates: the answers to choose from, in place of writing or picking one.
+        decode: options of the head, as `VQAModel.answer` takes them.
+
+    Raises:
+        ConfigError: an option is not understood; there are candidates, but the head does not rank.
+    """
     answers: list[Answer] = []
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
+    options = model.decode_options(decode)
+    answering = model.ranks(candidates) if candidates is not None else model.head.predict
+    with evaluating(model), torch.inference_mode():
         for first in range(start, start + count, PREDICT_BATCH):
             rows = torch.arange(first, min(first + PREDICT_BATCH, start + count))  # (B,)
             fused = model.fusion(*source.batch(rows))
-            answers += [ranked[0] for ranked in model.head.predict(fused, **decode)]
+            ranked = answering(fused) if candidates is not None else answering(fused, **options)
+            answers += [row[0] for row in ranked]
             if on_batch:
                 on_batch(len(rows))
-    model.train(was_training)
     return answers
 
 
 def is_correct(example: Example, answer: Answer) -> bool:
-    """Whether the answer, normalised, is the selected answer of the example."""
-    return normalise(answer.text) == select_answer(example.answers)
+    """Whether the answer is the selected one of the example, by the rule of its dataset."""
+    return same_answer(example, answer.text)
 
 
 def accuracies(examples: Sequence[Example], answers: Sequence[Answer]) -> Floats:
@@ -98,12 +115,43 @@ def accuracies(examples: Sequence[Example], answers: Sequence[Answer]) -> Floats
 def vqa_accuracies(examples: Sequence[Example], answers: Sequence[Answer]) -> Floats:
     """VQA accuracy of each question, as the reference code normalises."""
     pairs = zip(examples, answers, strict=True)
-    return np.array([vqa_accuracy.accuracy(answer.text, e.answers) for e, answer in pairs])
+    return np.array([vqa_accuracy.accuracy(*compared(e, answer)) for e, answer in pairs])
+
+
+def compared(example: Example, answer: Answer) -> tuple[str, list[str]]:
+    """The answer and those of people as the dataset's rule reads them."""
+    read = example.comparison.read
+    return read(answer.text), [read(one) for one in example.answers]
+
+
+def comparison_of(examples: Sequence[Example]) -> Comparison:
+    """The rule by which answers of the examples, of one dataset, are compared."""
+    return examples[0].comparison if examples else TEXT
 
 
 def have_several_answers(examples: Sequence[Example]) -> bool:
-    """Whether every question has enough answers to measure agreement with people."""
-    return all(len(example.answers) >= SEVERAL for example in examples)
+    """Whether most questions have enough answers to measure agreement with people."""
+    return 2 * len(asked_several(examples)) >= len(examples) > 0
+
+
+def asked_several(examples: Sequence[Example]) -> list[int]:
+    """The rows on which agreement with people can be measured: those with enough answers."""
+    return [row for row, example in enumerate(examples) if len(example.answers) >= SEVERAL]
+
+
+def measured(
+    examples: Sequence[Example], answers: Sequence[Answer]
+) -> tuple[str, list[int], Floats]:
+    """The main measure of a set, the rows on which it is measured, and their scores.
+
+    It is `vqa-accuracy` where most questions have answers of three people or more, on those; else
+    `accuracy`, on all.
+    """
+    if not have_several_answers(examples):
+        return "accuracy", list(range(len(examples))), accuracies(examples, answers)
+    rows = asked_several(examples)
+    kept = [examples[row] for row in rows]
+    return "vqa-accuracy", rows, vqa_accuracies(kept, [answers[row] for row in rows])
 
 
 def quick_metrics(
@@ -111,12 +159,13 @@ def quick_metrics(
 ) -> list[Metric]:
     """What the training loop measures after each epoch: accuracy and what to compare it with."""
     measure = _Measure(data, split, digest(examples), _today(), examples)
-    truths = [select_answer(example.answers) for example in examples]
+    truths = [truth_of(example) for example in examples]
     right = float(accuracies(examples, answers).mean())
     found = list(measure.one("accuracy", right, SINGLE))
-    if have_several_answers(examples):
-        agreed = float(vqa_accuracies(examples, answers).mean())
-        found += measure.one("vqa-accuracy", agreed, f"{PEOPLE}|normaliser:vqa-reference-v1")
+    name, rows, agreed = measured(examples, answers)
+    if name == "vqa-accuracy":
+        how = f"{PEOPLE}|normaliser:vqa-reference-v1"
+        found += measure.one("vqa-accuracy", float(agreed.mean()), how, len(rows))
     return [*found, *_baselines(measure, examples, truths, known)]
 
 
@@ -132,10 +181,12 @@ def score(
     known: AnswerList | None = None,
     wups: bool | None = None,
     report: Callable[[str], None] = lambda line: None,
+    decode: str = "",
 ) -> list[Metric]:
     """Every metric that the examples and answers allow.
 
     Args:
+        decode: how the answers were made, for signatures; empty: by the head's defaults.
         known: the answers a model can give, for its baselines; None for answers of others.
         wups: whether to compute WUPS; None: where the dataset's manifest asks for it and WordNet
             is there; that it is not is reported.
@@ -144,28 +195,40 @@ def score(
         DataError: no example has an answer, so nothing can be scored; WUPS was asked for, but
             WordNet is not there.
     """
+    data = registry.canonical("dataset", data)
     labelled = [(e, a) for e, a in zip(examples, answers, strict=True) if e.answers]
     if not labelled:
         raise DataError(f"The split '{split}' of '{data}' has no answers: nothing can be scored.")
     scored, given = [e for e, _ in labelled], [a for _, a in labelled]
-    measure = _Measure(data, split, digest(scored), _today(), scored)
+    measure = _Measure(data, split, digest(scored), _today(), scored, decode)
     found: list[Metric] = []
-    truths = [select_answer(example.answers) for example in scored]
+    truths = [truth_of(example) for example in scored]
+    read = comparison_of(scored).read
     right = accuracies(scored, given)
     found += measure.with_interval("accuracy", right, SINGLE)
-    per_question, rule = right, SINGLE
-    if have_several_answers(scored):
-        per_question, rule = vqa_accuracies(scored, given), f"{PEOPLE}|normaliser:vqa-reference-v1"
-        found += _agreement(measure, scored, given, per_question)
-    found += measure.by_type("vqa-accuracy" if have_several_answers(scored) else "accuracy",
-                             per_question, rule)  # fmt: skip
+    name, rows, per_question = measured(scored, given)
+    main, rule, trusted = measure, SINGLE, given
+    if name == "vqa-accuracy":
+        trusted = [given[row] for row in rows]
+        main = replace(measure, examples=[scored[row] for row in rows])
+        rule = f"{PEOPLE}|normaliser:vqa-reference-v1"
+        found += _agreement(main, trusted, per_question)
+    several = len(asked_several(scored))
+    if 0 < several < len(scored):
+        report(
+            f"{'Measured' if name == 'vqa-accuracy' else 'Left out'} vqa-accuracy: {several:,} of "
+            f"{len(scored):,} questions have the {SEVERAL} answers that it needs"
+            f"{', and only they count' if name == 'vqa-accuracy' else ', too few'}."
+        )
+    found += main.by_type(name, per_question, rule)
     if known is not None:
         found += measure.by_count(right, truths, known)
         found += _baselines(measure, scored, truths, known)
-    found += _words(measure, given, truths)
-    found += _wups(measure, given, truths, data, wups, report)
-    found += _answerability(measure, scored, given)
-    found += _reliability(measure, given, per_question, rule)
+    worded = [replace(answer, text=read(answer.text)) for answer in given]
+    found += _words(measure, worded, truths)
+    found += _wups(measure, worded, truths, data, wups, report)
+    found += _answerability(measure, scored, given, report)
+    found += _reliability(main, trusted, per_question, rule, report)
     return found
 
 
@@ -178,18 +241,27 @@ class _Measure:
     sha256: str
     date: str
     examples: Sequence[Example]
+    decode: str = ""
 
     def one(
         self, name: str, value: float, how: str, questions: int | None = None
     ) -> Iterator[Metric]:
         count = len(self.examples) if questions is None else questions
-        signature = f"{name}|v1|{how}|data:{self.data}|split:{self.split}|n:{count}"
+        how = f"{how}|decode:{self.decode}" if self.decode else how
+        rule = comparison_of(self.examples).name
+        compared_by = "" if rule == TEXT.name else f"|comparison:{rule}"
+        signature = f"{name}|v1|{how}{compared_by}|data:{self.data}|split:{self.split}|n:{count}"
         yield Metric(name, float(value), self.split, count, signature, self.sha256, self.date)
 
     def with_interval(self, name: str, scores: Floats, how: str) -> Iterator[Metric]:
-        low, high = bootstrap_interval(scores)
+        pictures = [str(example.image) for example in self.examples]
+        low, high = bootstrap_interval(scores, pictures=pictures)
+        smallest = math.sqrt(2) * smallest_difference(scores, pictures)
         for metric in self.one(name, float(scores.mean()), how):
-            yield replace(metric, interval=(low, high))
+            yield replace(
+                metric, interval=(low, high), interval_method=f"bootstrap over {drawn(pictures)}",
+                smallest_difference=None if math.isnan(smallest) else smallest,
+            )  # fmt: skip
 
     def by_type(self, name: str, scores: Floats, how: str) -> Iterator[Metric]:
         """Means over the questions of each answer type and each question type."""
@@ -208,7 +280,7 @@ class _Measure:
         """Accuracy by how often the selected answer was learnt; 0 also if it is not in the list."""
         if not any(known.counts):  # a list that was never counted
             return
-        counts = dict(zip(known.texts, known.counts, strict=True))
+        counts = known.counted_by(comparison_of(self.examples))
         places = np.array(
             [bisect(list(COUNT_GROUPS), counts.get(truth, 0)) - 1 for truth in truths]
         )
@@ -220,20 +292,19 @@ class _Measure:
                 yield from self.one(part, float(chosen.mean()), how, len(chosen))
 
 
-def _agreement(
-    measure: _Measure, examples: Sequence[Example], answers: Sequence[Answer], scores: Floats
-) -> Iterator[Metric]:
+def _agreement(measure: _Measure, answers: Sequence[Answer], scores: Floats) -> Iterator[Metric]:
     """VQA accuracy in its variants."""
+    examples = measure.examples
     yield from measure.with_interval(
         "vqa-accuracy", scores, f"{PEOPLE}|normaliser:vqa-reference-v1"
     )
     pairs = list(zip(examples, answers, strict=True))
-    always = [vqa_accuracy.accuracy_always(a.text, e.answers) for e, a in pairs]
+    always = [vqa_accuracy.accuracy_always(*compared(e, a)) for e, a in pairs]
     yield from measure.one(
         "vqa-accuracy-always", float(np.mean(always)), f"{PEOPLE}|normaliser:vqa-always-v1"
     )
     if all(example.answerable is not None for example in examples):
-        vizwiz = [vqa_accuracy.accuracy_vizwiz(a.text, e.answers) for e, a in pairs]
+        vizwiz = [vqa_accuracy.accuracy_vizwiz(*compared(e, a)) for e, a in pairs]
         yield from measure.one(
             "vizwiz-accuracy", float(np.mean(vizwiz)), f"{PEOPLE}|normaliser:vizwiz-v1"
         )
@@ -244,13 +315,14 @@ def _baselines(
 ) -> Iterator[Metric]:
     """What a constant answer scores, and what the answer list can reach."""
     constant = known.texts[known.counts.index(max(known.counts))]
-    same = sum(truth == constant for truth in truths) / len(truths)
+    same = sum(same_answer(example, constant) for example in examples) / len(truths)
     yield from measure.one("constant-answer-accuracy", same, SINGLE)
     if have_several_answers(examples):
-        agreed = vqa_accuracies(examples, [Answer(constant, 1.0)] * len(examples)).mean()
+        _, rows, agreed = measured(examples, [Answer(constant, 1.0)] * len(examples))
         how = f"{PEOPLE}|normaliser:vqa-reference-v1"
-        yield from measure.one("constant-answer-vqa-accuracy", float(agreed), how)
-    texts = set(known.texts)
+        name = "constant-answer-vqa-accuracy"
+        yield from measure.one(name, float(agreed.mean()), how, len(rows))
+    texts = known.counted_by(comparison_of(examples))
     reachable = sum(truth in texts for truth in truths) / len(truths)
     yield from measure.one("known-answer-share", reachable, SINGLE)
 
@@ -270,6 +342,8 @@ def _words(measure: _Measure, answers: Sequence[Answer], truths: Sequence[str]) 
         yield from measure.one(f"bleu-{order}", value, how)
     how = f"{one}|mean of sentences|sacrebleu:{bleu.sentence_signature}"
     yield from measure.one("sentence-bleu", bleu.sentence, how)
+    how = f"{one}|mean of sentences|sacrebleu:{bleu.sentence_1_signature}"
+    yield from measure.one("sentence-bleu-1", bleu.sentence_1, how)
     value, signature = words.chrf(texts, truths)
     yield from measure.one("chrf", value, f"{one}|corpus|sacrebleu:{signature}")
 
@@ -298,8 +372,9 @@ def _wups(
 
 
 def _answerability(
-    measure: _Measure, examples: Sequence[Example], answers: Sequence[Answer]
-) -> Iterator[Metric]:
+    measure: _Measure, examples: Sequence[Example], answers: Sequence[Answer],
+    report: Callable[[str], None],
+) -> Iterator[Metric]:  # fmt: skip
     """How well unanswerable questions are told, where somebody said which are."""
     if any(example.answerable is None for example in examples):
         return
@@ -315,13 +390,16 @@ def _answerability(
         if not np.isnan(found):
             how = f"positive:{name}|uninterpolated"
             yield from measure.one(f"answerability-ap-{name}", found, how)
+    if not _are_probabilities(chance, "answerability-f1", "'answerable'", report):
+        return
     found = reliability.f1_score(unanswerable, (1 - chance) > 0.5)
     yield from measure.one("answerability-f1", found, "positive:unanswerable|threshold:0.5")
 
 
 def _reliability(
-    measure: _Measure, answers: Sequence[Answer], scores: Floats, rule: str
-) -> Iterator[Metric]:
+    measure: _Measure, answers: Sequence[Answer], scores: Floats, rule: str,
+    report: Callable[[str], None],
+) -> Iterator[Metric]:  # fmt: skip
     """Whether the model's confidence tells when to trust it; needs a confidence for each answer."""
     confidence = np.array([answer.score for answer in answers], dtype=np.float64)
     if np.isnan(confidence).any():
@@ -337,8 +415,24 @@ def _reliability(
         name = f"effective-reliability-{cost}"
         yield from measure.one(f"{name}-best", best, f"{how}|threshold:best on this split")
         yield from measure.one(f"{name}-all", everything, f"{how}|threshold:none")
+    if not _are_probabilities(confidence, "calibration-error", "'score'", report):
+        return
     error = reliability.calibration_error(scores, confidence)
     yield from measure.one("calibration-error", error, f"{how}|bins:{reliability.BINS}")
+
+
+def _are_probabilities(
+    values: Floats, metric: str, column: str, report: Callable[[str], None]
+) -> bool:
+    """Whether all are in [0, 1]; if not, it is reported that the metric is left out."""
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and high <= 1 + 1e-6:
+        return True
+    report(
+        f"Left out {metric}: {column} goes from {low:.4g} to {high:.4g}, but probabilities are "
+        f"from 0 to 1; what only ranks the answers was measured."
+    )
+    return False
 
 
 def by_name(metrics: Sequence[Metric]) -> Mapping[str, dict[str, Any]]:

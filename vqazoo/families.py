@@ -32,8 +32,9 @@ class Published:
     config: dict[str, Any]
 
 
-def find_published(ref: str, cache_dir: Path | None) -> Published | None:
-    """What a `hub:` or `dir:` reference names, if it is not one of ours.
+def find_published(ref: str, cache_dir: Path | None) -> tuple[Published | None, bytes | None]:
+    """What a `hub:` or `dir:` reference names, if it is not one of ours, and its config.json as it
+    was read, which need not be read again.
 
     Raises:
         CheckpointError: it is of a family that is not read. HubError: it cannot be had.
@@ -42,24 +43,26 @@ def find_published(ref: str, cache_dir: Path | None) -> Published | None:
     if prefix == "dir":
         folder = Path(rest).expanduser()
         if not (folder / CONFIG).is_file():
-            return None  # load_checkpoint says what is wrong
+            return None, None  # load_checkpoint says what is wrong
         place = str(folder)
     elif prefix == "hub":
         at = HubRef.parse(rest)
         folder = fetch_config(at, cache_dir).parent
         place = f"{at.repo}@{folder.name}"
     else:
-        return None
+        return None, None
+    content = None
     try:
-        config = parse_json(read_plain(folder / CONFIG, LARGEST[CONFIG]))
+        content = read_plain(folder / CONFIG, LARGEST[CONFIG])
+        config = parse_json(content)
     except (CheckpointError, ValueError):
-        return None
+        return None, content
     if not isinstance(config, dict) or "format_version" in config or "model_type" not in config:
-        return None
+        return None, content
     model_type = config["model_type"]
     for name, manifest in _families():
         if isinstance(model_type, str) and model_type in manifest.model_types:
-            return Published(name, place, config)
+            return Published(name, place, config), content
     raise CheckpointError(
         f"'{ref}' is a {shown(model_type)} checkpoint, but only these families of published "
         f"checkpoints are read: {_listed()}; load one of those, or train a model of your own."

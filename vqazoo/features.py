@@ -17,8 +17,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from vqazoo.cache import (
+    PADDED,
     SHARD_ROWS,
     VERSION,
     FeatureCache,
@@ -31,9 +33,18 @@ from vqazoo.cache import (
     question_key,
 )
 from vqazoo.config import Block
-from vqazoo.errors import CacheError, DataError, IncompatibleError
+from vqazoo.damage import all_damaged
+from vqazoo.errors import CacheError, DataError, ImageError, IncompatibleError
 from vqazoo.images import open_image, pixels
-from vqazoo.interfaces import Encoder, Features, Preprocess, dtype_name, floating_dtype
+from vqazoo.interfaces import (
+    Encoder,
+    Features,
+    Preprocess,
+    dtype_name,
+    floating_dtype,
+    most_frames,
+)
+from vqazoo.video import is_video, watch
 
 ENCODE_BATCH = 64
 TOKENIZE_BATCH = 4096
@@ -44,6 +55,7 @@ TOLERANCE = 0.02  # of a row's largest value: half precision and other batch siz
 
 Progress = Callable[[Sequence[int], str], Iterator[int]]
 Report = Callable[[str], None]
+Seen = Tensor | list[Tensor]  # pixels (3, H, W) of a picture, or of each frame of a video
 
 
 class Towers(Protocol):
@@ -51,6 +63,11 @@ class Towers(Protocol):
 
     wants_image: frozenset[str]
     wants_question: frozenset[str]
+
+    @property
+    def frames(self) -> int:
+        """How many frames of a video are read; 0: it reads pictures only."""
+        ...
 
     @property
     def image_encoder(self) -> Encoder: ...
@@ -66,7 +83,7 @@ class Towers(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def trains_tower(self, side: str) -> bool: ...
+    def holds_tower(self, side: str) -> bool: ...
 
     def encode_image(self, pixels: Tensor) -> Features: ...
 
@@ -90,29 +107,43 @@ class Rows:
             if longest < full and not found["mask"][:, longest:].any():
                 found["mask"] = found["mask"][:, :longest]
                 found["tokens"] = found["tokens"][:, :longest]
-        cast = {k: t if t.dtype == torch.bool else t.to(self.dtype) for k, t in found.items()}
-        return Features(**cast, num_prefix=self.num_prefix, frames=0)
+        cast = {k: t.to(self.dtype) if t.is_floating_point() else t for k, t in found.items()}
+        frames = most_frames(cast["frame_counts"]) if "frame_counts" in cast else 0
+        if not frames:  # pictures alone, out of a cache that holds videos too
+            cast.pop("frame_counts", None)
+        return Features(**cast, num_prefix=self.num_prefix, frames=frames)
 
 
 def build_images(
     towers: Towers, paths: Sequence[Path], progress: Progress, root: str | Path = "",
     report: Report = lambda line: None, verify: int = VERIFIED,
 ) -> MappedFeatures:  # fmt: skip
-    """Features of picture files, computed where the cache lacks them; row i is `paths[i]`."""
+    """Features of picture and video files, computed where the cache lacks them; row i is
+    `paths[i]`.
+
+    Raises:
+        ImageError: files cannot be read, all of which are listed; or there are videos, but pictures
+            alone are read.
+        DataError: a file is not there.
+    """
+    films = {path: f"-{need_frames(towers, path)}-frames" for path in paths if is_video(path)}
     files = FileKeys(cache_root(root))
     try:
-        keys = [files.key(path) for path in paths]
+        keys = [files.key(path) + films.get(path, "") for path in paths]
     except OSError as error:
         raise DataError(f"A picture cannot be read ({error}): check the data root.") from error
     finally:
         files.save()
 
     def encode(batches: Iterable[list[Path]]) -> Iterator[Features]:
-        for pictures in _decoded_ahead(towers, batches):
-            yield encode_pictures(towers, pictures)
+        for seen in _decoded_ahead(towers, batches):
+            yield encode_seen(towers, seen)
 
     job = _Job("image", towers, dict(zip(keys, paths, strict=True)), encode, progress, report)
-    return job.run(keys, root, verify)
+    try:
+        return job.run(keys, root, verify)
+    except ImageError as error:
+        raise all_damaged(error, paths, cache_root(root)) from error
 
 
 def build_questions(
@@ -170,7 +201,8 @@ class _Job:
         if not keys:  # another process was faster
             return
         keys = sorted(keys, key=lambda key: (len(str(self.sources[key])), key))  # similar lengths
-        row = _half(next(self.encode([[self.sources[keys[-1]]]])), self.side)  # the longest
+        largest = next((key for key in keys if is_video(self.sources[key])), keys[-1])
+        row = _half(next(self.encode([[self.sources[largest]]])), self.side)
         size = sum(tensor.nbytes for tensor in row.tensors().values()) * len(keys)
         self.report(
             f"Encoding {len(keys):,} distinct {self.side}s once, {_megabytes(size)} on disk in "
@@ -243,7 +275,7 @@ def describe(towers: Towers, side: str) -> dict[str, Any]:
         "encoder": block.type,
         "args": block.args,
         "encoder_version": block.version,
-        "weights_sha256": weights_sha256(encoder, towers.trains_tower(side)),
+        "weights_sha256": weights_sha256(encoder, towers.holds_tower(side)),
         "preprocess": preprocess.to_json() if isinstance(preprocess, Preprocess) else None,
         "kinds": sorted(towers.wants_image if image else towers.wants_question),
         "dtype": "float16",
@@ -265,27 +297,42 @@ def weights_sha256(encoder: Encoder, changed: bool) -> str:
 def _half(features: Features, side: str) -> Features:
     """Features on the CPU in float16. Raises CacheError if a value does not fit."""
     halves = {
-        name: tensor.cpu() if tensor.dtype == torch.bool else tensor.cpu().half()
+        name: tensor.cpu().half() if tensor.is_floating_point() else tensor.cpu()
         for name, tensor in features.tensors().items()
     }
-    if not all(t.dtype == torch.bool or bool(t.isfinite().all()) for t in halves.values()):
+    if not all(bool(t.isfinite().all()) for t in halves.values()):
         largest = max(float(t.float().abs().max()) for t in features.tensors().values())
         raise CacheError(
             f"The {side} features have values up to {largest:.3g}, but half precision holds at "
             f"most {torch.finfo(torch.float16).max:,.0f}: set training.features to live."
         )
-    return Features(**halves, num_prefix=features.num_prefix, frames=0)
+    return Features(**halves, num_prefix=features.num_prefix, frames=features.frames)
 
 
 def stack(batches: Sequence[Features]) -> Features:
     """One Features out of many batches; token rows are padded to the longest, masked."""
     named = [batch.tensors() for batch in batches]
+    if any("frame_counts" in tensors for tensors in named):
+        for batch, tensors in zip(batches, named, strict=True):
+            if "frame_counts" not in tensors:
+                tensors["frame_counts"] = torch.zeros(
+                    len(batch), dtype=torch.long, device=next(iter(tensors.values())).device
+                )
     longest = max((t["tokens"].shape[1] for t in named if "tokens" in t), default=0)
     joined = {
-        name: torch.cat([t[name] if name == "pooled" else pad(t[name], longest) for t in named])
+        name: torch.cat([pad(t[name], longest) if name in PADDED else t[name] for t in named])
         for name in named[0]
     }
-    return Features(**joined, num_prefix=batches[0].num_prefix, frames=0)
+    asked = [batch.ids for batch in batches if batch.ids is not None]
+    most = max((ids.shape[1] for ids in asked), default=0)
+    ids = [F.pad(one, (0, most - one.shape[1]), value=-1) for one in asked]
+    known = torch.cat(ids) if ids and len(ids) == len(batches) else None
+    return Features(
+        **joined,
+        num_prefix=batches[0].num_prefix,
+        frames=max(batch.frames for batch in batches),
+        ids=known,
+    )
 
 
 def _megabytes(size: int) -> str:
@@ -307,6 +354,34 @@ def encode_pictures(towers: Towers, pictures: Sequence[Tensor]) -> Features:
     return stack(encoded).index(order.to(towers.device))
 
 
+def encode_seen(towers: Towers, seen: Sequence[Seen]) -> Features:
+    """Image features of B pictures and videos in any order; token rows are padded, masked."""
+    pictures = [row for row, one in enumerate(seen) if isinstance(one, Tensor)]
+    clips = [row for row, one in enumerate(seen) if not isinstance(one, Tensor)]
+    parts = [as_video(encode_pictures(towers, seen[row])) for row in clips]  # type: ignore[arg-type]
+    if pictures or not parts:
+        parts.append(encode_pictures(towers, [seen[row] for row in pictures]))  # type: ignore[misc]
+    if len(parts) == 1:
+        return parts[0]
+    order = torch.tensor(clips + pictures).argsort()  # (B,)
+    return stack(parts).index(order.to(towers.device))
+
+
+def need_frames(towers: Towers, source: Any) -> int:
+    """How many frames of a video are read at most.
+
+    Raises:
+        ImageError: pictures alone are read.
+    """
+    if not towers.frames:
+        named = f"'{source}' is a video" if is_video(source) else "This is a video"
+        raise ImageError(
+            f"{named}, but the fusion of this model reads pictures, not videos: give one frame, or "
+            f"a model whose fusion 'git' has frames above 0."
+        )
+    return towers.frames
+
+
 def as_video(frames: Features) -> Features:
     """One video of F frames: token features (F, N, D) one after the other, (1, F*N, D).
 
@@ -322,6 +397,7 @@ def as_video(frames: Features) -> Features:
         mask=frames.mask.flatten()[None],  # (1, F*N)
         num_prefix=frames.num_prefix,
         frames=len(frames),
+        frame_counts=torch.tensor([len(frames)], device=frames.tokens.device),
     )
 
 
@@ -330,10 +406,11 @@ def load_pixels(
     paths: Sequence[Path],
     augment: str = "none",
     generator: random.Random | None = None,
-) -> list[Tensor]:
-    """Pixels (3, H, W) of picture files, decoded by a few threads.
+) -> list[Seen]:
+    """Pixels of picture and video files, decoded by a few threads.
 
-    With `generator`, each picture gets its own seed from it, so threads do not change the result.
+    With `generator`, each file gets its own seed from it, so threads do not change the result; the
+    frames of a video are drawn alike.
     """
     seeds = [generator.getrandbits(64) if generator else None for _ in paths]
     draws = [None if seed is None else random.Random(seed) for seed in seeds]
@@ -341,19 +418,29 @@ def load_pixels(
         return list(threads.map(_decoder(towers, augment), paths, draws))
 
 
-def _decoder(
-    towers: Towers, augment: str = "none"
-) -> Callable[[Path, random.Random | None], Tensor]:
+def _decoder(towers: Towers, augment: str = "none") -> Callable[[Path, random.Random | None], Seen]:
     preprocess = towers.image_encoder.spec.preprocess
     assert preprocess is not None
-    return lambda path, draw: pixels(open_image(path), preprocess, augment, draw)
+
+    def decode(path: Path, draw: random.Random | None) -> Seen:
+        if not is_video(path):
+            return pixels(open_image(path), preprocess, augment, draw)
+        state = draw.getstate() if draw else None
+        frames = []
+        for frame in watch(path, need_frames(towers, path)):
+            if draw and state:
+                draw.setstate(state)
+            frames.append(pixels(frame, preprocess, augment, draw))
+        return frames
+
+    return decode
 
 
-def _decoded_ahead(towers: Towers, batches: Iterable[list[Path]]) -> Iterator[list[Tensor]]:
-    """Pixels (3, H, W) of each batch; the next batches are decoded while one is used."""
+def _decoded_ahead(towers: Towers, batches: Iterable[list[Path]]) -> Iterator[list[Seen]]:
+    """Pixels of each batch; the next batches are decoded while one is used."""
     decode = _decoder(towers)
     with ThreadPoolExecutor(DECODE_THREADS) as threads:
-        waiting: deque[list[Future[Tensor]]] = deque()
+        waiting: deque[list[Future[Seen]]] = deque()
         for batch in batches:
             waiting.append([threads.submit(decode, path, None) for path in batch])
             if len(waiting) > AHEAD:

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from vqazoo.answers import normalise, select_answer
 from vqazoo.data import Example
 from vqazoo.evaluate import is_correct
-from vqazoo.images import open_image
 from vqazoo.interfaces import Answer
 from vqazoo.metrics.reliability import RiskCoverage
+from vqazoo.video import still
 
 KINDS = ("yes/no", "number", "unanswerable", "other")  # of answers, told from their words
 RIGHT, WRONG, OPEN = "#0a6b2d", "#b3261e", "#333333"  # readable on white
@@ -40,7 +40,13 @@ def loss_figure(log: Sequence[Mapping[str, Any]], file: Path) -> None:
         ("loss", "training", "#1f4e9c"),
         ("validation_loss", "validation", "#b35900"),
     ):
-        loss_axes.plot(epochs, [e[key] for e in log], marker="o", color=colour, label=label)
+        loss_axes.plot(
+            epochs,
+            [math.nan if e[key] is None else e[key] for e in log],
+            marker="o",
+            color=colour,
+            label=label,
+        )
     loss_axes.set_ylabel("loss")
     loss_axes.legend()
     shown = "vqa-accuracy" if "validation_vqa-accuracy" in log[0] else "accuracy"
@@ -168,7 +174,7 @@ def answer_figure(
     for axes in grid.flat:
         axes.axis("off")
     for axes, example, answer in zip(grid.flat, examples, answers, strict=False):
-        axes.imshow(open_image(example.image), interpolation="nearest")
+        axes.imshow(still(example.image), interpolation="nearest")
         truth = select_answer(example.answers)
         colour = OPEN if not truth else RIGHT if is_correct(example, answer) else WRONG
         lines = textwrap.wrap(example.question, 34, max_lines=3, placeholder=" …")

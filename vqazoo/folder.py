@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from vqazoo.safe_files import (
     MIB,
     check_extent,
     check_links,
+    check_no_pointer,
     check_part_name,
     is_plain_name,
     memory,
@@ -45,6 +47,7 @@ BLOCKS = {
     "fusion": "fusion",
     "head": "head",
 }
+DECODE = "decode"  # key of config.json: decode options of the model, where it has its own
 CONFIG_KEYS: dict[str, type] = {
     **dict.fromkeys(BLOCKS, dict),
     "preprocess": dict,
@@ -57,14 +60,34 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def cache_home() -> Path:
-    """Where what can be made again is kept: $VQAZOO_CACHE, else ~/.cache/vqazoo."""
-    chosen = os.environ.get("VQAZOO_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "vqazoo"
+    """Where what can be made again is kept: $VQAZOO_CACHE, else $XDG_CACHE_HOME/vqazoo, else
+    ~/.cache/vqazoo. As its standard says, a relative XDG_CACHE_HOME counts as none."""
+    if chosen := os.environ.get("VQAZOO_CACHE"):
+        return Path(chosen).expanduser()
+    root = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (root if root.is_absolute() else Path.home() / ".cache") / "vqazoo"
 
 
 def json_bytes(value: Any) -> bytes:
     """Indented JSON with a final line break."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def json_lines(entries: Iterable[Mapping[str, Any]]) -> bytes:
+    """One JSON object a line; a number that JSON does not know (nan, inf) becomes null."""
+    return "".join(
+        json.dumps(_known_numbers(entry), allow_nan=False) + "\n" for entry in entries
+    ).encode()
+
+
+def _known_numbers(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _known_numbers(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_known_numbers(one) for one in value]
+    return value
 
 
 def write_file(file: Path, content: bytes) -> None:
@@ -162,8 +185,11 @@ def _sync(folder: Path) -> None:
             os.close(descriptor)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path, content: bytes | None = None) -> dict[str, Any]:
     """config.json of a folder, with every key that this release needs.
+
+    Args:
+        content: of config.json, if it was read before.
 
     Raises:
         CheckpointError: it is absent, broken, incomplete, or written by a newer release; or a file
@@ -171,7 +197,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / CONFIG
     check_links(folder)  # of all files: callers read or upload the card, pictures and logs
-    content = read_plain(file, LARGEST[CONFIG])
+    content = read_plain(file, LARGEST[CONFIG]) if content is None else content
+    check_no_pointer(content, file)
     try:
         config = parse_json(content)
         version = config["format_version"]
@@ -269,6 +296,7 @@ def verified(file: Path, config: Mapping[str, Any]) -> bytes:
         CheckpointError: it does not agree; or the file is not plain, too large, or not there.
     """
     content = read_plain(file, LARGEST.get(file.name, memory()))
+    check_no_pointer(content, file)
     found, expected = hashlib.sha256(content).hexdigest(), config["sha256"].get(file.name)
     if found != expected:
         raise CheckpointError(

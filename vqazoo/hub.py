@@ -20,6 +20,8 @@ from vqazoo.errors import HubError, WeightsError
 from vqazoo.folder import CONFIG, REQUIRED, read_config
 from vqazoo.hub_requests import AbsentError, HubRef, asked
 
+CONVERTER = "SFconvertbot"  # the Hub's own account, whose pull requests have this title:
+CONVERSION = "Adding `safetensors` variant of this model"
 BUNDLED = "bundled"  # key in config.json beside `reference`: where included weights come from
 NO_COMMITS: Mapping[str, str] = MappingProxyType({})
 
@@ -59,6 +61,10 @@ def pinned_commits(config: Mapping[str, Any]) -> dict[str, str]:
     """
     towers = [tower for tower in config["towers"].values() if isinstance(tower, dict)]
     told = [tower.get(key) for tower in towers for key in ("reference", BUNDLED)]
+    for tower in towers:
+        files = tower.get("files")
+        # Before the weights, whose commit may be that of a conversion, on top of theirs.
+        told = [*files, *told] if isinstance(files, list) else told
     return {
         str(one["source"]): one["revision"]
         for one in told
@@ -84,6 +90,14 @@ def fetch_file(repo: str, name: str) -> Path:
     try:
         ref = HubRef(repo, revision or "")
         return Path(asked(fetch, ref, name))
+    except AbsentError as error:
+        if not name.endswith(".safetensors"):
+            raise _for_encoder(error, repo, revision, name) from error
+        raise WeightsError(
+            f"The Hub repository '{ref}' has no '{name}', and only safetensors is read: if it has "
+            f"pickled weights that you trust, run  vqazoo convert {ref} --out FOLDER  and name "
+            f"that folder, or the file in it."
+        ) from error
     except HubError as error:
         raise _for_encoder(error, repo, revision, name) from error
 
@@ -109,6 +123,48 @@ def fetch_folder(repo: str, revision: str | None, patterns: Sequence[str]) -> Pa
         raise _for_encoder(error, repo, chosen, "") from error
 
 
+def conversion(repo: str, commit: str) -> str | None:
+    """The commit of the Hub's own conversion to safetensors of a commit that has only a pickle.
+
+    It is looked for as transformers does: an open pull request by the Hub's bot, or by anybody in a
+    private repository, of one commit on top of this one. None is asked for.
+
+    Returns:
+        The 40 digits, pinned where a checkpoint pins the repository; None: there is no conversion.
+
+    Raises:
+        WeightsError: the Hub cannot be asked.
+    """
+    from huggingface_hub import HfApi
+
+    known = _commits.get().get(repo)
+    if known is not None and known != commit:
+        return known
+    api = HfApi(library_name="vqazoo")
+
+    def find() -> str | None:
+        for one in api.get_repo_discussions(
+            repo, discussion_type="pull_request", discussion_status="open"
+        ):
+            if one.title != CONVERSION or not one.is_pull_request or one.status != "open":
+                continue
+            if one.author != CONVERTER and not api.model_info(repo).private:
+                continue
+            commits = api.list_repo_commits(repo, revision=one.git_reference)
+            if len(commits) > 1 and commits[1].commit_id == commit:
+                return commits[0].commit_id
+        return None
+
+    try:
+        return asked(find, HubRef(repo, commit))
+    except HubError as error:
+        reason = str(error).rstrip(".")
+        raise WeightsError(
+            f"'{repo}' has no safetensors at {commit[:12]}, and the Hub cannot be asked for its "
+            f"conversion to them, because: {reason}."
+        ) from error
+
+
 def _for_encoder(error: HubError, repo: str, revision: str | None, name: str) -> WeightsError:
     at = f" --revision {revision}" if revision else ""
     command = f"hf download {repo}{' ' * bool(name)}{name}{at}"
@@ -123,8 +179,9 @@ def _for_encoder(error: HubError, repo: str, revision: str | None, name: str) ->
 
 
 def fetch_checkpoint(
-    ref: HubRef, cache_dir: Path | None = None, names: Sequence[str] = (), weights: bool = True
-) -> Path:
+    ref: HubRef, cache_dir: Path | None = None, names: Sequence[str] = (), weights: bool = True,
+    config: bytes | None = None,
+) -> Path:  # fmt: skip
     """A repository's checkpoint folder in the Hub cache, every file of one commit.
 
     With a 40-digit commit that is cached, no request is made. Only config, weights, answers and
@@ -134,12 +191,13 @@ def fetch_checkpoint(
         cache_dir: instead of the Hub's own cache folder.
         names: further files, fetched if they are there.
         weights: False leaves weights and answers out, to read about the model.
+        config: the content of its config.json, if it was read before.
 
     Raises:
         HubError: it cannot be had, or is no whole checkpoint. CheckpointError: it is no vqazoo one.
     """
     folder = fetch_config(ref, cache_dir).parent
-    read_config(folder)  # before anything large is fetched
+    read_config(folder, config)  # before anything large is fetched
     at = HubRef(ref.repo, folder.name)
     for name in REQUIRED if weights else ():
         _fetch(at, name, cache_dir)

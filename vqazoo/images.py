@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from vqazoo.errors import ConfigError, ImageError, did_you_mean
 from vqazoo.interfaces import Preprocess
+from vqazoo.safe_files import MIB, check_no_pointer
 
 MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs
 MAX_ASPECT = 100  # longer pictures would need gigabytes once their shorter side is resized
@@ -49,6 +51,9 @@ QUARTER_TURNS = (
     Image.Transpose.ROTATE_180,
     Image.Transpose.ROTATE_270,
 )
+# Pillow reads a file when its picture is first looked at, which threads that share one must not do
+# at once; a lock for some of all pictures, so that others are read side by side.
+_READING = [threading.Lock() for _ in range(64)]
 AUGMENTATIONS = ("none", "crop", "rotate")
 SMALLEST_CROP = 0.8  # share of the picture's area
 
@@ -74,7 +79,8 @@ def open_image(source: Any) -> Image.Image:
     if isinstance(source, (str, Path)):
         return _open_file(source)
     if isinstance(source, Image.Image):
-        return _decoded(source, "The PIL image")
+        with _READING[(id(source) >> 4) % len(_READING)]:  # addresses are multiples of 16
+            return _decoded(source, "The PIL image")
     if isinstance(source, Tensor):
         return _from_array(_channels_last(source), "The tensor")
     if isinstance(source, np.ndarray):
@@ -116,6 +122,8 @@ def _open_file(source: str | Path) -> Image.Image:
         count = re.search(r"\d+", str(error))  # Pillow tells the size only in its message
         raise _too_large(name, int(count.group()) if count else MAX_PIXELS) from error
     except UnidentifiedImageError as error:
+        with path.open("rb") as opened:
+            check_no_pointer(opened.read(MIB), path, ImageError)
         raise ImageError(
             f"{name} is not a picture in a format that is read ({', '.join(_formats())}): convert "
             f"it to PNG or JPEG."
@@ -307,7 +315,7 @@ def _resized(image: Image.Image, preprocess: Preprocess) -> Image.Image:
     if place.frame == image.size:
         return image
     fill = preprocess.fill if preprocess.mode == "pad" else 0
-    canvas = Image.new("RGB", place.frame, (fill,) * 3)
+    canvas = Image.new("RGB", place.frame, fill if isinstance(fill, tuple) else (fill,) * 3)
     canvas.paste(image, (place.left, place.top))
     return canvas
 
@@ -360,14 +368,16 @@ MARGINS = {"torchvision": _torchvision, "transformers": _transformers}
 def _cover(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
     """Width and height once the shorter side is resized, as torchvision's `Resize(int)`.
 
-    For a target that is not square and no `resize`, the picture just covers the target, as in
-    open_clip and timm (`ResizeKeepRatio`).
+    For a target that is not square and no `resize`, the picture just covers the target, and for a
+    `resize` of two sides just those, as in open_clip and timm (`ResizeKeepRatio`).
     """
     width, height = size
-    if preprocess.size[0] != preprocess.size[1] and not preprocess.resize:
-        ratio = min(height / preprocess.size[0], width / preprocess.size[1])
+    resize = preprocess.resize
+    if isinstance(resize, tuple) or (preprocess.size[0] != preprocess.size[1] and not resize):
+        high, wide = resize if isinstance(resize, tuple) else preprocess.size
+        ratio = min(height / high, width / wide)
         return round(width / ratio), round(height / ratio)
-    short = int(cast(int, preprocess.resize) or preprocess.size[0])
+    short = resize or preprocess.size[0]
     side: float = short  # before it is rounded, as transformers computes the longer one
     if preprocess.longest and max(size) / min(size) * short > preprocess.longest:
         side = preprocess.longest * float(min(size)) / float(max(size))
@@ -380,8 +390,13 @@ def _cover(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
 
 
 def _squash(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
-    height, width = cast(tuple[int, int], preprocess.resize or preprocess.size)
+    height, width = _sides(preprocess)
     return width, height
+
+
+def _sides(preprocess: Preprocess) -> tuple[int, int]:
+    """H and W of a `resize` of two sides, else of `size`; one side says nothing in these modes."""
+    return preprocess.resize if isinstance(preprocess.resize, tuple) else preprocess.size
 
 
 def _as_is(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
@@ -391,7 +406,8 @@ def _as_is(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
 def _contain(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
     """Width and height once the longer side fits, as timm's `ResizeKeepRatio(longest=1)`."""
     width, height = size
-    ratio = max(height / preprocess.size[0], width / preprocess.size[1])
+    high, wide = _sides(preprocess)
+    ratio = max(height / high, width / wide)
     return max(1, round(width / ratio)), max(1, round(height / ratio))
 
 

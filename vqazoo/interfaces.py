@@ -7,8 +7,9 @@ V answer-token vocabulary, D feature width, H and W pixels.
 from __future__ import annotations
 
 import hashlib
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -20,8 +21,11 @@ from vqazoo.manifests import POOLED, TOKENS
 
 if TYPE_CHECKING:
     from vqazoo.data import Example
+    from vqazoo.decoding import Spelling, State, Step
 
 Targets = dict[str, Tensor]  # what a head learns from; every tensor has B rows
+# Tokenizers keep the truncation of the last call, so that of two threads one would get the other's.
+_TOKENIZING = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,13 @@ class Features:
             offered. Prefix tokens such as a class token come first.
         mask: (B, N) bool, True where a token is real; required with `tokens`.
         num_prefix: how many of the N tokens are prefix tokens (of each frame, in videos).
-        frames: of a video: the tokens are those of this many frames, one frame after the other;
-            0: pictures.
+        frames: of videos: the tokens are those of this many frames, one frame after the other; the
+            largest number where rows differ; 0: pictures.
+        frame_counts: (B,) int64, where rows may differ: the frames of each, whose real tokens come
+            first; 0: a picture. None: every row has `frames`.
+        ids: (B, L) int64, what was asked, token by token, -1 behind the end; the core sets them, a
+            fusion may pass them on, and a head that must not repeat words looks at them. None: not
+            known, as of features from a cache.
     """
 
     pooled: Tensor | None = None
@@ -43,6 +52,8 @@ class Features:
     mask: Tensor | None = None
     num_prefix: int = 0
     frames: int = 0
+    frame_counts: Tensor | None = None
+    ids: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.pooled is None and self.tokens is None:
@@ -71,21 +82,34 @@ class Features:
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors that are there, by field name."""
-        named = {"pooled": self.pooled, "tokens": self.tokens, "mask": self.mask}
+        named = {
+            "pooled": self.pooled,
+            "tokens": self.tokens,
+            "mask": self.mask,
+            "frame_counts": self.frame_counts,
+        }
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
     def index(self, rows: Tensor | slice) -> Features:
         """The given rows, in the given order; a row may occur more than once."""
-        kept = {name: tensor[rows] for name, tensor in self.tensors().items()}
-        return Features(**kept, num_prefix=self.num_prefix, frames=self.frames)
+        return self._mapped(lambda tensor: tensor[rows])
 
     def to(self, device: torch.device | str) -> Features:
-        moved = {name: tensor.to(device) for name, tensor in self.tensors().items()}
-        return Features(**moved, num_prefix=self.num_prefix, frames=self.frames)
+        return self._mapped(lambda tensor: tensor.to(device))
 
     def detach(self) -> Features:
-        kept = {name: tensor.detach() for name, tensor in self.tensors().items()}
-        return Features(**kept, num_prefix=self.num_prefix, frames=self.frames)
+        return self._mapped(Tensor.detach)
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Features:
+        kept = {name: change(tensor) for name, tensor in self.tensors().items()}
+        ids = None if self.ids is None else change(self.ids)
+        frames = most_frames(kept["frame_counts"]) if "frame_counts" in kept else self.frames
+        return Features(**kept, num_prefix=self.num_prefix, frames=frames, ids=ids)
+
+
+def most_frames(counts: Tensor) -> int:
+    """The largest of the numbers of frames (B,); 0 if there is none."""
+    return int(counts.max()) if len(counts) else 0
 
 
 @dataclass(frozen=True)
@@ -97,15 +121,17 @@ class Preprocess:
         mean, std: per RGB channel, applied to values in [0, 1].
         interpolation: `bicubic`, `bilinear`, `nearest`, `lanczos`, `box` or `hamming`, of Pillow.
         mode: `crop` resizes the shorter side to `resize`, or less, so that the longer one is at
-            most `longest` where that is above 0; then crops the centre;
+            most `longest` where that is above 0, or the picture so that it just covers a `resize`
+            of two sides (H, W); then crops the centre;
             `squash` resizes to `size`, ignoring the aspect, or to a `resize` of two sides (H, W)
             and crops the centre;
             `centre` crops the centre of the picture as it is;
-            `pad` resizes the longer side to `size`, then pads with `fill`;
+            `pad` resizes the longer side to `size`, or to a `resize` of two sides and crops the
+            centre; then pads with `fill`;
             `fit` keeps each picture's own aspect: its shorter side becomes `resize`, or less, so
             that the longer one is at most `longest`; then both are rounded down to `multiple`.
         resize: pixels of the shorter side (modes `crop` and `fit`); 0 in mode `crop`: min(size).
-        fill: value in [0, 255] of padded pixels.
+        fill: value in [0, 255] of padded pixels, or one for each channel.
         longest, multiple: pixels, modes `fit` and (the former) `crop`.
         margins: who halves the odd margin of a crop: `torchvision` rounds half to even, and pads
             less in front; `transformers` rounds down, and pads more in front.
@@ -118,7 +144,7 @@ class Preprocess:
     interpolation: str = "bicubic"
     mode: str = "crop"
     resize: int | tuple[int, int] = 0
-    fill: int = 0
+    fill: int | tuple[int, int, int] = 0
     longest: int = 0
     multiple: int = 1
     margins: str = "torchvision"
@@ -193,6 +219,26 @@ class WeightsReference:
         return f"{self.kind}:{self.source}{at}{' ' + self.file if self.file else ''}"
 
 
+@dataclass(frozen=True)
+class FileReference:
+    """A small file that an encoder reads beside its weights: a config, a vocabulary, a tokenizer.
+
+    Attributes:
+        kind, source, file, revision: as in `WeightsReference`; `file` is the path inside `source`.
+        sha256: of the file.
+    """
+
+    kind: str
+    source: str
+    file: str
+    revision: str = ""
+    sha256: str = ""
+
+    def __str__(self) -> str:
+        at = f"@{self.revision}" if self.revision else ""
+        return f"{self.file} of {self.kind}:{self.source}{at}"
+
+
 class TextCodec(Protocol):
     """Texts to ids and back; see the methods of the same names of `Encoder`."""
 
@@ -248,11 +294,14 @@ class Encoder(nn.Module, ABC):
     A subclass is built as `Cls(variant, towers, **args)`: `variant` is what followed the colon in
     its name (None if nothing did), `towers` the subset of {"image", "question"} to build, `args`
     the manifest's arguments, all given. It sets `spec` and leaves weights random;
-    `load_pretrained` then loads them once, unless a checkpoint provides them.
+    `load_pretrained` then loads them once, unless a checkpoint provides them. `files` names what it
+    read besides (`vqazoo.read_files.read_files` makes the list): a checkpoint records them, and is
+    refused when one of them has changed.
     """
 
     spec: EncoderSpec
     reference: WeightsReference | None = None  # set by load_pretrained
+    files: tuple[FileReference, ...] = ()  # read besides; see vqazoo.read_files
     codec: TextCodec | None = None  # text towers: what tokenize, pieces and decode call
     start_id: int  # text towers: the token that starts a text, and
     end_id: int  # the one that ends it; heads that write token by token use both
@@ -287,17 +336,21 @@ class Encoder(nn.Module, ABC):
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids (B, L) int64 and mask (B, L) bool, padded on the right to the longest of the batch.
 
-        Start and end tokens are included; longer texts lose their end but keep the end token.
+        Start and end tokens are included; longer texts lose their end but keep the end token. This,
+        `pieces` and `decode` call the codec from one thread at a time.
         """
-        return self._text_codec().tokenize(texts)
+        with _TOKENIZING:
+            return self._text_codec().tokenize(texts)
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text without special tokens and without truncation."""
-        return self._text_codec().pieces(texts)
+        with _TOKENIZING:
+            return self._text_codec().pieces(texts)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids without special tokens; the inverse of `pieces`."""
-        return self._text_codec().decode(ids)
+        with _TOKENIZING:
+            return self._text_codec().decode(ids)
 
     def _text_codec(self) -> TextCodec:
         if self.codec is None:
@@ -315,6 +368,24 @@ class Encoder(nn.Module, ABC):
             IncompatibleError: the encoder has no such module to lend.
         """
         raise IncompatibleError(f"{type(self).__name__} lends no '{name}'.")
+
+    def blocks(self, side: str) -> list[list[str]]:
+        """The blocks of a tower, in the order in which features pass through them: of each, the
+        prefixes of its parameters' names. The last one's are also those of what follows it, such as
+        a final norm. `training.unfreeze_blocks` lets the last ones train.
+
+        This default takes the outermost list of modules that encoding this side reads, and the
+        other side does not; an encoder that it cannot read says its blocks itself.
+
+        Args:
+            side: `image` or `text`.
+
+        Raises:
+            ConfigError: the tower has no blocks that could train one by one.
+        """
+        from vqazoo.blocks import find_blocks
+
+        return find_blocks(self, side)
 
 
 @dataclass(frozen=True)
@@ -398,6 +469,64 @@ class Head(nn.Module, ABC):
 
         `decode` holds the manifest's decode options; a row's answers do not depend on the others.
         """
+
+
+# ---- what a head may offer besides ----------------------------------------------------------
+
+
+@runtime_checkable
+class GivesLogits(Protocol):
+    """A head that chooses (`answer_mode="classify"`) and shows the scores that it chooses by.
+
+    `vqazoo export` needs it, of any head of that mode. Softmax of the logits, or where the manifest
+    says `independent_scores` the sigmoid of each, gives the scores that `predict` gives.
+    """
+
+    def logits(self, fused: Features) -> Tensor:
+        """Scores (B, K) of the answers, in the order of the answer list the head was built with."""
+        ...
+
+
+@runtime_checkable
+class GivesTypes(Protocol):
+    """A head that chooses and also tells the type of an answer (`Answer.answer_type`)."""
+
+    def type_names(self) -> Sequence[str]:
+        """The types, as `Answer.answer_type` has them."""
+        ...
+
+    def type_logits(self, fused: Features) -> Tensor:
+        """Scores (B, number of types), before the softmax."""
+        ...
+
+
+@runtime_checkable
+class GivesAnswerability(Protocol):
+    """A head that chooses and also tells whether the picture suffices (`Answer.answerable`)."""
+
+    def answerable_logits(self, fused: Features) -> Tensor:
+        """Scores (B,), before the sigmoid."""
+        ...
+
+
+@runtime_checkable
+class Writes(Protocol):
+    """A head that writes (`answer_mode="generate"`) and shows how it goes on token by token.
+
+    `vqazoo export` needs it, of any head of that mode, and unrolls it greedily.
+    """
+
+    def begin_answer(self, fused: Features) -> tuple[Tensor, State, Step]:
+        """Scores (B, V) of the first token, the state, and the step that goes on from both.
+
+        Scores are logits or log-probabilities. State and step are those of `vqazoo.decoding.write`;
+        the step runs in no loop of Python that depends on values of tensors.
+        """
+        ...
+
+    def spelling(self) -> Spelling:
+        """What the V output numbers mean, which of them ends an answer, and how long one may be."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,10 @@ TOKENS = "tokens"
 class Arg:
     """One typed argument of a part. The manifest is the only place where its default stands.
 
-    `before` is what checkpoints mean that were saved before the argument was there, if not the
-    default.
+    `before` is what configs mean that were filled before the argument existed, where that is not
+    the default (None: it is).
+    `strategy` is for decode options: the one strategy that reads it; empty: all do. See
+    `vqazoo.decode_options`.
     """
 
     type: type
@@ -33,11 +35,14 @@ class Arg:
     minimum: float | None = None
     maximum: float | None = None
     before: Any = None
+    strategy: str = ""
 
     def check(self, owner: str, name: str, value: Any) -> Any:
         """Return `value` as `self.type`, or raise ConfigError saying what was expected."""
         if self.type is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
+        if isinstance(value, bool) and str(value).lower() in self.choices:  # as TOML reads them
+            value = str(value).lower()
         if not isinstance(value, self.type) or (self.type is int and isinstance(value, bool)):
             raise ConfigError(
                 f"{owner}: argument '{name}' is {value!r}, but {self.type.__name__} was expected "
@@ -123,11 +128,14 @@ class FusionManifest(Manifest):
         requires: out of `image.pooled`, `image.tokens`, `question.pooled`, `question.tokens`.
         provides: `pooled` or `tokens`.
         ignores: `image` or `question` in baselines that leave one out on purpose; empty: neither.
+        blind_args: arguments with which it never looks at the picture, for the question-only
+            baseline of heads that the fusion `question-only` does not fit; empty: there are none.
     """
 
     requires: frozenset[str]
     provides: str
     ignores: str = ""
+    blind_args: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +149,8 @@ class HeadManifest(Manifest):
         borrows: modules the text encoder must lend, for instance `token_embedding`.
         decode: options of `predict`, with defaults.
         weighted_targets: whether it learns several weighted answers of one question.
+        labels: fields of an Example that it learns besides the answers, and in words what stands
+            in for each where the data set says nothing (empty: nothing does).
         captions: whether it describes a picture when the question is empty (`VQAModel.caption`).
         independent_scores: whether each answer has a probability of its own, such as a sigmoid, so
             that those of different answers may sum to more than 1.
@@ -153,6 +163,7 @@ class HeadManifest(Manifest):
     borrows: frozenset[str] = frozenset()
     decode: Mapping[str, Arg] = field(default_factory=dict)
     weighted_targets: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
     captions: bool = False
     independent_scores: bool = False
 
@@ -165,6 +176,8 @@ class DatasetManifest(Manifest):
         splits: names of the splits; empty: the data decides.
         variant: what must follow the colon in `name:variant`, in words; empty: nothing may.
         counts: questions of each split in the official release, where it is known.
+        other_counts: those of another release or form of it that is read too.
+        comparison: the rule by which a given answer is a published one; see vqazoo/comparison.py.
         wups: whether WUPS is a usual metric of the dataset.
         prepare: `module:function`, called as `prepare(name, data_root, report)` by
             `vqazoo data prepare` to fetch or make the files; empty: there is nothing to fetch.
@@ -176,6 +189,8 @@ class DatasetManifest(Manifest):
     splits: tuple[str, ...] = ()
     variant: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
+    other_counts: Mapping[str, int] = field(default_factory=dict)
+    comparison: str = "text"
     wups: bool = False
     prepare: str = ""
     license: str = ""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
 import torch
@@ -15,18 +16,19 @@ from vqazoo.answers import AnswerList
 from vqazoo.asking import pair
 from vqazoo.config import Block, ModelConfig
 from vqazoo.data import check_question
+from vqazoo.decode_options import choose
 from vqazoo.errors import (
     ConfigError,
-    ImageError,
     QuestionError,
     did_you_mean,
 )
-from vqazoo.features import as_video, encode_pictures
+from vqazoo.evaluating import evaluating
+from vqazoo.features import as_video, encode_pictures, need_frames
 from vqazoo.images import open_image, pixels
 from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head, floating_dtype
-from vqazoo.manifests import FusionManifest, HeadManifest, fill_args
+from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.registry import registry
-from vqazoo.video import Video, is_video, open_video
+from vqazoo.video import Video, is_video, watch
 
 if TYPE_CHECKING:
     from vqazoo.tables import Predictions
@@ -47,6 +49,8 @@ class VQAModel(nn.Module):
         towers: the encoders: one module `both`, or `image` and `text`.
         fusion, head: the trained parts.
         trainable: prefixes of tower parameters that train; empty: the encoders are frozen.
+        altered: prefixes of frozen ones that are not as the encoder's reference has them, because
+            the model started from another; a checkpoint holds them.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class VQAModel(nn.Module):
         self.wants_image = kinds(requires, "image")
         self.wants_question = kinds(requires, "question")
         self.trainable: tuple[str, ...] = ()
+        self.altered: tuple[str, ...] = ()
         self._training_towers: frozenset[str] = frozenset()
         self.set_trainable(())
 
@@ -80,6 +85,11 @@ class VQAModel(nn.Module):
     def blocks(self) -> tuple[Block, Block]:
         """Config of the image and of the text encoder."""
         return self.config.image_encoder, self.config.text_encoder
+
+    @property
+    def frames(self) -> int:
+        """How many frames of a video it reads; 0: it reads pictures only."""
+        return self.fusion.frames
 
     @property
     def device(self) -> torch.device:
@@ -109,6 +119,28 @@ class VQAModel(nn.Module):
         """Whether the tower tensor or module of that name trains."""
         return any(p == EVERYTHING or name.startswith(p) for p in self.trainable)
 
+    def holds(self, name: str) -> bool:
+        """Whether a checkpoint holds the tower tensor of that name, since no reference does."""
+        return self.trains(name) or name.startswith(self.altered)
+
+    def holds_tower(self, side: str) -> bool:
+        """Whether any tensor of the tower of a side, `image` or `question`, is held."""
+        changed = {name.partition(".")[0] for name in self.altered}
+        return self.trains_tower(side) or bool(changed & {"both", SIDES[side]})
+
+    def save(self, folder: str | Path) -> None:
+        """Write a complete checkpoint folder, which `vqazoo.load("dir:FOLDER")` reads.
+
+        An older checkpoint there is replaced as a whole. Frozen encoders are referenced, not
+        copied; tower parameters that train, or that require a gradient, are held.
+
+        Raises:
+            CheckpointError: the folder cannot be written, or weights are quantised.
+        """
+        from vqazoo.run_folder import save_model
+
+        save_model(self, Path(folder).expanduser())
+
     def trains_tower(self, side: str) -> bool:
         """Whether parameters of the tower of a side, `image` or `question`, train."""
         return bool(self._training_towers & {"both", SIDES[side]})
@@ -136,9 +168,10 @@ class VQAModel(nn.Module):
         """Question features of B questions, of the kinds the fusion wants."""
         ids, mask = self.text_encoder.tokenize(questions)  # (B, L) each
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_tower("question")):
-            return self.text_encoder.encode_question(
+            features = self.text_encoder.encode_question(
                 ids.to(self.device), mask.to(self.device), self.wants_question
             )
+        return replace(features, ids=ids.masked_fill(~mask, -1).to(self.device))
 
     def forward(self, pixels: Tensor, questions: Sequence[str]) -> Features:
         """Fused features of B pictures (B, 3, H, W) and B questions."""
@@ -185,7 +218,9 @@ class VQAModel(nn.Module):
         """
         asked = pair(image, question)
         _check_top_k(top_k)
-        options = self._decode_options(decode)
+        options = self.decode_options(decode, top_k)
+        if any(asked.questions):
+            self.check_reads_questions()
         questions = [self._checked_question(text) for text in asked.questions]
         with self._answering():
             answers = [
@@ -209,22 +244,15 @@ class VQAModel(nn.Module):
         """
         asked = pair(image, question)
         _check_top_k(top_k)
-        rank = getattr(self.head, "rank", None)
-        if rank is None:
-            raise ConfigError(
-                f"The head '{self.config.head.type}' does not rank given answers: use a head that "
-                f"writes answers, or model.answer with top_k."
-            )
-        if isinstance(candidates, str) or not candidates:
-            raise ConfigError(
-                f"The candidates are {candidates!r}, but a list of answers was expected."
-            )
+        rank = self.ranks(candidates)
+        if any(asked.questions):
+            self.check_reads_questions()
         questions = [self._checked_question(text) for text in asked.questions]
         with self._answering():
             answers = [
                 _first(ranked)
                 for fused in self._fused(asked.pictures, questions)
-                for ranked in rank(fused, list(candidates), top_k)
+                for ranked in rank(fused, top_k)
             ]
         return answers[0] if asked.single else answers
 
@@ -245,7 +273,7 @@ class VQAModel(nn.Module):
             )
         asked = pair(image, "")
         _check_top_k(top_k)
-        options = self._decode_options(decode)
+        options = self.decode_options(decode, top_k)
         with self._answering():
             captions = [
                 _first(ranked)
@@ -279,15 +307,8 @@ class VQAModel(nn.Module):
     @contextmanager
     def _answering(self) -> Iterator[None]:
         """Eval mode and no gradients; the mode of before comes back."""
-        was_training = self.training
-        if was_training:
-            self.eval()
-        try:
-            with torch.inference_mode():
-                yield
-        finally:
-            if was_training:
-                self.train()
+        with evaluating(self), torch.inference_mode():
+            yield
 
     def _fused(self, pictures: Sequence[Any], questions: Sequence[str]) -> Iterator[Features]:
         """Fused features of the questions in batches; one picture is encoded once for all."""
@@ -305,23 +326,50 @@ class VQAModel(nn.Module):
         """Image features of pictures, or of one video."""
         source = pictures[0]
         if _is_clip(source):
-            most = self.fusion.frames
-            if not most:
-                raise ImageError(
-                    f"The fusion '{self.config.fusion.type}' reads pictures, not videos, in this "
-                    f"model: give one frame, or load a model whose fusion 'git' has frames above 0."
-                )
-            given = isinstance(source, Video)
-            frames = source.sampled(min(most, len(source))) if given else open_video(source, most)
+            frames = watch(source, need_frames(self, source))
             return as_video(encode_pictures(self, [self.transform(one) for one in frames]))
         return encode_pictures(self, [self.transform(one) for one in pictures])
 
-    def _decode_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Only the options that were given, checked against the head's manifest."""
+    def decode_options(self, given: Mapping[str, Any], top_k: int = 1) -> dict[str, Any]:
+        """The options that the head is called with: those given, then the model's own defaults.
+
+        Raises:
+            ConfigError: an option is not known, or is not read by the strategy that is asked for.
+        """
         head = self.config.head.type
         manifest = cast(HeadManifest, registry.manifest("head", head))
-        filled = fill_args(f"Answering with the head '{head}'", manifest.decode, given)
-        return {name: filled[name] for name in given}
+        return choose(head, manifest, self.config.decode, given, top_k)
+
+    def ranks(self, candidates: Sequence[str]) -> Callable[..., list[list[Answer]]]:
+        """The head's ranking of those answers: takes fused features and `top_k`.
+
+        Raises:
+            ConfigError: the head does not rank, or there are no candidates.
+        """
+        rank = getattr(self.head, "rank", None)
+        if rank is None:
+            raise ConfigError(
+                f"The head '{self.config.head.type}' does not rank given answers: use a head that "
+                f"writes answers, or model.answer with top_k."
+            )
+        if isinstance(candidates, str) or not candidates:
+            raise ConfigError(
+                f"The candidates are {candidates!r}, but a list of answers was expected."
+            )
+        listed = list(candidates)
+        return lambda fused, top_k=1: cast("list[list[Answer]]", rank(fused, listed, top_k))
+
+    def check_reads_questions(self) -> None:
+        """Raises ConfigError: it is a captioner, whose answer to any question is its caption."""
+        fusion = cast(FusionManifest, registry.manifest("fusion", self.config.fusion.type))
+        head = cast(HeadManifest, registry.manifest("head", self.config.head.type))
+        if fusion.ignores == "question" and head.captions and not len(self.answers):
+            raise ConfigError(
+                f"This model describes pictures and reads no question (fusion "
+                f"'{self.config.fusion.type}'): call model.caption(image), or run  vqazoo caption "
+                f"MODEL IMAGE ; for questions load a model that was made for them, such as "
+                f"hub:Salesforce/blip-vqa-base."
+            )
 
     def _checked_question(self, question: Any) -> str:
         if not isinstance(question, str):

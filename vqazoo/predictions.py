@@ -15,9 +15,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqazoo.answers import normalise, select_answer
+from vqazoo.answers import same_answer, select_answer
 from vqazoo.data import Example
 from vqazoo.errors import DataError
+from vqazoo.safe_files import LONGEST_ANSWER
 
 if TYPE_CHECKING:
     from vqazoo.interfaces import Answer
@@ -39,7 +40,7 @@ def rows(examples: Sequence[Example], answers: Sequence[Answer]) -> list[dict[st
             example.question_id, example.image.name, example.question, answer.text,
             None if math.isnan(answer.score) else answer.score,
             answer.answer_type, answer.answerable, truth or None,
-            normalise(answer.text) == truth if truth else None,
+            same_answer(example, answer.text) if truth else None,
         )  # fmt: skip
         found.append(dict(zip(COLUMNS, values, strict=True)))
     return found
@@ -70,7 +71,8 @@ def submission(data: str, examples: Sequence[Example], answers: Sequence[Answer]
         if SUBMISSIONS[data] == "image":
             records.append({"image": example.image.name, "answer": answer.text})
         else:
-            records.append({"question_id": int(example.question_id), "answer": answer.text})
+            number = example.question_id if example.text_id else int(example.question_id)
+            records.append({"question_id": number, "answer": answer.text})
     return json.dumps(records, ensure_ascii=False)
 
 
@@ -112,6 +114,11 @@ def read_predictions(file: Path, examples: Sequence[Example]) -> list[Answer]:
         text = record.get("answer")
         if not isinstance(text, str):
             raise DataError(f"{where}: 'answer' is {text!r}, but a text was expected: write one.")
+        if len(text) > LONGEST_ANSWER:
+            raise DataError(
+                f"{where}: 'answer' has {len(text):,} characters, but at most {LONGEST_ANSWER:,} are "
+                f"read: shorten it."
+            )
         kind = record.get("answer_type") or None
         found[row] = Answer(
             text,
@@ -173,6 +180,7 @@ def _records(file: Path) -> Iterable[dict[str, Any]]:
     suffix = file.suffix.lower()
     try:
         if suffix == ".csv":
+            csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))  # 131,072 at first
             found: list[Any] = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
         elif suffix == ".json":
             found = json.loads(text)

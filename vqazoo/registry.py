@@ -148,6 +148,21 @@ class Registry:
             )
         return found[0]
 
+    def canonical(self, kind: str, ref: str) -> str:
+        """The one spelling of a reference: how configs, signatures and messages name the part.
+
+        `VizWiz`, `vqazoo/vizwiz` and `easy_vqa` are spelled as the entry point is; the
+        distribution stays only where several offer the name. The variant is left as it is.
+
+        Raises:
+            UnknownNameError, PluginError: as `provider`.
+        """
+        provider = self.provider(kind, ref)
+        _, name, variant = parse_ref(ref)
+        several = len(self._scan()[kind][name]) > 1
+        own = f"{provider.distribution}/{name}" if several else name
+        return own if variant is None else f"{own}:{variant}"
+
     def _unknown(self, kind: str, ref: str) -> str:
         distribution, name, _ = parse_ref(ref)
         message = f"Unknown {kind} {ref!r}."

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vqazoo.data import Example
-from vqazoo.evaluate import accuracies, have_several_answers, vqa_accuracies
+from vqazoo.evaluate import measured
 from vqazoo.figures import answer_figure, confusion_figure, grid_rows, reliability_figure
 from vqazoo.folder import write_file
 from vqazoo.interfaces import Answer
@@ -21,6 +21,7 @@ from vqazoo.predictions import (
     to_csv,
     to_json_lines,
 )
+from vqazoo.registry import registry
 
 GRID = 12  # questions in the picture grid
 
@@ -34,6 +35,7 @@ def write_results(
         data: registry name of the dataset, for its official submission form.
         seed: chooses the questions in the picture grid.
     """
+    data = registry.canonical("dataset", data).removeprefix("vqazoo/")  # where others offer it too
     write_file(out / "predictions.csv", to_csv(examples, answers).encode())
     write_file(out / "predictions.jsonl", to_json_lines(examples, answers).encode())
     if data in SUBMISSIONS:
@@ -54,7 +56,6 @@ def write_results(
     scored, given = [e for e, _ in labelled], [a for _, a in labelled]
     confusion_figure(scored, given, out / "confusion.png")
     if not any(math.isnan(answer.score) for answer in given):
-        confidence = np.array([answer.score for answer in given])
-        measure = vqa_accuracies if have_several_answers(scored) else accuracies  # as the metrics
-        curve = risk_coverage(measure(scored, given), confidence)
+        _, rows, scores = measured(scored, given)  # as the metrics
+        curve = risk_coverage(scores, np.array([given[row].score for row in rows]))
         reliability_figure(curve, out / "risk-coverage.png")

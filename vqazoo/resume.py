@@ -26,7 +26,7 @@ from vqazoo.model import VQAModel
 from vqazoo.optimisation import AveragedWeights
 
 STATE, BEST = "state.safetensors", "best"  # in the run folder
-CONFIG, POSITION, SCALER = "config", "position", "scaler"  # in the file's metadata
+CONFIG, POSITION, SCALER, DATA = "config", "position", "scaler", "data"  # in the file's metadata
 
 
 @dataclass
@@ -39,6 +39,7 @@ class Position:
         best: best monitored value, higher is better; stale: epochs since then, in this stage.
         factor: of the schedule `plateau`; waited: epochs since it or the best changed.
         updates: of averaged weights.
+        best_stored: whether the weights stored are the best ones, from which the next stage starts.
     """
 
     stage: int = 1
@@ -50,6 +51,7 @@ class Position:
     factor: float = 1.0
     waited: int = 0
     updates: int = 0
+    best_stored: bool = False
 
 
 def read_log(file: Path, done: int) -> list[dict[str, Any]]:
@@ -69,8 +71,9 @@ def save_state(
     averaged: AveragedWeights,
     config: RunConfig,
     position: Position,
+    data: Mapping[str, Any],
 ) -> None:
-    """Everything that resuming needs, in one file."""
+    """Everything that resuming needs, in one file; `data` tells whether the data are the same."""
     tensors = {f"model.{name}": tensor for name, tensor in saved_tensors(model).items()}
     tensors |= {f"average.{name}": tensor for name, tensor in averaged.average.items()}
     for name, parameter in learning.items():
@@ -81,6 +84,7 @@ def save_state(
         CONFIG: config_digest(config),
         POSITION: json.dumps(asdict(position)),
         SCALER: json.dumps(scaler.state_dict()),
+        DATA: json.dumps(dict(data)),
     }
     write_file(file, safetensors_bytes(kept, metadata))
 
@@ -104,6 +108,30 @@ def read_position(file: Path) -> Position:
     return Position(**json.loads(state_metadata(file)[POSITION]))
 
 
+def load_weights(file: Path, model: VQAModel) -> set[str]:
+    """Restore the stored weights of a model, whatever trains in it; their names.
+
+    Raises:
+        TrainingError: they are of another model.
+    """
+    own, taken = model.state_dict(), set()
+    with safe_open(file, "pt") as state, torch.no_grad():
+        for stored in state.keys():  # noqa: SIM118 - safe_open is not a mapping
+            kind, _, name = stored.partition(".")
+            if kind != "model":
+                continue
+            tensor = state.get_tensor(stored)
+            if name not in own or own[name].shape != tensor.shape:
+                raise TrainingError(
+                    f"'{file}' holds '{name}' {tuple(tensor.shape)}, which the model of this run "
+                    f"has not, so the run cannot go on: what it is built from has changed. Restore "
+                    f"that, or start anew in another folder."
+                )
+            own[name].copy_(tensor)
+            taken.add(name)
+    return taken
+
+
 def load_state(
     file: Path,
     model: VQAModel,
@@ -114,11 +142,15 @@ def load_state(
 ) -> None:
     """Restore what `save_state` wrote, in a model whose stage is the saved one."""
     metadata = state_metadata(file)
+    if absent := sorted(saved_tensors(model).keys() - load_weights(file, model)):
+        raise TrainingError(
+            f"'{file}' does not hold '{absent[0]}', which the model of this run has, so the run "
+            f"cannot go on: what it is built from has changed. Restore that, or start anew in "
+            f"another folder."
+        )
     scaler.load_state_dict(json.loads(metadata[SCALER]))
     averaged.updates = Position(**json.loads(metadata[POSITION])).updates
     with safe_open(file, "pt") as state, torch.no_grad():
-        for name, tensor in saved_tensors(model).items():
-            tensor.copy_(state.get_tensor(f"model.{name}"))
         for name, tensor in averaged.average.items():
             tensor.copy_(state.get_tensor(f"average.{name}"))
         for stored in state.keys():  # noqa: SIM118 - safe_open is not a mapping

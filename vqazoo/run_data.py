@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from vqazoo.answers import SEVERAL, AnswerList, apply_rule, normalise, select_answer
 from vqazoo.config import RunConfig
-from vqazoo.data import DatasetReader, Example, open_dataset, present, split_by_image
+from vqazoo.data import DatasetReader, Example, digest, open_dataset, split_by_image, usable
 from vqazoo.errors import ConfigError, DataError
 from vqazoo.manifests import HeadManifest
 from vqazoo.registry import registry
 
-MISSING_IMAGES = "missing-images.txt"  # in the run folder
+MISSING_IMAGES = "missing-images.txt"  # in the run folder: of the training split
+MISSING_VALIDATION_IMAGES = "missing-validation-images.txt"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,14 @@ class RunData:
     def validation(self) -> list[Example]:
         return self.examples[self.train_count :]
 
+    def marks(self) -> dict[str, Any]:
+        """What tells whether another run's data are these: digests, in order, and counts."""
+        answers = hashlib.sha256("\x1e".join(self.answers.texts).encode()).hexdigest()
+        return {
+            "train": digest(self.train), "validation": digest(self.validation), "answers": answers,
+            "counts": [self.train_count, len(self.validation), len(self.answers)],
+        }  # fmt: skip
+
 
 def read_run_data(config: RunConfig, out: Path | None) -> RunData:
     """Read the splits, select what is learnt and list the answers.
@@ -69,7 +80,7 @@ def read_run_data(config: RunConfig, out: Path | None) -> RunData:
     if data.validation_split:
         reader.check_split(data.validation_split)
         read, absent = _read(reader, config, data.validation_split, out)
-        validation = [example for example in read if select_answer(example.answers)]
+        validation = [example for example in read if select_answer(example.to_learn)]
         missing += absent
         if not validation:
             raise DataError(
@@ -88,6 +99,15 @@ def read_run_data(config: RunConfig, out: Path | None) -> RunData:
     return RunData(train + validation, len(train), answers, skipped, missing, unknown)
 
 
+def given_labels(head: str, examples: Sequence[Example]) -> dict[str, int]:
+    """What a head learns besides the answers, and how many of the examples came with it."""
+    labels = cast(HeadManifest, registry.manifest("head", head)).labels
+    return {
+        name: sum(getattr(example, name) not in (None, "") for example in examples)
+        for name in labels
+    }
+
+
 def _check_rule(config: RunConfig) -> None:
     manifest = cast(HeadManifest, registry.manifest("head", config.head.type))
     if config.data.answer_rule in SEVERAL and not manifest.weighted_targets:
@@ -104,7 +124,8 @@ def _read(
     """The examples of a split whose pictures exist, and how many others there are."""
     if out is None:
         return reader.read(split), 0
-    return present(reader.read(split), config.data.skip_missing, out / MISSING_IMAGES)
+    listed = MISSING_IMAGES if split == config.data.train_split else MISSING_VALIDATION_IMAGES
+    return usable(reader.read(split), config.data.skip_missing, out / listed)
 
 
 def _read_answers(file: Path) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vqazoo.errors import CheckpointError
+from vqazoo.errors import CheckpointError, VqazooError
 
 MIB = 1 << 20
 LONGEST_TEXT = 4096  # characters of one text in a config; a path has no more
@@ -25,6 +25,7 @@ LONGEST_NAME = 1000  # characters of a part's name with its variant, which may b
 LONGEST_ANSWER = 10_000  # characters; a head that writes takes a step for each word or token
 HEADER = 16 * MIB  # of a safetensors file: room for 100,000 tensors
 SHOWN = 80  # characters of a stranger's value in a message
+POINTER = b"version https://git-lfs.github.com/spec/"  # how a Git LFS pointer begins
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 OPENING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # the first: never wait
 KINDS = {
@@ -76,7 +77,7 @@ def read_plain(file: Path, most: int) -> bytes:
             unreadable.
     """
     try:
-        target = _inside(file)
+        target = inside(file)
         # A pipe or device is told before it is opened, and again from what was opened.
         _check_plain(file, target.stat())
         descriptor = os.open(target, os.O_RDONLY | OPENING)
@@ -101,7 +102,7 @@ def check_links(folder: Path) -> None:
     try:
         links = [file for file in folder.iterdir() if file.is_symlink()] if folder.is_dir() else []
         for file in links:
-            _inside(file)
+            inside(file)
     except (OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"'{folder}' cannot be read, or a link in it leads nowhere ({error}): get the "
@@ -109,7 +110,12 @@ def check_links(folder: Path) -> None:
         ) from error
 
 
-def _inside(file: Path) -> Path:
+def inside(file: Path) -> Path:
+    """Where a file is, links followed, if that is a place `read_plain` reads from.
+
+    Raises:
+        CheckpointError: a link leads out. OSError, RuntimeError: it leads nowhere.
+    """
     folder, target = file.parent.resolve(), file.resolve(strict=True)
     allowed = [folder]
     if folder.parent.name == "snapshots":
@@ -121,6 +127,22 @@ def _inside(file: Path) -> Path:
             f"or copy the file into it."
         )
     return target
+
+
+def is_pointer(content: bytes) -> bool:
+    """Whether the first bytes of a file are those of a Git LFS pointer to it."""
+    return content.startswith(POINTER)
+
+
+def check_no_pointer(
+    content: bytes, file: Path, error: type[VqazooError] = CheckpointError
+) -> None:
+    """Raise `error` if a file holds a Git LFS pointer, as after a clone without `git lfs`."""
+    if is_pointer(content):
+        raise error(
+            f"'{file}' is a Git LFS pointer, a text that stands for the file, not the file itself: "
+            f"run  git lfs pull  in the repository it was cloned from, or download the file."
+        )
 
 
 def _check_plain(file: Path, found: os.stat_result) -> None:

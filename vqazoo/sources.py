@@ -15,8 +15,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from vqazoo.cache import MappedFeatures, memory_free
+from vqazoo.cache import MappedFeatures, cache_root, memory_free
+from vqazoo.damage import all_damaged
 from vqazoo.data import Example
+from vqazoo.errors import ImageError
 from vqazoo.features import (
     VERIFIED,
     Progress,
@@ -25,10 +27,12 @@ from vqazoo.features import (
     Towers,
     build_images,
     build_questions,
-    encode_pictures,
+    encode_seen,
     load_pixels,
+    need_frames,
 )
 from vqazoo.interfaces import Features, floating_dtype
+from vqazoo.video import is_video
 
 MEMORY_SHARE = 0.5  # of the free memory that features may take
 
@@ -165,13 +169,18 @@ class LiveImages:
     ) -> None:  # fmt: skip
         self._towers = towers
         self._paths, self._rows = distinct([example.image for example in examples])
+        for path in filter(is_video, self._paths):
+            need_frames(towers, path)
         self._augment, self._generator = augment, generator
 
     def features(self, rows: Tensor) -> Features:
         used, place = torch.unique(self._rows[rows], return_inverse=True)
         paths = [self._paths[i] for i in used.tolist()]
-        pictures = load_pixels(self._towers, paths, self._augment, self._generator)
-        return encode_pictures(self._towers, pictures).index(place.to(self._towers.device))
+        try:
+            seen = load_pixels(self._towers, paths, self._augment, self._generator)
+        except ImageError as error:
+            raise all_damaged(error, self._paths, cache_root()) from error
+        return encode_seen(self._towers, seen).index(place.to(self._towers.device))
 
 
 class LiveQuestions:

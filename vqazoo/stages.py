@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
-
-from torch import nn
 
 from vqazoo.config import TrainingConfig
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Encoder
 from vqazoo.model import EVERYTHING, VQAModel
-
-IMAGE_NAMES = ("visual", "vision", "image")  # parts of module names of image towers
-PROJECTIONS = ("proj", "text_projection", "visual_projection")  # bare parameters after the blocks
 
 
 @dataclass(frozen=True)
@@ -102,100 +96,16 @@ def unfreeze(model: VQAModel, stage: Stage) -> None:
     model.set_trainable(dict.fromkeys(prefixes))
 
 
-def last_blocks(encoder: nn.Module, side: str, count: int) -> list[str]:
-    """Name prefixes of the last blocks of a tower and of what follows them, its final norm and
-    projection.
-
-    The blocks of a tower are the items of its outermost list of modules, or of several lists in a
-    row, as the stages of a ResNet.
-
-    Args:
-        side: `image` or `text`; in an encoder with both towers, names tell them apart.
+def last_blocks(encoder: Encoder, side: str, count: int) -> list[str]:
+    """Name prefixes of the last blocks of a tower, `image` or `text`, and of what follows them.
 
     Raises:
-        ConfigError: the tower has no such list, or fewer blocks.
+        ConfigError: the tower has fewer blocks, or none that could be told.
     """
-    lists = [name for name in _outermost_lists(encoder) if _is_on(name, side, encoder)]
-    if not lists:
-        raise ConfigError(
-            f"The {side} tower has no list of blocks that could be unfrozen one by one: name the "
-            f"parameters with trainable instead of unfreeze_blocks."
-        )
-    parent = max(
-        _parents(lists), key=lambda p: sum(_length(encoder, n) for n in lists if _up(n) == p)
-    )
-    row = [name for name in lists if _up(name) == parent]
-    blocks = [f"{name}.{i}" for name in row for i in range(_length(encoder, name))]
+    blocks = encoder.blocks(side)
     if count > len(blocks):
         raise ConfigError(
             f"The {side} tower has {len(blocks)} blocks, but unfreeze_blocks is {count}: give at "
             f"most {len(blocks)}."
         )
-    names = [name for name, _ in encoder.named_modules() if name]
-    learning = [name for name, _ in encoder.named_parameters()]  # tied ones once: no tied output
-    last = max(index for index, name in enumerate(names) if _inside(name, row[-1]))
-    after = [
-        name for name in names[last + 1 :]
-        if _is_on(name, side, encoder) and _up(name) in _ancestors(row[-1])
-        and any(_inside(parameter, name) for parameter in learning)
-        and not isinstance(encoder.get_submodule(name), nn.Embedding)
-    ]  # fmt: skip
-    loose = [
-        name for name, _ in encoder.named_parameters()
-        if name.rpartition(".")[2] in PROJECTIONS and _up(name) in _ancestors(row[-1])
-        and (name.endswith("text_projection") == (side == "text") or "." in name)
-        and _is_on(name, side, encoder)
-    ]  # fmt: skip
-    return [f"{name}." for name in blocks[-count:]] + [f"{name}." for name in after] + loose
-
-
-def _outermost_lists(encoder: nn.Module) -> list[str]:
-    """Names of lists of two or more modules of one type that stand in no other list."""
-    found: list[str] = []
-    for name, module in encoder.named_modules():
-        if any(_inside(name, outer) for outer in found):
-            continue
-        if isinstance(module, (nn.ModuleList, nn.Sequential)) and len(module) > 1:
-            children = list(module)
-            same = all(type(child) is type(children[0]) for child in children)
-            if same and _learns(children[0]):
-                found.append(name)
-        elif isinstance(module, nn.Sequential) and len(module) == 1 and _learns(module):
-            found.append(name)  # a stage of one block
-    return found
-
-
-def _learns(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters())
-
-
-def _is_on(name: str, side: str, encoder: nn.Module) -> bool:
-    """Whether a name belongs to a tower; where there is only one, all do."""
-    spec = cast(Encoder, encoder).spec
-    if spec.image is None or spec.question is None:
-        return True
-    return any(part in name for part in IMAGE_NAMES) == (side == "image")
-
-
-def _parents(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(_up(name) for name in names))
-
-
-def _up(name: str) -> str:
-    return name.rpartition(".")[0]
-
-
-def _ancestors(name: str) -> set[str]:
-    found = {""}
-    while name:
-        name = _up(name)
-        found.add(name)
-    return found
-
-
-def _inside(name: str, outer: str) -> bool:
-    return name == outer or name.startswith(f"{outer}.")
-
-
-def _length(encoder: nn.Module, name: str) -> int:
-    return len(cast(nn.Sequential, encoder.get_submodule(name)))
+    return [name for block in blocks[-count:] for name in block]

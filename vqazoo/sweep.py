@@ -19,7 +19,7 @@ import numpy as np
 
 from vqazoo.checkpoint import load_checkpoint
 from vqazoo.config import RunConfig, config_digest
-from vqazoo.data import open_dataset, present
+from vqazoo.data import open_dataset, usable
 from vqazoo.errors import DataError, IncompatibleError, TrainingError
 from vqazoo.evaluate import Metric, predict, quick_metrics
 from vqazoo.features import Progress
@@ -152,7 +152,7 @@ def _score(
         return list(json.loads(file.read_text()))
     reader = open_dataset(config.data.type, config.data.args)
     reader.check_split(split)
-    examples, _ = present(reader.read(split), config.data.skip_missing, folder / MISSING_IMAGES)
+    examples, _ = usable(reader.read(split), config.data.skip_missing, folder / MISSING_IMAGES)
     if not any(example.answers for example in examples):
         raise DataError(
             f"The split '{split}' of '{config.data.type}' has no answers: nothing can be "

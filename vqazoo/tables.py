@@ -5,15 +5,16 @@ Imports no torch; pandas, datasets and pyarrow when they are asked for.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqazoo.answer_cells import Classes, class_names, read_answers
+from vqazoo.comparison import TEXT, compared_by_stems
 from vqazoo.data import Example
-from vqazoo.errors import ConfigError, DataError
+from vqazoo.errors import ConfigError, DataError, ImageError
 from vqazoo.folder import write_file
 from vqazoo.predictions import rows, to_csv
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from vqazoo.model import VQAModel
 
 ANSWERS = ("answers", "answer")  # columns that may hold the truth, the first that is there
+NAMED = 20  # rows named in a message
 PARQUET_ROWS = 64  # with their pictures in memory at once
 PACKAGES = {"pandas": "pandas", "datasets": "vqazoo[hf]", "pyarrow": "vqazoo[hf]"}
 
@@ -97,11 +99,41 @@ def predict(model: VQAModel, data: Any, batch_size: int, decode: Mapping[str, An
     while batch := list(islice(table, batch_size)):
         pictures = [picture for picture, _ in batch]
         asked = [example for _, example in batch]
-        answers += model.answer(pictures, [example.question for example in asked], **decode)
+        try:
+            answers += model.answer(pictures, [example.question for example in asked], **decode)
+        except ImageError as error:
+            rest = chain(pictures, (picture for picture, _ in table))
+            raise _all_damaged(error, rest, len(examples) + 1) from error
         examples += asked
     if not examples:
         raise DataError("The table has no rows: give one or more.")
+    if all(example.comparison is TEXT for example in examples):
+        examples = compared_by_stems(examples)
     return Predictions(examples, answers)
+
+
+def _all_damaged(error: ImageError, pictures: Iterable[Any], first: int) -> ImageError:
+    """The error that tells of all rows whose picture cannot be read, not of the first alone."""
+    from vqazoo.images import open_image
+    from vqazoo.video import Video, is_video, still
+
+    rows: list[int] = []
+    for number, picture in enumerate(pictures, start=first):
+        try:
+            if is_video(picture):
+                still(picture)
+            elif not isinstance(picture, Video):
+                open_image(picture)
+        except ImageError:
+            rows.append(number)
+    if not rows:
+        return error
+    shown = ", ".join(map(str, rows[:NAMED])) + (", ..." if len(rows) > NAMED else "")
+    several = "rows" if len(rows) > 1 else "row"
+    return ImageError(
+        f"The pictures of {len(rows):,} {several} cannot be read ({several} {shown}); of the "
+        f"first: {str(error).rstrip('.')}; or leave these rows out."
+    )
 
 
 def _table(data: Any) -> Iterator[tuple[Any, Example]]:
@@ -115,6 +147,7 @@ def _table(data: Any) -> Iterator[tuple[Any, Example]]:
             f"The data is {told}, but a table was expected{hint}: give a list of dicts, a pandas "
             f"DataFrame, a datasets.Dataset, or what a dataset reader of vqazoo read."
         )
+    classes = _classes(data)
     found: Any = data
     if hasattr(data, "columns") and hasattr(data, "to_dict"):  # a DataFrame, which iterates names
         found = data.to_dict("records")
@@ -122,7 +155,7 @@ def _table(data: Any) -> Iterator[tuple[Any, Example]]:
         if isinstance(row, Example):
             yield row.image, row
         elif isinstance(row, Mapping):
-            yield _row(row, number)
+            yield _row(row, number, classes)
         else:
             raise DataError(
                 f"Row {number} is a {type(row).__name__}, but a dict with 'image' and 'question' "
@@ -130,7 +163,18 @@ def _table(data: Any) -> Iterator[tuple[Any, Example]]:
             )
 
 
-def _row(row: Mapping[str, Any], number: int) -> tuple[Any, Example]:
+def _classes(data: Any) -> dict[str, Classes]:
+    """Names of the classes in the answer columns of a `datasets.Dataset`."""
+    features: Any = getattr(data, "features", None)
+    if not hasattr(features, "to_dict"):
+        return {}
+    described = features.to_dict()
+    return {name: class_names(described.get(name)) for name in ANSWERS}
+
+
+def _row(
+    row: Mapping[str, Any], number: int, classes: Mapping[str, Classes]
+) -> tuple[Any, Example]:
     for column in ("image", "question"):
         if column not in row:
             raise DataError(
@@ -144,10 +188,16 @@ def _row(row: Mapping[str, Any], number: int) -> tuple[Any, Example]:
         raise DataError(
             f"Row {number}: the question is {row['question']!r}, but text was expected: write one."
         )
-    truth = next((row[column] for column in ANSWERS if column in row), None)
+    column = next((column for column in ANSWERS if column in row), "")
+    said = read_answers(row.get(column), f"Row {number}", column, classes.get(column))
     named = picture if isinstance(picture, (str, Path)) else getattr(picture, "filename", "")
     example = Example(
-        Path(named or ""), row["question"], _texts(truth), str(row.get("question_id", number))
+        Path(named or ""),
+        row["question"],
+        said.answers,
+        str(row.get("question_id", number)),
+        confidences=said.confidences,
+        learnt=said.learnt,
     )
     return picture, example
 
@@ -167,19 +217,10 @@ def _decoded(cell: Mapping[str, Any], number: int) -> Any:
             return Image.open(BytesIO(cell["bytes"]), formats=readable)
         except OSError as error:
             raise DataError(
-                f"Row {number}: the bytes of the picture cannot be read ({error}): get it again."
+                f"Row {number}: the bytes of the picture cannot be read ({error}): give another "
+                f"picture."
             ) from error
     return cell.get("path")
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    """Answers out of a text, a list or array of texts or of objects with `answer`, or nothing."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):  # an empty cell of pandas
-        return ()
-    several = isinstance(value, Iterable) and not isinstance(value, (str, Mapping))
-    given = value if several else [value]
-    found = [one.get("answer") if isinstance(one, Mapping) else one for one in given]
-    return tuple(str(text) for text in found if text is not None and str(text).strip())
 
 
 def to_datasets(examples: Sequence[Example]) -> Any:

@@ -6,7 +6,7 @@ epoch), `loss.png`, `state.safetensors` (to resume) and `best/`, a complete chec
 
 from __future__ import annotations
 
-import json
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from vqazoo.answers import MOST_FREQUENT, apply_rule
 from vqazoo.building import build_model
@@ -24,7 +23,6 @@ from vqazoo.card.facts import LOG, LOSS_FIGURE
 from vqazoo.checkpoint import load_checkpoint
 from vqazoo.config import (
     RunConfig,
-    TrainingConfig,
     plain,
     read_toml,
     run_config,
@@ -38,9 +36,10 @@ from vqazoo.evaluate import predict, quick_metrics
 from vqazoo.experiment_logs import ExperimentLogs
 from vqazoo.features import Progress
 from vqazoo.figures import loss_figure
-from vqazoo.folder import ENVIRONMENT, RECIPE, json_bytes, write_file
+from vqazoo.folder import ENVIRONMENT, RECIPE, json_bytes, json_lines, write_file
 from vqazoo.lora import add_adapters, has_adapters
-from vqazoo.model import SIDES, VQAModel, pick_device
+from vqazoo.losses import batch_sums, row_units, weighted_loss
+from vqazoo.model import VQAModel, pick_device
 from vqazoo.optimisation import (
     AveragedWeights,
     autocast,
@@ -54,32 +53,39 @@ from vqazoo.resume import (
     STATE,
     Position,
     load_state,
+    load_weights,
     read_log,
     read_position,
     save_state,
 )
-from vqazoo.run_data import RunData, read_run_data
-from vqazoo.run_folder import check_run, check_shares, restore, save_best, start_from, writing
-from vqazoo.sources import (
-    CachedImages,
-    CachedQuestions,
-    FeatureSource,
-    LiveImages,
-    LiveQuestions,
-    PairedFeatures,
-    Side,
+from vqazoo.run_data import given_labels, read_run_data
+from vqazoo.run_folder import (
+    check_data,
+    check_run,
+    check_shares,
+    restore,
+    save_best,
+    writing,
 )
-from vqazoo.stages import Stage, stages, unfreeze
+from vqazoo.run_report import describe_data, epoch_line, stage_line
+from vqazoo.run_sources import run_sources
+from vqazoo.stages import stages, unfreeze
+from vqazoo.starting import start_from, with_parts_of_start
 from vqazoo.steps import (
     EpochSums,
     advance,
     check_finite,
+    check_monitor,
+    check_validation,
+    check_weights,
     epoch_seed,
     make_batches,
     mean_loss,
     monitored,
     move,
+    several_values,
     take,
+    trains_batch_norm,
 )
 
 
@@ -116,7 +122,8 @@ def gather_config(
     flags: Mapping[str, Any],
     resumed: Path | None = None,
 ) -> RunConfig:
-    """The filled config from a file or tables, then assignments, then flags.
+    """The filled config from a file or tables, then assignments, then flags; parts that none of
+    them names are those of the model that the run starts from.
 
     With `resumed`, a run folder, its recipe is what everything else changes.
     """
@@ -134,7 +141,7 @@ def gather_config(
         tables[name] = value
     for assignment in assignments:
         set_value(tables, assignment)
-    return run_config(tables)
+    return run_config(with_parts_of_start(tables))
 
 
 def run(
@@ -160,66 +167,79 @@ def run(
 
     # Data and model.
     data = read_run_data(config, out)
+    if resume:
+        check_data(out, data)
     torch.manual_seed(config.seed)
     model = build_model(config.model, data.answers)
+    if training.start:  # also of a resumed run, whose state holds only what trains
+        start_from(model, training.start, report)
     if training.lora.rank:
         add_adapters(model, training.lora)
-    if training.start and not resume:
-        start_from(model, training.start, report)
     model.to(device)
     position = read_position(out / STATE) if resume else Position()
+    if position.best_stored:
+        load_weights(out / STATE, model)
     log = read_log(out / LOG, position.total)
     environment = describe_environment(
         device,
         {"train": digest(data.train), "validation": digest(data.validation)},
         {"train": data.train_count, "validation": len(data.validation)},
+        given_labels(config.head.type, data.train),
     )
     if group.first:
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
             write_file(out / RECIPE, to_toml(config).encode())
             write_file(out / ENVIRONMENT, json_bytes(environment))
-    _describe(model, data, report)
-    loggers = ExperimentLogs(training.loggers if group.first else [], out, plain(config))
+    describe_data(model, data, report)
     validation = apply_rule(MOST_FREQUENT, data.validation, config.seed)
     targets = move(model.head.targets(data.train), device)
     validation_targets = move(model.head.targets(validation), device)
+    check_monitor(training, model.head, validation_targets)
+    units = row_units(model.head, targets)  # (n,) of each term of the loss
+    named = training.loggers if group.first else []
+    loggers = ExperimentLogs(named, out, plain(config), position.total)
     generator = random.Random(config.seed)
     image_of = [example.image for example in data.train]
 
-    def validate(averaged: AveragedWeights, best: float) -> tuple[dict[str, float], float]:
+    def validate(
+        averaged: AveragedWeights, best: float, epoch: int
+    ) -> tuple[dict[str, float | None], float]:
         """Validation values and the monitored one; a model that is as good as `best` is saved."""
         with averaged.in_place():
+            check_weights(learning.values(), epoch, out / BEST)
             start, count = data.train_count, len(data.validation)
             answers = predict(model, validation_source, count, start)
             metrics = quick_metrics(
                 data.validation, answers, config.data.type, "validation", data.answers
             )
-            values = {metric.name: metric.value for metric in metrics}
+            values: dict[str, float | None] = {metric.name: metric.value for metric in metrics}
             values["loss"] = mean_loss(model, validation_source, validation_targets, start)
+            check_validation(values["loss"], epoch, out / BEST)
             value = monitored(training, values)
             if value >= best:  # of equals the later, which learnt longer
                 save_best(model, out / BEST, config, metrics, environment)
         return values, value
 
+    learning: dict[str, torch.Tensor] = {}  # what trains, of the stage
     planned = sum(stage.epochs for stage in stages(training))
     for stage in stages(training):
         if stage.number < position.stage or (stage.number == position.stage and position.ended):
             continue  # finished before the interruption
         if stage.number > position.stage:
+            if stage.number > 1 and not position.best_stored:  # resumed from a release before
+                restore(model, out / BEST)
             position = replace(Position(), stage=stage.number, total=position.total,
                                best=position.best)  # fmt: skip
-            if stage.number > 1:
-                restore(model, out / BEST)
 
         # What trains in this stage, and where its features come from.
         if not has_adapters(model):
             unfreeze(model, stage)
         started = time.perf_counter()
-        source, validation_source = _sources(model, data, training, generator, report, progress)
+        source, validation_source = run_sources(model, data, training, generator, report, progress)
         encoding = time.perf_counter() - started
         learning = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        report(_stage_line(stage, learning, model, len(stages(training))))
+        report(stage_line(stage, learning, model, len(stages(training))))
         optimiser = make_optimiser(learning, training, stage)
         scaler = make_scaler(training, device)
         averaged = AveragedWeights(learning, training.average)
@@ -234,47 +254,57 @@ def run(
             seed = epoch_seed(config.seed, position.total)  # so that resuming repeats the epoch
             torch.manual_seed(seed + group.rank)
             generator.seed(seed + group.rank)
-            batches = make_batches(image_of, stage.batch_size, training.group_by_image, seed)
             model.train()
-            sums, top = EpochSums(device), position.best
-            within: list[dict[str, float]] = []  # validations before the end of the epoch
-            for step in progress(range(len(batches)), f"epoch {position.total}"):
-                factor = position.factor * rate_factor(
-                    training, stage.epochs, position.epoch - 1, step, len(batches)
-                )
-                for parameters in optimiser.param_groups:
-                    parameters["lr"] = parameters["base"] * factor
-                start = step - step % training.accumulate
-                moved_by = sum(len(b) for b in batches[start : start + training.accumulate])
-                rows = group.share(batches[step])  # (b,) of B
+            batches = make_batches(
+                image_of, stage.batch_size, training.group_by_image, seed, trains_batch_norm(model)
+            )
+            planned_steps = math.ceil(len(batches) / training.accumulate)
+            epoch, top = EpochSums(model.head, device), position.best
+            within: list[dict[str, Any]] = []  # validations before the end of the epoch
+            for number in progress(range(len(batches)), f"epoch {position.total}"):
+                step, place = divmod(number, training.accumulate)  # of the optimiser, batch in it
+                if place == 0:
+                    factor = position.factor * rate_factor(
+                        training, stage.epochs, position.epoch - 1, step, planned_steps
+                    )
+                    for parameters in optimiser.param_groups:
+                        parameters["lr"] = parameters["base"] * factor
+                    together = torch.cat(batches[number : number + training.accumulate]).to(device)
+                    whole = {name: each[together].sum() for name, each in units.items()}
+                rows = group.share(batches[number])  # (b,) of B
                 if len(rows):
-                    with autocast(training, device):
+                    chosen = rows.to(device)
+                    with autocast(training, device), several_values(position.total, number):
                         image, question = source.batch(rows)  # features of b rows
                         fused = model.fusion(image, question)  # (b, D) or (b, N, D)
-                        loss, parts = model.head.loss(fused, take(targets, rows.to(device)))
-                    check_finite(loss, data.examples, rows, position.total, step, out / BEST)
-                    scaler.scale(loss * (len(rows) / moved_by)).backward()
-                    sums.add(loss.item(), parts, len(rows))
-                if step + 1 == min(start + training.accumulate, len(batches)):
-                    group.add_gradients(learning.values())
-                    scaler.unscale_(optimiser)
-                    clip(learning.values(), training)
-                    scaler.step(optimiser)
-                    scaler.update()
-                    optimiser.zero_grad()
-                    averaged.update()
-                steps = training.eval_steps
-                if steps and group.first and (step + 1) % steps == 0 and step + 1 < len(batches):
-                    values, value = validate(averaged, top)
+                        sums, parts = batch_sums(model.head, fused, take(targets, chosen))
+                    loss = weighted_loss(model.head, sums, whole)
+                    counted = {name: each[chosen].sum() for name, each in units.items()}
+                    found = epoch.add(sums, counted, parts, len(rows))
+                    check_finite(found, data.examples, rows, position.total, number, out / BEST)
+                    scaler.scale(loss).backward()
+                if place + 1 < training.accumulate and number + 1 < len(batches):
+                    continue
+                group.add_gradients(learning.values())
+                scaler.unscale_(optimiser)
+                clip(learning.values(), training)
+                scaler.step(optimiser)
+                scaler.update()
+                optimiser.zero_grad()
+                averaged.update()
+                every = training.eval_steps
+                if every and group.first and (step + 1) % every == 0 and step + 1 < planned_steps:
+                    values, value = validate(averaged, top, position.total)
                     top = max(top, value)
                     within.append({"step": step + 1, **values})
+            check_weights(learning.values(), position.total, out / BEST)
             position.updates = averaged.updates
-            losses = sums.means(group)
+            losses = epoch.means(group)
             seconds = time.perf_counter() - started
 
             # Validate, log, keep the best; the first process decides for all.
             if group.first:
-                values, value = validate(averaged, top)
+                values, value = validate(averaged, top, position.total)
                 top = max(top, value)
                 line = {
                     "epoch": position.total,
@@ -290,20 +320,18 @@ def run(
                 encoding = 0.0  # counted once
                 log.append(line)
                 with writing(out):
-                    write_file(out / LOG, "".join(json.dumps(e) + "\n" for e in log).encode())
+                    write_file(out / LOG, json_lines(log))
                     loss_figure(log, out / LOSS_FIGURE)
-                loggers.write(line)
-                shown = "vqa-accuracy" if "vqa-accuracy" in values else "accuracy"
-                report(
-                    f"epoch {position.total}/{planned}  loss {line['loss']:.4f}  validation loss "
-                    f"{values['loss']:.4f}, {shown} {values[shown]:.4f}  "
-                    f"{line['questions_per_second']:.0f} questions/s"
-                )
+                report(epoch_line(line, planned))
             advance(position, group.tell(top, device), training, stage)
+            if position.ended and stage.number < len(stages(training)):
+                restore(model, out / BEST)  # from which the next stage starts
+                position.best_stored = True
             if group.first:
                 with writing(out):
                     save_state(out / STATE, model, learning, optimiser, scaler, averaged, config,
-                               position)  # fmt: skip
+                               position, data.marks())  # fmt: skip
+                loggers.write(line)  # once the epoch counts, so that none is written twice
 
     loggers.close()
     if group.first:
@@ -311,61 +339,3 @@ def run(
     group.tell(0.0, device)  # wait until the first process has written everything
     group.close()
     return load_checkpoint(out / BEST)
-
-
-def _sources(
-    model: VQAModel,
-    data: RunData,
-    training: TrainingConfig,
-    generator: random.Random,
-    report: Callable[[str], None],
-    progress: Progress,
-) -> tuple[FeatureSource, FeatureSource]:
-    """Sources of training and of validation rows, both counted over `data.examples`."""
-    augment = training.augment if training.augment != "none" else ""
-    live = "training.features is live" if training.features == "live" else ""
-    trains = {side: "its encoder trains" * model.trains_tower(side) for side in SIDES}
-    reasons = {
-        "image": live or trains["image"] or "images are augmented" * bool(augment),
-        "question": live or trains["question"],
-    }
-    for side, reason in reasons.items():
-        if reason:
-            report(f"Encoding the {side}s of every batch anew, because {reason}.")
-    examples, cache = data.examples, training.cache
-    fixed: Side
-    images: Side
-    if reasons["image"]:
-        fixed = LiveImages(model, examples)
-        images = LiveImages(model, examples, training.augment, generator)
-    else:
-        fixed = images = CachedImages(model, examples, progress, cache, report)
-    questions: Side = (
-        LiveQuestions(model, examples)
-        if reasons["question"]
-        else CachedQuestions(model, examples, progress, cache, report)
-    )
-    return PairedFeatures(images, questions), PairedFeatures(fixed, questions)
-
-
-def _describe(model: VQAModel, data: RunData, report: Callable[[str], None]) -> None:
-    left_out = [
-        f"{count:,} {why}"
-        for count, why in (
-            (data.skipped, "without an answer the rule takes left out"),
-            (data.missing, "without a picture left out"),
-            (data.unknown, "with an answer outside the list, which teach little or nothing"),
-        )
-        if count
-    ]
-    report(
-        f"{data.train_count:,} training questions{''.join(f', {one}' for one in left_out)}; "
-        f"{len(data.validation):,} for validation; {len(data.answers):,} answers covering "
-        f"{data.answers.coverage:.1%}; on {model.device}."
-    )
-
-
-def _stage_line(stage: Stage, learning: Mapping[str, Tensor], model: VQAModel, count: int) -> str:
-    train, total = (sum(p.numel() for p in x) for x in (learning.values(), model.parameters()))
-    start = f"Stage {stage.number} of {count}: " if count > 1 else ""
-    return f"{start}{train:,} of {total:,} parameters train."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,11 @@ def is_video(source: Any) -> bool:
     return isinstance(source, (str, Path)) and str(source).lower().endswith(SUFFIXES)
 
 
+def still(source: str | Path) -> Image.Image:
+    """The picture of a file; of a video, the frame in its middle."""
+    return open_video(source, 1)[0] if is_video(source) else open_image(source)
+
+
 def sample(count: int, wanted: int) -> list[int]:
     """Numbers of `wanted` evenly spaced frames out of `count`.
 
@@ -87,6 +92,25 @@ def open_video(source: str | Path, frames: int) -> list[Image.Image]:
         ImageError: the file is missing, empty, damaged, cut off, too large, or holds no frames.
         WeightsError: the package `av` is not installed.
     """
+    return _chosen(source, lambda count: sample(count, frames))
+
+
+def watch(source: str | Path | Video, most: int) -> list[Image.Image]:
+    """What a model sees of a video: at most `most` evenly spaced frames of it, opened.
+
+    None is repeated, whether the video is a file or given as its frames: one of fewer frames shows
+    those that it has.
+
+    Raises:
+        ImageError, WeightsError: as `open_video`, or a frame is not a picture.
+    """
+    if isinstance(source, Video):
+        return source.sampled(min(most, len(source)))
+    return _chosen(source, lambda count: sample(count, min(most, count)))
+
+
+def _chosen(source: str | Path, choose: Callable[[int], list[int]]) -> list[Image.Image]:
+    """The frames of a file whose numbers are chosen once their count is known."""
     path, name = _checked(source)
     try:
         import av
@@ -109,7 +133,7 @@ def open_video(source: str | Path, frames: int) -> list[Image.Image]:
                     f"{MAX_PIXELS:,} pixels are read: make it smaller."
                 )
             times, keys = _times(container, stream, name)
-            wanted = [times[index] for index in sample(len(times), frames)]
+            wanted = [times[index] for index in choose(len(times))]
             return list(_frames_at(container, stream, wanted, keys, name))
     except VqazooError:
         raise

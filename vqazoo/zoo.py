@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +31,58 @@ def list_models() -> list[str]:
     return sorted(name for name, entry in entries().items() if entry.weights != NONE)
 
 
-def resolve(ref: str, cache_dir: str | Path | None = None) -> Path:
+@dataclass(frozen=True)
+class Found:
+    """What a model reference leads to, before anything large is read.
+
+    Attributes:
+        published: what others published, in transformers' layout; None: a checkpoint of vqazoo.
+        folder: of a checkpoint of vqazoo, else None; config: its config.json, if it was read.
+    """
+
+    published: Published | None
+    folder: Path | None
+    config: bytes | None
+
+
+def find(ref: str, cache_dir: Path | None = None, names: Sequence[str] = ()) -> Found:
+    """What a reference leads to; `load_found` loads it without reading its config.json again.
+
+    Args:
+        names: further files that are fetched with a checkpoint of vqazoo.
+
+    Raises:
+        As `load`.
+    """
+    published, config = _published(ref, cache_dir)
+    if published is not None:
+        return Found(published, None, config)
+    return Found(None, resolve(ref, cache_dir, names, config), config)
+
+
+def load_found(found: Found, options: LoadOptions | None = None) -> VQAModel:
+    """The model that was found, in eval mode on the CPU unless `options` say otherwise."""
+    from vqazoo.checkpoint import load_checkpoint
+    from vqazoo.interfaces import LoadOptions
+
+    if found.published is not None:
+        model: VQAModel = read_published(found.published, options or LoadOptions())
+        return model
+    assert found.folder is not None
+    return load_checkpoint(found.folder, found.config)
+
+
+def resolve(
+    ref: str, cache_dir: str | Path | None = None, names: Sequence[str] = (),
+    config: bytes | None = None,
+) -> Path:  # fmt: skip
     """The checkpoint folder of a model reference; one on the Hub is fetched into its cache.
 
     Args:
         ref: a zoo name such as `tiny-clip-lstm-easyvqa`, `hub:OWNER/NAME[@REVISION]`, `dir:PATH`.
         cache_dir: of the Hub; default: its own.
+        names: further files of a repository, fetched if they are there.
+        config: the content of its config.json, if it was read before.
 
     Raises:
         UnknownNameError: no such zoo model, or it has no weights yet.
@@ -46,10 +93,10 @@ def resolve(ref: str, cache_dir: str | Path | None = None) -> Path:
     if colon and prefix == "dir":
         return Path(rest).expanduser()
     if colon and prefix == "hub":
-        return fetch_checkpoint(HubRef.parse(rest), cache)
+        return fetch_checkpoint(HubRef.parse(rest), cache, names, config=config)
     known = entries()
     if ref in known:
-        return _resolve_entry(ref, known, cache)
+        return _resolve_entry(ref, known, cache, names)
     if Path(ref).expanduser().is_dir() or "/" in ref or "\\" in ref:
         raise UnknownNameError(
             f"{ref!r} is not the name of a zoo model: for a folder write 'dir:{ref}', for a Hub "
@@ -61,7 +108,9 @@ def resolve(ref: str, cache_dir: str | Path | None = None) -> Path:
     )
 
 
-def _resolve_entry(name: str, known: dict[str, Entry], cache: Path | None) -> Path:
+def _resolve_entry(
+    name: str, known: dict[str, Entry], cache: Path | None, names: Sequence[str] = ()
+) -> Path:
     entry = known[name]
     if entry.weights == NONE:
         nearest = "; ".join(_nearest(name, known)) or "none"
@@ -73,7 +122,7 @@ def _resolve_entry(name: str, known: dict[str, Entry], cache: Path | None) -> Pa
     if entry.weights != HUB:
         return catalogue() / name
     assert entry.pin is not None
-    folder = fetch_checkpoint(HubRef(entry.pin.repo, entry.pin.revision), cache)
+    folder = fetch_checkpoint(HubRef(entry.pin.repo, entry.pin.revision), cache, names)
     if digest_of_config(folder) != entry.pin.config_sha256:
         raise CheckpointError(
             f"The zoo model {name!r} is not what its pin says: config.json of "
@@ -126,7 +175,6 @@ def load(
         UnknownNameError, HubError, CheckpointError, PluginError, WeightsError: see the message.
         ConfigError: an option is not understood, or is not for this kind of checkpoint.
     """
-    from vqazoo.checkpoint import load_checkpoint
     from vqazoo.interfaces import LoadOptions
     from vqazoo.model import pick_device
 
@@ -136,16 +184,17 @@ def load(
     _check_options(options, device)
     cache = Path(cache_dir).expanduser() if cache_dir else None
     with cached_in(cache):
-        found = published(ref, cache)
-        if found is not None:
-            model: VQAModel = read_published(found, options)
+        there, config = _published(ref, cache)
+        if there is not None:
+            model = load_found(Found(there, None, config), options)
             return model if device_map or quantize else model.to(pick_device(device))
         if options != LoadOptions():
             raise ConfigError(
                 f"The model {ref!r} is a checkpoint of vqazoo, which is loaded in float32 on one "
                 f"device: leave out dtype, device_map and quantize."
             )
-        return load_checkpoint(resolve(ref, cache_dir)).to(pick_device(device))
+        folder = resolve(ref, cache_dir, config=config)
+        return load_found(Found(None, folder, config)).to(pick_device(device))
 
 
 def published(ref: str, cache_dir: Path | None = None) -> Published | None:
@@ -154,6 +203,11 @@ def published(ref: str, cache_dir: Path | None = None) -> Published | None:
     Raises:
         CheckpointError: it is of a family that is not read. HubError: it cannot be had.
     """
+    return _published(ref, cache_dir)[0]
+
+
+def _published(ref: str, cache_dir: Path | None) -> tuple[Published | None, bytes | None]:
+    """The same, and the content of config.json, if it was read."""
     entry = entries().get(ref) if ":" not in ref else None
     elsewhere = entry is not None and entry.weights == PUBLISHED
     return find_published(f"hub:{entry.repo}" if entry and elsewhere else ref, cache_dir)

@@ -12,10 +12,11 @@ from torch.nn import functional as F
 
 from vqazoo.answers import AnswerList
 from vqazoo.data import Example
-from vqazoo.decoding import State, Written, as_answers, write
+from vqazoo.decoding import Spelling, State, Step, Written, as_answers, write
 from vqazoo.errors import ConfigError
-from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
+from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.layers import Past, TextLayer, causal, initialise
+from vqazoo.losses import SummedHead
 from vqazoo_blip.fusion import check_heads
 from vqazoo_blip.words import TextEmbedding
 
@@ -35,7 +36,7 @@ class Seen(NamedTuple):
         return Seen([(k[rows], v[rows]) for k, v in self.layers], self.mask[rows])
 
 
-class MedDecoder(Head):
+class MedDecoder(SummedHead):
     """BERT layers with a causal mask that look at the fused tokens in every layer.
 
     Word and position embeddings (V, D) are the head's own; V is that of the text encoder, whose
@@ -118,18 +119,21 @@ class MedDecoder(Head):
                 weights[row, column] = weight / total if total else 0.0
         return {"tokens": tokens, "weight": weights}
 
-    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
+    def loss_units(self, targets: Targets) -> dict[str, Tensor]:
+        return {"answer": torch.ones_like(targets["weight"][:, 0])}  # examples
+
+    def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
         weights = targets["weight"]  # (B, A)
         row, column = weights.nonzero(as_tuple=True)  # (P,) each: pairs of row and answer
         seen = self.look(fused)
         if len(row) == 0:
-            return seen.layers[0][0].sum() * 0, {}
+            return {"answer": seen.layers[0][0].sum() * 0}
         if len(row) != weights.numel():  # else each row has A answers, which may look together
             seen = seen.rows(row)
         tokens = targets["tokens"][row, column]  # (P, T)
         tokens = tokens[:, : int((tokens != PADDING).sum(dim=1).max())]  # the batch's own T
-        losses = self.token_losses(seen, tokens, self.label_smoothing)  # (P, T)
-        return (losses.sum(dim=1) * weights[row, column]).sum() / len(fused), {}
+        losses = self.token_losses(seen, tokens, self.smoothing)  # (P, T)
+        return {"answer": (losses.sum(dim=1) * weights[row, column]).sum()}
 
     def token_losses(self, seen: Seen, tokens: Tensor, label_smoothing: float) -> Tensor:
         """Cross-entropy (P, T) of each token of answers (P, T) after the start; 0 at PADDING."""
@@ -176,9 +180,14 @@ class MedDecoder(Head):
 
     def begin(self, seen: Seen) -> tuple[Tensor, list[Past]]:
         """Log-probabilities (B, V) of an answer's first token, and the past of start and prompt."""
+        scores, past = self._first(seen)
+        return scores.log_softmax(dim=1), past
+
+    def _first(self, seen: Seen) -> tuple[Tensor, list[Past]]:
+        """Scores (B, V) of an answer's first token, and the past of start and prompt."""
         ids = torch.tensor(self.start, device=seen.mask.device).expand(len(seen.mask), -1)  # (B, S)
         states, past = self.read(ids, seen, None)  # (B, S, D)
-        return self.logits(states[:, -1]).log_softmax(dim=1), past
+        return self.logits(states[:, -1]), past
 
     # ---- answering --------------------------------------------------------------------------
 
@@ -212,16 +221,27 @@ class MedDecoder(Head):
                 f"{self.room} tokens of an answer: ask for at most that many."
             )
         (encoder,) = self._borrowed
+        first, state, step = self.begin_answer(fused)
+        said = [self.start] * len(first)
+        return write(
+            step, state, encoder.end_id, top_k, self.longest, first=first, said=said, **decode
+        )
+
+    def begin_answer(self, fused: Features) -> tuple[Tensor, State, Step]:
+        """See `Writes`; the state is the past, keys and values of each layer in turn."""
         seen = self.look(fused)
-        first, past = self.begin(seen)  # (B, V)
+        first, past = self._first(seen)  # (B, V)
 
         def step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
-            """One token further; the state is the past, keys and values of each layer in turn."""
             before = list(zip(state[::2], state[1::2], strict=True))
             states, now = self.read(tokens[:, None], seen, before)  # (P, 1, D)
-            return self.logits(states[:, 0]).log_softmax(dim=1), _flat(now)  # (P, V)
+            return self.logits(states[:, 0]), _flat(now)  # (P, V)
 
-        return write(step, _flat(past), encoder.end_id, top_k, self.longest, first=first, **decode)
+        return first, _flat(past), step
+
+    def spelling(self) -> Spelling:
+        (encoder,) = self._borrowed
+        return Spelling(encoder.end_id, self.longest)
 
     @torch.no_grad()
     def rank(

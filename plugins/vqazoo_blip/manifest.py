@@ -1,5 +1,6 @@
 """Manifests of BLIP's parts. Imports only the core's torch-free modules."""
 
+from vqazoo.decode_options import BEAM, CONSTRAINTS, EARLY_STOPPING, NUCLEUS, SAMPLE_K
 from vqazoo.manifests import Arg, EncoderManifest, FusionManifest, HeadManifest
 
 LAYERS = Arg(int, 2, "number of layers; published 12", minimum=1)
@@ -74,17 +75,24 @@ MED_DECODER = HeadManifest(
             "above 1 uses rank or beam", ("greedy", "nucleus", "beam", "rank"),
         ),
         "beam_size": Arg(
-            int, 3, "beam: answers kept at every step; at least top_k; published 3", minimum=1
+            int, 3, "beam: answers kept at every step; at least top_k; published 3", minimum=1,
+            strategy=BEAM,
         ),
         "length_penalty": Arg(
-            float, 0.0, "beam: the log-probability is divided by length ** this; transformers' 1"
+            float, 0.0, "beam: the log-probability is divided by length ** this; transformers' 1",
+            strategy=BEAM,
         ),
+        "early_stopping": EARLY_STOPPING,
         "first_k": Arg(
-            int, 128, "rank: answers scored in full, by their first token", minimum=1
+            int, 128, "rank: answers scored in full, by their first token", minimum=1, strategy="rank"
         ),
-        "temperature": Arg(float, 0.1, "nucleus: below 1 sharpens"),
-        "top_p": Arg(float, 0.9, "nucleus: probability mass to draw from"),
-        "seed": Arg(int, 0, "nucleus: seed of the draws, the same for every question"),
+        "temperature": Arg(float, 0.1, "nucleus: below 1 sharpens", strategy=NUCLEUS),
+        "top_p": Arg(float, 0.9, "nucleus: probability mass to draw from", strategy=NUCLEUS),
+        "sample_k": SAMPLE_K,
+        "seed": Arg(
+            int, 0, "nucleus: seed of the draws, the same for every question", strategy=NUCLEUS
+        ),
         "max_tokens": Arg(int, 0, "longest answer, end included; 0: as the model's", minimum=0),
+        **CONSTRAINTS,
     },
 )  # fmt: skip

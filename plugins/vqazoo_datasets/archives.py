@@ -178,7 +178,8 @@ BY_HAND: dict[str, str] = {
     "train_images and test_images",
     "vqa-rad": "https://osf.io/89kps/ : VQA_RAD Dataset Public.json, and the pictures in VQA_RAD "
     "Image Folder",
-    "nlvr": "https://github.com/lil-lab/nlvr : the folders train, dev and test of its folder nlvr",
+    "nlvr": "https://github.com/lil-lab/nlvr : the folders train, dev, test and hidden of "
+    "its folder nlvr",
 }
 
 

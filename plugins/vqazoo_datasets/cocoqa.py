@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from sys import intern
 
 from vqazoo.data import Example
 from vqazoo.errors import DataError
+from vqazoo_datasets.coco import CocoPictures
 from vqazoo_datasets.files import GET_AGAIN, ReleaseReader, data_folder, need_file, read_lines
 
 SUBSETS = {"train": "train2014", "test": "val2014"}  # of COCO, by split
@@ -18,8 +18,8 @@ class COCOQA(ReleaseReader):
     """78,736 train and 38,948 test questions with one of 430 one-word answers.
 
     Folders `train` and `test` hold `questions.txt`, `answers.txt`, `img_ids.txt` and `types.txt`,
-    aligned by line. Train pictures are of COCO train2014, test pictures of val2014, in folders of
-    that name or in `images`. The id of a question is its line number.
+    aligned by line. Train pictures are of COCO train2014, test pictures of val2014, found as
+    `CocoPictures` says. The id of a question is its line number.
 
     Source: Ren et al. 2015, Exploring Models and Data for Image Question Answering, section 3.
     """
@@ -42,9 +42,7 @@ class COCOQA(ReleaseReader):
                 f"is cut off; {GET_AGAIN}."
             )
         subset = SUBSETS[split]
-        folder = next((f for f in (self.root / subset, self.root / "images") if f.is_dir()),
-                      self.root / subset)  # fmt: skip
-        pictures: dict[str, Path] = {}
+        pictures = CocoPictures(self.root, subset)
         examples = []
         for line, (question, answer, image, kind) in enumerate(zip(*columns, strict=True), start=1):
             if not (
@@ -59,11 +57,9 @@ class COCOQA(ReleaseReader):
                     f"{answer!r}, image {image!r}, type {kind!r}; texts, a number and a type from "
                     f"0 to 3 were expected: {GET_AGAIN}."
                 )
-            if image not in pictures:
-                pictures[image] = folder / f"COCO_{subset}_{int(image):012d}.jpg"
             examples.append(
                 Example(
-                    pictures[image],
+                    pictures.find(int(image)),
                     intern(question),
                     (intern(answer),),
                     str(line),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from vqazoo.comparison import set_of_things
 from vqazoo.data import Example
 from vqazoo.errors import DataError
 from vqazoo_datasets.files import (
@@ -16,8 +17,12 @@ from vqazoo_datasets.files import (
     read_lines,
 )
 
-# "... in the image12 ?" names the picture, which a model is shown anyway.
-IMAGE = re.compile(r"\s*(?:,\s*)?(?:(?:in|of|on|from|at)\s+)?(?:the\s+|this\s+)?\bimage\s?(\d+)\b")
+# "... in the image12 ?" names the picture, which a model is shown anyway; the release also has
+# "in th eimage999 ?".
+IMAGE = re.compile(
+    r"\s*(?:,\s*)?(?:\b(?:in|of|on|from|at)\s+)?(?:\b(?:the|this|th)\s+)?"
+    r"\b(?:e|the|this|in)?image\s?(\d+)\b"
+)
 SPLITS = ("train", "test")
 ALL = ("all_qa_pairs.txt", "qa.894.raw.txt")
 
@@ -28,8 +33,9 @@ class DAQUAR(ReleaseReader):
     Read are the official files of one split, `qa.894.raw.<split>.txt`, or all pairs in
     `all_qa_pairs.txt` with the images of a split in `<split>_images_list.txt`, which is the
     official split, by image. Pictures are `images/imageN` as .jpg or .png. "in the imageN" is taken
-    out of questions. An answer of several things, such as "table, chair", is one answer: a set, in
-    alphabetical order, since the order of naming means nothing. The id is the number of the pair.
+    out of questions. An answer of several things, such as "table, chair", is one answer: it is kept
+    as published, compared as a set, and learnt in alphabetical order, since the order of naming
+    means nothing. The id is the number of the pair.
 
     Source: Malinowski & Fritz 2014, A Multi-World Approach to Question Answering, section 4.
     """
@@ -75,7 +81,7 @@ class DAQUAR(ReleaseReader):
         for number in range(len(lines) // 2):
             question, answer = lines[2 * number : 2 * number + 2]
             named = list(IMAGE.finditer(question))
-            things = sorted({thing.strip() for thing in answer.split(",") if thing.strip()})
+            things = set_of_things(answer)
             text = re.sub(r"\s*\?\s*$", "", IMAGE.sub("", question)).strip()
             if not (named and text and things):
                 raise DataError(
@@ -89,7 +95,13 @@ class DAQUAR(ReleaseReader):
             if image not in pictures:
                 pictures[image] = folder / f"{image}{suffix}"
             examples.append(
-                Example(pictures[image], f"{text}?", (", ".join(things),), str(number + 1))
+                Example(
+                    pictures[image],
+                    f"{text}?",
+                    (answer,),
+                    str(number + 1),
+                    learnt=(things,) if things != answer else (),
+                )
             )
         return examples
 

@@ -14,6 +14,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,19 @@ HALF = re.compile(r"\\u[dD][89a-fA-F]")  # may be half a character
 DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, lzma.LZMAError, struct.error,
            NotImplementedError, RuntimeError)  # fmt: skip
 GET_AGAIN = "get the file again, for instance with  vqazoo data prepare"
+ID = (int, str)  # types of the ids of a release
+CORRECT = "correct the file"  # what is said of files that are surely the user's own
+
+
+@contextmanager
+def users_own(own: bool = True) -> Iterator[None]:
+    """Nobody is sent to fetch files again that are their own, such as those named by them."""
+    try:
+        yield
+    except DataError as error:
+        if own and GET_AGAIN in str(error):
+            raise DataError(str(error).replace(GET_AGAIN, CORRECT)) from error
+        raise
 
 
 class ReleaseReader(DatasetReader):
@@ -256,7 +270,7 @@ def _skip(text: str, at: int) -> int:
 def field(record: dict[str, Any], name: str, kind: type | tuple[type, ...], where: str) -> Any:
     """A field of a record that must be there and of that type."""
     value = record.get(name)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind in (int, ID)):
         wanted = kind.__name__ if isinstance(kind, type) else " or ".join(k.__name__ for k in kind)
         found = "missing" if name not in record else repr(value)[:60]
         raise DataError(f"{where}: '{name}' is {found}, but {wanted} was expected: {GET_AGAIN}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -12,13 +13,14 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
+from vqazoo.answer_cells import class_names, read_answers
+from vqazoo.comparison import compared_by_stems
 from vqazoo.data import DatasetReader, Example, check_question
 from vqazoo.errors import ConfigError, DataError, QuestionError, did_you_mean, suggest
+from vqazoo.folder import cache_home
 
-CACHE = "~/.cache/vqazoo/hf"
 BATCH = 64  # rows, with their pictures, in memory at once
 SHARD = re.compile(r"(?P<split>.+?)(-(?P<number>\d+)(-of-(?P<all>\d+))?.*)?\.parquet")
-CONFIDENCES = ("yes", "maybe", "no")
 MAGIC = {
     b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp", b"II*\0": "tif",
     b"MM\0*": "tif", b"RIFF": "webp",
@@ -31,11 +33,12 @@ class HuggingFace(DatasetReader):
 
     A folder holds `<split>.parquet` or `<split>-<number>....parquet`, there or in its folder
     `data`. The picture is an object with `bytes` and `path`, or a path relative to the folder. The
-    answers are a text, a list of texts, a list of objects with `answer` as in VQA and VizWiz, or
-    null; blank ones are dropped. Confidences are taken where all answers have one of yes, maybe,
+    answers are in any layout of `read_answers`; numbers are read where the dataset says that they
+    are those of a ClassLabel. Confidences are taken where all answers have one of yes, maybe,
     no as `answer_confidence`. Without the answer column a split cannot be scored; without the id
     column a row's id is its number. Bytes are unpacked once, into
-    `<data_root or ~/.cache/vqazoo/hf>/<2 digits>/<sha256>.<jpg, png, ...>`.
+    `<data_root>/<2 digits>/<sha256>.<jpg, png, ...>`; without `data_root`
+    into the folder `hf` of `$VQAZOO_CACHE` or ~/.cache/vqazoo.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class HuggingFace(DatasetReader):
                 f"The columns of the dataset 'hf' are {', '.join(self.names.values())}, but each "
                 f"must be another one: change one of {', '.join(self.names)}."
             )
-        self.pictures = Path(data_root or CACHE).expanduser()
+        self.pictures = Path(data_root).expanduser() if data_root else cache_home() / "hf"
         self.folder = Path(variant).expanduser()
         self.source: ParquetFolder | Repository
         if self.folder.is_dir():
@@ -85,23 +88,26 @@ class HuggingFace(DatasetReader):
                     f"with the argument {argument}."
                 )
         wanted = [column for column in self.names.values() if column in found]
+        column = self.names["answer_column"]
+        classes = class_names(self.source.features(split).get(column))
         paths: dict[str, Path] = {}
         seen: set[str] = set()
         examples: list[Example] = []
         for number, (where, row) in enumerate(self.source.rows(split, wanted), start=1):
-            answers, confidences = self._answers(row.get(self.names["answer_column"]), where)
+            said = read_answers(row.get(column), where, column, classes)
             examples.append(
                 Example(
                     self._picture(row.get(self.names["image_column"]), where, paths),
                     self._question(row.get(self.names["question_column"]), where),
-                    answers,
+                    said.answers,
                     self._question_id(row, where, number, seen),
-                    confidences=confidences,
+                    confidences=said.confidences,
+                    learnt=said.learnt,
                 )
             )
         if not examples:
             raise DataError(f"The split '{split}' has no rows: name another split.")
-        return examples
+        return compared_by_stems(examples)
 
     def _question(self, value: Any, where: str) -> str:
         if not isinstance(value, str):
@@ -124,19 +130,6 @@ class HuggingFace(DatasetReader):
             )
         seen.add(question_id)
         return question_id
-
-    def _answers(self, value: Any, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Answers, and their confidences or nothing."""
-        given = value if isinstance(value, list) else [] if value is None else [value]
-        objects = [one if isinstance(one, dict) else {"answer": one} for one in given]
-        if not all(isinstance(one.get("answer"), str) for one in objects):
-            wanted = "a text, a list of texts, or a list of objects with 'answer'"
-            raise _unfit(where, self.names["answer_column"], value, wanted, "answer_column")
-        kept = [one for one in objects if one["answer"].strip()]
-        confidences: list[Any] = [one.get("answer_confidence") for one in kept]
-        known = all(confidence in CONFIDENCES for confidence in confidences)
-        answers = tuple(intern(one["answer"]) for one in kept)
-        return answers, tuple(map(intern, confidences)) if known else ()
 
     def _picture(self, cell: Any, where: str, paths: dict[str, Path]) -> Path:
         """The file of a picture, one object for each; bytes are written if they are new."""
@@ -181,6 +174,15 @@ class ParquetFolder:
     def columns(self, split: str) -> list[str]:
         return list(_parquet(self.files[split][0]).schema_arrow.names)
 
+    def features(self, split: str) -> dict[str, Any]:
+        """What `datasets` wrote about each column, as JSON; empty if another program wrote it."""
+        metadata = _parquet(self.files[split][0]).schema_arrow.metadata or {}
+        try:
+            found = json.loads(metadata[b"huggingface"])["info"]["features"]
+        except (KeyError, TypeError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
     def rows(self, split: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Where each row stands, in words for messages, and its cells."""
         for file in self.files[split]:
@@ -216,6 +218,9 @@ class Repository:
 
     def columns(self, split: str) -> list[str]:
         return list(self._load(split).column_names)
+
+    def features(self, split: str) -> dict[str, Any]:
+        return dict(self._load(split).features.to_dict())
 
     def rows(self, split: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         """As of `ParquetFolder`."""
@@ -268,7 +273,7 @@ def _parquet(file: Path) -> Any:
 
 def _damaged(file: Path, error: Exception) -> DataError:
     told = " ".join(str(error).split())[:200]
-    return DataError(f"'{file}' is damaged or no parquet file ({told}): get it again.")
+    return DataError(f"'{file}' is damaged or no parquet file ({told}): write or copy it again.")
 
 
 def _unfit(where: str, column: str, value: Any, wanted: str, argument: str) -> DataError:

@@ -18,6 +18,7 @@ from typing import Any
 from vqazoo.data import DatasetReader, Example, split_by_image
 from vqazoo.errors import DataError
 from vqazoo.folder import json_bytes, write_file
+from vqazoo_datasets.coco import CocoPictures
 from vqazoo_datasets.files import (
     GET_AGAIN,
     data_folder,
@@ -83,13 +84,14 @@ def prepare(name: str, data_root: Path, report: Callable[[str], None]) -> None:
     questions = need_file(data_root, [release.questions], "questions file of VQA v2 train")
     annotations = need_file(data_root, [release.annotations], "annotations file of VQA v2 train")
     pictures = data_root / release.pictures
-    found = pictures if pictures.is_dir() else None
-    if found is None:
+    found = CocoPictures(data_root, release.pictures)
+    if not found.names:
         report(f"There is no folder '{pictures}': pictures are not copied.")
-    counts = build_mini(questions, annotations, data_root / FOLDER, found)
+    counts = build_mini(questions, annotations, data_root / FOLDER, found if found.names else None)
     report(
-        f"{counts.kept:,} of {counts.read:,} questions have an answer of {WORDS} words or more; "
-        f"{counts.pictures:,} pictures copied, {counts.dropped:,} questions without one dropped."
+        f"{counts.kept + counts.dropped:,} of {counts.read:,} questions have an answer of {WORDS} "
+        f"words or more; {counts.kept:,} are written, {counts.dropped:,} dropped because their "
+        f"picture is missing; {counts.pictures:,} pictures are in '{PICTURES}'."
     )
 
 
@@ -121,21 +123,23 @@ def main_answer(answers: list[str]) -> str:
 
 
 def build_mini(
-    questions_file: Path, annotations_file: Path, out: Path, images: Path | None
+    questions_file: Path, annotations_file: Path, out: Path, images: Path | CocoPictures | None
 ) -> Counts:
     """Write `metadata.csv` and `qa_pairs.json`, and copy the pictures into `images/`.
 
     Args:
         questions_file, annotations_file: of VQA v2 train; plain, .gz or .zip.
-        images: the folder `train2014`. None: no picture is copied, and every row is kept; else a
-            row whose picture is missing is dropped.
+        images: the folder `train2014`, or where its pictures are found. None: no picture is
+            copied, and every row is kept; else a row whose picture is missing is dropped.
 
     Raises:
         DataError: a file cannot be read or written, the two do not belong together, or no question
             has a long enough answer.
     """
-    if images is not None and not images.is_dir():
-        raise DataError(f"The pictures '{images}' are not a folder: name the folder train2014.")
+    if isinstance(images, Path):
+        if not images.is_dir():
+            raise DataError(f"The pictures '{images}' are not a folder: name the folder train2014.")
+        images = CocoPictures(images.parent, images.name)
     answers, seen = _long_answers(annotations_file)
     rows: list[dict[str, Any]] = []
     read = dropped = 0
@@ -158,7 +162,7 @@ def build_mini(
             name = f"COCO_train2014_{image:012d}.jpg"
             if images is not None:
                 if image not in placed:
-                    placed[image] = _place(images / name, out / PICTURES / name)
+                    placed[image] = _place(images.find(image), out / PICTURES / name)
                 if not placed[image]:
                     dropped += 1
                     continue

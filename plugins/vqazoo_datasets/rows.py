@@ -63,6 +63,8 @@ def _read_text(file: Path) -> str:
 
 
 def _cell_rows(file: Path, text: str, delimiter: str) -> Iterator[Row]:
+    # Cells may be as long as they like, also those that nobody reads; never lowered for others.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
     line = 1

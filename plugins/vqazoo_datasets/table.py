@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+from vqazoo.answer_cells import Said, cell_texts, read_answers
+from vqazoo.comparison import compared_by_stems
 from vqazoo.data import DatasetReader, Example, check_question
 from vqazoo.errors import ConfigError, DataError, QuestionError, suggest
 from vqazoo_datasets.rows import DELIMITERS, Row, missing_column, read_rows
@@ -15,8 +18,10 @@ class Table(DatasetReader):
 
     A CSV or TSV file starts with a header line. Files are UTF-8. Image paths are relative to
     `image_root`, or to the file's own folder. Several answers of one row are separated by `|` in
-    CSV and TSV, and are a list in JSON lines; blank ones are dropped. A split without the answer
-    column can be answered but not scored. Without the id column a row's id is its number.
+    CSV and TSV, and are a list in JSON lines, of texts or of objects with `answer`. A list written
+    as text, such as `['ball', 'sun']`, is read as one too. Blank ones are dropped. A split without
+    the answer column can be answered but not scored. Without the id column, a row's id is its
+    number.
     """
 
     def __init__(
@@ -74,10 +79,17 @@ class Table(DatasetReader):
                     f"line {lines[question_id]}, but each must be unique: change one."
                 )
             lines[question_id] = row.line
-            answers = self._answers(row, where, file.suffix.lower()) if answered else ()
+            suffix = file.suffix.lower()
+            said = self._answers(row, where, suffix) if answered else Said()
             image = folder / self._text(row, "image_column", where).strip()
-            examples.append(Example(image, self._question(row, where), answers, question_id))
-        return examples
+            question = self._question(row, where)
+            examples.append(
+                Example(
+                    image, question, said.answers, question_id,
+                    confidences=said.confidences, learnt=said.learnt,
+                )
+            )  # fmt: skip
+        return compared_by_stems(examples)
 
     def _check_columns(self, file: Path, found: set[str]) -> None:
         """Raise DataError for a column that is needed, or seems to be there misspelt."""
@@ -115,22 +127,17 @@ class Table(DatasetReader):
             )
         return str(value).strip()
 
-    def _answers(self, row: Row, where: str, suffix: str) -> tuple[str, ...]:
+    def _answers(self, row: Row, where: str, suffix: str) -> Said:
         column = self.columns["answer_column"]
         value = row.cells.get(column)
-        parts = value if isinstance(value, list) else [] if value is None else [value]
-        if suffix in DELIMITERS and self.answer_separator:
-            parts = parts[0].split(self.answer_separator)
-        for part in parts:
-            if not isinstance(part, str):
-                raise DataError(
-                    f"{where}: the cell '{column}' holds {json.dumps(part)[:60]}, but a text or a "
-                    f"list of texts was expected: put it in double quotes."
-                )
-        answers = tuple(part.strip() for part in parts if part.strip())
-        if not answers:
+        parts = value
+        if suffix in DELIMITERS:
+            parts = cell_texts(value or "", self.answer_separator)
+            parts = parts[0] if len(parts) == 1 else parts
+        said = read_answers(parts, where, column)
+        if not said.answers:
             raise DataError(
                 f"{where}: the row has no answer in '{column}': add one or remove the row; to "
                 f"predict only, leave the column out of the whole file."
             )
-        return answers
+        return replace(said, answers=tuple(answer.strip() for answer in said.answers))

@@ -9,17 +9,23 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
+from vqazoo.comparison import compared_by_stems
 from vqazoo.data import Example
 from vqazoo.errors import ConfigError, DataError
+from vqazoo_datasets.coco import CocoPictures
 from vqazoo_datasets.files import (
     GET_AGAIN,
+    ID,
     ReleaseReader,
     data_folder,
     field,
     json_records,
     need_file,
     optional,
+    users_own,
 )
+
+Id = int | str  # as the file has it
 
 
 @dataclass(frozen=True)
@@ -62,10 +68,11 @@ OKVQA_RELEASE = {
 class VQAv2(ReleaseReader):
     """443,757 train, 214,354 val, 447,793 test questions about 82,783, 40,504 and 81,434 pictures.
 
-    Both files may be plain JSON, or that with .gz or .zip added. Pictures are
-    `COCO_<subset>_<12 digits>.jpg` in the folder of their subset (`train2014`, ...) or in `images`.
-    Files of your own in this schema are read with `questions` and `annotations`, names in which
-    `{split}` stands for the split, and `pictures`, the COCO subset in the picture names.
+    Both files may be plain JSON, or that with .gz or .zip added. Pictures are found as
+    `CocoPictures` says. Files of your own in this schema are read with `questions` and
+    `annotations`, names in which `{split}` stands for the split, and `pictures`, the COCO subset in
+    the picture names. Ids of questions and pictures may be numbers or texts; a picture's text is
+    the name of its file.
 
     Source: Goyal et al. 2017; format of visualqa.org/download.
     """
@@ -101,14 +108,18 @@ class VQAv2(ReleaseReader):
 
     def read(self, split: str) -> list[Example]:
         self.check_split(split)
-        return read_release(self.root, self.releases[split], split)
+        with users_own(self.releases is not VQAV2):
+            return read_release(self.root, self.releases[split], split)
 
 
 class OKVQA(ReleaseReader):
     """9,009 train and 5,046 val questions about COCO pictures; each of five answers counts twice.
 
-    Files `OpenEnded_mscoco_<subset>_questions.json` and `mscoco_<subset>_annotations.json`.
-    Source: Marino et al. 2019, OK-VQA, section 3.
+    Files `OpenEnded_mscoco_<subset>_questions.json` and `mscoco_<subset>_annotations.json`. The
+    release stems people's answers: `raw_answer` "surfing" is published as `answer` "surf". What
+    people said is learnt, and a given answer is stemmed before it is compared: see `Stems`.
+
+    Source: Marino et al. 2019, OK-VQA, section 3; release 1.1.
     """
 
     def __init__(self, data_root: str) -> None:
@@ -139,64 +150,61 @@ def read_release(root: Path, release: Release, split: str) -> list[Example]:
     """
     file = need_file(root, [release.questions], f"questions file of '{split}'")
     labelled = bool(release.annotations)
-    annotations: dict[int, Example] = {}
+    annotations: dict[Id, Example] = {}
     if labelled:
         source = need_file(root, [release.annotations], f"annotations file of '{split}'")
         annotations = _annotations(source)
-    folder = next(
-        (f for f in (root / release.pictures, root / "images" / release.pictures, root / "images")
-         if f.is_dir()),
-        root / release.pictures,
-    )  # fmt: skip
     examples: list[Example] = []
-    pictures: dict[int, Path] = {}
-    seen: set[int] = set()
-    without: list[int] = []
+    pictures = CocoPictures(root, release.pictures)
+    seen: set[Id] = set()
+    names: set[str] = set()  # 2 and "2" would be one id
+    without: list[Id] = []
     for number, record in enumerate(json_records(file, "questions"), start=1):
         where = f"'{file}', question {number}"
-        question_id = field(record, "question_id", int, where)
-        if question_id in seen:
+        question_id = field(record, "question_id", ID, where)
+        if str(question_id) in names:
             raise DataError(
-                f"{where}: the question_id {question_id} occurs twice, but each must be unique: "
+                f"{where}: the question_id {question_id!r} occurs twice, but each must be unique: "
                 f"{GET_AGAIN}."
             )
         seen.add(question_id)
-        image_id = field(record, "image_id", int, where)
-        if image_id not in pictures:
-            pictures[image_id] = folder / f"COCO_{release.pictures}_{image_id:012d}.jpg"
+        names.add(str(question_id))
+        image_id = field(record, "image_id", ID, where)
         note = annotations.get(question_id)
         if labelled and note is None:
             without.append(question_id)
             continue
         examples.append(
             Example(
-                pictures[image_id],
+                pictures.find(image_id),
                 intern(field(record, "question", str, where)),
                 note.answers if note else (),
                 str(question_id),
                 answer_type=note.answer_type if note else "",
                 question_type=note.question_type if note else "",
                 confidences=note.confidences if note else (),
+                learnt=note.learnt if note else (),
+                text_id=isinstance(question_id, str),
             )
         )
-    _check_fit(file, without, sorted(annotations.keys() - seen))
-    return examples
+    _check_fit(file, without, sorted(annotations.keys() - seen, key=str))
+    return compared_by_stems(examples)
 
 
-def _annotations(file: Path) -> dict[int, Example]:
+def _annotations(file: Path) -> dict[Id, Example]:
     """Annotations by question id, as examples without image and question."""
-    found: dict[int, Example] = {}
+    found: dict[Id, Example] = {}
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # equal tuples are kept once
     nowhere = Path()
     for number, record in enumerate(json_records(file, "annotations"), start=1):
         where = f"'{file}', annotation {number}"
-        question_id = field(record, "question_id", int, where)
+        question_id = field(record, "question_id", ID, where)
         if question_id in found:
             raise DataError(
-                f"{where}: the question_id {question_id} occurs twice, but each must be unique: "
+                f"{where}: the question_id {question_id!r} occurs twice, but each must be unique: "
                 f"{GET_AGAIN}."
             )
-        answers, confidences = _answers(field(record, "answers", list, where), where)
+        answers, confidences, raw = _answers(field(record, "answers", list, where), where)
         found[question_id] = Example(
             nowhere,
             "",
@@ -205,14 +213,19 @@ def _annotations(file: Path) -> dict[int, Example]:
             answer_type=intern(optional(record, "answer_type", str, "", where)),
             question_type=intern(optional(record, "question_type", str, "", where)),
             confidences=shared.setdefault(confidences, confidences),
+            learnt=shared.setdefault(raw, raw),
         )
     return found
 
 
-def _answers(given: list[Any], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _answers(
+    given: list[Any], where: str
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Answers as published, their confidences, and what people said if the answers are stems."""
     try:
         answers = tuple(intern(one["answer"]) for one in given)
         confidences = tuple(intern(one.get("answer_confidence", "")) for one in given)
+        raw = tuple(intern(one.get("raw_answer", "")) for one in given)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{where}: 'answers' is {str(given)[:60]}, but a list of objects with 'answer' was "
@@ -220,18 +233,18 @@ def _answers(given: list[Any], where: str) -> tuple[tuple[str, ...], tuple[str, 
         ) from error
     if not answers:
         raise DataError(f"{where}: there is no answer, but at least one was expected: {GET_AGAIN}.")
-    return answers, confidences if all(confidences) else ()
+    return answers, confidences if all(confidences) else (), raw if all(raw) else ()
 
 
-def _check_fit(file: Path, without: list[int], left: list[int]) -> None:
+def _check_fit(file: Path, without: list[Id], left: list[Id]) -> None:
     """Questions and annotations must name the same ids."""
     if without:
         raise DataError(
             f"'{file}': {len(without):,} questions have no annotation, the first is "
-            f"{without[0]}: the two files are of different releases or cut off; {GET_AGAIN}."
+            f"{without[0]!r}: the two files are of different releases or cut off; {GET_AGAIN}."
         )
     if left:
         raise DataError(
-            f"'{file}' lacks {len(left):,} questions that are annotated, the first is {left[0]}: "
+            f"'{file}' lacks {len(left):,} questions that are annotated, the first is {left[0]!r}: "
             f"the two files are of different releases or cut off; {GET_AGAIN}."
         )

@@ -65,7 +65,11 @@ class Reply:
 
 
 class Models:
-    """The models that can be chosen, each loaded when it is first asked, then kept."""
+    """The models that can be chosen, each loaded when it is first asked, then kept.
+
+    Any thread may ask. A model answers one after the other, others meanwhile theirs; loading goes
+    one by one, since the libraries change settings of the whole process while they do.
+    """
 
     def __init__(self, chosen: Sequence[str], device: str = "cpu") -> None:
         """`chosen` come first; the packaged ones follow."""
@@ -77,21 +81,29 @@ class Models:
         self.data = {name: known[name].data if name in known else "" for name in self.names}
         self.device = device
         self._loaded: dict[str, VQAModel] = {}
-        self._lock = threading.Lock()
+        self._loading = threading.Lock()
+        self._turns = {name: threading.Lock() for name in self.names}
 
     def load(self, name: str) -> VQAModel:
         """Raises VqazooError: it cannot be loaded."""
         import vqazoo
 
-        with self._lock:
-            if name not in self._loaded:
-                self._loaded[name] = vqazoo.load(name, self.device)
-            return self._loaded[name]
+        if name not in self._loaded:
+            with self._loading:
+                if name not in self._loaded:
+                    self._loaded[name] = vqazoo.load(name, self.device)
+        return self._loaded[name]
 
     def ask(
         self, name: str, picture: Image.Image, question: str, top_k: int, show_look: bool
     ) -> Reply:
         """What a model says; never raises, since the others should still be heard."""
+        with self._turns[name]:
+            return self._ask(name, picture, question, top_k, show_look)
+
+    def _ask(
+        self, name: str, picture: Image.Image, question: str, top_k: int, show_look: bool
+    ) -> Reply:
         try:
             model = self.load(name)
             answer = model.answer(picture, question, top_k)

@@ -49,8 +49,12 @@ def demo(
         zoo.load(name)
     with tempfile.TemporaryDirectory(prefix="vqazoo-demo-") as folder:
         # Read when Gradio is imported; pictures that were uploaded go when the demo stops.
-        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder}
+        os.environ |= {
+            "GRADIO_ANALYTICS_ENABLED": "False",
+            "GRADIO_TEMP_DIR": folder,
+            "GRADIO_EXAMPLES_CACHE": folder,  # else files of a folder .gradio here are served
+        }
         from vqazoo_demo import page, server
 
         blocks = page.build(zoo, table, top_k, Path(folder))
-        server.serve(blocks, host, port)
+        server.serve(blocks, host, port, Path(folder))

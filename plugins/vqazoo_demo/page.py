@@ -40,6 +40,9 @@ NAMES = """() => {
 }"""
 SHOW_ANSWERS = "() => document.getElementById('answers').scrollIntoView({block: 'nearest'})"
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
+# However a question is asked, it waits in the same line; each model has a line of its own behind it
+# (`Models.ask`), so that users of different models do not wait for one another.
+ASKING = {**QUIET, "trigger_mode": "once", "concurrency_id": "ask", "concurrency_limit": 8}
 
 
 class Asked(NamedTuple):
@@ -140,10 +143,10 @@ def build(models: Models, flagged: FlaggedTable, top_k: int, folder: Path) -> gr
                 examples = _examples(talk, folder)
         outputs = [answers, status, asked, form]
         for event in (ask.click, inputs[1].submit):
-            event(talk.ask, inputs, outputs, trigger_mode="once", **QUIET)
+            event(talk.ask, inputs, outputs, **ASKING)
         for button, fill in examples:
             filled = button.click(fill, None, inputs[:2], **QUIET)
-            filled.then(talk.ask, inputs, outputs, trigger_mode="once", **QUIET)
+            filled.then(talk.ask, inputs, outputs, **ASKING)
             filled.then(None, js=SHOW_ANSWERS)
         inputs[2].change(
             lambda names: [gr.update(visible=suits) for suits in talk.suited(names)],

@@ -6,6 +6,7 @@ import ipaddress
 import signal
 import socket
 from contextlib import suppress
+from pathlib import Path
 
 import click
 import gradio as gr
@@ -16,6 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vqazoo.errors import ConfigError
+from vqazoo_demo.doors import Doors
 from vqazoo_demo.page import STYLE, theme
 
 LARGEST = "50mb"  # an uploaded picture
@@ -28,10 +30,11 @@ POLICY = (
 SECONDS_TO_STOP = 1  # pages that are open hold a connection
 
 
-def serve(blocks: gr.Blocks, host: str, port: int) -> None:
+def serve(blocks: gr.Blocks, host: str, port: int, folder: Path) -> None:
     """Serve a page until Ctrl-C or SIGTERM; prints its address once it can be reached.
 
     Gradio's own `launch` is not used: it looks for the internet, and can open share links.
+    `folder` is where uploads go: visitors reach no other file.
 
     Raises:
         ConfigError: host and port cannot be listened on.
@@ -42,7 +45,7 @@ def serve(blocks: gr.Blocks, host: str, port: int) -> None:
     if not _only_this_machine(listening):
         click.echo("Everybody who can reach this address can use it: there is no password.")
     config = uvicorn.Config(
-        application(blocks, listening), log_level="critical",
+        application(blocks, listening, folder), log_level="critical",
         timeout_graceful_shutdown=SECONDS_TO_STOP,
     )  # fmt: skip
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -51,9 +54,10 @@ def serve(blocks: gr.Blocks, host: str, port: int) -> None:
     click.echo("The demo has stopped.")
 
 
-def application(blocks: gr.Blocks, listening: socket.socket) -> ASGIApp:
+def application(blocks: gr.Blocks, listening: socket.socket, folder: Path) -> ASGIApp:
     """The page as a web application, with headers that keep the browser from going elsewhere."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Doors, folder=folder)
     if _only_this_machine(listening):
         # A page of a stranger cannot reach this one under a name of its own (DNS rebinding).
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])

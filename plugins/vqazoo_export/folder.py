@@ -16,6 +16,7 @@ import torch
 
 from vqazoo import __version__
 from vqazoo.errors import ConfigError, missing_package
+from vqazoo.evaluating import evaluating
 from vqazoo.folder import json_bytes, write_folder
 from vqazoo.model import VQAModel
 from vqazoo_export.graphs import TOKEN_AXIS, Graph, as_archive, as_onnx, graphs_of, traced
@@ -66,9 +67,7 @@ def export_model(model: VQAModel, ref: str, out: Path, options: Options) -> dict
             f"The text encoder '{model.config.text_encoder.type}' cannot run in a browser page: "
             f"only byte-level byte-pair tokenizers are read there; use --to onnx."
         )
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         graphs = graphs_of(model, head, options.graphs)
         files = {f"{graph.name}{_ending(options.to)}": _written(model, graph, options)
                  for graph in graphs}  # fmt: skip
@@ -81,8 +80,6 @@ def export_model(model: VQAModel, ref: str, out: Path, options: Options) -> dict
             }
             for name, one in zip(list(files), graphs, strict=True)
         ]
-    finally:
-        model.train(was_training)
     files["tokenizer.json"] = tokenizer
     files |= {} if options.to == TORCH else runner_files()
     files |= page_files() | runtime if options.to == WEB else {}

@@ -8,6 +8,9 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
+import textwrap
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +27,9 @@ from vqazoo_export.heads import ExportedHead
 
 OPSET = 20
 PROBES = ("what is this?", "how many things are in this picture?")  # of different lengths
+COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # of a terminal
+LONGEST_REASON = 300  # letters of what torch says
+_TRACING = threading.RLock()  # exporters switch things of the whole process
 TOKEN_AXIS = ("ids", "mask", "question_tokens", "question_mask")  # their second axis is dynamic
 
 
@@ -169,16 +175,38 @@ def traced(graph: Graph, context_length: int) -> ExportedProgram:
     )
     shapes: Any = (dynamic,) if isinstance(graph.module, AnswerGraph) else dynamic
     try:
-        with torch.no_grad(), quiet():
+        with torch.no_grad(), quiet(), _layers_in_full():
             return torch.export.export(
                 graph.module, graph.example, dynamic_shapes=shapes, strict=True
             )
     except Exception as error:  # dynamo raises many kinds
-        reason = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"The {graph.part} cannot be exported: torch.export says {reason!r}; choose a model "
-            f"with another part."
+            f"The {graph.part} cannot be exported: torch.export says {_reason(error)!r}; choose a "
+            f"model with another part."
         ) from error
+
+
+@contextlib.contextmanager
+def _layers_in_full() -> Iterator[None]:
+    """torch's own transformer layers as the operations they are made of.
+
+    In eval mode they would be one operation each (`_transformer_encoder_layer_fwd`), which has no
+    counterpart in ONNX. The switch is that of the whole process: use it inside `quiet`.
+    """
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong in the first place, as one line of text without colours."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    first = COLOURS.sub("", str(error)).strip().split("\n\n")[0]
+    return textwrap.shorten(first or type(error).__name__, LONGEST_REASON, placeholder=" ...")
 
 
 def as_onnx(graph: Graph, program: ExportedProgram) -> bytes:
@@ -194,9 +222,9 @@ def as_onnx(graph: Graph, program: ExportedProgram) -> bytes:
                 output_names=list(graph.outputs), opset_version=OPSET, verbose=False,
             )  # fmt: skip
     except torch.onnx.OnnxExporterError as error:
-        reason = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"The {graph.part} cannot be exported to ONNX: {reason!r}; try --to torch-export."
+            f"The {graph.part} cannot be exported to ONNX: {_reason(error)!r}; try --to "
+            f"torch-export."
         ) from error
     assert made is not None
     content: bytes = made.model_proto.SerializeToString()
@@ -213,8 +241,8 @@ def as_archive(program: ExportedProgram) -> bytes:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the notes that exporters write about themselves."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    """Without the notes that exporters write about themselves; for one thread at a time."""
+    with _TRACING, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         before = logging.root.manager.disable
         logging.disable(logging.WARNING)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, cast
 
 import torch
@@ -11,20 +12,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.answers import AnswerList
+from vqazoo.constraints import Rules
 from vqazoo.data import Example
-from vqazoo.decoding import State, as_answers, write
+from vqazoo.decoding import Spelling, State, Step, as_answers, write
 from vqazoo.errors import ConfigError, IncompatibleError, QuestionError
-from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
+from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.layers import Past, TextLayer, causal, initialise
+from vqazoo.losses import SummedHead
 from vqazoo_git.manifest import GIT_DECODER
 
 PADDING = -1  # where a target has no token
 CAP = 40  # tokens of a text, as published
 BEAM = {name: GIT_DECODER.decode[name].default for name in ("beam_size", "length_penalty")}
+RULES = frozenset(one.name for one in fields(Rules))
 CHUNK = 1024  # tokens of candidates that are ranked at once, of all rows
 
 
-class GITDecoder(Head):
+class GITDecoder(SummedHead):
     """BERT layers over [image tokens | question | answer] that predict the answer's next token.
 
     Image tokens see one another, text sees the image and the text before it. The fused tokens are
@@ -100,13 +104,18 @@ class GITDecoder(Head):
         """`tokens` (n, T) int64: the answer to learn with its end, PADDING behind."""
         return {"tokens": _padded(self.spell([example.target for example in examples]))}
 
-    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
+    def loss_units(self, targets: Targets) -> dict[str, Tensor]:
+        return {"answer": (targets["tokens"] != PADDING).sum(dim=1).float()}
+
+    def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
         tokens = targets["tokens"]  # (B, T)
         tokens = tokens[:, : int((tokens != PADDING).sum(dim=1).max())]  # the batch's own T
         logits = self.logits(self.answer_states(fused, tokens[:, :-1].clamp(min=0)))  # (B, T, V)
         real = tokens != PADDING  # (B, T)
-        loss = F.cross_entropy(logits[real], tokens[real], label_smoothing=self.label_smoothing)
-        return loss, {}
+        total = F.cross_entropy(
+            logits[real], tokens[real], reduction="sum", label_smoothing=self.smoothing
+        )
+        return {"answer": total}
 
     def answer_states(self, fused: Features, answer: Tensor) -> Tensor:
         """States (B, T+1, D) that predict each token of an answer (B, T) and what follows it.
@@ -145,10 +154,15 @@ class GITDecoder(Head):
 
     def begin(self, fused: Features) -> tuple[Tensor, list[Past]]:
         """Log-probabilities (B, V) of an answer's first token, and the past of all fused tokens."""
+        scores, past = self._first(fused)
+        return scores.log_softmax(dim=1), past
+
+    def _first(self, fused: Features) -> tuple[Tensor, list[Past]]:
+        """Scores (B, V) of an answer's first token, and the past of all fused tokens."""
         assert fused.tokens is not None
         assert fused.mask is not None
         x, past = self.read(fused.tokens, seq2seq(fused.mask, fused.num_prefix))  # (B, S, D)
-        return self.logits(_last(x, fused)).log_softmax(dim=1), past
+        return self.logits(_last(x, fused)), past
 
     def _places(self, fused: Features, room: int) -> Tensor:
         """Where each row's answer (B,) starts: behind its question's real tokens.
@@ -169,19 +183,46 @@ class GITDecoder(Head):
 
     # ---- answering --------------------------------------------------------------------------
 
+    def begin_answer(self, fused: Features) -> tuple[Tensor, State, Step]:
+        """See `Writes`; whether question and answer fit the places is not looked at."""
+        assert fused.mask is not None
+        place = fused.mask[:, fused.num_prefix :].sum(dim=1)  # (B,)
+        first, past = self._first(fused)  # (B, V)
+        return first, (place, fused.mask, *(part for pair in past for part in pair)), self._scores
+
+    def spelling(self) -> Spelling:
+        return Spelling(self._borrowed[0].end_id, self.longest)
+
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         """See Head.predict. Raises QuestionError: a question leaves no place for its answer."""
         encoder = self._borrowed[0]
-        longest = decode.get("max_tokens") or self.longest
-        place = self._places(fused, longest - 1)  # (B,)
-        first, past = self.begin(fused)  # (B, V)
-        assert fused.mask is not None
-        state = (place, fused.mask, *(part for pair in past for part in pair))
+        said, longest = self._said(fused, decode), decode.get("max_tokens") or self.longest
+        if decode.get("max_length") and not decode.get("max_tokens"):
+            longest = max(1, decode["max_length"] - min(map(len, said)))
+        self._places(fused, longest - 1)
+        first, state, step = self.begin_answer(fused)
         written = write(
-            self.step, state, encoder.end_id, top_k, self.longest, first=first,
+            step, state, encoder.end_id, top_k, self.longest, first=first, said=said,
             **BEAM | decode,
         )  # fmt: skip
         return as_answers(written, encoder.decode)
+
+    def _said(self, fused: Features, decode: Mapping[str, Any]) -> list[list[int]]:
+        """The question's tokens of each row, where a decode option counts them; else nothing.
+
+        Raises:
+            IncompatibleError: they are needed, but not known.
+        """
+        taken = {name: value for name, value in decode.items() if name in RULES}
+        if not Rules(**taken).counts_said:
+            return []
+        if fused.ids is None:
+            raise IncompatibleError(
+                "The features do not tell which tokens the question has, which "
+                f"{', '.join(sorted(taken))} must know: encode the questions anew instead of "
+                "reading them from a cache."
+            )
+        return [[one for one in row if one >= 0] for row in fused.ids.tolist()]
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Log-probabilities (B, V) after tokens (B,).
@@ -189,13 +230,18 @@ class GITDecoder(Head):
         The state is the place (B,) of the token, which of the S positions before it are real
         (B, S), and the keys and values of each layer in turn.
         """
+        scores, state = self._scores(tokens, state)
+        return scores.log_softmax(dim=1), state
+
+    def _scores(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Scores (B, V) after tokens (B,); the state is that of `step`."""
         place, real, *parts = state
         past = list(zip(parts[::2], parts[1::2], strict=True))
         real = torch.cat([real, torch.ones_like(real[:, :1])], dim=1)  # (B, S+1)
         x = self.embed(tokens[:, None], place)  # (B, 1, D)
         x, now = self.read(x, real[:, None, None], past)  # (B, 1, D)
         kept = (part for pair in now for part in pair)
-        return self.logits(x[:, 0]).log_softmax(dim=1), (place + 1, real, *kept)
+        return self.logits(x[:, 0]), (place + 1, real, *kept)
 
     @torch.no_grad()
     def rank(

@@ -52,18 +52,22 @@ class GITFusion(Fusion):
         assert question.mask is not None
         q = self.project_question(question.tokens)  # (B, L, D)
         if not self.sees:
-            return Features(tokens=q, mask=question.mask)
+            return Features(tokens=q, mask=question.mask, ids=question.ids)
         assert image.tokens is not None
         assert image.mask is not None
-        v = self.project(self._timed(image.tokens, image.frames))  # (B, N, D)
+        v = self.project(self._timed(image))  # (B, N, D)
         return Features(
             tokens=torch.cat([v, q], dim=1),  # (B, N+L, D)
             mask=torch.cat([image.mask, question.mask], dim=1),  # (B, N+L)
             num_prefix=v.shape[1],
+            ids=question.ids,
         )
 
-    def _timed(self, tokens: Tensor, frames: int) -> Tensor:
-        """Tokens (B, F*n, C) of F frames, each frame with its embedding."""
+    def _timed(self, image: Features) -> Tensor:
+        """Tokens (B, N, C) of pictures and videos, each frame of a video with its embedding."""
+        tokens, mask, frames = image.tokens, image.mask, image.frames
+        assert tokens is not None
+        assert mask is not None
         if not frames:
             return tokens
         if frames > len(self.temporal):
@@ -71,6 +75,13 @@ class GITFusion(Fusion):
                 f"The video has {frames} frames, but the fusion 'git' tells {len(self.temporal)} "
                 f"apart: give fewer frames, or build it with fusion.args.frames={frames}."
             )
-        count = tokens.shape[1] // frames
-        time = torch.cat(list(self.temporal)[:frames], dim=1)  # (1, F, C)
-        return tokens + time.repeat_interleave(count, dim=1)  # (B, F*n, C)
+        counts = image.frame_counts
+        if counts is None:
+            counts = torch.full((len(tokens),), frames, device=tokens.device)  # (B,)
+        place = torch.arange(tokens.shape[1], device=tokens.device)  # (N,)
+        length = (mask * (place + 1)).amax(dim=1)  # (B,) up to the last real token
+        each = (length // counts.clamp(min=1)).clamp(min=1)  # (B,) tokens of a frame
+        frame = (place // each[:, None]).clamp(max=frames - 1)  # (B, N)
+        time = torch.cat(list(self.temporal), dim=1)[0]  # (F, C)
+        shown = mask & (counts > 0)[:, None]  # (B, N)
+        return tokens + time[frame] * shown[:, :, None]  # (B, N, C)

@@ -1,5 +1,6 @@
 """Manifests of GIT's parts. Imports only the core's torch-free modules."""
 
+from vqazoo.decode_options import BEAM, CONSTRAINTS, EARLY_STOPPING, NUCLEUS, SAMPLE_K
 from vqazoo.manifests import Arg, FusionManifest, HeadManifest
 
 SOURCE = "Wang et al. 2022, GIT; the authors' GenerativeImage2Text"
@@ -17,6 +18,7 @@ GIT_FUSION = FusionManifest(
     },
     requires=frozenset({"image.tokens", "question.tokens"}),
     provides="tokens",
+    blind_args={"image_tokens": False},
 )
 GIT_DECODER = HeadManifest(
     summary="a transformer over image, question and answer tokens writes or ranks answers (GIT)",
@@ -53,14 +55,38 @@ GIT_DECODER = HeadManifest(
             ("greedy", "nucleus", "beam"),
         ),
         "beam_size": Arg(
-            int, 4, "beam: answers kept at every step; at least top_k; published 4", minimum=1
+            int, 4, "beam: answers kept at every step; at least top_k; published 4", minimum=1,
+            strategy=BEAM,
         ),
         "length_penalty": Arg(
-            float, 0.0, "beam: the log-probability is divided by length ** this; transformers' 1"
+            float, 0.0, "beam: the log-probability is divided by length ** this; transformers' 1",
+            strategy=BEAM,
         ),
-        "temperature": Arg(float, 0.1, "nucleus: below 1 sharpens"),
-        "top_p": Arg(float, 0.9, "nucleus: probability mass to draw from"),
-        "seed": Arg(int, 0, "nucleus: seed of the draws, the same for every question"),
+        "early_stopping": EARLY_STOPPING,
+        "temperature": Arg(float, 0.1, "nucleus: below 1 sharpens", strategy=NUCLEUS),
+        "top_p": Arg(float, 0.9, "nucleus: probability mass to draw from", strategy=NUCLEUS),
+        "sample_k": SAMPLE_K,
+        "seed": Arg(
+            int, 0, "nucleus: seed of the draws, the same for every question", strategy=NUCLEUS
+        ),
         "max_tokens": Arg(int, 0, "longest answer, end included; 0: as the model's", minimum=0),
+        **CONSTRAINTS,
+        "max_length": Arg(
+            int, 0, "longest question and answer together, in tokens, unless max_tokens is given; "
+            "0: any", minimum=0,
+        ),
+        "min_length": Arg(int, 0, "shortest question and answer together, in tokens", minimum=0),
+        "eos_token_ids": Arg(
+            list, [], "tokens that end an answer; empty: the tokenizer's; [-1]: none does"
+        ),
+        "suppress_tokens": Arg(list, [], "tokens that are never written"),
+        "begin_suppress_tokens": Arg(list, [], "tokens that no answer starts with"),
+        "bad_words_ids": Arg(list, [], "lists of tokens that are never written in a row"),
+        "forced_bos_token_id": Arg(
+            int, -1, "the first token of a caption, where nothing is asked; -1: any", minimum=-1
+        ),
+        "forced_eos_token_id": Arg(
+            int, -1, "the last token of an answer that grows too long; -1: any", minimum=-1
+        ),
     },
 )  # fmt: skip

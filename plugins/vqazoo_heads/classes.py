@@ -32,14 +32,27 @@ def class_targets(answers: AnswerList, examples: Sequence[Example]) -> Targets:
     return {"answer": classes, "weight": weights}
 
 
-def class_loss(
+def class_units(targets: Targets, balance: Tensor | None = None) -> Tensor:
+    """What each row weighs in the mean cross-entropy, (B,): 1 if an answer is known, else 0.
+
+    Args:
+        balance: (K,) weight of each class, which a known answer then weighs.
+    """
+    classes, weights = targets["answer"], targets["weight"]  # (B, M) each
+    known = (classes != UNKNOWN).any(dim=1)  # (B,)
+    if balance is None:
+        return known.float()
+    return (balance[classes.clamp(min=0)] * weights).sum(dim=1) * known  # (B,)
+
+
+def class_sum(
     logits: Tensor, targets: Targets, smoothing: float = 0.0, balance: Tensor | None = None
 ) -> Tensor:
-    """Mean cross-entropy of (B, K) logits over rows with a known answer; 0 if none has one.
+    """Cross-entropy of (B, K) logits, summed over rows with a known answer, as these weigh.
 
     Args:
         smoothing: probability spread evenly over all classes (Szegedy et al. 2016, section 7).
-        balance: (K,) weight of each class; the mean is then weighted.
+        balance: (K,) weight of each class.
     """
     classes, weights = targets["answer"], targets["weight"]  # (B, M) each
     known = (classes != UNKNOWN).any(dim=1)  # (B,)
@@ -52,9 +65,8 @@ def class_loss(
     if smoothing:
         loss = (1 - smoothing) * loss - smoothing * log_probs.mean(dim=1)  # (b,)
     if balance is None:
-        return loss.mean()
-    row = (balance[classes.clamp(min=0)] * weights).sum(dim=1)  # (b,)
-    return (loss * row).sum() / row.sum()
+        return loss.sum()
+    return (loss * class_units(targets, balance)[known]).sum()
 
 
 def class_balance(answers: AnswerList, power: float) -> Tensor | None:

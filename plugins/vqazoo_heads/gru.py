@@ -12,15 +12,16 @@ from torch.nn import functional as F
 
 from vqazoo.answers import AnswerList
 from vqazoo.data import Example
-from vqazoo.decoding import START, State, as_answers, write
+from vqazoo.decoding import START, Spelling, State, Step, as_answers, write
 from vqazoo.errors import ConfigError
-from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
+from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
+from vqazoo.losses import SummedHead
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 
-class GRUHead(Head):
+class GRUHead(SummedHead):
     """Embedding and fused vector side by side at every step, GRU, LayerNorm, Linear to V words.
 
     Words are what stands between blanks, lower-cased; those with fewer than `min_count` training
@@ -72,14 +73,19 @@ class GRUHead(Head):
         length = torch.tensor([len(row) + 1 for row in rows])
         return {"inputs": inputs, "outputs": outputs, "length": length}
 
-    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
+    def loss_units(self, targets: Targets) -> dict[str, Tensor]:
+        return {"answer": targets["length"].float()}
+
+    def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
         longest = int(targets["length"].max())  # the batch's own
         inputs, outputs = targets["inputs"][:, :longest], targets["outputs"][:, :longest]  # (B, T)
         logits = self.word_logits(self.project(fused.pooled), inputs)  # (B, T, V)
         places = torch.arange(longest, device=inputs.device)
         real = places < targets["length"][:, None]  # (B, T)
-        smoothing = self.label_smoothing if self.training else 0.0
-        return F.cross_entropy(logits[real], outputs[real], label_smoothing=smoothing), {}
+        total = F.cross_entropy(
+            logits[real], outputs[real], reduction="sum", label_smoothing=self.smoothing
+        )
+        return {"answer": total}
 
     def word_logits(self, context: Tensor, ids: Tensor) -> Tensor:
         """Scores (B, T, V) of the next word after each of ids (B, T), given context (B, D)."""
@@ -99,10 +105,17 @@ class GRUHead(Head):
         logits[:, [PAD, BOS, UNK]] = -torch.inf
         return logits.log_softmax(dim=1), (context, hidden[0])
 
-    def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
+    def begin_answer(self, fused: Features) -> tuple[Tensor, State, Step]:
         context = self.project(fused.pooled)  # (B, D)
-        state = (context, torch.zeros_like(context))
-        written = write(self.step, state, EOS, top_k, self.longest, **decode)
+        start = torch.full_like(context[:, 0], START, dtype=torch.long)  # (B,)
+        return (*self.step(start, (context, torch.zeros_like(context))), self.step)
+
+    def spelling(self) -> Spelling:
+        return Spelling(EOS, self.longest, self.words)
+
+    def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
+        first, state, step = self.begin_answer(fused)
+        written = write(step, state, EOS, top_k, self.longest, first=first, **decode)
         return as_answers(written, lambda tokens: " ".join(self.words[t] for t in tokens))
 
 

@@ -12,14 +12,15 @@ from torch.nn import functional as F
 
 from vqazoo.answers import AnswerList
 from vqazoo.data import Example
-from vqazoo.decoding import as_answers, write
+from vqazoo.decoding import Spelling, State, Step, as_answers, write
 from vqazoo.errors import ConfigError, IncompatibleError, QuestionError
-from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, LanguageModel, Targets
+from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, LanguageModel, Targets
+from vqazoo.losses import SummedHead
 
 RANKED_ROWS = 256  # answers scored at once by `rank`
 
 
-class LMGenerate(Head):
+class LMGenerate(SummedHead):
     """A language model reads the fused tokens as its prompt and writes the answer.
 
     It is borrowed from the text encoder, so training.trainable decides whether it learns; gradients
@@ -64,14 +65,19 @@ class LMGenerate(Head):
             answer[index, : len(row)] = torch.tensor(row)
         return {"answer": answer, "length": length}
 
-    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
+    def loss_units(self, targets: Targets) -> dict[str, Tensor]:
+        return {"answer": targets["length"].float()}
+
+    def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
         model, _ = self._borrowed
         answer = targets["answer"][:, : int(targets["length"].max())]  # (B, T), the batch's own
         prompt, mask = self.prompt(fused)
         scores = model.logits(prompt, mask, answer)  # (B, T, V)
         real = torch.arange(answer.shape[1], device=answer.device) < targets["length"][:, None]
-        known, smoothing = scores[real].float(), self.label_smoothing  # (n, V)
-        return F.cross_entropy(known, answer[real], label_smoothing=smoothing), {}
+        total = F.cross_entropy(
+            scores[real].float(), answer[real], reduction="sum", label_smoothing=self.smoothing
+        )
+        return {"answer": total}
 
     def prompt(self, fused: Features) -> tuple[Tensor, Tensor]:
         """Prompt embeddings (B, L, W) and their mask (B, L)."""
@@ -79,13 +85,21 @@ class LMGenerate(Head):
         assert fused.mask is not None
         return self.project(fused.tokens), fused.mask
 
+    def begin_answer(self, fused: Features) -> tuple[Tensor, State, Step]:
+        model, _ = self._borrowed
+        # What is not normalised, if there is such: a repetition penalty tells the two apart.
+        start = getattr(model, "start_scores", model.start)
+        return (*start(*self.prompt(fused)), getattr(model, "step_scores", model.step))
+
+    def spelling(self) -> Spelling:
+        _, encoder = self._borrowed
+        return Spelling(encoder.end_id, self.longest)
+
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
-        model, encoder = self._borrowed
+        _, encoder = self._borrowed
         self._check_room(fused, decode.get("max_tokens") or self.longest)
-        first, state = model.start(*self.prompt(fused))  # (B, V)
-        written = write(
-            model.step, state, encoder.end_id, top_k, self.longest, first=first, **decode
-        )
+        first, state, step = self.begin_answer(fused)  # (B, V)
+        written = write(step, state, encoder.end_id, top_k, self.longest, first=first, **decode)
         return as_answers(written, encoder.decode)
 
     def rank(

@@ -13,8 +13,15 @@ from torch.nn import functional as F
 
 from vqazoo.answers import AnswerList, normalise
 from vqazoo.data import Example
-from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
-from vqazoo_heads.classes import class_balance, class_loss, class_targets, ranked_answers
+from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
+from vqazoo.losses import SummedHead
+from vqazoo_heads.classes import (
+    class_balance,
+    class_sum,
+    class_targets,
+    class_units,
+    ranked_answers,
+)
 
 TYPES = ("unanswerable", "unsuitable", "yes", "no", "number", "colour", "other")
 _NUMBER_WORDS = (
@@ -57,7 +64,7 @@ class Outputs(NamedTuple):
     answerable: Tensor  # (B,) logit
 
 
-class LinearHead(Head):
+class LinearHead(SummedHead):
     """LayerNorm, dropout, Linear(D -> 512) = h; no other non-linearity stands between the layers.
 
     answer = gate * Linear(Dropout(LayerNorm(h))), gate = sigmoid(Linear(type)), type = Linear(h).
@@ -65,9 +72,10 @@ class LinearHead(Head):
     impossible. Answerability is sigmoid(Linear(h)) (Elnainay et al. 2023).
 
     The loss is a weighted sum of cross-entropy of answer and type, and binary cross-entropy of
-    answerability. An answer outside the list still teaches type and answerability; in scores it is
-    a miss. Deviations from the published code: one head instead of ten averaged folds; the question
-    vector stands first; no rotation at test time.
+    answerability: `Example.answerable`, and where nobody said it, whether the answer to learn is
+    another than "unanswerable" and "unsuitable". An answer outside the list still teaches type and
+    answerability; in scores it is a miss. Deviations from the published code: one head
+    instead of ten averaged folds; the question vector stands first; no rotation at test time.
 
     Source: Deuser et al. 2022, arXiv 2206.05281, section 3, and its published demo.
     """
@@ -92,7 +100,9 @@ class LinearHead(Head):
         self.answers = answers
         self.label_smoothing = label_smoothing
         self.register_buffer("class_weight", class_balance(answers, balance), persistent=False)
-        self.weights = (answer_weight, type_weight, answerability_weight)
+        self.loss_weights = {
+            "answer": answer_weight, "type": type_weight, "answerability": answerability_weight,
+        }  # fmt: skip
         self.shared = nn.Sequential(
             nn.LayerNorm(fused.dim), nn.Dropout(dropout), nn.Linear(fused.dim, hidden_dim)
         )
@@ -111,25 +121,48 @@ class LinearHead(Head):
         answer = self.answer_branch(h) * gate  # (B, K)
         return Outputs(answer, types, self.answerability_branch(h).squeeze(1))  # (B,)
 
+    def logits(self, fused: Features) -> Tensor:
+        """Gated scores (B, K) of the answers."""
+        return self.branches(fused).answer
+
+    def type_names(self) -> Sequence[str]:
+        return TYPES
+
+    def type_logits(self, fused: Features) -> Tensor:
+        """Scores (B, 7) of the answer types."""
+        return self.branches(fused).type
+
+    def answerable_logits(self, fused: Features) -> Tensor:
+        """Scores (B,): whether the picture can answer the question."""
+        return self.branches(fused).answerable
+
     def targets(self, examples: Sequence[Example]) -> Targets:
         types = [answer_type(example.target) for example in examples]
         return {
             **class_targets(self.answers, examples),
             "type": torch.tensor([TYPES.index(name) for name in types]),
-            "answerable": torch.tensor([float(name not in NOT_ANSWERABLE) for name in types]),
-        }
-
-    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
-        out = self.branches(fused)
-        parts = {
-            "answer": class_loss(out.answer, targets, self.label_smoothing, self.class_weight),
-            "type": F.cross_entropy(out.type, targets["type"]),
-            "answerability": F.binary_cross_entropy_with_logits(
-                out.answerable, targets["answerable"]
+            "answerable": torch.tensor(
+                [
+                    float(kind not in NOT_ANSWERABLE if e.answerable is None else e.answerable)
+                    for e, kind in zip(examples, types, strict=True)
+                ]
             ),
         }
-        weighted = [w * part for w, part in zip(self.weights, parts.values(), strict=True)]
-        return torch.stack(weighted).sum(), {name: part.item() for name, part in parts.items()}
+
+    def loss_units(self, targets: Targets) -> dict[str, Tensor]:
+        rows = torch.ones_like(targets["answerable"])  # (B,)
+        answer = class_units(targets, self.class_weight)  # (B,)
+        return {"answer": answer, "type": rows, "answerability": rows}
+
+    def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
+        out = self.branches(fused)
+        return {
+            "answer": class_sum(out.answer, targets, self.smoothing, self.class_weight),
+            "type": F.cross_entropy(out.type, targets["type"], reduction="sum"),
+            "answerability": F.binary_cross_entropy_with_logits(
+                out.answerable, targets["answerable"], reduction="sum"
+            ),
+        }
 
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         out = self.branches(fused)

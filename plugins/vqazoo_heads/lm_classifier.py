@@ -12,12 +12,19 @@ from torch import Tensor, nn
 from vqazoo.answers import AnswerList
 from vqazoo.data import Example
 from vqazoo.errors import ConfigError, IncompatibleError
-from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
-from vqazoo_heads.classes import UNKNOWN, class_loss, class_targets, ranked_answers
+from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
+from vqazoo.losses import SummedHead
+from vqazoo_heads.classes import (
+    UNKNOWN,
+    class_sum,
+    class_targets,
+    class_units,
+    ranked_answers,
+)
 from vqazoo_heads.language_model import borrowed
 
 
-class LMClassifier(Head):
+class LMClassifier(SummedHead):
     """A language model reads the fused tokens; one of its states goes through a linear layer.
 
     The language model is borrowed from the text encoder, so training.trainable decides whether it
@@ -97,8 +104,11 @@ class LMClassifier(Head):
         scores: Tensor = self.output(state.to(self.output.weight.dtype))  # (B, K)
         return scores
 
-    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
-        return class_loss(self.logits(fused), targets, self.label_smoothing), {}
+    def loss_units(self, targets: Targets) -> dict[str, Tensor]:
+        return {"answer": class_units(targets)}
+
+    def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
+        return {"answer": class_sum(self.logits(fused), targets, self.smoothing)}
 
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         scores = self.logits(fused)  # (B, K)

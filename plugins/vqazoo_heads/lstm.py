@@ -11,11 +11,12 @@ from torch.nn import functional as F
 
 from vqazoo.answers import AnswerList
 from vqazoo.data import Example
-from vqazoo.decoding import START, State, as_answers, write
-from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
+from vqazoo.decoding import START, Spelling, State, Step, as_answers, write
+from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
+from vqazoo.losses import SummedHead
 
 
-class LSTMHead(Head):
+class LSTMHead(SummedHead):
     """Predicts the next answer token from tokens multiplied elementwise by the fused vector.
 
     Tokens and their embeddings (V, E) are those of the text encoder, borrowed and never trained or
@@ -78,14 +79,15 @@ class LSTMHead(Head):
         length = torch.tensor([len(row) + 1 for row in rows])
         return {"inputs": inputs, "outputs": outputs, "length": length}
 
-    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
+    def loss_units(self, targets: Targets) -> dict[str, Tensor]:
+        return {"answer": (targets["outputs"] != -1).sum(dim=1).float()}  # known tokens
+
+    def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
         longest = int(targets["length"].max())  # the batch's own
         inputs, outputs = targets["inputs"][:, :longest], targets["outputs"][:, :longest]  # (B, T)
         logits = self.token_logits(self.context(fused), inputs)  # (B, T, V')
         known = outputs != -1  # (B, T)
-        if not known.any():
-            return logits.sum() * 0, {}
-        return F.cross_entropy(logits[known], outputs[known]), {}
+        return {"answer": F.cross_entropy(logits[known], outputs[known], reduction="sum")}
 
     def context(self, fused: Features) -> Tensor:
         """What every token embedding is multiplied by, (B, E)."""
@@ -115,11 +117,21 @@ class LSTMHead(Head):
         log_probs = self.output(x[:, 0]).log_softmax(dim=1)  # (B, V')
         return log_probs, (context, hidden[0], cell[0])
 
+    def begin_answer(self, fused: Features) -> tuple[Tensor, State, Step]:
+        context = self.context(fused)  # (B, E)
+        zeros = context.new_zeros(context.shape[0], self.lstm.hidden_size)  # (B, hidden)
+        start = torch.full_like(context[:, 0], START, dtype=torch.long)  # (B,)
+        return (*self.step(start, (context, zeros, zeros)), self.step)
+
+    def spelling(self) -> Spelling:
+        _, encoder = self._borrowed
+        end = self.token_ids.tolist().index(encoder.end_id)
+        return Spelling(end, self.longest, self.token_ids)
+
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         _, encoder = self._borrowed
-        context = self.context(fused)  # (B, E)
-        zeros = context.new_zeros(len(context), self.lstm.hidden_size)  # (B, hidden)
+        first, state, step = self.begin_answer(fused)
         ids = self.token_ids.tolist()
         end = ids.index(encoder.end_id)
-        written = write(self.step, (context, zeros, zeros), end, top_k, self.longest, **decode)
+        written = write(step, state, end, top_k, self.longest, first=first, **decode)
         return as_answers(written, lambda tokens: encoder.decode([ids[t] for t in tokens]))

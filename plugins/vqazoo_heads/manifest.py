@@ -1,5 +1,6 @@
 """Manifests of the first-party heads. Imports only the core's torch-free modules."""
 
+from vqazoo.decode_options import BEAM, CONSTRAINTS, EARLY_STOPPING, NUCLEUS, SAMPLE_K
 from vqazoo.manifests import Arg, HeadManifest
 
 DECODE = {
@@ -7,16 +8,25 @@ DECODE = {
         str, "greedy", "how tokens are chosen; top_k above 1 always uses beam",
         ("greedy", "nucleus", "beam"),
     ),
-    "beam_size": Arg(int, 5, "beam: answers kept at every step; at least top_k", minimum=1),
-    "temperature": Arg(float, 0.1, "nucleus: below 1 sharpens; published 0.1"),
-    "top_p": Arg(float, 0.9, "nucleus: probability mass to draw from; published 0.9"),
-    "seed": Arg(int, 0, "nucleus: seed of the draws, the same for every question"),
+    "beam_size": Arg(
+        int, 5, "beam: answers kept at every step; at least top_k", minimum=1, strategy=BEAM
+    ),
+    "temperature": Arg(
+        float, 0.1, "nucleus: below 1 sharpens; published 0.1", strategy=NUCLEUS
+    ),
+    "top_p": Arg(
+        float, 0.9, "nucleus: probability mass to draw from; published 0.9", strategy=NUCLEUS
+    ),
+    "seed": Arg(
+        int, 0, "nucleus: seed of the draws, the same for every question", strategy=NUCLEUS
+    ),
     "max_tokens": Arg(int, 0, "longest answer, end included; 0: as in training", minimum=0),
 }  # fmt: skip
 
 LENGTH_PENALTY = Arg(
-    float, 0.0, "beam: scores are divided by length ** this; below 0 favours short answers"
-)
+    float, 0.0, "beam: scores are divided by length ** this; below 0 favours short answers",
+    strategy=BEAM,
+)  # fmt: skip
 SMOOTHING = Arg(float, 0.0, "probability spread over all outputs", minimum=0, maximum=1)
 BALANCE = Arg(
     float, 0.0, "class weights (mean count / count) ** balance; 0: none, 1: inverse frequency",
@@ -39,6 +49,7 @@ LINEAR = HeadManifest(
         "balance": BALANCE,
     },
     weighted_targets=True,
+    labels={"answerable": "whether the learnt answer is not 'unanswerable' or 'unsuitable'"},
     requires="pooled",
     answer_mode="classify",
     default_fusion="concat",
@@ -126,5 +137,11 @@ LM_GENERATE = HeadManifest(
     default_fusion_args={"order": "image-first"},
     borrows=frozenset({"language_model"}),
     captions=True,
-    decode={**DECODE, "length_penalty": LENGTH_PENALTY},
+    decode={
+        **DECODE,
+        "length_penalty": LENGTH_PENALTY,
+        "early_stopping": EARLY_STOPPING,
+        "sample_k": SAMPLE_K,
+        **CONSTRAINTS,
+    },
 )

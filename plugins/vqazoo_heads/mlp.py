@@ -9,11 +9,18 @@ from torch import Tensor, nn
 
 from vqazoo.answers import AnswerList
 from vqazoo.data import Example
-from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
-from vqazoo_heads.classes import class_balance, class_loss, class_targets, ranked_answers
+from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
+from vqazoo.losses import SummedHead
+from vqazoo_heads.classes import (
+    class_balance,
+    class_sum,
+    class_targets,
+    class_units,
+    ranked_answers,
+)
 
 
-class MLPHead(Head):
+class MLPHead(SummedHead):
     """LayerNorm, Linear(D -> hidden), GELU, dropout, Linear(hidden -> K).
 
     An answer outside the list teaches nothing and counts as a miss in every score. Source: the MLP
@@ -53,9 +60,12 @@ class MLPHead(Head):
     def targets(self, examples: Sequence[Example]) -> Targets:
         return class_targets(self.answers, examples)
 
-    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
+    def loss_units(self, targets: Targets) -> dict[str, Tensor]:
+        return {"answer": class_units(targets, self.class_weight)}
+
+    def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
         logits = self.logits(fused)  # (B, K)
-        return class_loss(logits, targets, self.label_smoothing, self.class_weight), {}
+        return {"answer": class_sum(logits, targets, self.smoothing, self.class_weight)}
 
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         return ranked_answers(self.answers, self.logits(fused), top_k)

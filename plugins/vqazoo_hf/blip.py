@@ -60,6 +60,7 @@ class HFBlipEncoder(Encoder):
         from transformers import BlipVisionModel
 
         self._repository = Repository(variant)
+        self.files = self._repository.files(towers)
         config = self._repository.config()
         if config.model_type != "blip":
             raise IncompatibleError(

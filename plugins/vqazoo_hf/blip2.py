@@ -10,9 +10,9 @@ from torch import Tensor
 from vqazoo.errors import IncompatibleError, WeightsError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS
-from vqazoo_hf.families.tensors import read_tensors
 from vqazoo_hf.pictures import read_preprocess
 from vqazoo_hf.repository import Repository
+from vqazoo_hf.weights import read_tensors
 
 FAMILY = "blip-2"
 PREFIX = "vision_model."  # of its tensors in the files
@@ -38,6 +38,7 @@ class HFBlip2Encoder(Encoder):
         from transformers import Blip2VisionModel
 
         self._repository = Repository(variant)
+        self.files = self._repository.files(frozenset({"image"}))
         config = self._repository.config()
         if config.model_type != FAMILY:
             raise IncompatibleError(

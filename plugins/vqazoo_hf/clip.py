@@ -36,6 +36,7 @@ class HFCLIPEncoder(Encoder):
         from transformers import AutoModel
 
         self._repository = Repository(variant)
+        self.files = self._repository.files(towers)
         config = self._repository.config()
         if config.model_type not in FAMILIES:
             raise IncompatibleError(

@@ -34,6 +34,7 @@ class HFGitEncoder(Encoder):
         from transformers.models.git.modeling_git import GitVisionModel
 
         self._repository = Repository(variant)
+        self.files = self._repository.files(towers)
         config = self._repository.config()
         if config.model_type != "git":
             raise IncompatibleError(

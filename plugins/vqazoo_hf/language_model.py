@@ -7,6 +7,7 @@ weights. Neither needs a tokenizer; the text tower around it is in language_towe
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Sequence
@@ -67,14 +68,13 @@ class HFLanguageModel(nn.Module):
                 f"The '{name}' model has word embeddings of width {self.dim}, but states of width "
                 f"{width}: choose one where both are equal, such as BERT, DistilBERT or RoBERTa."
             )
-        if self.positions != "sequence":
-            if not isinstance(getattr(model, "embeddings", None), nn.Module):
-                raise IncompatibleError(
-                    f"The '{name}' model has no embedding module of its own: set "
-                    f"text_encoder.args.positions=sequence."
-                )
-            if self.positions == "words":
-                model.embeddings.register_forward_hook(_hand_on, with_kwargs=True)
+        if self.positions != "sequence" and not isinstance(
+            getattr(model, "embeddings", None), nn.Module
+        ):
+            raise IncompatibleError(
+                f"The '{name}' model has no embedding module of its own: set "
+                f"text_encoder.args.positions=sequence."
+            )
 
     @classmethod
     def from_config(cls, config: Any, positions: str = "sequence") -> HFLanguageModel:
@@ -115,8 +115,12 @@ class HFLanguageModel(nn.Module):
                 f"and gives no states: use the head lm-generate, or a model of the BERT family."
             )
         packed, real, order = self._packed(embedded, mask)  # (B, l, D), (B, l) twice
-        reader = self.model if self.kind == ENCODER else self.model.get_encoder()
-        states = reader(inputs_embeds=packed, attention_mask=real.long()).last_hidden_state
+        given = {"inputs_embeds": packed, "attention_mask": real.long()}
+        if self.positions == "words":
+            states = _without_embeddings(self.model, given).last_hidden_state  # (B, l, D)
+        else:
+            reader = self.model if self.kind == ENCODER else self.model.get_encoder()
+            states = reader(**given).last_hidden_state  # (B, l, D)
         states = states * real[:, :, None]  # (B, l, D)
         out = states.new_zeros(*mask.shape, states.shape[2])  # (B, L, D)
         return out.scatter(1, order[:, :, None].expand_as(states), states)
@@ -162,11 +166,16 @@ class HFLanguageModel(nn.Module):
         Raises:
             QuestionError: the prompt is longer than the context.
         """
+        scores, state = self.start_scores(embedded, mask)
+        return scores.log_softmax(1), state
+
+    def start_scores(self, embedded: Tensor, mask: Tensor) -> tuple[Tensor, State]:
+        """As `start`, with scores (B, V) that are not normalised."""
         packed, real, _ = self._packed(embedded, mask)  # (B, l, D), (B, l)
         if self.kind == BOTH:
             read = self.model.get_encoder()(inputs_embeds=packed, attention_mask=real.long())
             begin = torch.full((len(real),), self._begin_id(), device=real.device)
-            return self.step(begin, (real, read.last_hidden_state))
+            return self.step_scores(begin, (real, read.last_hidden_state))
         self._check_decoder()
         last = real.sum(1) - 1  # (B,)
         first = int(last.min())
@@ -175,10 +184,15 @@ class HFLanguageModel(nn.Module):
             inputs_embeds=packed, attention_mask=real.long(), use_cache=True, logits_to_keep=keep
         )
         scores = out.logits[torch.arange(len(last), device=last.device), last - first]  # (B, V)
-        return scores.float().log_softmax(1), (real, *_cached(out.past_key_values))
+        return scores.float(), (real, *_cached(out.past_key_values))
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Log-probabilities (B, V) after tokens (B,) int64, and the next state."""
+        scores, state = self.step_scores(tokens, state)
+        return scores.log_softmax(1), state
+
+    def step_scores(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """As `step`, with scores (B, V) that are not normalised."""
         if self.kind == BOTH:
             return self._step_after_encoder(tokens, state)
         mask, *cached = state
@@ -192,7 +206,7 @@ class HFLanguageModel(nn.Module):
             input_ids=tokens[:, None], attention_mask=mask.long(), past_key_values=cache,
             use_cache=True, **placed,
         )  # fmt: skip
-        return out.logits[:, -1].float().log_softmax(1), (mask, *_cached(cache))
+        return out.logits[:, -1].float(), (mask, *_cached(cache))
 
     def _step_after_encoder(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         from transformers import EncoderDecoderCache
@@ -206,7 +220,7 @@ class HFLanguageModel(nn.Module):
             decoder_input_ids=tokens[:, None], past_key_values=cache, use_cache=True,
         )  # fmt: skip
         own, other = _cached(cache.self_attention_cache), _cached(cache.cross_attention_cache)
-        return out.logits[:, -1].float().log_softmax(1), (mask, read, *own, *other)
+        return out.logits[:, -1].float(), (mask, read, *own, *other)
 
     # ---- inside -----------------------------------------------------------------------------
 
@@ -267,13 +281,25 @@ def kind_of(config: Any) -> str:
     return kind
 
 
-def _hand_on(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor) -> Tensor:
-    """Forward hook of an embedding module: embeddings that it is given stay as they are."""
-    given = kwargs.get("inputs_embeds")
-    tensors = [one for one in args if isinstance(one, Tensor) and one.is_floating_point()]
-    if given is None and tensors:  # DistilBERT passes them by place
-        given = tensors[0]
-    return output if given is None else given
+def _without_embeddings(model: Any, given: dict[str, Any]) -> Any:
+    """What an encoder makes of embeddings that its embedding module is not to touch again.
+
+    The encoder runs as a copy of its outermost layer, which shares everything below, so that the
+    module itself is as it was for whoever else runs it now or later.
+    """
+    part = copy.copy(model.embeddings)
+    part.forward = _as_given
+    reader = copy.copy(model)
+    reader._modules = {**model._modules, "embeddings": part}
+    return type(model).forward(reader, **given)
+
+
+def _as_given(*args: Any, **kwargs: Any) -> Tensor:
+    """The embeddings among the arguments of an embedding module."""
+    given: Tensor | None = kwargs.get("inputs_embeds")
+    if given is None:  # DistilBERT passes them by place
+        given = next(one for one in args if isinstance(one, Tensor) and one.is_floating_point())
+    return given
 
 
 def _cache(tensors: Sequence[Tensor]) -> Any:

@@ -17,14 +17,16 @@ from torch import Tensor, nn
 from vqazoo.errors import ConfigError, IncompatibleError, WeightsError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
 from vqazoo.manifests import TOKENS
-from vqazoo_hf.families.tensors import read_tensors
-from vqazoo_hf.language_model import AUTO, DECODER, ENCODER, NESTED, HFLanguageModel
+from vqazoo_hf.language_model import AUTO, BOTH, DECODER, ENCODER, NESTED, HFLanguageModel
 from vqazoo_hf.repository import Repository, TextCodec, load_into
-from vqazoo_hf.text import as_packaged, minilm_folder
+from vqazoo_hf.text import as_packaged, minilm_folder, packaged_file
+from vqazoo_hf.weights import read_tensors
 
 LONGEST = 512  # tokens of a question, where nothing says less
 SLOT = "{}"
 TOKENIZER_FILES = ("tokenizer*.json", "vocab*", "*.model")
+LAST = ("ln_f", "norm", "final_norm", "final_layer_norm", "final_layernorm", "layer_norm",
+        "project_out")  # what follows the last layer, as transformers names it  # fmt: skip
 WORD_START = "Ġ"  # how byte-level BPE spells a leading blank
 
 
@@ -90,6 +92,27 @@ class LanguageTower(Encoder):
             f"This text tower lends no '{name}', only language_model and token_embedding."
         )
 
+    def blocks(self, side: str) -> list[list[str]]:
+        """The layers of the language model, an encoder's before a decoder's; with the last of each
+        its final norm, and at the end the output layer, unless that is the word embeddings."""
+        language_model, model = self.language_model, self.language_model.model
+        both = language_model.kind == BOTH
+        found = []
+        for stack in [model.get_encoder(), model.get_decoder()] if both else [model]:
+            lists = {n: m for n, m in stack.named_modules() if isinstance(m, nn.ModuleList)}
+            if side != "text" or not lists:
+                return super().blocks(side)
+            outermost = next(iter(lists))
+            owner = stack.get_submodule(outermost.rpartition(".")[0])
+            blocks = [[layer] for layer in lists[outermost]]
+            blocks[-1] += [module for name, module in owner.named_children() if name in LAST]
+            found += blocks
+        output = model.get_output_embeddings() if language_model.kind != ENCODER else None
+        if output is not None and output.weight is not model.get_input_embeddings().weight:
+            found[-1].append(output)
+        names = {module: f"{name}." for name, module in self.named_modules()}
+        return [[names[m] for m in one if any(True for _ in m.parameters())] for one in found]
+
 
 class HFLMEncoder(LanguageTower):
     """The language model of a folder or a Hub repository, with its tokenizer; text tower only."""
@@ -107,7 +130,7 @@ class HFLMEncoder(LanguageTower):
         config = repository.config()
         model = HFLanguageModel.from_config(config, positions)
         super().__init__(model, read_tokenizer(repository), prompt=prompt, end=end)
-        self._repository = repository
+        self._repository, self.files = repository, repository.files(towers)
         self._prefix = NESTED.get(config.model_type, ("", ""))[1]
 
     def load_pretrained(self) -> None:
@@ -127,6 +150,7 @@ class MiniLMLanguageModel(HFLMEncoder):
     ) -> None:
         folder = str(minilm_folder("The encoder 'minilm-lm'"))
         super().__init__(folder, towers, prompt=prompt, end="", positions=positions)
+        self.files = tuple(map(packaged_file, self.files))
 
     def load_pretrained(self) -> None:
         super().load_pretrained()

@@ -10,7 +10,7 @@ HF_CLIP = EncoderManifest(
     build="vqazoo_hf.clip:HFCLIPEncoder",
     source="transformers; Radford et al. 2021, CLIP; Zhai et al. 2023, SigLIP",
     variant=PLACE,
-    example="hf-clip:openai/clip-vit-base-patch32",
+    example="hf-clip:openai/clip-vit-large-patch14",
     image=BOTH,
     question=BOTH,
 )

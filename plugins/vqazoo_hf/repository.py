@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,23 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from vqazoo.errors import WeightsError, missing_package
-from vqazoo.hub import fetch_folder
-from vqazoo.interfaces import WeightsReference
+from vqazoo.hub import conversion, fetch_folder
+from vqazoo.interfaces import FileReference, WeightsReference
+from vqazoo.read_files import read_files
+from vqazoo.safe_files import MIB, check_no_pointer
+from vqazoo_hf.weights import INDEX, SINGLE, read_index, read_tensors, weights_digest
 
 SMALL = ["*.json", "*.txt", "*.model"]  # configs, vocabularies
-WEIGHTS = "model*.safetensors"
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")  # one of them; the last: sentencepiece
 PACKAGES = ("sentencepiece", "protobuf")  # of SigLIP's tokenizer
-CHUNK = 1 << 22  # bytes
+# What transformers and sentence-transformers read besides weights, by the tower that needs it.
+READ = {
+    "model": ("config.json",),
+    "image": ("preprocessor_config.json", "processor_config.json"),
+    "question": ("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*",
+                 "merges.txt", "*.model", "modules.json", "config_sentence_transformers.json",
+                 "sentence_*_config.json", "[0-9]_*/*.json", "[0-9]_*/vocab.*"),
+}  # fmt: skip
 
 
 class Repository:
@@ -35,9 +44,20 @@ class Repository:
         self.repo, _, revision = (place, "", "") if self.is_local else place.partition("@")
         self._revision = revision or None
         self.folder = folder if self.is_local else self._fetch(SMALL)
+        every = (file for kind in READ.values() for one in kind for file in self.folder.glob(one))
+        for file in every:
+            if file.is_file():
+                with file.open("rb") as opened:
+                    check_no_pointer(opened.read(MIB), file, WeightsError)
 
     def _fetch(self, patterns: list[str]) -> Path:
         return fetch_folder(self.repo, self._revision, patterns)
+
+    def files(self, towers: frozenset[str], inner: str = "") -> tuple[FileReference, ...]:
+        """The small files that these towers are made of, those of a folder inside it too."""
+        patterns = [one for kind in ("model", *sorted(towers)) for one in READ[kind]]
+        patterns += [f"{escape(inner)}/{one}" for one in patterns if inner]
+        return read_files(self.folder, patterns, "" if self.is_local else self.repo)
 
     def weights(self) -> WeightsReference:
         """Fetch the weights and say where they came from."""
@@ -45,26 +65,36 @@ class Repository:
         return self.reference()
 
     def fetch_weights(self) -> None:
-        """Have the weights in `folder`."""
-        if not self.is_local:
-            self.folder = self._fetch([*SMALL, WEIGHTS])
+        """Have the weights in `folder`, and of them only what is the model.
+
+        A repository that has none on this commit is searched for the Hub's own conversion of it.
+        """
+        if self.is_local:
+            return
+        self.folder = self._fetch([*SMALL, SINGLE])
+        if (self.folder / SINGLE).is_file():
+            return
+        if not (self.folder / INDEX).is_file():
+            converted = conversion(self.repo, self.folder.name)
+            if converted is None:
+                raise WeightsError(
+                    f"The Hub repository '{self.repo}' has no {SINGLE} and no {INDEX} at "
+                    f"{self.folder.name[:12]}, nor a conversion by the Hub's own SFconvertbot, and "
+                    f"only safetensors is read: if you trust its pickled weights, run  vqazoo "
+                    f"convert {self.repo} --out FOLDER  and name the folder."
+                )
+            self._revision = converted
+            self.folder = self._fetch([*SMALL, SINGLE])
+        if not (self.folder / SINGLE).is_file() and (self.folder / INDEX).is_file():
+            shards = read_index(self.folder / INDEX)
+            self.folder = self._fetch([*SMALL, *map(escape, shards)])
 
     def reference(self) -> WeightsReference:
         """Where the weights came from; reads and hashes them."""
-        files = sorted(self.folder.glob(WEIGHTS))
-        if not files:
-            raise WeightsError(
-                f"'{self.folder}' has no {WEIGHTS}: only safetensors is read; convert the weights "
-                f"with transformers' save_pretrained."
-            )
-        state = hashlib.sha256()
-        for file in files:
-            with file.open("rb") as opened:
-                while chunk := opened.read(CHUNK):  # a file may be larger than the memory
-                    state.update(chunk)
+        name, digest = weights_digest(self.folder)
         kind, revision = ("file", "") if self.is_local else ("hub", self.folder.name)
         source = str(self.folder.absolute()) if self.is_local else self.repo
-        return WeightsReference(kind, source, files[0].name, revision, state.hexdigest())
+        return WeightsReference(kind, source, name, revision, digest)
 
     def fetch_more(self, names: Sequence[str]) -> None:
         """Have further files in `folder`; one that is not there is left to who reads it."""
@@ -98,43 +128,28 @@ class Repository:
             package = next((one for one in PACKAGES if one in str(error).casefold()), "tokenizers")
             owner = f"The tokenizer in '{self.folder}'"
             raise missing_package(owner, package, "sentencepiece") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # tokenizers raises nothing narrower for a damaged file
             raise WeightsError(
                 f"'{self.folder}' has no tokenizer that transformers reads "
-                f"({str(error).splitlines()[0]}): add tokenizer.json."
+                f"({(str(error) or type(error).__name__).splitlines()[0]}): add tokenizer.json."
             ) from error
 
 
 def load_into(model: torch.nn.Module, folder: Path, auto: str = "AutoModel") -> None:
     """Load a folder's safetensors into a model of the same architecture, strictly.
 
-    Names are mapped by transformers itself; a head in the file that the model has not is left out.
-    `auto` is transformers' class for the model's kind.
+    Names are mapped by transformers itself, which opens no file; a head in the file that the model
+    has not is left out. `auto` is transformers' class for the model's kind.
 
     Raises:
         WeightsError: a tensor is missing or has another shape.
     """
     import transformers
-    from transformers.utils import logging
 
-    talkative = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # a bar for a fraction of a second
-    try:
-        loaded, report = getattr(transformers, auto).from_pretrained(
-            folder,
-            use_safetensors=True,
-            output_loading_info=True,
-            dtype=torch.float32,
-            trust_remote_code=False,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise WeightsError(
-            f"The weights in '{folder}' cannot be read ({str(error).splitlines()[0]}): get them "
-            f"again."
-        ) from error
-    finally:
-        if talkative:
-            logging.enable_progress_bar()
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with torch.device("meta"):  # for its class alone
+        kind = type(getattr(transformers, auto).from_config(config))
+    loaded, report = load_tensors(kind, config, read_tensors(folder), folder, dtype=torch.float32)
     found = loaded.state_dict()
     lacking = sorted(set(report["missing_keys"]) & set(model.state_dict()))
     if lacking or report["mismatched_keys"]:
@@ -145,6 +160,46 @@ def load_into(model: torch.nn.Module, folder: Path, auto: str = "AutoModel") -> 
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             tensor.copy_(found[name])
+
+
+def load_tensors(
+    kind: Any, config: Any, given: dict[str, Tensor] | Path, folder: Path, **asked: Any
+) -> tuple[Any, dict[str, Any]]:
+    """A model of a transformers class with these tensors, and transformers' report.
+
+    Args:
+        given: tensors, and then transformers opens no file; or the folder, after `weight_files`
+            has said that it would open those.
+        folder: for messages.
+        asked: further arguments of `from_pretrained`.
+
+    Raises:
+        WeightsError: transformers cannot put them in.
+    """
+    from transformers.utils import logging
+
+    talkative = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # a bar for a fraction of a second
+    try:
+        if isinstance(given, Path):
+            asked = {**asked, "use_safetensors": True, "trust_remote_code": False}
+        else:
+            asked = {**asked, "state_dict": given}
+        loaded, report = kind.from_pretrained(
+            given if isinstance(given, Path) else None,
+            config=config,
+            output_loading_info=True,
+            **asked,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(
+            f"The weights in '{folder}' cannot be read ({str(error).splitlines()[0]}): get them "
+            f"again."
+        ) from error
+    finally:
+        if talkative:
+            logging.enable_progress_bar()
+    return loaded, report
 
 
 class TextCodec:

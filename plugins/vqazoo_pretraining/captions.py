@@ -132,6 +132,7 @@ def _json_lines(file: Path, text: str) -> Rows:
 
 
 def _cells(file: Path, text: str, delimiter: str) -> Rows:
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))  # 131,072 at first
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         columns = reader.fieldnames or []

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vqazoo.errors import ConfigError, TrainingError
 from vqazoo.features import Progress, Report, Towers, build_images
-from vqazoo.folder import write_file
+from vqazoo.folder import json_lines, write_file
 from vqazoo.interfaces import Features
 from vqazoo.sources import CachedSide, distinct
 from vqazoo_pretraining.captions import Pair
@@ -121,10 +121,12 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train on row i = picture i with caption i; the log. `save` gets the log so far.
 
-    AdamW, linear warm-up and cosine to zero; the losses are added with equal weights.
+    AdamW, linear warm-up and cosine to zero; the losses are added with equal weights. A step is
+    one batch: the contrastive and matching losses compare the pairs of a batch with one another,
+    so that the sum over two small batches is not the loss of a big one.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss, or a weight that is to be saved, is not finite.
     """
     check_batch(len(captions), settings.batch_size)
     learning = subject.learning()
@@ -161,9 +163,15 @@ def fit(
         torch.nn.utils.clip_grad_norm_(learning, CLIP_NORM)
         optimiser.step()
         subject.objectives.after_step()
+        last = step == settings.steps
+        saves = last or step % settings.save_every == 0
+        if saves and not torch.stack([torch.isfinite(p).all() for p in learning]).all():
+            raise TrainingError(
+                f"Weights are nan or infinite after step {step}, which are not saved: lower "
+                f"--learning-rate."
+            )
         for name, value in {"loss": loss, **losses}.items():
             sums[name] = sums.get(name, 0.0) + value.item()
-        last = step == settings.steps
         if step % LOG_EVERY == 0 or last:
             since = step % LOG_EVERY or LOG_EVERY
             line = {
@@ -175,7 +183,7 @@ def fit(
             sums = {}
             log.append(line)
             report(json.dumps(line))
-        if last or step % settings.save_every == 0:
+        if saves:
             save(log)
     subject.train(False)
     return log
@@ -183,7 +191,7 @@ def fit(
 
 def write_log(out: Path, log: Sequence[dict[str, float]]) -> None:
     """log.jsonl and loss.png, each replaced in one step."""
-    write_file(out / LOG, "".join(json.dumps(line) + "\n" for line in log).encode())
+    write_file(out / LOG, json_lines(log))
     if not log:
         return
     figure = Figure(figsize=(7, 4), layout="constrained")

@@ -132,6 +132,8 @@ class Batcher:
         """The answers of B rows that share a model, `top_k` and candidates."""
         first = rows[0]
         model = self._models[first.model]
+        if any(row.question for row in rows):
+            model.check_reads_questions()
         for row in rows:
             _check_length(model, row.question)
         pictures = self._features(
@@ -147,7 +149,8 @@ class Batcher:
             stack([questions[row.question] for row in rows]),  # (B, D) or (B, L, D)
         )
         if first.candidates is None:
-            return model.head.predict(fused, first.top_k)
+            options = model.decode_options({}, first.top_k)
+            return model.head.predict(fused, first.top_k, **options)
         rank = cast(Any, model.head).rank
         return cast("list[list[Answer]]", rank(fused, list(first.candidates), first.top_k))
 

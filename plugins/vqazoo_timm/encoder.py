@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as safetensors_load
-from torch import Tensor, nn
+from torch import Tensor
 
-from vqazoo.errors import IncompatibleError, UnknownNameError, WeightsError, did_you_mean
+from vqazoo.errors import (
+    ConfigError,
+    IncompatibleError,
+    UnknownNameError,
+    WeightsError,
+    did_you_mean,
+)
 from vqazoo.hub import fetch_file
 from vqazoo.interfaces import (
     Encoder,
@@ -22,9 +30,12 @@ from vqazoo.interfaces import (
     WeightsReference,
 )
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo.safe_files import check_no_pointer
+from vqazoo_timm.layout import as_tokens, find_layout, last_states
 
-CROP_MODES = {"center": "crop", "squash": "squash"}
+MODES = {"center": "crop", "squash": "squash", "border": "pad"}  # timm's crop_mode: the core's
 WEIGHTS = "model.safetensors"
+PLAIN, QUICK = "_clip_", "_clip_quickgelu_"  # names of the same weights with another activation
 
 
 class TimmEncoder(Encoder):
@@ -34,16 +45,18 @@ class TimmEncoder(Encoder):
     tag (from the Hub, safetensors only), `vit_small_patch16_224@FILE.safetensors` those of a file.
 
     Pooled features are the input of timm's classifier (`forward_head(pre_logits=True)`), not
-    normalised. Tokens are `forward_features`: maps are flattened row by row, prefix tokens kept.
+    normalised. Tokens are `forward_features`: maps are flattened row by row, prefix tokens kept; of
+    several branches or stages they are those of the last. A model without a pooled vector
+    (`deepseek_vit_412m_enc`) offers tokens only.
     """
 
-    def __init__(self, variant: str | None, towers: frozenset[str]) -> None:
+    def __init__(self, variant: str | None, towers: frozenset[str], *, activation: str) -> None:
         super().__init__()
         assert variant is not None
         refuse_questions(towers, "timm")
         name, _, file = variant.partition("@")
-        self._name, self._file = name, file
-        self._build(name)
+        self._name, self._file = _of_activation(name, file, activation), file
+        self._build(self._name)
 
     def _build(self, name: str) -> None:
         """Build `self.model` with random weights and fill `self.spec`."""
@@ -62,25 +75,23 @@ class TimmEncoder(Encoder):
                 f"timm cannot make '{name}' ({error}): timm.list_pretrained('{name}*') shows tags."
             ) from error
         config = timm.data.resolve_data_config({}, model=self.model)
-        _, height, width = config["input_size"]
-        preprocess = Preprocess(
-            size=(height, width),
-            mean=tuple(config["mean"]),
-            std=tuple(config["std"]),
-            interpolation=config["interpolation"],
-            mode=CROP_MODES[config["crop_mode"]],
-            resize=int(min(height, width) / config["crop_pct"]),
-        )
+        preprocess = _preprocess(config, name)
         self.spec = EncoderSpec(image=self._measure(preprocess), preprocess=preprocess)
 
     @torch.no_grad()
     def _measure(self, preprocess: Preprocess) -> TowerSpec:
         """Widths from one forward pass: models have no uniform attribute."""
         self.eval()
-        found = self.encode_image(torch.zeros(1, 3, *preprocess.size), frozenset({POOLED, TOKENS}))
-        assert found.pooled is not None
-        assert found.tokens is not None
-        return TowerSpec(found.pooled.shape[1], found.tokens.shape[2])
+        pixels = torch.zeros(1, 3, *preprocess.size)
+        states = self.model.forward_features(pixels)
+        self._layout = find_layout(self.model, pixels, states)
+        try:
+            pooled = self.model.forward_head(states, pre_logits=True)
+        except NotImplementedError:
+            pooled = None
+        vector = pooled is not None and pooled.dim() == 2
+        tokens = as_tokens(last_states(states), self._layout)  # (1, N, D)
+        return TowerSpec(pooled.shape[1] if vector else None, tokens.shape[2])
 
     def load_pretrained(self) -> None:
         if self._file:
@@ -120,6 +131,7 @@ class TimmEncoder(Encoder):
         """Strictly load tensors with timm's names; a classifier in the file is left out."""
         try:
             content = file.read_bytes()
+            check_no_pointer(content, file, WeightsError)
             tensors = safetensors_load(content)
         except (OSError, SafetensorError) as error:
             raise WeightsError(
@@ -140,22 +152,80 @@ class TimmEncoder(Encoder):
         )  # fmt: skip
 
     def encode_image(self, pixels: Tensor, wants: frozenset[str]) -> Features:
-        states = self.model.forward_features(pixels)  # (B, N, D), (B, D, H, W) or (B, H, W, D)
+        states = self.model.forward_features(pixels)  # a tensor, or one for each branch or stage
         pooled = tokens = mask = None
-        if POOLED in wants:
+        if POOLED in wants and self.spec.image is not None:
+            if self.spec.image.pooled is None:
+                raise IncompatibleError(f"'{self._name}' has no pooled vector, only tokens.")
             pooled = self.model.forward_head(states, pre_logits=True)  # (B, D)
         if TOKENS in wants:
-            tokens = as_tokens(states, self.model)  # (B, N, D)
+            tokens = as_tokens(last_states(states), self._layout)  # (B, N, D)
             mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-        return Features(pooled, tokens, mask, getattr(self.model, "num_prefix_tokens", 0))
+        return Features(pooled, tokens, mask, self._layout.prefix)
 
 
-def as_tokens(states: Tensor, model: nn.Module) -> Tensor:
-    """Tokens (B, N, D) of the last states of a timm model, whatever their layout."""
-    if states.dim() == 3:
-        return states  # (B, N, D)
-    channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
-    return states.flatten(1, 2) if channels_last else states.flatten(2).transpose(1, 2)
+def _preprocess(config: Mapping[str, Any], name: str) -> Preprocess:
+    """What `timm.data.transforms_imagenet_eval` does, in the core's words.
+
+    Raises:
+        WeightsError: a setting that is not known here.
+    """
+    _, height, width = config["input_size"]
+    sides = math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"])
+    resize: int | tuple[int, int] = sides
+    if sides[0] == sides[1] if config["crop_mode"] == "center" else sides == (height, width):
+        resize = min(sides)
+    if config["crop_mode"] not in MODES:
+        raise WeightsError(
+            f"timm prepares pictures for '{name}' with crop_mode {config['crop_mode']!r}, but "
+            f"{', '.join(MODES)} are known here: choose another model."
+        )
+    mean = config["mean"]
+    return Preprocess(
+        size=(height, width),
+        mean=tuple(mean),
+        std=tuple(config["std"]),
+        interpolation=config["interpolation"],
+        mode=MODES[config["crop_mode"]],
+        resize=resize,
+        fill=tuple(round(255 * value) for value in mean) if config["crop_mode"] == "border" else 0,
+    )
+
+
+def _of_activation(name: str, file: str, activation: str) -> str:
+    """The name of the model of that activation.
+
+    Raises:
+        ConfigError: nothing tells whether the weights need QuickGELU, or timm has no such model.
+    """
+    import timm
+
+    model, dot, tag = name.partition(".")
+    twin = model.replace(PLAIN, QUICK)
+    if QUICK in model or activation == "named":
+        return name
+    known = twin != model and timm.is_model(twin)
+    if activation == "quick_gelu":
+        if not known:
+            raise ConfigError(
+                f"timm has no '{model}' with QuickGELU: leave out the argument activation."
+            )
+        return f"{twin}{dot}{tag}"
+    native = (
+        timm.is_model(name)
+        and any("quickgelu" in note for note in timm.get_pretrained_cfg(name).notes or ())
+        if tag
+        else bool(file)
+    )
+    if activation == "auto" and known and native:
+        place = f"@{file}" if file else ""
+        raise ConfigError(
+            f"'{name}{place}' {'is known to' if tag else 'may'} need QuickGELU, which timm's "
+            f"'{model}' does not have, and without which features are silently worse: write "
+            f"'timm:{twin}{dot}{tag}{place}', or, to have GELU, give the encoder the argument "
+            f"activation=gelu (--set image_encoder.args.activation=gelu)."
+        )
+    return name
 
 
 def refuse_questions(towers: frozenset[str], name: str) -> None:

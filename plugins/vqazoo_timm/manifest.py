@@ -9,6 +9,16 @@ TIMM = EncoderManifest(
     build="vqazoo_timm.encoder:TimmEncoder",
     source="timm (huggingface/pytorch-image-models)",
     variant="<model> (random weights), <model>.<tag> (pretrained) or <model>@<file.safetensors>",
+    args={
+        "activation": Arg(
+            str,
+            "auto",
+            "auto asks where weights may need QuickGELU; gelu and quick_gelu say it; named: as the "
+            "model's name says, never asked",
+            ("auto", "gelu", "quick_gelu", "named"),
+            before="named",
+        )
+    },
     example="timm:vit_small_patch16_224.augreg_in1k",
     image=BOTH,
 )

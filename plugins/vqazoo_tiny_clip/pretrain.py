@@ -22,7 +22,8 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqazoo.folder import json_bytes, write_file
+from vqazoo.errors import TrainingError
+from vqazoo.folder import json_bytes, json_lines, write_file
 from vqazoo.images import pixels
 from vqazoo_tiny_clip.model import PREPROCESS, TOKENIZER, WEIGHTS, TinyCLIP, TinyCLIPConfig
 from vqazoo_tiny_clip.render import COLOURS, NUMBERS, SHAPES, Scene, draw_scene, write_caption
@@ -60,6 +61,9 @@ def pretrain(
 
     Returns:
         The figures: retrieval and zero-shot, on pictures rendered from another seed.
+
+    Raises:
+        TrainingError: the loss or a weight is not finite.
     """
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(seed)
@@ -86,6 +90,8 @@ def pretrain(
             group["lr"] = rate
         images, captions = render_batch(rng, batch_size)
         loss = contrastive_loss(model, codec, images, captions)
+        if not torch.isfinite(loss):
+            raise TrainingError(f"The loss is {loss.item()} in step {step}: lower --learning-rate.")
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
@@ -143,13 +149,22 @@ def contrastive_loss(
 
 
 def save(model: TinyCLIP, out: Path, log: Sequence[dict[str, float]]) -> None:
-    """Write weights, log and curve; each file is replaced in one step."""
+    """Write weights, log and curve; each file is replaced in one step.
+
+    Raises:
+        TrainingError: a weight is not finite; the files of before stay.
+    """
+    if not torch.stack([torch.isfinite(one).all() for one in model.state_dict().values()]).all():
+        raise TrainingError(
+            "Weights are nan or infinite after the last step, which are not saved: lower "
+            "--learning-rate."
+        )
     tensors = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in model.state_dict().items()
     }
     write_file(out / WEIGHTS, safetensors_bytes(tensors, metadata={"format": "pt"}))
-    write_file(out / LOG, "".join(json.dumps(line) + "\n" for line in log).encode())
+    write_file(out / LOG, json_lines(log))
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot([line["step"] for line in log], [line["loss"] for line in log], color="#1f4e9c")

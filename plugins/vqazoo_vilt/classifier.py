@@ -11,13 +11,14 @@ from torch.nn import functional as F
 
 from vqazoo.answers import AnswerList, normalise
 from vqazoo.data import Example
-from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
+from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.layers import initialise
+from vqazoo.losses import SummedHead
 
 UNKNOWN = -1  # class of an answer that is not in the list
 
 
-class ViLTClassifier(Head):
+class ViLTClassifier(SummedHead):
     """Linear(D -> 2D), LayerNorm, GELU, Linear(2D -> K); each class has a sigmoid of its own.
 
     The score of an answer is the sigmoid of its logit: the VQA accuracy that the model expects of
@@ -64,17 +65,18 @@ class ViLTClassifier(Head):
                 weights[row, column] = weight
         return {"answer": classes, "weight": weights}
 
-    def loss(self, fused: Features, targets: Targets) -> tuple[Tensor, dict[str, float]]:
+    def loss_units(self, targets: Targets) -> dict[str, Tensor]:
+        return {"answer": (targets["answer"] != UNKNOWN).any(dim=1).float()}
+
+    def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
         logits = self.logits(fused)  # (B, K)
         classes, weights = targets["answer"], targets["weight"]  # (B, M) each
         known = classes != UNKNOWN  # (B, M)
         learnt = known.any(dim=1)  # (B,)
-        if not learnt.any():
-            return logits.sum() * 0, {}
         soft = torch.zeros_like(logits)  # (B, K)
         soft.scatter_add_(1, classes.clamp(min=0), (weights * known).to(logits))
         loss = F.binary_cross_entropy_with_logits(logits[learnt], soft[learnt], reduction="sum")
-        return loss / learnt.sum(), {}
+        return {"answer": loss}
 
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         scores = self.logits(fused).sigmoid()  # (B, K)

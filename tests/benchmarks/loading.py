@@ -61,7 +61,7 @@ def full_size(root: Path) -> tuple[Path, Path, Path]:
     state = open_clip.create_model("ViT-B-32").state_dict()
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, encoder)
     model = vqazoo.create(
-        encoder=f"open-clip:ViT-B-32@{encoder}",
+        encoder={"type": f"open-clip:ViT-B-32@{encoder}", "args": {"activation": "gelu"}},
         head={"type": "lstm", "args": {"full_vocabulary": True}},
         answers=[f"answer {number}" for number in range(WORDS)],
     )

@@ -151,6 +151,7 @@ def test_the_loss_is_the_one_of_the_paper_by_hand() -> None:
         Example(Path("a.png"), "?", (), str(n), targets=targets)
         for n, targets in enumerate([(("yes", 3.0), ("dark blue", 1.0)), (), (("no", 0.2),)])
     ]
+    head.training = True  # labels are smoothed in training only; dropout stays off
     loss, _ = head.loss(features, head.targets(asked))
     expected = 0.0
     for row, share, text in ((0, 0.75, "yes"), (0, 0.25, "dark blue"), (2, 1.0, "no")):
@@ -219,13 +220,16 @@ def test_a_row_does_not_depend_on_its_batch(options: dict[str, str]) -> None:
         assert alone[0].score == pytest.approx(batch[row][0].score, rel=1e-4)
 
 
-def exhaustive(head: MedDecoder, features: Features, texts: list[str]) -> list[list[float]]:
-    """Log-probability of every text for every row, one at a time and without a cache."""
+def exhaustive(
+    head: MedDecoder, features: Features, texts: list[str], smoothing: float = 0.0
+) -> list[list[float]]:
+    """Minus the loss of every text for every row, one at a time and without a cache; without
+    smoothing, its log-probability."""
     rows = []
     for row in range(len(features)):
         seen = head.look(features.index(slice(row, row + 1)))
         rows.append([
-            -head.token_losses(seen, torch.tensor(head.spell([text])), 0.0).sum().item()
+            -head.token_losses(seen, torch.tensor(head.spell([text])), smoothing).sum().item()
             for text in texts
         ])  # fmt: skip
     return rows
@@ -247,6 +251,31 @@ def test_ranking_all_candidates_is_exhaustive_scoring(
             assert [one.score for one in found] == pytest.approx(
                 [math.exp(scores[n]) for n in order], rel=1e-4
             )
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.6, 0.95])
+@torch.no_grad()
+def test_candidates_are_ranked_by_the_loss_of_training_and_scored_by_their_probability(
+    smoothing: float,
+) -> None:
+    """blip_vqa.py, rank_answer: label smoothing is part of what is ranked by."""
+    head, features = decoder(label_smoothing=smoothing), fused()
+    texts = [*TEXTS, "y", "square", "seven of nine", "a", "zoo", "no, not at all", "3"]
+    plain = exhaustive(head, features, texts)
+    smooth = exhaustive(head, features, texts, smoothing)
+    if smoothing > 0.9:
+        assert any(
+            max(range(len(texts)), key=one.__getitem__)
+            != max(range(len(texts)), key=other.__getitem__)
+            for one, other in zip(plain, smooth, strict=True)
+        ), "smoothing must matter here, or nothing is tested"
+    ranked = head.rank(features, texts, len(texts))
+    for found, score, rated in zip(ranked, plain, smooth, strict=True):
+        order = sorted(range(len(texts)), key=lambda n: -rated[n])
+        assert [one.text for one in found] == [texts[n] for n in order]
+        assert [one.score for one in found] == pytest.approx(
+            [math.exp(score[n]) for n in order], rel=1e-4
+        )
 
 
 @torch.no_grad()

@@ -63,12 +63,15 @@ def test_pairs_of_one_split_need_no_list_and_come_first(tmp_path: Path) -> None:
     assert len(reader(tmp_path).read("train")) == 3
 
 
-def test_several_things_are_one_answer_in_the_order_of_the_alphabet(tmp_path: Path) -> None:
+def test_several_things_are_kept_as_published_and_learnt_in_the_order_of_the_alphabet(
+    tmp_path: Path,
+) -> None:
     for answer in ("table, chair", "chair,table", " table ,chair, table,"):
         (tmp_path / "qa.894.raw.train.txt").write_text(lines([(PAIRS[0][0], answer)]))
-        assert reader(tmp_path).read("train")[0].answers == ("chair, table",)
+        (found,) = reader(tmp_path).read("train")
+        assert (found.answers, found.to_learn) == ((answer.strip(),), ("chair, table",))
     (tmp_path / "qa.894.raw.train.txt").write_text(lines([(PAIRS[0][0], "f,c,a,e,b,g,d")]))
-    assert reader(tmp_path).read("train")[0].answers == ("a, b, c, d, e, f, g",)
+    assert reader(tmp_path).read("train")[0].to_learn == ("a, b, c, d, e, f, g",)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +87,8 @@ def test_several_things_are_one_answer_in_the_order_of_the_alphabet(tmp_path: Pa
         ("what is left of the image1 in the image7 ?", "what is left?"),
         ("what is the image7 in the mirror ?", "what is in the mirror?"),
         ("what is the image on the wall in the image7 ?", "what is the image on the wall?"),
+        ("what is on the desk in th eimage7 ?", "what is on the desk?"),  # as in the release
+        ("what is on the desk in theimage7 ?", "what is on the desk?"),
         ("what shows the subimage7 in the image7 ?", "what shows the subimage7?"),
     ],
 )

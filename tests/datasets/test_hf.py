@@ -97,11 +97,15 @@ def test_pictures_are_written_once_and_mended_when_cut(tmp_path: Path) -> None:
 def test_without_data_root_pictures_go_to_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     write(tmp_path / "train.parquet", GOOD)
+    monkeypatch.setenv("VQAZOO_CACHE", str(tmp_path / "chosen"))
+    example = reader(tmp_path, data_root="").read("train")[0]
+    assert example.image == unpacked(tmp_path / "chosen/hf", picture(1))
+    assert example.image.is_file()
+    monkeypatch.delenv("VQAZOO_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     example = reader(tmp_path, data_root="").read("train")[0]
     assert example.image == unpacked(tmp_path / "home/.cache/vqazoo/hf", picture(1))
-    assert example.image.is_file()
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ ROWS: list[tuple[int, int, str, list[str]]] = [
     (3, 8, "Which?", ["red", "red", "a long red one"]),  # the main answer is short
     (4, 7, "Why, \"so\"?", ["", " ", "because it is"]),
     (5, 6, "Who?", ["", ""]),
+    (6, 5, "What colour?", ["dark red", "dark red", "red"]),  # two words are too few
 ]  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def test_the_main_answer_is_the_most_frequent_or_the_first_in_the_alphabet(
 
 def test_long_answers_are_kept(files: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert build_mini(*files, out, None) == Counts(read=5, kept=3, pictures=0, dropped=0)
+    assert build_mini(*files, out, None) == Counts(read=6, kept=3, pictures=0, dropped=0)
     pairs = json.loads((out / "qa_pairs.json").read_text())
     assert [pair["answer"] for pair in pairs] == ["a red bus", "at the park", "because it is"]
     assert pairs[0] == {
@@ -85,7 +86,7 @@ def test_rows_without_their_picture_are_dropped(files: tuple[Path, Path], tmp_pa
     name = "COCO_train2014_000000000009.jpg"
     (images / name).write_bytes(b"picture")
     for _ in range(2):  # the second run finds the picture in place
-        assert build_mini(*files, out, images) == Counts(read=5, kept=2, pictures=1, dropped=1)
+        assert build_mini(*files, out, images) == Counts(read=6, kept=2, pictures=1, dropped=1)
         assert [child.name for child in (out / "images").iterdir()] == [name]
         assert (out / "images" / name).read_bytes() == b"picture"
 
@@ -130,3 +131,20 @@ def test_unusable_files_are_refused(tmp_path: Path, rows: list[Any], message: st
 def test_a_wrong_folder_of_pictures_is_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="name the folder train2014"):
         build_mini(*files, tmp_path / "out", tmp_path / "absent")
+
+
+def test_prepare_counts_long_answers_apart_from_pictures(tmp_path: Path) -> None:
+    """Questions with a long answer whose picture is missing have a long answer all the same."""
+    asked, told = written(tmp_path, ROWS)
+    release = mini.VQAV2["train"]
+    asked.rename(tmp_path / f"{release.questions}.gz")
+    told.rename(tmp_path / release.annotations)
+    (tmp_path / "train2017").mkdir()
+    (tmp_path / "train2017/000000000009.jpg").write_bytes(b"picture")
+    lines: list[str] = []
+    mini.prepare("mini-vqav2", tmp_path, lines.append)
+    assert lines == [
+        "3 of 6 questions have an answer of 3 words or more; 2 are written, 1 dropped because "
+        "their picture is missing; 1 pictures are in 'images'."
+    ]
+    assert (tmp_path / "mini_vqa_v2/images/COCO_train2014_000000000009.jpg").is_file()

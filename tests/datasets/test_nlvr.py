@@ -67,9 +67,11 @@ def test_sentences_are_read_as_questions(tmp_path: Path, end: str) -> None:
     assert reader.splits() == ["dev"]
     images = tmp_path / "dev/images"
     assert reader.read("dev") == [
-        Example(images / "2/dev-3125-1-0.png", GOOD[0]["sentence"], ("yes",), "3125-1"),
-        Example(images / "0/dev-1514-3-0.png", GOOD[1]["sentence"], ("no",), "1514-3"),
-    ]
+        Example(images / "2/dev-3125-1-0.png", GOOD[0]["sentence"], ("true",), "3125-1",
+                learnt=("yes",)),
+        Example(images / "0/dev-1514-3-0.png", GOOD[1]["sentence"], ("false",), "1514-3",
+                learnt=("no",)),
+    ]  # fmt: skip
 
 
 def test_every_split_has_its_folder(tmp_path: Path) -> None:
@@ -120,3 +122,24 @@ def test_a_missing_field_is_named(tmp_path: Path, key: str) -> None:
 )
 def test_a_bad_field_is_named(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     assert f"line 2: {said}" in refused(tmp_path, lines([GOOD[0], {**GOOD[1], **change}]))
+
+
+@pytest.mark.parametrize("name", ["hidden", "hidden_final", "hidden2"])
+def test_the_hidden_split_names_no_directory(tmp_path: Path, name: str) -> None:
+    records = [{k: v for k, v in one.items() if k not in ("directory", "evals")} for one in GOOD]
+    write(tmp_path, f"hidden/{name}.json", lines(records))
+    drawing = tmp_path / "hidden/images/3/hidden-3125-1-0.png"
+    drawing.parent.mkdir(parents=True)
+    drawing.touch()
+    reader = NLVR(str(tmp_path))
+    assert reader.splits() == ["hidden"]
+    found = reader.read("hidden")
+    assert [e.answers for e in found] == [("true",), ("false",)]
+    assert found[0].image == drawing
+    assert found[1].image == tmp_path / "hidden/images/hidden-1514-3-0.png"
+
+
+def test_other_splits_must_name_a_directory(tmp_path: Path) -> None:
+    write(tmp_path, "dev/dev.json", lines([{k: v for k, v in GOOD[0].items() if k != "directory"}]))
+    with pytest.raises(DataError, match="'directory' is missing"):
+        NLVR(str(tmp_path)).read("dev")

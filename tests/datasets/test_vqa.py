@@ -12,6 +12,8 @@ import pytest
 
 from vqazoo.data import DatasetReader, Example, open_dataset
 from vqazoo.errors import ConfigError, DataError, UnknownNameError
+from vqazoo.interfaces import Answer
+from vqazoo.predictions import submission
 
 TRAIN = ("v2_OpenEnded_mscoco_train2014_questions.json", "v2_mscoco_train2014_annotations.json")
 VAL = ("v2_OpenEnded_mscoco_val2014_questions.json", "v2_mscoco_val2014_annotations.json")
@@ -230,10 +232,13 @@ def test_ids_that_occur_twice_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (without(question(2), "question_id"), "'question_id' is missing, but int was expected"),
-        (question(2, question_id="2"), "'question_id' is '2', but int was expected"),
+        (
+            without(question(2), "question_id"),
+            "'question_id' is missing, but int or str was expected",
+        ),
+        (question(2, question_id=2.0), "'question_id' is 2.0, but int or str was expected"),
         (question(2, question_id=True), "'question_id' is True, but int"),
-        (question(2, image_id=None), "'image_id' is None, but int was expected"),
+        (question(2, image_id=None), "'image_id' is None, but int or str was expected"),
         (without(question(2), "question"), "'question' is missing, but str was expected"),
     ],
 )
@@ -278,3 +283,72 @@ def test_a_file_that_is_cut_off_or_swapped_is_refused(tmp_path: Path, which: int
     key = ("questions", "annotations")[which]
     with pytest.raises(DataError, match=f"{file.name}' has no key '{key}'"):
         reader(tmp_path).read("train")
+
+
+# ---- files of the user's own, and pictures of COCO 2017 ------------------------------------------
+
+
+def own(root: Path, asked: list[Any], told: list[Any]) -> DatasetReader:
+    """Files of another name in the VQA schema."""
+    write(root / "q_mine.json", "questions", asked)
+    write(root / "a_mine.json", "annotations", told)
+    args = {"data_root": str(root), "questions": "q_{split}.json",
+            "annotations": "a_{split}.json", "pictures": "train2014"}  # fmt: skip
+    return open_dataset("vqav2", args)
+
+
+def test_ids_may_be_texts_and_submissions_keep_their_type(tmp_path: Path) -> None:
+    ids: list[Any] = ["222006012_0", "7", 8]
+    found = own(
+        tmp_path,
+        [{**question(1), "question_id": one} for one in ids],
+        [{**annotation(1), "question_id": one} for one in ids],
+    ).read("mine")
+    assert [example.question_id for example in found] == ["222006012_0", "7", "8"]
+    written = json.loads(submission("vqav2", found, [Answer("cat", 1.0)] * 3))
+    assert [record["question_id"] for record in written] == ids
+
+
+def test_a_number_and_a_text_that_look_alike_are_one_id_twice(tmp_path: Path) -> None:
+    asked = [{**question(1), "question_id": one} for one in ("7", 7)]
+    told = [{**annotation(1), "question_id": one} for one in ("7", 7)]
+    with pytest.raises(DataError, match="question_id 7 occurs twice"):
+        own(tmp_path, asked, told).read("mine")
+
+
+def test_pictures_of_own_files_may_be_named_by_texts(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "b.png").touch()
+    asked = [{**question(n), "image_id": one} for n, one in enumerate(("a.webp", "b", "9"))]
+    found = own(tmp_path, asked, [annotation(n) for n in range(3)]).read("mine")
+    assert [e.image.name for e in found] == ["a.webp", "b.png", "COCO_train2014_000000000009.jpg"]
+
+
+def test_nobody_is_told_to_fetch_their_own_files_again(tmp_path: Path) -> None:
+    for asked, told in (
+        ([question(1), question(1)], [annotation(1)]), ([question(1)], []), ([question(1)], [3]),
+        ([question(1)], [{"question_id": 1, "answers": []}]), ([{}], [annotation(1)]),
+    ):  # fmt: skip
+        with pytest.raises(DataError) as caught:
+            own(tmp_path, asked, told).read("mine")
+        assert "again" not in str(caught.value)
+        assert "vqazoo data prepare" not in str(caught.value)
+        assert str(caught.value).endswith("correct the file.")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "train2014/COCO_train2014_000000000009.jpg", "images/COCO_train2014_000000000009.jpg",
+        "train2014/000000000009.jpg", "images/000000000009.jpg", "train2017/000000000009.jpg",
+        "val2017/000000000009.jpg", "images/train2017/000000000009.jpg",
+    ],
+)  # fmt: skip
+def test_pictures_have_the_names_of_2014_or_of_2017(tmp_path: Path, place: str) -> None:
+    for other in ("train2014", "train2017", "val2017"):  # some of which are empty
+        (tmp_path / other).mkdir()
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).touch()
+    release(tmp_path, [question(1)], [annotation(1)])
+    (found,) = reader(tmp_path).read("train")
+    assert found.image == tmp_path / place

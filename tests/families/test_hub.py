@@ -94,7 +94,7 @@ def test_pickled_weights_are_refused_with_the_way_out(hub, published, repo, pict
     hub.add_repo(repo, without_weights(published[repo]))
     error = refused(["ask", f"hub:{repo}", picture, QUESTION], capsys)
     assert "only safetensors is read" in error
-    assert "save_pretrained" in error
+    assert f"vqazoo convert {repo} --out FOLDER" in error
     assert not hub.seen("GET", "pytorch_model")
 
 

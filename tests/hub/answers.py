@@ -33,6 +33,7 @@ ROUTES = [
     ("POST", MODEL + r"/paths-info/(?P<revision>[^/]+)", "list_paths"),
     ("GET", MODEL + r"/commits/(?P<revision>[^/]+)", "list_commits"),
     ("GET", MODEL + r"/refs", "list_refs"),
+    ("GET", MODEL + r"/discussions", "list_discussions"),
     ("POST", MODEL + r"/branch/(?P<name>[^/]+)", "create_branch"),
     ("POST", MODEL + r"/tag/(?P<revision>[^/]+)", "create_tag"),
     ("POST", MODEL + r"/preupload/(?P<revision>[^/]+)", "preupload"),
@@ -304,6 +305,14 @@ class Answer(BaseHTTPRequestHandler):
 
     def list_refs(self, repo: str) -> tuple:
         return 200, self.readable(repo).listed_refs()
+
+    def list_discussions(self, repo: str) -> tuple:
+        """Pages of two, newest first, of the pull requests of the asked status."""
+        status = self.query.get("status", ["all"])[0]
+        found = [p for p in self.readable(repo).pull_requests if status in ("all", p.status)]
+        start = 2 * int(self.query.get("p", ["0"])[0])
+        page = [one.shown(repo) for one in found[::-1][start : start + 2]]
+        return 200, {"count": len(found), "start": start, "discussions": page}
 
     def create_branch(self, repo: str, name: str) -> tuple:
         repository = self.writable(repo)

@@ -181,6 +181,28 @@ def no_entry(path: str, commit: Commit) -> Refusal:
     return Refusal(404, f"Entry not found: {path}", "EntryNotFound", headers)
 
 
+@dataclass(frozen=True)
+class PullRequest:
+    """One pull request; its commit is at `refs/pr/<number>`."""
+
+    number: int
+    title: str
+    author: str
+    status: str = "open"
+
+    def shown(self, repo: str) -> dict[str, Any]:
+        """How a list of discussions shows this one."""
+        return {
+            "num": self.number,
+            "title": self.title,
+            "author": {"name": self.author, "type": "user"},
+            "status": self.status,
+            "isPullRequest": True,
+            "createdAt": FIRST_DATE.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+            "repo": {"name": repo, "type": "model"},
+        }
+
+
 @dataclass
 class Repository:
     """A model repository: its refs, the commits they lead to, and its large files."""
@@ -194,6 +216,7 @@ class Repository:
     objects: dict[str, bytes] = field(default_factory=dict)
     parts: dict[tuple[str, int], bytes] = field(default_factory=dict)
     allowed: set[str] = field(default_factory=set)
+    pull_requests: list[PullRequest] = field(default_factory=list)
 
     @property
     def namespace(self) -> str:

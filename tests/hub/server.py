@@ -7,12 +7,13 @@
 Covered, for repositories of models: create_repo, whoami, model_info, list_repo_tree,
 get_paths_info, list_repo_commits, list_repo_refs, create_branch, create_tag, create_commit with
 files, large files (`basic`, and parts where `part_size` is set), deletions, pull requests and
-`parent_commit`, upload_folder, the check of a model card, and downloads with ranges. A file is
-large ("LFS") if it is named like one of `LFS_PATTERNS` or has 10 MiB or more.
+`parent_commit`, get_repo_discussions (of pull requests that a test made), upload_folder, the check
+of a model card, and downloads with ranges. A file is large ("LFS") if it is named like one of
+`LFS_PATTERNS` or has 10 MiB or more.
 
 Not covered: xet, so a client with `hf_xet` needs HF_HUB_DISABLE_XET=1 (1.5 asks the server and
 does without it, 1.33 and 2.4 upload large files by xet without asking); data sets, spaces,
-discussions and merging; deleting, moving and listing repositories; `.gitignore`, `expand`, pages of
+discussing and merging; deleting, moving and listing repositories; `.gitignore`, `expand`, pages of
 long listings, the fields of a model card (only that its front matter ends). A missing repository is
 401 without a token and 404 with one, as there; the error code that the client otherwise guesses
 from an https address is always sent. Large files come from a second port, as from a CDN.
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.hub.answers import Listener, Request
-from tests.hub.repositories import LFS_PATTERNS, Account, Commit, Refusal, Repository
+from tests.hub.repositories import LFS_PATTERNS, Account, Commit, PullRequest, Refusal, Repository
 
 
 @dataclass
@@ -115,6 +116,19 @@ class StandInHub:
             blobs |= repository.blobs({p: data for p, data in files.items() if data is not None})
             kept = {path: blob for path, blob in blobs.items() if files.get(path, b"") is not None}
             return repository.add(ref, Commit.of(parent, kept, message, repository.namespace)).sha
+
+    def pull_request(
+        self, name: str, files: Mapping[str, bytes], title: str, author: str,
+        status: str = "open", on: str = "main",
+    ) -> str:  # fmt: skip
+        """Propose files on top of a revision; the commit's sha is returned."""
+        repository = self.repositories[name]
+        with self.lock:
+            parent, number = repository.resolve(on), repository.next_pull_request()
+            repository.pull_requests.append(PullRequest(number, title, author, status))
+            kept = {**parent.files, **repository.blobs(files)}
+            made = Commit.of(parent, kept, title, author)
+            return repository.add(f"refs/pr/{number}", made).sha
 
     def files(self, name: str, revision: str = "main") -> dict[str, bytes]:
         found = self.repositories[name].resolve(revision).files

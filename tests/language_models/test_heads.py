@@ -122,6 +122,7 @@ def test_at_the_published_sizes_the_head_has_the_published_count():
 
 def test_weighted_targets_and_smoothing_are_those_of_the_other_classifiers(towers):
     head = build("lm-classifier", towers["distilbert"], label_smoothing=0.2)
+    head.training = True  # labels are smoothed in training only; dropout stays off
     targets = head.targets([example(("red", 0.6), ("zebra", 0.3), ("no", 0.2))])
     log_probs = head.logits(fused(1, 3)).log_softmax(1)[0]
     wanted = -(0.75 * log_probs[2] + 0.25 * log_probs[1])
@@ -182,6 +183,7 @@ def test_a_language_model_that_trains_gets_gradients(tmp_path, name, family):
 def test_the_loss_is_that_of_transformers_over_answer_and_end_only(towers, family, smoothing):
     head = build("lm-generate", towers[family], label_smoothing=smoothing)
     given, tower = fused(), towers[family]
+    head.training = True  # labels are smoothed in training only; dropout stays off
     loss, _ = head.loss(given, head.targets(examples()))
     model = tower.lend("language_model").model
     scores, labels = [], []

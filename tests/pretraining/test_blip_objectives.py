@@ -37,6 +37,27 @@ def text_vectors(objectives, captions, fusion, embedding, projection):
 
 
 @torch.no_grad()
+def test_captions_of_many_lengths_are_read_without_their_padding(subject):
+    """Eleven at once, so that rows of different lengths are read together."""
+    objectives = subject.objectives
+    words = ["a", "red", "circle", "above", "a", "blue", "square", "on", "white"]
+    captions = [*(" ".join(words[:count]) for count in range(1, 10)), "the", "a triangle"]
+    assert objectives.ids(captions, 0)[0].shape[1] < objectives.max_tokens, "none is cut"
+    wanted = torch.stack(
+        text_vectors(
+            objectives,
+            captions,
+            subject.model.fusion.layers,
+            subject.model.text_encoder.lend("text_embedding"),
+            objectives.text_projection,
+        )
+    )  # (11, E)
+    images = objectives.image_vectors(pictures(), objectives.image_projection)  # (4, E)
+    found = objectives.similarity(pictures(), captions)  # (4, 11)
+    torch.testing.assert_close(found, images @ wanted.T, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
 def by_hand(subject, image, captions):
     """ITC with loops: the soft share, the queue, and equal captions as further right answers."""
     objectives = subject.objectives

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
 from vqazoo.cli import run
+from vqazoo.decoding import write
 from vqazoo_pretraining.capfilt import decide, filter_figures, summary
 from vqazoo_pretraining.captions import Pair, check_pictures, read_pairs
 
@@ -139,3 +141,31 @@ def test_what_is_missing_is_told_in_one_sentence(start, shapes, noisy, tmp_path,
     (tmp_path / "few.jsonl").write_text(shapes.read_text().splitlines()[0] + "\n")
     (tmp_path / "000000.png").write_bytes((shapes.parent / "000000.png").read_bytes())
     assert "1 training pairs, but a batch takes 16" in told(human=tmp_path / "few.jsonl")
+
+
+def test_the_captioner_draws_from_the_nucleus_of_its_own_probabilities(
+    start, shapes, noisy, tmp_path, monkeypatch
+):
+    """Li et al. 2022, BLIP, section 4.2: nucleus sampling with p = 0.9, nothing sharpened."""
+    from vqazoo_pretraining import capfilt as module
+
+    given = {}
+
+    def record(subject, pictures, rows, **decode):
+        given.update(decode)
+        return ["a red circle"] * len(rows)
+
+    monkeypatch.setattr(module, "write_captions", record)
+    code = capfilt("--data", noisy, "--human", shapes, "--start", start, "--out", tmp_path / "z",
+                   "--steps", 1, "--batch-size", 16, "--strategy", "nucleus")  # fmt: skip
+    assert code == 0
+    del given["seed"]
+    likely = torch.tensor([0.4, 0.3, 0.15, 0.1, 0.04, 0.01]).log()[None]  # (1, 6)
+    drawn = Counter(
+        write(lambda tokens, state: (likely, state), (torch.zeros(1),), 5, 1, 1, seed=seed,
+              first=likely, **given)[0][0].tokens[0]
+        for seed in range(2000)
+    )  # fmt: skip
+    assert set(drawn) == {0, 1, 2, 3}, "the smallest set that holds 0.9"
+    for token, share in enumerate((0.4, 0.3, 0.15, 0.1)):
+        assert drawn[token] / 2000 == pytest.approx(share / 0.95, abs=0.04)

@@ -230,3 +230,23 @@ def test_a_loss_that_is_not_finite_stops_the_run(shapes, tmp_path, capsys):
                     *TINY)  # fmt: skip
     assert code == 1
     assert "lower --learning-rate" in capsys.readouterr().err
+
+
+def test_weights_that_the_last_step_breaks_are_not_saved(shapes, tmp_path, capsys, monkeypatch):
+    """The loss of that step is finite: it was computed before."""
+    real, steps = torch.optim.AdamW.step, []
+
+    def breaking(self, *args, **kwargs):
+        done = real(self, *args, **kwargs)
+        steps.append(1)
+        if len(steps) == 3:
+            with torch.no_grad():
+                self.param_groups[0]["params"][0].fill_(torch.nan)
+        return done
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", breaking)
+    out = tmp_path / "run"
+    code = pretrain("--data", shapes, "--out", out, "--steps", 3, *TINY)
+    assert code == 1
+    assert "nan or infinite after step 3, which are not saved" in capsys.readouterr().err
+    assert not list(out.glob("**/model.safetensors"))

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import vqazoo_tiny_clip
+from vqazoo.errors import TrainingError
 from vqazoo.registry import registry
 from vqazoo.testing import check_encoder
 from vqazoo_tiny_clip.model import TinyCLIP, TinyCLIPConfig
@@ -221,3 +222,21 @@ def test_a_few_steps_on_one_batch_lower_the_loss(encoder):
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_weights_and_losses_that_are_no_numbers_are_not_saved(tmp_path, monkeypatch):
+    real, steps = torch.optim.AdamW.step, []
+
+    def breaking(self, *args, **kwargs):
+        done = real(self, *args, **kwargs)
+        steps.append(1)
+        with torch.no_grad():
+            self.param_groups[0]["params"][0].fill_(torch.nan)
+        return done
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", breaking)
+    with pytest.raises(TrainingError, match="nan or infinite after the last step"):
+        pretrain(tmp_path / "last", 1, 8, 2e-3, 0, len)
+    assert not (tmp_path / "last/model.safetensors").exists()
+    with pytest.raises(TrainingError, match="The loss is nan in step 2"):
+        pretrain(tmp_path / "first", 2, 8, 2e-3, 0, len)

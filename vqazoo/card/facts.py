@@ -6,13 +6,14 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 from vqazoo.answers import AnswerList
 from vqazoo.config import Block, DataConfig, ModelConfig, RunConfig, fill_block, parse, run_config
-from vqazoo.errors import CheckpointError, ConfigError
-from vqazoo.folder import ANSWERS, BLOCKS, CONFIG, ENVIRONMENT, METRICS, RECIPE
+from vqazoo.errors import CheckpointError, ConfigError, PluginError, UnknownNameError
+from vqazoo.folder import ANSWERS, BLOCKS, CONFIG, DECODE, ENVIRONMENT, METRICS, RECIPE
 from vqazoo.hub import BUNDLED
 from vqazoo.manifests import DatasetManifest, EncoderManifest, FusionManifest, HeadManifest
 from vqazoo.registry import registry
@@ -187,8 +188,10 @@ def read_facts(files: Mapping[str, bytes], name: str, listed: bool) -> Facts:
             saved = None  # which no answer list is
         answers = AnswerList.from_json(saved, ANSWERS)
     pictures = frozenset(PICTURES) & frozenset(files)
-    return Facts(name, listed, checkpoint, ModelConfig(**blocks), recipe, metrics, environment,
-                 answers, log, pictures)  # fmt: skip
+    model = ModelConfig(**blocks, decode=_table(checkpoint.get(DECODE, {})))
+    return Facts(
+        name, listed, checkpoint, model, recipe, metrics, environment, answers, log, pictures
+    )
 
 
 def _table(value: Any) -> dict[str, Any]:
@@ -226,9 +229,12 @@ def _logged(value: Any) -> dict[str, Any]:
 def _measured(entry: Any) -> Measured:
     data = re.search(r"(?:^|\|)data:([^|]*)", entry["signature"])
     low_high = entry.get("interval")
+    dataset = data[1] if data else ""
+    with suppress(UnknownNameError, PluginError):  # of a plugin that is not here
+        dataset = registry.canonical("dataset", dataset)  # older releases kept what users typed
     return Measured(
         str(entry["name"]), float(entry["value"]), str(entry["split"]), int(entry["questions"]),
-        str(entry["signature"]), str(entry.get("date", "")), data[1] if data else "",
+        str(entry["signature"]), str(entry.get("date", "")), dataset,
         (float(low_high[0]), float(low_high[1])) if low_high else None,
     )  # fmt: skip
 

@@ -25,6 +25,10 @@ MEANINGS = {
     "question-only-vqa-accuracy": "the same, as agreement with people",
     "known-answer-share": "questions whose answer the model can give at all; the others are misses",
 }
+WRITES = {
+    "known-answer-share": "questions whose answer is among those of training; the model writes its "
+    "answers, so it may give others too",
+}
 TRUST = ("unanswerable-share", "answerability-", "risk-coverage-", "coverage-at-",
          "effective-reliability-", "calibration-error")  # fmt: skip
 FEW = 20  # questions below which a type is not called weak
@@ -69,7 +73,8 @@ def metrics(facts: Facts) -> str:
     ]  # fmt: skip
     columns = ["metric", "value", "95% interval", "questions", "split", "signature", "date"]
     parts = [table(columns, rows)] if rows else []
-    meanings = [f"- `{name}`: {MEANINGS[name]}." for name in HEADLINES if _has(first, name)]
+    told = MEANINGS | WRITES if facts.head.answer_mode == "generate" else MEANINGS
+    meanings = [f"- `{name}`: {told[name]}." for name in HEADLINES if _has(first, name)]
     parts += ["\n".join(meanings)] if meanings else []
     if others:
         rest = [
@@ -165,9 +170,11 @@ def failures(facts: Facts) -> str:
     for where in facts.scored():
         share = facts.find("known-answer-share", where)
         if share and share.split != VALIDATION:
+            writes = facts.head.answer_mode == "generate"
             parts.append(
                 f"The right answer of {percent(1 - share.value)} of the questions (split "
-                f"{_where(where, facts)}) is not among those it knows."
+                f"{_where(where, facts)}) is not among those "
+                f"{'of training, though it may write others' if writes else 'it knows'}."
             )
         weak = _weakest(facts, where)
         if weak:

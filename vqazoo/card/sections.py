@@ -93,6 +93,9 @@ def _trained(facts: Facts) -> str:
         said.append("The encoders were partly or wholly trained.")
     else:
         said.append("The encoders stayed frozen.")
+    if decode := facts.model.decode:
+        options = ", ".join(f"{name} {value}" for name, value in decode.items())
+        said.append(f"Answers are decoded with {options}, unless asked otherwise.")
     return " ".join(said)
 
 

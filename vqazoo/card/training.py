@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vqazoo.card.facts import Facts
-from vqazoo.card.metrics import pictures, table
+from vqazoo.card.metrics import percent, pictures, table
 from vqazoo.config import OriginConfig
 
 
@@ -23,6 +23,7 @@ def training(facts: Facts) -> str:
             f"seed {facts.recipe.seed}; kept is the epoch with the best validation "
             f"{training.monitor}.",
         ]
+    said += _labels(facts)
     if environment.get("hardware"):
         said.append(f"- Hardware: {environment['hardware']} (device {environment.get('device')}).")
     else:
@@ -49,6 +50,25 @@ def training(facts: Facts) -> str:
     else:
         said.append("- Versions: not recorded.")
     return "\n\n".join(["\n".join(said), *pictures(facts, "loss.png")])
+
+
+def _labels(facts: Facts) -> list[str]:
+    """What it learnt besides the answers, and whether the data set itself said it."""
+    said = []
+    count = facts.environment.get("questions", {}).get("train", 0)
+    for name, instead in facts.head.labels.items():
+        given = facts.environment.get("labels", {}).get(name, 0)  # older releases read none
+        rest = f"told by {instead}" if instead else "not learnt"
+        if not count:
+            told = "where it was taken from was not recorded"
+        elif given == count:
+            told = f"the data set's own label, for all {count:,} questions"
+        elif given:
+            told = f"the data set's own label for {given:,} of {count:,} questions, else {rest}"
+        else:
+            told = rest
+        said.append(f"- Learnt besides the answers: `{name}`: {told}.")
+    return said
 
 
 def command(facts: Facts) -> str:
@@ -89,7 +109,7 @@ def reproduce(facts: Facts) -> str:
 def origin(facts: Facts) -> str:
     """What the recipe follows, what we chose, what differs."""
     follows = facts.recipe.origin if facts.recipe else OriginConfig()
-    if not (follows.source or follows.published or follows.ours or follows.deviations):
+    if follows == OriginConfig():
         return "It names no publication that it follows."
     said = [f"The recipe follows {' '.join(follows.source.split())}." if follows.source else ""]
     if follows.published:
@@ -101,7 +121,24 @@ def origin(facts: Facts) -> str:
     if follows.deviations:
         listed = "\n".join(f"- {' '.join(one.split())}" for one in follows.deviations)
         said.append(f"Deviations from the source:\n\n{listed}")
+    if follows.scores:
+        said.append(published_scores(follows, facts))
     return "\n\n".join(part for part in said if part)
+
+
+def published_scores(follows: OriginConfig, facts: Facts | None = None) -> str:
+    """The scores that the source reports, each beside ours on the recipe's test split."""
+    rows = []
+    for one in follows.scores:
+        ours = "not run here"
+        if facts is not None and facts.data is not None:
+            found = facts.find(one.metric, (facts.data.type, facts.data.test_split))
+            if found is not None:
+                ours = f"{percent(found.value)} ({found.split}, {found.questions:,} questions)"
+        told = f"{one.protocol}; {one.source}" if one.protocol and one.source else one.protocol
+        rows.append((f"`{one.metric}`", f"{one.value:.2f}%", one.split, told or one.source, ours))
+    columns = ("metric", "published", "scored on", "how, and where it is stated", "ours")
+    return f"Published scores beside ours:\n\n{table(columns, rows)}"
 
 
 def cite(facts: Facts) -> str:

@@ -43,6 +43,7 @@ VERBS = {
     "pull": Verb("vqazoo.cli.transfer:pull", "Fetch a model from the Hub and verify it."),
     "card": Verb("vqazoo.cli.card:card", "Generate a model's card anew, keeping edits."),
     "check": Verb("vqazoo.cli.check:check", "Verify a checkpoint folder."),
+    "convert": Verb("vqazoo.cli.convert:convert", "Write pickled weights as safetensors."),
     "plugins": Verb("vqazoo.cli.plugins:plugins", "Show installed plugins and what is broken."),
     "completion": Verb("vqazoo.cli.completion:completion", "Let a shell complete with Tab."),
 }

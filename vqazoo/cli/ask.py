@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from vqazoo.cli.completion import complete_model
-from vqazoo.cli.options import JSON
+from vqazoo.cli.options import JSON, asked, decode_options
 from vqazoo.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -26,10 +26,6 @@ def _options(command: F) -> F:
         (
             click.option(
                 "--top-k", type=click.IntRange(min=1), default=1, help="How many to print."
-            ),
-            click.option(
-                "--decode", multiple=True, metavar="KEY=VALUE",
-                help="Option of the head, such as strategy=beam; see vqazoo info. May be repeated.",
             ),
             click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ..."),
             click.option(
@@ -52,10 +48,7 @@ def _options(command: F) -> F:
 @click.argument("model", shell_complete=complete_model)
 @click.argument("image")
 @click.argument("question")
-@click.option(
-    "--candidates", type=click.Path(path_type=Path),
-    help="File with one answer a line: the model chooses among these.",
-)  # fmt: skip
+@decode_options()
 @click.option(
     "--explain", "sheet", type=click.Path(path_type=Path), metavar="FILE.png",
     help="Draw where the model looked and which words it heeded into this file.",
@@ -78,16 +71,14 @@ def ask(
     import vqazoo
     from vqazoo.errors import ConfigError
 
-    chosen = None if candidates is None else _lines(candidates)
-    if chosen is not None and decode:
-        raise ConfigError("--decode is for answers that are written, not chosen: leave it out.")
+    options, chosen = asked(decode, candidates)
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise ConfigError(f"--explain is '{sheet}', but a file that ends in .png was expected.")
     loaded = vqazoo.load(model, **where)
     if chosen is not None:
         answer = cast("Answer", loaded.rank(image, question, chosen, top_k))
     else:
-        answer = loaded.answer(image, question, top_k, **_decode(decode))
+        answer = loaded.answer(image, question, top_k, **options)
     if sheet is not None:
         _draw(loaded, image, question, method, answer, sheet)
     _print(answer, top_k, as_json, {"model": model, "image": image, "question": question})
@@ -96,6 +87,7 @@ def ask(
 @click.command()
 @click.argument("model", shell_complete=complete_model)
 @click.argument("image")
+@decode_options(candidates=False)
 @_options
 def caption(
     model: str, image: str, top_k: int, decode: tuple[str, ...], as_json: bool, **where: Any
@@ -106,7 +98,8 @@ def caption(
     """
     import vqazoo
 
-    found = vqazoo.load(model, **where).caption(image, top_k, **_decode(decode))
+    options, _ = asked(decode)
+    found = vqazoo.load(model, **where).caption(image, top_k, **options)
     _print(cast("Answer", found), top_k, as_json, {"model": model, "image": image})
 
 
@@ -127,33 +120,12 @@ def _draw(
     click.echo(f"Wrote '{file}'.", err=True)
 
 
-def _decode(assignments: tuple[str, ...]) -> dict[str, Any]:
-    from vqazoo.config import set_value
-
-    options: dict[str, Any] = {}
-    for assignment in assignments:
-        set_value(options, assignment)
-    return options
-
-
-def _lines(file: Path) -> list[str]:
-    from vqazoo.errors import DataError
-
-    try:
-        found = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The file of candidates '{file}' cannot be read ({error}).") from error
-    if not (kept := [line for line in found if line]):
-        raise DataError(f"The file of candidates '{file}' is empty: write one answer a line.")
-    return kept
-
-
-def _print(answer: Answer, top_k: int, as_json: bool, asked: dict[str, str]) -> None:
+def _print(answer: Answer, top_k: int, as_json: bool, about: dict[str, str]) -> None:
     ranked = (answer, *answer.alternatives)
     if as_json:
         fields = ("text", "score", "answer_type", "answerable")
         found = [{name: getattr(one, name) for name in fields} for one in ranked]
-        print_json({**asked, "answers": found})
+        print_json({**about, "answers": found})
         return
     for one in ranked:
         click.echo(one.text if top_k == 1 else f"{one.score:7.2%}  {one.text}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -31,7 +32,8 @@ def compare(
     """Compare the answers in the prediction files FIRST and SECOND to the same questions.
 
     Scores are VQA accuracy where questions have several answers, else accuracy. Prints both means,
-    their difference with a 95% interval, and the p-value of a paired randomisation test.
+    their difference with a 95% interval, and the p-value of a paired randomisation test. Pictures
+    are drawn and swapped with all their questions, which are not independent.
 
     Example: vqazoo compare a/predictions.csv b/predictions.csv --data daquar --data-root DIR
     """
@@ -39,8 +41,9 @@ def compare(
         raise click.UsageError("Missing option '--data': name the dataset that was answered.")
     from vqazoo.data import open_dataset, present
     from vqazoo.errors import DataError
-    from vqazoo.evaluate import accuracies, have_several_answers, vqa_accuracies
+    from vqazoo.evaluate import measured
     from vqazoo.metrics.significance import compare as paired
+    from vqazoo.metrics.significance import drawn, smallest_difference
     from vqazoo.predictions import read_predictions
 
     reader = open_dataset(data, dataset_args(data, {}, data_root, assignments))
@@ -52,20 +55,30 @@ def compare(
     if not labelled:
         raise DataError(f"The split '{split}' of '{data}' has no answers: nothing can be compared.")
     scored = [examples[row] for row in labelled]
-    several = have_several_answers(scored)
     scores = []
     for file in (first, second):
         answers = read_predictions(file, examples)
         given = [answers[row] for row in labelled]
-        scores.append((vqa_accuracies if several else accuracies)(scored, given))
-    found = paired(scores[0], scores[1], seed)
+        metric, rows, one = measured(scored, given)
+        scores.append(one)
+    if len(rows) < len(scored):
+        click.echo(
+            f"Compared {len(rows):,} of {len(scored):,} questions: the others have too few answers "
+            f"for {metric}.", err=True,
+        )  # fmt: skip
+    pictures = [str(scored[row].image) for row in rows]
+    found = paired(scores[0], scores[1], seed, pictures=pictures)
+    smallest = smallest_difference(scores[0] - scores[1], pictures)
     document = {
-        "metric": "vqa-accuracy" if several else "accuracy",
-        "questions": len(scored),
+        "metric": metric,
+        "questions": len(rows),
+        "pictures": len(set(pictures)),
         "first": float(scores[0].mean()),
         "second": float(scores[1].mean()),
         "difference": found.difference,
         "interval": list(found.interval),
+        "interval_method": f"bootstrap over {drawn(pictures)}",
+        "smallest_difference": None if math.isnan(smallest) else smallest,
         "p_value": found.p_value,
         "first_better": found.better,
         "second_better": found.worse,
@@ -74,11 +87,15 @@ def compare(
         print_json(document)
         return
     low, high = found.interval
-    click.echo(f"{document['metric']} on {len(scored):,} questions of {data}, {split}")
+    click.echo(
+        f"{metric} on {len(rows):,} questions about {len(set(pictures)):,} pictures of {data}, "
+        f"{split}"
+    )
     click.echo(f"first       {document['first']:8.2%}  {first}")
     click.echo(f"second      {document['second']:8.2%}  {second}")
     click.echo(f"difference  {found.difference:+8.2%}  95% interval [{low:+.2%}, {high:+.2%}]")
+    click.echo(f"smallest    {smallest:8.2%}  difference that they can show (5% level, 80% power)")
     click.echo(
         f"better on   {found.better:,} and {found.worse:,} questions; p = {found.p_value:.4g} "
-        f"(paired randomisation, 10,000 swaps)"
+        f"(paired randomisation, 10,000 swaps of {drawn(pictures)})"
     )

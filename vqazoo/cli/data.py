@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from vqazoo.cli.completion import complete_part
-from vqazoo.cli.options import DATA_ROOT, JSON, SKIP_MISSING, dataset_args, make_folder
+from vqazoo.cli.options import (
+    DATA_ROOT,
+    JSON,
+    SKIP_MISSING,
+    canonical,
+    dataset_args,
+    make_folder,
+)
 from vqazoo.cli.output import print_json, told_when_interrupted
 
 if TYPE_CHECKING:
@@ -23,13 +30,16 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("name", shell_complete=complete_part("dataset"))
+@click.argument("name", shell_complete=complete_part("dataset"), callback=canonical("dataset"))
 @DATA_ROOT
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE",
     help="Argument of the dataset, such as train=my.csv; may be repeated.",
 )  # fmt: skip
-@click.option("--decode", is_flag=True, help="Open every picture to find broken files; slow.")
+@click.option(
+    "--decode/--no-decode", default=None,
+    help="Open every picture to find broken files, or none; default: up to 2,000 of a split.",
+)  # fmt: skip
 @click.option(
     "--list", "list_file", type=click.Path(path_type=Path),
     help="Write the paths of missing and broken pictures to this file.",
@@ -39,7 +49,7 @@ def info(
     name: str,
     data_root: str | None,
     assignments: tuple[str, ...],
-    decode: bool,
+    decode: bool | None,
     list_file: Path | None,
     as_json: bool,
 ) -> None:
@@ -64,7 +74,10 @@ def info(
         )
     if list_file is not None:
         make_folder(list_file.absolute().parent)
-    found = report_on(reader, manifest.counts, decode, lambda line: click.echo(line, err=True))
+    found = report_on(
+        reader, manifest.counts, decode, lambda line: click.echo(line, err=True),
+        manifest.other_counts,
+    )  # fmt: skip
     if list_file is not None:
         from vqazoo.folder import write_file
 
@@ -81,11 +94,14 @@ def _print(found: DataReport) -> None:
         click.echo(f"{name}:")
         differs = split.official is not None and split.official != split.questions
         release = f" (official release: {split.official:,})" if differs else ""
-        broken = "" if split.broken_images is None else f", {split.broken_images:,} broken"
+        broken = (
+            "broken ones not looked for (--decode)" if split.broken_images is None
+            else f"{split.broken_images:,} broken"
+        )  # fmt: skip
         shared = ", ".join(f"{c:,} with {n}" for n, c in split.answers_per_question.items())
         lines = {
             "questions": f"{split.questions:,}{release}, {split.distinct_questions:,} distinct",
-            "images": f"{split.images:,} distinct, {split.missing_images:,} missing{broken}",
+            "images": f"{split.images:,} distinct, {split.missing_images:,} missing, {broken}",
             "answers": f"questions by number of answers: {shared}",
         }
         if split.distinct_answers:
@@ -93,11 +109,13 @@ def _print(found: DataReport) -> None:
                 f"{text} {count / split.questions:.1%}" for text, count in split.top_answers.items()
             )
             lines["selected answers"] = f"{split.distinct_answers:,} distinct; {top}"
-            lines["answer coverage"] = ", ".join(
-                f"{share:.1%} by the {size} most frequent" if size.isdigit()
-                else f"{share:.1%} by {size}"
-                for size, share in split.coverage.items()
-            )  # fmt: skip
+            if split.coverage:
+                shares = ", ".join(
+                    f"{share:.1%} by the {size} most frequent" if size.isdigit()
+                    else f"{share:.1%} by {size}"
+                    for size, share in split.coverage.items()
+                )  # fmt: skip
+                lines["answer coverage"] = f"{shares}, of those of '{found.training_split}'"
         if split.answer_types:
             lines["answer types"] = _counts(split.answer_types)
         if split.question_types:
@@ -119,6 +137,12 @@ def _pictures(count: int) -> str:
 
 
 def _warn(found: DataReport) -> None:
+    if found.training_split is None and any(one.top_answers for one in found.splits.values()):
+        click.echo(
+            f"Note: none of the splits {', '.join(found.splits)} is named train, so how much of "
+            f"the answers a list learnt from it covers was not measured.",
+            err=True,
+        )
     for pair, count in found.shared_images.items():
         click.echo(
             f"Warning: {_pictures(count)} in both {pair}: scores on one after training on the "
@@ -135,7 +159,7 @@ def _warn(found: DataReport) -> None:
 
 
 @data.command()
-@click.argument("name", shell_complete=complete_part("dataset"))
+@click.argument("name", shell_complete=complete_part("dataset"), callback=canonical("dataset"))
 @click.option("--data-root", required=True, type=click.Path(path_type=Path), help="Where to.")
 @JSON
 def prepare(name: str, data_root: Path, as_json: bool) -> None:
@@ -175,7 +199,7 @@ def prepare(name: str, data_root: Path, as_json: bool) -> None:
 
 
 @data.command()
-@click.argument("name", shell_complete=complete_part("dataset"))
+@click.argument("name", shell_complete=complete_part("dataset"), callback=canonical("dataset"))
 @click.option("--to", "folder", required=True, type=click.Path(path_type=Path), help="Where to.")
 @click.option("--split", "splits", multiple=True, help="Only this one; may be repeated.")
 @DATA_ROOT
@@ -201,7 +225,7 @@ def export(
 
     Example: vqazoo data export vizwiz --data-root DIR --split val --to exported
     """
-    from vqazoo.data import open_dataset, present
+    from vqazoo.data import open_dataset, usable
     from vqazoo.tables import write_parquet
 
     reader = open_dataset(name, dataset_args(name, {}, data_root, assignments))
@@ -211,9 +235,7 @@ def export(
     make_folder(folder)
     found = {}
     for split in wanted:
-        examples, left_out = present(
-            reader.read(split), skip_missing, folder / "missing-images.txt"
-        )
+        examples, left_out = usable(reader.read(split), skip_missing, folder / "missing-images.txt")
         file = folder / f"{split}.parquet"
         write_parquet(examples, file)
         found[split] = {"file": str(file), "questions": len(examples), "left_out": left_out}

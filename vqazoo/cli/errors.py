@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from vqazoo.cli.completion import complete_model
-from vqazoo.cli.options import JSON, data_options, dataset_args
+from vqazoo.cli.options import JSON, asked, data_options, dataset_args, decode_options
 from vqazoo.cli.output import print_json, print_table, progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vqazoo.answering import Asking
     from vqazoo.data import Example
     from vqazoo.interfaces import Answer
     from vqazoo.mistakes import Mistakes
     from vqazoo.mistakes.similarity import Clusters
     from vqazoo.model import VQAModel
+    from vqazoo.zoo import Found
 
 PAGE = "mistakes.html"
 PRINTED = 3  # groups of each grouping
@@ -39,11 +41,13 @@ PRINTED = 3  # groups of each grouping
 @click.option("--no-pictures", is_flag=True, help="Leave the pictures out of the page.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
 @click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
+@decode_options()
 @JSON
 def errors(
     run: str, data: str | None, data_root: str | None, assignments: tuple[str, ...],
     skip_missing: bool, split: str | None, predictions: Path | None, out: Path | None,
-    no_pictures: bool, device: str, cache: str, as_json: bool,
+    no_pictures: bool, device: str, cache: str, decode: tuple[str, ...],
+    candidates: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Group the mistakes of RUN, a run folder or a model, by what they have in common.
 
@@ -52,29 +56,35 @@ def errors(
 
     Example: vqazoo errors runs/first --out mistakes.html
     """
-    from vqazoo.data import open_dataset, present
+    from vqazoo.answering import Asking
+    from vqazoo.data import open_dataset, usable
     from vqazoo.errors import ConfigError, DataError
-    from vqazoo.folder import write_file
+    from vqazoo.folder import RECIPE, write_file
     from vqazoo.mistakes import group_mistakes, write_page
-    from vqazoo.zoo import load
+    from vqazoo.zoo import find, load_found
 
+    if predictions is not None and (decode or candidates is not None):
+        raise click.UsageError("--decode and --candidates ask the model: leave out --predictions.")
+    options, chosen = asked(decode, candidates)
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--out is '{out}', but a file that ends in .html was expected.")
     page = None if as_json and out is None else out or Path(PAGE)
     model = _model_of(run)
+    there = find(model, names=(RECIPE,))
     args: dict[str, Any] = {}
     if data is None:
-        data, args, trained_split = _trained_on(model)
+        data, args, trained_split = _trained_on(model, there)
         split = split or trained_split
     split = split or "test"
     reader = open_dataset(data, dataset_args(data, args, data_root, assignments))
     reader.check_split(split)
     missing = (page or Path(PAGE)).with_name("missing-images.txt")
-    examples, left_out = present(reader.read(split), skip_missing, missing)
+    examples, left_out = usable(reader.read(split), skip_missing, missing)
     if left_out:
         _say(f"Left out {left_out:,} questions without a picture, listed in '{missing}'.")
-    loaded = load(model)
-    answers, looks = _answered(loaded, examples, predictions, device, cache)
+    loaded = load_found(there)
+    asking = Asking(options, chosen)
+    answers, looks = _answered(loaded, examples, predictions, device, cache, asking)
     known = loaded.answers if len(loaded.answers) else None
     found = group_mistakes(examples, answers, run, data, split, known, looks)
     if page is not None:
@@ -102,7 +112,7 @@ def _model_of(run: str) -> str:
     return f"dir:{folder}" if folder.is_dir() and ":" not in run else run
 
 
-def _trained_on(model: str) -> tuple[str, dict[str, Any], str]:
+def _trained_on(model: str, found: Found) -> tuple[str, dict[str, Any], str]:
     """Dataset, its arguments and the test split of a model's recipe.
 
     Raises:
@@ -110,34 +120,32 @@ def _trained_on(model: str) -> tuple[str, dict[str, Any], str]:
     """
     from vqazoo.errors import ConfigError
     from vqazoo.recipes import trained_on
-    from vqazoo.transfer import pull
-    from vqazoo.zoo import published
 
-    if published(model) is not None:
+    if found.folder is None:
         raise ConfigError(
             f"'{model}' was published without a recipe of vqazoo: name the dataset with --data."
         )
-    data = trained_on(pull(model))
+    data = trained_on(found.folder)
     return data.type, dict(data.args), data.test_split
 
 
 def _answered(
-    model: VQAModel, examples: Sequence[Example], predictions: Path | None, device: str, cache: str
-) -> tuple[Sequence[Answer], Clusters]:
+    model: VQAModel, examples: Sequence[Example], predictions: Path | None, device: str,
+    cache: str, asking: Asking,
+) -> tuple[Sequence[Answer], Clusters]:  # fmt: skip
     """The answers, from a file or the model, and clusters of the pictures."""
-    from vqazoo.evaluate import predict
+    from vqazoo.answering import answer_split
     from vqazoo.mistakes.similarity import cluster, picture_vectors
     from vqazoo.model import pick_device
     from vqazoo.predictions import read_predictions
-    from vqazoo.sources import CachedImages, CachedQuestions, PairedFeatures
+    from vqazoo.sources import CachedImages
 
     model.to(pick_device(device)).eval()
     images = CachedImages(model, examples, progress, cache, _say)
     if predictions is not None:
         answers = read_predictions(predictions, examples)
     else:
-        questions = CachedQuestions(model, examples, progress, cache, _say)
-        answers = predict(model, PairedFeatures(images, questions), len(examples))
+        answers = answer_split(model, examples, asking, progress, cache, _say, images)
     vectors = picture_vectors(images, len(examples))
     return answers, cluster(vectors, [example.image for example in examples])
 

@@ -8,7 +8,14 @@ from typing import Any
 import click
 
 from vqazoo.cli.completion import complete_model
-from vqazoo.cli.options import JSON, data_options, dataset_args, make_folder
+from vqazoo.cli.options import (
+    JSON,
+    asked,
+    data_options,
+    dataset_args,
+    decode_options,
+    make_folder,
+)
 from vqazoo.cli.output import print_json, print_table, progress
 
 
@@ -26,6 +33,7 @@ from vqazoo.cli.output import print_json, print_table, progress
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
 @click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
 @click.option("--seed", default=0, help="Chooses the questions in the picture grid.")
+@decode_options()
 @JSON
 def eval_command(
     model: str | None,
@@ -41,12 +49,15 @@ def eval_command(
     device: str,
     cache: str,
     seed: int,
+    decode: tuple[str, ...],
+    candidates: Path | None,
     as_json: bool,
 ) -> None:
     """Answer every question of a split with MODEL (a zoo name or dir:PATH) and score the answers.
 
     With --out, writes predictions (CSV, JSON lines, the official submission of vizwiz and vqav2),
-    metrics.json and pictures.
+    metrics.json and pictures. --decode and --candidates are those of 'vqazoo ask'; they stand in
+    the signature of every score.
 
     Example: vqazoo eval --predictions mine.csv --data vizwiz --data-root DIR --split val
     """
@@ -58,10 +69,13 @@ def eval_command(
         raise click.UsageError(
             "--record writes into a model's own folder, so MODEL must be dir:PATH."
         )
+    if predictions is not None and (decode or candidates is not None):
+        raise click.UsageError("--decode and --candidates are for a MODEL, not for --predictions.")
+    options, chosen = asked(decode, candidates)
     from vqazoo.card import refresh
-    from vqazoo.data import open_dataset, present
-    from vqazoo.evaluate import by_name, predict, score
-    from vqazoo.folder import json_bytes, write_file
+    from vqazoo.data import open_dataset, usable
+    from vqazoo.evaluate import by_name, score
+    from vqazoo.folder import RECIPE, json_bytes, write_file
     from vqazoo.predictions import read_predictions
     from vqazoo.recipes import trained_on
     from vqazoo.results import write_results
@@ -70,18 +84,17 @@ def eval_command(
         click.echo(line, err=True)
 
     args: dict[str, Any] = {}
-    folder = None
+    found = folder = None
     if model is not None:
-        from vqazoo.transfer import pull
-        from vqazoo.zoo import published
+        from vqazoo.zoo import find
 
-        foreign = published(model)
-        if foreign is not None and (data is None or record):
+        found = find(model, names=(RECIPE,))
+        folder = found.folder
+        if folder is None and (data is None or record):
             raise click.UsageError(
                 f"'{model}' was published without a recipe of vqazoo: name the dataset with "
                 f"--data, and leave out --record."
             )
-        folder = None if foreign else pull(model)  # one on the Hub with its recipe too
         if data is None:
             assert folder is not None
             own = trained_on(folder)
@@ -97,29 +110,29 @@ def eval_command(
     known = None
     if predictions is None or skip_missing:  # who answers others' files need not have the pictures
         missing = (out or Path.cwd()) / "missing-images.txt"
-        examples, left_out = present(examples, skip_missing, missing)
+        examples, left_out = usable(examples, skip_missing, missing)
         if left_out:
             report(f"Left out {left_out:,} questions without a picture, listed in '{missing}'.")
+    how = ""
     if predictions is not None:
         answers = read_predictions(predictions, examples)
     else:
-        from vqazoo.checkpoint import load_checkpoint
+        from vqazoo.answering import Asking, answer_split
         from vqazoo.model import pick_device
-        from vqazoo.sources import CachedFeatures
-        from vqazoo.zoo import load
+        from vqazoo.zoo import load_found
 
-        assert model is not None
-        loaded = load(model) if folder is None else load_checkpoint(folder)
-        loaded.to(pick_device(device))
+        assert found is not None
+        loaded = load_found(found).to(pick_device(device))
         known = loaded.answers if len(loaded.answers) else None
-        answers = predict(loaded, CachedFeatures(loaded, examples, progress, cache, report),
-                          len(examples))  # fmt: skip
+        asking = Asking(options, chosen)
+        answers = answer_split(loaded, examples, asking, progress, cache, report)
+        how = asking.signature(loaded)
     if out is not None:
         write_results(out, data, examples, answers, seed)
     if not any(example.answers for example in examples) and out is not None:
         report(f"The split '{split}' has no answers: wrote predictions only.")
         return
-    metrics = score(examples, answers, data, split, known, wups or None, report)
+    metrics = score(examples, answers, data, split, known, wups or None, report, how)
     if out is not None:
         write_file(out / "metrics.json", json_bytes([metric.to_json() for metric in metrics]))
     if record:
@@ -137,3 +150,10 @@ def eval_command(
         for metric in metrics
     ]  # fmt: skip
     print_table(("metric", "value", "95% interval", "signature"), rows, right=("value",))
+    for metric in metrics:
+        if metric.smallest_difference is not None:
+            report(
+                f"{metric.name}: the smallest difference between two models that these questions "
+                f"can show is {100 * metric.smallest_difference:.2f} points, less if the models "
+                f"share mistakes ('vqazoo compare' tells)."
+            )

@@ -9,7 +9,12 @@ import click
 from vqazoo.cli.options import JSON, part, run_assignments
 from vqazoo.cli.output import print_json, print_table, progress, told_when_interrupted
 
-CACHE = click.option("--cache", default="", help="Folder of caches; default: vqazoo's own.")
+CACHE = click.option(
+    "--cache",
+    default="",
+    help="Folder of caches; default: the folder features of $VQAZOO_CACHE, else of "
+    "$XDG_CACHE_HOME/vqazoo, else of ~/.cache/vqazoo.",
+)
 
 
 @click.group()
@@ -28,7 +33,9 @@ def features() -> None:
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file, as for vqazoo train.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="As for train.")
 @click.option("--split", "splits", multiple=True, help="May be repeated; default: all.")
-@click.option("--skip-missing", is_flag=True, help="Leave out pictures that do not exist.")
+@click.option(
+    "--skip-missing", is_flag=True, help="Leave out pictures that do not exist or cannot be read."
+)
 @click.option("--device", help="cpu, cuda, ...; default: cuda if there is one.")
 @CACHE
 @JSON
@@ -55,7 +62,7 @@ def build(
     """
     from vqazoo.answers import AnswerList
     from vqazoo.building import build_model
-    from vqazoo.data import open_dataset, present
+    from vqazoo.data import open_dataset, usable
     from vqazoo.features import build_images, build_questions
     from vqazoo.model import pick_device
     from vqazoo.training import gather_config
@@ -71,7 +78,7 @@ def build(
         reader.check_split(split)
     examples = [e for split in splits or reader.splits() for e in reader.read(split)]
     skip_missing = skip_missing or filled.data.skip_missing
-    examples, left_out = present(examples, skip_missing, Path("missing-images.txt"))
+    examples, left_out = usable(examples, skip_missing, Path("missing-images.txt"))
     if left_out:
         click.echo(f"Left out {left_out:,} questions without a picture.", err=True)
     model = build_model(filled.model, AnswerList.from_texts(["yes"]))  # the head is not used

@@ -18,7 +18,9 @@ DATA_ROOT = click.option(
     "--data-root", help="Folder of the dataset's official files; its argument data_root."
 )
 SKIP_MISSING = click.option(
-    "--skip-missing", is_flag=True, help="Leave out questions whose picture does not exist."
+    "--skip-missing",
+    is_flag=True,
+    help="Leave out questions whose picture does not exist or cannot be read.",
 )
 
 SET = click.option(
@@ -28,9 +30,73 @@ SET = click.option(
 DEVICE = click.option("--device", help="cpu, cuda, cuda:1, mps; default: cuda if there is one.")
 
 
+def decode_options(candidates: bool = True) -> Callable[[F], F]:
+    """--decode, and --candidates where answers may be chosen among; see `asked`."""
+
+    def add(command: F) -> F:
+        if candidates:
+            command = click.option(
+                "--candidates", type=click.Path(path_type=Path),
+                help="File with one answer a line: the model chooses among these.",
+            )(command)  # fmt: skip
+        return click.option(
+            "--decode", multiple=True, metavar="KEY=VALUE",
+            help="Option of the head, such as strategy=beam; see vqazoo info. May be repeated.",
+        )(command)  # fmt: skip
+
+    return add
+
+
+def asked(
+    decode: Sequence[str], candidates: Path | None = None
+) -> tuple[dict[str, Any], list[str] | None]:
+    """What --decode and --candidates say: options of the head, and answers to choose among.
+
+    Raises:
+        ConfigError: both are given, or an option is no KEY=VALUE.
+        DataError: the file of candidates cannot be read, or is empty.
+    """
+    from vqazoo.config import set_value
+    from vqazoo.errors import ConfigError
+
+    options: dict[str, Any] = {}
+    for assignment in decode:
+        set_value(options, assignment, "--decode")
+    if candidates is None:
+        return options, None
+    if options:
+        raise ConfigError("--decode is for answers that are written, not chosen: leave it out.")
+    return options, _lines(candidates)
+
+
+def _lines(file: Path) -> list[str]:
+    from vqazoo.errors import DataError
+
+    try:
+        found = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"The file of candidates '{file}' cannot be read ({error}).") from error
+    if not (kept := [line for line in found if line]):
+        raise DataError(f"The file of candidates '{file}' is empty: write one answer a line.")
+    return kept
+
+
 def part(flag: str, kind: str, about: str) -> Callable[[F], F]:
     """An option that takes a part's name and completes it; `kind` as the registry names it."""
-    return click.option(flag, shell_complete=complete_part(kind), help=about)
+    return click.option(
+        flag, shell_complete=complete_part(kind), callback=canonical(kind), help=about
+    )
+
+
+def canonical(kind: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """A callback that spells the name of a part as the registry does."""
+
+    def spell(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+        from vqazoo.registry import registry
+
+        return None if name is None else registry.canonical(kind, name)
+
+    return spell
 
 
 def data_options(command: F) -> F:

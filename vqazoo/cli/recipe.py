@@ -8,7 +8,16 @@ from pathlib import Path
 import click
 
 from vqazoo.cli.completion import complete_recipe
-from vqazoo.cli.options import DATA_ROOT, DEVICE, JSON, SET, SKIP_MISSING, run_assignments
+from vqazoo.cli.options import (
+    DATA_ROOT,
+    DEVICE,
+    JSON,
+    SET,
+    SKIP_MISSING,
+    asked,
+    decode_options,
+    run_assignments,
+)
 from vqazoo.cli.output import print_json, print_table, progress, told_when_interrupted
 
 
@@ -94,6 +103,7 @@ def copy(name: str, file: Path | None, as_json: bool) -> None:
 @click.option("--push", "repo", metavar="OWNER/NAME", help="Publish the model when it is done.")
 @click.option("--private", is_flag=True, help="With --push: make a new repository private.")
 @click.option("--pin", is_flag=True, help="With --push: write the commit into the catalogue.")
+@decode_options()
 @JSON
 def run_command(
     name: str,
@@ -107,11 +117,14 @@ def run_command(
     repo: str | None,
     private: bool,
     pin: bool,
+    decode: tuple[str, ...],
+    candidates: Path | None,
     as_json: bool,
 ) -> None:
     """From official files to a published model: train, score, compare, write the card, push.
 
-    NAME is a packaged recipe, or the path of a TOML file.
+    NAME is a packaged recipe, or the path of a TOML file. --decode and --candidates, as in 'vqazoo
+    ask', are how the test split is answered.
 
     Example: vqazoo recipe run clip-lstm-vizwiz --data-root DIR --push me/clip-lstm-vizwiz
     """
@@ -121,6 +134,7 @@ def run_command(
 
     if (private or pin) and not repo:
         raise click.UsageError("--private and --pin go with --push OWNER/NAME.")
+    options, chosen = asked(decode, candidates)
     file = Path(name) if name.endswith(".toml") else recipe_file(name)
     config = gather_config(
         file, run_assignments(assignments, data_root, skip_missing, device), {"seed": seed}
@@ -131,7 +145,7 @@ def run_command(
         click.echo(line, err=True)
 
     with told_when_interrupted(lambda: how_to_resume(place, f"vqazoo recipe run {name}")):
-        folder = run_recipe(config, place, resume, report, progress)
+        folder = run_recipe(config, place, resume, report, progress, options, chosen)
         if not as_json:
             click.echo(f"The model is in '{folder}', with its card.")
         document = {"model": str(folder)}

@@ -22,6 +22,12 @@ from vqazoo.cli.output import print_json, progress, told_when_interrupted
 @DATA_ROOT
 @SKIP_MISSING
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file; flags win over it.")
+@click.option(
+    "--start",
+    metavar="MODEL",
+    help="Start from this model's tensors, and its parts where none are named: a zoo name, "
+    "dir:PATH, hub:OWNER/NAME.",
+)
 @SET
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of everything random; default 0.")
 @DEVICE
@@ -40,6 +46,7 @@ def train(
     data_root: str | None,
     skip_missing: bool,
     config: Path | None,
+    start: str | None,
     assignments: tuple[str, ...],
     seed: int | None,
     device: str | None,
@@ -68,6 +75,8 @@ def train(
         "seed": seed,
     }
     assignments = run_assignments(assignments, data_root, skip_missing, device)
+    if start is not None:
+        assignments = (*assignments, f"training.start={json.dumps(start)}")
     filled = gather_config(config, assignments, flags, out if resume else None)
     if dry_run:
         from vqazoo.shapes import shape_table

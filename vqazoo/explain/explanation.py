@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,6 +12,7 @@ from vqazoo.answers import normalise
 from vqazoo.asking import pair
 from vqazoo.data import check_question
 from vqazoo.errors import ConfigError, ImageError
+from vqazoo.evaluating import evaluating
 from vqazoo.explain.gradients import pixel_gradients, word_gradients
 from vqazoo.explain.maps import Map, onto_picture, pixel_map, token_map
 from vqazoo.explain.words import word_places
@@ -77,7 +76,7 @@ def explain(
     seen = seen.to(floating_dtype(model.image_encoder))
     asked = check_question(question)
     target = _target(model, answer.text)
-    with _evaluating(model):
+    with evaluating(model):
         weights = None if method == GRADIENTS else _attention(model, seen, asked)
         if weights is None and method == ATTENTION:
             raise ConfigError(
@@ -125,14 +124,3 @@ def _words(
     found = [(word, abs(float(values[list(pieces)].sum()))) for word, pieces in places]
     largest = max((weight for _, weight in found), default=0.0)
     return tuple((word, weight / largest if largest else 0.0) for word, weight in found)
-
-
-@contextmanager
-def _evaluating(model: VQAModel) -> Iterator[None]:
-    """Eval mode; the mode of before comes back."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -5,18 +5,18 @@ Source: Sundararajan et al. 2017, Axiomatic Attribution for Deep Networks, secti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vqazoo.data import Example
-from vqazoo.errors import ConfigError, VqazooError
+from vqazoo.errors import ConfigError, IncompatibleError, VqazooError
+from vqazoo.explain.embedded import Embedded
 from vqazoo.interfaces import Features
 from vqazoo.model import VQAModel
 
@@ -80,21 +80,31 @@ def word_gradients(
         pixels: (3, H, W) float; places: of the word pieces among the L tokens.
 
     Raises:
-        IncompatibleError: the text encoder lends no token_embedding.
+        IncompatibleError: the text encoder lends no token_embedding, or does not read through it.
     """
     embedding = cast(nn.Embedding, model.text_encoder.lend("token_embedding"))
     real: list[Tensor] = []
+
+    def note(found: Tensor) -> Tensor:
+        real.append(found[0])  # (L, E)
+        return found
+
     with torch.no_grad():
         image = _image(model, pixels[None].to(model.device))
-        with _hooked(embedding, lambda output: real.append(output[0])):
+        with Embedded(embedding, note):
             _question(model, question)
+    if not real:
+        raise IncompatibleError(
+            f"The text encoder '{model.config.text_encoder.type}' does not read questions through "
+            f"the token_embedding that it lends, so its words cannot be explained: mend lend()."
+        )
     end = real[0]  # (L, E)
     start = end.clone()
     start[list(places)] = embedding.weight.detach().mean(dim=0).to(end)
 
     def score(points: Tensor) -> Tensor:
         """Embeddings (S, L, E)."""
-        with _hooked(embedding, lambda output: points):
+        with Embedded(embedding, lambda found: points):
             asked = _question(model, question, len(points))
         return _score(model, image, asked, question, answer, len(points))
 
@@ -166,17 +176,3 @@ def _question(model: VQAModel, question: str, count: int = 1) -> Features:
     return model.text_encoder.encode_question(
         ids.to(model.device), mask.to(model.device), model.wants_question
     )
-
-
-@contextmanager
-def _hooked(embedding: nn.Embedding, see: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
-    """While open, `see` gets the embedding's output (S, L, E), and may give another."""
-
-    def hook(module: nn.Module, given: Any, output: Tensor) -> Tensor | None:
-        return see(output)
-
-    handle = embedding.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -55,24 +55,30 @@ class BleuScores:
     Attributes:
         corpus: BLEU up to n-grams of 1, 2, 3 and 4 words, from counts summed over all answers.
         sentence: mean over answers of BLEU-4 with effective order; 0 for an empty answer.
-        corpus_signature, sentence_signature: of sacrebleu.
+        sentence_1: mean over answers of BLEU-1, the score that CLIP+LSTM reports.
+        corpus_signature, sentence_signature, sentence_1_signature: of sacrebleu.
     """
 
     corpus: tuple[float, float, float, float]
     sentence: float
     corpus_signature: str
     sentence_signature: str
+    sentence_1: float
+    sentence_1_signature: str
 
 
 def bleu(answers: Sequence[str], references: Sequence[str]) -> BleuScores:
     """Each distinct pair is counted by sacrebleu once; VQA repeats few pairs very often."""
     per_sentence, corpus = BLEU(effective_order=True), BLEU()
+    one_word = BLEU(max_ngram_order=1, smooth_method="none", effective_order=True)
     counts, totals = [0] * 4, [0] * 4
     answer_length = reference_length = 0
-    sentence = 0.0
+    sentence = sentence_1 = 0.0
     for (answer, reference), times in Counter(zip(answers, references, strict=True)).items():
         found = per_sentence.sentence_score(answer, [reference])
-        sentence += times * (found.score if answer.strip() and reference.strip() else 0.0)
+        if answer.strip() and reference.strip():
+            sentence += times * found.score
+            sentence_1 += times * one_word.sentence_score(answer, [reference]).score
         answer_length += times * found.sys_len
         reference_length += times * found.ref_len
         for order in range(4):
@@ -85,13 +91,16 @@ def bleu(answers: Sequence[str], references: Sequence[str]) -> BleuScores:
         ).score)
         for order in ORDERS
     ]  # fmt: skip
-    for metric in (corpus, per_sentence):  # sacrebleu tells the signature after a score only
+    # sacrebleu tells the signature after a score only
+    for metric in (corpus, per_sentence, one_word):
         metric.corpus_score([""], [[""]])
     return BleuScores(
         (scores[0], scores[1], scores[2], scores[3]),
         _share(sentence / max(1, len(answers))),
         str(corpus.get_signature()),
         str(per_sentence.get_signature()),
+        _share(sentence_1 / max(1, len(answers))),
+        str(one_word.get_signature()),
     )
 
 

@@ -12,10 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vqazoo.answers import AnswerList, normalise, select_answer
+from vqazoo.answers import AnswerList, normalise, select_answer, truth_of
 from vqazoo.data import Example
 from vqazoo.errors import DataError
-from vqazoo.evaluate import COUNT_GROUPS, accuracies, have_several_answers, vqa_accuracies
+from vqazoo.evaluate import (
+    COUNT_GROUPS,
+    accuracies,
+    comparison_of,
+    have_several_answers,
+    vqa_accuracies,
+)
 from vqazoo.figures import answer_kind
 from vqazoo.interfaces import Answer
 from vqazoo.mistakes.similarity import Clusters
@@ -177,10 +183,10 @@ def _by_text(split_up: _Splitter, known: AnswerList | None) -> list[Grouping]:
         kind = split_up.by("Kind of question", about, lambda i: examples[i].question_type or OTHER)
         found.insert(1, kind)
     if known is not None and any(known.counts):
-        counts = dict(zip(known.texts, known.counts, strict=True))
+        counts = known.counted_by(comparison_of(examples))
         found.append(split_up.by(
             "Frequency of the right answer", "How many training questions had it as their answer.",
-            lambda i: _times(counts.get(select_answer(examples[i].answers), 0)),
+            lambda i: _times(counts.get(truth_of(examples[i]), 0)),
         ))  # fmt: skip
     if any(example.answerable is not None for example in examples):
         found.append(split_up.by(
@@ -212,8 +218,9 @@ class _Splitter:
     ) -> None:
         self.examples = examples
         self.scores = scores
-        self.expected = [select_answer(example.answers) for example in examples]
-        self.given = [normalise(answer.text) for answer in answers]
+        self.expected = [truth_of(example) for example in examples]
+        pairs = zip(examples, answers, strict=True)
+        self.given = [normalise(e.comparison.read(answer.text)) for e, answer in pairs]
         self.unsure = [-a.score if not math.isnan(a.score) else 0.0 for a in answers]
 
     def by(

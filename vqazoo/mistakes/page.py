@@ -11,9 +11,9 @@ from PIL import Image
 
 from vqazoo.answers import select_answer
 from vqazoo.errors import ImageError
-from vqazoo.images import open_image
 from vqazoo.mistakes.groups import MISTAKE, Confusion, Group, Grouping, Mistakes
 from vqazoo.mistakes.html import Html, tag
+from vqazoo.video import still
 
 THUMBNAIL = 160  # longer side of an embedded picture, in pixels
 QUALITY = 80  # of JPEG
@@ -234,7 +234,7 @@ def _short(words: str) -> str:
 
 def _thumbnail(file: Path) -> bytes:
     """A small JPEG of a picture file."""
-    picture = open_image(file)
+    picture = still(file)
     picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     content = io.BytesIO()
     picture.save(content, "JPEG", quality=QUALITY)

@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from vqazoo.answers import normalise
-from vqazoo.errors import IncompatibleError
+from vqazoo.blocks import read_side
+from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Encoder, Features, Preprocess, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS, EncoderManifest
 from vqazoo.testing.checks import (
+    check_signature,
     evaluating,
     generator,
     offered_kinds,
@@ -20,20 +22,27 @@ from vqazoo.testing.checks import (
     require_finite,
     require_same,
 )
+from vqazoo.testing.devices import elsewhere, require_elsewhere, sent
+from vqazoo.testing.parts import builder, found, needed, variant_of
 
 
-def check_encoder(encoder: Encoder, manifest: EncoderManifest | None = None) -> None:
+def check_encoder(
+    part: str | type[Encoder] | Encoder, manifest: EncoderManifest | None = None, **args: Any
+) -> None:
     """Run an encoder, with pretrained or random weights, through its contract.
 
     Args:
-        encoder: already built.
-        manifest: if given, the towers may offer only what it declares.
+        part: an encoder that was built, or its registered name or class, of which one is built
+            with random weights and every tower that the manifest has.
+        manifest: the towers may offer only what it declares; of a name or class, default: the
+            installed one.
+        args: some of the arguments of a name or class; the others take their defaults.
 
     Raises:
         AssertionError: a shape, dtype, mask, or token is not what the contract says, or a row
-            depends on its batch.
+            depends on its batch, or a block of one tower holds parameters of the other.
     """
-    owner = type(encoder).__name__
+    encoder, owner, manifest = _built(part, manifest, args)
     spec = encoder.spec
     require(bool(spec.image or spec.question), owner, "its spec has neither tower")
     if manifest is not None:
@@ -48,11 +57,75 @@ def check_encoder(encoder: Encoder, manifest: EncoderManifest | None = None) -> 
         pass
     else:
         require(False, owner, "lend('no such module') must raise IncompatibleError")
+    _check_blocks(owner, encoder)
     with evaluating(encoder):
         if spec.image is not None:
             _check_image_tower(owner, encoder, spec.image)
         if spec.question is not None:
             _check_text_tower(owner, encoder, spec.question)
+    _check_device(owner, encoder)
+
+
+def _built(
+    part: str | type[Encoder] | Encoder, manifest: EncoderManifest | None, args: dict[str, Any]
+) -> tuple[Encoder, str, EncoderManifest | None]:
+    """The encoder itself, how messages name it, and its manifest."""
+    if isinstance(part, Encoder):
+        return part, type(part).__name__, manifest
+    owner, known, component = found("encoder", part, manifest)
+    declared = cast(EncoderManifest, needed(owner, known))
+    sides = {"image": declared.image, "question": declared.question}
+    towers = frozenset(side for side, kinds in sides.items() if kinds)
+    check_signature(owner, declared, component, ["variant", "towers"])
+    build = builder(owner, declared, component, args, variant_of(part), towers)
+    return cast(Encoder, build(0)).eval(), owner, declared
+
+
+def _check_device(owner: str, encoder: Encoder) -> None:
+    """Features are on the device of the encoder, and nothing they are made with is on another."""
+    spec = encoder.spec
+    with elsewhere(owner, encoder):
+        if spec.image is not None:
+            height, width = cast(Preprocess, spec.preprocess).size
+            pixels = torch.randn(2, 3, height, width, generator=generator())
+            where = f"{owner}, image tower"
+            require_elsewhere(where, encoder.encode_image(sent(pixels), offered_kinds(spec.image)))
+        if spec.question is not None:
+            ids, mask = encoder.tokenize(["why?", "what is the small thing on the table?"])
+            where = f"{owner}, text tower"
+            wants = offered_kinds(spec.question)
+            require_elsewhere(where, encoder.encode_question(sent(ids), sent(mask), wants))
+
+
+def _check_blocks(owner: str, encoder: Encoder) -> None:
+    """Each block of a tower has parameters of its own, which encoding the other side leaves out."""
+    parameters = {name for name, _ in encoder.named_parameters()}
+    reading = {side: read_side(encoder, side).parameters for side in ("image", "text")}
+    for side, other in (("image", "text"), ("text", "image")):
+        if (encoder.spec.image if side == "image" else encoder.spec.question) is None:
+            continue
+        try:
+            blocks = encoder.blocks(side)
+        except ConfigError:
+            continue  # it says that it has none, and unfreeze_blocks says so too
+        where = f"{owner}, {side} tower"
+        require(bool(blocks), where, "blocks() gives no block: raise ConfigError instead")
+        seen: set[str] = set()
+        for number, prefixes in enumerate(blocks):
+            inside = {name for name in parameters if name.startswith(tuple(prefixes))}
+            require(bool(inside), where, f"block {number}, {prefixes}, has no parameter")
+            twice = sorted(inside & seen)
+            require(not twice, where, f"'{(twice or [''])[0]}' is in two blocks")
+            seen |= inside
+            shared = sorted(inside & reading[other])
+            require(
+                not shared, where,
+                f"block {number} holds '{(shared or [''])[0]}', which the {other} tower reads too",
+            )  # fmt: skip
+            require(
+                bool(inside & reading[side]), where,
+                f"block {number}, {prefixes}, gets no gradient from the {side} tower",
+            )  # fmt: skip
 
 
 def _check_image_tower(owner: str, encoder: Encoder, tower: TowerSpec) -> None:

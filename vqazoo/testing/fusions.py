@@ -8,7 +8,6 @@ import torch
 
 from vqazoo.interfaces import Fusion, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS, FusionManifest
-from vqazoo.registry import registry
 from vqazoo.testing.checks import (
     check_fused,
     check_gradients,
@@ -20,16 +19,27 @@ from vqazoo.testing.checks import (
     require,
     require_same,
 )
+from vqazoo.testing.devices import elsewhere, require_elsewhere, sent
+from vqazoo.testing.parts import builder, found, needed
 
 IMAGE = TowerSpec(pooled=20, tokens=24)  # all widths differ, so that a mix-up cannot hide
 QUESTION = TowerSpec(pooled=12, tokens=28)
 
 
-def check_fusion(ref: str, **args: Any) -> None:
+def check_fusion(
+    part: str | type[Fusion] | Fusion,
+    *,
+    manifest: FusionManifest | None = None,
+    image: TowerSpec = IMAGE,
+    question: TowerSpec = QUESTION,
+    **args: Any,
+) -> None:
     """Build a fusion for towers of several widths and run it through its contract.
 
     Args:
-        ref: its registered name.
+        part: its registered name, its class, or a fusion that was built.
+        manifest: of a class or object that is not installed.
+        image, question: widths of the towers, which a fusion that was built must fit.
         args: some of its arguments; the others take their defaults.
 
     Raises:
@@ -37,41 +47,37 @@ def check_fusion(ref: str, **args: Any) -> None:
             batch, a side is ignored, a parameter gets no gradient, or saved tensors do not restore
             the fusion.
     """
-    owner = f"The fusion '{ref}'"
-    manifest = cast(FusionManifest, registry.manifest("fusion", ref))
-    check_signature(owner, manifest, registry.component("fusion", ref), ["image", "question"])
+    owner, known, component = found("fusion", part, manifest)
+    manifest = cast(FusionManifest, needed(owner, known))
+    if isinstance(component, type):
+        check_signature(owner, manifest, component, ["image", "question"])
     sides = {}
-    for side, tower in (("image", IMAGE), ("question", QUESTION)):
+    for side, tower in (("image", image), ("question", question)):
         kinds = {kind for kind in (POOLED, TOKENS) if f"{side}.{kind}" in manifest.requires}
         require(bool(kinds), owner, f"it requires nothing of the {side}")
         sides[side] = only(tower, kinds)
 
-    def build(seed: int) -> Fusion:
-        torch.manual_seed(seed)
-        return cast(Fusion, registry.build("fusion", ref, *sides.values(), **args))
-
+    build = builder(owner, manifest, component, args, *sides.values())
     fusion = build(0).eval()
     require(
         fusion.out.kind == manifest.provides, owner,
         f"out.kind is '{fusion.out.kind}', but the manifest provides '{manifest.provides}'",
     )  # fmt: skip
-    image, question = (
-        random_features(sides["image"], 4, 5, seed=1),
-        random_features(sides["question"], 4, 6, 2),
-    )
+    looked = random_features(sides["image"], 4, 5, seed=1)
+    asked = random_features(sides["question"], 4, 6, seed=2)
     with torch.no_grad():
-        fused = fusion(image, question)
+        fused = fusion(looked, asked)
         check_fused(owner, fusion.out, fused, rows=4)
         for row in range(4):
             one = slice(row, row + 1)
-            require_same(owner, fused.index(one), fusion(image.index(one), question.index(one)))
-        longer = fusion(padded(image), padded(question))
+            require_same(owner, fused.index(one), fusion(looked.index(one), asked.index(one)))
+        longer = fusion(padded(looked), padded(asked))
         for row in range(4):
             one = slice(row, row + 1)
             require_same(f"{owner}, with more padding", fused.index(one), longer.index(one))
         for side, other in (
-            ("image", fusion(random_features(sides["image"], 4, 5, seed=3), question)),
-            ("question", fusion(image, random_features(sides["question"], 4, 6, seed=4))),
+            ("image", fusion(random_features(sides["image"], 4, 5, seed=3), asked)),
+            ("question", fusion(looked, random_features(sides["question"], 4, 6, seed=4))),
         ):
             first, second = getattr(fused, fusion.out.kind), getattr(other, fusion.out.kind)
             ignored, said = torch.allclose(first, second), manifest.ignores == side
@@ -79,12 +85,14 @@ def check_fusion(ref: str, **args: Any) -> None:
             require(said <= ignored, owner, f"it uses the {side}, which its manifest denies")
         restored = build(1)
         restored.load_state_dict(fusion.state_dict(), strict=True)
-        again = restored.eval()(image, question)
+        again = restored.eval()(looked, asked)
         require_same(f"{owner}, restored from its state_dict", fused, again)
+    with elsewhere(owner, fusion):
+        require_elsewhere(owner, fusion(sent(looked), sent(asked)))
     fusion.train()
-    inputs = [image] * (manifest.ignores != "image") + [question] * (manifest.ignores != "question")
+    inputs = [looked] * (manifest.ignores != "image") + [asked] * (manifest.ignores != "question")
     leaves = [t.requires_grad_() for x in inputs for k, t in x.tensors().items() if k != "mask"]
-    result = getattr(fusion(image, question), fusion.out.kind)
+    result = getattr(fusion(looked, asked), fusion.out.kind)
     (result * torch.randn(result.shape, generator=generator())).sum().backward()
     check_gradients(owner, fusion)
     require(

@@ -21,6 +21,7 @@ from vqazoo.interfaces import (
     Targets,
     TowerSpec,
 )
+from vqazoo.losses import adds_up, batch_sums, row_units, weighted_loss
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.registry import registry
 from vqazoo.testing.checks import (
@@ -34,6 +35,9 @@ from vqazoo.testing.checks import (
     require,
     require_close,
 )
+from vqazoo.testing.devices import Elsewhere, elsewhere, sent
+from vqazoo.testing.parts import builder, found, needed
+from vqazoo.testing.protocols import check_protocols
 from vqazoo.testing.toy import toy_encoder
 
 ANSWERS = AnswerList(("yes", "no", "dark blue", "don't know", "3"), (5, 4, 3, 2, 2))
@@ -42,33 +46,37 @@ STEPS = 60  # of training, after which the loss of a head must have fallen
 
 
 def check_head(
-    ref: str, *, dim: int = 18, text_encoder: Encoder | None = None, **args: Any
+    part: str | type[Head] | Head,
+    *,
+    manifest: HeadManifest | None = None,
+    dim: int = 18,
+    text_encoder: Encoder | None = None,
+    **args: Any,
 ) -> None:
     """Build a head for fused vectors or tokens `dim` wide and run it through its contract.
 
     Args:
-        ref: its registered name.
+        part: its registered name, its class, or a head that was built for `ANSWERS` of this module.
+        manifest: of a class or object that is not installed.
         dim: width of the fused features.
         text_encoder: what the head may borrow from; a ToyEncoder if none is given.
         args: some of its arguments; the others take their defaults.
 
     Raises:
         AssertionError: the manifest lies, a borrowed tensor would be saved, targets do not stay
-            with their rows, the loss does not fall, a parameter gets no gradient, answers depend on
-            the batch, or saved tensors do not restore the head.
+            with their rows, sums of the loss do not add up, the loss does not fall, a parameter
+            gets no gradient, answers depend on the batch, saved tensors do not restore the head, or
+            what it offers besides (protocols of vqazoo.interfaces such as `GivesLogits`) is not
+            what it answers by.
     """
-    owner = f"The head '{ref}'"
-    manifest = cast(HeadManifest, registry.manifest("head", ref))
-    component = registry.component("head", ref)
-    check_signature(owner, manifest, component, ["fused", "answers", "text_encoder"])
+    owner, known, component = found("head", part, manifest)
+    manifest = cast(HeadManifest, needed(owner, known))
+    if isinstance(component, type):
+        check_signature(owner, manifest, component, ["fused", "answers", "text_encoder"])
     _check_head_manifest(owner, manifest)
     encoder = text_encoder or toy_encoder()
-
-    def build(seed: int) -> Head:
-        torch.manual_seed(seed)
-        spec = FusedSpec(manifest.requires, dim)
-        return cast(Head, registry.build("head", ref, spec, ANSWERS, encoder, **args))
-
+    spec = FusedSpec(manifest.requires, dim)
+    build = builder(owner, manifest, component, args, spec, ANSWERS, encoder)
     with _lending_only(owner, encoder, manifest.borrows):
         head = build(0)
     _check_nothing_borrowed_is_owned(owner, head, encoder)
@@ -82,12 +90,36 @@ def check_head(
     _check_learning(owner, head, fused, head.targets(examples))
     with evaluating(head):
         _check_answers(owner, head, manifest, fused)
+        with torch.no_grad():
+            check_protocols(owner, head, manifest, fused, ANSWERS, encoder)
         restored = build(1)
         restored.load_state_dict(head.state_dict(), strict=True)
         require(
             restored.eval().predict(fused) == head.predict(fused), owner,
             "restored from its state_dict it answers differently",
         )  # fmt: skip
+    _check_sums(owner, head, fused, head.targets(examples))
+    _check_device(owner, head, encoder, manifest, fused, examples)
+
+
+def _check_device(
+    owner: str, head: Head, encoder: Encoder, manifest: HeadManifest, fused: Features,
+    examples: Sequence[Example],
+) -> None:  # fmt: skip
+    """Loss and answers, also by every strategy and of given answers, on another device."""
+    targets = head.targets(examples)
+    options: list[dict[str, Any]] = [{}]
+    for name, arg in manifest.decode.items():
+        options += [{name: choice} for choice in arg.choices]
+    with elsewhere(owner, head, encoder):
+        loss, _ = head.loss(sent(fused), sent(targets))
+        require(isinstance(loss, Elsewhere), owner, "its loss is on the CPU, whatever its device")
+        for decode in options:
+            head.predict(sent(fused), **decode)
+        head.predict(sent(fused), 3)
+        rank = getattr(head, "rank", None)
+        if rank is not None:
+            rank(sent(fused), list(ANSWERS.texts))
 
 
 def _check_head_manifest(owner: str, manifest: HeadManifest) -> None:
@@ -132,6 +164,38 @@ def _check_targets(owner: str, head: Head, fused: Features, examples: Sequence[E
         bool(outside.isfinite()), owner,
         f"the loss of a batch with only unknown answers is {outside.item()}",
     )  # fmt: skip
+
+
+def _check_sums(owner: str, head: Head, fused: Features, targets: Targets) -> None:
+    """Gradients of unequal batches, each with its sums over the units of all, are those of all."""
+    if not adds_up(head):
+        return  # it is weighted by its rows
+    units = row_units(head, targets)
+    for name, each in units.items():
+        require(
+            each.shape == (len(fused),) and bool((each >= 0).all() and each.isfinite().all()),
+            owner, f"loss_units of '{name}' must be (B,), finite and 0 or more",
+        )  # fmt: skip
+    whole = {name: each.sum() for name, each in units.items()}
+    learning = [p for p in head.parameters() if p.requires_grad]
+    with evaluating(head), torch.enable_grad():
+        head.loss(fused, targets)[0].backward()
+        together = [None if p.grad is None else p.grad.clone() for p in learning]
+        head.zero_grad()
+        for rows in (slice(0, 1), slice(1, None)):
+            sums, _ = batch_sums(head, fused.index(rows), _rows(targets, rows))
+            require(
+                sums.keys() == units.keys(), owner,
+                f"loss_sums names {sorted(sums)}, but loss_units {sorted(units)}",
+            )  # fmt: skip
+            weighted_loss(head, sums, whole).backward()
+    for parameter, expected in zip(learning, together, strict=True):
+        if expected is not None:
+            require_close(
+                owner, expected, cast(Tensor, parameter.grad),
+                "sums of its loss over two batches do not add up to that of both",
+            )  # fmt: skip
+    head.zero_grad()
 
 
 def _check_learning(owner: str, head: Head, fused: Features, targets: Targets) -> None:

@@ -62,6 +62,7 @@ class Text:
         answer = {"answer": self.head["answers"][best], "score": float(found["scores"][row][best])}
         if "types" in self.head:
             answer["answer_type"] = self.head["types"][int(found["types"][row].argmax())]
+        if "answerable" in found:
             answer["answerable"] = float(found["answerable"][row])
         return answer
 

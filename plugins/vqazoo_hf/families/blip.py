@@ -14,6 +14,7 @@ from vqazoo.errors import CheckpointError, IncompatibleError
 from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.safe_files import shown
+from vqazoo_hf.families.generation import DEFAULTS, warn_of_unread
 from vqazoo_hf.families.tensors import Rules, build_published, check_small, read_weights
 from vqazoo_hf.repository import Repository
 
@@ -79,6 +80,7 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
     captions = _check_config(place, config)
     repository = Repository(place)
     parts = _parts(place, repository.config().text_config, captions)
+    warn_of_unread(repository.folder, place)
     tensors, reference = read_weights(repository)
     _check_tied(place, tensors)
     if captions:
@@ -115,6 +117,7 @@ def _parts(place: str, text: Any, captions: bool) -> ModelConfig:
         encoder,
         fill_block("fusion", fusion),
         fill_block("head", Block("med-decoder", decoder)),
+        dict(DEFAULTS),
     )
 
 

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from vqazoo.answers import AnswerList
 from vqazoo.config import Block, ModelConfig, fill_block
-from vqazoo.errors import CheckpointError, ConfigError, WeightsError, missing_package
+from vqazoo.errors import CheckpointError, ConfigError, missing_package
 from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.safe_files import shown
+from vqazoo_hf.families.generation import DEFAULTS, warn_of_unread
 from vqazoo_hf.families.tensors import Rules, build_like, match_tensors, read_weights
 from vqazoo_hf.language_tower import read_tokenizer
-from vqazoo_hf.repository import Repository
+from vqazoo_hf.repository import Repository, load_tensors
 
 ARCHITECTURE = "Blip2ForConditionalGeneration"
 EXAMPLES = ("Salesforce/blip2-opt-2.7b", "Salesforce/blip2-flan-t5-xl")
@@ -71,10 +71,11 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
     filled = repository.config()
     tokenizer = read_tokenizer(repository)
     parts = _parts(place, filled, _end(place, filled.text_config.eos_token_id, tokenizer))
+    warn_of_unread(repository.folder, place)
     tensors, reference = read_weights(repository)
     with torch.device("meta"):  # shapes alone: the modules come from the published model
         model = build_like(parts, AnswerList((), ()), tensors, repository.folder)
-    published = _load(repository.folder, place, asked)
+    published = _load(filled, tensors, repository.folder, place, asked)
     image, text = cast(Any, model.image_encoder), cast(Any, model.text_encoder)
     image.model = published.vision_model
     text.language_model.model = published.language_model
@@ -103,6 +104,7 @@ def _parts(place: str, filled: Any, end: str) -> ModelConfig:
         fill_block("encoder", Block(f"hf-lm:{place}", {"prompt": prompt, "end": end})),
         fill_block("fusion", Block("q-former", fusion)),
         fill_block("head", Block("lm-generate")),
+        dict(DEFAULTS),
     )
 
 
@@ -151,35 +153,23 @@ def _asked(options: LoadOptions) -> dict[str, Any]:
     return asked
 
 
-def _load(folder: Path, place: str, asked: Mapping[str, Any]) -> Any:
-    """transformers' model with its weights, every one of them used.
+def _load(
+    config: Any, tensors: dict[str, Tensor], folder: Path, place: str, asked: Mapping[str, Any]
+) -> Any:
+    """transformers' model with these tensors, every one of them used.
 
     Raises:
         CheckpointError: tensors are left over, missing, or of another shape.
-        WeightsError: a file cannot be read.
+        WeightsError: transformers cannot put them in.
     """
     import transformers
-    from transformers.utils import logging
 
-    talkative = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        model, report = transformers.Blip2ForConditionalGeneration.from_pretrained(
-            folder,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told below, in words
-            trust_remote_code=False,
-            **asked,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise WeightsError(
-            f"The weights in '{folder}' cannot be read ({str(error).splitlines()[0]}): get them "
-            f"again."
-        ) from error
-    finally:
-        if talkative:
-            logging.enable_progress_bar()
+    kind = transformers.Blip2ForConditionalGeneration
+    asked = {**asked, "ignore_mismatched_sizes": True}  # told below, in words
+    # Layers that a device map leaves on the disk are read from the files, the same ones, again and
+    # again, so transformers is given those.
+    given = folder if "device_map" in asked else tensors
+    model, report = load_tensors(kind, config, given, folder, **asked)
     _check_report(report, place)
     return model.eval()
 

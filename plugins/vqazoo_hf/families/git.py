@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from vqazoo.answers import AnswerList
@@ -11,6 +12,7 @@ from vqazoo.errors import CheckpointError
 from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.safe_files import shown
+from vqazoo_hf.families.generation import decode_options
 from vqazoo_hf.families.tensors import build_published, check_small, read_weights
 from vqazoo_hf.git import HFGitEncoder
 from vqazoo_hf.repository import Repository
@@ -102,4 +104,6 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
             f"config.json), but its tokenizer ends texts with {encoder.end_id}: get the "
             f"files again."
         )
+    options = decode_options(repository.folder, place, encoder.start_id, encoder.end_id)
+    model.config = replace(model.config, decode=options)
     return model

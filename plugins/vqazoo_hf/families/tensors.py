@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from vqazoo.allowance import Allowance
@@ -23,32 +22,11 @@ from vqazoo.interfaces import Encoder, LoadOptions, WeightsReference
 from vqazoo.model import VQAModel
 from vqazoo.safe_files import shown
 from vqazoo_hf.repository import Repository
+from vqazoo_hf.weights import read_tensors
 
 LISTED = 5  # names in a message
 Rules = Sequence[tuple[str, str]]  # regular expression of the whole published name, our name
 Weights = tuple[dict[str, Tensor], Future[WeightsReference]]  # see read_weights
-
-
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a folder's model*.safetensors, by their published names.
-
-    Raises:
-        WeightsError: there is no such file, or one cannot be read.
-    """
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise WeightsError(
-            f"'{folder}' has no model*.safetensors: only safetensors is read; convert the weights "
-            f"with transformers' save_pretrained."
-        )
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        try:
-            with safe_open(file, "pt") as opened:
-                tensors |= {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise WeightsError(f"'{file}' cannot be read ({error}): get it again.") from error
-    return tensors
 
 
 def check_small(place: str, kind: str, options: LoadOptions) -> None:
@@ -176,10 +154,11 @@ def match_tensors(
     placed: dict[str, str] = {}
     left_over, misshapen = [], []
     for name, tensor in tensors.items():
+        if any(re.fullmatch(pattern, name) for pattern in unused):
+            continue  # whatever a rule of the module around it says
         rule = next(((p, to) for p, to in rules if re.fullmatch(p, name)), None)
         if rule is None:
-            if not any(re.fullmatch(pattern, name) for pattern in unused):
-                left_over.append(name)
+            left_over.append(name)
             continue
         ours = re.sub(rule[0], rule[1], name)
         if ours not in state or ours in placed:

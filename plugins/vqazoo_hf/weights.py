@@ -1,0 +1,157 @@
+"""Which safetensors files of a folder are the model, and their tensors. Imports torch.
+
+As in transformers: `model.safetensors`, and if there is none the shards that
+`model.safetensors.index.json` names. No other file is read, whatever its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from vqazoo.errors import CheckpointError, WeightsError
+from vqazoo.safe_files import (
+    MIB,
+    check_no_pointer,
+    inside,
+    is_plain_name,
+    parse_json,
+    read_plain,
+    shown,
+)
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"  # of peft; transformers follows it to other weights
+LARGEST_INDEX = 64 * MIB
+LARGEST_CONFIG = 4 * MIB
+CHUNK = 1 << 22  # bytes
+
+Files = Mapping[str, frozenset[str] | None]  # names of files; of their tensors, or None: all
+
+
+def weight_files(folder: Path) -> Files:
+    """The files that are the model, in the order of their names, with the tensors to read of each.
+
+    Raises:
+        WeightsError: there are none, or the index names what is not a .safetensors file beside it.
+    """
+    _check_followed(folder)
+    if (folder / SINGLE).is_file():
+        return {SINGLE: None}
+    index = folder / INDEX
+    if not index.is_file():
+        raise WeightsError(
+            f"'{folder}' has no {SINGLE} and no {INDEX}: only safetensors is read; run  vqazoo "
+            f"convert  on the folder or repository, if you trust its pickled weights."
+        )
+    shards = read_index(index)
+    for name in shards:
+        if not (folder / name).is_file():
+            raise WeightsError(
+                f"'{index}' names the shard '{name}', which is not there, and only safetensors is "
+                f"read: get the files again, all of one revision."
+            )
+        try:
+            inside(folder / name)
+        except (CheckpointError, OSError, RuntimeError) as error:
+            raise WeightsError(
+                f"'{index}' names the shard '{name}', which leads out of the folder ({error}): do "
+                f"not trust it, or copy the file into it."
+            ) from error
+    return shards
+
+
+def read_index(index: Path) -> dict[str, frozenset[str]]:
+    """The shards that an index names, sorted, and the tensors of each.
+
+    Raises:
+        WeightsError: it is no index, or names anything else than .safetensors files beside it.
+    """
+    try:
+        content = read_plain(index, LARGEST_INDEX)
+        check_no_pointer(content, index, WeightsError)
+        said = parse_json(content)
+        names = dict(said["weight_map"])
+    except (CheckpointError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"'{index}' is not an index of weights ({error or type(error).__name__}): get it again."
+        ) from error
+    shards: dict[str, set[str]] = {}
+    for tensor, shard in names.items():
+        if not (is_plain_name(shard) and shard.endswith(".safetensors")):
+            raise WeightsError(
+                f"'{index}' names the shard {shown(shard)}, but the name of a .safetensors file "
+                f"beside it was expected: do not trust the folder."
+            )
+        shards.setdefault(shard, set()).add(tensor)
+    if not shards:
+        raise WeightsError(f"'{index}' names no tensor: get it again.")
+    return {name: frozenset(shards[name]) for name in sorted(shards)}
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """The tensors of the model in a folder, by their published names; they stay in mapped files.
+
+    Raises:
+        WeightsError: see `weight_files`; or a file cannot be read, or lacks a tensor.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, wanted in weight_files(folder).items():
+        file = folder / name
+        try:
+            with file.open("rb") as opened:
+                check_no_pointer(opened.read(MIB), file, WeightsError)
+            with safe_open(file, "pt") as shard:
+                held = set(shard.keys())
+                lacking = sorted((wanted or held) - held)
+                if lacking:
+                    raise WeightsError(
+                        f"'{folder / INDEX}' says that '{name}' holds '{lacking[0]}', which it "
+                        f"does not: get the files again, all of one revision."
+                    )
+                tensors |= {one: shard.get_tensor(one) for one in sorted(wanted or held)}
+        except (OSError, SafetensorError) as error:
+            raise WeightsError(f"'{file}' cannot be read ({error}): get it again.") from error
+    return tensors
+
+
+def weights_digest(folder: Path) -> tuple[str, str]:
+    """The name of the first file that is the model, and the SHA-256 of all of them, joined.
+
+    Raises:
+        WeightsError: see `weight_files`.
+    """
+    files = list(weight_files(folder))
+    state = hashlib.sha256()
+    for name in files:
+        with (folder / name).open("rb") as opened:
+            while chunk := opened.read(CHUNK):  # a file may be larger than the memory
+                state.update(chunk)
+    return files[0], state.hexdigest()
+
+
+def _check_followed(folder: Path) -> None:
+    """Refuse what sends transformers to weights of other names."""
+    if (folder / ADAPTER).exists():
+        raise WeightsError(
+            f"'{folder}' holds {ADAPTER}, which names weights elsewhere that change the model, and "
+            f"is not followed: merge the adapter into the model with peft's merge_and_unload, or "
+            f"move the file away."
+        )
+    config = folder / "config.json"
+    if not config.is_file():
+        return
+    try:
+        said = parse_json(read_plain(config, LARGEST_CONFIG))
+    except (CheckpointError, ValueError):
+        return  # transformers says what is wrong with it
+    if isinstance(said, dict) and said.get("transformers_weights") is not None:
+        raise WeightsError(
+            f"'{config}' names other weights as transformers_weights "
+            f"({shown(said['transformers_weights'])}), which is not followed: name the weights "
+            f"{SINGLE}, and remove the key."
+        )

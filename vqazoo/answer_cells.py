@@ -1,0 +1,201 @@
+"""Answers out of a cell of a table, in whatever standard layout others wrote it.
+
+Tables of `VQAModel.predict` and the datasets `table` and `hf` all read answers here. Imports only
+the standard library.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import math
+import re
+import tokenize
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vqazoo.errors import DataError
+
+CONFIDENCES = ("yes", "maybe", "no")
+WANTED = "a text, a list of texts, or a list of objects with 'answer'"
+WRITTEN = re.compile(  # a list, an object or an array, as text
+    r"""\s*(\[\s*(['"{\]\d-]|None|null) | \{\s*['"] | array\(\[ | \[[^\]]*,.*\]\s*$)""",
+    re.VERBOSE | re.DOTALL,
+)
+UNLABELLED = -1  # of a ClassLabel
+
+Classes = Any  # names of classes, where a feature of `datasets` has them: see `class_names`
+
+
+@dataclass(frozen=True)
+class Said:
+    """The answers of one row.
+
+    Attributes:
+        answers: as published.
+        confidences: of each, `yes`, `maybe` or `no`; empty unless all have one.
+        learnt: of each what the person said, `raw_answer`; empty unless all have one.
+    """
+
+    answers: tuple[str, ...] = ()
+    confidences: tuple[str, ...] = ()
+    learnt: tuple[str, ...] = ()
+
+
+def read_answers(value: Any, where: str, column: str, classes: Classes = None) -> Said:
+    """The answers of one row.
+
+    Read are a text; a list, tuple or array of texts, or of objects with `answer`, as in VQA and
+    VizWiz; the object of lists that `datasets` makes of a sequence of those; any of these written
+    as JSON or as Python prints it; the numbers of a ClassLabel, if its names are known. Nothing,
+    NaN and blank texts are no answer.
+
+    Args:
+        where: the row, for messages; column: its column.
+        classes: what `class_names` found in the column's feature.
+
+    Raises:
+        DataError: anything else, such as a number or a truth value.
+    """
+
+    shown = repr(value)[:60]
+
+    def unfit(found: Any, hint: str = "write the answers as texts") -> DataError:
+        kind = type(found).__name__
+        return DataError(
+            f"{where}: '{column}' is {shown}, but {WANTED} was expected, and this holds {kind}: "
+            f"{hint}."
+        )
+
+    value = _named(_plain(value), classes)
+    if isinstance(value, str) and WRITTEN.match(value):
+        value = _parsed(value)
+        if isinstance(value, str):
+            raise unfit(value, "it starts like a list that cannot be read; write it as JSON")
+    if isinstance(value, Mapping) and isinstance(value.get("answer"), (list, tuple)):
+        columns, value = value, _rows(value)
+        if value is None:
+            raise unfit(columns, "its lists differ in length; give each answer its own")
+    given = value if isinstance(value, (list, tuple)) else [value]
+    answers: list[str] = []
+    confidences: list[Any] = []
+    raw: list[Any] = []
+    for one in given:
+        if isinstance(one, Mapping) and "answer" not in one:
+            raise unfit(one)
+        text = one["answer"] if isinstance(one, Mapping) else one
+        if text is None:
+            continue
+        if isinstance(text, bool):
+            raise unfit(text, "write the word that is meant, such as yes or no")
+        if isinstance(text, (int, float)):
+            raise unfit(text, "write the number as text, or the name of the class it stands for")
+        if not isinstance(text, str):
+            raise unfit(text)
+        if text.strip():
+            answers.append(str(text))
+            fields = one if isinstance(one, Mapping) else {}
+            confidences.append(fields.get("answer_confidence"))
+            raw.append(fields.get("raw_answer"))
+    known = all(confidence in CONFIDENCES for confidence in confidences)
+    said = all(isinstance(one, str) and one.strip() for one in raw)
+    return Said(tuple(answers), tuple(confidences) if known else (), tuple(raw) if said else ())
+
+
+def class_names(feature: Any) -> Classes:
+    """Where a feature of `datasets`, as JSON, holds a ClassLabel: its names, at the same place.
+
+    Args:
+        feature: one value of `Features.to_dict()`, or of the metadata that `datasets` writes into
+            parquet files.
+
+    Returns:
+        A tuple of names; a dict of what its fields have; None where there is no ClassLabel.
+    """
+    if isinstance(feature, list) and len(feature) == 1:
+        return class_names(feature[0])
+    if not isinstance(feature, Mapping):
+        return None
+    kind = feature.get("_type")
+    if kind == "ClassLabel":
+        return tuple(feature.get("names") or ())
+    if kind in ("Sequence", "List", "LargeList"):
+        return class_names(feature.get("feature"))
+    fields = {name: class_names(one) for name, one in feature.items() if name != "_type"}
+    found = {name: names for name, names in fields.items() if names is not None}
+    return found or None
+
+
+def _named(value: Any, classes: Classes) -> Any:
+    """The value with the numbers of classes replaced by their names."""
+    if classes is None or value is None:
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_named(one, classes) for one in value]
+    if isinstance(value, Mapping) and isinstance(classes, Mapping):
+        return {name: _named(one, classes.get(name)) for name, one in value.items()}
+    if isinstance(classes, tuple) and isinstance(value, int) and not isinstance(value, bool):
+        if value == UNLABELLED:
+            return None
+        return classes[value] if 0 <= value < len(classes) else value
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """Arrays, scalars and missing values of numpy, pandas and torch as those of Python."""
+    if isinstance(value, str) or value is None:
+        return value
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if hasattr(value, "tolist"):  # numpy, torch, pandas
+        return _plain(value.tolist())
+    return value
+
+
+def _rows(columns: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Objects out of an object of lists; None if the lists differ in length."""
+    count = len(columns["answer"])
+    lists = {name: one for name, one in columns.items() if isinstance(one, (list, tuple))}
+    if any(len(one) != count for one in lists.values()):
+        return None
+    return [{name: one[row] for name, one in lists.items()} for row in range(count)]
+
+
+def _parsed(text: str) -> Any:
+    """The list or object that a text writes; the text itself if none can be read."""
+    try:
+        return _plain(json.loads(text))
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return _plain(ast.literal_eval(_with_commas(text)))
+    except (ValueError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
+        return text
+
+
+def _with_commas(text: str) -> str:
+    """As numpy prints arrays, "['a' 'b']" has no commas; Python would join the two texts."""
+    tokens = list(tokenize.generate_tokens(io.StringIO(text.strip()).readline))
+    skipped = (tokenize.NL, tokenize.NEWLINE)
+    kept = [token for token in tokens if token.type not in skipped]
+    words: list[str] = []
+    for before, token in zip([None, *kept], kept, strict=False):
+        if before and before.type == token.type == tokenize.STRING:
+            words.append(",")
+        words.append(token.string)
+    return " ".join(words)
+
+
+def cell_texts(value: Any, separator: str) -> Sequence[Any]:
+    """The parts of a cell of CSV: a list written as text is one part, else the separator splits."""
+    if not separator or WRITTEN.match(value):
+        return [value]
+    return [part.strip() for part in value.split(separator)]

@@ -1,0 +1,39 @@
+"""`vqazoo convert`: pickled weights as safetensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vqazoo.cli.options import JSON
+from vqazoo.cli.output import print_json, told_when_interrupted
+
+
+@click.command()
+@click.argument("source", metavar="REPO_OR_FOLDER")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The new folder.")
+@JSON
+def convert(source: str, out: Path, as_json: bool) -> None:
+    """Write the pickled weights of REPO_OR_FOLDER (.bin, .pt, .pth) as safetensors.
+
+    For Hub repositories (OWNER/NAME, OWNER/NAME@REVISION), folders and single files that have
+    nothing else. A pickle can run code when it is read: this reads tensors alone (torch's
+    weights_only), yet convert only what you trust. Configs and tokenizers are copied.
+
+    Example: vqazoo convert OWNER/NAME --out weights/name
+    """
+    from vqazoo.convert import convert as write
+
+    with told_when_interrupted(
+        lambda: f"'{out}' was not made, since it is put in place at the end; run it again."
+    ):
+        done = write(source, out, lambda line: click.echo(line, err=True))
+    if as_json:
+        print_json({**vars(done), "out": str(done.out)})
+        return
+    for name in done.written:
+        click.echo(f"Written: {name}")
+    click.echo(f"Copied: {', '.join(done.copied) or 'nothing'}")
+    click.echo(f"Left out: {', '.join(done.left_out) or 'nothing'}")
+    click.echo(f"'{done.out}' has the weights as safetensors.")

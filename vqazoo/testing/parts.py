@@ -1,0 +1,69 @@
+"""What is checked, given by its name, its class or an object of it. Imports torch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from vqazoo.errors import PluginError
+from vqazoo.manifests import Manifest, fill_args
+from vqazoo.registry import load_object, parse_ref, registry
+
+
+def found(kind: str, part: Any, manifest: Manifest | None) -> tuple[str, Manifest | None, Any]:
+    """How messages name a part, its manifest, and what builds it: a class, or a finished object.
+
+    The manifest of a class or object is the one given, or the installed one that names the class.
+    """
+    if isinstance(part, str):
+        known = manifest or registry.manifest(kind, part)
+        return f"The {kind} '{part}'", known, registry.component(kind, part)
+    cls = part if isinstance(part, type) else type(part)
+    return f"The {kind} {cls.__name__}", manifest or _installed(kind, cls), part
+
+
+def needed(owner: str, manifest: Manifest | None) -> Manifest:
+    """The manifest, without which the part cannot be checked."""
+    if manifest is None:
+        raise TypeError(f"{owner} is in no installed manifest: pass its manifest, manifest=... .")
+    return manifest
+
+
+def builder(
+    owner: str, manifest: Manifest | None, component: Any, args: Mapping[str, Any], *context: Any
+) -> Callable[[int], Any]:
+    """A function that builds the part with random weights of a seed; of an object, copies of it:
+    as it is for seed 0, with other weights for others."""
+
+    def build(seed: int) -> Any:
+        torch.manual_seed(seed)
+        if not isinstance(component, type):
+            made = copy.deepcopy(component)
+            if seed and isinstance(made, nn.Module):
+                for parameter in made.parameters():
+                    nn.init.normal_(cast(nn.Parameter, parameter).detach())
+            return made
+        filled = fill_args(owner, manifest.args, args) if manifest else dict(args)
+        return component(*context, **filled)
+
+    return build
+
+
+def variant_of(part: Any) -> str | None:
+    """What follows the colon in a name."""
+    return parse_ref(part).variant if isinstance(part, str) else None
+
+
+def _installed(kind: str, cls: type) -> Manifest | None:
+    for name, provider in registry.providers(kind):
+        try:
+            known = registry.load_manifest(kind, name, provider)
+            if provider.component is cls or load_object(known.build) is cls:
+                return known
+        except (PluginError, ImportError, AttributeError):
+            continue
+    return None

@@ -1,0 +1,110 @@
+"""What a head may offer besides its contract, where it does: the protocols. Imports torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqazoo.answers import AnswerList
+from vqazoo.interfaces import (
+    Encoder,
+    Features,
+    GivesAnswerability,
+    GivesLogits,
+    GivesTypes,
+    Head,
+    Writes,
+)
+from vqazoo.manifests import HeadManifest
+from vqazoo.testing.checks import TOLERANCE, require, require_close
+
+LANGUAGE_MODEL = "language_model"
+
+
+def check_protocols(
+    owner: str, head: Head, manifest: HeadManifest, fused: Features, answers: AnswerList,
+    encoder: Encoder,
+) -> None:  # fmt: skip
+    """What the protocols show is what `predict` answers by, for a head in eval mode.
+
+    Heads around a language model are left out: what they score are its words.
+
+    Raises:
+        AssertionError: naming what differs.
+    """
+    if LANGUAGE_MODEL in manifest.borrows:
+        return
+    if manifest.answer_mode == "classify" and isinstance(head, GivesLogits):
+        _check_logits(owner, head, manifest, fused, answers)
+    if manifest.answer_mode == "generate" and isinstance(head, Writes):
+        _check_writing(owner, head, manifest, fused, encoder)
+
+
+def _check_logits(
+    owner: str, head: Any, manifest: HeadManifest, fused: Features, answers: AnswerList
+) -> None:
+    logits = head.logits(fused)
+    wanted = (len(fused), len(answers))
+    require(
+        tuple(logits.shape) == wanted, owner,
+        f"logits gives {tuple(logits.shape)}, but one score for each answer of the list, {wanted}, "
+        f"was expected",
+    )  # fmt: skip
+    scores = logits.sigmoid() if manifest.independent_scores else logits.softmax(dim=1)
+    best = [row[0] for row in head.predict(fused)]
+    places = torch.tensor([answers.texts.index(one.text) for one in best])
+    said = torch.tensor([one.score for one in best])
+    found = scores.gather(1, places[:, None])[:, 0]
+    require_close(owner, said, found, "logits give the answers of predict other scores")
+    require_close(owner, scores.amax(dim=1), found, "logits are largest at other answers")
+    if isinstance(head, GivesTypes):
+        names, types = head.type_names(), head.type_logits(fused)
+        require(
+            tuple(types.shape) == (len(fused), len(names)), owner,
+            f"type_logits gives {tuple(types.shape)} for {len(names)} types",
+        )  # fmt: skip
+        told = [one.answer_type for one in best]
+        require(
+            [names[place] for place in types.argmax(dim=1).tolist()] == told, owner,
+            "type_logits are largest at other types than predict tells",
+        )  # fmt: skip
+    if isinstance(head, GivesAnswerability):
+        chance = head.answerable_logits(fused).sigmoid()
+        told = torch.tensor([one.answerable for one in best])
+        require_close(owner, told, chance, "answerable_logits differ from what predict tells")
+
+
+def _check_writing(
+    owner: str, head: Any, manifest: HeadManifest, fused: Features, encoder: Encoder
+) -> None:
+    """Greedy search over begin_answer, by hand."""
+    end, longest, vocabulary = head.spelling()
+    scores, state, step = head.begin_answer(fused)  # (B, V)
+    total, going = torch.zeros(len(fused)), torch.ones(len(fused), dtype=torch.bool)
+    rows: list[list[int]] = [[] for _ in range(len(fused))]
+    tokens = going.long()
+    for place in range(longest):
+        if place:
+            scores, state = step(tokens, state)  # (B, V)
+        best, tokens = scores.log_softmax(dim=1).max(dim=1)  # (B,) each
+        total = torch.where(going, total + best, total)
+        going = going & (tokens != end)
+        for row in going.nonzero()[:, 0].tolist():
+            rows[row].append(int(tokens[row]))
+    greedy = {"strategy": "greedy"} if "strategy" in manifest.decode else {}
+    for row, (answer,) in enumerate(head.predict(fused, **greedy)):
+        text = _text(rows[row], vocabulary, encoder)
+        require(
+            text == answer.text and abs(float(total[row].exp()) - answer.score) < TOLERANCE, owner,
+            f"begin_answer and spelling write {text!r} where predict answers {answer}",
+        )  # fmt: skip
+
+
+def _text(tokens: list[int], vocabulary: Any, encoder: Encoder) -> str:
+    if vocabulary is None:
+        return encoder.decode(tokens)
+    if isinstance(vocabulary, Tensor):
+        return encoder.decode(vocabulary[tokens].tolist())
+    return " ".join(vocabulary[token] for token in tokens)
