@@ -43,7 +43,7 @@ from vqazoo.folder import (
     write_folder,
 )
 from vqazoo.hub import pinned, pinned_commits
-from vqazoo.interfaces import Encoder, Preprocess, fingerprint
+from vqazoo.interfaces import Encoder, Preprocess, dtype_name, fingerprint
 from vqazoo.manifests import HeadManifest, fill_args
 from vqazoo.model import VQAModel
 from vqazoo.read_files import check_files
@@ -56,6 +56,7 @@ from vqazoo.safe_files import (
     size,
 )
 
+DTYPES = ("float32", "float64", "float16", "bfloat16")
 LISTED = 10  # tensor names listed in an error
 # What constructors and torch raise at sizes and texts that nobody meant.
 FAILURES = (OSError, ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
@@ -140,6 +141,7 @@ def describe(model: VQAModel, weights: bytes, answers: bytes) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "vqazoo_version": __version__,
+        **_precision(model),
         **parts,
         "preprocess": preprocess.to_json(),
         "towers": references,
@@ -150,6 +152,13 @@ def describe(model: VQAModel, weights: bytes, answers: bytes) -> dict[str, Any]:
             ANSWERS: hashlib.sha256(answers).hexdigest(),
         },
     }
+
+
+def _precision(model: VQAModel) -> dict[str, str]:
+    """The dtype of all that is not whole numbers, where it is one and not float32."""
+    found = {one.dtype for one in model.state_dict().values() if one.is_floating_point()}
+    single = found.pop() if len(found) == 1 else torch.float32
+    return {} if single == torch.float32 else {"dtype": dtype_name(single)}
 
 
 def count_parameters(model: VQAModel) -> dict[str, int]:
@@ -272,6 +281,13 @@ def load_checkpoint(path: Path, content: bytes | None = None) -> VQAModel:
     """
     folder = read_folder(path, content)
     model = _build(folder)
+    said = folder.config.get("dtype", "float32")
+    if said not in DTYPES:
+        raise CheckpointError(
+            f"'{path / CONFIG}' says the dtype {shown(said)}, but one of {', '.join(DTYPES)} was "
+            f"expected: get the checkpoint again."
+        )
+    model.to(getattr(torch, said))
     model.set_trainable(folder.config["trainable"])
     try:
         _load_references(model, folder)

@@ -36,7 +36,14 @@ from vqazoo.config import Block
 from vqazoo.damage import all_damaged
 from vqazoo.errors import CacheError, DataError, ImageError, IncompatibleError
 from vqazoo.images import open_image, pixels
-from vqazoo.interfaces import Encoder, Features, Preprocess, most_frames
+from vqazoo.interfaces import (
+    Encoder,
+    Features,
+    Preprocess,
+    dtype_name,
+    floating_dtype,
+    most_frames,
+)
 from vqazoo.video import is_video, watch
 
 ENCODE_BATCH = 64
@@ -85,10 +92,11 @@ class Towers(Protocol):
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of stored tensors, cast to float32 when they are used."""
+    """Rows of stored tensors, cast to `dtype`, that of the model, when they are used."""
 
     take: Callable[[Tensor], dict[str, Tensor]]
     num_prefix: int
+    dtype: torch.dtype = torch.float32
 
     def features(self, rows: Tensor, device: torch.device) -> Features:
         """Features of the rows (B,) on a device; token rows lose padding that all of them share."""
@@ -99,7 +107,7 @@ class Rows:
             if longest < full and not found["mask"][:, longest:].any():
                 found["mask"] = found["mask"][:, :longest]
                 found["tokens"] = found["tokens"][:, :longest]
-        cast = {k: t.float() if t.is_floating_point() else t for k, t in found.items()}
+        cast = {k: t.to(self.dtype) if t.is_floating_point() else t for k, t in found.items()}
         frames = most_frames(cast["frame_counts"]) if "frame_counts" in cast else 0
         if not frames:  # pictures alone, out of a cache that holds videos too
             cast.pop("frame_counts", None)
@@ -259,7 +267,10 @@ def describe(towers: Towers, side: str) -> dict[str, Any]:
     encoder = towers.image_encoder if image else towers.text_encoder
     block = towers.blocks[0 if image else 1]
     preprocess = encoder.spec.preprocess if image else None
+    computed = floating_dtype(encoder)
+    finer = {} if computed == torch.float32 else {"computed_in": dtype_name(computed)}
     return {
+        **finer,
         "features_of": side,
         "encoder": block.type,
         "args": block.args,

@@ -69,8 +69,9 @@ def open_image(source: Any) -> Image.Image:
     frame).
 
     Args:
-        source: path; PIL image; numpy array (H, W), (H, W, 3) or (H, W, 4), or torch tensor
-            (1, H, W) or (3, H, W): uint8 in [0, 255], uint16 in [0, 65535] or float in [0, 1].
+        source: path; PIL image; numpy array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); or torch
+            tensor (1, H, W) or (3, H, W): uint8 in [0, 255], uint16 in [0, 65535] or float in
+            [0, 1].
 
     Raises:
         ImageError: the picture is missing, broken, too large, or of a kind we do not read.
@@ -163,6 +164,8 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         return _from_array(values.astype(np.uint16), name)
     if image.mode == "F":
         return _from_array(np.asarray(image), name)
+    if image.mode == "La":  # premultiplied; Pillow converts it to nothing else
+        image = image.convert("LA")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
@@ -186,13 +189,15 @@ def _channels_last(tensor: Tensor) -> np.ndarray[Any, Any]:
 
 
 def _from_array(array: np.ndarray[Any, Any], name: str) -> Image.Image:
-    """A picture from (H, W), (H, W, 3) or (H, W, 4) values."""
+    """A picture from (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) values."""
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
         hint = "move the channels last with array.transpose(1, 2, 0)" if first else "reshape it"
         raise ImageError(
-            f"{name} has the shape {array.shape}, but (H, W), (H, W, 3) or (H, W, 4) was "
-            f"expected: {hint}."
+            f"{name} has the shape {array.shape}, but (H, W), (H, W, 1), (H, W, 3) or "
+            f"(H, W, 4) was expected: {hint}."
         )
     if 0 in array.shape:
         raise ImageError(f"{name} has no pixels ({array.shape}): give a picture of 1 x 1 or more.")

@@ -25,7 +25,7 @@ from vqazoo.errors import (
 from vqazoo.evaluating import evaluating
 from vqazoo.features import as_video, encode_pictures, need_frames
 from vqazoo.images import open_image, pixels
-from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head
+from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head, floating_dtype
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.registry import registry
 from vqazoo.video import Video, is_video, watch
@@ -156,9 +156,13 @@ class VQAModel(nn.Module):
     # ---- forward ----------------------------------------------------------------------------
 
     def encode_image(self, pixels: Tensor) -> Features:
-        """Image features of (B, 3, H, W) pixels, of the kinds the fusion wants."""
+        """Image features of (B, 3, H, W) pixels, of the kinds the fusion wants.
+
+        Pixels of any precision are computed with in the image tower's.
+        """
+        pixels = pixels.to(self.device, floating_dtype(self.image_encoder))
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_tower("image")):
-            return self.image_encoder.encode_image(pixels.to(self.device), self.wants_image)
+            return self.image_encoder.encode_image(pixels, self.wants_image)
 
     def encode_question(self, questions: Sequence[str]) -> Features:
         """Question features of B questions, of the kinds the fusion wants."""

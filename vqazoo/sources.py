@@ -31,7 +31,7 @@ from vqazoo.features import (
     load_pixels,
     need_frames,
 )
-from vqazoo.interfaces import Features
+from vqazoo.interfaces import Features, floating_dtype
 from vqazoo.video import is_video
 
 MEMORY_SHARE = 0.5  # of the free memory that features may take
@@ -108,8 +108,10 @@ class CachedSide:
     memory; otherwise slices of the main memory, or of the mapped files, are moved there.
     """
 
-    def __init__(self, mapped: MappedFeatures, rows: Tensor, device: torch.device) -> None:
-        self._rows, self._device = rows, device
+    def __init__(
+        self, mapped: MappedFeatures, rows: Tensor, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self._rows, self._device, self._dtype = rows, device, dtype
         self._stored = self._hold(mapped)
 
     def _hold(self, mapped: MappedFeatures) -> Rows:
@@ -117,8 +119,8 @@ class CachedSide:
             if mapped.nbytes() <= MEMORY_SHARE * memory_free(device):
                 everything = mapped.batch(torch.arange(len(mapped)))
                 held = {name: tensor.to(device) for name, tensor in everything.items()}
-                return Rows(partial(_slices, held), mapped.num_prefix)
-        return Rows(mapped.batch, mapped.num_prefix)
+                return Rows(partial(_slices, held), mapped.num_prefix, self._dtype)
+        return Rows(mapped.batch, mapped.num_prefix, self._dtype)
 
     def features(self, rows: Tensor) -> Features:
         return self._stored.features(self._rows[rows], self._device)
@@ -133,7 +135,7 @@ class CachedImages(CachedSide):
     ) -> None:  # fmt: skip
         paths, rows = distinct([example.image for example in examples])
         mapped = build_images(towers, paths, progress, root, report, verify)
-        super().__init__(mapped, rows, towers.device)
+        super().__init__(mapped, rows, towers.device, floating_dtype(towers.image_encoder))
 
 
 class CachedQuestions(CachedSide):
@@ -145,7 +147,7 @@ class CachedQuestions(CachedSide):
     ) -> None:  # fmt: skip
         questions, rows = distinct([example.question for example in examples])
         mapped = build_questions(towers, questions, progress, root, report, verify)
-        super().__init__(mapped, rows, towers.device)
+        super().__init__(mapped, rows, towers.device, floating_dtype(towers.text_encoder))
 
 
 def _slices(held: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:

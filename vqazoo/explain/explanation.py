@@ -17,7 +17,7 @@ from vqazoo.explain.gradients import pixel_gradients, word_gradients
 from vqazoo.explain.maps import Map, onto_picture, pixel_map, token_map
 from vqazoo.explain.words import word_places
 from vqazoo.images import open_image, pixels, placement
-from vqazoo.interfaces import Answer, AttendsToImage
+from vqazoo.interfaces import Answer, AttendsToImage, floating_dtype
 from vqazoo.manifests import HeadManifest
 from vqazoo.model import VQAModel
 from vqazoo.registry import registry
@@ -73,6 +73,7 @@ def explain(
     preprocess = model.image_encoder.spec.preprocess
     assert preprocess is not None
     seen, place = pixels(picture, preprocess), placement(picture.size, preprocess)
+    seen = seen.to(floating_dtype(model.image_encoder))
     asked = check_question(question)
     target = _target(model, answer.text)
     with evaluating(model):

@@ -1,0 +1,68 @@
+"""Pictures of every mode that Pillow has, and grey arrays with a channel of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vqazoo.errors import ImageError
+from vqazoo.images import open_image
+
+VALUES = np.random.default_rng(0).integers(0, 256, (6, 5, 4), dtype=np.uint8)
+RGBA = Image.fromarray(VALUES)
+
+
+def of_mode(mode: str) -> Image.Image:
+    if mode == "La":
+        return RGBA.convert("LA").convert("La")
+    if mode == "PA":
+        return RGBA.convert("P").convert("PA")
+    return RGBA.convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"])
+def test_modes_without_transparency_are_what_pillow_makes_of_them(mode: str) -> None:
+    picture = RGBA.convert("RGB").convert(mode)
+    assert np.array_equal(np.asarray(open_image(picture)), np.asarray(picture.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["LA", "La", "PA", "RGBA", "RGBa"])
+def test_transparent_parts_lie_on_white(mode: str) -> None:
+    picture = of_mode(mode)
+    whole = picture.convert("LA" if mode == "La" else mode).convert("RGBA")
+    values = np.asarray(whole).astype(float)
+    share = values[:, :, 3:] / 255
+    expected = values[:, :, :3] * share + 255 * (1 - share)
+    assert np.abs(np.asarray(open_image(picture)) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["I", "I;16", "I;16B", "F"])
+def test_deep_values_are_scaled_or_refused_in_a_sentence(mode: str) -> None:
+    grey = VALUES[:, :, 0].astype(np.uint16) * 257
+    if mode == "F":
+        picture = Image.fromarray((VALUES[:, :, 0] / 255).astype(np.float32))
+        with pytest.raises(ImageError, match="divide by 255"):
+            open_image(Image.fromarray(VALUES[:, :, 0].astype(np.float32)))
+    else:
+        picture = Image.fromarray(grey.astype({"I": "i4", "I;16": "<u2", "I;16B": ">u2"}[mode]))
+        assert picture.mode == mode
+    assert np.array_equal(np.asarray(open_image(picture))[:, :, 0], VALUES[:, :, 0])
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+def test_a_grey_array_may_have_a_channel(kind: str) -> None:
+    grey = {"uint8": VALUES[:, :, :1], "uint16": VALUES[:, :, :1].astype(np.uint16) * 257,
+            "float32": VALUES[:, :, :1].astype(np.float32) / 255}[kind]  # fmt: skip
+    found = open_image(grey)
+    assert np.array_equal(np.asarray(found), np.repeat(VALUES[:, :, :1], 3, axis=2))
+    assert np.array_equal(np.asarray(found), np.asarray(open_image(grey[:, :, 0])))
+    if kind != "uint16":
+        tensor = torch.from_numpy(grey).permute(2, 0, 1)
+        assert np.array_equal(np.asarray(found), np.asarray(open_image(tensor)))
+
+
+def test_two_channels_are_refused_in_a_sentence() -> None:
+    with pytest.raises(ImageError, match=r"\(6, 5, 2\), but \(H, W\), \(H, W, 1\)"):
+        open_image(VALUES[:, :, :2])
