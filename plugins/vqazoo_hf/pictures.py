@@ -49,7 +49,7 @@ def read_preprocess(repository: Repository) -> Preprocess:
             raise _refused(where, does, True, f"a {needs} with it")
     crop = found.crop_size if found.do_center_crop else None
     size = found.size if found.do_resize else None
-    sides = (size.height, size.width) if size is not None else (None, None)
+    sides: Any = (size.height, size.width) if size is not None else (None, None)
     frame = sides if crop is None else (crop.height, crop.width)
     if not all(frame):
         raise IncompatibleError(

@@ -18,7 +18,7 @@ from torch import Tensor
 from vqazoo.errors import ConfigError, TrainingError
 from vqazoo.features import Progress, Report, Towers, build_images
 from vqazoo.folder import json_lines, write_file
-from vqazoo.interfaces import Features
+from vqazoo.interfaces import Features, floating_dtype
 from vqazoo.sources import CachedSide, distinct
 from vqazoo_pretraining.captions import Pair
 
@@ -85,7 +85,7 @@ class Pictures(CachedSide):
         """Raises CacheError, DataError, ImageError: a picture or the cache cannot be used."""
         paths, rows = distinct([pair.image for pair in pairs])
         mapped = build_images(towers, paths, progress, report=report)
-        super().__init__(mapped, rows, towers.device)
+        super().__init__(mapped, rows, towers.device, floating_dtype(towers.image_encoder))
 
     def batch(self, rows: Tensor | Sequence[int]) -> Features:
         """Features of the pairs' pictures, in the given order."""

@@ -86,7 +86,7 @@ def model_config(
                 f"The {name} is '{tables[name].get('type')}', but {architecture} pretrains "
                 f"'{kept}': leave out  --set {name}.type ."
             )
-    blocks = {
+    blocks: dict[str, Any] = {
         name: fill_block("encoder" if name.endswith("encoder") else name, parse(Block, table, name))
         for name, table in tables.items()
         if name != "objectives"
