@@ -21,6 +21,7 @@ def lower_case(tokenizer: Any, place: str) -> None:
             f"tokenizer.json: save its tokenizer again with save_pretrained."
         )
     said: Any = tokenizer.backend_tokenizer.normalizer
-    steps: list[Any] = [*said] if isinstance(said, Sequence) else [] if said is None else [said]
+    several = isinstance(said, Sequence)
+    steps: list[Any] = list(said) if several else [] if said is None else [said]
     if not any(isinstance(step, Lowercase) for step in steps):
         tokenizer.backend_tokenizer.normalizer = Sequence([Lowercase(), *steps])
