@@ -43,6 +43,7 @@ class EfficientNetLite0Encoder(TimmEncoder):
         self._build(MODEL)
         own = self.spec.preprocess
         assert own is not None
+        assert isinstance(own.resize, int)
         scale = image_size / own.size[0]
         preprocess = replace(
             own, size=(image_size, image_size), mode=mode, resize=round(own.resize * scale)
