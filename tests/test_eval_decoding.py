@@ -234,7 +234,9 @@ def people(number: int, *said: str) -> Example:
 def test_one_question_of_few_answers_does_not_remove_vqa_accuracy() -> None:
     examples = [people(n, *["red"] * 10) for n in range(9)] + [people(9, "red", "blue")]
     told: list[str] = []
-    found = {m.name: m for m in score(examples, answers([1] * 10), "table", "t", report=told.append)}
+    found = {
+        m.name: m for m in score(examples, answers([1] * 10), "table", "t", report=told.append)
+    }
     assert found["vqa-accuracy"].questions == 9
     assert found["vqa-accuracy"].value == 1
     assert found["accuracy"].questions == 10

@@ -43,7 +43,9 @@ def scored(**changes):
 
 def test_a_measured_score_stands_beside_the_published_one() -> None:
     card = section(render_card(contents(scored()), NAME), "origin")
-    assert "| `accuracy` | 80.50% | its test split | table 1 | 81.25% (test, 200 questions) |" in card
+    assert (
+        "| `accuracy` | 80.50% | its test split | table 1 | 81.25% (test, 200 questions) |" in card
+    )
     assert "| `squad-f1` | 44.63% | validation | sampled | not run here |" in card
 
 

@@ -84,7 +84,8 @@ MED_DECODER = HeadManifest(
         ),
         "early_stopping": EARLY_STOPPING,
         "first_k": Arg(
-            int, 128, "rank: answers scored in full, by their first token", minimum=1, strategy="rank"
+            int, 128, "rank: answers scored in full, by their first token", minimum=1,
+            strategy="rank",
         ),
         "temperature": Arg(float, 0.1, "nucleus: below 1 sharpens", strategy=NUCLEUS),
         "top_p": Arg(float, 0.9, "nucleus: probability mass to draw from", strategy=NUCLEUS),

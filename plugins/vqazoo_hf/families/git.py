@@ -104,6 +104,6 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
             f"config.json), but its tokenizer ends texts with {encoder.end_id}: get the "
             f"files again."
         )
-    options = decode_options(repository.folder, place, encoder.start_id, encoder.end_id)
-    model.config = replace(model.config, decode=options)
+    decode = decode_options(repository.folder, place, encoder.start_id, encoder.end_id)
+    model.config = replace(model.config, decode=decode)
     return model
