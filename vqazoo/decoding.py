@@ -126,7 +126,7 @@ def _one_by_one(
     total = torch.zeros(count, device=device)
     open_ = torch.ones(count, dtype=torch.bool, device=device)
     written = torch.empty(count, 0, dtype=torch.long, device=device)  # (B, t)
-    tokens = torch.empty(count, dtype=torch.long, device=device)  # (B,) those written last
+    tokens = torch.full((count,), START, device=device)  # (B,)
     for place in range(max(constraints.limits, default=0)):
         if place:
             scores, state = step(tokens, state)  # (B, V)

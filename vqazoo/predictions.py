@@ -116,8 +116,8 @@ def read_predictions(file: Path, examples: Sequence[Example]) -> list[Answer]:
             raise DataError(f"{where}: 'answer' is {text!r}, but a text was expected: write one.")
         if len(text) > LONGEST_ANSWER:
             raise DataError(
-                f"{where}: 'answer' has {len(text):,} characters, but at most "
-                f"{LONGEST_ANSWER:,} are read: shorten it."
+                f"{where}: 'answer' has {len(text):,} characters, but at most {LONGEST_ANSWER:,} "
+                f"are read: shorten it."
             )
         kind = record.get("answer_type") or None
         found[row] = Answer(

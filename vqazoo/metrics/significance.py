@@ -2,8 +2,9 @@
 
 Questions about one picture are not independent, so whole pictures are drawn and swapped (Field &
 Welsh 2007, Bootstrapping clustered data; Miller 2024, Adding error bars to evals, section 2.2).
-Of a single picture, questions are. Pictures take few values, so resampling counts of equal pictures
-gives exactly the distribution of resampling pictures, in a fraction of the time.
+Where all questions share one picture, they are drawn themselves. Pictures take few values, so
+resampling counts of equal pictures gives exactly the distribution of resampling pictures, in a
+fraction of the time.
 """
 
 from __future__ import annotations
