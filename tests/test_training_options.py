@@ -317,7 +317,7 @@ def test_lora_with_stages_or_unknown_layers_is_refused(table: Path, tmp_path: Pa
     pytest.importorskip("peft", reason="peft is not installed")
     with pytest.raises(ConfigError, match=r"training\.lora adapts frozen encoders in one stage"):
         train(table, tmp_path / "a", lora={"rank": 2}, trainable=["*"])
-    with pytest.raises(ConfigError, match="No linear layer of .* ends in nothing"):
+    with pytest.raises(ConfigError, match=r"No linear layer of .* ends in nothing"):
         train(table, tmp_path / "b", lora={"rank": 2, "targets": ["nothing"]})
 
 
