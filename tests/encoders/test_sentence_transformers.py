@@ -238,7 +238,7 @@ def test_missing_and_damaged_weights_of_a_module_are_named(tmp_path):
 def test_a_checkpoint_of_before_keeps_its_vectors():
     from vqazoo.config import Block, fill_block
 
-    args = {"pooling": "auto", "normalize": False}
-    before, fresh = Block("hf-text:x/y", args, 1), Block("hf-text:x/y", args)
-    assert fill_block("encoder", before).args["modules"] is False  # a release filled it, saved
-    assert fill_block("encoder", fresh).args["modules"] is True
+    block = Block("hf-text:x/y", {"pooling": "auto", "normalize": False}, 1)
+    assert fill_block("encoder", block).args["modules"] is False
+    asked = Block("hf-text:x/y", {"pooling": "auto", "normalize": False})
+    assert fill_block("encoder", asked).args["modules"] is True
