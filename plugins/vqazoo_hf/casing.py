@@ -20,7 +20,7 @@ def lower_case(tokenizer: Any, place: str) -> None:
             f"The texts of '{place}' are lower-cased, which is built here for tokenizers with a "
             f"tokenizer.json: save its tokenizer again with save_pretrained."
         )
-    said = tokenizer.backend_tokenizer.normalizer
-    steps = list(said) if isinstance(said, Sequence) else [] if said is None else [said]
+    said: Any = tokenizer.backend_tokenizer.normalizer
+    steps = [*said] if isinstance(said, Sequence) else [] if said is None else [said]
     if not any(isinstance(step, Lowercase) for step in steps):
         tokenizer.backend_tokenizer.normalizer = Sequence([Lowercase(), *steps])

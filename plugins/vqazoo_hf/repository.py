@@ -148,7 +148,8 @@ def load_into(model: torch.nn.Module, folder: Path, auto: str = "AutoModel") -> 
 
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     with torch.device("meta"):  # for its class alone
-        kind = type(getattr(transformers, auto).from_config(config))
+        kind = getattr(transformers, auto)  # a class that chooses one, or the one itself
+        kind = type(kind.from_config(config)) if hasattr(kind, "from_config") else kind
     loaded, report = load_tensors(kind, config, read_tensors(folder), folder, dtype=torch.float32)
     found = loaded.state_dict()
     lacking = sorted(set(report["missing_keys"]) & set(model.state_dict()))

@@ -254,9 +254,9 @@ def _activation(said: Any) -> nn.Module | None:
     if not isinstance(said, str) or not said.startswith(ACTIVATIONS):
         return None
     found = getattr(nn, said.rpartition(".")[2], None)
-    known = isinstance(found, type) and issubclass(found, nn.Module)
-    module = getattr(found, "__module__", "") + "."
-    if not known or not (module + found.__name__).startswith(ACTIVATIONS[:2]):
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        return None
+    if not f"{found.__module__}.{found.__name__}".startswith(ACTIVATIONS[:2]):
         return None
     try:
         activation: nn.Module = found()
