@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from vqazoo.errors import IncompatibleError
 
@@ -20,8 +20,9 @@ def lower_case(tokenizer: Any, place: str) -> None:
             f"The texts of '{place}' are lower-cased, which is built here for tokenizers with a "
             f"tokenizer.json: save its tokenizer again with save_pretrained."
         )
-    said: Any = tokenizer.backend_tokenizer.normalizer
-    several = isinstance(said, Sequence)
-    steps: list[Any] = list(said) if several else [] if said is None else [said]
+    said = tokenizer.backend_tokenizer.normalizer
+    steps: list[Any] = [] if said is None else [said]
+    if isinstance(said, Sequence):
+        steps = list(cast(Any, said))
     if not any(isinstance(step, Lowercase) for step in steps):
         tokenizer.backend_tokenizer.normalizer = Sequence([Lowercase(), *steps])

@@ -67,7 +67,9 @@ def read_preprocess(repository: Repository) -> Preprocess:
         return Preprocess(**shared, mode="crop", resize=size.shortest_edge, longest=longest)
     if not all(sides):
         raise _refused(where, "size", _plain(size), "shortest_edge, or height and width")
-    return Preprocess(**shared, mode="squash", resize=0 if sides == frame else sides)
+    return Preprocess(
+        **shared, mode="squash", resize=0 if sides == frame else (size.height, size.width)
+    )
 
 
 def read_fitting(repository: Repository) -> Preprocess:
