@@ -91,7 +91,7 @@ def model_config(
         for name, table in tables.items()
         if name != "objectives"
     }
-    return ModelConfig(**blocks), dict(tables["objectives"].get("args", {}))
+    return ModelConfig(**cast(Any, blocks)), dict(tables["objectives"].get("args", {}))
 
 
 def objective_names(architecture: str, text: str) -> list[str]:

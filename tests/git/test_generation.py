@@ -63,7 +63,11 @@ def spelling(folder: Path) -> Any:
 
 
 def theirs(folder: Path, pixels: torch.Tensor, question: str | None, **options: Any) -> str:
-    """What generate writes, called with nothing but the picture and the question."""
+    """What generate writes, called with nothing but the picture and the question.
+
+    Without its cache: with it, transformers 5.10 writes something else than without, and 5.24 the
+    same.
+    """
     import transformers
 
     model = transformers.GitForCausalLM.from_pretrained(folder).eval()
@@ -73,7 +77,8 @@ def theirs(folder: Path, pixels: torch.Tensor, question: str | None, **options: 
         asked += tokenizer(question, add_special_tokens=False).input_ids
         options["input_ids"] = torch.tensor([asked])
     with torch.no_grad():
-        ids = model.generate(pixel_values=pixels, **options)[0, len(asked) :].tolist()
+        ids = model.generate(pixel_values=pixels, use_cache=False, **options)
+    ids = ids[0, len(asked) :].tolist()
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
     last = next((place for place, token in enumerate(ids) if token in ends), len(ids))
