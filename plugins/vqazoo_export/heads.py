@@ -7,12 +7,14 @@ as its longest answer has. Imports torch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from vqazoo.constraints import Rules
+from vqazoo.decode_options import GREEDY, STRATEGY
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Features, GivesAnswerability, GivesLogits, GivesTypes, Writes
 from vqazoo.manifests import HeadManifest
@@ -20,6 +22,7 @@ from vqazoo.model import VQAModel
 from vqazoo.registry import registry
 
 LANGUAGE_MODEL = "language_model"
+RULES = frozenset(field.name for field in fields(Rules))
 PROTOCOLS = {
     "classify": "a method logits(fused) for scores (B, K), see vqazoo.interfaces.GivesLogits",
     "generate": "the methods begin_answer(fused) and spelling(), see vqazoo.interfaces.Writes",
@@ -60,7 +63,7 @@ def exported_head(model: VQAModel) -> ExportedHead:
     if manifest.answer_mode == "classify" and isinstance(head, GivesLogits):
         return _chosen(model, head, manifest.independent_scores)
     if manifest.answer_mode == "generate" and isinstance(head, Writes):
-        return _written(head)
+        return _written(head, _longest(model, head))
     raise ConfigError(
         f"The head '{name}' cannot be exported: it lacks {PROTOCOLS[manifest.answer_mode]}; add "
         f"that to the head, or choose a model with another one."
@@ -90,9 +93,29 @@ def _chosen(model: VQAModel, head: GivesLogits, independent: bool) -> ExportedHe
     return ExportedHead(names, outputs, facts)
 
 
-def _written(head: Writes) -> ExportedHead:
+def _longest(model: VQAModel, head: Writes) -> int:
+    """Tokens of an answer at most, as this model decodes.
+
+    Raises:
+        ConfigError: the model's own decode options ask for more than greedy search.
+    """
+    options = model.decode_options({})
+    asked = {name: value for name, value in options.items() if name in RULES}
+    told = sorted(name for name, value in asked.items() if value != getattr(Rules(), name))
+    if options.get(STRATEGY, GREEDY) != GREEDY:
+        told.insert(0, f"{STRATEGY}={options[STRATEGY]}")
+    if told:
+        raise ConfigError(
+            f"The model decodes by {', '.join(told)} (decode in its config.json), but a graph is "
+            f"unrolled greedily and would answer otherwise: set model.config.decode to what "
+            f"greedy search reads, or serve the model instead."
+        )
+    return options.get("max_tokens") or head.spelling().longest
+
+
+def _written(head: Writes, longest: int) -> ExportedHead:
     """Greedy search, unrolled; the score is the product of token probabilities, end included."""
-    end, longest, vocabulary = head.spelling()
+    end, _, vocabulary = head.spelling()
     ids = vocabulary if isinstance(vocabulary, Tensor) else None
 
     def outputs(fused: Features) -> tuple[Tensor, ...]:

@@ -49,7 +49,6 @@ def same_answer(found: Any, wanted: Answer) -> bool:
 
 
 def asked(model: VQAModel, pictures: list[Image.Image], number: int) -> Answer:
-    captions = model.config.head.type == "med-decoder" and not model.answers.texts
-    if captions and model.config.head.args.get("prompt"):
+    if model.config.fusion.type == "image-tokens":  # a captioner, which reads no question
         return model.caption(pictures[number], max_tokens=6)
     return model.answer(pictures[number], QUESTIONS[number])

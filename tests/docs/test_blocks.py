@@ -18,6 +18,7 @@ from PIL import Image
 
 from tests.docs.pages import ROOT, Block, all_pages, blocks, prose
 from vqazoo.cli import vqazoo
+from vqazoo.errors import UnknownNameError
 
 LANGUAGES = {"bash", "console", "csv", "json", "math", "python", "sh", "text", "toml"}
 
@@ -119,17 +120,28 @@ def wrong(words: list[str]) -> str:
         return ""
     except click.UsageError as error:
         return "" if "does not exist" in error.format_message() else error.format_message()
+    except UnknownNameError as error:
+        return "" if shown_parts() & set(words) else str(error)
     return ""
 
 
 @cache
+def shown_points() -> dict[str, set[str]]:
+    """Names in each group of entry points of the plugins that pages show how to write."""
+    found: dict[str, set[str]] = {}
+    for one in every("toml"):
+        points = tomllib.loads(one.content).get("project", {}).get("entry-points", {})
+        for group, names in points.items():
+            found[group] = found.get(group, set()) | set(names)
+    return found
+
+
 def shown_verbs() -> set[str]:
-    """Verbs of the plugins that pages show how to write."""
-    points = [
-        tomllib.loads(one.content).get("project", {}).get("entry-points", {})
-        for one in every("toml")
-    ]
-    return {verb for groups in points for verb in groups.get("vqazoo.commands", {})}
+    return shown_points().get("vqazoo.commands", set())
+
+
+def shown_parts() -> set[str]:
+    return {name for names in shown_points().values() for name in names} - shown_verbs()
 
 
 def commands() -> Iterator[tuple[str, str]]:

@@ -83,7 +83,7 @@ def test_a_processor_that_changed_is_named(tmp_path):
     save_checkpoint(both, tmp_path / "both")
     read = recorded(tmp_path / "both", "both")
     assert {"preprocessor_config.json", "tokenizer.json"} <= read.keys()
-    edit(clip / "preprocessor_config.json", unread="by anybody")
+    edit(clip / "preprocessor_config.json", image_mean=[0.1, 0.2, 0.3])
     with pytest.raises(CheckpointError, match=r"'preprocessor_config\.json'"):
         load_checkpoint(tmp_path / "both")
 

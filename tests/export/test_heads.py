@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -185,3 +186,14 @@ def test_a_torch_archive_answers_with_torch_alone(plain, tmp_path):
         expected = plain.head.logits(plain(seen, ["is it?"] * 3)).softmax(dim=1)
     assert not imported
     assert torch.allclose(torch.tensor(scores), expected, atol=1e-5)
+
+
+def test_a_graph_is_as_long_as_the_model_says_and_refuses_what_is_not_greedy():
+    model = vqazoo.load("tiny-clip-git-easyvqa")
+    model.config = replace(model.config, decode={"max_tokens": 2, "length_penalty": 1.0})
+    assert exported_head(model).facts["longest"] == 2
+    for decode in ({"strategy": "beam"}, {"repetition_penalty": 1.3}, {"suppress_tokens": [5]}):
+        model.config = replace(model.config, decode=decode)
+        said = rf"decodes by {next(iter(decode))}.*unrolled greedily"
+        with pytest.raises(ConfigError, match=said):
+            exported_head(model)

@@ -50,10 +50,16 @@ def test_a_fresh_process_answers_from_the_hub_as_from_the_folder(
 @pytest.mark.parametrize("repo", REPOS)
 def test_a_commit_that_is_cached_is_loaded_without_a_request(hub, served, repo, picture):
     ref = f"hub:{repo}@{served[repo]}"
-    answer = vqazoo.load(ref).answer(picture, QUESTION)
+
+    def answer():
+        model = vqazoo.load(ref)
+        captions = "captioning" in repo  # it reads no question
+        return model.caption(picture) if captions else model.answer(picture, QUESTION)
+
+    before = answer()
     hub.commit(repo, {"config.json": b"{}"}, "main moves on")
     hub.requests.clear()
-    assert vqazoo.load(ref).answer(picture, QUESTION) == answer
+    assert answer() == before
     # 1.5 asks for the description of a snapshot that it has.
     described = f"/api/models/{repo}/revision/{served[repo]}"
     assert {request.path for request in hub.requests} <= {described}
