@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,12 @@ def test_every_metric_stands_there_once_with_its_signature(fresh: str) -> None:
     assert "| 81.25% | 75.00% to 87.50% | 200 | test |" in text
     assert text.index("| accuracy | 81.25%") < text.index("| accuracy | 50.00%")  # test first
     assert text.index("known-answer-share |") < text.index("<details>") < text.index("bleu-1")
+
+
+def test_an_interval_says_what_it_was_drawn_over() -> None:
+    over = [replace(m, interval_method="bootstrap over pictures") for m in METRICS if m.interval]
+    card = render_card(contents(metrics=[*over, *(m for m in METRICS if not m.interval)]), NAME)
+    assert "(95% interval 75.00% to 87.50%, bootstrap over pictures)" in section(card, "summary")
 
 
 def test_numbers_stand_where_they_belong(fresh: str) -> None:

@@ -78,10 +78,10 @@ def test_all_files_are_of_one_commit(hub, commit, trained, tmp_path, monkeypatch
 
     real, moved = module.read_config, []
 
-    def then_moves(folder: Path) -> dict:
+    def then_moves(folder: Path, content: bytes | None = None) -> dict:
         if not moved:
             moved.append(hub.commit(REPO, {LARGE: b"other", "answers.json": b"[]"}))
-        return real(folder)
+        return real(folder, content)
 
     monkeypatch.setattr(module, "read_config", then_moves)
     vqazoo.pull(f"hub:{REPO}", tmp_path / "pulled")

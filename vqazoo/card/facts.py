@@ -35,6 +35,7 @@ class Measured:
 
     Attributes:
         data: dataset that was scored, from the signature.
+        interval_method: what the interval was drawn over; empty: an older release, questions.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Measured:
     date: str
     data: str
     interval: tuple[float, float] | None = None
+    interval_method: str = ""
 
     @property
     def kind(self) -> tuple[str, str, str]:
@@ -236,6 +238,7 @@ def _measured(entry: Any) -> Measured:
         str(entry["name"]), float(entry["value"]), str(entry["split"]), int(entry["questions"]),
         str(entry["signature"]), str(entry.get("date", "")), dataset,
         (float(low_high[0]), float(low_high[1])) if low_high else None,
+        str(entry.get("interval_method", "")),
     )  # fmt: skip
 
 

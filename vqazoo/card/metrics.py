@@ -52,7 +52,8 @@ def headline(facts: Facts) -> str:
             if constant
             else ""
         )
-        between = f" (95% interval {_interval(best)})" if best.interval else ""
+        method = f", {best.interval_method}" if best.interval_method else ""
+        between = f" (95% interval {_interval(best)}{method})" if best.interval else ""
         return (
             f"{start} On {best.questions:,} questions of the split {_where(where, facts)} it "
             f"reaches {percent(best.value)} {said}{between}{compared}."
