@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -73,6 +73,8 @@ def with_parts_of_start(tables: Mapping[str, Any]) -> Mapping[str, Any]:
 def start_from(model: VQAModel, ref: str, report: Callable[[str], None]) -> None:
     """Copy the tensors of another model that this one has too, by name and shape.
 
+    Where both have the same head, the other's decode options are taken too.
+
     Rows of answers are taken where both models know the same answers in the same order; where they
     know different numbers of them, the rows of the answers that both know are.
 
@@ -109,6 +111,8 @@ def start_from(model: VQAModel, ref: str, report: Callable[[str], None]) -> None
             f"start from a checkpoint of the same parts and sizes."
         )
     model.altered = _prefixes(model, altered)
+    if start.config.decode and start.config.head.type == model.config.head.type:
+        model.config = replace(model.config, decode=start.config.decode)
     both = set(model.answers.texts) & set(map(normalise, start.answers.texts))
     some = f"; of {_listed(partly)} the rows of {len(both):,} answers" if partly else ""
     left = f"; not used: {_listed(other)}" if other else ""
