@@ -151,7 +151,7 @@ def test_a_video_and_a_picture_may_be_asked_together(
 
 
 def test_a_model_of_pictures_refuses_a_video(frames: list[Image.Image]) -> None:
-    with pytest.raises(ImageError, match=r"The fusion 'concat' reads pictures, not videos"):
+    with pytest.raises(ImageError, match=r"the fusion of this model reads pictures, not videos"):
         vqazoo.load("tiny-clip-lstm-easyvqa").answer(vqazoo.Video(frames), QUESTION)
 
 
