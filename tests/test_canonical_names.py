@@ -153,3 +153,11 @@ def test_a_checkpoint_of_an_older_release_with_raw_names_loads_and_saves_again(
     again = load_checkpoint(tmp_path / "new")
     assert again.state_dict().keys() == model.state_dict().keys()
     assert all((again.state_dict()[n] == t).all() for n, t in model.state_dict().items())
+
+
+@pytest.mark.parametrize("spelled", SPELLED)
+def test_a_variant_that_names_an_encoder_has_one_spelling_too(spelled: str) -> None:
+    assert registry.canonical("encoder", f"Words:{spelled}") == "words:tiny-clip"
+    parts = {"image_encoder": "tiny-clip", "fusion": "med", "head": "med-decoder"}
+    made = vqazoo.create(text_encoder=f"words:{spelled}", answers=["red"], **parts)
+    assert made.config.text_encoder.type == "words:tiny-clip"

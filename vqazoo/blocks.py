@@ -62,6 +62,8 @@ def find_blocks(encoder: Encoder, side: str) -> list[list[str]]:
         )
     blocks = [f"{name}.{i}" for name in row for i in range(_length(encoder, name))]
     place = {name: index for index, name in enumerate(reading.calls)}  # of the last call of each
+    ends = {one: [i for name, i in place.items() if _inside(name, one)] for one in blocks}
+    place |= {one: max(inner) for one, inner in ends.items() if inner}  # of a list: in it
     if all(name in place for name in blocks):
         blocks.sort(key=place.__getitem__)
     learning = [name for name, _ in encoder.named_parameters()]  # tied ones once: no tied output
@@ -184,7 +186,8 @@ def _outermost_lists(encoder: nn.Module) -> list[str]:
 
 
 def _learns(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters())
+    """Whether it has more than norms, such as those that some towers keep one a branch in a list."""
+    return any(parameter.dim() > 1 for parameter in module.parameters())
 
 
 def _parents(names: Iterable[str]) -> list[str]:

@@ -37,6 +37,8 @@ LICENCE = re.compile(r"(licen[cs]e|notice)\b.*", re.IGNORECASE)
 SMALL = [f"*{ending}" for ending in COPIED] + ["LICENSE*", "NOTICE*"]
 WRAPPED = ("state_dict", "model")  # where training frameworks put the tensors
 PREFIX = "module."  # of torch's data-parallel wrapper
+COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # of a terminal
+UNPICKLER = "WeightsUnpickler error: "  # in torch's message, before what was wrong
 DEEPEST = 2  # folders below the first one, as of sentence-transformers' modules
 
 Report = Callable[[str], None]
@@ -253,7 +255,9 @@ def read_pickle(file: Path) -> tuple[dict[str, Tensor], list[str]]:
             file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)
         )
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        told = COLOURS.sub("", " ".join(str(error).split()))
+        told = told.rpartition(UNPICKLER)[2]  # what comes before it tells how to load it anyway
+        reason = told[:200] or type(error).__name__
         raise WeightsError(
             f"'{file}' cannot be read as tensors alone ({reason}): only what "
             f"torch.load(weights_only=True) reads is converted; ask its author for safetensors."

@@ -103,6 +103,7 @@ class EncoderManifest(Manifest):
 
     Attributes:
         variant: what may follow the colon in `name:variant`, in words; empty: nothing may.
+        names_encoder: whether the variant is the name of another encoder.
         example: a complete reference that works, for messages and docs.
         image: feature kinds the image tower may offer, out of `pooled`, `tokens`; empty: no tower.
         question: the same for the text tower.
@@ -112,6 +113,7 @@ class EncoderManifest(Manifest):
     """
 
     variant: str = ""
+    names_encoder: bool = False
     example: str = ""
     image: frozenset[str] = frozenset()
     question: frozenset[str] = frozenset()

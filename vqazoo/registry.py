@@ -161,6 +161,10 @@ class Registry:
         _, name, variant = parse_ref(ref)
         several = len(self._scan()[kind][name]) > 1
         own = f"{provider.distribution}/{name}" if several else name
+        if kind == "encoder" and variant:
+            manifest = self.load_manifest(kind, name, provider)
+            if isinstance(manifest, EncoderManifest) and manifest.names_encoder:
+                variant = self.canonical(kind, variant)
         return own if variant is None else f"{own}:{variant}"
 
     def _unknown(self, kind: str, ref: str) -> str:

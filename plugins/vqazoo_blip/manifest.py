@@ -13,6 +13,7 @@ WORDS = EncoderManifest(
     build="vqazoo_blip.words:WordsEncoder",
     source="Li et al. 2022, BLIP, section 3.1 (BERT embeddings, [DEC] and [ENC])",
     variant="<text encoder>",
+    names_encoder=True,
     example="words:tiny-clip",
     args={
         "dim": Arg(int, 256, "width of the embeddings; published 768", minimum=1),

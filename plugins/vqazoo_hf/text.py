@@ -92,9 +92,10 @@ class HFTextEncoder(Encoder):
         kind = getattr(transformers, self._auto)
         self.model: Any = kind.from_config(config) if self._auto == "AutoModel" else kind(config)
         if getattr(self.model, "pooler", None) is not None:
-            self.model.pooler = None  # next-sentence pooling of BERT, which nothing here uses
-        width = self.model.get_input_embeddings().embedding_dim
-        width = getattr(config, "hidden_size", width)
+            # BERT's pooling for the next sentence, which nothing here uses; some call it always
+            self.model.pooler = nn.Identity()
+        width = getattr(config, "hidden_size", None)
+        width = width or self.model.get_input_embeddings().embedding_dim
         self.modules_said = read_modules(self._root.folder, width) if follows else None
         tokenizer = self._repository.tokenizer()
         positions = position_limit(self.model) or UNLIMITED

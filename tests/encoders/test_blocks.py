@@ -15,6 +15,7 @@ from vqazoo.building import build_towers
 from vqazoo.config import Block, ModelConfig, fill_block
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Encoder, Features
+from vqazoo.registry import registry
 from vqazoo.stages import last_blocks
 from vqazoo.testing import ToyEncoder, check_encoder
 from vqazoo.zoo import load
@@ -211,3 +212,11 @@ def test_encoders_of_published_families_say_their_blocks_or_that_there_are_none(
                 assert {n for n in learning if n.startswith(tuple(block))} <= (
                     read_side(made, side).parameters
                 )
+
+
+@pytest.mark.parametrize(("name", "last"), [("twins_pcpvt_small", 3), ("crossvit_9_240", 2)])
+def test_the_last_block_is_neither_a_position_layer_nor_a_norm_of_a_branch(
+    name: str, last: int
+) -> None:
+    encoder = registry.build("encoder", f"timm:{name}", name, frozenset({"image"}))
+    assert encoder.blocks("image")[-1] == [f"model.blocks.{last}.", "model.norm."]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.encoders.texts import LIMIT, family
+from tests.encoders.texts import LIMIT, SMALL, family, word_tokenizer
 from vqazoo.registry import registry
 from vqazoo_hf.language_model import HFLanguageModel
 from vqazoo_hf.positions import position_limit
@@ -66,3 +66,27 @@ def test_a_decoder_of_the_roberta_family_counts_as_its_encoder(tmp_path):
     with torch.no_grad():
         embedded = model.embed(torch.full((1, LIMIT - 1), 7))
         model.logits(embedded, torch.ones(1, LIMIT - 1, dtype=torch.bool), torch.tensor([[7, 8]]))
+
+
+@pytest.mark.parametrize("name", ["squeezebert", "layoutlm", "ibert"])
+def test_families_that_always_pool_or_name_their_width_otherwise_are_read(tmp_path, name):
+    folder = tmp_path / name
+    words = word_tokenizer(folder, "roberta", LIMIT)
+    more = {"embedding_size": 32, "q_groups": 1, "k_groups": 1, "v_groups": 1,
+            "post_attention_groups": 1, "intermediate_groups": 1, "output_groups": 1}  # fmt: skip
+    config = transformers.AutoConfig.for_model(
+        name, **SMALL, vocab_size=words, max_position_embeddings=LIMIT + 2, pad_token_id=1,
+        **(more if name == "squeezebert" else {}),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    published = transformers.AutoModel.from_config(config).eval()
+    published.save_pretrained(folder)
+    encoder = registry.build(
+        "encoder", f"hf-text:{folder}", str(folder), frozenset({"question"}), pooling="mean"
+    )
+    encoder.load_pretrained()
+    ids, mask = encoder.tokenize(["what is this"])
+    with torch.no_grad():
+        found = encoder.eval().encode_question(ids, mask, BOTH)
+        wanted = published(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    torch.testing.assert_close(found.tokens, wanted, rtol=1e-5, atol=1e-5)

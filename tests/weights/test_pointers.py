@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 import vqazoo
 from tests.encoders.tiny import hf_clip, hf_text, register_open_clip
+from tests.git.tiny import git
 from tests.vilt.tiny import vilt
 from tests.weights.folders import shard
 from vqazoo.checkpoint import save_checkpoint
@@ -66,6 +67,13 @@ def test_in_a_published_models_folder(tmp_path):
     told = pointed(folder / "model.safetensors")
     with pytest.raises(WeightsError, match=told):
         vqazoo.load(f"dir:{folder}")
+
+
+def test_in_the_settings_of_generation(tmp_path):
+    git(tmp_path / "git")
+    told = pointed(tmp_path / "git" / "generation_config.json")
+    with pytest.raises(CheckpointError, match=told):
+        vqazoo.load(f"dir:{tmp_path / 'git'}")
 
 
 @pytest.mark.parametrize("encoder", ["timm:test_vit", "open-clip:tiny-vit"])

@@ -14,7 +14,7 @@ from typing import Any
 
 from vqazoo.errors import CheckpointError
 from vqazoo.folder import CONFIG
-from vqazoo.safe_files import MIB, parse_json, read_plain, shown
+from vqazoo.safe_files import MIB, check_no_pointer, parse_json, read_plain, shown
 
 GENERATION = "generation_config.json"
 DEFAULTS = {"length_penalty": 1.0, "temperature": 1.0, "top_p": 1.0, "sample_k": 50}
@@ -132,7 +132,9 @@ def _read(folder: Path, place: str) -> tuple[str, dict[str, Any]]:
 
     file = GENERATION if (folder / GENERATION).is_file() else CONFIG
     try:
-        written = parse_json(read_plain(folder / file, 4 * MIB))
+        content = read_plain(folder / file, 4 * MIB)
+        check_no_pointer(content, folder / file)
+        written = parse_json(content)
         if not isinstance(written, dict):
             raise ValueError(f"it is {type(written).__name__}, no table")
         legacy = {"config_file_name": CONFIG, "_from_model_config": True} if file == CONFIG else {}
