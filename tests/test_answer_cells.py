@@ -42,6 +42,8 @@ def read(value: Any) -> tuple[str, ...]:
         "['red'\n 'blue']",
         "[{'answer': 'red'}, {'answer': 'blue'}]",
         "{'answer': ['red', 'blue']}",
+        "('red', 'blue')",
+        "[u'red', u'blue']",
         '["red", "blue", null]',
     ],
 )
@@ -54,7 +56,9 @@ def test_nothing_is_no_answer(value: Any) -> None:
     assert read(value) == ()
 
 
-@pytest.mark.parametrize("text", ["it's red", "[illegible]", "1, 2", "{curly}", "red [dark]", "['"])
+@pytest.mark.parametrize(
+    "text", ["it's red", "[illegible]", "1, 2", "{curly}", "red [dark]", "('red')", "['"]
+)
 def test_texts_stay_as_they_are_unless_they_write_a_list(text: str) -> None:
     if text == "['":
         with pytest.raises(DataError, match="it starts like a list"):
@@ -188,3 +192,8 @@ def test_columns_that_nobody_reads_may_be_as_long_as_they_like(
     (found,) = csv_table(tmp_path, f"image,question,answer,notes\na.png,what?,red,{notes}\n")
     assert found.answers == ("red",)
     assert run(["data", "info", "table", "--set", f"train={tmp_path / 't.csv'}"]) == 0
+
+
+@pytest.mark.parametrize("written", ["('red',)", "[u'red']", '[U"red"]'])
+def test_one_answer_may_be_written_as_a_list_too(written: str) -> None:
+    assert read(written) == ("red",)

@@ -202,7 +202,8 @@ def test_stems_are_read_from_any_table_that_has_them(tmp_path: Path) -> None:
         ("Riding  Horses", "ride horse"), ("gas", "gas"),
         ("king", "king"), ("glass", "glass"), ("s", "s"), ("ing", "ing"), ("", ""),
         ("cats", "cats"),
-        ("spring", "spring"),
+        ("spring", "spring"), ("surfing.", "surf."),
+        ("horses, (buses)", "horse, (bus)"), (".", "."),
     ],
 )  # fmt: skip
 def test_inflected_words_that_nobody_said_are_stemmed_to_published_words(
@@ -210,3 +211,65 @@ def test_inflected_words_that_nobody_said_are_stemmed_to_published_words(
 ) -> None:
     said = ("horse", "bus", "puppy", "ride", "swim", "surf", "glass", "k")
     assert Stems((word, word) for word in said).stem(given) == stem
+
+
+ODD = ("Yes", "No.", "3", "on the left", "a", "the", "it's a dog", "T-shirt", "2.5", "red, blue")
+
+
+def vizwiz(root: Path) -> None:
+    (root / "val.json").write_text(json.dumps([
+        {"image": f"{n}.jpg", "question": "what?", "answerable": 1, "answers": [
+            {"answer": text, "answer_confidence": "yes"}] * 10} for n, text in enumerate(ODD)
+    ]))  # fmt: skip
+
+
+def vqav2(root: Path) -> None:
+    questions = [{"question_id": n, "image_id": n, "question": "what?"} for n in range(len(ODD))]
+    notes = [{"question_id": n, "answers": [{"answer": text}] * 10} for n, text in enumerate(ODD)]
+    (root / "v2_OpenEnded_mscoco_val2014_questions.json").write_text(
+        json.dumps({"questions": questions}))  # fmt: skip
+    (root / "v2_mscoco_val2014_annotations.json").write_text(json.dumps({"annotations": notes}))
+
+
+def gqa(root: Path) -> None:
+    (root / "val_balanced_questions.json").write_text(json.dumps({
+        str(n): {"question": "what?", "imageId": "1", "answer": text,
+                 "types": {"structural": "query"}} for n, text in enumerate(ODD)
+    }))  # fmt: skip
+
+
+def textvqa(root: Path) -> None:
+    (root / "TextVQA_0.5.1_val.json").write_text(json.dumps({"data": [
+        {"question_id": n, "question": "what?", "image_id": "a", "answers": [text] * 10}
+        for n, text in enumerate(ODD)
+    ]}))  # fmt: skip
+
+
+def vqa_rad(root: Path) -> None:
+    (root / "testset.json").write_text(json.dumps([
+        {"qid": n, "image_name": "a.jpg", "question": "what?", "answer": answer,
+         "answer_type": "OPEN", "question_type": "PRES"} for n, answer in enumerate([*ODD, 4, 0.5])
+    ]))  # fmt: skip
+
+
+def table(root: Path) -> None:
+    with open(root / "test.csv", "w", newline="") as handle:
+        rows = [("a.png", "what?", text) for text in ODD]
+        csv.writer(handle).writerows([("image", "question", "answer"), *rows])
+
+
+OTHERS = {"vizwiz": vizwiz, "vqav2": vqav2, "gqa": gqa, "textvqa": textvqa, "vqa-rad": vqa_rad,
+          "table": table}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_own_answers_of_other_datasets_score_all(name: str, tmp_path: Path) -> None:
+    OTHERS[name](tmp_path)
+    more = {"data_root": str(tmp_path)} if name != "table" else {"test": str(tmp_path / "test.csv")}
+    reader = open_dataset(name, registry.fill("dataset", name, more))
+    split = "val" if "val" in reader.splits() else "test"
+    examples = reader.read(split)
+    given = [Answer(example.answers[0], 1.0) for example in examples]
+    metrics = {one.name: one.value for one in score(examples, given, name, split, wups=False)}
+    assert metrics["accuracy"] == metrics["squad-exact-match"] == 1.0
+    assert metrics.get("vqa-accuracy", 1.0) == metrics.get("vqa-accuracy-always", 1.0) == 1.0

@@ -119,3 +119,12 @@ def test_answers_of_others_are_scored_though_a_picture_is_damaged(
                 "--split", "train", "--out", str(out)]) == 0  # fmt: skip
     assert (out / "metrics.json").is_file()
     assert (out / "answers.png").is_file()
+
+
+def test_predictions_made_without_damaged_pictures_are_compared_without_them(
+    table: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    split = ["--data", "table", "--set", f"train={table}", "--split", "train", "--skip-missing"]
+    assert run(["eval", MODEL, *split, "--out", "one"]) == 0
+    assert run(["compare", "one/predictions.csv", "one/predictions.csv", *split]) == 0

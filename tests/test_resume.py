@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import vqazoo.training
@@ -221,6 +222,43 @@ def test_appended_rows_stop_the_resumed_run_in_a_sentence(
         go(file, tmp_path / "run", resume=True)
     after = {f.name: f.read_bytes() for f in (tmp_path / "run").iterdir() if f.is_file()}
     assert before == after  # the record of what it learnt from is not overwritten
+
+
+def test_changed_labels_stop_the_resumed_run(tmp_path: Path) -> None:
+    """The head `linear` learns `answerable`, which no question and no answer tells."""
+    annotations = tmp_path / "train.json"
+
+    def write(flipped: int) -> None:
+        records = []
+        for number in range(16):
+            Image.new("RGB", (64, 64), (9 * number, 0, 0)).save(tmp_path / f"{number}.png")
+            answers = [{"answer": "red", "answer_confidence": "yes"}] * 10
+            records.append({
+                "image": f"../{number}.png", "question": "which colour?", "answers": answers,
+                "answer_type": "other", "answerable": number % 2 ^ flipped,
+            })  # fmt: skip
+        annotations.write_text(json.dumps(records))
+
+    config = run_config({
+        "encoder": "tiny-clip", "head": "linear",
+        "data": {"type": "vizwiz", "args": {"data_root": str(tmp_path)}},
+        "training": {"epochs": 2, "batch_size": 8},
+    })  # fmt: skip
+
+    def progress(steps: Iterable[Any], label: str) -> Iterable[Any]:
+        if label == "epoch 2":
+            raise Stopped
+        return steps
+
+    (tmp_path / "train").mkdir()
+    write(flipped=0)
+    with pytest.raises(Stopped):
+        run(config, tmp_path / "run", False, len, progress)
+    write(flipped=1)
+    with pytest.raises(TrainingError, match="the labels of the same questions"):
+        run(config, tmp_path / "run", True, len)
+    write(flipped=0)
+    run(config, tmp_path / "run", True, len)
 
 
 def test_another_order_of_answers_is_told_also_for_a_state_of_an_earlier_release(

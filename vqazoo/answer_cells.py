@@ -21,7 +21,8 @@ from vqazoo.errors import DataError
 CONFIDENCES = ("yes", "maybe", "no")
 WANTED = "a text, a list of texts, or a list of objects with 'answer'"
 WRITTEN = re.compile(  # a list, an object or an array, as text
-    r"""\s*(\[\s*(['"{\]\d-]|None|null) | \{\s*['"] | array\(\[ | \[[^\]]*,.*\]\s*$)""",
+    r"""\s*(\[\s*([uU]?['"]|[{\]\d-]|None|null) | \{\s*['"] | array\(\[ | \[[^\]]*,.*\]\s*$
+    | \(\s*[uU]?('[^']*'|"[^"]*")\s*,.*\)\s*$)""",
     re.VERBOSE | re.DOTALL,
 )
 UNLABELLED = -1  # of a ClassLabel

@@ -79,9 +79,14 @@ class Stems:
         return " ".join(self._word(word) for word in plain.split())
 
     def _word(self, word: str) -> str:
+        if (bare := word.strip(MARKS)) not in ("", word):  # "surfing." as "surf.", told apart later
+            return word.replace(bare, self._word(bare), 1)
         if word in self.words or word in self.known:
             return self.words.get(word, word)
         return next((stem for stem in _without_end(word) if stem in self.known), word)
+
+
+MARKS = ".,;:!?\"'()"  # which a normaliser of answers takes away, or not
 
 
 def _without_end(word: str) -> Iterator[str]:

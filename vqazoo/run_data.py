@@ -51,8 +51,17 @@ class RunData:
         answers = hashlib.sha256("\x1e".join(self.answers.texts).encode()).hexdigest()
         return {
             "train": digest(self.train), "validation": digest(self.validation), "answers": answers,
+            "labels": self._labels(),
             "counts": [self.train_count, len(self.validation), len(self.answers)],
         }  # fmt: skip
+
+    def _labels(self) -> str:
+        """Of what heads learn besides questions and answers, or instead of these."""
+        state = hashlib.sha256()
+        for e in self.examples:
+            row = (e.targets, e.to_learn, e.answerable, e.answer_type, e.question_type)
+            state.update(f"{row}\x1e".encode())
+        return state.hexdigest()
 
 
 def read_run_data(config: RunConfig, out: Path | None) -> RunData:

@@ -82,6 +82,8 @@ def check_data(out: Path, data: RunData) -> None:
         if before.get(name, now[name]) != now[name]:
             more = f"{then:,} before, {count:,} now" if then != count else f"{count:,} as before"
             changed.append(f"the {words} ({more})")
+    if not changed and before.get("labels", now["labels"]) != now["labels"]:
+        changed.append("the labels of the same questions")
     if changed:
         raise TrainingError(
             f"The data differ from those that the run in '{out}' began with: "

@@ -27,9 +27,7 @@ class CocoPictures:
         self.known: dict[int | str, Path] = {}
 
     def find(self, image_id: int | str) -> Path:
-        """The path of a picture; of a text that is no number, as a file's name with or without
-        its suffix.
-        """
+        """The path of a picture, also where the file's name is the id, with or without suffix."""
         if image_id not in self.known:
             self.known[image_id] = self._find(image_id)
         return self.known[image_id]
@@ -39,12 +37,12 @@ class CocoPictures:
         if text.isascii() and text.isdigit():
             wanted = [f"COCO_{self.subset}_{int(text):012d}.jpg", f"{int(text):012d}.jpg"]
         else:
-            wanted = [text] if Path(text).suffix else [f"{text}.jpg", f"{text}.png"]
-        for name in wanted:
+            wanted = [text] if Path(text).suffix else []
+        for name in (*wanted, *(own := [f"{text}.jpg", f"{text}.png"])):
             for folder, names in self.names.items():
                 if name in names:
                     return folder / name
-        return self.home / wanted[0]
+        return self.home / (wanted or own)[0]
 
 
 def _names(folder: Path) -> frozenset[str]:

@@ -38,7 +38,7 @@ class HuggingFace(DatasetReader):
     no as `answer_confidence`. Without the answer column a split cannot be scored; without the id
     column a row's id is its number. Bytes are unpacked once, into
     `<data_root>/<2 digits>/<sha256>.<jpg, png, ...>`; without `data_root`
-    into the folder `hf` of `$VQAZOO_CACHE` or ~/.cache/vqazoo.
+    into the folder `hf` of `$VQAZOO_CACHE`, else of `$XDG_CACHE_HOME/vqazoo` or ~/.cache/vqazoo.
     """
 
     def __init__(

@@ -224,8 +224,8 @@ def _answers(
     """Answers as published, their confidences, and what people said if the answers are stems."""
     try:
         answers = tuple(intern(one["answer"]) for one in given)
-        confidences = tuple(intern(one.get("answer_confidence", "")) for one in given)
-        raw = tuple(intern(one.get("raw_answer", "")) for one in given)
+        confidences = tuple(intern(one.get("answer_confidence") or "") for one in given)
+        raw = tuple(intern(one.get("raw_answer") or "") for one in given)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{where}: 'answers' is {str(given)[:60]}, but a list of objects with 'answer' was "

@@ -103,6 +103,7 @@ def test_without_data_root_pictures_go_to_the_cache(
     assert example.image == unpacked(tmp_path / "chosen/hf", picture(1))
     assert example.image.is_file()
     monkeypatch.delenv("VQAZOO_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     example = reader(tmp_path, data_root="").read("train")[0]
     assert example.image == unpacked(tmp_path / "home/.cache/vqazoo/hf", picture(1))

@@ -324,6 +324,26 @@ def test_pictures_of_own_files_may_be_named_by_texts(tmp_path: Path) -> None:
     assert [e.image.name for e in found] == ["a.webp", "b.png", "COCO_train2014_000000000009.jpg"]
 
 
+@pytest.mark.parametrize(
+    ("image_id", "name"),
+    [("222006012", "222006012.jpg"), (9, "9.png"), ("a.v2", "a.v2.jpg"), ("a.v2", "a.v2")],
+)
+def test_pictures_of_own_files_may_be_named_by_their_id_alone(
+    image_id: Any, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / name).touch()
+    (found,) = own(tmp_path, [{**question(1), "image_id": image_id}], [annotation(1)]).read("mine")
+    assert found.image == tmp_path / "images" / name
+
+
+def test_what_is_null_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    told = annotation(1)
+    told["answers"] = [{"answer": "cat", "raw_answer": None, "answer_confidence": None}]
+    (found,) = own(tmp_path, [question(1)], [told]).read("mine")
+    assert (found.answers, found.learnt, found.confidences) == (("cat",), (), ())
+
+
 def test_nobody_is_told_to_fetch_their_own_files_again(tmp_path: Path) -> None:
     for asked, told in (
         ([question(1), question(1)], [annotation(1)]), ([question(1)], []), ([question(1)], [3]),

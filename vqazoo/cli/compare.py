@@ -39,7 +39,7 @@ def compare(
     """
     if data is None:
         raise click.UsageError("Missing option '--data': name the dataset that was answered.")
-    from vqazoo.data import open_dataset, present
+    from vqazoo.data import open_dataset, usable
     from vqazoo.errors import DataError
     from vqazoo.evaluate import measured
     from vqazoo.metrics.significance import compare as paired
@@ -50,7 +50,7 @@ def compare(
     reader.check_split(split)
     examples = reader.read(split)
     if skip_missing:
-        examples, _ = present(examples, True, Path("missing-images.txt"))
+        examples, _ = usable(examples, True, Path("missing-images.txt"))
     labelled = [row for row, example in enumerate(examples) if example.answers]
     if not labelled:
         raise DataError(f"The split '{split}' of '{data}' has no answers: nothing can be compared.")
