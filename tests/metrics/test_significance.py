@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqazoo.metrics.reliability import Floats
-from vqazoo.metrics.significance import LEVEL, bootstrap_interval, compare
+from vqazoo.metrics.significance import (
+    LEVEL,
+    bootstrap_interval,
+    compare,
+    smallest_difference,
+)
 
 SCORES = (0.0, 0.3, 0.6, 0.9, 1.0)
 
@@ -139,3 +144,9 @@ def test_chance_alone_is_rarely_called_a_difference() -> None:
         pair = rng.choice(SCORES, (2, 100))
         small += compare(pair[0], pair[1], resamples=500).p_value < 0.05
     assert small <= 12
+
+
+def test_equal_scores_do_not_tell_the_smallest_difference() -> None:
+    """Two models without any mistake once could "show a difference of 0.00 points"."""
+    assert math.isnan(smallest_difference(np.full(40, 0.3), list(range(40))))
+    assert math.isnan(smallest_difference(np.zeros(40)))

@@ -93,7 +93,8 @@ def compare(
     click.echo(f"first       {document['first']:8.2%}  {first}")
     click.echo(f"second      {document['second']:8.2%}  {second}")
     click.echo(f"difference  {found.difference:+8.2%}  95% interval [{low:+.2%}, {high:+.2%}]")
-    click.echo(f"smallest    {smallest:8.2%}  difference that they can show (5% level, 80% power)")
+    told = "  unknown" if math.isnan(smallest) else f"{smallest:8.2%}"
+    click.echo(f"smallest    {told}  difference that they can show (5% level, 80% power)")
     click.echo(
         f"better on   {found.better:,} and {found.worse:,} questions; p = {found.p_value:.4g} "
         f"(paired randomisation, 10,000 swaps of {drawn(pictures)})"

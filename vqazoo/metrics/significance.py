@@ -70,8 +70,10 @@ def smallest_difference(scores: Floats, pictures: Pictures | None = None) -> flo
 
     It is 2.80 standard errors (Bloom 1995, Minimum detectable effects; Miller 2024, section 5).
     Of the differences of two systems it is the smallest difference that the questions can show.
+    Scores that are all equal tell nothing of it: nan.
     """
-    return Z * standard_error(scores, pictures)
+    found = Z * standard_error(scores, pictures)
+    return found if found > 1e-9 else float("nan")
 
 
 def drawn(pictures: Pictures | None) -> str:
