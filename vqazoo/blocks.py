@@ -186,7 +186,7 @@ def _outermost_lists(encoder: nn.Module) -> list[str]:
 
 
 def _learns(module: nn.Module) -> bool:
-    """Whether it has more than norms, such as those that some towers keep in a list by branch."""
+    """Whether it has more than norms, which some towers keep in a list, one a branch."""
     return any(parameter.dim() > 1 for parameter in module.parameters())
 
 
