@@ -8,9 +8,11 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import vqazoo
 from vqazoo.cli import run as run_cli
 from vqazoo.compatibility import check_compatible
 from vqazoo.config import RunConfig, TrainingConfig, plain, run_config, to_toml
@@ -97,6 +99,22 @@ def test_the_baseline_needs_no_picture_of_the_size_that_the_recipe_wants():
     baseline = question_only(recipe)
     assert baseline is not None
     assert baseline.image_encoder == baseline.text_encoder == recipe.text_encoder
+
+
+def test_a_fusion_without_a_pooled_question_is_its_own_baseline_that_never_looks():
+    baseline = question_only(read_recipe("tiny-clip-git-easyvqa"))
+    assert baseline is not None
+    assert (baseline.fusion.type, baseline.fusion.args["image_tokens"]) == ("git", False)
+    assert baseline.training.trainable == ["text"]  # words have no other teacher
+    assert baseline.training.epochs == read_recipe("tiny-clip-git-easyvqa").training.epochs
+    assert question_only(baseline) is None  # it is its own
+    parts = ("image_encoder", "text_encoder", "fusion", "head")
+    blocks = {part: getattr(baseline, part) for part in parts}
+    named = {part: {"type": one.type, "args": one.args} for part, one in blocks.items()}
+    model = vqazoo.create(**named, answers=["red", "a blue box"])
+    pictures = [np.full((64, 64, 3), shade, dtype=np.uint8) for shade in (0, 255)]
+    dark, light = ([model.answer(one, "which one?", top_k=2)] for one in pictures)
+    assert dark == light
 
 
 # ---- the command line -----------------------------------------------------------------------

@@ -140,6 +140,8 @@ def question_only(config: RunConfig) -> RunConfig | None:
         return _blinded(config, block, config.text_encoder if text.image else image, trains=False)
     if fusion.blind_args and config.image_encoder != config.text_encoder:
         block = replace(config.fusion, args={**config.fusion.args, **fusion.blind_args})
+        if block == config.fusion:  # it never looks
+            return None
         return _blinded(config, block, config.image_encoder, trains=True)
     return None
 
