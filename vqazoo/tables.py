@@ -189,6 +189,12 @@ def _row(
             f"Row {number}: the question is {row['question']!r}, but text was expected: write one."
         )
     column = next((column for column in ANSWERS if column in row), "")
+    meant = [name for name in row if not column and str(name).strip().lower() in ANSWERS]
+    if meant:
+        raise DataError(
+            f"Row {number}: the answers stand in {meant[0]!r}, but a column 'answer' or 'answers' "
+            f"is read: rename the column."
+        )
     said = read_answers(row.get(column), f"Row {number}", column, classes.get(column))
     named = picture if isinstance(picture, (str, Path)) else getattr(picture, "filename", "")
     example = Example(
