@@ -20,8 +20,8 @@ def class_targets(answers: AnswerList, examples: Sequence[Example]) -> Targets:
     targets that an example has.
     """
     number = {text: index for index, text in enumerate(answers.texts)}
-    most = max((len(example.targets) for example in examples), default=1)
-    classes = torch.full((len(examples), max(1, most)), UNKNOWN)  # (n, M)
+    most = max([1, *(len(example.targets) for example in examples)])
+    classes = torch.full((len(examples), most), UNKNOWN)  # (n, M)
     weights = torch.zeros(classes.shape)  # (n, M)
     for row, example in enumerate(examples):
         known = [(number[text], w) for text, w in example.targets if text in number]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
 
 THREADS = 8
+PATIENCE = 60  # seconds until a user who did not come is told of
 QUESTIONS = (
     "what color ?", "is this red", "what is this?", "the shape ?", "is it a circle", "a color ?",
     "is it blue", "red or blue ?",
@@ -21,7 +23,7 @@ QUESTIONS = (
 
 def together(call: Callable[[int], Any], times: int = 1) -> list[list[Any]]:
     """What `call(user)` gives to each of the users, who all start at the same moment."""
-    start = threading.Barrier(THREADS)
+    start = threading.Barrier(THREADS, timeout=PATIENCE)
     given: list[list[Any]] = [[] for _ in range(THREADS)]
 
     def user(number: int) -> None:
@@ -33,10 +35,16 @@ def together(call: Callable[[int], Any], times: int = 1) -> list[list[Any]]:
                 given[number].append(error)
 
     threads = [threading.Thread(target=user, args=(number,)) for number in range(THREADS)]
-    for thread in threads:
+    for before, thread in enumerate(threads):
         thread.start()
+        # One after another: CPython 3.11 lets a thread die that begins while another is traced.
+        until = time.monotonic() + PATIENCE
+        while before + 1 < THREADS and start.n_waiting <= before:
+            assert time.monotonic() < until, f"user {before} did not come"
+            time.sleep(0.001)
     for thread in threads:
         thread.join()
+    assert [len(one) for one in given] == [times] * THREADS, "a user gave up"
     return given
 
 

@@ -49,7 +49,7 @@ class Slow:
 
 def all_at_once(models: Models, names: list[str], look: bool = False) -> list[Reply]:
     pictures = [draw_scene(random.Random(number)).paint() for number in range(len(names))]
-    start = threading.Barrier(len(names))
+    start = threading.Barrier(len(names), timeout=60)
     replies: list[Reply | None] = [None] * len(names)
 
     def user(number: int) -> None:
