@@ -118,8 +118,9 @@ def inside(file: Path) -> Path:
     """
     folder, target = file.parent.resolve(), file.resolve(strict=True)
     allowed = [folder]
-    if folder.parent.name == "snapshots":
-        repository = folder.parent.parent
+    commits = [one for one in (folder, folder.parent) if one.parent.name == "snapshots"]
+    for commit in commits:  # of a Hub repository in the cache, whose files are links
+        repository = commit.parent.parent
         allowed += [repository / "blobs", repository.parent / "blobs"]  # the latter is shared
     if not any(target.is_relative_to(place) for place in allowed):
         raise CheckpointError(

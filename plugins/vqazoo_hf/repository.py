@@ -34,24 +34,38 @@ READ = {
 class Repository:
     """`folder`, `repo` or `repo@revision`; small files are fetched first, weights when asked for.
 
+    Args:
+        place: one of these.
+        inner: the folder inside it that holds the model, with / between folders; empty: itself.
+
     Raises:
         WeightsError: the files cannot be had.
     """
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, inner: str = "") -> None:
         folder = Path(place).expanduser()
         self.is_local = folder.is_dir()
         self.repo, _, revision = (place, "", "") if self.is_local else place.partition("@")
         self._revision = revision or None
-        self.folder = folder if self.is_local else self._fetch(SMALL)
+        self._inner = inner
+        self._root = folder if self.is_local else self._fetch(SMALL)
         every = (file for kind in READ.values() for one in kind for file in self.folder.glob(one))
         for file in every:
             if file.is_file():
                 with file.open("rb") as opened:
                     check_no_pointer(opened.read(MIB), file, WeightsError)
 
+    @property
+    def folder(self) -> Path:
+        """The model's own folder, with what was fetched so far."""
+        return self._root / self._inner
+
     def _fetch(self, patterns: list[str]) -> Path:
         return fetch_folder(self.repo, self._revision, patterns)
+
+    def _fetch_weights(self, names: Sequence[str]) -> None:
+        inside = [f"{self._inner}/{name}" if self._inner else name for name in names]
+        self._root = self._fetch([*SMALL, *map(escape, inside)])
 
     def files(self, towers: frozenset[str], inner: str = "") -> tuple[FileReference, ...]:
         """The small files that these towers are made of, those of a folder inside it too."""
@@ -71,35 +85,38 @@ class Repository:
         """
         if self.is_local:
             return
-        self.folder = self._fetch([*SMALL, SINGLE])
+        self._fetch_weights([SINGLE])
         if (self.folder / SINGLE).is_file():
             return
         if not (self.folder / INDEX).is_file():
-            converted = conversion(self.repo, self.folder.name)
+            commit = self._root.name
+            converted = None if self._inner else conversion(self.repo, commit)
             if converted is None:
+                here = f" in '{self._inner}'" if self._inner else ""
                 raise WeightsError(
-                    f"The Hub repository '{self.repo}' has no {SINGLE} and no {INDEX} at "
-                    f"{self.folder.name[:12]}, nor a conversion by the Hub's own SFconvertbot, and "
-                    f"only safetensors is read: if you trust its pickled weights, run  vqazoo "
-                    f"convert {self.repo} --out FOLDER  and name the folder."
+                    f"The Hub repository '{self.repo}' has no {SINGLE} and no {INDEX}{here} at "
+                    f"{commit[:12]}, nor a conversion by the Hub's own SFconvertbot, and only "
+                    f"safetensors is read: if you trust its pickled weights, run  vqazoo convert "
+                    f"{self.repo} --out FOLDER  and name the folder."
                 )
             self._revision = converted
-            self.folder = self._fetch([*SMALL, SINGLE])
+            self._fetch_weights([SINGLE])
         if not (self.folder / SINGLE).is_file() and (self.folder / INDEX).is_file():
-            shards = read_index(self.folder / INDEX)
-            self.folder = self._fetch([*SMALL, *map(escape, shards)])
+            self._fetch_weights(list(read_index(self.folder / INDEX)))
 
     def reference(self) -> WeightsReference:
         """Where the weights came from; reads and hashes them."""
         name, digest = weights_digest(self.folder)
-        kind, revision = ("file", "") if self.is_local else ("hub", self.folder.name)
+        kind, revision = ("file", "") if self.is_local else ("hub", self._root.name)
         source = str(self.folder.absolute()) if self.is_local else self.repo
+        if self._inner and not self.is_local:
+            name = f"{self._inner}/{name}"
         return WeightsReference(kind, source, name, revision, digest)
 
     def fetch_more(self, names: Sequence[str]) -> None:
         """Have further files in `folder`; one that is not there is left to who reads it."""
         if names and not self.is_local:
-            self.folder = self._fetch([*SMALL, *names])
+            self._root = self._fetch([*SMALL, *names])
 
     def config(self) -> Any:
         """transformers' config object."""

@@ -88,7 +88,7 @@ class HFTextEncoder(Encoder):
         self._root = self._repository
         place = transformer_place(self._root.folder) if follows else ""
         if place:
-            self._repository = _inner(variant, self._root, place)
+            self._repository = Repository(variant, place)
         self.files = self._root.files(towers, place)
         config = self._repository.config()
         self._auto = ENCODERS.get(config.model_type, "AutoModel")
@@ -230,16 +230,6 @@ def as_packaged(reference: WeightsReference) -> WeightsReference:
 def packaged_file(file: FileReference) -> FileReference:
     """The same of a small file."""
     return replace(file, kind="package", source=PACKAGE, revision=version(PACKAGE))
-
-
-def _inner(variant: str, root: Repository, place: str) -> Repository:
-    """The folder inside another one that modules.json says the transformer is in."""
-    if not root.is_local:
-        raise IncompatibleError(
-            f"'{variant}' keeps its transformer in the folder '{place}', as old releases of "
-            f"sentence-transformers did: download the repository, and name hf-text:<folder>."
-        )
-    return Repository(str(root.folder / place))
 
 
 def _auto(folder: Path, config: Any, follows: bool) -> tuple[str, ...]:

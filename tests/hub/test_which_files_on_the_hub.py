@@ -148,3 +148,43 @@ def refuses(hub) -> None:
     assert "only safetensors is read" in str(caught.value)
     assert not re.search("pytorch_model|model.safetensors$", " ".join(fetched(hub)))
     assert not hub.seen("POST")  # nothing is asked for, and no conversion is started
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_transformer_in_a_folder_of_its_own_is_fetched_and_pinned(hub, bert, tmp_path, sharded):
+    """As the library wrote its repositories once; the oracle is the library on the same files."""
+    library = pytest.importorskip("sentence_transformers")
+    parts = library.models
+    pooling = parts.Pooling(32, "mean")
+    own = tmp_path / "own"
+    library.SentenceTransformer(modules=[parts.Transformer(str(bert)), pooling]).save(str(own))
+    inner = own / "0_Transformer"
+    inner.mkdir()
+    for file in own.glob("*.*"):
+        if not file.name.startswith(("modules", "config_sentence")):
+            file.rename(inner / file.name)
+    said = json.loads((own / "modules.json").read_text())
+    said[0]["path"] = inner.name
+    (own / "modules.json").write_text(json.dumps(said))
+    asked = ["what color is it", "red"]
+    model = library.SentenceTransformer(str(own), device="cpu")
+    wanted = torch.stack([model.encode(text, convert_to_tensor=True) for text in asked])
+    if sharded:
+        shard(inner)
+    found = {str(f.relative_to(own)): f.read_bytes() for f in own.rglob("*") if f.is_file()}
+    commit = hub.add_repo(REPO, {**found, "model.safetensors": b"of an older push"})
+
+    def encoded(place: str):
+        encoder = registry.build("encoder", f"hf-text:{place}", place, QUESTION)
+        encoder.load_pretrained()
+        with torch.no_grad():
+            found = encoder.eval().encode_question(*encoder.tokenize(asked), frozenset({"pooled"}))
+        return encoder, found.pooled
+
+    encoder, vectors = encoded(REPO)
+    torch.testing.assert_close(vectors, wanted, rtol=1e-5, atol=1e-5)
+    reference = encoder.reference
+    assert (reference.kind, reference.source, reference.revision) == ("hub", REPO, commit)
+    assert reference.file.startswith("0_Transformer/")
+    assert not hub.seen("GET", f"resolve/{commit}/model.safetensors")
+    assert torch.equal(encoded(f"{REPO}@{commit}")[1], vectors)
