@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -26,10 +27,14 @@ from tests.made_cards import (
 from vqazoo.card import card_files, refresh, render_card, write_card
 from vqazoo.card import facts as card_facts
 from vqazoo.card.prose import sections
+from vqazoo.catalogue import PACKAGED, entries
 from vqazoo.cli import run
 from vqazoo.config import run_config
 from vqazoo.errors import CheckpointError
 from vqazoo.folder import json_bytes
+from vqazoo.zoo import catalogue
+
+SHIPPED = [name for name, entry in entries().items() if entry.weights == PACKAGED]
 
 
 @pytest.fixture
@@ -409,3 +414,14 @@ def test_a_run_leaves_a_whole_card_and_later_epochs_keep_what_people_wrote(
 def test_files_for_the_card_hold_no_weights(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"0" * 100)
     assert "model.safetensors" not in card_files(folder)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_published_card_that_people_read_is_still_what_its_files_say(
+    name: str, tmp_path: Path
+) -> None:
+    """Every sentence and figure of the packaged cards, which a changed card would not repeat."""
+    folder = shutil.copytree(catalogue() / name, tmp_path / name)
+    card = (folder / "README.md").read_text()
+    write_card(folder)
+    assert (folder / "README.md").read_text() == card
