@@ -197,3 +197,11 @@ def test_columns_that_nobody_reads_may_be_as_long_as_they_like(
 @pytest.mark.parametrize("written", ["('red',)", "[u'red']", '[U"red"]'])
 def test_one_answer_may_be_written_as_a_list_too(written: str) -> None:
     assert read(written) == ("red",)
+
+
+def test_names_stand_only_for_the_numbers_of_classes() -> None:
+    names = ("red", "blue")
+    assert read_answers(1, "Row 1", "answers", names).answers == ("blue",)
+    assert read_answers([0, 1], "Row 1", "answers", names).answers == TWO
+    assert read_answers("blue", "Row 1", "answers", names).answers == ("blue",)  # already named
+    assert read_answers(-1, "Row 1", "answers", names).answers == ()  # as `datasets` leaves it out

@@ -172,3 +172,47 @@ def test_the_grid_shows_right_and_wrong_answers_alike(tmp_path: Path) -> None:
     assert right == sorted(right, reverse=True)
     few = grid_rows(examples[:3], answers[:3], 12, 0)
     assert sorted(few) == [0, 1, 2]
+
+
+def test_curves_are_the_values_of_the_log(tmp_path: Path, drawn: list[Figure]) -> None:
+    log = [
+        {"epoch": 1, "loss": 2.5, "validation_loss": None, "validation_accuracy": 0.25},
+        {"epoch": 2, "loss": 1.5, "validation_loss": 3.5, "validation_accuracy": 0.75},
+    ]
+    loss_figure(log, tmp_path / "loss.png")
+    losses, accuracy = drawn[0].axes
+    training, validation = losses.get_lines()
+    assert (training.get_label(), validation.get_label()) == ("training", "validation")
+    assert training.get_xydata().tolist() == [[1, 2.5], [2, 1.5]]
+    assert math.isnan(validation.get_xydata()[0, 1])
+    assert validation.get_xydata()[1].tolist() == [2, 3.5]
+    assert accuracy.get_lines()[0].get_xydata().tolist() == [[1, 25], [2, 75]]
+    loss_figure(log[:1], tmp_path / "loss.png")
+    assert drawn[1].axes[1].get_xlim() == (0, 2)  # one epoch in the middle
+    assert drawn[0].axes[1].get_xlim() != (0, 2)
+
+
+def test_the_risk_curve_is_in_percent(tmp_path: Path, drawn: list[Figure]) -> None:
+    curve = risk_coverage(np.array([1, 0, 1, 0.3]), np.array([0.9, 0.8, 0.7, 0.1]))
+    reliability_figure(curve, tmp_path / "risk.png")
+    axes = drawn[0].axes[0]
+    (line,) = axes.get_lines()
+    wanted = [[25, 0], [50, 50], [75, 100 / 3], [100, 42.5]]  # risks of the surest 1 to 4, by hand
+    assert line.get_xydata()[-4:].tolist() == [pytest.approx(point) for point in wanted]
+    assert axes.get_xlim() == (0, 100)
+    assert axes.get_ylim()[0] == 0
+
+
+def test_shares_of_kinds_are_of_a_row(tmp_path: Path, drawn: list[Figure]) -> None:
+    truths, said = ("yes", "yes", "no", "2"), ("no", "4", "yes", "3")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    examples = [Example(tmp_path / "a.png", "what?", (truth,), str(n))
+                for n, truth in enumerate(truths)]  # fmt: skip
+    answers = [Answer(text, 0.5) for text in said]
+    confusion_figure(examples, answers, tmp_path / "confusion.png")
+    axes = drawn[0].axes[0]
+    assert [text.get_text() for text in axes.texts] == [
+        "67%", "33%", "0%", "0%",
+        "0%", "100%", "0%", "0%",
+    ]  # fmt: skip
+    assert axes.get_images()[0].get_array().tolist()[1] == [0, 1, 0, 0]
