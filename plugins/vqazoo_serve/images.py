@@ -15,6 +15,10 @@ from vqazoo.images import FORMATS, open_image
 from vqazoo.interfaces import Features
 
 
+class LargePicture(Exception):
+    """A picture that has more pixels than are decoded here."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """One picture of a request: its pixels, or its features where they were kept.
@@ -35,6 +39,7 @@ def prepare(
     max_pixels: int,
     kept: Callable[[str], Features | None],
     transform: Callable[[Image.Image], Tensor],
+    quick_pixels: int | None = None,
 ) -> Picture:
     """A picture for a model; one whose features are kept is not decoded.
 
@@ -43,18 +48,20 @@ def prepare(
         max_pixels: width times height, at most.
         kept: features by digest, or None.
         transform: of the model, picture to pixels (3, H, W).
+        quick_pixels: larger pictures are not decoded now.
 
     Raises:
+        LargePicture: more than `quick_pixels`.
         ImageError: no picture, a broken one, or one that is too large.
     """
     digest = hashlib.sha256(data).hexdigest()
     features = kept(digest)
     if features is not None:
         return Picture(digest, features=features)
-    return Picture(digest, pixels=transform(_decoded(data, max_pixels)))
+    return Picture(digest, pixels=transform(_decoded(data, max_pixels, quick_pixels)))
 
 
-def _decoded(data: bytes, max_pixels: int) -> Image.Image:
+def _decoded(data: bytes, max_pixels: int, quick_pixels: int | None) -> Image.Image:
     Image.init()
     known = [name for name in FORMATS if name in Image.OPEN]
     try:
@@ -64,7 +71,11 @@ def _decoded(data: bytes, max_pixels: int) -> Image.Image:
                     f"The image has {image.width * image.height:,} pixels, but at most "
                     f"{max_pixels:,} are read: make it smaller."
                 )
+            if quick_pixels is not None and image.width * image.height > quick_pixels:
+                raise LargePicture
             return open_image(image)
+    except LargePicture:
+        raise
     except ImageError as error:
         raise ImageError(str(error).replace("The PIL image", "The image", 1)) from error
     except Image.DecompressionBombError as error:
