@@ -52,12 +52,14 @@ REASONS = {
 }
 
 
-def create_app(models: Mapping[str, VQAModel], settings: Settings) -> FastAPI:
+def create_app(
+    models: Mapping[str, VQAModel], settings: Settings, metrics: Metrics | None = None
+) -> FastAPI:
     """The application that serves models, by name; the first one is the default.
 
     Its lifespan starts the thread that answers, and at the end waits until all is answered.
     """
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     answering = Answering(models, settings, metrics)
 
     @asynccontextmanager

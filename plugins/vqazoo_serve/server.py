@@ -6,6 +6,7 @@ Imports uvicorn, fastapi and torch.
 from __future__ import annotations
 
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Mapping
@@ -16,11 +17,17 @@ import uvicorn
 from vqazoo.errors import ConfigError
 from vqazoo.model import VQAModel
 from vqazoo_serve.app import create_app
+from vqazoo_serve.connections import connection_class
 from vqazoo_serve.logs import log_to_stderr
+from vqazoo_serve.metrics import Metrics
 from vqazoo_serve.settings import TOKEN_VARIABLE, Settings
 
 LOG = logging.getLogger("vqazoo_serve")
 AFTER_TIMEOUT = 5  # seconds beyond a request's own, when the service ends
+KEEP_ALIVE = 5  # seconds that a connection may rest between two requests
+MOST_BACKLOG = 128  # connections that wait until they are taken
+OTHER_FILES = 64  # that a service has open
+TOO_FEW = 32
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -60,13 +67,49 @@ def run(models: Mapping[str, VQAModel], settings: Settings, listener: socket.soc
     LOG.info("serving", extra={"fields": {"models": list(models)}})
     if not settings.token and host not in ("127.0.0.1", "::1"):
         LOG.warning(f"Anybody who reaches this address may ask: set {TOKEN_VARIABLE}.")
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(models, settings), log_config=None, access_log=False, server_header=False,
-            timeout_graceful_shutdown=int(settings.timeout) + AFTER_TIMEOUT,
-        )
-    )  # fmt: skip
+    server = server_for(models, settings)
     # uvicorn raises the signal once more when it is done; by then there is nothing to end.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server.run(sockets=[listener])
+
+
+def server_for(models: Mapping[str, VQAModel], settings: Settings) -> uvicorn.Server:
+    """The server of a service: bounded in connections and in the time of each.
+
+    Raises:
+        ConfigError: the system allows this process too few open files.
+    """
+    metrics = Metrics()
+    most, backlog = _allowed(settings.connections)
+    config = uvicorn.Config(
+        create_app(models, settings, metrics), log_config=None, access_log=False,
+        server_header=False, ws="none", loop="asyncio", backlog=backlog,
+        http=connection_class(settings.timeout, KEEP_ALIVE, most, metrics),
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=int(settings.timeout) + AFTER_TIMEOUT,
+    )  # fmt: skip
+    return uvicorn.Server(config)
+
+
+def _allowed(wanted: int) -> tuple[int, int]:
+    """Connections at once, and those that are taken in one go, within the limit of open files.
+
+    A go, the next and the one after it may be there before the first is looked at.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + 4 * MOST_BACKLOG + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted, MOST_BACKLOG
+    backlog = min(MOST_BACKLOG, soft // 16)
+    most = soft - 4 * backlog - OTHER_FILES
+    if most < TOO_FEW:
+        raise ConfigError(
+            f"The system allows this process {soft} open files, too few to serve: raise it with "
+            f"'ulimit -n {needed}'."
+        )
+    LOG.warning(f"The system allows {soft} open files: {most} connections at once, not {wanted}.")
+    return most, backlog
