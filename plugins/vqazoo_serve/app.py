@@ -47,19 +47,20 @@ REASONS = {
     422: "A field, a picture or a question cannot be used.",
     429: "The service has as many requests as it takes; Retry-After says when to try again.",
     500: "The service failed.",
-    503: "The service is broken.",
+    503: "The service ends, or is broken.",
     504: "The answer was not there in time.",
 }
 
 
 def create_app(
-    models: Mapping[str, VQAModel], settings: Settings, metrics: Metrics | None = None
+    models: Mapping[str, VQAModel], settings: Settings, intake: Intake | None = None
 ) -> FastAPI:
     """The application that serves models, by name; the first one is the default.
 
     Its lifespan starts the thread that answers, and at the end waits until all is answered.
     """
-    metrics = metrics or Metrics()
+    intake = intake or Intake(settings, Metrics())
+    metrics = intake.metrics
     answering = Answering(models, settings, metrics)
 
     @asynccontextmanager
@@ -76,7 +77,7 @@ def create_app(
     app.add_middleware(Observed, metrics=metrics)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _http_error)
-    _add_answer(app, answering, settings, metrics)
+    _add_answer(app, answering, settings, intake)
     _add_views(app, answering, settings, metrics)
     return app
 
@@ -84,13 +85,12 @@ def create_app(
 # ---- routes ---------------------------------------------------------------------------------
 
 
-def _add_answer(app: FastAPI, answering: Answering, settings: Settings, metrics: Metrics) -> None:
+def _add_answer(app: FastAPI, answering: Answering, settings: Settings, intake: Intake) -> None:
     question = question_model(settings, list(answering.models))
-    intake = Intake(settings, metrics)
 
     @app.post(
         "/answer", summary="Answer questions about images", dependencies=_guards(settings),
-        responses=_errors(settings, 400, 408, 413, 415, 422, 429, 500, 504),
+        responses=_errors(settings, 400, 408, 413, 415, 422, 429, 500, 503, 504),
         openapi_extra={"requestBody": request_body(question)},
     )  # fmt: skip
     async def answer(request: Request) -> AnswersOut:

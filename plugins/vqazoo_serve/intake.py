@@ -19,16 +19,20 @@ class Intake:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
-        self._metrics = metrics
+        self.metrics = metrics
         self._most_bytes = settings.queue * settings.max_body
         self._places: list[Place] = []
+        self.ended = False
 
     @property
     def full(self) -> bool:
         """Whether as many whole requests wait as may."""
-        return sum(place.whole for place in self._places) >= self.settings.queue
+        return self.ended or sum(place.whole for place in self._places) >= self.settings.queue
 
     def refusal(self) -> Refusal:
+        """Why no request is taken."""
+        if self.ended:
+            return Refusal(503, "ending", "The service ends: ask again when it is back.")
         return Refusal(
             429, "queue", f"The service has {self.settings.queue} requests, as many as it takes: "
             f"try again in a second.", {"Retry-After": "1"},
@@ -39,12 +43,19 @@ class Intake:
         """A place for a request whose first byte came at that time of the event loop."""
         place = Place(self, arrived)
         self._places.append(place)
-        self._metrics.in_flight.set(len(self._places))
+        self.metrics.in_flight.set(len(self._places))
         try:
             yield place
         finally:
             self._places.remove(place)
-            self._metrics.in_flight.set(len(self._places))
+            self.metrics.in_flight.set(len(self._places))
+
+    def end(self) -> int:
+        """Give up all requests, which are refused; how many."""
+        self.ended = True
+        for place in self._places:
+            place.give_up()
+        return len(self._places)
 
     def fit(self) -> None:
         """Give up requests that are still arriving, the oldest first, until the bytes fit."""
@@ -86,12 +97,15 @@ class Place:
         self.whole = True
 
     def give_up(self) -> None:
+        """Answer it with a refusal, as soon as the event loop comes to it."""
         self.given_up = True
         self.limit.reschedule(asyncio.get_running_loop().time())
 
     def late(self) -> Refusal:
         """Why its time is over."""
         seconds = self._intake.settings.timeout
+        if self.given_up and self._intake.ended:
+            return self._intake.refusal()
         if self.given_up:
             return Refusal(
                 429, "bytes", "The service holds as many bytes as it takes, and this request was "
