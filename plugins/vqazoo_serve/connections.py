@@ -106,6 +106,8 @@ class Connection(H11Protocol):
     def on_response_complete(self) -> None:
         self._answered += 1
         self._begin()  # if the next request is here already, its time starts now
+        if self.conn.their_state is h11.SEND_BODY:  # refused, and still sending
+            self._cut_after(AFTER_DEADLINE)
         super().on_response_complete()
         self._rest_if_idle()
 
