@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -87,7 +88,15 @@ def _decoded(data: bytes, max_pixels: int, quick_pixels: int | None) -> Image.Im
             f"The {len(data):,} bytes of the image are not a picture in a format that is read "
             f"({', '.join(known)}): convert it to PNG or JPEG."
         ) from error
-    except Exception as error:  # a broken header can raise almost anything
+    except Exception as error:  # a broken header can make Pillow raise almost anything
+        if not _within_pillow(error):
+            raise
         raise ImageError(
             f"The image is damaged ({type(error).__name__}): send the file again."
         ) from error
+
+
+def _within_pillow(error: Exception) -> bool:
+    """Whether Pillow's code ran when it happened; else it is a fault of ours."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__", "").partition(".")[0] == "PIL" for frame in frames)

@@ -310,3 +310,49 @@ def test_the_largest_body_that_is_allowed_is_answered(client):
     padded = base64.b64encode(picture + bytes(12 * MIB)).decode()
     reply = client.post("/answer", json={"image": padded, "question": "what shape is it?"})
     assert reply.status_code == 200
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "of Pillow"])
+def test_a_failure_of_ours_while_decoding_is_a_500_and_one_of_pillow_a_broken_picture(
+    client, monkeypatch, ours
+):
+    from PIL import Image
+
+    from vqazoo_serve import images
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise TypeError("a secret")
+
+    if ours:
+        monkeypatch.setattr(images, "open_image", fail)
+        refused(client.post("/answer", json=GOOD), 500, "The service failed on this request")
+        return
+    monkeypatch.setattr(images, "open_image", lambda _: Image.new("RGB", "abc"))
+    refused(client.post("/answer", json=GOOD), 422, "The image is damaged (ValueError)")
+
+
+def test_a_batch_that_fails_as_a_whole_is_logged_though_its_questions_are_answered(
+    models, monkeypatch, pictures
+):
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines())
+    logging.getLogger("vqazoo_serve").addHandler(handler)
+    head = models[CLASSIFIER].head
+    predict = head.predict
+
+    def alone(fused: Any, *rest: Any, **options: Any) -> Any:
+        if len(fused) > 1:
+            raise TypeError("a secret")
+        return predict(fused, *rest, **options)
+
+    monkeypatch.setattr(head, "predict", alone)
+    try:
+        with serving({CLASSIFIER: models[CLASSIFIER]}) as served:
+            data = {"question": ["what?", "which color?"]}
+            reply = served.post("/answer", data=data, files={"image": pictures[0]})
+    finally:
+        logging.getLogger("vqazoo_serve").removeHandler(handler)
+    assert reply.status_code == 200
+    assert '"questions": 2, "error": "TypeError"' in stream.getvalue()
+    assert "secret" not in stream.getvalue()
