@@ -445,3 +445,28 @@ def test_features_of_pictures_that_are_prepared_otherwise_lie_elsewhere(
         images(model_with(), pictures[:2], tmp_path / "c")
         images(made, pictures[:2], tmp_path / "c")
         assert len(list((tmp_path / "c").glob("image-*"))) == 2
+
+
+@pytest.mark.parametrize("fusion", ["concat", "cross-attention"])
+def test_memory_is_asked_for_what_all_rows_take(
+    tmp_path: Path, small_shards: None, fusion: str
+) -> None:
+    """Questions of 3 to 11 words in several shards, padded to the longest of all."""
+    texts = ["why is it?" + " so very" * (n % 5) + f" {n}" for n in range(11)]
+    mapped = build_questions(model_with(fusion), texts, plain, tmp_path)
+    assert len(shards(tmp_path, "question")) > 1
+    everything = mapped.batch(torch.arange(len(texts)))
+    assert mapped.nbytes() == sum(tensor.nbytes for tensor in everything.values())
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda file: file.write_bytes(b"cut")])
+def test_a_shard_that_goes_while_it_is_used_is_one_sentence(
+    model: VQAModel, pictures: list[Path], tmp_path: Path, harm: Callable[[Path], object]
+) -> None:
+    images(model, pictures, tmp_path)
+    cache = FeatureCache(the_folder(tmp_path), {})
+    keys = stored_keys(tmp_path)
+    harm(shards(tmp_path)[0])
+    with pytest.raises(CacheError, match="cannot be read any more") as caught:
+        cache.read(keys)
+    assert "\n" not in str(caught.value)

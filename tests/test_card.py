@@ -14,6 +14,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from tests.made_cards import (
+    ENVIRONMENT,
     LOG,
     METRICS,
     NAME,
@@ -24,6 +25,7 @@ from tests.made_cards import (
     metric,
     section,
 )
+from vqazoo.answers import AnswerList
 from vqazoo.card import card_files, refresh, render_card, write_card
 from vqazoo.card import facts as card_facts
 from vqazoo.card.prose import sections
@@ -425,3 +427,17 @@ def test_a_published_card_that_people_read_is_still_what_its_files_say(
     card = (folder / "README.md").read_text()
     write_card(folder)
     assert (folder / "README.md").read_text() == card
+
+
+def test_questions_that_a_run_did_not_count_are_told_from_what_it_measured_and_learnt() -> None:
+    """Files of older releases: 1,100 learnt answers cover 88% of 1,250 training questions."""
+    bare = {key: value for key, value in ENVIRONMENT.items() if key != "questions"}
+    answers = AnswerList(("red", "no"), (1000, 100), 0.88)
+    files = contents(environment_json=json_bytes(bare), answers_json=json_bytes(answers.to_json()))
+    data = section(render_card(files, NAME), "data")
+    assert "| train | 1,250 |" in data
+    assert "| 55 | to choose the best epoch" in data
+    counted = section(render_card(contents(), NAME), "data")
+    assert "| train | 1,100 |" in counted
+    unmeasured = section(render_card(contents(metrics=[]), NAME), "data")
+    assert "| 55 | to choose the best epoch" in unmeasured

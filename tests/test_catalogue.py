@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 
@@ -121,3 +123,12 @@ def test_a_pin_that_is_not_one_is_one_sentence(cards):
     (cards / "clip-gru-vqav2" / "hub.json").write_text('{"repo": "ada/x"}')
     with pytest.raises(CheckpointError, match=r"does not name a repository, revision"):
         write_catalogue(cards)
+
+
+def test_the_command_writes_the_list_of_the_folder_it_is_given(cards, monkeypatch):
+    expected = (cards / CATALOGUE).read_bytes()
+    (cards / CATALOGUE).unlink()
+    monkeypatch.delenv(FOLDER_VARIABLE)
+    monkeypatch.setattr(sys, "argv", ["catalogue.py", str(cards)])
+    runpy.run_path(vqazoo.catalogue.__file__, run_name="__main__")
+    assert (cards / CATALOGUE).read_bytes() == expected

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ import vqazoo
 from vqazoo.checkpoint import load_checkpoint, save_checkpoint, saved_tensors
 from vqazoo.errors import CheckpointError, ConfigError, UnknownNameError
 from vqazoo.folder import recover, write_folder
+from vqazoo.interfaces import Preprocess
+from vqazoo_tiny_clip.encoder import TinyCLIPEncoder
 
 ANSWERS = ["red", "blue", "a circle", "yes", "no"]
 
@@ -299,3 +302,35 @@ write_folder(Path({str(folder)!r}), {{"config.json": b"new"}})
     write_folder(folder, {"config.json": b"next"})  # and saving goes on
     assert (folder / "config.json").read_bytes() == b"next"
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
+
+
+def test_pixels_of_another_colour_than_in_training_are_refused(folder):
+    reseal(folder, lambda c: c["preprocess"].update(mean=[0.1, 0.2, 0.3]))
+    with pytest.raises(CheckpointError, match="prepares pixels as"):
+        load_checkpoint(folder)
+
+
+def test_a_crop_that_an_older_release_understood_less_of_stays_as_in_training(folder, monkeypatch):
+    """It knew no margins; what it took then was learnt from, where the size is the same."""
+    make = TinyCLIPEncoder.__init__
+
+    def with_margins(self, *args, **options):
+        make(self, *args, **options)
+        made = replace(self.spec.preprocess, margins="transformers")
+        self.spec = replace(self.spec, preprocess=made)
+
+    monkeypatch.setattr(TinyCLIPEncoder, "__init__", with_margins)
+    said = Preprocess.from_json(json.loads((folder / "config.json").read_text())["preprocess"])
+    assert load_checkpoint(folder).image_encoder.spec.preprocess == said
+    reseal(folder, lambda c: c["preprocess"].update(size=[32, 32]))
+    with pytest.raises(CheckpointError, match="prepares pixels as"):
+        load_checkpoint(folder)
+
+
+def test_a_head_or_fusion_with_a_variant_is_refused(folder):
+    for part in ("head", "fusion"):
+        name = json.loads((folder / "config.json").read_text())[part]["type"]
+        reseal(folder, lambda config: config[part].update(type=f"{name}:small"))  # noqa: B023
+        with pytest.raises(CheckpointError, match=f"the {part} '{name}:small', but only encoders"):
+            load_checkpoint(folder)
+        reseal(folder, lambda config: config[part].update(type=name))  # noqa: B023

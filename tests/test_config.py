@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from vqazoo.config import plain, read_toml, run_config, set_value, to_toml
+from vqazoo.config import (
+    TrainingConfig,
+    plain,
+    read_toml,
+    run_config,
+    set_value,
+    shareable,
+    to_toml,
+)
 from vqazoo.errors import ConfigError, UnknownNameError
 
 TABLES = {"encoder": "tiny-clip", "head": {"type": "lstm"}, "data": {"type": "easy-vqa"}}
+DEFAULTS = {
+    "epochs": 10, "batch_size": 256, "accumulate": 1, "learning_rate": 1e-3,
+    "encoder_learning_rate": 0.0, "weight_decay": 0.01, "betas": [0.9, 0.999], "epsilon": 1e-8,
+    "schedule": "cosine", "warmup_epochs": 0.0, "milestones": [], "factor": 0.1,
+    "plateau_patience": 2, "clip_norm": 1.0, "clip_value": 0.0, "precision": "float32",
+    "average": 0.0, "monitor": "accuracy", "eval_steps": 0, "patience": 0, "trainable": [],
+    "unfreeze_blocks": 0, "stages": [], "augment": "none", "group_by_image": False,
+}  # fmt: skip
 
 
 def test_a_filled_config_names_both_towers_and_the_default_fusion_of_the_head():
@@ -56,6 +72,7 @@ def test_set_reaches_into_a_part_that_was_given_by_name_only():
         ({"training": {"epoch": 3}}, "Did you mean 'epochs'?"),
         ({"training": {"epochs": "three"}}, "'three', but int was expected"),
         ({"training": {"epochs": True}}, "int was expected"),
+        ({"training": {"learning_rate": True}}, "float was expected"),
         ({"training": {"epochs": 0}}, "must be above zero"),
         ({"training": {"schedule": "cosin"}}, "Did you mean 'cosine'?"),
         ({"training": 3}, "a table was expected"),
@@ -65,7 +82,8 @@ def test_set_reaches_into_a_part_that_was_given_by_name_only():
         ({"head": {"type": "lstm", "args": {"hidden_dim": "a"}}}, "int was expected"),
         ({"head": {"type": "lstm", "version": 99}}, "asks for version 99"),
         ({"encoder": "open-clip"}, "needs a variant after a colon"),
-        ({"encoder": "tiny-clip:small"}, "takes no variant"),
+        ({"encoder": "open-clip:"}, "needs a variant after a colon"),
+        ({"encoder": "tiny-clip:small"}, "takes no variant, but ':small' was"),
     ],
 )
 def test_a_mistake_in_a_config_is_told_with_what_was_expected(change, told):
@@ -105,3 +123,24 @@ def test_a_config_file_that_cannot_be_read_is_named(tmp_path, content, told):
 def test_set_without_key_or_value_is_refused(assignment):
     with pytest.raises(ConfigError, match="takes key=value"):
         set_value({}, assignment)
+
+
+def test_a_whole_number_is_taken_where_a_number_is_expected():
+    config = run_config({**TABLES, "training": {"learning_rate": 1, "betas": [0, 0.9]}})
+    assert (config.training.learning_rate, config.training.betas) == (1.0, [0.0, 0.9])
+    assert isinstance(config.training.learning_rate, float)
+
+
+def test_what_a_recipe_leaves_out_keeps_its_meaning():
+    """Recipes of other people name only what they change; the rest stays what it was."""
+    left_out = plain(TrainingConfig())
+    assert {name: left_out[name] for name in DEFAULTS} == DEFAULTS
+
+
+def test_a_shared_recipe_loses_the_folders_of_this_machine_and_nothing_else(tmp_path):
+    args = {"train": "train.csv", "test": str(tmp_path / "test.csv"), "image_root": "~/pictures"}
+    table = {"type": "table", "args": args}
+    shared = shareable(run_config({**TABLES, "data": table, "training": {"start": "dir:mine"}}))
+    assert shared.data.args["train"] == "train.csv"
+    assert (shared.data.args["test"], shared.data.args["image_root"]) == ("", "")
+    assert shared.training.start == ""

@@ -10,6 +10,9 @@ import pytest
 from PIL import Image
 
 from vqazoo.cli import run
+from vqazoo.data import open_dataset
+from vqazoo.data_report import report_on
+from vqazoo.registry import registry
 
 
 @pytest.fixture
@@ -230,3 +233,23 @@ def test_each_release_of_a_dataset_has_its_own_counts(
     (tmp_path / "trainset.json").write_text(json.dumps([{**record, "qid": 1}]))
     assert run(["data", "info", "vqa-rad", "--data-root", str(tmp_path)]) == 0
     assert "1 (official release: 1,797)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("pictures", "looked"), [(2000, True), (2001, False)])
+def test_pictures_of_a_large_split_are_opened_on_request_alone(
+    pictures: int, looked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to 2,000, says docs/datasets.md."""
+    opened: list[int] = []
+    monkeypatch.setattr(
+        "vqazoo.data_report.unreadable", lambda files: opened.append(len(files)) or []
+    )
+    for number in range(pictures):
+        (tmp_path / f"{number}.png").touch()
+    write(tmp_path / "train.csv", [(f"{n % pictures}.png", "who?", f"a{n}") for n in range(3001)])
+    args = registry.fill("dataset", "table", {"train": str(tmp_path / "train.csv")})
+    found = report_on(open_dataset("table", args), {}).splits["train"]
+    assert found.broken_images == (0 if looked else None)
+    assert opened == ([pictures] if looked else [])
+    shares = {"100": 100 / 3001, "1000": 1000 / 3001, "3000": 3000 / 3001, "all 3001": 1.0}
+    assert found.coverage == pytest.approx(shares)

@@ -89,6 +89,17 @@ def test_options_that_contradict_are_refused_in_a_sentence(head, given, top_k, t
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("head", ["lm-generate", "git-decoder"])
+@pytest.mark.parametrize(
+    ("name", "wrong", "least"),
+    [("min_tokens", -1, 0), ("no_repeat_ngram_size", -1, 0), ("repetition_penalty", 0.0, 1.0)],
+)
+def test_a_rule_about_tokens_that_means_nothing_is_refused(head, name, wrong, least):
+    assert choose(head, manifest(head), {}, {name: least})[name] == least
+    with pytest.raises(ConfigError, match=f"'{name}' is {wrong}, but from"):
+        choose(head, manifest(head), {}, {name: wrong})
+
+
 def test_several_answers_are_found_by_beam_search_so_its_options_are_read():
     given = {"strategy": "greedy", "beam_size": 7}
     assert choose("lstm", manifest("lstm"), {}, given, top_k=3)["beam_size"] == 7

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from vqazoo.download import Archive, fetch
+from vqazoo.download import Archive, digests, fetch
 from vqazoo.errors import DataError
 from vqazoo.unpack import prepare
 
@@ -399,3 +399,19 @@ def test_a_damaged_first_download_is_not_what_the_next_is_compared_with(
     server.files["/a.zip"] = whole
     prepare(wanted, tmp_path / "root", lambda _: None)
     assert (tmp_path / "root" / "x").read_bytes() == b"1"
+
+
+def test_checksums_are_made_where_md5_is_forbidden_for_security(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As OpenSSL in FIPS mode does; the checksums that releases publish are no security."""
+    made = hashlib.md5
+
+    def fips(*content: bytes, usedforsecurity: bool = True) -> Any:
+        if usedforsecurity:
+            raise ValueError("[digital envelope routines] unsupported")
+        return made(*content, usedforsecurity=False)
+
+    monkeypatch.setattr(hashlib, "md5", fips)
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert digests(tmp_path / "abc")["md5"] == "900150983cd24fb0d6963f7d28e17f72"  # RFC 1321

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import vqazoo
 from tests.test_captions_and_ranking import build
 from tests.test_eval_cli import data, document, error, write
+from vqazoo.answering import Asking
 from vqazoo.checkpoint import save_checkpoint
 from vqazoo.cli import run
 from vqazoo.data import Example
@@ -21,6 +23,7 @@ from vqazoo.errors import ConfigError
 from vqazoo.evaluate import quick_metrics, score
 from vqazoo.interfaces import Answer
 from vqazoo.metrics.significance import standard_error
+from vqazoo.registry import registry
 
 CANDIDATES = ["red", "blue circle", "a shape", "nothing"]
 OPENED: list[str] = []
@@ -286,3 +289,16 @@ def test_a_column_that_nobody_reads_may_be_as_long_as_it_likes(
     write(tmp_path / "p.csv", [head, *((one, long, "") for one in ids)])
     told = error(capsys, "eval", "--predictions", tmp_path / "p.csv", *data(table))
     assert "'answer' has 200,000 characters, but at most 10,000 are read" in told
+
+
+def test_a_signature_tells_what_differs_from_the_defaults_and_is_read(folder: Path) -> None:
+    model = vqazoo.load(f"dir:{folder}")
+    decode = registry.manifest("head", "git-decoder").decode
+    plain = {name: arg.default for name, arg in decode.items()}
+    own = {name: plain[name] for name in ("max_tokens", "repetition_penalty", "beam_size")}
+    model.config = replace(model.config, decode=own)
+    assert Asking().signature(model) == "", "the model's own, but the head's too"
+    model.config = replace(model.config, decode={**own, "max_tokens": 7, "temperature": 0.3})
+    assert Asking().signature(model) == "max_tokens=7", "a greedy answer has no temperature"
+    asked = Asking({"max_tokens": plain["max_tokens"]})
+    assert asked.signature(model) == f"max_tokens={plain['max_tokens']}", "in place of the model's"

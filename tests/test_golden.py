@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 import vqazoo
 from tests.toy import toy  # noqa: F401
 from vqazoo.folder import FORMAT_VERSION
+from vqazoo.interfaces import Preprocess
 
 GOLDEN = Path(__file__).parent / "golden"
 FOLDERS = sorted(folder.parent for folder in GOLDEN.glob("format-*/*/config.json"))
@@ -110,3 +112,19 @@ def test_golden_files_are_byte_for_byte_those_that_were_made() -> None:
         for name, folder in zip(NAMES, FOLDERS, strict=True)
     }
     assert found == SHA256
+
+
+def test_how_pixels_are_made_is_written_again_as_it_was_written_then(golden: Path) -> None:
+    said = json.loads((golden / "config.json").read_text())["preprocess"]
+    assert Preprocess.from_json(said).to_json() == said
+
+
+def test_settings_of_pixels_that_came_later_are_written_where_they_say_something() -> None:
+    plain = Preprocess((8, 8), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    later = {"longest": 12, "margins": "transformers", "scale": 1.0}
+    for name, value in later.items():
+        assert set(replace(plain, **{name: value}).to_json()) - set(plain.to_json()) == {name}
+    fit = {"longest", "multiple"}  # which mode `fit` always wrote
+    assert set(replace(plain, mode="fit").to_json()) - set(plain.to_json()) == fit
+    for kept in (plain, replace(plain, mode="fit"), replace(plain, resize=(9, 8), **later)):
+        assert Preprocess.from_json(json.loads(json.dumps(kept.to_json()))) == kept

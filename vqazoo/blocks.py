@@ -176,9 +176,8 @@ def _outermost_lists(encoder: nn.Module) -> list[str]:
         if any(_inside(name, outer) for outer in found):
             continue
         if isinstance(module, (nn.ModuleList, nn.Sequential)) and len(module) > 1:
-            children = list(module)
-            same = all(type(child) is type(children[0]) for child in children)
-            if same and _learns(children[0]):
+            alike = len({type(child) for child in module}) == 1
+            if alike and _learns(module[0]):
                 found.append(name)
         elif isinstance(module, nn.Sequential) and len(module) == 1 and _learns(module):
             found.append(name)  # a stage of one block

@@ -193,7 +193,7 @@ def _shards(index: Path) -> dict[str, frozenset[str]]:
         names = dict(parse_json(index.read_bytes())["weight_map"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
-            f"'{index}' is not an index of weights ({error or type(error).__name__}): get it again."
+            f"'{index}' is not an index of weights ({_told(error)}): get it again."
         ) from error
     shards: dict[str, set[str]] = {}
     for tensor, shard in names.items():
@@ -204,6 +204,10 @@ def _shards(index: Path) -> dict[str, frozenset[str]]:
             )
         shards.setdefault(shard, set()).add(tensor)
     return {name: frozenset(shards[name]) for name in sorted(shards)}
+
+
+def _told(error: Exception) -> str:
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _new_name(shard: str) -> str:
@@ -264,11 +268,11 @@ def read_pickle(file: Path) -> tuple[dict[str, Tensor], list[str]]:
         ) from error
     left_out = []
     while isinstance(held, Mapping) and not any(isinstance(v, Tensor) for v in held.values()):
-        inner = [key for key in WRAPPED if isinstance(held.get(key), Mapping)]
+        inner = {key for key in WRAPPED if isinstance(held.get(key), Mapping)}
         if len(inner) != 1:
             break
-        left_out += [str(key) for key in held if key != inner[0]]
-        held = held[inner[0]]
+        left_out += [str(key) for key in held if key not in inner]
+        held = held[inner.pop()]
     if not isinstance(held, Mapping) or not any(isinstance(v, Tensor) for v in held.values()):
         raise WeightsError(
             f"'{file}' holds {_summary(held)}, but a table of tensors, or one under "

@@ -216,8 +216,7 @@ def _beam(
         stops = last | (place + 1 >= limits)  # (B, M)
 
         divisor = (place + 1) ** length_penalty
-        full = (found > -torch.inf).all(dim=1, keepdim=True) & (early_stopping == "true")  # (B, 1)
-        may_finish = stops & improvable & ~full
+        may_finish = stops & improvable
         may_finish &= torch.arange(token.shape[1], device=device) < beams
         new = (every_sum / divisor).masked_fill(~may_finish, -torch.inf)  # (B, M)
         found, order = torch.cat([found, new], dim=1).topk(beams, dim=1)  # (B, K)

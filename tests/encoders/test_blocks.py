@@ -220,3 +220,55 @@ def test_the_last_block_is_neither_a_position_layer_nor_a_norm_of_a_branch(
 ) -> None:
     encoder = registry.build("encoder", f"timm:{name}", name, frozenset({"image"}))
     assert encoder.blocks("image")[-1] == [f"model.blocks.{last}.", "model.norm."]
+
+
+class Staged(EyeAndText):
+    """Its text tower has two stages and a bridge between them; both stages are followed by it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = nn.ModuleList(nn.Linear(16, 16) for _ in range(2))
+        self.bridge = nn.Linear(16, 16)
+        self.later = nn.ModuleList(nn.Linear(16, 16) for _ in range(2))
+        self.seam = nn.Linear(16, 16)
+        self.closing = nn.LayerNorm(16)
+
+    def stages(self, tokens: Tensor) -> Tensor:
+        for block in self.text:
+            tokens = block(tokens)
+        tokens = self.later[0](self.bridge(tokens))
+        return self.closing(self.later[1](self.seam(tokens)))
+
+    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+        tokens = self.stages(ToyEncoder.encode_question(self, ids, mask, BOTH_KINDS).tokens)
+        return chosen(self.pool_question(tokens[:, 0]), tokens, mask, wants, 0)
+
+
+def test_what_is_called_between_two_blocks_does_not_follow_the_last() -> None:
+    made = Staged().eval()
+    last = {"later.1.", "closing.", "pool_question."}
+    assert set(last_blocks(made, "text", 1)) == last
+    assert set(last_blocks(made, "text", 3)) == last | {"later.0.", "text.1."}
+
+
+def test_of_stages_that_heads_run_the_last_is_followed_by_what_is_registered_after_it() -> None:
+    """No reading calls them, so the order of the modules is all there is."""
+
+    class Lent(Staged):
+        def __init__(self) -> None:
+            super().__init__()
+            self.language = nn.ModuleDict({
+                "text": nn.ModuleList(nn.Linear(16, 16) for _ in range(2)),
+                "bridge": nn.Linear(16, 16),
+                "later": nn.ModuleList(nn.Linear(16, 16) for _ in range(2)),
+                "closing": nn.LayerNorm(16),
+            })  # fmt: skip
+            del self.text, self.later, self.bridge, self.seam, self.closing
+
+        def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+            return ToyEncoder.encode_question(self, ids, mask, wants)
+
+        def lend(self, name: str) -> nn.Module:
+            return self.language if name == "language_model" else super().lend(name)
+
+    assert set(last_blocks(Lent().eval(), "text", 1)) == {"language.later.1.", "language.closing."}

@@ -12,7 +12,7 @@ from PIL import Image
 from vqazoo.cli.ask import ask
 from vqazoo.errors import ConfigError
 from vqazoo.explain import Explanation, draw, overlay
-from vqazoo.explain.drawing import INK, PALE, _hue, _readable_on, luminance
+from vqazoo.explain.drawing import INK, LEGEND, PALE, _hue, _readable_on, luminance
 from vqazoo.interfaces import Answer
 
 MODEL = "tiny-clip-lstm-easyvqa"
@@ -84,3 +84,19 @@ def test_ask_refuses_other_files_before_it_loads_anything(picture: Path) -> None
     result = CliRunner().invoke(ask, ["no-model", str(picture), QUESTION, "--explain", "out.gif"])
     assert isinstance(result.exception, ConfigError)
     assert "'out.gif', but a file that ends in .png was expected" in str(result.exception)
+
+
+def test_the_legend_is_a_band_of_all_hues_below_the_pictures() -> None:
+    bare = Explanation(Answer("red", 0.5), "integrated-gradients", np.zeros((30, 40), np.float32),
+                       (("what", 0.0),))  # fmt: skip
+    pixels = np.asarray(draw(bare, Image.new("RGB", (40, 30), "white")))
+    darkest = (pixels == INK).all(axis=2).nonzero()
+    assert len(darkest[0]) == LEGEND[1] + 1, "nothing else is that dark: no word matters"
+    column, rows = darkest[1][0], darkest[0]
+    assert (rows == np.arange(rows[0], rows[0] + len(rows))).all()
+    assert (darkest[1] == column).all()
+    band = pixels[rows[0] : rows[-1] + 1, column - LEGEND[0] + 1 : column + 1]
+    assert (band == band[0]).all()
+    assert [tuple(hue) for hue in band[0].tolist()] == [
+        _hue(step / (LEGEND[0] - 1)) for step in range(LEGEND[0])
+    ]

@@ -277,6 +277,19 @@ def test_an_index_names_only_pickles_beside_it(tmp_path, name):
     assert f"names the shard {name!r}" in refused(folder, tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("{}", "it has no 'weight_map'"), ('{"weight_map": 3}', "'int' object is not iterable"),
+     ("{", "line 1")],
+)  # fmt: skip
+def test_what_is_wrong_with_an_index_is_told(tmp_path, content, told):
+    folder = hf_text(tmp_path / "source", "bert")
+    shard(folder)
+    pickled(folder)
+    (folder / OLD_INDEX).write_text(content)
+    assert told in refused(folder, tmp_path / "out")
+
+
 def test_a_tensor_that_its_shard_lacks_is_named(tmp_path):
     folder = hf_text(tmp_path / "source", "bert")
     shard(folder)
