@@ -24,12 +24,12 @@ from tests.made_cards import (
     section,
 )
 from vqazoo.card import card_files, refresh, render_card, write_card
-from vqazoo.card import facts as card_facts
 from vqazoo.card.prose import sections
 from vqazoo.cli import run
 from vqazoo.config import run_config
 from vqazoo.errors import CheckpointError
 from vqazoo.folder import json_bytes
+from vqazoo.publishing import public
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def test_folders_of_a_machine_do_not_reach_the_card() -> None:
     ],
 )  # fmt: skip
 def test_references_are_shown_without_folders(reference: str, shown: str) -> None:
-    assert card_facts.public(reference) == shown
+    assert public(reference) == shown
 
 
 @pytest.mark.parametrize(
