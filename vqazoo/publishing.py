@@ -17,6 +17,7 @@ from typing import Any
 
 from vqazoo.errors import CheckpointError, WeightsError
 from vqazoo.folder import CONFIG
+from vqazoo.json_text import json_text
 from vqazoo.safe_files import shown
 
 HOME = r"~(?:[A-Za-z_][\w.-]*)?"
@@ -101,7 +102,7 @@ class Places:
         clean = self.document(found)
         if clean == found:
             return part
-        return json.dumps(clean, indent=indent, ensure_ascii=False, allow_nan=False).encode()
+        return json_text(clean, indent).encode()
 
 
 def public(reference: str) -> str:
