@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import click
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 import vqazoo
 from vqazoo.cli import run
-from vqazoo.cli.output import print_json, print_table, say
+from vqazoo.cli.output import guard_libraries, print_json, print_table, say
 from vqazoo.terminal import UNSAFE, printable, printable_json
 
 ROOT = Path(__file__).parent.parent
@@ -124,6 +126,30 @@ def test_a_message_is_one_line_also_where_a_library_wrote_several(capsys, monkey
     monkeypatch.setattr(click.Group, "main", lambda *_, **__: fails())
     assert run([]) == 1
     assert capsys.readouterr().err == "Error: It does not fit (first: second): get it again.\n"
+
+
+def test_what_libraries_warn_and_log_is_written_out_too(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # put back afterwards
+    before = logging.getLogRecordFactory()
+    try:
+        guard_libraries()
+        assert "\x1b" not in warnings.formatwarning("a\x1b[2J", UserWarning, "file.py", 1)
+        record = logging.getLogRecordFactory()("x", 30, "f", 1, "b %s", ("\u202e\x9b",), None)
+        assert record.getMessage() == r"b \u202e\x9b"
+    finally:
+        logging.setLogRecordFactory(before)
+
+
+def test_a_failure_of_the_demo_is_told_without_what_a_visitor_wrote_to_the_terminal(caplog) -> None:
+    from vqazoo_demo.asking import sentence
+
+    try:
+        raise KeyError("what\x1b[2J\u202e?")
+    except KeyError as error:
+        shown = sentence(error, "tiny")
+    assert not UNSAFE.search((caplog.text + shown).replace("\n", ""))
+    assert "KeyError" in caplog.text
+    assert "test_terminal.py" in caplog.text
 
 
 def test_every_verb_prints_through_one_function() -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import click
 
 from vqazoo import __version__
-from vqazoo.cli.output import say
+from vqazoo.cli.output import guard_libraries, say
 from vqazoo.errors import PluginError, VqazooError, did_you_mean
 from vqazoo.registry import load_object, parse_ref, registry
 
@@ -110,6 +110,7 @@ def vqazoo() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 success, 1 an error, 2 wrong usage, 130 interrupted."""
+    guard_libraries()
     sys.exit(run(arguments))
 
 

@@ -7,7 +7,9 @@ print goes through here, so that no text of others reaches the terminal as it is
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +30,22 @@ def say(text: str, err: bool = False, lines: bool = False) -> None:
     the direction of writing, and, unless `lines`, line breaks.
     """
     click.echo(printable(text, lines), err=err)
+
+
+class _PrintableRecord(logging.LogRecord):
+    def getMessage(self) -> str:  # noqa: N802 - the name of the standard library
+        return printable(super().getMessage(), lines=True)
+
+
+def guard_libraries() -> None:
+    """Let what libraries warn and log by themselves hold nothing that a terminal obeys either."""
+    written = warnings.formatwarning
+
+    def formatted(*args: Any, **named: Any) -> str:
+        return printable(written(*args, **named), lines=True)
+
+    warnings.formatwarning = formatted
+    logging.setLogRecordFactory(_PrintableRecord)
 
 
 def print_json(document: Any, indent: int | None = None) -> None:
