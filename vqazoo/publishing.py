@@ -7,7 +7,6 @@ what is only read (recipe, metrics, card, pictures), and refused in what a model
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 import tempfile
@@ -18,7 +17,7 @@ from typing import Any
 from vqazoo.errors import CheckpointError, WeightsError
 from vqazoo.folder import CONFIG
 from vqazoo.json_text import json_text
-from vqazoo.safe_files import shown
+from vqazoo.safe_files import parse_json, shown
 
 HOME = r"~(?:[A-Za-z_][\w.-]*)?"
 # how a path begins
@@ -86,23 +85,26 @@ class Places:
             return [self.document(one) for one in value]
         return value
 
-    def json(self, content: bytes, lines: bool = False) -> bytes:
-        """The same of a JSON file, or of JSON lines; as it is where it names no place, or is not
-        JSON."""
+    def json(self, name: str, content: bytes, lines: bool = False) -> bytes:
+        """The same of a JSON file, or of JSON lines; as it is where it names no place.
+
+        Raises:
+            CheckpointError: it is not JSON, so nobody can tell what it says.
+        """
         try:
             parts = content.split(b"\n") if lines else [content]
             return b"\n".join(self._part(part, None if lines else 2) for part in parts)
-        except ValueError:  # whoever reads it says what is wrong
-            return content
+        except ValueError as error:
+            raise CheckpointError(
+                f"{name} is not as vqazoo writes it ({error}): delete it, or get the folder again."
+            ) from error
 
     def _part(self, part: bytes, indent: int | None) -> bytes:
         if not part.strip():
             return part
-        found = json.loads(part)
+        found = parse_json(part)
         clean = self.document(found)
-        if clean == found:
-            return part
-        return json_text(clean, indent).encode()
+        return part if clean == found else json_text(clean, indent).encode()
 
 
 def public(reference: str) -> str:
@@ -136,7 +138,7 @@ def check_loadable(config: Mapping[str, Any], included: bool) -> None:
     """
     for key, tower in config["towers"].items():
         check_encoder(config[SECTIONS[key]]["type"], tower, included)
-    for where, value in _texts({key: config[key] for key in config if key != "towers"}):
+    for where, value in _texts(config):
         if _is_path(value) and not where.endswith(".type"):
             raise CheckpointError(
                 f"{CONFIG} has '{where}' = {shown(value)}, a path of this machine, so the model "

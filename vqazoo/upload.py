@@ -108,7 +108,7 @@ def _without_paths(files: Mapping[str, bytes], recipe: Path, here: Places) -> di
         found[RECIPE] = _recipe(config, here)
     for name in (METRICS, ENVIRONMENT, LOG):
         if name in files:
-            found[name] = here.json(files[name], lines=name == LOG)
+            found[name] = here.json(name, files[name], lines=name == LOG)
     found |= {name: without_notes(files[name]) for name in PICTURES if name in files}
     return found
 

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from vqazoo.errors import TrainingError
 from vqazoo.folder import json_bytes, json_lines, write_file
 from vqazoo.images import pixels
-from vqazoo.json_text import json_text
+from vqazoo.json_text import json_text, known_numbers
 from vqazoo_tiny_clip.model import PREPROCESS, TOKENIZER, WEIGHTS, TinyCLIP, TinyCLIPConfig
 from vqazoo_tiny_clip.render import COLOURS, NUMBERS, SHAPES, Scene, draw_scene, write_caption
 from vqazoo_tiny_clip.tokenizer import TextCodec, train_tokenizer
@@ -110,7 +110,7 @@ def pretrain(
             }
             total = 0.0
             log.append(line)
-            report(json_text(line, ascii_only=True))
+            report(json_text(known_numbers(line), ascii_only=True))
             save(model, out, log)
     figures = measure(model.eval(), codec, seed)
     figures["training_seconds"] = round(time.perf_counter() - started, 1)

@@ -173,6 +173,16 @@ def test_weights_whose_metadata_name_a_place_are_refused(hub, ada, folder, capsy
     assert hub.requests == []
 
 
+def test_a_file_that_says_a_thing_twice_is_refused_for_one_of_them_may_be_a_path(
+    hub, ada, folder, capsys
+):
+    metrics = folder / "metrics.json"
+    text = metrics.read_text()
+    metrics.write_text(text.replace("{", '{"split": "/home/alice", ', 1))
+    assert "stands there twice" in refused(["push", folder, REPO], capsys)
+    assert hub.requests == []
+
+
 @pytest.mark.parametrize(
     ("reference", "shown"),
     [

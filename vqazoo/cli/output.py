@@ -33,7 +33,7 @@ def say(text: str, err: bool = False, lines: bool = False) -> None:
 
 
 class _PrintableRecord(logging.LogRecord):
-    def getMessage(self) -> str:  # noqa: N802 - the name of the standard library
+    def getMessage(self) -> str:
         return printable(super().getMessage(), lines=True)
 
 
@@ -89,7 +89,12 @@ def _print_ruled(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold")
+    table = Table(
+        box=SIMPLE_HEAD,
+        title=Text(title) if title else None,
+        title_justify="left",
+        title_style="bold",
+    )
     for number, heading in enumerate(headings):
         first = number == 0
         table.add_column(
