@@ -27,13 +27,13 @@ from tests.made_cards import (
 )
 from vqazoo.answers import AnswerList
 from vqazoo.card import card_files, refresh, render_card, write_card
-from vqazoo.card import facts as card_facts
 from vqazoo.card.prose import sections
 from vqazoo.catalogue import PACKAGED, entries
 from vqazoo.cli import run
 from vqazoo.config import run_config
 from vqazoo.errors import CheckpointError
 from vqazoo.folder import json_bytes
+from vqazoo.publishing import public
 from vqazoo.zoo import catalogue
 
 SHIPPED = [name for name, entry in entries().items() if entry.weights == PACKAGED]
@@ -247,7 +247,7 @@ def test_folders_of_a_machine_do_not_reach_the_card() -> None:
     ],
 )  # fmt: skip
 def test_references_are_shown_without_folders(reference: str, shown: str) -> None:
-    assert card_facts.public(reference) == shown
+    assert public(reference) == shown
 
 
 @pytest.mark.parametrize(

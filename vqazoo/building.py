@@ -14,6 +14,7 @@ from vqazoo.answers import AnswerList
 from vqazoo.compatibility import check_compatible
 from vqazoo.config import Block, ModelConfig, fill_block, parse
 from vqazoo.errors import ConfigError, IncompatibleError
+from vqazoo.finite import check_pretrained
 from vqazoo.interfaces import Encoder, Fusion, Head, TowerSpec
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.model import VQAModel, kinds
@@ -65,7 +66,8 @@ def build_model(config: ModelConfig, answers: AnswerList, pretrained: bool = Tru
     """Build a model from a filled config: first what manifests tell, then widths, then weights.
 
     Raises:
-        IncompatibleError: parts do not fit; WeightsError: encoder weights cannot be loaded.
+        IncompatibleError: parts do not fit; WeightsError: encoder weights cannot be loaded, or
+            hold nan.
     """
     check_compatible(
         config.image_encoder.type, config.text_encoder.type, config.fusion.type, config.head.type
@@ -73,8 +75,10 @@ def build_model(config: ModelConfig, answers: AnswerList, pretrained: bool = Tru
     towers = build_towers(config)
     model = assemble(config, towers, answers)
     if pretrained:
-        for encoder in towers.values():
+        named = {"text": config.text_encoder.type}
+        for key, encoder in towers.items():
             cast(Encoder, encoder).load_pretrained()
+            check_pretrained(encoder, named.get(key, config.image_encoder.type))
     return model
 
 

@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
-from vqazoo.card.facts import public
 from vqazoo.checkpoint import load_checkpoint, save_checkpoint
 from vqazoo.config import Block
 from vqazoo.errors import WeightsError
@@ -17,9 +16,9 @@ from vqazoo.hub import BUNDLED
 from vqazoo.hub_requests import HubRef, asked
 from vqazoo.interfaces import Encoder, WeightsReference
 from vqazoo.manifests import EncoderManifest
+from vqazoo.publishing import WEIGHTS_FILE, check_encoder, public
 from vqazoo.registry import registry
 
-FILE = ".safetensors"  # how the name of an encoder ends that is the weights of a file
 REDISTRIBUTABLE = {
     "mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0",
     "isc", "unlicense",
@@ -48,6 +47,8 @@ def bundle_encoders(
     bundled: dict[str, WeightsReference] = {}
     for key, module in model.towers.items():
         encoder = cast(Encoder, module)
+        files = {"files": [asdict(one) for one in encoder.files]}
+        check_encoder(blocks[key].type, files, included=True)
         if encoder.reference is not None:
             bundled[key] = _licensed(blocks[key].type, encoder.reference, stated_license)
             encoder.reference = None
@@ -72,21 +73,8 @@ def _named(reference: WeightsReference) -> str:
 
 
 def _without_file(block: Block) -> Block:
-    """`timm:resnet18@weights.safetensors` as `timm:resnet18`, whose weights are in the checkpoint.
-
-    Raises:
-        WeightsError: it names a folder, whose config or tokenizer are needed as well.
-    """
-    name, at, file = block.type.partition("@")
-    kept = name if at and file.endswith(FILE) else block.type
-    place = kept.partition(":")[2]
-    local = place.removeprefix("local-dir:")
-    if public(kept) != kept or local != place or (place and Path(place).expanduser().is_dir()):
-        raise WeightsError(
-            f"The encoder '{kept}' cannot be included, because its config is in a folder of this "
-            f"machine: upload that folder to a Hub repository, and train with that."
-        )
-    return replace(block, type=kept)
+    """`timm:resnet18@weights.safetensors` as `timm:resnet18`: the checkpoint has the weights."""
+    return replace(block, type=WEIGHTS_FILE.sub("", block.type))
 
 
 def _licensed(name: str, reference: WeightsReference, stated: str) -> WeightsReference:
@@ -99,7 +87,7 @@ def _licensed(name: str, reference: WeightsReference, stated: str) -> WeightsRef
             f"which is not known to allow passing them on: leave out --include-encoder, or, if you "
             f"know that you may, name it with --encoder-license."
         )
-    source = Path(reference.source).name if reference.kind == "file" else reference.source
+    source = public(reference.source) if reference.kind == "file" else reference.source
     return replace(reference, source=source, license=stated or found)
 
 

@@ -26,6 +26,7 @@ from vqazoo.building import assemble, build_towers
 from vqazoo.compatibility import check_compatible
 from vqazoo.config import Block, ModelConfig, fill_block, parse, plain
 from vqazoo.errors import CheckpointError
+from vqazoo.finite import bounded_names, check_finite, check_pretrained
 from vqazoo.folder import (
     ANSWERS,
     BLOCKS,
@@ -57,6 +58,7 @@ from vqazoo.safe_files import (
 )
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
+TRAIN_AGAIN = "get the checkpoint again, or train it with a lower training.learning_rate"
 LISTED = 10  # tensor names listed in an error
 # What constructors and torch raise at sizes and texts that nobody meant.
 FAILURES = (OSError, ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
@@ -74,9 +76,12 @@ def save_checkpoint(
         extra: further files by name, such as the recipe, the metrics and the card.
 
     Raises:
-        CheckpointError: the disk is full, or the folder or answers are refused; an older one stays.
+        CheckpointError: the disk is full, the folder or answers are refused, or a weight is nan or
+            infinite; an older one stays.
     """
     check_answer_lengths(model.answers.texts, "The model")
+    advice = f"'{folder}' was not written; train with a lower training.learning_rate"
+    check_finite(saved_tensors(model), "the model", advice, bounded_names(model))
     weights = safetensors_bytes(
         {name: tensor.detach().cpu().contiguous() for name, tensor in saved_tensors(model).items()},
         metadata={"format": "pt", "format_version": str(FORMAT_VERSION)},
@@ -236,6 +241,7 @@ def read_folder(path: Path, content: bytes | None = None) -> Folder:
         raise CheckpointError(
             f"'{path / WEIGHTS}' is not a safetensors file ({error}): get the checkpoint again."
         ) from error
+    check_finite(tensors, f"'{path / WEIGHTS}'", TRAIN_AGAIN)
     decode = _decode_defaults(path / CONFIG, blocks["head"].type, config.get(DECODE, {}))
     return Folder(path, config, ModelConfig(**blocks, decode=decode), answers, tensors)
 
@@ -276,8 +282,9 @@ def load_checkpoint(path: Path, content: bytes | None = None) -> VQAModel:
         content: of config.json, if it was read before.
 
     Raises:
-        CheckpointError: as `read_folder`; or tensors are missing, left over, or of another shape.
-        WeightsError: a referenced encoder cannot be had.
+        CheckpointError: as `read_folder`; or tensors are missing, left over, infinite, or of
+            another shape.
+        WeightsError: a referenced encoder cannot be had, or is of nan.
     """
     folder = read_folder(path, content)
     model = _build(folder)
@@ -302,6 +309,7 @@ def load_checkpoint(path: Path, content: bytes | None = None) -> VQAModel:
     with torch.no_grad():
         for name, tensor in expected.items():
             tensor.copy_(folder.tensors[name])
+    check_finite(expected, f"'{path / WEIGHTS}'", TRAIN_AGAIN, bounded_names(model))
     return model.eval()
 
 
@@ -343,6 +351,7 @@ def _load_references(model: VQAModel, folder: Folder) -> None:
             continue
         with pinned(pinned_commits(folder.config)):
             encoder.load_pretrained()
+        check_pretrained(encoder, name)
         found = encoder.reference.sha256 if encoder.reference else "none"
         if found != saved["reference"]["sha256"]:
             digest, source, revision = (

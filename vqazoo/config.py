@@ -19,6 +19,7 @@ import tomli_w
 from vqazoo.answers import RULE_NAMES
 from vqazoo.errors import ConfigError, did_you_mean
 from vqazoo.manifests import EncoderManifest, HeadManifest
+from vqazoo.publishing import is_local
 from vqazoo.registry import registry
 
 C = TypeVar("C")
@@ -339,7 +340,7 @@ def shareable(config: RunConfig) -> RunConfig:
     args = {
         key: value
         for key, value in config.data.args.items()
-        if not (isinstance(value, str) and Path(value).expanduser().is_absolute())
+        if not (isinstance(value, str) and is_local(value))
     }
     data = replace(config.data, args=registry.fill("dataset", config.data.type, args))
     start = config.training.start

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
-import math
 import os
 import re
 import shutil
@@ -18,6 +16,7 @@ from typing import Any, cast
 
 from vqazoo import __version__
 from vqazoo.errors import CheckpointError, DataError
+from vqazoo.json_text import json_text, known_numbers
 from vqazoo.safe_files import (
     LONGEST_NAME,
     MIB,
@@ -69,25 +68,15 @@ def cache_home() -> Path:
 
 
 def json_bytes(value: Any) -> bytes:
-    """Indented JSON with a final line break."""
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    """Indented JSON with a final line break. Raises DataError for a nan or inf, as `json_text`."""
+    return (json_text(value, indent=2) + "\n").encode()
 
 
 def json_lines(entries: Iterable[Mapping[str, Any]]) -> bytes:
     """One JSON object a line; a number that JSON does not know (nan, inf) becomes null."""
     return "".join(
-        json.dumps(_known_numbers(entry), allow_nan=False) + "\n" for entry in entries
+        json_text(known_numbers(entry), ascii_only=True) + "\n" for entry in entries
     ).encode()
-
-
-def _known_numbers(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _known_numbers(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_known_numbers(one) for one in value]
-    return value
 
 
 def write_file(file: Path, content: bytes) -> None:

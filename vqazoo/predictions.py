@@ -2,7 +2,8 @@
 
 CSV and JSON lines have the columns `question_id`, `image`, `question`, `answer`, `score`,
 `answer_type`, `answerable`, and, for whoever reads them, `selected` and `correct`. A file that
-others made needs `question_id` and `answer` only.
+others made needs `question_id` and `answer` only. In our CSV an apostrophe stands before a text
+that a spreadsheet would run (see `vqazoo.csv_cells`); reading takes it away.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqazoo.answers import same_answer, select_answer
+from vqazoo.csv_cells import csv_text, from_cell
 from vqazoo.data import Example
 from vqazoo.errors import DataError
+from vqazoo.json_text import json_text
 from vqazoo.safe_files import LONGEST_ANSWER
 
 if TYPE_CHECKING:
@@ -48,20 +51,18 @@ def rows(examples: Sequence[Example], answers: Sequence[Answer]) -> list[dict[st
 
 def to_csv(examples: Sequence[Example], answers: Sequence[Answer]) -> str:
     """Comma-separated, with a header; empty cells where there is nothing to say."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    table: list[Sequence[Any]] = [COLUMNS]
     for row in rows(examples, answers):
         # Small ones, of long answers, keep their order.
         row["score"] = "" if row["score"] is None else f"{row['score']:.6g}"
         row["correct"] = "" if row["correct"] is None else int(row["correct"])
-        writer.writerow(row)
-    return text.getvalue()
+        table.append(list(row.values()))
+    return csv_text(table)
 
 
 def to_json_lines(examples: Sequence[Example], answers: Sequence[Answer]) -> str:
     """One JSON object a line."""
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(examples, answers))
+    return "".join(json_text(row) + "\n" for row in rows(examples, answers))
 
 
 def submission(data: str, examples: Sequence[Example], answers: Sequence[Answer]) -> str:
@@ -73,14 +74,14 @@ def submission(data: str, examples: Sequence[Example], answers: Sequence[Answer]
         else:
             number = example.question_id if example.text_id else int(example.question_id)
             records.append({"question_id": number, "answer": answer.text})
-    return json.dumps(records, ensure_ascii=False)
+    return json_text(records)
 
 
 def answerability_submission(examples: Sequence[Example], answers: Sequence[Answer]) -> str:
     """VizWiz's second task: {image, answerable}, the confidence that it can be answered."""
     pairs = zip(examples, answers, strict=True)
     records = [{"image": e.image.name, "answerable": a.answerable} for e, a in pairs]
-    return json.dumps(records)
+    return json_text(records, ascii_only=True)
 
 
 def read_predictions(file: Path, examples: Sequence[Example]) -> list[Answer]:
@@ -174,14 +175,21 @@ def _number(record: dict[str, Any], name: str, where: str, absent: Any) -> Any:
 def _records(file: Path) -> Iterable[dict[str, Any]]:
     """Records of a CSV, a JSON list or JSON lines."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"The predictions '{file}' cannot be read ({error}).") from error
     suffix = file.suffix.lower()
     try:
         if suffix == ".csv":
             csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))  # 131,072 at first
-            found: list[Any] = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+            reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+            found: list[Any] = list(reader)
+            if tuple(reader.fieldnames or ()) == COLUMNS:  # which was written here
+                found = [
+                    {key: from_cell(cell) if isinstance(cell, str) else cell
+                     for key, cell in row.items()}
+                    for row in found
+                ]  # fmt: skip
         elif suffix == ".json":
             found = json.loads(text)
         elif suffix in (".jsonl", ".ndjson"):

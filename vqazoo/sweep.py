@@ -6,8 +6,6 @@ can be looked at, repeated or published by itself. Features are cached: an encod
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +17,7 @@ import numpy as np
 
 from vqazoo.checkpoint import load_checkpoint
 from vqazoo.config import RunConfig, config_digest
+from vqazoo.csv_cells import csv_text
 from vqazoo.data import open_dataset, usable
 from vqazoo.errors import DataError, IncompatibleError, TrainingError
 from vqazoo.evaluate import Metric, predict, quick_metrics
@@ -175,17 +174,17 @@ def _score(
 
 def write_results(results: Sequence[Result], out: Path, metric: str, split: str, data: str) -> None:
     """`results.csv` (every run), `results.md` and `results.png` (mean and deviation over seeds)."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("encoder", "fusion", "head", "seed", "metric", "value", "questions", "split"))
+    table: list[Sequence[object]] = [
+        ("encoder", "fusion", "head", "seed", "metric", "value", "questions", "split")
+    ]
     for one in results:
         value = "" if one.value is None else f"{one.value:.6f}"
         cell = one.cell
-        writer.writerow(
+        table.append(
             (cell.encoder, cell.fusion or "default", cell.head, cell.seed, metric, value,
              one.questions, split)
         )  # fmt: skip
-    write_file(out / f"{RESULTS}.csv", text.getvalue().encode())
+    write_file(out / f"{RESULTS}.csv", csv_text(table).encode())
 
     rows = list(dict.fromkeys(one.cell.encoder for one in results))
     columns = list(dict.fromkeys(one.cell.column for one in results))

@@ -44,6 +44,7 @@ from vqazoo.folder import (
 )
 from vqazoo.hub import altered, fetch_again, fetch_checkpoint, fetch_config
 from vqazoo.hub_requests import AbsentError, HubRef, asked
+from vqazoo.publishing import public
 from vqazoo.safe_files import is_plain_name
 from vqazoo.upload import EXTRAS, Upload, prepare
 from vqazoo.zoo import resolve
@@ -225,7 +226,8 @@ def push(
 
     Raises:
         CheckpointError: the folder is not whole. HubError: the Hub refused or cannot be reached.
-        WeightsError: an encoder can be neither referenced nor included. ConfigError: arguments
+        WeightsError: an encoder can be neither referenced nor included, such as one in a folder of
+            this machine. ConfigError: arguments
             exclude each other.
     """
     ref = HubRef.parse(f"{repo}@{revision}" if revision else repo)
@@ -255,11 +257,12 @@ def push(
         source = folder
         if include_encoder:
             source = bundle_encoders(folder, Path(scratch) / "bundle", encoder_license, report)
-        upload = prepare(folder, source, name or ref.repo.partition("/")[2], license)
+        title = public(name) or ref.repo.partition("/")[2]
+        upload = prepare(folder, source, title, license)
         if dry_run:
             _ask_for_license(merge(upload.card, upload.fresh), report)
             return Pushed(ref.repo, "", "", upload.sizes(merge(upload.card, upload.fresh)))
-        message = message or f"{name or ref.repo.partition('/')[2]}: pushed by vqazoo"
+        message = message or f"{title}: pushed by vqazoo"
         done, card = _commit(upload, folder, ref, private, message, create_pr, report)
         here = Pin(done.repo, done.commit, digest_of_config(source))
         if own and not create_pr:

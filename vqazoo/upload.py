@@ -1,6 +1,6 @@
 """What a push uploads: the files of a checkpoint folder that others may see. Imports torch.
 
-Only the names listed here are read. Paths of this machine are taken out.
+Only the names listed here are read. What they may say is decided by `vqazoo.publishing`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vqazoo.card import PICTURES, card_text, render_card, with_license
-from vqazoo.card.facts import LOG, public
-from vqazoo.config import RunConfig, run_config, shareable, to_toml
-from vqazoo.errors import CheckpointError, ConfigError, WeightsError
+from vqazoo.card.facts import LOG
+from vqazoo.config import RunConfig, parse, plain, run_config, shareable, to_toml
+from vqazoo.errors import CheckpointError, ConfigError
 from vqazoo.folder import (
     CARD,
     CONFIG,
@@ -26,10 +25,10 @@ from vqazoo.folder import (
     REQUIRED,
     WEIGHTS,
 )
-from vqazoo.safe_files import memory, read_plain
+from vqazoo.publishing import Places, check_loadable, is_local, without_notes
+from vqazoo.safe_files import check_tensors_header, memory, parse_json, read_plain
 
 EXTRAS = (CARD, METRICS, RECIPE, ENVIRONMENT, LOG, *PICTURES)  # what travels besides REQUIRED
-TEXTS = (METRICS, ENVIRONMENT, LOG)  # JSON that may name the data and the encoders
 
 
 @dataclass(frozen=True)
@@ -64,63 +63,63 @@ def prepare(folder: Path, source: Path, name: str, license: str = "") -> Upload:
         license: for its card, whatever that says; empty: as it says.
 
     Raises:
-        CheckpointError: a file cannot be read, or is a link that leads out of the folder.
-        WeightsError: an encoder's weights are a file that nobody else has.
+        CheckpointError: a file cannot be read, is a link that leads out of the folder, or has a
+            path of this machine where others need another.
+        WeightsError: an encoder is read from this machine, so nobody else could load the model.
     """
     files = {one: read_plain(source / one, memory()) for one in REQUIRED if one != WEIGHTS}
-    _check_references(json.loads(files[CONFIG]))
+    check_loadable(json.loads(files[CONFIG]), included=source != folder)
+    _check_notes(source / WEIGHTS)
     for one in EXTRAS:
         if os.path.lexists(folder / one):
             files[one] = read_plain(folder / one, memory())
     own = card_text(files.pop(CARD, b""), folder)
-    if RECIPE in files:
-        files |= _without_paths(files, folder / RECIPE)
-    fresh = render_card(files, name)
+    here = Places(folder.absolute(), source.absolute())
+    here.learn(json.loads(read_plain(folder / CONFIG, memory())))
+    files |= _without_paths(files, folder / RECIPE, here)
+    fresh = render_card(files, here.value(name))
     if license:
         own, fresh = (with_license(card, license) if card else "" for card in (own, fresh))
+    own, fresh = here.text(own), here.text(fresh)
     return Upload(source / WEIGHTS, files, own or fresh, fresh)
 
 
-def _check_references(config: Mapping[str, Any]) -> None:
-    """Refuse encoder weights that others cannot load."""
-    blocks = {"both": "image_encoder", "image": "image_encoder", "text": "text_encoder"}
-    for key, tower in config["towers"].items():
-        reference = tower["reference"]
-        if reference and reference["kind"] == "file":
-            raise WeightsError(
-                f"The weights of the encoder '{config[blocks[key]]['type']}' are a file of this "
-                f"machine, which nobody else has: push with --include-encoder, or upload them to a "
-                f"Hub repository and train with that."
-            )
+def _check_notes(weights: Path) -> None:
+    """Refuse a weights file whose notes name a place of this machine: its digest is recorded."""
+    content = read_plain(weights, memory())
+    check_tensors_header(content, weights)
+    header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    notes = header.get("__metadata__", {})
+    if Places(weights.parent).document(notes) != notes:
+        raise CheckpointError(
+            f"The metadata of '{weights}' name a path of this machine: load the model and save it "
+            f"anew, which writes none."
+        )
 
 
-def _without_paths(files: Mapping[str, bytes], recipe: Path) -> dict[str, bytes]:
-    """The recipe and the texts that name parts, without folders of this machine."""
-    try:
-        config = run_config(tomllib.loads(files[RECIPE].decode("utf-8-sig")))
-    except (ValueError, ConfigError) as error:
-        raise CheckpointError(f"'{recipe}' is not a recipe ({error}): correct it.") from error
-    image, text = (
-        replace(block, type=public(block.type))
-        for block in (config.image_encoder, config.text_encoder)
-    )
-    data = replace(config.data, type=public(config.data.type), answers=public(config.data.answers))
-    shared = shareable(replace(config, data=data, image_encoder=image, text_encoder=text))
-    found = {RECIPE: to_toml(shared).encode()}
-    for name in TEXTS:
+def _without_paths(files: Mapping[str, bytes], recipe: Path, here: Places) -> dict[str, bytes]:
+    """All files but those a model is loaded from, without places of this machine."""
+    found = {}
+    if RECIPE in files:
+        try:
+            config = run_config(tomllib.loads(files[RECIPE].decode("utf-8-sig")))
+        except (ValueError, ConfigError) as error:
+            raise CheckpointError(f"'{recipe}' is not a recipe ({error}): correct it.") from error
+        found[RECIPE] = _recipe(config, here)
+    for name in (METRICS, ENVIRONMENT, LOG):
         if name in files:
-            found[name] = _renamed(files[name], config)
+            found[name] = here.json(name, files[name], lines=name == LOG)
+    found |= {name: without_notes(files[name]) for name in PICTURES if name in files}
     return found
 
 
-def _renamed(content: bytes, config: RunConfig) -> bytes:
-    """JSON text in which parts that are named by a path have their public name."""
-    for part in (config.image_encoder, config.text_encoder, config.data):
-        if public(part.type) != part.type:
-            for ascii_only in (True, False):
-                old, new = (
-                    json.dumps(name, ensure_ascii=ascii_only)[1:-1].encode()
-                    for name in (part.type, public(part.type))
-                )
-                content = content.replace(old, new)
-    return content
+def _recipe(config: RunConfig, here: Places) -> bytes:
+    """The recipe as others may see it; `here` learns the paths in it."""
+    data, training = config.data, config.training
+    here.learn(plain(config))
+    folder = data.type.partition(":")[2]
+    for value in (*data.args.values(), folder, data.answers, training.cache):
+        if isinstance(value, str) and is_local(value):
+            here.add(value)
+    shared = plain(shareable(config))
+    return to_toml(parse(RunConfig, here.document(shared))).encode()

@@ -63,10 +63,15 @@ def find(ref: str, cache_dir: Path | None = None, names: Sequence[str] = ()) -> 
 def load_found(found: Found, options: LoadOptions | None = None) -> VQAModel:
     """The model that was found, in eval mode on the CPU unless `options` say otherwise."""
     from vqazoo.checkpoint import load_checkpoint
+    from vqazoo.finite import bounded_names, check_finite
     from vqazoo.interfaces import LoadOptions
 
     if found.published is not None:
         model: VQAModel = read_published(found.published, options or LoadOptions())
+        check_finite(
+            model.state_dict(), f"the checkpoint '{found.published.place}'",
+            "get it again, or use another", bounded_names(model),
+        )  # fmt: skip
         return model
     assert found.folder is not None
     return load_checkpoint(found.folder, found.config)

@@ -82,6 +82,7 @@ class WordsEncoder(Encoder):
                 f"'words:{variant}' needs a text tower, but the encoder '{variant}' has none: "
                 f"write for instance {EXAMPLE}."
             )
+        self.files = inner.files
         vocabulary = cast(nn.Embedding, inner.lend("token_embedding")).num_embeddings
         longest = context_length or inner.spec.context_length
         assert longest is not None

@@ -5,8 +5,6 @@ Follows the CLIP + GPT-2 system "Generative-VQA". Imports only the standard libr
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import shutil
 from collections import Counter
@@ -15,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vqazoo.csv_cells import csv_text, from_cell
 from vqazoo.data import DatasetReader, Example, split_by_image
 from vqazoo.errors import DataError
 from vqazoo.folder import json_bytes, write_file
@@ -66,7 +65,7 @@ class MiniVQAv2(DatasetReader):
                 raise missing_column(file, absent, absent, set(row.cells))
             name = row.cells["image_path"]
             image = pictures.setdefault(name, file.parent / name)
-            cells = row.cells
+            cells = {column: from_cell(str(cell)) for column, cell in row.cells.items()}
             examples.append(
                 Example(image, cells["question"], (cells["answer"],), cells["question_id"])
             )
@@ -218,8 +217,4 @@ def _place(source: Path, target: Path) -> bool:
 
 
 def _csv(rows: list[dict[str, Any]]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
+    return csv_text([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]).encode()

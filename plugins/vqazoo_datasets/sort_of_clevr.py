@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from vqazoo.data import DatasetReader, Example
 from vqazoo.errors import DataError
 from vqazoo.folder import cache_home, make_once, write_file
+from vqazoo.json_text import json_text
 
 SPLITS = ("train", "test")
 SIDE = 75  # pixels of a drawing
@@ -115,7 +116,7 @@ class SortOfCLEVR(DatasetReader):
             name = f"{number:05d}.png"
             paint(things).save(folder / split / name)
             asked[split] += [(name, *row) for row in ask(things, rng)]
-        write_file(folder / QUESTIONS, json.dumps(asked).encode())
+        write_file(folder / QUESTIONS, json_text(asked, ascii_only=True).encode())
 
 
 def place(rng: random.Random) -> list[Thing]:

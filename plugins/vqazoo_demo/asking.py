@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vqazoo.catalogue import PACKAGED, entries
 from vqazoo.errors import VqazooError
+from vqazoo.terminal import printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -122,7 +124,8 @@ def sentence(error: Exception, subject: str) -> str:
     """An error for the page; one that is not the user's goes to the terminal in full."""
     if isinstance(error, VqazooError):
         return str(error)
-    logger.error("%s failed", subject, exc_info=error)
+    told = "".join(traceback.format_exception(error))  # which may quote a visitor
+    logger.error("%s failed\n%s", subject, printable(told, lines=True))
     return f"{subject} failed ({type(error).__name__}): the terminal says more."
 
 

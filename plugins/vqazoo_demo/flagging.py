@@ -13,11 +13,12 @@ from pathlib import Path
 from filelock import FileLock
 from PIL import Image
 
+from vqazoo.csv_cells import FLAGGED, csv_text, from_cell
 from vqazoo.data import check_question
 from vqazoo.errors import ConfigError, DataError
 from vqazoo.folder import write_file
 
-COLUMNS = ["image", "question", "answer", "given"]
+COLUMNS = list(FLAGGED)
 
 
 class FlaggedTable:
@@ -25,7 +26,8 @@ class FlaggedTable:
 
     Each picture is a PNG named by its pixels, so that one that is flagged twice is kept once, and
     nothing else that was in its file, such as the place where it was taken, is kept. `given` says
-    what the models answered; training does not read it.
+    what the models answered; training does not read it. An apostrophe stands before a text that a
+    spreadsheet would run as a formula; `table` takes it away again.
     """
 
     def __init__(self, file: Path) -> None:
@@ -62,7 +64,7 @@ class FlaggedTable:
             with FileLock(self.file.with_name(f".{self.file.name}.lock")):
                 image = self._keep(picture)
                 rows = [*self._rows(), [image, *row]]
-                write_file(self.file, _csv([COLUMNS, *rows]))
+                write_file(self.file, csv_text([COLUMNS, *rows]).encode())
         except OSError as error:
             raise DataError(
                 f"The table '{self.file}' cannot be written ({error}): free the disk, or start "
@@ -97,14 +99,8 @@ class FlaggedTable:
                 f"'{self.file}' has the columns {', '.join(rows[0])[:80]}, but a table of flagged "
                 f"answers has {', '.join(COLUMNS)}: name another file with --flagged."
             )
-        return rows[1:]
+        return [[from_cell(cell) for cell in row] for row in rows[1:]]
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _csv(rows: list[list[str]]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()

@@ -8,7 +8,6 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-import click
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
@@ -16,6 +15,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vqazoo.cli.output import say
 from vqazoo.errors import ConfigError
 from vqazoo_demo.doors import Doors
 from vqazoo_demo.page import STYLE, theme
@@ -41,9 +41,9 @@ def serve(blocks: gr.Blocks, host: str, port: int, folder: Path) -> None:
     """
     listening = listen(host, port)
     address = _address(listening)
-    click.echo(f"The demo runs at {address} ; Ctrl-C stops it.")
+    say(f"The demo runs at {address} ; Ctrl-C stops it.")
     if not _only_this_machine(listening):
-        click.echo("Everybody who can reach this address can use it: there is no password.")
+        say("Everybody who can reach this address can use it: there is no password.")
     config = uvicorn.Config(
         application(blocks, listening, folder), log_level="critical",
         timeout_graceful_shutdown=SECONDS_TO_STOP,
@@ -51,7 +51,7 @@ def serve(blocks: gr.Blocks, host: str, port: int, folder: Path) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
-    click.echo("The demo has stopped.")
+    say("The demo has stopped.")
 
 
 def application(blocks: gr.Blocks, listening: socket.socket, folder: Path) -> ASGIApp:

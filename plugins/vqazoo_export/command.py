@@ -9,7 +9,7 @@ import click
 
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.options import DATA_ROOT, JSON, dataset_args, make_folder, part
-from vqazoo.cli.output import print_json
+from vqazoo.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from vqazoo.model import VQAModel
@@ -88,9 +88,9 @@ def export(
         print_json(told)
         return
     names = ", ".join(one["file"] for one in manifest["graphs"])
-    click.echo(f"Wrote '{out}': {names}, {told['bytes'] / 1e6:.1f} MB together.")
+    say(f"Wrote '{out}': {names}, {told['bytes'] / 1e6:.1f} MB together.")
     if found := told.get("agreement"):
-        click.echo(
+        say(
             f"{found['same']:.2%} of {found['questions']:,} questions have the original's answer; "
             f"their scores differ by at most {found['score_difference']:.2g}."
         )

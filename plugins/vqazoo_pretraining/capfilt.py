@@ -5,7 +5,6 @@ Source: Li et al. 2022, BLIP, section 3.3. Imports torch.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from torch import Tensor
 from vqazoo.checkpoint import load_checkpoint
 from vqazoo.features import Progress
 from vqazoo.folder import json_bytes, write_file
+from vqazoo.json_text import json_text
 from vqazoo.model import pick_device
 from vqazoo_pretraining.captions import Pair, check_pictures, read_pairs
 from vqazoo_pretraining.loop import Pictures, Settings, check_batch, fit
@@ -223,4 +223,4 @@ def _decision_line(one: Decision, out: Path) -> dict[str, Any]:
 
 
 def _json_lines(lines: Sequence[Mapping[str, Any]]) -> bytes:
-    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+    return "".join(json_text(line, ascii_only=True) + "\n" for line in lines).encode()

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from vqazoo.cli.options import DEVICE, JSON, SET, make_folder
-from vqazoo.cli.output import print_figures, print_json, progress, told_when_interrupted
+from vqazoo.cli.output import print_figures, print_json, progress, say, told_when_interrupted
 
 FILE = click.Path(path_type=Path)
 SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -141,7 +141,7 @@ def capfilt(out: Path, quiet: bool, as_json: bool, device: str | None, **given: 
 def _output(quiet: bool) -> tuple[Callable[[str], None], Any]:
     if quiet:
         return (lambda line: None), (lambda steps, label: iter(steps))
-    return (lambda line: click.echo(line, err=True)), progress
+    return (lambda line: say(line, err=True)), progress
 
 
 def _left(out: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from vqazoo.errors import ConfigError, TrainingError
 from vqazoo.features import Progress, Report, Towers, build_images
 from vqazoo.folder import json_lines, write_file
 from vqazoo.interfaces import Features, floating_dtype
+from vqazoo.json_text import json_text, known_numbers
 from vqazoo.sources import CachedSide, distinct
 from vqazoo_pretraining.captions import Pair
 
@@ -182,7 +182,7 @@ def fit(
             }
             sums = {}
             log.append(line)
-            report(json.dumps(line))
+            report(json_text(known_numbers(line), ascii_only=True))
         if saves:
             save(log)
     subject.train(False)

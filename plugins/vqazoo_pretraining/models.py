@@ -21,6 +21,7 @@ from vqazoo.config import Block, ModelConfig, fill_block, parse, set_value
 from vqazoo.errors import CheckpointError, ConfigError, did_you_mean
 from vqazoo.folder import write_file
 from vqazoo.interfaces import Features, width
+from vqazoo.json_text import json_text
 from vqazoo.manifests import TOKENS
 from vqazoo.model import VQAModel
 from vqazoo.registry import load_object
@@ -164,7 +165,7 @@ class Pretraining(nn.Module, ABC):
         save_checkpoint(self.model, out / CHECKPOINT)
         tensors = {name: t.detach().cpu().contiguous() for name, t in self.learnt().items()}
         metadata = {"format": "pt", "architecture": self.architecture,
-                    "args": json.dumps(self.args)}  # fmt: skip
+                    "args": json_text(self.args, ascii_only=True)}  # fmt: skip
         try:
             write_file(out / OBJECTIVES, safetensors_bytes(tensors, metadata=metadata))
         except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from vqazoo.building import build_model
 from vqazoo.errors import TrainingError
 from vqazoo.features import Progress
 from vqazoo.folder import json_bytes, write_file
+from vqazoo.json_text import json_text
 from vqazoo.model import pick_device
 from vqazoo_pretraining.captions import Pair, check_pictures, read_pairs, split
 from vqazoo_pretraining.loop import (
@@ -158,7 +158,10 @@ def measure(
         texts = write_captions(subject, pictures, rows)
         found["captions"] = captioning(texts, shown)
         lines = [
-            json.dumps({"image": pair.image.name, "caption": pair.caption, "written": text})
+            json_text(
+                {"image": pair.image.name, "caption": pair.caption, "written": text},
+                ascii_only=True,
+            )
             for pair, text in zip(shown, texts, strict=True)
         ]
         with_room(out, lambda: write_file(out / WRITTEN, ("\n".join(lines) + "\n").encode()))

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Mapping
 from types import FrameType
 
-import click
 import uvicorn
 
+from vqazoo.cli.output import say
 from vqazoo.errors import ConfigError
 from vqazoo.model import VQAModel
 from vqazoo_serve.app import create_app
@@ -101,9 +101,7 @@ def run(models: Mapping[str, VQAModel], settings: Settings, listener: socket.soc
     log_to_stderr()
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    click.echo(
-        f"Serving {', '.join(models)} at http://{shown}:{port} (/docs shows how); Ctrl-C ends it."
-    )
+    say(f"Serving {', '.join(models)} at http://{shown}:{port} (/docs shows how); Ctrl-C ends it.")
     LOG.info("serving", extra={"fields": {"models": list(models)}})
     if not settings.token and host not in ("127.0.0.1", "::1"):
         LOG.warning(f"Anybody who reaches this address may ask: set {TOKEN_VARIABLE}.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vqazoo.cli.options import JSON
-from vqazoo.cli.output import print_figures, print_json
+from vqazoo.cli.output import print_figures, print_json, say
 
 
 @click.command("render-captions")
@@ -31,7 +31,7 @@ def render_captions(out: Path, count: int, seed: int, wrong_share: float, as_jso
     if as_json:
         print_json({"out": str(out), "pictures": count})
         return
-    click.echo(f"{count} pictures and captions.jsonl are in '{out}'.", err=True)
+    say(f"{count} pictures and captions.jsonl are in '{out}'.", err=True)
 
 
 @click.command("pretrain-tiny-clip")
@@ -52,7 +52,7 @@ def pretrain(
     from vqazoo_tiny_clip.pretrain import pretrain as run
 
     def report(line: str) -> None:
-        click.echo(line, err=True)
+        say(line, err=True)
 
     try:
         figures = run(out, steps, batch_size, learning_rate, seed, report)

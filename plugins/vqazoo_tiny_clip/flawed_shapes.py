@@ -21,6 +21,7 @@ from vqazoo.answers import select_answer
 from vqazoo.data import DatasetReader, Example
 from vqazoo.errors import DataError
 from vqazoo.folder import cache_home, make_once, write_file
+from vqazoo.json_text import json_text
 from vqazoo_tiny_clip.render import COLOURS, PLURALS, SHAPES, SIZE, Scene, Shape, draw_scene
 
 VERSION = 1  # of pictures, questions and answers
@@ -168,7 +169,7 @@ def _draw(folder: Path) -> None:
                 seen.add(drawn)
                 image.save(folder / split / name)
                 content[split].append({"image": name, **facts})
-    write_file(folder / QUESTIONS, json.dumps(content).encode())
+    write_file(folder / QUESTIONS, json_text(content, ascii_only=True).encode())
 
 
 def _examples(split: str, image: Path, picture: dict[str, Any]) -> list[Example]:

@@ -6,7 +6,6 @@ among those of the batch, and each caption its picture. Equal captions share the
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import time
@@ -25,6 +24,7 @@ from torch.nn import functional as F
 from vqazoo.errors import TrainingError
 from vqazoo.folder import json_bytes, json_lines, write_file
 from vqazoo.images import pixels
+from vqazoo.json_text import json_text, known_numbers
 from vqazoo_tiny_clip.model import PREPROCESS, TOKENIZER, WEIGHTS, TinyCLIP, TinyCLIPConfig
 from vqazoo_tiny_clip.render import COLOURS, NUMBERS, SHAPES, Scene, draw_scene, write_caption
 from vqazoo_tiny_clip.tokenizer import TextCodec, train_tokenizer
@@ -110,7 +110,7 @@ def pretrain(
             }
             total = 0.0
             log.append(line)
-            report(json.dumps(line))
+            report(json_text(known_numbers(line), ascii_only=True))
             save(model, out, log)
     figures = measure(model.eval(), codec, seed)
     figures["training_seconds"] = round(time.perf_counter() - started, 1)
@@ -271,7 +271,7 @@ def write_pictures(out: Path, count: int, seed: int, wrong_share: float = 0.0) -
             row["caption"] = false_caption(draw, scene)
         if wrong_share:
             row["correct"] = number not in wrong
-        lines.append(json.dumps({**row, "objects": objects_json(scene)}))
+        lines.append(json_text({**row, "objects": objects_json(scene)}, ascii_only=True))
     write_file(out / "captions.jsonl", ("\n".join(lines) + "\n").encode())
 
 

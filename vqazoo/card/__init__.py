@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vqazoo.card import metrics as card_metrics
 from vqazoo.card import sections as card_sections
 from vqazoo.card import training as card_training
-from vqazoo.card.facts import LOG, LOSS_FIGURE, PICTURES, Facts, public, read_facts
+from vqazoo.card.facts import LOG, LOSS_FIGURE, PICTURES, Facts, read_facts
 from vqazoo.card.prose import join, marked, merge, prose, sections, unmatched, with_license
 from vqazoo.config import read_toml
 from vqazoo.errors import CheckpointError, ConfigError
@@ -31,6 +31,7 @@ from vqazoo.folder import (
     recover,
     write_file,
 )
+from vqazoo.publishing import public
 from vqazoo.safe_files import MIB, read_plain
 from vqazoo.zoo import list_models
 

@@ -240,12 +240,3 @@ def _measured(entry: Any) -> Measured:
         (float(low_high[0]), float(low_high[1])) if low_high else None,
         str(entry.get("interval_method", "")),
     )  # fmt: skip
-
-
-def public(reference: str) -> str:
-    """A reference such as `hf:/home/me/shapes` without the folders of a machine: `hf:shapes`."""
-    return re.sub(
-        r"(^|[:@])(?:(?:~|\.{1,2})?[/\\]|[A-Za-z]:[/\\]).*$",
-        lambda match: match[1] + re.split(r"[/\\]", match[0].rstrip("/\\"))[-1],
-        reference,
-    )

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from vqazoo.card.facts import PICTURES, VALIDATION, Facts, Measured, public
+from vqazoo.card.facts import PICTURES, VALIDATION, Facts, Measured
+from vqazoo.publishing import public
 
 HEADLINES = (
     "accuracy", "vqa-accuracy", "constant-answer-accuracy", "constant-answer-vqa-accuracy",

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from vqazoo.card.facts import VALIDATION, Facts, public
+from vqazoo.card.facts import VALIDATION, Facts
 from vqazoo.card.metrics import folded, pictures, table
 from vqazoo.config import Block
+from vqazoo.publishing import public
 
 KINDS = {"pooled": "one vector", "tokens": "a sequence of vectors"}
 MODES = {

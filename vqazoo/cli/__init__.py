@@ -5,7 +5,9 @@ Imports neither torch nor numpy.
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,6 +15,7 @@ from typing import NamedTuple
 import click
 
 from vqazoo import __version__
+from vqazoo.cli.output import guard_libraries, say
 from vqazoo.errors import PluginError, VqazooError, did_you_mean
 from vqazoo.registry import load_object, parse_ref, registry
 
@@ -107,6 +110,7 @@ def vqazoo() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 success, 1 an error, 2 wrong usage, 130 interrupted."""
+    guard_libraries()
     sys.exit(run(arguments))
 
 
@@ -116,15 +120,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = vqazoo.main(arguments, prog_name="vqazoo", standalone_mode=False)
         sys.stdout.flush()
     except click.Abort:
-        click.echo("Interrupted.", err=True)
+        say("Interrupted.", err=True)
         return 130
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue().rstrip("\n"), err=True, lines=True)
         return error.exit_code
     except VqazooError as error:
         if os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0"):
             raise
-        click.echo(f"Error: {error}", err=True)
+        say("Error: " + re.sub(r"\s*\n\s*", " ", str(error)), err=True)
         return 1
     except BrokenPipeError:
         # Nobody reads any more. Python flushes stdout once more at exit; give it somewhere to go.

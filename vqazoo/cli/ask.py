@@ -11,7 +11,7 @@ import click
 
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.options import JSON, asked, decode_options
-from vqazoo.cli.output import print_json
+from vqazoo.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from vqazoo.interfaces import Answer
@@ -117,7 +117,7 @@ def _draw(
         write_file(file, picture.getvalue())
     except OSError as error:
         raise DataError(f"'{file}' cannot be written ({error}): choose another place.") from error
-    click.echo(f"Wrote '{file}'.", err=True)
+    say(f"Wrote '{file}'.", err=True)
 
 
 def _print(answer: Answer, top_k: int, as_json: bool, about: dict[str, str]) -> None:
@@ -128,4 +128,4 @@ def _print(answer: Answer, top_k: int, as_json: bool, about: dict[str, str]) -> 
         print_json({**about, "answers": found})
         return
     for one in ranked:
-        click.echo(one.text if top_k == 1 else f"{one.score:7.2%}  {one.text}")
+        say(one.text if top_k == 1 else f"{one.score:7.2%}  {one.text}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vqazoo.cli.options import JSON
-from vqazoo.cli.output import print_json
+from vqazoo.cli.output import print_json, say
 
 
 @click.command()
@@ -28,19 +28,19 @@ def card(folder: Path, name: str, as_json: bool) -> None:
     if as_json:
         print_json({"file": str(written.file), **written.facts()})
         return
-    click.echo(f"Wrote '{written.file}' of the model '{written.name}'.")
-    click.echo(f"Generated: {', '.join(written.renewed)}.")
+    say(f"Wrote '{written.file}' of the model '{written.name}'.")
+    say(f"Generated: {', '.join(written.renewed)}.")
     if written.deleted:
-        click.echo(f"Left out, as you deleted them: {', '.join(written.deleted)}.")
+        say(f"Left out, as you deleted them: {', '.join(written.deleted)}.")
     if written.unmarked:
-        click.echo(
+        say(
             "The card had no marks of vqazoo: all of it is kept, and the generated sections stand "
             "below. For a card without the old text, delete the file and run this again."
         )
     elif written.edited:
-        click.echo("Kept: the text around them, which you edited.")
+        say("Kept: the text around them, which you edited.")
     for mark in written.unmatched:
-        click.echo(
+        say(
             f"Note: the mark {mark} has no partner, so what follows it is kept as your text: add "
             f"the other mark, or delete this one.",
             err=True,

@@ -15,13 +15,14 @@ from itertools import zip_longest
 
 import click
 
+from vqazoo.terminal import UNSAFE
+
 FRONT = re.compile(r"\A\ufeff?\s*---[ \t]*\n.*?^---[ \t]*(?:\n|\Z)", re.MULTILINE | re.DOTALL)
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 TAG = re.compile(r"</?(?:details|br|p|div|span|sub|sup)\b[^>]*>")
 SUMMARY = re.compile(r"<summary>(.*?)</summary>", re.DOTALL)
 PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]*)[^)]*\)")
 LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)[^)]*\)")
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a fetched card must not drive the terminal
 NARROWEST = 8  # characters of a column that is cut
 GAP = "  "
 SIGNATURE = "signature"  # heading of columns that are cut
@@ -50,7 +51,8 @@ def render(text: str, width: int = 0, bold: bool = False) -> str:
         return click.style(line, bold=True) if bold else line
 
     text = FRONT.sub("", text.replace("\r\n", "\n"), count=1)
-    text = CONTROL.sub("", COMMENT.sub("", text))
+    text = COMMENT.sub("", text)  # a fetched card must not drive the terminal
+    text = UNSAFE.sub(lambda found: found[0] if found[0] in "\n\t" else "", text)
     text = TAG.sub("", SUMMARY.sub(lambda match: f"#### {match[1]}", text))
     blocks = [block for block in _blocks(text.split("\n"), width, strong) if block]
     return "\n\n".join(blocks)

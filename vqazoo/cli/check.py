@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vqazoo.cli.options import JSON
-from vqazoo.cli.output import print_json, print_table
+from vqazoo.cli.output import print_json, print_table, say
 
 
 @click.command()
@@ -36,5 +36,5 @@ def check(folder: Path, as_json: bool) -> None:
     rows = [(role.replace("_", " "), name) for role, name in parts.items()]
     print_table(("part", "name"), [*rows, ("answers", f"{len(model.answers):,}")])
     for name in lacking:
-        click.echo(f"Note: there is no {name}.", err=True)
-    click.echo(f"'{folder}' is a complete checkpoint.")
+        say(f"Note: there is no {name}.", err=True)
+    say(f"'{folder}' is a complete checkpoint.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from vqazoo.cli.options import JSON, data_options, dataset_args
-from vqazoo.cli.output import print_json
+from vqazoo.cli.output import print_json, say
 
 
 @click.command()
@@ -62,7 +62,7 @@ def compare(
         metric, rows, one = measured(scored, given)
         scores.append(one)
     if len(rows) < len(scored):
-        click.echo(
+        say(
             f"Compared {len(rows):,} of {len(scored):,} questions: the others have too few answers "
             f"for {metric}.", err=True,
         )  # fmt: skip
@@ -87,15 +87,13 @@ def compare(
         print_json(document)
         return
     low, high = found.interval
-    click.echo(
-        f"{metric} on {len(rows):,} questions of {data}, {split} ({len(set(pictures)):,} pictures)"
-    )
-    click.echo(f"first       {document['first']:8.2%}  {first}")
-    click.echo(f"second      {document['second']:8.2%}  {second}")
-    click.echo(f"difference  {found.difference:+8.2%}  95% interval [{low:+.2%}, {high:+.2%}]")
+    say(f"{metric} on {len(rows):,} questions of {data}, {split} ({len(set(pictures)):,} pictures)")
+    say(f"first       {document['first']:8.2%}  {first}")
+    say(f"second      {document['second']:8.2%}  {second}")
+    say(f"difference  {found.difference:+8.2%}  95% interval [{low:+.2%}, {high:+.2%}]")
     told = "  unknown" if math.isnan(smallest) else f"{smallest:8.2%}"
-    click.echo(f"smallest    {told}  difference that they can show (5% level, 80% power)")
-    click.echo(
+    say(f"smallest    {told}  difference that they can show (5% level, 80% power)")
+    say(
         f"better on   {found.better:,} and {found.worse:,} questions; p = {found.p_value:.4g} "
         f"(paired randomisation, 10,000 swaps of {drawn(pictures)})"
     )

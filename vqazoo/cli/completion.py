@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from vqazoo.cli.output import print_json
+from vqazoo.cli.output import print_json, say
+from vqazoo.terminal import printable
 
 VARIABLE = "_VQAZOO_COMPLETE"  # set by the script when the shell asks
 SHELLS = ("bash", "zsh", "fish")
@@ -36,7 +37,7 @@ def completion(shell: str, as_json: bool) -> None:
     if as_json:
         print_json({"shell": shell, "install": HOW[shell], "script": script})
         return
-    click.echo(script)
+    say(script, lines=True)
 
 
 def complete_model(
@@ -45,7 +46,7 @@ def complete_model(
     """Names of the zoo's models."""
     from vqazoo.catalogue import entries
 
-    return [CompletionItem(name) for name in sorted(entries()) if name.startswith(begun)]
+    return _items(sorted(entries()), begun)
 
 
 def complete_part(kind: str) -> Complete:
@@ -56,7 +57,7 @@ def complete_part(kind: str) -> Complete:
     ) -> list[CompletionItem]:
         from vqazoo.registry import registry
 
-        return [CompletionItem(n) for n in registry.names(kind) if n.startswith(begun)]
+        return _items(registry.names(kind), begun)
 
     return complete
 
@@ -67,4 +68,9 @@ def complete_recipe(
     """Names of packaged recipes."""
     from vqazoo.recipes import list_recipes
 
-    return [CompletionItem(name) for name in list_recipes() if name.startswith(begun)]
+    return _items(list_recipes(), begun)
+
+
+def _items(names: Iterable[str], begun: str) -> list[CompletionItem]:
+    """Those that begin so; a shell prints them as they are, so none that a terminal would obey."""
+    return [CompletionItem(n) for n in names if n.startswith(begun) and printable(n) == n]

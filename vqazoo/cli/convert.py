@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vqazoo.cli.options import JSON
-from vqazoo.cli.output import print_json, told_when_interrupted
+from vqazoo.cli.output import print_json, say, told_when_interrupted
 
 
 @click.command()
@@ -28,12 +28,12 @@ def convert(source: str, out: Path, as_json: bool) -> None:
     with told_when_interrupted(
         lambda: f"'{out}' was not made, since it is put in place at the end; run it again."
     ):
-        done = write(source, out, lambda line: click.echo(line, err=True))
+        done = write(source, out, lambda line: say(line, err=True))
     if as_json:
         print_json({**vars(done), "out": str(done.out)})
         return
     for name in done.written:
-        click.echo(f"Written: {name}")
-    click.echo(f"Copied: {', '.join(done.copied) or 'nothing'}")
-    click.echo(f"Left out: {', '.join(done.left_out) or 'nothing'}")
-    click.echo(f"'{done.out}' has the weights as safetensors.")
+        say(f"Written: {name}")
+    say(f"Copied: {', '.join(done.copied) or 'nothing'}")
+    say(f"Left out: {', '.join(done.left_out) or 'nothing'}")
+    say(f"'{done.out}' has the weights as safetensors.")

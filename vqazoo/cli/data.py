@@ -16,7 +16,7 @@ from vqazoo.cli.options import (
     dataset_args,
     make_folder,
 )
-from vqazoo.cli.output import print_json, told_when_interrupted
+from vqazoo.cli.output import print_json, say, told_when_interrupted
 
 if TYPE_CHECKING:
     from vqazoo.data_report import DataReport
@@ -75,7 +75,7 @@ def info(
     if list_file is not None:
         make_folder(list_file.absolute().parent)
     found = report_on(
-        reader, manifest.counts, decode, lambda line: click.echo(line, err=True),
+        reader, manifest.counts, decode, lambda line: say(line, err=True),
         manifest.other_counts,
     )  # fmt: skip
     if list_file is not None:
@@ -91,7 +91,7 @@ def info(
 
 def _print(found: DataReport) -> None:
     for name, split in found.splits.items():
-        click.echo(f"{name}:")
+        say(f"{name}:")
         differs = split.official is not None and split.official != split.questions
         release = f" (official release: {split.official:,})" if differs else ""
         broken = (
@@ -124,7 +124,7 @@ def _print(found: DataReport) -> None:
             share = split.unanswerable / split.questions
             lines["unanswerable"] = f"{split.unanswerable:,} ({share:.1%})"
         for label, text in lines.items():
-            click.echo(f"  {label:17} {text}")
+            say(f"  {label:17} {text}")
 
 
 def _counts(counts: dict[str, int]) -> str:
@@ -138,20 +138,20 @@ def _pictures(count: int) -> str:
 
 def _warn(found: DataReport) -> None:
     if found.training_split is None and any(one.top_answers for one in found.splits.values()):
-        click.echo(
+        say(
             f"Note: none of the splits {', '.join(found.splits)} is named train, so how much of "
             f"the answers a list learnt from it covers was not measured.",
             err=True,
         )
     for pair, count in found.shared_images.items():
-        click.echo(
+        say(
             f"Warning: {_pictures(count)} in both {pair}: scores on one after training on the "
             f"other are too high; split again by picture.",
             err=True,
         )
     for paths, what in ((found.missing, "missing"), (found.broken, "broken")):
         if paths:
-            click.echo(
+            say(
                 f"Warning: {_pictures(len(paths))} {what}, such as '{paths[0]}' "
                 f"(all of them: --list FILE).",
                 err=True,
@@ -191,11 +191,11 @@ def prepare(name: str, data_root: Path, as_json: bool) -> None:
     with told_when_interrupted(
         lambda: "run the same command again; what was fetched whole is not fetched twice."
     ):
-        load_object(manifest.prepare)(name, data_root, lambda line: click.echo(line, err=True))
+        load_object(manifest.prepare)(name, data_root, lambda line: say(line, err=True))
     if as_json:
         print_json({"name": name, "data_root": str(data_root)})
         return
-    click.echo(f"'{name}' is ready: vqazoo data info {name} --data-root {data_root}")
+    say(f"'{name}' is ready: vqazoo data info {name} --data-root {data_root}")
 
 
 @data.command()
@@ -239,6 +239,6 @@ def export(
         file = folder / f"{split}.parquet"
         write_parquet(examples, file)
         found[split] = {"file": str(file), "questions": len(examples), "left_out": left_out}
-        click.echo(f"{len(examples):,} questions in '{file}'.", err=as_json)
+        say(f"{len(examples):,} questions in '{file}'.", err=as_json)
     if as_json:
         print_json(found)

@@ -9,7 +9,7 @@ import click
 
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.options import JSON, asked, data_options, dataset_args, decode_options
-from vqazoo.cli.output import print_json, print_table, progress
+from vqazoo.cli.output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -167,7 +167,7 @@ def _licence(data: str) -> str:
 
 def _print(found: Mistakes) -> None:
     """The groups that cost most, of each grouping."""
-    click.echo(
+    say(
         f"{found.count:,} of {len(found.scores):,} answers are mistakes; "
         f"{found.measure} {found.score:.2%}."
     )
@@ -182,4 +182,4 @@ def _print(found: Mistakes) -> None:
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    say(line, err=True)

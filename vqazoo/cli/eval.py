@@ -16,7 +16,7 @@ from vqazoo.cli.options import (
     decode_options,
     make_folder,
 )
-from vqazoo.cli.output import print_json, print_table, progress
+from vqazoo.cli.output import print_json, print_table, progress, say
 
 
 @click.command("eval")
@@ -81,7 +81,7 @@ def eval_command(
     from vqazoo.results import write_results
 
     def report(line: str) -> None:
-        click.echo(line, err=True)
+        say(line, err=True)
 
     args: dict[str, Any] = {}
     found = folder = None

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vqazoo.cli.options import JSON, part, run_assignments
-from vqazoo.cli.output import print_json, print_table, progress, told_when_interrupted
+from vqazoo.cli.output import print_json, print_table, progress, say, told_when_interrupted
 
 CACHE = click.option(
     "--cache",
@@ -80,13 +80,13 @@ def build(
     skip_missing = skip_missing or filled.data.skip_missing
     examples, left_out = usable(examples, skip_missing, Path("missing-images.txt"))
     if left_out:
-        click.echo(f"Left out {left_out:,} questions without a picture.", err=True)
+        say(f"Left out {left_out:,} questions without a picture.", err=True)
     model = build_model(filled.model, AnswerList.from_texts(["yes"]))  # the head is not used
     model.to(pick_device(device or filled.training.device))
     cache = cache or filled.training.cache
 
     def report(line: str) -> None:
-        click.echo(line, err=True)
+        say(line, err=True)
 
     images = list(dict.fromkeys(example.image for example in examples))
     questions = list(dict.fromkeys(example.question for example in examples))
@@ -98,7 +98,7 @@ def build(
     if as_json:
         print_json({"images": len(images), "questions": len(questions)})
         return
-    click.echo(f"{len(images):,} images and {len(questions):,} questions are cached.")
+    say(f"{len(images):,} images and {len(questions):,} questions are cached.")
 
 
 @features.command()
@@ -117,7 +117,7 @@ def info(cache: str, as_json: bool) -> None:
         print_json(documents)
         return
     if not found:
-        click.echo(f"There are no cached features in '{cache_root(cache)}'.")
+        say(f"There are no cached features in '{cache_root(cache)}'.")
         return
     lines = [
         (
@@ -158,7 +158,7 @@ def verify(names: tuple[str, ...], cache: str, as_json: bool) -> None:
         if old:
             state += f" ({len(old):,} of an earlier release, without a digest to compare)"
         if not as_json:
-            click.echo(f"{folder.name}  {rows:,} rows in {shards:,} shards  {state}")
+            say(f"{folder.name}  {rows:,} rows in {shards:,} shards  {state}")
     known = FileKeys(cache_root(cache))
     changed = known.changed()
     known.save()
@@ -200,7 +200,7 @@ def clear(names: tuple[str, ...], everything: bool, cache: str, as_json: bool) -
         print_json({"removed": [folder.name for folder in folders], "bytes": freed})
         return
     caches = "1 cache" if len(folders) == 1 else f"{len(folders)} caches"
-    click.echo(f"Removed {caches}, {freed / 1e6:,.1f} MB.")
+    say(f"Removed {caches}, {freed / 1e6:,.1f} MB.")
 
 
 def _chosen(names: tuple[str, ...], cache: str) -> list[tuple[Path, dict[str, object]]]:

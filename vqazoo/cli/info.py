@@ -11,7 +11,7 @@ import click
 
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.options import JSON
-from vqazoo.cli.output import print_json
+from vqazoo.cli.output import print_json, say
 
 
 @click.command()
@@ -48,15 +48,15 @@ def info(name: str, as_json: bool) -> None:
             continue
         for key, value in facts.items():
             if key in ("args", "decode"):
-                click.echo(f"{key}:" if value else f"{key}: none")
+                say(f"{key}:" if value else f"{key}: none")
                 for arg, about in value.items():
                     choices = f", one of {', '.join(map(str, about['choices']))}"
-                    click.echo(
+                    say(
                         f"  {arg} = {about['default']!r} ({about['type']}"
                         f"{choices if about['choices'] else ''}): {about['help']}"
                     )
             elif value not in ("", [], {}):
-                click.echo(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+                say(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
 
 
 def _plain(value: Any) -> Any:
@@ -95,7 +95,7 @@ def _describe_model(name: str, as_json: bool) -> None:
     elif (folder / CARD).is_file():
         print_card(read_plain(folder / CARD, 32 * MIB).decode("utf-8", errors="replace"))
     else:
-        click.echo(json.dumps(config, indent=2))
+        print_json(config, indent=2)
 
 
 def _folder(name: str) -> Path:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from vqazoo.catalogue import PACKAGED, PUBLISHED, Entry, entries
 from vqazoo.cli.options import JSON
-from vqazoo.cli.output import print_table
+from vqazoo.cli.output import print_json, print_table
 from vqazoo.compatibility import PARTS, compatible
 from vqazoo.errors import ConfigError, PluginError, did_you_mean
 from vqazoo.manifests import EncoderManifest, FamilyManifest
@@ -40,7 +38,7 @@ def list_command(kind: str | None, chosen: tuple[str, ...], as_json: bool) -> No
         one: _models() if one == "models" else _parts(KIND_OF[one], fitting) for one in kinds
     }
     if as_json:
-        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        print_json(document, indent=2)
         return
     for one, found in document.items():
         rows = [(entry["name"], entry["from"], entry["summary"]) for entry in found]

@@ -1,26 +1,60 @@
 """What verbs print: tables and bars on a terminal, plain lines elsewhere, JSON where asked for.
 
 Imports only the standard library and click; rich where there is a terminal. Colours are left out
-where NO_COLOR is set (https://no-color.org) or TERM is dumb; rich sees to both.
+where NO_COLOR is set (https://no-color.org) or TERM is dumb; rich sees to both. All that verbs
+print goes through here, so that no text of others reaches the terminal as it is.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
+from vqazoo.json_text import json_text
+from vqazoo.terminal import printable, printable_json
+
 GAP = "  "
 INTERRUPTED = 130  # exit code, as of a process that SIGINT ended
 
 
-def print_json(document: Any) -> None:
-    """One JSON document on one line."""
-    click.echo(json.dumps(document, ensure_ascii=False))
+def say(text: str, err: bool = False, lines: bool = False) -> None:
+    """Print one line, or a document of several `lines`, to standard output or error.
+
+    What a terminal would obey is written out: escape sequences, other controls, marks that turn
+    the direction of writing, and, unless `lines`, line breaks.
+    """
+    click.echo(printable(text, lines), err=err)
+
+
+class _PrintableRecord(logging.LogRecord):
+    def getMessage(self) -> str:
+        return printable(super().getMessage(), lines=True)
+
+
+def guard_libraries() -> None:
+    """Let what libraries warn and log by themselves hold nothing that a terminal obeys either."""
+    written = warnings.formatwarning
+
+    def formatted(*args: Any, **named: Any) -> str:
+        return printable(written(*args, **named), lines=True)
+
+    warnings.formatwarning = formatted
+    logging.setLogRecordFactory(_PrintableRecord)
+
+
+def print_json(document: Any, indent: int | None = None) -> None:
+    """One JSON document, on one line unless `indent` says otherwise.
+
+    Raises:
+        DataError: it holds a number that JSON does not know, such as nan.
+    """
+    click.echo(printable_json(json_text(document, indent)))
 
 
 def print_table(
@@ -32,18 +66,19 @@ def print_table(
     Args:
         headings: of the columns; right: those whose cells are aligned to the right.
     """
+    title, rows = printable(title), [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _print_ruled(headings, rows, title, right)
         return
     if title:
-        click.echo(f"{title}:" if rows else f"{title}: none")
+        say(f"{title}:" if rows else f"{title}: none")
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(len(headings))]
     for row in rows:
         cells = [
             cell.rjust(width) if heading in right else cell.ljust(width)
             for cell, width, heading in zip(row, widths, headings, strict=True)
         ]
-        click.echo((GAP * bool(title) + GAP.join(cells)).rstrip())
+        say((GAP * bool(title) + GAP.join(cells)).rstrip())
 
 
 def _print_ruled(
@@ -54,7 +89,12 @@ def _print_ruled(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold")
+    table = Table(
+        box=SIMPLE_HEAD,
+        title=Text(title) if title else None,
+        title_justify="left",
+        title_style="bold",
+    )
     for number, heading in enumerate(headings):
         first = number == 0
         table.add_column(
@@ -89,7 +129,7 @@ def progress(steps: Sequence[int], label: str) -> Iterator[int]:
     """A progress bar on a terminal; elsewhere nothing, since plain lines follow."""
     if not sys.stderr.isatty():
         return iter(steps)
-    return _bar(steps, label)
+    return _bar(steps, printable(label))
 
 
 def _bar(steps: Sequence[int], label: str) -> Iterator[int]:
@@ -108,5 +148,5 @@ def told_when_interrupted(left: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo(f"Interrupted: {left()}", err=True)
+        say(f"Interrupted: {left()}", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None

@@ -8,7 +8,7 @@ import click
 
 from vqazoo.cli import VERBS
 from vqazoo.cli.options import JSON
-from vqazoo.cli.output import print_json, print_table
+from vqazoo.cli.output import print_json, print_table, say
 from vqazoo.errors import PluginError
 from vqazoo.registry import KINDS, PLUGINS_VARIABLE, Provider, registry
 
@@ -27,7 +27,7 @@ def plugins(quick: bool, as_json: bool) -> None:
             by_distribution.setdefault(str(provider), []).append((kind, name, provider))
     if os.environ.get(PLUGINS_VARIABLE) is not None:
         limit = os.environ[PLUGINS_VARIABLE]
-        click.echo(f"{PLUGINS_VARIABLE}={limit!r} limits what is found.", err=True)
+        say(f"{PLUGINS_VARIABLE}={limit!r} limits what is found.", err=True)
     found: dict[str, list[dict[str, str | None]]] = {}
     for distribution, parts in by_distribution.items():
         found[distribution] = [
@@ -42,7 +42,7 @@ def plugins(quick: bool, as_json: bool) -> None:
         print_json(found)
     broken = sum(part["problem"] is not None for parts in found.values() for part in parts)
     if broken:
-        click.echo(f"{broken} {'part' if broken == 1 else 'parts'} cannot be used.", err=True)
+        say(f"{broken} {'part' if broken == 1 else 'parts'} cannot be used.", err=True)
         raise click.exceptions.Exit(1)
 
 

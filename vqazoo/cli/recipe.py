@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -18,7 +17,7 @@ from vqazoo.cli.options import (
     decode_options,
     run_assignments,
 )
-from vqazoo.cli.output import print_json, print_table, progress, told_when_interrupted
+from vqazoo.cli.output import print_json, print_table, progress, say, told_when_interrupted
 
 
 @click.group()
@@ -47,7 +46,7 @@ def list_command(as_json: bool) -> None:
             "source": tables.get("origin", {}).get("source", ""),
         })  # fmt: skip
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        print_json(rows, indent=2)
         return
     headings = ("name", "data", "weights", "source")
     print_table(headings, [[row[heading] for heading in headings] for row in rows])
@@ -64,7 +63,7 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         print_json(read_toml(recipe_file(name)))
         return
-    click.echo(recipe_file(name).read_text(encoding="utf-8").rstrip())
+    say(recipe_file(name).read_text(encoding="utf-8").rstrip(), lines=True)
 
 
 @recipe.command()
@@ -88,7 +87,7 @@ def copy(name: str, file: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({"name": name, "file": str(target)})
         return
-    click.echo(str(target))
+    say(str(target))
 
 
 @recipe.command("run")
@@ -142,18 +141,18 @@ def run_command(
     place = out or Path("runs") / (file.stem if name.endswith(".toml") else name)
 
     def report(line: str) -> None:
-        click.echo(line, err=True)
+        say(line, err=True)
 
     with told_when_interrupted(lambda: how_to_resume(place, f"vqazoo recipe run {name}")):
         folder = run_recipe(config, place, resume, report, progress, options, chosen)
         if not as_json:
-            click.echo(f"The model is in '{folder}', with its card.")
+            say(f"The model is in '{folder}', with its card.")
         document = {"model": str(folder)}
         if repo:
             from vqazoo.transfer import push
 
             document["url"] = push(folder, repo, private=private, pin=pin, report=report).url
             if not as_json:
-                click.echo(f"Published: {document['url']}")
+                say(f"Published: {document['url']}")
     if as_json:
         print_json(document)

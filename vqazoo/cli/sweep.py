@@ -9,7 +9,7 @@ import click
 
 from vqazoo.cli.completion import complete_part
 from vqazoo.cli.options import DATA_ROOT, JSON, SKIP_MISSING, part, run_assignments
-from vqazoo.cli.output import print_json, progress, told_when_interrupted
+from vqazoo.cli.output import print_json, progress, say, told_when_interrupted
 
 LISTS = ("--encoders", "--fusions", "--heads", "--seeds")  # options that take several values
 
@@ -81,7 +81,7 @@ def sweep(
 
     def report(line: str) -> None:
         if not quiet:
-            click.echo(line, err=True)
+            say(line, err=True)
 
     with told_when_interrupted(
         lambda: "run the same command again; runs that are done are not done again."
@@ -98,5 +98,5 @@ def sweep(
             for result in results
         ])  # fmt: skip
         return
-    click.echo((out / f"{RESULTS}.md").read_text())
-    click.echo(f"Table, every run and heat map: {out / RESULTS}.md, .csv, .png")
+    say((out / f"{RESULTS}.md").read_text(), lines=True)
+    say(f"Table, every run and heat map: {out / RESULTS}.md, .csv, .png")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from vqazoo.cli.options import DATA_ROOT, DEVICE, JSON, SET, SKIP_MISSING, part, run_assignments
-from vqazoo.cli.output import print_json, progress, told_when_interrupted
+from vqazoo.cli.output import print_json, progress, say, told_when_interrupted
 
 
 @click.command()
@@ -85,8 +85,8 @@ def train(
         if as_json:
             print_json({"config": plain(filled), "shapes": shapes.splitlines()})
             return
-        click.echo(to_toml(filled))
-        click.echo(shapes)
+        say(to_toml(filled), lines=True)
+        say(shapes, lines=True)
         return
     from vqazoo.folder import METRICS
     from vqazoo.resume import BEST
@@ -102,7 +102,7 @@ def train(
         metrics = json.loads((out / BEST / METRICS).read_text(encoding="utf-8"))
         print_json({"best": str(out / BEST), "metrics": {m["name"]: m["value"] for m in metrics}})
     elif not quiet:
-        click.echo(f"The best model is in '{out / BEST}': vqazoo eval dir:{out / BEST} ...")
+        say(f"The best model is in '{out / BEST}': vqazoo eval dir:{out / BEST} ...")
 
 
 def how_to_resume(out: Path, command: str) -> str:
@@ -115,4 +115,4 @@ def how_to_resume(out: Path, command: str) -> str:
 
 
 def _report(line: str) -> None:
-    click.echo(line, err=True)
+    say(line, err=True)

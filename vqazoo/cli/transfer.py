@@ -8,7 +8,7 @@ import click
 
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.options import JSON
-from vqazoo.cli.output import print_json, print_table, told_when_interrupted
+from vqazoo.cli.output import print_json, print_table, say, told_when_interrupted
 
 
 @click.command()
@@ -63,7 +63,7 @@ def push(
             encoder_license=encoder_license,
             license=license,
             dry_run=dry_run,
-            report=lambda line: click.echo(line, err=True),
+            report=lambda line: say(line, err=True),
         )
     if as_json:
         print_json({"repo": done.repo, "url": done.url, "commit": done.commit, "sizes": done.sizes})
@@ -74,9 +74,9 @@ def push(
         last = (total, f"bytes would be uploaded to '{repo}'.")
         print_table(("bytes", "file"), [*rows, last], right=("bytes",))
         return
-    click.echo(done.url)
+    say(done.url)
     if not create_pr:
-        click.echo(f'Load it with  vqazoo.load("hub:{done.repo}@{done.commit}")')
+        say(f'Load it with  vqazoo.load("hub:{done.repo}@{done.commit}")')
 
 
 @click.command()
@@ -100,4 +100,4 @@ def pull(ref: str, folder: Path | None, cache_dir: Path | None, as_json: bool) -
     if as_json:
         print_json({"ref": ref, "folder": str(place)})
         return
-    click.echo(str(place))
+    say(str(place))

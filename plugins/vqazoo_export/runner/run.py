@@ -33,4 +33,7 @@ def answer(picture: str, questions: list[str]) -> list[dict[str, Any]]:
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
-    print(json.dumps(answer(sys.argv[1], sys.argv[2:]), ensure_ascii=False, indent=2))
+    found = answer(sys.argv[1], sys.argv[2:])
+    text = json.dumps(found, ensure_ascii=False, allow_nan=False, indent=2)
+    # A terminal would obey some characters of an answer: they are written out.
+    print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
