@@ -18,7 +18,9 @@ from vqazoo.safe_files import (
     KINDS,
     MIB,
     check_no_pointer,
+    check_tensors_header,
     inside,
+    memory,
     read_plain,
     shown,
 )
@@ -57,7 +59,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """What is in a folder, and in the folders of it, in order; links to folders are not followed."""
+    """What is in a folder and in the folders of it; links to folders are not followed."""
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and not entry.is_symlink():
             yield from sorted(entry.iterdir())
@@ -86,6 +88,27 @@ def _check_entry(file: Path, folder: Path) -> None:
             f"'{file}' has {found.st_size:,} bytes, but at most {LARGEST_SMALL:,} are read: it is "
             f"no file of an encoder; do not trust the folder."
         )
+
+
+def read_weights(file: Path, named: bool = False) -> bytes:
+    """The content of a plain safetensors file with a modest header of known dtypes.
+
+    Args:
+        named: by the user, who may name a link, rather than by a folder or repository.
+
+    Raises:
+        WeightsError: it is none.
+    """
+    try:
+        target = file.resolve() if named else file
+        content = read_plain(target, memory())
+        check_no_pointer(content, file, WeightsError)
+        check_tensors_header(content, file)
+    except (CheckpointError, OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"The weights '{file}' cannot be read as safetensors ({error}): check the file."
+        ) from error
+    return content
 
 
 def read_json(file: Path, root: Path | None = None, most: int = LARGEST_CONFIG) -> Any:
