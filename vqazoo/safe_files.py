@@ -25,10 +25,11 @@ DEEPEST = 16  # tables within tables in a config
 LONGEST_NAME = 1000  # characters of a part's name with its variant, which may be a path
 LONGEST_ANSWER = 10_000  # characters; a head that writes takes a step for each word or token
 HEADER = 16 * MIB  # of a safetensors file: room for 100,000 tensors
-# Of safetensors' dtypes, those that its torch reader knows; on others it fails without a sentence.
+# Of safetensors' dtypes, those its torch reader knows; on others it fails without a sentence.
 DTYPES = frozenset(
-    ["BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "BF16", "F32", "F64", "C64", "F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ"]
-)
+    ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "BF16", "F32", "F64",
+     "C64", "F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ")
+)  # fmt: skip
 SHOWN = 80  # characters of a stranger's value in a message
 POINTER = b"version https://git-lfs.github.com/spec/"  # how a Git LFS pointer begins
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")

@@ -181,7 +181,8 @@ def _load(
         asked["offload_folder"] = str(copies)
         model, report = load_tensors(kind, config, tensors, folder, **asked)
         _check_report(report, place)
-        weakref.finalize(model, shutil.rmtree, copies, ignore_errors=True)
+        # The parts outlive the whole, see `read`.
+        weakref.finalize(model.language_model, shutil.rmtree, copies, ignore_errors=True)
     return model.eval()
 
 
