@@ -34,6 +34,9 @@ META, INDEX, LOCK, FILES = "meta.json", "index.json", "lock", "files.json"
 SHARD_ROWS = 1000
 SHARDS = "shard-*.safetensors"
 PADDED = ("tokens", "mask")  # tensors whose rows differ in length
+# What reading a damaged shard leads to, of dtypes that safetensors' torch reader does not know too.
+DAMAGE = (SafetensorError, OSError, LookupError, TypeError, ValueError, AttributeError,
+          RuntimeError)  # fmt: skip
 
 
 def cache_root(chosen: str | Path = "") -> Path:
@@ -190,7 +193,7 @@ class MappedFeatures:
             with safe_open(file, "pt") as shard:
                 self.num_prefix = int(shard.metadata()["num_prefix"])
                 return {name: shard.get_tensor(name) for name in shard.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
+        except DAMAGE as error:
             raise CacheError(
                 f"The feature shard '{file}' cannot be read any more ({error}): run again, and its "
                 f"rows are computed anew."
@@ -256,7 +259,7 @@ def _shard_keys(file: Path) -> list[str] | None:
             keys = shard.metadata()["keys"].split(" ")
             lengths = {shard.get_slice(name).get_shape()[0] for name in shard.keys()}  # noqa: SIM118
             return keys if lengths == {len(keys)} else None
-    except (SafetensorError, OSError, KeyError, TypeError, AttributeError):
+    except DAMAGE:
         return None
 
 
@@ -265,7 +268,7 @@ def _readable(file: Path) -> bool:
     try:
         with safe_open(file, "pt") as shard:
             tensors = [shard.get_tensor(name) for name in shard.keys()]  # noqa: SIM118
-    except (SafetensorError, OSError):
+    except DAMAGE:
         return False
     return all(t.dtype == torch.bool or bool(t.isfinite().all()) for t in tensors)
 
@@ -274,7 +277,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     """A JSON object; empty if it is absent or broken, as it can be made again."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

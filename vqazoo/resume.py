@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from torch import Tensor
 
 from vqazoo.checkpoint import saved_tensors
 from vqazoo.config import RunConfig, config_digest
-from vqazoo.errors import TrainingError
+from vqazoo.errors import CheckpointError, TrainingError
 from vqazoo.folder import write_file
 from vqazoo.model import VQAModel
 from vqazoo.optimisation import AveragedWeights
+from vqazoo.safe_files import read_tensors_header, shown
 
 STATE, BEST = "state.safetensors", "best"  # in the run folder
 CONFIG, POSITION, SCALER, DATA = "config", "position", "scaler", "data"  # in the file's metadata
@@ -55,10 +56,25 @@ class Position:
 
 
 def read_log(file: Path, done: int) -> list[dict[str, Any]]:
-    """Lines of the epochs that the state covers."""
+    """Lines of the epochs that the state covers.
+
+    Raises:
+        TrainingError: one is cut short, or is none that training writes.
+    """
     if not done:
         return []
-    entries = [json.loads(line) for line in file.read_text().splitlines()]
+    entries = []
+    try:
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+            entry = json.loads(line)
+            if not isinstance(entry, dict) or type(entry.get("epoch")) is not int:
+                raise ValueError(f"line {number} tells of no epoch")
+            entries.append(entry)
+    except (OSError, ValueError, RecursionError) as error:
+        raise TrainingError(
+            f"'{file}' is not as training writes it ({error}): remove what is cut short or odd, or "
+            f"train anew in another folder."
+        ) from error
     return [entry for entry in entries if entry["epoch"] <= done]
 
 
@@ -92,11 +108,17 @@ def save_state(
 def state_metadata(file: Path) -> dict[str, str]:
     """Raises TrainingError if the state cannot be read."""
     try:
+        read_tensors_header(file)
         with safe_open(file, "pt") as state:
             metadata = dict(state.metadata())
-            Position(**json.loads(metadata[POSITION]))
+            position = Position(**json.loads(metadata[POSITION]))
+            for one in fields(Position):
+                found, kind = getattr(position, one.name), type(one.default)
+                if type(found) is not kind and not (kind is float and type(found) is int):
+                    raise TypeError(f"{one.name} is {shown(found)}")
             return metadata
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (CheckpointError, SafetensorError, OSError, KeyError, TypeError, ValueError,
+            RecursionError) as error:  # fmt: skip
         raise TrainingError(
             f"'{file}' cannot be read ({error}): the run cannot be resumed; its best model is in "
             f"'{file.parent / BEST}'."

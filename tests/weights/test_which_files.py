@@ -252,7 +252,7 @@ def test_layers_on_the_disk_are_of_the_files_that_were_hashed(copied, picture, m
     plain = vqazoo.load(f"dir:{folder}").answer(picture, "what is this?")
     model = vqazoo.load(f"dir:{folder}", device_map=places)
     for file in folder.glob("model*.safetensors"):
-        file.write_bytes(b"changed")
+        file.unlink()  # not changed in place: tensors of the plain model are mapped
     assert model.answer(picture, "what is this?").text == plain.text
     kept = cache_home() / "offload"
     assert list(kept.iterdir())
