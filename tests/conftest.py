@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
+import pickle
 import random
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,66 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from vqazoo_tiny_clip.render import draw_scene
 
 PICTURES = 24
+# Objects sent between processes of our own are pickled by the first; the last reads the file of an
+# installed package, which is trusted.
+READERS = ("multiprocessing", "concurrent", "torch.multiprocessing", "torch.distributed",
+           "vqazoo_timm.efficientnet_lite0")  # fmt: skip
+
+
+class PickleGuard:
+    """Stands in for what reads a pickle, and fails the test that comes to it."""
+
+    def __init__(self) -> None:
+        self.open = False
+
+    def check(self) -> None:
+        caller = str(sys._getframe(2).f_globals.get("__name__"))
+        if not (self.open or caller.startswith(READERS)):
+            raise AssertionError(
+                f"{caller} reads a pickle: only safetensors is read; a test that pickles itself is "
+                f"marked `unpickles`"
+            )
+
+    def guarded(self, read: Callable[..., Any]) -> Callable[..., Any]:
+        def reading(*args: Any, **kwargs: Any) -> Any:
+            self.check()
+            before, self.open = self.open, True  # for what it calls itself
+            try:
+                return read(*args, **kwargs)
+            finally:
+                self.open = before
+
+        return reading
+
+
+@pytest.fixture(scope="session")
+def pickle_guard() -> Iterator[PickleGuard]:
+    """torch.load, pickle.load, pickle.loads and pickle.Unpickler fail, whoever calls them."""
+    import torch
+
+    guard = PickleGuard()
+
+    class Unpickler(pickle.Unpickler):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            guard.check()
+            super().__init__(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "load", guard.guarded(torch.load))
+        for name in ("load", "loads"):
+            patch.setattr(pickle, name, guard.guarded(getattr(pickle, name)))
+        patch.setattr(pickle, "Unpickler", Unpickler)
+        yield guard
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_unpickled(
+    request: pytest.FixtureRequest, pickle_guard: PickleGuard
+) -> Iterator[None]:
+    """Every test, but those marked `unpickles`, fails where anything reads a pickle."""
+    pickle_guard.open = request.node.get_closest_marker("unpickles") is not None
+    yield
+    pickle_guard.open = False
 
 
 @pytest.fixture(autouse=True, scope="session")

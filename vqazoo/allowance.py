@@ -6,20 +6,22 @@ Imports torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from vqazoo.config import ModelConfig
-from vqazoo.errors import CheckpointError
+from vqazoo.errors import CheckpointError, VqazooError, WeightsError
 from vqazoo.folder import BLOCKS, WEIGHTS
 from vqazoo.safe_files import MIB, memory
 
 FACTOR, FREE_BYTES, FREE_TENSORS = 8, 64 * MIB, 1000  # times what is stored, plus
 MANY_TENSORS = 1_000_000
+ENCODER_TENSORS = 100_000  # of an encoder whose weights are not here yet; the largest have 50,000
 MAKERS = {
     torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.randint,
     torch.randperm, torch.arange, torch.linspace, torch.logspace, torch.eye, torch.empty_strided,
@@ -27,8 +29,54 @@ MAKERS = {
 }  # fmt: skip
 
 
-class Allowance(TorchFunctionMode):
+_measuring: ContextVar[bool] = ContextVar("measuring", default=False)  # a shape, for a bound inside
+
+
+class Stored(NamedTuple):
+    """What files of weights hold: bytes of tensors, and tensors."""
+
+    nbytes: int
+    tensors: int
+
+
+class Bound(TorchFunctionMode):
     """Counts the tensors made inside a `with` block, before each is made, and stops at a bound.
+
+    Args:
+        most: what may be made.
+        refused: makes the error of the tensor that is one too many or too large.
+    """
+
+    def __init__(self, most: Stored, refused: Callable[[], VqazooError]) -> None:
+        super().__init__()
+        self._bytes, self._tensors = most
+        self._refused = refused
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in MAKERS and not _measuring.get():
+            self._count(func, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _count(self, func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> None:
+        kept = {k: v for k, v in kwargs.items() if k not in ("generator", "out", "pin_memory")}
+        token = _measuring.set(True)
+        try:
+            wanted = func(*args, **{**kept, "device": "meta"})  # the shape alone
+        except (TypeError, RuntimeError):
+            return  # the real call says it better
+        finally:
+            _measuring.reset(token)
+        self._bytes -= wanted.nbytes
+        self._tensors -= 1
+        if self._bytes < 0 or self._tensors < 0:
+            raise self._refused()
+
+
+class Allowance(Bound):
+    """The bound on the parts of a checkpoint.
 
     Args:
         what: is built, for the message.
@@ -43,37 +91,48 @@ class Allowance(TorchFunctionMode):
     def __init__(
         self, what: str, stored: Mapping[str, Tensor] | None, config: ModelConfig, where: Path
     ) -> None:
-        super().__init__()
-        self._config, self._where = config, where
         if stored is None:
-            self._what = f"{what} than this machine has memory for"
-            self._bytes, self._tensors = memory(), MANY_TENSORS
+            what = f"{what} than this machine has memory for"
+            most = Stored(memory(), MANY_TENSORS)
         else:
-            self._what = f"{what} than {WEIGHTS} holds tensors for"
-            self._bytes = FREE_BYTES + FACTOR * sum(t.nbytes for t in stored.values())
-            self._tensors = FREE_TENSORS + FACTOR * len(stored)
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func in MAKERS:
-            self._count(func, args, kwargs)
-        return func(*args, **kwargs)
-
-    def _count(self, func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> None:
-        kept = {k: v for k, v in kwargs.items() if k not in ("generator", "out", "pin_memory")}
-        try:
-            wanted = func(*args, **{**kept, "device": "meta"})  # the shape alone
-        except (TypeError, RuntimeError):
-            return  # the real call says it better
-        self._bytes -= wanted.nbytes
-        self._tensors -= 1
-        if self._bytes < 0 or self._tensors < 0:
-            raise CheckpointError(
-                f"'{self._where}' asks for {self._what} ({largest_number(self._config)}): do not "
+            what = f"{what} than {WEIGHTS} holds tensors for"
+            most = _little_more(Stored(sum(t.nbytes for t in stored.values()), len(stored)))
+        super().__init__(
+            most,
+            lambda: CheckpointError(
+                f"'{where}' asks for {what} ({largest_number(config)}): do not "
                 f"trust the folder, or get it again."
-            )
+            ),
+        )
+
+
+def encoder_allowance(where: Path, stored: Stored | None) -> Bound:
+    """The bound on an encoder that is built from a config of others.
+
+    Args:
+        where: the config, for the message.
+        stored: what the weights beside it hold; None: they are not here.
+
+    Raises:
+        WeightsError: inside the block, on the tensor that is one too many or too large.
+    """
+    if stored is None:
+        most = Stored(memory(), ENCODER_TENSORS)
+        what = f"an encoder of more than {ENCODER_TENSORS:,} tensors, or than this machine has"
+        what += " memory for"
+    else:
+        most, what = _little_more(stored), "a larger encoder than the weights beside it"
+    return Bound(
+        most,
+        lambda: WeightsError(
+            f"'{where}' asks for {what}: do not trust the folder, or get it again, all of one "
+            f"revision."
+        ),
+    )
+
+
+def _little_more(stored: Stored) -> Stored:
+    return Stored(FREE_BYTES + FACTOR * stored.nbytes, FREE_TENSORS + FACTOR * stored.tensors)
 
 
 def largest_number(config: ModelConfig) -> str:

@@ -39,6 +39,9 @@ SHARDS = "shard-*.safetensors"
 KEYS, PREFIX, DIGEST = "keys", "num_prefix", "digest"  # in a shard's metadata
 CHECKED_AT_ONCE = 2**30  # bytes: fewer are checked on opening, so that damage is mended there
 PADDED = ("tokens", "mask")  # tensors whose rows differ in length
+# What reading a damaged shard leads to, of dtypes that safetensors' torch reader does not know too.
+DAMAGE = (SafetensorError, OSError, LookupError, TypeError, ValueError, AttributeError,
+          RuntimeError)  # fmt: skip
 
 
 def cache_root(chosen: str | Path = "") -> Path:
@@ -218,7 +221,7 @@ class MappedFeatures:
             with safe_open(file, "pt") as shard:
                 self.num_prefix = int(shard.metadata()[PREFIX])
                 return {name: shard.get_tensor(name) for name in shard.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        except DAMAGE as error:
             raise CacheError(
                 f"The feature shard '{file}' cannot be read any more ({error}): run again, and its "
                 f"rows are computed anew."
@@ -297,7 +300,7 @@ def _metadata(file: Path) -> dict[str, str]:
     try:
         with safe_open(file, "pt") as shard:
             return dict(shard.metadata() or {})
-    except (SafetensorError, OSError, KeyError):
+    except DAMAGE:
         return {}
 
 
@@ -310,7 +313,7 @@ def _shard_keys(file: Path) -> list[str] | None:
             keys = words[KEYS].split(" ")
             lengths = {shard.get_slice(name).get_shape()[0] for name in shard.keys()}  # noqa: SIM118
             return keys if lengths == {len(keys)} else None
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, IndexError):
+    except DAMAGE:
         return None
 
 
@@ -325,7 +328,7 @@ def is_damaged(file: Path) -> bool:
             tensors = {name: shard.get_tensor(name) for name in shard.keys()}  # noqa: SIM118
             if DIGEST in words:
                 return words[DIGEST] != tensor_digest(tensors, words[KEYS], words[PREFIX])
-    except (SafetensorError, OSError, KeyError, TypeError):
+    except DAMAGE:
         return True
     return not all(t.dtype == torch.bool or bool(t.isfinite().all()) for t in tensors.values())
 

@@ -75,6 +75,6 @@ def read_object(file: Path) -> dict[str, Any]:
     """A JSON object; empty if it is absent or broken, as it can be made again."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

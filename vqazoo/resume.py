@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from torch import Tensor
 
 from vqazoo.checkpoint import saved_tensors
 from vqazoo.config import RunConfig, config_digest
-from vqazoo.errors import TrainingError
+from vqazoo.errors import CheckpointError, TrainingError
 from vqazoo.folder import write_file
 from vqazoo.model import VQAModel
 from vqazoo.optimisation import AveragedWeights
 from vqazoo.tensor_digest import tensor_digest
+from vqazoo.safe_files import read_tensors_header, shown
 
 STATE, BEST = "state.safetensors", "best"  # in the run folder
 CONFIG, POSITION, SCALER, DATA = "config", "position", "scaler", "data"  # in the file's metadata
@@ -68,13 +69,15 @@ def read_log(file: Path, done: int) -> list[dict[str, Any]]:
     try:
         for line in file.read_text(encoding="utf-8").splitlines():
             entry = json.loads(line)
-            entries.append({**entry, "epoch": int(entry["epoch"])})
+            if not isinstance(entry, dict) or type(entry.get("epoch")) is not int:
+                raise ValueError("no epoch")
+            entries.append(entry)
     except OSError as error:
         raise TrainingError(
             f"The log '{file}' cannot be read ({error}): leave an empty file there to go on "
             f"without the lines of past epochs."
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
         raise TrainingError(
             f"Line {len(entries) + 1} of '{file}' is not that of an epoch (was it cut?): delete it "
             f"to go on without."
@@ -126,7 +129,7 @@ def check_state(file: Path) -> None:
     try:
         with safe_open(file, "pt") as state:
             tensors = {name: state.get_tensor(name) for name in state.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError) as error:
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
         raise TrainingError(
             f"'{file}' cannot be read ({error}): the run cannot be resumed; its best model is in "
             f"'{file.parent / BEST}'."
@@ -141,11 +144,17 @@ def check_state(file: Path) -> None:
 def state_metadata(file: Path) -> dict[str, str]:
     """Raises TrainingError if the state cannot be read."""
     try:
+        read_tensors_header(file)
         with safe_open(file, "pt") as state:
             metadata = dict(state.metadata())
-            Position(**json.loads(metadata[POSITION]))
+            position = Position(**json.loads(metadata[POSITION]))
+            for one in fields(Position):
+                found, kind = getattr(position, one.name), type(one.default)
+                if type(found) is not kind and not (kind is float and type(found) is int):
+                    raise TypeError(f"{one.name} is {shown(found)}")
             return metadata
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (CheckpointError, SafetensorError, OSError, KeyError, TypeError, ValueError,
+            RecursionError) as error:  # fmt: skip
         raise TrainingError(
             f"'{file}' cannot be read ({error}): the run cannot be resumed; its best model is in "
             f"'{file.parent / BEST}'."

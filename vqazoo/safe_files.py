@@ -11,9 +11,10 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vqazoo.errors import CheckpointError, VqazooError
 
@@ -24,6 +25,11 @@ DEEPEST = 16  # tables within tables in a config
 LONGEST_NAME = 1000  # characters of a part's name with its variant, which may be a path
 LONGEST_ANSWER = 10_000  # characters; a head that writes takes a step for each word or token
 HEADER = 16 * MIB  # of a safetensors file: room for 100,000 tensors
+# Of safetensors' dtypes, those its torch reader knows; on others it fails without a sentence.
+DTYPES = frozenset(
+    ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "BF16", "F32", "F64",
+     "C64", "F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ")
+)  # fmt: skip
 SHOWN = 80  # characters of a stranger's value in a message
 POINTER = b"version https://git-lfs.github.com/spec/"  # how a Git LFS pointer begins
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -66,30 +72,44 @@ def memory() -> int:
         return 1 << 40
 
 
-def read_plain(file: Path, most: int) -> bytes:
+def read_plain(file: Path, most: int, root: Path | None = None) -> bytes:
     """The content of a plain file of at most `most` bytes, that lies in the folder it is named in.
 
     Links are followed inside the folder and, as in the Hugging Face cache, from
     `snapshots/<commit>/` into the `blobs` of the repository or of the whole cache; nowhere else.
 
+    Args:
+        root: the folder that holds the file, where it is not the file's own but one above.
+
     Raises:
         CheckpointError: it is a folder, pipe or device, a link that leads out, too large, or
             unreadable.
     """
+    with open_plain(file, root) as (handle, length):
+        if length > most:
+            raise CheckpointError(
+                f"'{file}' has {size(length)}, but at most {size(most)} are read: it is "
+                f"no file of a checkpoint that this machine could use; do not trust the folder."
+            )
+        return handle.read(length)
+
+
+@contextmanager
+def open_plain(file: Path, root: Path | None = None) -> Iterator[tuple[BinaryIO, int]]:
+    """A plain file, opened as `read_plain` opens it, and its length in bytes.
+
+    Raises:
+        CheckpointError: as `read_plain`, but for the length.
+    """
     try:
-        target = inside(file)
+        target = inside(file, root)
         # A pipe or device is told before it is opened, and again from what was opened.
         _check_plain(file, target.stat())
         descriptor = os.open(target, os.O_RDONLY | OPENING)
         with open(descriptor, "rb") as handle:
             found = os.fstat(descriptor)
             _check_plain(file, found)
-            if found.st_size > most:
-                raise CheckpointError(
-                    f"'{file}' has {size(found.st_size)}, but at most {size(most)} are read: it is "
-                    f"no file of a checkpoint that this machine could use; do not trust the folder."
-                )
-            return handle.read(found.st_size)
+            yield handle, found.st_size
     except (OSError, RuntimeError, ValueError, MemoryError) as error:  # RuntimeError: a link circle
         raise CheckpointError(
             f"'{file}' cannot be read ({str(error) or type(error).__name__}): get the checkpoint "
@@ -110,13 +130,13 @@ def check_links(folder: Path) -> None:
         ) from error
 
 
-def inside(file: Path) -> Path:
+def inside(file: Path, root: Path | None = None) -> Path:
     """Where a file is, links followed, if that is a place `read_plain` reads from.
 
     Raises:
         CheckpointError: a link leads out. OSError, RuntimeError: it leads nowhere.
     """
-    folder, target = file.parent.resolve(), file.resolve(strict=True)
+    folder, target = (root or file.parent).resolve(), file.resolve(strict=True)
     allowed = [folder]
     commits = [one for one in (folder, folder.parent) if one.parent.name == "snapshots"]
     for commit in commits:  # of a Hub repository in the cache, whose files are links
@@ -271,22 +291,40 @@ def check_tensors_header(content: bytes, file: Path) -> None:
     """What the safetensors library does not check itself: a modest header, no tensor twice.
 
     Raises:
-        CheckpointError: it is not a safetensors file.
+        CheckpointError: it is not a safetensors file, or holds numbers of an unknown kind.
     """
+    _parse_header(content[: 8 + HEADER], len(content), file)
+
+
+def read_tensors_header(file: Path, root: Path | None = None) -> dict[str, Any]:
+    """The header of a plain safetensors file: dtype, shape and data_offsets of each tensor.
+
+    Raises:
+        CheckpointError: as `check_tensors_header` and `read_plain`.
+    """
+    with open_plain(file, root) as (handle, length):
+        start = handle.read(8)
+        wanted = min(int.from_bytes(start, "little"), HEADER) or 1
+        return _parse_header(start + handle.read(wanted), length, file)
+
+
+def _parse_header(content: bytes, length: int, file: Path) -> dict[str, Any]:
+    """Of the first bytes of a file of `length` bytes."""
     claimed = int.from_bytes(content[:8], "little")
-    reason = ""
+    reason, said = "", {}
     if len(content) < 8:
         reason = f"it has {size(len(content))}"
     elif content[8:9] != b"{":
         reason = f"it starts with {shown(content[:8])}"
-    elif claimed > min(HEADER, len(content) - 8):
+    elif claimed > min(HEADER, length - 8):
         reason = (
-            f"its header claims {size(claimed)}, but the file has {size(len(content))} and a "
+            f"its header claims {size(claimed)}, but the file has {size(length)} and a "
             f"header at most {size(HEADER)}"
         )
     else:
         try:
-            parse_json(content[8 : 8 + claimed])
+            said = parse_json(content[8 : 8 + claimed])
+            reason = _unknown_kind(said)
         except ValueError as error:
             reason = f"its header: {error}"
     if reason:
@@ -294,3 +332,16 @@ def check_tensors_header(content: bytes, file: Path) -> None:
             f"'{file}' is not a safetensors file ({reason}): do not trust it, and get the "
             f"checkpoint again."
         )
+    return dict(said)
+
+
+def _unknown_kind(header: Mapping[str, Any]) -> str:
+    """What is wrong with the dtypes of a header, or nothing."""
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        if not isinstance(entry, dict):
+            return f"the tensor {shown(name)} is {shown(entry)}"
+        if not isinstance(kind := entry.get("dtype"), str) or kind not in DTYPES:
+            return f"the tensor {shown(name)} has the dtype {shown(kind)}, which is not read"
+    return ""

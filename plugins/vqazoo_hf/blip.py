@@ -70,13 +70,15 @@ class HFBlipEncoder(Encoder):
         vision, text = config.vision_config, config.text_config
         projected = None
         if "image" in towers:
-            self.vision: Any = BlipVisionModel(vision)
-            if RETRIEVAL in (config.architectures or ()):
-                projected = config.image_text_hidden_size
-                self.vision_proj = nn.Linear(vision.hidden_size, projected)
+            with self._repository.building():
+                self.vision: Any = BlipVisionModel(vision)
+                if RETRIEVAL in (config.architectures or ()):
+                    projected = config.image_text_hidden_size
+                    self.vision_proj = nn.Linear(vision.hidden_size, projected)
         longest = min(context_length or text.max_position_embeddings, text.max_position_embeddings)
         if "question" in towers:
-            self.text = BlipWords(text)
+            with self._repository.building():
+                self.text = BlipWords(text)
             tokenizer = self._repository.tokenizer()
             self.codec = BlipCodec(tokenizer, longest, clean)
             self.start_id, self.end_id = text.bos_token_id, text.sep_token_id

@@ -45,7 +45,8 @@ class HFBlip2Encoder(Encoder):
                 f"'{variant}' is a '{config.model_type}' model, but hf-blip2 takes {FAMILY}, such "
                 f"as Salesforce/blip2-opt-2.7b."
             )
-        self.model: Any = Blip2VisionModel(config.vision_config)
+        with self._repository.building():
+            self.model: Any = Blip2VisionModel(config.vision_config)
         width = config.vision_config.hidden_size
         self.spec = EncoderSpec(
             image=TowerSpec(width, width), preprocess=read_preprocess(self._repository)

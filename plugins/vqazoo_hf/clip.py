@@ -44,7 +44,8 @@ class HFCLIPEncoder(Encoder):
                 f"{' and '.join(FAMILIES)}: for a text model write hf-text:{variant}."
             )
         self._family = config.model_type
-        self.model: Any = AutoModel.from_config(config)
+        with self._repository.building():
+            self.model: Any = AutoModel.from_config(config)
         for tower, names in (
             ("image", ("vision_model", "visual_projection")),
             ("question", ("text_model", "text_projection")),

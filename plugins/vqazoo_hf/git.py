@@ -46,15 +46,17 @@ class HFGitEncoder(Encoder):
         # the parts are named as transformers names them
         if "image" in towers:
             vision = config.vision_config
-            self.image_encoder: Any = GitVisionModel(vision)
+            with self._repository.building():
+                self.image_encoder: Any = GitVisionModel(vision)
             self._size = (vision.image_size, vision.image_size)
             image = TowerSpec(None, vision.hidden_size)
             preprocess = read_preprocess(self._repository)
         if "question" in towers:
-            self.embeddings = GitTextEmbedding(
-                config.vocab_size, config.max_position_embeddings, config.hidden_size,
-                config.layer_norm_eps, config.hidden_dropout_prob,
-            )  # fmt: skip
+            with self._repository.building():
+                self.embeddings = GitTextEmbedding(
+                    config.vocab_size, config.max_position_embeddings, config.hidden_size,
+                    config.layer_norm_eps, config.hidden_dropout_prob,
+                )  # fmt: skip
             self.codec = codec = GitCodec(self._repository.tokenizer(), longest)
             self.start_id, self.end_id = codec.start_id, codec.end_id
             question = TowerSpec(None, config.hidden_size)

@@ -128,7 +128,8 @@ class HFLMEncoder(LanguageTower):
             )
         repository = Repository(variant)
         config = repository.config()
-        model = HFLanguageModel.from_config(config, positions)
+        with repository.building():
+            model = HFLanguageModel.from_config(config, positions)
         super().__init__(model, read_tokenizer(repository), prompt=prompt, end=end)
         self._repository, self.files = repository, repository.files(towers)
         self._prefix = NESTED.get(config.model_type, ("", ""))[1]

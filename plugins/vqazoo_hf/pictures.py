@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from vqazoo.encoder_files import check_sides, read_json
 from vqazoo.errors import IncompatibleError, WeightsError
 from vqazoo.interfaces import Preprocess
 from vqazoo.safe_files import shown
@@ -51,6 +52,7 @@ def read_preprocess(repository: Repository) -> Preprocess:
     size = found.size if found.do_resize else None
     sides: Any = (size.height, size.width) if size is not None else (None, None)
     frame = sides if crop is None else (crop.height, crop.width)
+    check_sides([*sides, *frame, size and size.shortest_edge], f"'{where}'")
     if not all(frame):
         raise IncompatibleError(
             f"'{where}' says size {shown(_plain(found.size))}, do_resize {found.do_resize} and "
@@ -95,6 +97,7 @@ def read_fitting(repository: Repository) -> Preprocess:
         key = "rescale_factor" if found.do_rescale else "do_rescale"
         raise _refused(where, key, getattr(found, key), "a scale of 1/255, as ViLT's,")
     longest = int(LONGER / SHORTER * short)
+    check_sides([short, longest], f"'{where}'")
     return Preprocess(
         **values,
         size=(short // multiple * multiple, longest // multiple * multiple),
@@ -108,23 +111,18 @@ def read_fitting(repository: Repository) -> Preprocess:
 
 def _processor(repository: Repository) -> tuple[Any, Path]:
     """transformers' own processor, which works with Pillow, and the folder for messages."""
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoImageProcessor
     from transformers.image_processing_base import ImageProcessingMixin
 
     folder = repository.folder
+    for name in FILES.split(" or "):
+        if (folder / name).is_file():
+            read_json(folder / name)
     try:
         said, _ = ImageProcessingMixin.get_image_processor_dict(folder)
         found = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
         known = SILENT | found.valid_kwargs.__annotations__.keys()
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        StrictDataclassError,
-    ) as error:
+    except Exception as error:  # whatever an odd value leads to in a processor
         raise WeightsError(
             f"'{folder}' does not say how pictures are prepared ({_first_line(error)}): get "
             f"{FILES} from the model's repository; no default is used instead."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from vqazoo.errors import WeightsError, missing_package
+from vqazoo.allowance import encoder_allowance
+from vqazoo.encoder_files import check_folder, read_config, without_paths
+from vqazoo.errors import VqazooError, WeightsError, missing_package
+from vqazoo.folder import CONFIG
 from vqazoo.hub import conversion, fetch_folder
 from vqazoo.interfaces import FileReference, WeightsReference
 from vqazoo.read_files import read_files
-from vqazoo.safe_files import MIB, check_no_pointer
-from vqazoo_hf.weights import INDEX, SINGLE, read_index, read_tensors, weights_digest
+from vqazoo.safe_files import MIB, check_no_pointer, shown
+from vqazoo_hf.weights import INDEX, SINGLE, read_index, read_tensors, stored, weights_digest
 
 SMALL = ["*.json", "*.txt", "*.model"]  # configs, vocabularies
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")  # one of them; the last: sentencepiece
@@ -49,6 +53,7 @@ class Repository:
         self._revision = revision or None
         self._inner = inner
         self._root = folder if self.is_local else self._fetch(SMALL)
+        check_folder(self.folder)
         every = (file for kind in READ.values() for one in kind for file in self.folder.glob(one))
         for file in every:
             if file.is_file():
@@ -84,7 +89,12 @@ class Repository:
         A repository that has none on this commit is searched for the Hub's own conversion of it.
         """
         if self.is_local:
+            check_folder(self.folder)
             return
+        self._have_weights()
+        check_folder(self.folder)
+
+    def _have_weights(self) -> None:
         self._fetch_weights([SINGLE])
         if (self.folder / SINGLE).is_file():
             return
@@ -117,18 +127,45 @@ class Repository:
         """Have further files in `folder`; one that is not there is left to who reads it."""
         if names and not self.is_local:
             self._root = self._fetch([*SMALL, *names])
+            check_folder(self.folder)
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """Around the building of modules from the config, which may ask for anything.
+
+        Raises:
+            WeightsError: it asks for far more than the weights in the folder hold (where there are
+                none: than the machine has memory for), or its values make no model.
+        """
+        where = self.folder / CONFIG
+        held = None
+        with suppress(*(() if self.is_local else (WeightsError,))):  # shards are fetched later
+            held = stored(self.folder)
+        try:
+            with encoder_allowance(where, held):
+                yield
+        except VqazooError:
+            raise
+        except Exception as error:  # whatever an odd value leads to in a library
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise WeightsError(
+                f"'{where}' describes no model that can be built ({shown(reason)[1:-1]}): get it "
+                f"from where the model was published."
+            ) from error
 
     def config(self) -> Any:
         """transformers' config object."""
-        from huggingface_hub.errors import StrictDataclassError
         from transformers import AutoConfig
 
+        if (self.folder / CONFIG).is_file():  # else transformers says so
+            read_config(self.folder / CONFIG)
         try:
             return AutoConfig.from_pretrained(self.folder, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        except Exception as error:  # whatever an odd value leads to in a config class
+            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
             raise WeightsError(
-                f"'{self.folder}' has no config.json that transformers reads "
-                f"({str(error).splitlines()[0].rstrip(':')}): name a folder of save_pretrained."
+                f"'{self.folder}' has no {CONFIG} that transformers reads ({reason}): name a "
+                f"folder of save_pretrained."
             ) from error
 
     def tokenizer(self) -> Any:
@@ -139,8 +176,9 @@ class Repository:
             raise WeightsError(  # transformers 5 would make a tokenizer that knows no word
                 f"'{self.folder}' has no vocabulary of a tokenizer: add tokenizer.json."
             )
+        given = without_paths(self.folder)
         try:
-            return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
+            return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False, **given)
         except ImportError as error:  # transformers names the first package that it lacks
             package = next((one for one in PACKAGES if one in str(error).casefold()), "tokenizers")
             owner = f"The tokenizer in '{self.folder}'"
@@ -181,13 +219,13 @@ def load_into(model: torch.nn.Module, folder: Path, auto: str = "AutoModel") -> 
 
 
 def load_tensors(
-    kind: Any, config: Any, given: dict[str, Tensor] | Path, folder: Path, **asked: Any
+    kind: Any, config: Any, given: dict[str, Tensor], folder: Path, **asked: Any
 ) -> tuple[Any, dict[str, Any]]:
     """A model of a transformers class with these tensors, and transformers' report.
 
+    transformers opens no file of weights.
+
     Args:
-        given: tensors, and then transformers opens no file; or the folder, after `weight_files`
-            has said that it would open those.
         folder: for messages.
         asked: further arguments of `from_pretrained`.
 
@@ -199,15 +237,8 @@ def load_tensors(
     talkative = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # a bar for a fraction of a second
     try:
-        if isinstance(given, Path):
-            asked = {**asked, "use_safetensors": True, "trust_remote_code": False}
-        else:
-            asked = {**asked, "state_dict": given}
         loaded, report = kind.from_pretrained(
-            given if isinstance(given, Path) else None,
-            config=config,
-            output_loading_info=True,
-            **asked,
+            None, config=config, state_dict=given, output_loading_info=True, **asked
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise WeightsError(

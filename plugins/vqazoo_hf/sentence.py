@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as safetensors_load
 from torch import nn
 
-from vqazoo.errors import IncompatibleError, WeightsError
-from vqazoo.safe_files import shown
+from vqazoo.errors import CheckpointError, IncompatibleError, WeightsError
+from vqazoo.safe_files import check_tensors_header, memory, read_plain, shown
 from vqazoo_hf.sentence_steps import (
     MODULES,
     SENTENCE,
@@ -161,8 +161,10 @@ def load_weights(modules: Modules, path: Path) -> str:
             continue
         file = path / place / WEIGHTS
         try:
-            content, found = file.read_bytes(), load_file(file)
-        except (OSError, SafetensorError) as error:
+            content = read_plain(file, memory(), path)
+            check_tensors_header(content, file)
+            found = safetensors_load(content)
+        except (CheckpointError, ValueError, RuntimeError, SafetensorError) as error:
             raise WeightsError(
                 f"'{file}' cannot be read ({error}): only safetensors is read; get the file from "
                 f"where the model was published, or save the model anew."

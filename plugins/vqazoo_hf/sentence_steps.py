@@ -6,7 +6,6 @@ sentence-transformers, whose tensor names the steps keep.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqazoo.encoder_files import read_json
 from vqazoo.errors import IncompatibleError, WeightsError
 from vqazoo.safe_files import shown
 
@@ -146,13 +146,7 @@ class SentenceFolder:
         return dict(content)
 
     def json(self, name: str) -> Any:
-        file = self.path / name
-        try:
-            self.said[name] = content = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise WeightsError(
-                f"'{file}' cannot be read ({error}): get it from where the model was published."
-            ) from error
+        self.said[name] = content = read_json(self.path / name, self.path)
         return content
 
     def only(self, name: str, said: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -93,7 +93,9 @@ class HFTextEncoder(Encoder):
         config = self._repository.config()
         self._auto = ENCODERS.get(config.model_type, "AutoModel")
         kind = getattr(transformers, self._auto)
-        self.model: Any = kind.from_config(config) if self._auto == "AutoModel" else kind(config)
+        with self._repository.building():
+            auto = self._auto == "AutoModel"
+            self.model: Any = kind.from_config(config) if auto else kind(config)
         if getattr(self.model, "pooler", None) is not None:
             # BERT's pooling for the next sentence, which nothing here uses; some call it always
             self.model.pooler = nn.Identity()

@@ -43,7 +43,8 @@ class HFViltEncoder(Encoder):
                 f"'{variant}' is a '{config.model_type}' model, but hf-vilt takes vilt, such as "
                 f"dandelin/vilt-b32-finetuned-vqa."
             )
-        self.embeddings: Any = ViltEmbeddings(config)
+        with self._repository.building():
+            self.embeddings: Any = ViltEmbeddings(config)
         del self.embeddings.token_type_embeddings  # of the modality
         dim = config.hidden_size
         preprocess = None

@@ -7,27 +7,33 @@ As in transformers: `model.safetensors`, and if there is none the shards that
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from vqazoo.allowance import Stored
+from vqazoo.encoder_files import read_json
 from vqazoo.errors import CheckpointError, WeightsError
 from vqazoo.safe_files import (
     MIB,
     check_no_pointer,
     inside,
     is_plain_name,
+    open_plain,
     parse_json,
     read_plain,
+    read_tensors_header,
     shown,
 )
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"  # of peft; transformers follows it to other weights
+METADATA = "__metadata__"  # in a safetensors header, beside the tensors
 LARGEST_INDEX = 64 * MIB
-LARGEST_CONFIG = 4 * MIB
 CHUNK = 1 << 22  # bytes
 
 Files = Mapping[str, frozenset[str] | None]  # names of files; of their tensors, or None: all
@@ -37,10 +43,12 @@ def weight_files(folder: Path) -> Files:
     """The files that are the model, in the order of their names, with the tensors to read of each.
 
     Raises:
-        WeightsError: there are none, or the index names what is not a .safetensors file beside it.
+        WeightsError: there are none, the index names what is not a .safetensors file beside it, or
+            one is no plain safetensors file of this folder.
     """
     _check_followed(folder)
     if (folder / SINGLE).is_file():
+        _header(folder / SINGLE)
         return {SINGLE: None}
     index = folder / INDEX
     if not index.is_file():
@@ -62,7 +70,36 @@ def weight_files(folder: Path) -> Files:
                 f"'{index}' names the shard '{name}', which leads out of the folder ({error}): do "
                 f"not trust it, or copy the file into it."
             ) from error
+        _header(folder / name)
     return shards
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """The header of a safetensors file.
+
+    Raises:
+        WeightsError: it is none.
+    """
+    try:
+        with open_plain(file) as (handle, _):
+            check_no_pointer(handle.read(MIB), file, WeightsError)
+        return read_tensors_header(file)
+    except CheckpointError as error:
+        raise WeightsError(f"'{file}' cannot be read ({error}): get it again.") from error
+
+
+def stored(folder: Path) -> Stored | None:
+    """How much the weights in a folder hold; None where there are none.
+
+    Raises:
+        WeightsError: see `weight_files`.
+    """
+    if not any(os.path.lexists(folder / name) for name in (SINGLE, INDEX)):
+        return None
+    files = weight_files(folder)
+    headers = [_header(folder / name) for name in files]
+    tensors = sum(name != METADATA for header in headers for name in header)
+    return Stored(sum((folder / name).stat().st_size for name in files), tensors)
 
 
 def read_index(index: Path) -> dict[str, frozenset[str]]:
@@ -103,8 +140,6 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     for name, wanted in weight_files(folder).items():
         file = folder / name
         try:
-            with file.open("rb") as opened:
-                check_no_pointer(opened.read(MIB), file, WeightsError)
             with safe_open(file, "pt") as shard:
                 held = set(shard.keys())
                 lacking = sorted((wanted or held) - held)
@@ -146,8 +181,8 @@ def _check_followed(folder: Path) -> None:
     if not config.is_file():
         return
     try:
-        said = parse_json(read_plain(config, LARGEST_CONFIG))
-    except (CheckpointError, ValueError):
+        said = read_json(config)
+    except WeightsError:
         return  # transformers says what is wrong with it
     if isinstance(said, dict) and said.get("transformers_weights") is not None:
         raise WeightsError(

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from vqazoo.errors import ConfigError, WeightsError
+from vqazoo.allowance import Stored, encoder_allowance
+from vqazoo.encoder_files import check_folder, read_config
+from vqazoo.errors import CheckpointError, ConfigError, VqazooError, WeightsError
 from vqazoo.hub import fetch_file, fetch_folder
 from vqazoo.interfaces import FileReference
 from vqazoo.read_files import read_files
-from vqazoo_open_clip.sources import CONFIG, SCHEMAS, model_config, tag_config
+from vqazoo.safe_files import read_tensors_header, shown
+from vqazoo_open_clip.sources import CONFIG, FOLDER_WEIGHTS, SCHEMAS, model_config, tag_config
 
 QUICK = "-quickgelu"  # how open_clip names an architecture with the other activation
 TEXT_CONFIG = "config.json"
+HUB = "hf-hub:"
 
 
 def build(name: str, tag: str, activation: str = "auto") -> Any:
@@ -29,12 +33,46 @@ def build(name: str, tag: str, activation: str = "auto") -> Any:
     config = model_config(name)
     quick = is_quick(name, tag, activation, bool(config.get("quick_gelu")))
     try:
-        return _construct(config | {"quick_gelu": quick})
-    except (OSError, ValueError) as error:  # an HF text tower reads its config from the Hub
+        with _allowance(name):
+            return _construct(config | {"quick_gelu": quick}, not name.startswith(HUB))
+    except VqazooError:
+        raise
+    except OSError as error:  # an HF text tower reads its config from the Hub
         raise WeightsError(
             f"The config of a text tower of '{name}' cannot be had "
             f"({str(error).splitlines()[0]}): fetch the repository that {CONFIG} names."
         ) from error
+    except Exception as error:  # whatever an odd value leads to in open_clip
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise WeightsError(
+            f"The config of '{name}', or that of its text tower, describes no model that can be "
+            f"built ({shown(reason)[1:-1]}): get {CONFIG} again."
+        ) from error
+
+
+def _allowance(name: str) -> AbstractContextManager[Any]:
+    """The bound on a model whose config a folder or repository brings; open_clip's own have none."""
+    schema, _, place = name.partition(":")
+    if not name.startswith(SCHEMAS):
+        return nullcontext()
+    if schema == "hf-hub":  # whose weights are fetched after it is built
+        return encoder_allowance(Path(place) / CONFIG, None)
+    folder = Path(place).expanduser()
+    there = [folder / one for one in FOLDER_WEIGHTS if (folder / one).is_file()]
+    held = stored_in(there[0]) if there else None
+    return encoder_allowance(folder / CONFIG, held)
+
+
+def stored_in(file: Path) -> Stored:
+    """What a safetensors file holds.
+
+    Raises:
+        WeightsError: it is none.
+    """
+    try:
+        return Stored(file.stat().st_size, len(read_tensors_header(file)))
+    except (CheckpointError, OSError) as error:
+        raise WeightsError(f"'{file}' cannot be read ({error}): get it again.") from error
 
 
 def is_quick(name: str, tag: str, activation: str, configured: bool) -> bool:
@@ -67,8 +105,12 @@ def _quick_twin(name: str) -> str:
     return twin if known else ""
 
 
-def _construct(config: dict[str, Any]) -> nn.Module:
-    """As open_clip.create_model builds it, but without any weights."""
+def _construct(config: dict[str, Any], local: bool) -> nn.Module:
+    """As open_clip.create_model builds it, but without any weights.
+
+    Args:
+        local: whether the config may name a folder of this machine.
+    """
     from open_clip.coca_model import CoCa
     from open_clip.model import CLIP, CustomTextCLIP
 
@@ -76,7 +118,7 @@ def _construct(config: dict[str, Any]) -> nn.Module:
     text["hf_model_pretrained"] = False
     vision["timm_model_pretrained"] = False
     if "hf_model_name" in text:
-        text["hf_model_name"] = str(text_config_folder(text["hf_model_name"]))
+        text["hf_model_name"] = str(text_config_folder(text["hf_model_name"], local))
     custom = config.pop("custom_text", False) or "hf_model_name" in text
     model: type[nn.Module] = CLIP
     if custom:
@@ -109,13 +151,29 @@ def config_files(name: str, towers: frozenset[str]) -> tuple[FileReference, ...]
         found = read_files(folder, [CONFIG], repo)
     text = model_config(name)["text_cfg"].get("hf_model_name", "")
     if text and "question" in towers:
-        folder = text_config_folder(text)
-        found += read_files(folder, [TEXT_CONFIG], "" if Path(text).expanduser().is_dir() else text)
+        local = not name.startswith(HUB) and Path(text).expanduser().is_dir()
+        folder = text_config_folder(text, local)
+        found += read_files(folder, [TEXT_CONFIG], "" if local else text)
     return found
 
 
-def text_config_folder(name: str) -> Path:
-    """Where the config of a transformers text tower lies: a folder, or a Hub repository fetched
-    into the cache, from the pinned commit where there is one."""
+def text_config_folder(name: Any, local: bool) -> Path:
+    """Where the config of a transformers text tower lies, which is checked: a folder, or a Hub
+    repository fetched into the cache, from the pinned commit where there is one.
+
+    Args:
+        local: whether a folder of this machine may be named; else the name is a repository's.
+    """
+    if not isinstance(name, str):
+        raise WeightsError(
+            f"{CONFIG} names the text tower {shown(name)} (hf_model_name), but a repository was "
+            f"expected: get the file again."
+        )
     folder = Path(name).expanduser()
-    return folder if folder.is_dir() else fetch_folder(name, None, [TEXT_CONFIG])
+    if local and folder.is_dir():
+        check_folder(folder)
+    else:
+        folder = fetch_folder(name, None, [TEXT_CONFIG])
+    if (folder / TEXT_CONFIG).is_file():  # else transformers says so
+        read_config(folder / TEXT_CONFIG)
+    return folder

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqazoo.errors import WeightsError
+from vqazoo.encoder_files import check_folder, without_paths
+from vqazoo.errors import VqazooError, WeightsError
 from vqazoo.hub import fetch_folder
 from vqazoo.interfaces import FileReference
 from vqazoo.read_files import read_files
@@ -33,9 +34,12 @@ class Codec:
     def __init__(self, name: str, text_config: dict[str, Any]) -> None:
         try:
             self._tokenizer, self.files = _tokenizer(name, text_config)
-        except (OSError, ValueError, RuntimeError) as error:
+        except VqazooError:
+            raise
+        except Exception as error:  # tokenizers raises nothing narrower for a damaged file
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise WeightsError(
-                f"The tokenizer of '{name}' cannot be had ({str(error).splitlines()[0]}): where "
+                f"The tokenizer of '{name}' cannot be had ({reason}): where "
                 f"there is a network, use the encoder once, then copy the cache here."
             ) from error
         self.context_length = int(self._tokenizer.context_length)
@@ -94,13 +98,14 @@ def _tokenizer(name: str, text_config: dict[str, Any]) -> tuple[Any, tuple[FileR
         vocabulary = Path(default_bpe())
         return SimpleTokenizer(context_length=context, **given), (_packaged(vocabulary),)
     folder, repo = Path(place if schema == "local-dir" else asked).expanduser(), ""
-    if schema != "local-dir" and not folder.is_dir():
+    if schema == "hf-hub" or not folder.is_dir():  # a repository names no folder of this machine
         folder, repo = fetch_folder(asked, None, TOKENIZER_FILES), asked
+    check_folder(folder)
     made = HFTokenizer(
         str(folder),
         context_length=context,
         tokenizer_mode=text_config.get("tokenizer_mode"),
-        **(given | {"trust_remote_code": False}),
+        **(given | without_paths(folder) | {"trust_remote_code": False}),
     )
     return made, read_files(folder, READ, repo)
 

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqazoo.encoder_files import read_weights
 from vqazoo.errors import IncompatibleError, WeightsError
 from vqazoo.interfaces import (
     Encoder,
@@ -19,7 +20,6 @@ from vqazoo.interfaces import (
     WeightsReference,
 )
 from vqazoo.manifests import POOLED, TOKENS
-from vqazoo.safe_files import check_no_pointer
 from vqazoo_open_clip.building import build, config_files
 from vqazoo_open_clip.codec import Codec
 from vqazoo_open_clip.sources import SCHEMAS, configs, locate
@@ -93,8 +93,7 @@ class OpenClipEncoder(Encoder):
         if located is None:
             return
         file, reference = located
-        content = file.read_bytes()
-        check_no_pointer(content, file, WeightsError)
+        content = read_weights(file, named=not self._name.startswith(SCHEMAS))
         from open_clip.factory import load_checkpoint
 
         full = build(self._name, self._tag, self._activation)

@@ -6,15 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vqazoo.encoder_files import check_folder, check_sides
+from vqazoo.encoder_files import read_config as read_encoder_config
 from vqazoo.errors import UnknownNameError, WeightsError, did_you_mean
 from vqazoo.hub import fetch_file
 from vqazoo.interfaces import Preprocess, WeightsReference
+from vqazoo.safe_files import shown
 
 SCHEMAS = ("hf-hub:", "local-dir:")
 HUB_WEIGHTS = "open_clip_model.safetensors"
 # In open_clip's order of preference, where a folder holds several.
 FOLDER_WEIGHTS = (HUB_WEIGHTS, "open_clip_pytorch_model.safetensors", "model.safetensors")
 CONFIG = "open_clip_config.json"
+# Of configs of folders and repositories; open_clip's own have 512 pixels, 1,024 patches, 512 tokens.
+LARGEST_SIDE, PATCHES, LONGEST = 2048, 128, 8192
+TOKENIZER_ARGUMENTS = frozenset({"additional_special_tokens", "clean", "language",
+                                 "reduction_mask", "strip_sep_token"})  # fmt: skip
 MODES = {"shortest": "crop", "squash": "squash", "longest": "pad"}
 INTERPOLATIONS = {"bicubic": "bicubic", "bilinear": "bilinear", "random": "bicubic"}  # no training
 
@@ -40,17 +47,25 @@ def model_config(name: str) -> dict[str, Any]:
 
 
 def read_config(name: str) -> dict[str, Any]:
-    """open_clip_config.json of a folder or Hub repo."""
+    """open_clip_config.json of a folder or Hub repo, of sizes that can be.
+
+    Raises:
+        WeightsError: it cannot be had or is none; it asks for code, a third repository that nobody
+            named, a file elsewhere, or pictures and texts far larger than any model's.
+    """
     schema, _, place = name.partition(":")
     if schema == "local-dir":
         file = Path(place).expanduser() / CONFIG
+        if file.parent.is_dir():
+            check_folder(file.parent)
         if not file.is_file():
             raise WeightsError(f"There is no '{file}': name a folder that open_clip saved.")
     else:
         file = fetch_file(place, CONFIG)
+    config = read_encoder_config(file)
     try:
-        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        config["model_cfg"]["text_cfg"], config["model_cfg"]["vision_cfg"]
+        parts = [config["model_cfg"][key] for key in ("text_cfg", "vision_cfg")]
+        text, vision = map(dict, parts)
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"'{file}' is not an open_clip config ({error!r}).") from error
     if "trust_remote_code" in json.dumps(config):
@@ -58,7 +73,46 @@ def read_config(name: str) -> dict[str, Any]:
             f"'{file}' asks to run code of its repository (trust_remote_code), which is never "
             f"done: use an encoder that open_clip itself builds."
         )
+    _check_text(text, file)
+    _check_vision(vision, file)
     return config
+
+
+def _check_vision(vision: dict[str, Any], file: Path) -> None:
+    import timm
+
+    trunk = vision.get("timm_model_name")
+    if trunk is not None and not (isinstance(trunk, str) and timm.is_model(trunk)):
+        raise WeightsError(
+            f"'{file}' builds its image tower from {shown(trunk)} (timm_model_name), but the name "
+            f"of a model that timm itself has was expected, no other repository or folder: use "
+            f"an encoder that open_clip saved."
+        )
+    size, patch = vision.get("image_size", 224), vision.get("patch_size", 16)
+    sides = size if isinstance(size, list) else [size]
+    most = PATCHES * patch if type(patch) is int and patch > 0 else LARGEST_SIDE
+    if not all(type(side) is int and 0 < side <= min(LARGEST_SIDE, most) for side in sides):
+        raise WeightsError(
+            f"'{file}' makes pictures of {shown(size)} pixels and patches of {shown(patch)}, but "
+            f"sides from 1 to {LARGEST_SIDE:,} and at most {PATCHES} patches a side were expected: "
+            f"do not trust it, or get it again."
+        )
+
+
+def _check_text(text: dict[str, Any], file: Path) -> None:
+    length = text.get("context_length", 0)
+    if type(length) is not int or length > LONGEST:
+        raise WeightsError(
+            f"'{file}' reads texts of {shown(length)} tokens (context_length), but at most "
+            f"{LONGEST:,} were expected: do not trust it, or get it again."
+        )
+    given = text.get("tokenizer_kwargs") or {}
+    odd = sorted(set(given) - TOKENIZER_ARGUMENTS) if isinstance(given, dict) else [given]
+    if odd:
+        raise WeightsError(
+            f"'{file}' passes {shown(odd[0])} to its tokenizer (tokenizer_kwargs), but only "
+            f"{', '.join(sorted(TOKENIZER_ARGUMENTS))} are passed on, no file: remove it."
+        )
 
 
 def tag_config(name: str, tag: str) -> dict[str, Any]:
@@ -92,6 +146,7 @@ def configs(name: str, tag: str, model: Any) -> tuple[dict[str, Any], Preprocess
     filled = merge_preprocess_dict(vars(PreprocessCfg()), given)
     size = getattr(model.visual, "image_size", None) or filled["size"]
     height, width = size if isinstance(size, (tuple, list)) else (size, size)
+    check_sides([height, width], f"The preprocessing of '{name}'")
     return text, Preprocess(
         size=(height, width),
         mean=tuple(filled["mean"]),

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as safetensors_load
 from torch import Tensor
 
+from vqazoo.encoder_files import read_weights
 from vqazoo.errors import (
     ConfigError,
     IncompatibleError,
@@ -30,7 +31,6 @@ from vqazoo.interfaces import (
     WeightsReference,
 )
 from vqazoo.manifests import POOLED, TOKENS
-from vqazoo.safe_files import check_no_pointer
 from vqazoo_timm.layout import as_tokens, find_layout, last_states
 
 MODES = {"center": "crop", "squash": "squash", "border": "pad"}  # timm's crop_mode: the core's
@@ -110,6 +110,7 @@ class TimmEncoder(Encoder):
                 f"and write '{self._name}@FILE.safetensors'."
             )
         file = fetch_file(repo, WEIGHTS)
+        content = read_weights(file)
         # timm would fetch its own copy, of the newest commit.
         here = {"file": str(file), "custom_load": False}
         try:
@@ -123,17 +124,16 @@ class TimmEncoder(Encoder):
             ) from error
         self.model.load_state_dict(pretrained.state_dict())
         self.reference = WeightsReference(
-            "hub", repo, WEIGHTS, file.parent.name, hashlib.sha256(file.read_bytes()).hexdigest(),
+            "hub", repo, WEIGHTS, file.parent.name, hashlib.sha256(content).hexdigest(),
             str(self.model.pretrained_cfg.get("license") or ""),
         )  # fmt: skip
 
     def _load_file(self, file: Path, reference: WeightsReference) -> None:
         """Strictly load tensors with timm's names; a classifier in the file is left out."""
+        content = read_weights(file, named=True)
         try:
-            content = file.read_bytes()
-            check_no_pointer(content, file, WeightsError)
             tensors = safetensors_load(content)
-        except (OSError, SafetensorError) as error:
+        except (ValueError, RuntimeError, SafetensorError) as error:
             raise WeightsError(
                 f"The weights '{file}' cannot be read as safetensors ({error}): check the file."
             ) from error

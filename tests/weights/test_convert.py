@@ -25,6 +25,8 @@ from vqazoo.convert import convert
 from vqazoo.errors import WeightsError
 from vqazoo.registry import registry
 
+pytestmark = pytest.mark.unpickles
+
 __all__ = ["ada", "hub"]
 OLD, OLD_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 BOTH = frozenset({"image", "question"})

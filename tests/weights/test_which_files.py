@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 import vqazoo
 from tests.weights.folders import FAMILIES, INDEX, SINGLE, join, joined_digest, litter, shard
 from vqazoo.errors import VqazooError, WeightsError
+from vqazoo.folder import cache_home
 from vqazoo.registry import registry
 from vqazoo_hf.repository import Repository, load_tensors
 from vqazoo_hf.weights import read_tensors, weight_files
@@ -122,9 +124,10 @@ def test_a_tensor_is_read_from_the_shard_that_the_index_assigns_it_to(copied):
 
 
 def refused(folder: Path) -> str:
-    tower = registry.build("encoder", "hf-text:x", str(folder), frozenset({"question"}))
-    with pytest.raises(WeightsError) as caught:
-        tower.load_pretrained()
+    with pytest.raises(WeightsError) as caught:  # some of it before anything is built
+        registry.build(
+            "encoder", "hf-text:x", str(folder), frozenset({"question"})
+        ).load_pretrained()
     return str(caught.value)
 
 
@@ -202,9 +205,16 @@ def forbidden(*_, **__):
     raise AssertionError("a pickle, or a file that was not hashed, was opened")
 
 
-@pytest.mark.parametrize("family", ["vilt", "git", "blip", "blip-2", "text-bert", "lm-t5", "clip"])
+@pytest.mark.parametrize(
+    "family",
+    ["vilt", "git", "blip", "blip-2", "blip-2-mapped", "text-bert", "lm-t5", "clip"],
+)
 def test_transformers_opens_no_weights_and_nobody_a_pickle(copied, family, monkeypatch):
     from transformers import modeling_utils
+
+    family, mapped, _ = family.partition("-mapped")
+    if mapped:
+        pytest.importorskip("accelerate")
 
     folder = copied(family)
     litter(folder)
@@ -212,7 +222,7 @@ def test_transformers_opens_no_weights_and_nobody_a_pickle(copied, family, monke
     monkeypatch.setattr(modeling_utils, "safe_open", forbidden)
     monkeypatch.setattr(modeling_utils, "load_state_dict", forbidden)
     if family in ("vilt", "git", "blip", "blip-2"):
-        vqazoo.load(f"dir:{folder}")
+        vqazoo.load(f"dir:{folder}", device_map={"": "cpu"} if mapped else None)
         return
     encoder = {"text-bert": "hf-text", "lm-t5": "hf-lm", "clip": "hf-clip"}[family]
     part = registry.build("encoder", f"{encoder}:x", str(folder), frozenset({"question"}))
@@ -231,6 +241,24 @@ def test_layers_on_the_disk_are_kept_there_and_change_no_answer(copied, picture)
     mapped = vqazoo.load(f"dir:{folder}", device_map=places).answer(picture, "what is this?")
     assert mapped.text == plain.text
     assert mapped.score == pytest.approx(plain.score, rel=1e-5)
+
+
+def test_layers_on_the_disk_are_of_the_files_that_were_hashed(copied, picture, monkeypatch):
+    """The folder's files may be gone or changed later: what was loaded lies in the cache."""
+    pytest.importorskip("accelerate")
+    folder = copied("blip-2")
+    places = {"vision_model": "cpu", "query_tokens": "cpu", "qformer": "cpu",
+              "language_projection": "cpu", "language_model": "disk"}  # fmt: skip
+    plain = vqazoo.load(f"dir:{folder}").answer(picture, "what is this?")
+    model = vqazoo.load(f"dir:{folder}", device_map=places)
+    for file in folder.glob("model*.safetensors"):
+        file.unlink()  # not changed in place: tensors of the plain model are mapped
+    assert model.answer(picture, "what is this?").text == plain.text
+    kept = cache_home() / "offload"
+    assert list(kept.iterdir())
+    del model
+    gc.collect()
+    assert list(kept.iterdir()) == []
 
 
 # ---- from the Hub ---------------------------------------------------------------------------

@@ -8,7 +8,11 @@ projection, which are ours, take over its tensors. Nothing is held twice.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +21,8 @@ from torch import Tensor, nn
 
 from vqazoo.answers import AnswerList
 from vqazoo.config import Block, ModelConfig, fill_block
-from vqazoo.errors import CheckpointError, ConfigError, missing_package
+from vqazoo.errors import CheckpointError, ConfigError, WeightsError, missing_package
+from vqazoo.folder import cache_home
 from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.safe_files import shown
@@ -166,12 +171,42 @@ def _load(
 
     kind = transformers.Blip2ForConditionalGeneration
     asked = {**asked, "ignore_mismatched_sizes": True}  # told below, in words
-    # Layers that a device map leaves on the disk are read from the files, the same ones, again and
-    # again, so transformers is given those.
-    given = folder if "device_map" in asked else tensors
-    model, report = load_tensors(kind, config, given, folder, **asked)
-    _check_report(report, place)
+    if "device_map" not in asked:
+        model, report = load_tensors(kind, config, tensors, folder, **asked)
+        _check_report(report, place)
+        return model.eval()
+    # Layers that a device map leaves on the disk are read again and again, from a copy of their
+    # tensors: from the files, transformers would choose which.
+    with _offload_folder(place) as copies:
+        asked["offload_folder"] = str(copies)
+        model, report = load_tensors(kind, config, tensors, folder, **asked)
+        _check_report(report, place)
+        # The parts outlive the whole, see `read`.
+        weakref.finalize(model.language_model, shutil.rmtree, copies, ignore_errors=True)
     return model.eval()
+
+
+@contextmanager
+def _offload_folder(place: str) -> Iterator[Path]:
+    """An empty folder in the cache for layers on the disk, which goes if the block fails.
+
+    Raises:
+        WeightsError: it cannot be made.
+    """
+    home = cache_home() / "offload"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        copies = Path(tempfile.mkdtemp(dir=home))
+    except OSError as error:
+        raise WeightsError(
+            f"No folder for the layers of '{place}' that device_map leaves on the disk can be made "
+            f"in '{home}' ({error}): set VQAZOO_CACHE to a folder with room."
+        ) from error
+    try:
+        yield copies
+    except BaseException:
+        shutil.rmtree(copies, ignore_errors=True)
+        raise
 
 
 def _need(option: str, *packages: str) -> None:

@@ -1,0 +1,38 @@
+"""A thousand damaged folders: each loads as it says, or is refused in a sentence.
+
+More of them: `python -m tests.fuzz 20000`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+pytest.importorskip("resource")  # named pipes; not on Windows
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.kinds import attempt, make_kinds
+from tests.hostile import little_memory_and_time  # noqa: F401
+from tests.toy import toy  # noqa: F401
+
+CASES = 1000
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_damaged_folder_loads_or_is_refused_in_a_sentence(tmp_path, toy):  # noqa: F811
+    kinds, seen = make_kinds(tmp_path), Counter()
+
+    @settings(
+        max_examples=CASES, derandomize=True, deadline=None, database=None,
+        suppress_health_check=list(HealthCheck), phases=[Phase.generate],
+    )  # fmt: skip
+    @given(st.integers(0, 2**32 - 1))
+    def tried(seed: int) -> None:
+        seen[attempt(kinds, seed, tmp_path)] += 1
+
+    tried()
+    assert {name for name, _ in seen} == set(kinds)
+    assert sum(number for (_, end), number in seen.items() if end == "loaded") > CASES // 20
