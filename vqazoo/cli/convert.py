@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.options import JSON
-from vqazoo.cli.output import print_json, told_when_interrupted
+from vqazoo.cli.output import print_json
 
 
 @click.command()

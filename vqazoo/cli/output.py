@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 GAP = "  "
-INTERRUPTED = 130  # exit code, as of a process that SIGINT ended
 
 
 def print_json(document: Any) -> None:
@@ -100,13 +98,3 @@ def _bar(steps: Sequence[int], label: str) -> Iterator[int]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         yield from shown.track(steps, description=label)
-
-
-@contextmanager
-def told_when_interrupted(left: Callable[[], str]) -> Iterator[None]:
-    """Ctrl-C ends with exit code 130 and one sentence: what is left, and how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        click.echo(f"Interrupted: {left()}", err=True)
-        raise click.exceptions.Exit(INTERRUPTED) from None
