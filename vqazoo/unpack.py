@@ -76,6 +76,7 @@ def unpack(file: Path, into: Path, top: str = "") -> bool:
     if _is_done(file, into, sha256):
         return False
     try:
+        into.mkdir(parents=True, exist_ok=True)
         lock = into / f".unpacking-{file.name}.lock"
         with _alone(file), writer(lock, into, DataError, math.inf):
             return _unpack(file, into, top, sha256)
@@ -102,7 +103,6 @@ def _alone(file: Path, report: Callable[[str], None] = lambda line: None) -> Ite
 def _unpack(file: Path, into: Path, top: str, sha256: str) -> bool:
     if _is_done(file, into, sha256):
         return False
-    into.mkdir(parents=True, exist_ok=True)
     fresh = into / f".unpacking-{file.name}"
     shutil.rmtree(fresh, ignore_errors=True)
     try:
