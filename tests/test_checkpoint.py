@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,9 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import vqazoo
+from vqazoo import switch
 from vqazoo.checkpoint import load_checkpoint, save_checkpoint, saved_tensors
 from vqazoo.errors import CheckpointError, ConfigError, UnknownNameError
-from vqazoo import switch
 from vqazoo.folder import recover, write_folder
 
 ANSWERS = ["red", "blue", "a circle", "yes", "no"]
