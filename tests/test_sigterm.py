@@ -8,29 +8,31 @@ import signal
 import click
 import pytest
 
+from vqazoo.cli import ending
 from vqazoo.cli.ending import Terminated, sigterm_heard, told_when_interrupted
 
 
 def test_the_sentence_and_the_exit_code_say_what_stopped_it(capsys):
-    with pytest.raises(click.exceptions.Exit) as caught, sigterm_heard():
-        with told_when_interrupted(lambda: "go on with it."):
-            os.kill(os.getpid(), signal.SIGTERM)
+    stopped = told_when_interrupted(lambda: "go on with it.")
+    with pytest.raises(click.exceptions.Exit) as caught, sigterm_heard(), stopped:
+        os.kill(os.getpid(), signal.SIGTERM)
     assert caught.value.exit_code == 143
     assert capsys.readouterr().err == "Interrupted by SIGTERM: go on with it.\n"
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_a_call_that_failed_because_the_others_were_stopped_too_is_no_failure(capsys):
+def test_a_call_that_failed_because_the_others_were_stopped_too_is_no_failure(capsys, monkeypatch):
     """As gloo's sums do when another process of the group is gone; no traceback follows."""
 
-    def failed() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise RuntimeError("Connection closed by peer")
+    def heard(seconds: float) -> None:
+        raise Terminated  # as Python does at the first call after one into C
 
-    with pytest.raises(click.exceptions.Exit) as caught, sigterm_heard():
-        with told_when_interrupted(lambda: "go on with it."):
-            failed()
+    monkeypatch.setattr(ending.time, "sleep", heard)
+    stopped = told_when_interrupted(lambda: "go on with it.")
+    with pytest.raises(click.exceptions.Exit) as caught, stopped:
+        raise RuntimeError("Connection closed by peer")
     assert caught.value.exit_code == 143
+    assert capsys.readouterr().err == "Interrupted by SIGTERM: go on with it.\n"
 
 
 def test_a_second_sigterm_does_not_cut_the_sentence(capsys):
@@ -45,9 +47,9 @@ def test_a_second_sigterm_does_not_cut_the_sentence(capsys):
 
 def test_one_of_several_processes_says_it(capsys, monkeypatch):
     monkeypatch.setenv("RANK", "1")
-    with pytest.raises(click.exceptions.Exit) as caught:
-        with told_when_interrupted(lambda: "go on with it."):
-            raise Terminated
+    stopped = told_when_interrupted(lambda: "go on with it.")
+    with pytest.raises(click.exceptions.Exit) as caught, stopped:
+        raise Terminated
     assert caught.value.exit_code == 143
     assert capsys.readouterr().err == ""
 
