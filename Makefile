@@ -10,7 +10,7 @@ BIN := $(ENVIRONMENT)/bin
 RUN := runs/quickstart
 .DEFAULT_GOAL := help
 
-.PHONY: help quickstart test coverage lint mutants benchmarks catalogue catalogues docs clean
+.PHONY: help quickstart test coverage lint kills mutants benchmarks catalogue catalogues docs clean
 
 help:
 	@sed -n '2,5s/^# *//p' Makefile
@@ -50,6 +50,11 @@ lint: $(ENVIRONMENT)/installed
 mutants: $(ENVIRONMENT)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
 	$(BIN)/python tests/mutation/mutants.py --out runs/mutants.jsonl
+
+# 300 processes killed while they write, with SIGKILL and SIGTERM in turn: nothing may be lost.
+kills: $(ENVIRONMENT)/installed
+	mkdir -p runs
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kills.kills --kills 300 --out runs/kills.jsonl
 
 benchmarks: $(ENVIRONMENT)/installed
 	for script in $(filter-out %/families.py %/serving.py,$(wildcard tests/benchmarks/*.py)) \

@@ -147,7 +147,13 @@ def test_an_interrupt_ends_with_130(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals work otherwise there")
-def test_a_real_interrupt_prints_no_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sent", "code_of_it", "words"),
+    [(signal.SIGINT, 130, "Interrupted."), (signal.SIGTERM, 143, "Interrupted by SIGTERM.")],
+)
+def test_a_real_interrupt_prints_no_traceback(
+    tmp_path: Path, sent: signal.Signals, code_of_it: int, words: str
+) -> None:
     code = (
         "import signal, time, vqazoo.cli.list as module, pathlib\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in background jobs
@@ -163,10 +169,10 @@ def test_a_real_interrupt_prints_no_traceback(tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
     while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.strip() == "Interrupted."
+    assert process.returncode == code_of_it
+    assert err.strip() == words
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")

@@ -142,7 +142,13 @@ def test_training_shows_a_bar_on_a_terminal_and_leaves_plain_lines(table, tmp_pa
 # ---- Ctrl-C -----------------------------------------------------------------------------------
 
 
-def test_ctrl_c_leaves_a_run_that_the_told_command_goes_on_with(table, tmp_path):
+@pytest.mark.parametrize(
+    ("sent", "code", "words"),
+    [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Interrupted by SIGTERM")],
+)
+def test_a_stopped_run_is_one_that_the_told_command_goes_on_with(
+    table, tmp_path, sent, code, words
+):
     out = tmp_path / "run"
     arguments = ["train", "--encoder", "tiny-clip", "--head", "mlp", "--data", "table", "--set",
                  f"data.args.train={table}", "--out", str(out)]  # fmt: skip
@@ -154,12 +160,14 @@ def test_ctrl_c_leaves_a_run_that_the_told_command_goes_on_with(table, tmp_path)
     for line in child.stderr:
         if line.startswith("epoch 3/"):
             break
-    child.send_signal(signal.SIGINT)
+    child.send_signal(sent)
     _, told = child.communicate(timeout=300)
-    assert child.returncode == 130
+    assert child.returncode == code
+    assert "Traceback" not in told
     last = told.splitlines()[-1]
+    assert not (out / ".lock").exists()
     assert last == (
-        f"Interrupted: go on after the last whole epoch with  vqazoo train --resume --out {out}"
+        f"{words}: go on after the last whole epoch with  vqazoo train --resume --out {out}"
     )
     done = len((out / "log.jsonl").read_text().splitlines())
     command = shlex.split(last.split("with  vqazoo ")[1])

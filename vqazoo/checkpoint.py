@@ -6,6 +6,7 @@ written beside its final place and renamed, so a killed save never leaves a half
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from vqazoo.answers import AnswerList
 from vqazoo.building import assemble, build_towers
 from vqazoo.compatibility import check_compatible
 from vqazoo.config import Block, ModelConfig, fill_block, parse, plain
-from vqazoo.errors import CheckpointError
+from vqazoo.errors import CheckpointError, VqazooError
 from vqazoo.finite import bounded_names, check_finite, check_pretrained
 from vqazoo.folder import (
     ANSWERS,
@@ -53,9 +54,11 @@ from vqazoo.safe_files import (
     check_answer_lengths,
     check_tensors_header,
     parse_json,
+    read_plain,
     shown,
     size,
 )
+from vqazoo.switch import steady
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 TRAIN_AGAIN = "get the checkpoint again, or train it with a lower training.learning_rate"
@@ -190,7 +193,7 @@ class Folder:
 
 
 def read_folder(path: Path, content: bytes | None = None) -> Folder:
-    """Read and verify the files of a folder.
+    """Read and verify the files of a folder; of one that is saved meanwhile, the old or the new.
 
     Args:
         content: of config.json, if it was read before.
@@ -199,6 +202,22 @@ def read_folder(path: Path, content: bytes | None = None) -> Folder:
         CheckpointError: files are missing, altered, unsafe, or written by a newer release.
         UnknownNameError, ConfigError, PluginError: a part is not installed or does not fit.
     """
+
+    def read() -> Folder:
+        if content is None:
+            return _read_once(path)
+        try:
+            return _read_once(path, content)
+        except VqazooError:
+            with contextlib.suppress(CheckpointError):
+                if read_plain(path / CONFIG, LARGEST[CONFIG]) != content:  # saved since
+                    return _read_once(path)
+            raise
+
+    return steady(path, read, sealed=True)
+
+
+def _read_once(path: Path, content: bytes | None = None) -> Folder:
     try:
         recover(path)
         if not path.is_dir():

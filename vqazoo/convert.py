@@ -12,6 +12,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from glob import escape
 from pathlib import Path
@@ -22,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vqazoo.errors import WeightsError
-from vqazoo.folder import PICKLES, json_bytes
+from vqazoo.folder import PICKLES, json_bytes, writing
 from vqazoo.hub import fetch_folder
 from vqazoo.hub_requests import HubRef, asked
 from vqazoo.safe_files import MIB, check_no_pointer, is_plain_name, parse_json, shown
@@ -78,6 +79,22 @@ def convert(source: str, out: Path, report: Report = lambda line: None) -> Conve
             or the folder cannot be written.
     """
     out = out.absolute()
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(writing(out, WeightsError))
+        except OSError as error:
+            raise _unwritable(out, error) from error
+        return _convert(source, out, report)
+
+
+def _unwritable(out: Path, error: OSError) -> WeightsError:
+    return WeightsError(
+        f"The converted weights could not be written to '{out}' ({error}): free space or name "
+        f"another folder."
+    )
+
+
+def _convert(source: str, out: Path, report: Report) -> Converted:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise WeightsError(f"'{out}' is there already, and is not replaced: name a new folder.")
     place = Path(source).expanduser()
@@ -96,10 +113,7 @@ def convert(source: str, out: Path, report: Report = lambda line: None) -> Conve
             out.rmdir()
         os.rename(fresh, out)
     except OSError as error:
-        raise WeightsError(
-            f"The converted weights could not be written to '{out}' ({error}): free space or name "
-            f"another folder."
-        ) from error
+        raise _unwritable(out, error) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return done

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import random
 import re
 import textwrap
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from vqazoo.answers import normalise, select_answer
 from vqazoo.data import Example
 from vqazoo.evaluate import is_correct
+from vqazoo.folder import write_file
 from vqazoo.interfaces import Answer
 from vqazoo.metrics.reliability import RiskCoverage
 from vqazoo.video import still
@@ -194,6 +194,4 @@ def _save(figure: Figure, file: Path) -> None:
     with warnings.catch_warnings():  # letters that the font lacks are drawn as boxes
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         FigureCanvasAgg(figure).print_png(picture)
-    fresh = file.with_name(f".{file.name}.new")
-    fresh.write_bytes(picture.getvalue())
-    os.replace(fresh, file)
+    write_file(file, picture.getvalue())

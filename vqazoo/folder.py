@@ -5,18 +5,23 @@ See docs/checkpoint.md. Imports only the standard library; checkpoint.py knows t
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import hashlib
+import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from glob import escape
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from vqazoo import __version__
-from vqazoo.errors import CheckpointError, DataError
+from vqazoo.errors import CheckpointError, DataError, VqazooError
 from vqazoo.json_text import json_text, known_numbers
+from vqazoo.locks import POLL, flocked, lock_beside, same_file, writer
 from vqazoo.safe_files import (
     LONGEST_NAME,
     MIB,
@@ -30,6 +35,7 @@ from vqazoo.safe_files import (
     read_plain,
     shown,
 )
+from vqazoo.switch import put_in_place, recover, sibling, sync
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, ANSWERS = "config.json", "model.safetensors", "answers.json"
@@ -39,6 +45,7 @@ REQUIRED = (CONFIG, WEIGHTS, ANSWERS)
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 LARGEST = {CONFIG: 4 * MIB, ANSWERS: 32 * MIB}  # of others: what the machine's memory holds
 LARGEST_BLOCK = 65_536  # characters of a part's name and arguments
+SAVING = 120.0  # seconds that one writer of a file or folder waits for another
 LARGEST_SIDE = 4096  # pixels; more would take gigabytes for a batch
 BLOCKS = {
     "image_encoder": "encoder",
@@ -80,64 +87,123 @@ def json_lines(entries: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def write_file(file: Path, content: bytes) -> None:
-    """Replace a file in one step: an older one survives a full disk (OSError) or a kill."""
-    fresh = _sibling(file, "new")
-    try:
-        _write_flushed(fresh, content)
-        os.replace(fresh, file)
-    except OSError:
-        fresh.unlink(missing_ok=True)
-        raise
+    """Replace a file in one step: an older one survives a full disk (OSError) or a kill.
+
+    Of several writers at once each writes a whole file, and the last one's stays.
+    """
+    fresh = sibling(file, "new")
+    with open(_alone(fresh), "wb") as handle:
+        try:
+            handle.truncate(0)
+            _write_flushed(handle, content)
+            if os.name == "nt":  # where no open file is renamed
+                handle.close()
+            os.replace(fresh, file)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
 
 
-def _write_flushed(file: Path, content: bytes) -> None:
-    with open(file, "wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
+def _alone(fresh: Path) -> int:
+    """A file open for writing, that no other process has so; one left by a killed one is taken."""
+    until = time.monotonic() + SAVING
+    while True:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        if flocked(descriptor) and same_file(descriptor, fresh):
+            return descriptor
+        os.close(descriptor)
+        if time.monotonic() > until:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(fresh))
+        time.sleep(POLL)
+
+
+def _write_flushed(handle: BinaryIO, content: bytes) -> None:
+    handle.write(content)
+    handle.flush()
+    os.fsync(handle.fileno())
 
 
 def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write all files into a temporary sibling, flush them to disk, then put it in place."""
+    """Write all files into a temporary sibling, flush them to disk, then put it in place.
+
+    Another writer of the same folder is waited for. Of a link, the folder it leads to is replaced.
+
+    Raises:
+        CheckpointError: a name is not plain, or another writer takes longer than SAVING seconds.
+        OSError: the folder cannot be written; an older one is unchanged.
+    """
     if outside := [name for name in contents if not is_plain_name(name)]:
         raise CheckpointError(
             f"The file {shown(outside[0])} cannot be written into '{folder}': give a plain name, "
             f"without a path."
         )
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    recover(folder)
-    fresh, old = _sibling(folder, "new"), _sibling(folder, "old")
-    shutil.rmtree(fresh, ignore_errors=True)
-    try:
-        fresh.mkdir()
-        for name, content in contents.items():
-            _write_flushed(fresh / name, content)
-        _sync(fresh)
-    except OSError:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    if folder.exists():
-        os.rename(folder, old)
-    os.rename(fresh, folder)
-    _sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    with writing(folder, CheckpointError, SAVING):
+        folder = Path(os.path.realpath(folder))
+        recover(folder)
+        fresh = sibling(folder, "new")
+        for left in (fresh, sibling(folder, "old")):  # by one that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            fresh.mkdir()
+            for name, content in contents.items():
+                with open(fresh / name, "wb") as handle:
+                    _write_flushed(handle, content)
+            sync(fresh)
+            put_in_place(fresh, folder)
+        except OSError:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
+
+
+def writing(
+    folder: Path, error: type[VqazooError], wait: float = 0.0
+) -> AbstractContextManager[None]:
+    """Be the one writer of a folder that is replaced as a whole, or of the files in it.
+
+    Raises:
+        error: another process writes it for longer than `wait` seconds.
+        OSError: there can be no lock beside the folder.
+    """
+    return writer(lock_beside(Path(os.path.realpath(folder))), folder, error, wait)
+
+
+@contextmanager
+def editing(folder: Path) -> Iterator[None]:
+    """Keep savers from replacing a folder while single files in it are read and written again.
+
+    Where no lock can be made beside the folder, nobody else could replace it either.
+
+    Raises:
+        CheckpointError: another process writes it for longer than SAVING seconds.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            stack.enter_context(writing(folder, CheckpointError, SAVING))
+        yield
 
 
 def make_once(folder: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a folder beside this one, then rename it, so that a half one is never read.
 
-    If another process is faster, its folder stays.
+    Another process that makes it is waited for, and what it made stays.
 
     Raises:
         DataError: the disk is full, or the folder cannot be written.
     """
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        shutil.rmtree(fresh, ignore_errors=True)  # of a process of this number that was killed
-        fresh.mkdir(parents=True)
-        write(fresh)
-        os.rename(fresh, folder)
+        with writer(lock_beside(folder), folder, DataError, math.inf):
+            if folder.is_dir():
+                return
+            try:
+                # Also of processes that were killed: this one is the only one now.
+                for left in folder.parent.glob(f".{escape(folder.name)}.[0-9]*"):
+                    shutil.rmtree(left, ignore_errors=True)
+                fresh.mkdir(parents=True)
+                write(fresh)
+                os.rename(fresh, folder)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
     except OSError as error:
         if folder.is_dir():
             return
@@ -145,33 +211,6 @@ def make_once(folder: Path, write: Callable[[Path], None]) -> None:
             f"'{folder}' could not be written ({error}): free space, or name another folder with "
             f"--data-root."
         ) from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def recover(folder: Path) -> None:
-    """Undo a save that was killed between its two renames; called before every read and write."""
-    folder = folder.absolute()
-    old = _sibling(folder, "old")
-    if old.is_dir():
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.rename(old, folder)
-
-
-def _sibling(folder: Path, kind: str) -> Path:
-    return folder.with_name(f".{folder.name}.{kind}")
-
-
-def _sync(folder: Path) -> None:
-    """Flush directory entries, where the system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def read_config(folder: Path, content: bytes | None = None) -> dict[str, Any]:

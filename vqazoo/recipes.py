@@ -79,6 +79,16 @@ def run_recipe(
     Raises:
         VqazooError: see the message.
     """
+    from vqazoo.run_folder import one_writer
+
+    with one_writer(out):
+        return _run_recipe(config, out, resume, report, progress, decode, candidates)
+
+
+def _run_recipe(
+    config: RunConfig, out: Path, resume: bool, report: Report, progress: Progress,
+    decode: Mapping[str, Any] | None, candidates: Sequence[str] | None,
+) -> Path:  # fmt: skip
     from vqazoo.answering import Asking, answer_split
     from vqazoo.card import refresh
     from vqazoo.data import open_dataset, usable

@@ -24,8 +24,8 @@ from vqazoo.errors import CheckpointError, TrainingError
 from vqazoo.folder import write_file
 from vqazoo.model import VQAModel
 from vqazoo.optimisation import AveragedWeights
-from vqazoo.tensor_digest import tensor_digest
 from vqazoo.safe_files import read_tensors_header, shown
+from vqazoo.tensor_digest import tensor_digest
 
 STATE, BEST = "state.safetensors", "best"  # in the run folder
 CONFIG, POSITION, SCALER, DATA = "config", "position", "scaler", "data"  # in the file's metadata

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,13 @@ from vqazoo.distributed import Group
 from vqazoo.errors import CheckpointError, ConfigError, TrainingError
 from vqazoo.evaluate import Metric
 from vqazoo.folder import CARD, ENVIRONMENT, METRICS, RECIPE, json_bytes
+from vqazoo.locks import writer
 from vqazoo.lora import has_adapters, merged
 from vqazoo.model import VQAModel
 from vqazoo.resume import BEST, CONFIG, DATA, STATE, check_state, state_metadata
 from vqazoo.stages import stages
+
+LOCK = ".lock"  # in a run folder, while a process writes into it
 
 
 def check_run(out: Path, resume: bool, config: RunConfig) -> None:
@@ -161,6 +165,20 @@ def save_model(model: VQAModel, folder: Path) -> None:
     finally:
         model.altered = known
     write_card(folder)
+
+
+@contextlib.contextmanager
+def one_writer(out: Path) -> Iterator[None]:
+    """Be the one run that writes into a folder. Of processes that train together the first one is.
+
+    Raises:
+        TrainingError: another process writes into it, or it cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        if os.environ.get("RANK", "0") == "0":
+            with writing(out):
+                stack.enter_context(writer(out / LOCK, out, TrainingError))
+        yield
 
 
 @contextlib.contextmanager

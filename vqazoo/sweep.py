@@ -28,6 +28,7 @@ from vqazoo.model import pick_device
 from vqazoo.predictions import to_csv
 from vqazoo.resume import CONFIG, STATE, read_position, state_metadata
 from vqazoo.run_data import MISSING_IMAGES
+from vqazoo.run_folder import one_writer
 from vqazoo.sources import CachedFeatures
 from vqazoo.stages import stages
 from vqazoo.training import gather_config, run
@@ -98,6 +99,15 @@ def sweep(
         VqazooError: data or files cannot be used, or `out` holds runs with other settings. Parts
             that do not fit together are reported and their cells left empty.
     """
+    with one_writer(out):
+        return _sweep(cells, out, base, assignments, flags, split, report, progress)
+
+
+def _sweep(
+    cells: Sequence[Cell], out: Path, base: str | Path | Mapping[str, Any] | None,
+    assignments: Sequence[str], flags: Mapping[str, Any], split: str,
+    report: Callable[[str], None], progress: Progress | None,
+) -> list[Result]:  # fmt: skip
     results: list[Result] = []
     told: tuple[str, str] | None = None  # metric and data of the table, once there is a score
     for number, cell in enumerate(cells, start=1):

@@ -31,7 +31,7 @@ from vqazoo.config import (
     to_toml,
 )
 from vqazoo.data import digest
-from vqazoo.distributed import join_group, local_device
+from vqazoo.distributed import Group, join_group, local_device
 from vqazoo.environment import describe_environment
 from vqazoo.evaluate import predict, quick_metrics
 from vqazoo.experiment_logs import ExperimentLogs
@@ -64,6 +64,7 @@ from vqazoo.run_folder import (
     check_data,
     check_run,
     check_shares,
+    one_writer,
     restore,
     save_best,
     writing,
@@ -155,11 +156,20 @@ def run(
     """Train as the config says and return the best model, on the CPU and in eval mode.
 
     Raises:
-        TrainingError: `out` holds another run, or the loss is not finite.
+        TrainingError: `out` holds another run, or another process writes one there, or the loss is
+            not finite.
         VqazooError: data, parts or files cannot be used.
     """
+    group = join_group(device := pick_device(local_device(config.training.device)))
+    with one_writer(out):
+        return _run(config, out, resume, report, progress, group, device)
+
+
+def _run(
+    config: RunConfig, out: Path, resume: bool, report: Callable[[str], None],
+    progress: Progress | None, group: Group, device: torch.device,
+) -> VQAModel:  # fmt: skip
     training = config.training
-    group = join_group(device := pick_device(local_device(training.device)))
     if not group.first:
         report, progress = (lambda line: None), None
     progress = progress or (lambda steps, _: iter(steps))

@@ -7,10 +7,14 @@ huggingface_hub's affair.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,14 +42,17 @@ from vqazoo.folder import (
     RECIPE,
     REQUIRED,
     WEIGHTS,
+    editing,
     json_bytes,
     write_file,
     write_folder,
+    writing,
 )
 from vqazoo.hub import altered, fetch_again, fetch_checkpoint, fetch_config
 from vqazoo.hub_requests import AbsentError, HubRef, asked
 from vqazoo.publishing import public
 from vqazoo.safe_files import is_plain_name
+from vqazoo.switch import steady
 from vqazoo.upload import EXTRAS, Upload, prepare
 from vqazoo.zoo import resolve
 
@@ -91,33 +98,48 @@ def pull(ref: str, folder: str | Path | None = None, cache_dir: str | Path | Non
         The folder with the files.
 
     Raises:
-        HubError, CheckpointError, UnknownNameError: see the message; `folder` is unchanged.
+        HubError, CheckpointError, UnknownNameError: see the message, such as that another process
+            writes that folder; `folder` is unchanged.
     """
     cache = Path(cache_dir).expanduser() if cache_dir else None
     target = Path(folder).expanduser() if folder is not None else None
-    if target is not None:
-        _check_target(target)
-    hub = _on_the_hub(ref)
-    if hub is None:
-        found, pin = resolve(ref, cache), None
-        read_folder(found)
-    else:
-        found = _verified(ref, hub, cache)
-        pin = Pin(hub.repo, found.name, digest_of_config(found))
     if target is None:
-        return found
-    names = [name for name in (*REQUIRED, *EXTRAS) if (found / name).is_file()]
-    contents = {name: (found / name).read_bytes() for name in names}
-    _check_unchanged(target, contents, cache)
-    if pin:
-        contents[PIN] = json_bytes(vars(pin))
+        return _found(ref, cache)[0]
     try:
-        write_folder(target, contents)
+        with writing(target, CheckpointError):
+            return _copied(ref, target, cache)
     except OSError as error:
         raise CheckpointError(
             f"The model could not be copied to '{target}' ({error}): free space or choose another "
             f"folder."
         ) from error
+
+
+def _found(ref: str, cache: Path | None) -> tuple[Path, Pin | None]:
+    """The verified folder of a model, and what it is on the Hub."""
+    hub = _on_the_hub(ref)
+    if hub is None:
+        found = resolve(ref, cache)
+        read_folder(found)
+        return found, None
+    found = _verified(ref, hub, cache)
+    return found, Pin(hub.repo, found.name, digest_of_config(found))
+
+
+def _copied(ref: str, target: Path, cache: Path | None) -> Path:
+    _check_target(target)
+    found, pin = _found(ref, cache)
+
+    def read() -> dict[str, bytes]:
+        read_folder(found)
+        names = [name for name in (*REQUIRED, *EXTRAS) if (found / name).is_file()]
+        return {name: (found / name).read_bytes() for name in names}
+
+    contents = steady(found, read)
+    _check_unchanged(target, contents, cache)
+    if pin:
+        contents[PIN] = json_bytes(vars(pin))
+    write_folder(target, contents)
     return target
 
 
@@ -253,12 +275,16 @@ def push(
             folder = Path(scratch) / ref.repo.partition("/")[2]
             save_checkpoint(model, folder)
         read_folder(folder)
+        config = digest_of_config(folder)
         name = _zoo_name(folder, required=pin)
+        title = name or ref.repo.partition("/")[2]
         source = folder
         if include_encoder:
             source = bundle_encoders(folder, Path(scratch) / "bundle", encoder_license, report)
         title = public(name) or ref.repo.partition("/")[2]
-        upload = prepare(folder, source, title, license)
+        upload = steady(
+            folder, lambda: _taken(prepare(folder, source, title, license), Path(scratch))
+        )
         if dry_run:
             _ask_for_license(merge(upload.card, upload.fresh), report)
             return Pushed(ref.repo, "", "", upload.sizes(merge(upload.card, upload.fresh)))
@@ -266,11 +292,32 @@ def push(
         done, card = _commit(upload, folder, ref, private, message, create_pr, report)
         here = Pin(done.repo, done.commit, digest_of_config(source))
         if own and not create_pr:
-            _note(own, here, "" if include_encoder else card, report)
+            _note(own, config, here, "" if include_encoder else card, report)
         if pin:
             _pin(upload, card, name, here)
         _ask_for_license(card, report)
     return done
+
+
+def _taken(upload: Upload, scratch: Path) -> Upload:
+    """The same upload, of weights that are still there when a training run has saved others.
+
+    Raises:
+        CheckpointError: the weights are not those of the config, since it was read.
+    """
+    taken = scratch / WEIGHTS
+    taken.unlink(missing_ok=True)
+    try:
+        os.link(upload.weights.resolve(), taken)
+    except OSError:  # on another disk
+        shutil.copyfile(upload.weights, taken)
+    with open(taken, "rb") as weights:
+        found = hashlib.file_digest(weights, "sha256").hexdigest()
+    if found != json.loads(upload.files[CONFIG])["sha256"].get(WEIGHTS):
+        raise CheckpointError(
+            f"'{upload.weights}' was replaced while it was read: push again when nothing writes it."
+        )
+    return replace(upload, weights=taken)
 
 
 def _ask_for_license(card: str, report: Report) -> None:
@@ -351,16 +398,23 @@ def _text(content: bytes | None) -> str | None:
     return None if content is None else content.decode(errors="replace")
 
 
-def _note(folder: Path, pin: Pin, card: str, report: Report) -> None:
-    """Keep in the folder which commit it is on the Hub, and the card as it is there."""
+def _note(folder: Path, config: str, pin: Pin, card: str, report: Report) -> None:
+    """Keep in the folder which commit it is on the Hub, and the card as it is there.
+
+    Args:
+        config: digest of its config.json when it was pushed.
+    """
     if folder.absolute().parent.name == "snapshots":  # of the Hub's cache, which is not ours
         return
     try:
-        if card and (folder / CARD).is_file():
-            write_file(folder / CARD, card.encode())
-        if card:
-            write_pin(folder, pin)
-    except OSError as error:
+        with editing(folder):
+            if digest_of_config(folder) != config:  # a training run has saved another model
+                return
+            if card and (folder / CARD).is_file():
+                write_file(folder / CARD, card.encode())
+            if card:
+                write_pin(folder, pin)
+    except (OSError, CheckpointError) as error:
         report(f"It was pushed, but '{folder / PIN}' could not be written ({error}).")
 
 

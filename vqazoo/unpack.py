@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import math
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from vqazoo.download import (
 )
 from vqazoo.errors import DataError
 from vqazoo.folder import json_bytes, write_file
+from vqazoo.locks import writer
 
 MAX_RATIO = 200  # of unpacked to packed size; JSON and pictures stay far below
 SMALLEST = 512  # bytes that an entry counts at least: a million empty files are a bomb too
@@ -65,6 +67,8 @@ def unpack(file: Path, into: Path, top: str = "") -> bool:
     Args:
         top: folder in the archive whose content is wanted; empty: everything.
 
+    Another process that does the same is waited for.
+
     Raises:
         DataError: damaged, unsafe, or too large for the disk.
     """
@@ -73,33 +77,56 @@ def unpack(file: Path, into: Path, top: str = "") -> bool:
         return False
     try:
         into.mkdir(parents=True, exist_ok=True)
-        fresh = into / f".unpacking-{file.name}"
-        shutil.rmtree(fresh, ignore_errors=True)
-        try:
-            _check(file, top, shutil.disk_usage(into).free)
-            for entry, path in _wanted(file, top):
-                _write_entry(entry, fresh.joinpath(*path))
-            if hasattr(os, "sync"):
-                os.sync()  # once, instead of after each of many thousand pictures
-            names = sorted(child.name for child in fresh.iterdir())
-            _move_content(fresh, into)
-        except (*DAMAGED, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # of the disk; gzip and bz2 give no number
-            forget(file)
-            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
-            raise DataError(
-                f"'{file}' is truncated or damaged ({reason}): delete it and run again."
-            ) from error
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-        marker = {"sha256": sha256, "into": str(into.absolute()), "entries": names}
-        write_file(_marker_of(file), json_bytes(marker))
+        lock = into / f".unpacking-{file.name}.lock"
+        with _alone(file), writer(lock, into, DataError, math.inf):
+            return _unpack(file, into, top, sha256)
     except OSError as error:
         raise DataError(
             f"'{file}' cannot be unpacked into '{into}' ({error}): make room or check its "
             f"permissions, then run again."
         ) from error
+
+
+@contextmanager
+def _alone(file: Path, report: Callable[[str], None] = lambda line: None) -> Iterator[None]:
+    """Be the one process that fetches or unpacks an archive; others are waited for.
+
+    Where no lock can be made beside it, as of data that are only read, there is none.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            lock = file.with_name(f".{file.name}.lock")
+            stack.enter_context(writer(lock, file, DataError, math.inf, report))
+        yield
+
+
+def _unpack(file: Path, into: Path, top: str, sha256: str) -> bool:
+    if _is_done(file, into, sha256):
+        return False
+    fresh = into / f".unpacking-{file.name}"
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        _check(file, top, shutil.disk_usage(into).free)
+        for entry, path in _wanted(file, top):
+            _write_entry(entry, fresh.joinpath(*path))
+        if hasattr(os, "sync"):
+            os.sync()  # once, instead of after each of many thousand pictures
+        names = sorted(child.name for child in fresh.iterdir())
+        # Other archives may have folders of the same names.
+        with writer(into / ".moving.lock", into, DataError, math.inf):
+            _move_content(fresh, into)
+    except (*DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk; gzip and bz2 give no number
+        forget(file)
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
+        raise DataError(
+            f"'{file}' is truncated or damaged ({reason}): delete it and run again."
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    marker = {"sha256": sha256, "into": str(into.absolute()), "entries": names}
+    write_file(_marker_of(file), json_bytes(marker))
     return True
 
 
@@ -122,18 +149,19 @@ def prepare(
             report(f"{told}: unpacked before")
             continue
         report(f"{told}: {archive.url}")
-        fetch(archive, downloads, progress, pauses)
-        if archive.has_checksum:
-            report(f"{archive.file}: has the expected checksum")
-        else:
-            report(
-                f"{archive.file}: not verified against the publisher, since no checksum is known; "
-                f"its SHA-256 is {recorded(file)}"
-            )
-        if archive.unpack:
-            unpack(file, into, archive.top)
-        else:
-            _copy(file, into / archive.file)
+        with _alone(file, report):
+            fetch(archive, downloads, progress, pauses)
+            if archive.has_checksum:
+                report(f"{archive.file}: has the expected checksum")
+            else:
+                report(
+                    f"{archive.file}: not verified against the publisher, since no checksum is "
+                    f"known; its SHA-256 is {recorded(file)}"
+                )
+            if archive.unpack:
+                unpack(file, into, archive.top)
+            else:
+                _copy(file, into / archive.file)
         report(f"{archive.file}: ready in '{into}'")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from vqazoo import __version__
 from vqazoo.errors import ConfigError, missing_package
 from vqazoo.evaluating import evaluating
-from vqazoo.folder import json_bytes, write_folder
+from vqazoo.folder import json_bytes, write_folder, writing
 from vqazoo.model import VQAModel
 from vqazoo_export.graphs import TOKEN_AXIS, Graph, as_archive, as_onnx, graphs_of, traced
 from vqazoo_export.heads import exported_head
@@ -55,9 +56,23 @@ def export_model(model: VQAModel, ref: str, out: Path, options: Options) -> dict
         ref: the name the model was loaded by, which the manifest keeps.
 
     Raises:
-        ConfigError: a part cannot be exported, or the options or the folder do not fit.
+        ConfigError: a part cannot be exported, the options or the folder do not fit, or another
+            process writes that folder.
         WeightsError: a package is missing.
     """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(writing(out, ConfigError))
+        except OSError as error:
+            raise _unwritable(out, error) from error
+        return _export(model, ref, out, options)
+
+
+def _unwritable(out: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"'{out}' cannot be written ({error}): choose another --out.")
+
+
+def _export(model: VQAModel, ref: str, out: Path, options: Options) -> dict[str, Any]:
     _check(model, out, options)
     runtime = web_runtime(options.runtime) if options.to == WEB else {}
     head = exported_head(model)
@@ -100,7 +115,7 @@ def export_model(model: VQAModel, ref: str, out: Path, options: Options) -> dict
     try:
         write_folder(out, {**files, MANIFEST: json_bytes(manifest)})
     except OSError as error:
-        raise ConfigError(f"'{out}' cannot be written ({error}): choose another --out.") from error
+        raise _unwritable(out, error) from error
     return manifest
 
 

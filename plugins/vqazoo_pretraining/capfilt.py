@@ -20,6 +20,7 @@ from vqazoo.features import Progress
 from vqazoo.folder import json_bytes, write_file
 from vqazoo.json_text import json_text
 from vqazoo.model import pick_device
+from vqazoo.run_folder import one_writer
 from vqazoo_pretraining.captions import Pair, check_pictures, read_pairs
 from vqazoo_pretraining.loop import Pictures, Settings, check_batch, fit
 from vqazoo_pretraining.models import CHECKPOINT, load_pretraining
@@ -85,6 +86,13 @@ def run(
     Raises:
         VqazooError: data or the pretrained folder cannot be used.
     """
+    with one_writer(out):
+        return _run(options, out, report, progress)
+
+
+def _run(
+    options: Options, out: Path, report: Callable[[str], None], progress: Progress
+) -> dict[str, Any]:
     noisy, human = read_pairs([options.data]), read_pairs([options.human])
     check_pictures([*noisy, *human])
     check_batch(len(human), options.batch_size)

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.options import DEVICE, JSON, SET, make_folder
-from vqazoo.cli.output import print_figures, print_json, progress, say, told_when_interrupted
+from vqazoo.cli.output import print_figures, print_json, progress, say
 
 FILE = click.Path(path_type=Path)
 SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)

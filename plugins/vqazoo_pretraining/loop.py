@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -203,6 +204,6 @@ def write_log(out: Path, log: Sequence[dict[str, float]]) -> None:
     axes.set_ylabel("loss")
     axes.legend()
     axes.grid(alpha=0.3)
-    fresh = out / f".{CURVE}.new"
-    FigureCanvasAgg(figure).print_png(str(fresh))
-    fresh.replace(out / CURVE)
+    picture = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(picture)
+    write_file(out / CURVE, picture.getvalue())

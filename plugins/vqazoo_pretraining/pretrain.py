@@ -17,6 +17,7 @@ from vqazoo.features import Progress
 from vqazoo.folder import json_bytes, write_file
 from vqazoo.json_text import json_text
 from vqazoo.model import pick_device
+from vqazoo.run_folder import one_writer
 from vqazoo_pretraining.captions import Pair, check_pictures, read_pairs, split
 from vqazoo_pretraining.loop import (
     Pictures,
@@ -73,6 +74,13 @@ def run(
     Raises:
         VqazooError: data, parts or files cannot be used.
     """
+    with one_writer(out):
+        return _run(options, out, report, progress)
+
+
+def _run(
+    options: Options, out: Path, report: Callable[[str], None], progress: Progress
+) -> dict[str, Any]:
     names = objective_names(options.architecture, options.objective)
     switch = f"objectives.args.hard_negatives={str(options.hard_negatives).lower()}"
     shape = Shape(options.dim, options.layers, options.heads)

@@ -27,12 +27,14 @@ from vqazoo.folder import (
     ENVIRONMENT,
     METRICS,
     RECIPE,
+    editing,
     json_bytes,
     recover,
     write_file,
 )
 from vqazoo.publishing import public
 from vqazoo.safe_files import MIB, read_plain
+from vqazoo.switch import steady
 from vqazoo.zoo import list_models
 
 if TYPE_CHECKING:
@@ -205,7 +207,8 @@ def write_card(folder: Path, name: str = "") -> Written:
         CheckpointError: a file is missing or broken, or cannot be written.
         UnknownNameError, PluginError: a part of the model is not installed.
     """
-    return _write(folder, card_files(folder), name)
+    with editing(folder):
+        return _write(folder, card_files(folder), name)
 
 
 def refresh(folder: Path, measured: Sequence[Metric], results: Path | None = None) -> None:
@@ -218,6 +221,14 @@ def refresh(folder: Path, measured: Sequence[Metric], results: Path | None = Non
     Raises:
         CheckpointError, UnknownNameError, PluginError: as `write_card`.
     """
+    with editing(folder):
+        _write(folder, _with_metrics(folder, measured, results))
+
+
+def _with_metrics(
+    folder: Path, measured: Sequence[Metric], results: Path | None
+) -> dict[str, bytes]:
+    """What a card is made from, with the new metrics and pictures."""
     files = card_files(folder)
     try:
         known = json.loads(files.get(METRICS, b"[]"))
@@ -235,7 +246,7 @@ def refresh(folder: Path, measured: Sequence[Metric], results: Path | None = Non
     for picture in shown:
         if results is not None and (results / picture).is_file():
             files[picture] = (results / picture).read_bytes()
-    _write(folder, files)
+    return files
 
 
 def card_files(folder: Path) -> dict[str, bytes]:
@@ -244,6 +255,10 @@ def card_files(folder: Path) -> dict[str, bytes]:
     Raises:
         CheckpointError: it is not a checkpoint folder, or a file cannot be read.
     """
+    return steady(folder, lambda: _card_files(folder))
+
+
+def _card_files(folder: Path) -> dict[str, bytes]:
     recover(folder)
     if not (folder / CONFIG).is_file():
         inside = (folder / BEST / CONFIG).is_file()

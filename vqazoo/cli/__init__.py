@@ -15,6 +15,7 @@ from typing import NamedTuple
 import click
 
 from vqazoo import __version__
+from vqazoo.cli.ending import ending, sigterm_heard
 from vqazoo.cli.output import guard_libraries, say
 from vqazoo.errors import PluginError, VqazooError, did_you_mean
 from vqazoo.registry import load_object, parse_ref, registry
@@ -109,7 +110,8 @@ def vqazoo() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 success, 1 an error, 2 wrong usage, 130 interrupted."""
+    """Run the command line and exit: 0 success, 1 an error, 2 wrong usage, 130 interrupted, 143
+    by SIGTERM."""
     guard_libraries()
     sys.exit(run(arguments))
 
@@ -117,11 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
     try:
-        code = vqazoo.main(arguments, prog_name="vqazoo", standalone_mode=False)
-        sys.stdout.flush()
-    except click.Abort:
-        say("Interrupted.", err=True)
-        return 130
+        with sigterm_heard():
+            code = vqazoo.main(arguments, prog_name="vqazoo", standalone_mode=False)
+            sys.stdout.flush()
+    except (click.Abort, KeyboardInterrupt) as error:
+        words, code = ending(error.__cause__ if isinstance(error, click.Abort) else error)
+        say(f"{words}.", err=True)
+        return code
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)

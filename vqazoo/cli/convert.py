@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.options import JSON
-from vqazoo.cli.output import print_json, say, told_when_interrupted
+from vqazoo.cli.output import print_json, say
 
 
 @click.command()

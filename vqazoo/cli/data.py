@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from vqazoo.cli.completion import complete_part
+from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.options import (
     DATA_ROOT,
     JSON,
@@ -16,7 +17,7 @@ from vqazoo.cli.options import (
     dataset_args,
     make_folder,
 )
-from vqazoo.cli.output import print_json, say, told_when_interrupted
+from vqazoo.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from vqazoo.data_report import DataReport

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.options import JSON, part, run_assignments
-from vqazoo.cli.output import print_json, print_table, progress, say, told_when_interrupted
+from vqazoo.cli.output import print_json, print_table, progress, say
 
 CACHE = click.option(
     "--cache",

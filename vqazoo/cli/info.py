@@ -78,6 +78,7 @@ def _describe_model(name: str, as_json: bool) -> None:
     from vqazoo.cli.card_text import print_card
     from vqazoo.folder import CARD, METRICS, read_config
     from vqazoo.safe_files import MIB, read_plain
+    from vqazoo.switch import steady
 
     entry = entries().get(name)
     if entry is not None and (entry.weights in (NONE, PUBLISHED) or not as_json):
@@ -87,7 +88,7 @@ def _describe_model(name: str, as_json: bool) -> None:
             print_card((catalogue() / name / CARD).read_text(encoding="utf-8"))
         return
     folder = _folder(name)
-    config = read_config(folder)
+    config = steady(folder, lambda: read_config(folder))
     if as_json:
         metrics = folder / METRICS
         found = json.loads(read_plain(metrics, 32 * MIB)) if metrics.is_file() else []

@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -20,7 +19,6 @@ from vqazoo.json_text import json_text
 from vqazoo.terminal import printable, printable_json
 
 GAP = "  "
-INTERRUPTED = 130  # exit code, as of a process that SIGINT ended
 
 
 def say(text: str, err: bool = False, lines: bool = False) -> None:
@@ -140,13 +138,3 @@ def _bar(steps: Sequence[int], label: str) -> Iterator[int]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         yield from shown.track(steps, description=label)
-
-
-@contextmanager
-def told_when_interrupted(left: Callable[[], str]) -> Iterator[None]:
-    """Ctrl-C ends with exit code 130 and one sentence: what is left, and how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        say(f"Interrupted: {left()}", err=True)
-        raise click.exceptions.Exit(INTERRUPTED) from None

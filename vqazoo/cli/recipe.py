@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vqazoo.cli.completion import complete_recipe
+from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.options import (
     DATA_ROOT,
     DEVICE,
@@ -17,7 +18,7 @@ from vqazoo.cli.options import (
     decode_options,
     run_assignments,
 )
-from vqazoo.cli.output import print_json, print_table, progress, say, told_when_interrupted
+from vqazoo.cli.output import print_json, print_table, progress, say
 
 
 @click.group()

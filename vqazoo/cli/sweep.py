@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from vqazoo.cli.completion import complete_part
+from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.options import DATA_ROOT, JSON, SKIP_MISSING, part, run_assignments
-from vqazoo.cli.output import print_json, progress, say, told_when_interrupted
+from vqazoo.cli.output import print_json, progress, say
 
 LISTS = ("--encoders", "--fusions", "--heads", "--seeds")  # options that take several values
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
+from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.options import DATA_ROOT, DEVICE, JSON, SET, SKIP_MISSING, part, run_assignments
-from vqazoo.cli.output import print_json, progress, say, told_when_interrupted
+from vqazoo.cli.output import print_json, progress, say
 
 
 @click.command()

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from vqazoo.cli.completion import complete_model
+from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.options import JSON
-from vqazoo.cli.output import print_json, print_table, say, told_when_interrupted
+from vqazoo.cli.output import print_json, print_table, say
 
 
 @click.command()

@@ -1,0 +1,64 @@
+"""SIGTERM ends a verb as Ctrl-C does, and is nobody else's business."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import click
+import pytest
+
+from vqazoo.cli import ending
+from vqazoo.cli.ending import Terminated, sigterm_heard, told_when_interrupted
+
+
+def test_the_sentence_and_the_exit_code_say_what_stopped_it(capsys):
+    stopped = told_when_interrupted(lambda: "go on with it.")
+    with pytest.raises(click.exceptions.Exit) as caught, sigterm_heard(), stopped:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert caught.value.exit_code == 143
+    assert capsys.readouterr().err == "Interrupted by SIGTERM: go on with it.\n"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_call_that_failed_because_the_others_were_stopped_too_is_no_failure(capsys, monkeypatch):
+    """As gloo's sums do when another process of the group is gone; no traceback follows."""
+
+    def heard(seconds: float) -> None:
+        raise Terminated  # as Python does at the first call after one into C
+
+    monkeypatch.setattr(ending.time, "sleep", heard)
+    stopped = told_when_interrupted(lambda: "go on with it.")
+    with pytest.raises(click.exceptions.Exit) as caught, stopped:
+        raise RuntimeError("Connection closed by peer")
+    assert caught.value.exit_code == 143
+    assert capsys.readouterr().err == "Interrupted by SIGTERM: go on with it.\n"
+
+
+def test_a_second_sigterm_does_not_cut_the_sentence(capsys):
+    def left() -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return "go on with it."
+
+    with pytest.raises(click.exceptions.Exit), sigterm_heard(), told_when_interrupted(left):
+        raise Terminated
+    assert capsys.readouterr().err == "Interrupted by SIGTERM: go on with it.\n"
+
+
+def test_one_of_several_processes_says_it(capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    stopped = told_when_interrupted(lambda: "go on with it.")
+    with pytest.raises(click.exceptions.Exit) as caught, stopped:
+        raise Terminated
+    assert caught.value.exit_code == 143
+    assert capsys.readouterr().err == ""
+
+
+def test_a_program_that_handles_or_ignores_sigterm_goes_on_doing_so():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with sigterm_heard():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)

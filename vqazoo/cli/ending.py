@@ -1,0 +1,73 @@
+"""How a verb that is stopped from outside ends: Ctrl-C, and SIGTERM as Ctrl-C does.
+
+Imports only the standard library, click and what prints.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import click
+
+from vqazoo.cli.output import say
+
+INTERRUPTED, TERMINATED = 130, 143  # exit codes, as of processes that SIGINT or SIGTERM ended
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came; whatever tidies up after Ctrl-C tidies up now."""
+
+
+@contextmanager
+def sigterm_heard() -> Iterator[None]:
+    """SIGTERM raises Terminated in this block, unless somebody else handles or ignores it."""
+    free = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if not free:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def ending(cause: BaseException | None) -> tuple[str, int]:
+    """The first words of the sentence about it, and the exit code."""
+    if isinstance(cause, Terminated):
+        if signal.getsignal(signal.SIGTERM) is _terminate:  # the sentence is not cut by a second
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return "Interrupted by SIGTERM", TERMINATED
+    return "Interrupted", INTERRUPTED
+
+
+@contextmanager
+def told_when_interrupted(left: Callable[[], str]) -> Iterator[None]:
+    """Ctrl-C ends with exit code 130, SIGTERM with 143, and with one sentence: what is left, and
+    how to go on. Of several processes the first says it."""
+    try:
+        try:
+            yield
+        except Exception:
+            # Of processes that train together, each is told to end; a call that failed because
+            # another one did so first is no failure: the signal is heard here.
+            time.sleep(0)
+            raise
+    except KeyboardInterrupt as error:
+        words, code = ending(error)
+        if os.environ.get("RANK", "0") == "0":
+            say(f"{words}: {left()}", err=True)
+        raise click.exceptions.Exit(code) from None
