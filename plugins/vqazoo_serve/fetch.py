@@ -8,18 +8,16 @@ every redirect.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 
 import httpx
 
+from vqazoo_serve.addresses import is_public
 from vqazoo_serve.settings import Refusal
 
 SECONDS = 10.0  # for one picture, redirects included
 REDIRECTS = 3
 LONGEST_URL = 2000  # characters
-# They carry an IPv4 address that a gateway may send anywhere: 6to4, Teredo, NAT64.
-TRANSLATED = [ipaddress.ip_network(net) for net in ("2002::/16", "2001::/32", "64:ff9b::/96")]
 
 
 async def fetch(url: str, most: int) -> bytes:
@@ -84,19 +82,6 @@ async def _checked_address(url: httpx.URL) -> str:
     if not addresses or not all(is_public(address) for address in addresses):
         raise _refused("leads to a private or reserved address, which is never fetched")
     return addresses[0]
-
-
-def is_public(address: str) -> bool:
-    """Whether an address is one of the open internet, for sure."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return is_public(str(found.ipv4_mapped))
-        if "%" in address or found.is_site_local or any(found in net for net in TRANSLATED):
-            return False
-    return found.is_global and not (
-        found.is_multicast or found.is_reserved or found.is_private or found.is_unspecified
-    )
 
 
 async def _content(response: httpx.Response, most: int) -> bytes:
