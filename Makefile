@@ -2,6 +2,7 @@
 #   make quickstart   train, score and ask a first model: about 5 minutes on 2 CPU cores
 #   make test         lint, types and tests
 #   make docs         the documentation as pages
+#   make lowest       the lowest versions that are allowed, in .venv-lowest (6 GB more)
 # PYTHON=python3.12 make ... chooses another interpreter, 3.11 or newer.
 
 PYTHON ?= python3
