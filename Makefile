@@ -2,15 +2,20 @@
 #   make quickstart   train, score and ask a first model: about 5 minutes on 2 CPU cores
 #   make test         lint, types and tests
 #   make docs         the documentation as pages
+#   make lowest       the lowest versions that are allowed, in .venv-lowest (6 GB more)
 # PYTHON=python3.12 make ... chooses another interpreter, 3.11 or newer.
 
 PYTHON ?= python3
 ENVIRONMENT := .venv
 BIN := $(ENVIRONMENT)/bin
 RUN := runs/quickstart
+LOWEST ?= .venv-lowest
+LOWEST_TESTS ?= tests/blip tests/demo tests/encoders tests/export tests/families tests/fusions \
+  tests/git tests/heads tests/hub tests/serve tests/vilt tests/weights tests/lowest tests/metrics \
+  tests/test_golden.py tests/test_images.py tests/test_image_kinds.py tests/test_training.py
 .DEFAULT_GOAL := help
 
-.PHONY: help quickstart test coverage lint kills mutants benchmarks catalogue catalogues docs clean
+.PHONY: help quickstart test coverage lint lowest kills mutants benchmarks catalogue catalogues docs clean
 
 help:
 	@sed -n '2,5s/^# *//p' Makefile
@@ -46,6 +51,16 @@ lint: $(ENVIRONMENT)/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Everything that users install at the lowest version that pyproject.toml states, in an environment
+# of its own (about 6 GB), and the tests that use those packages most: about half an hour.
+lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python tests/lowest/constraints.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint $(LOWEST)/constraints.txt --editable '.[dev,easy-vqa,pretrained]'
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -p no:cacheprovider $(LOWEST_TESTS)
+
 # Small faults, one by one, that the tests must notice; goes on where it was stopped.
 mutants: $(ENVIRONMENT)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
@@ -74,4 +89,4 @@ catalogue: $(ENVIRONMENT)/installed
 	$(BIN)/python -m vqazoo.catalogue model_cards
 
 clean:
-	rm -rf $(ENVIRONMENT) dist runs
+	rm -rf $(ENVIRONMENT) $(LOWEST) dist runs

@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from vqazoo.errors import ConfigError, ImageError, did_you_mean
+from vqazoo.exif import orientation
 from vqazoo.interfaces import Preprocess
 from vqazoo.safe_files import MIB, check_no_pointer
 
@@ -27,8 +28,7 @@ MAX_ASPECT = 100  # longer pictures would need gigabytes once their shorter side
 FORMATS = (
     "AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP",
 )  # fmt: skip
-ORIENTATION = 0x0112  # EXIF tag; the values are those of the EXIF standard, section 4.6.4
-UPRIGHT = {
+UPRIGHT = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -114,10 +114,7 @@ def _open_file(source: str | Path) -> Image.Image:
     if empty:
         raise ImageError(f"{name} has zero bytes: get the file again.")
     try:
-        with Image.open(path, formats=_formats()) as image:
-            return _decoded(image, name)
-    except ImageError:
-        raise
+        image = Image.open(path, formats=_formats())
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         count = re.search(r"\d+", str(error))  # Pillow tells the size only in its message
         raise _too_large(name, int(count.group()) if count else MAX_PIXELS) from error
@@ -128,8 +125,10 @@ def _open_file(source: str | Path) -> Image.Image:
             f"{name} is not a picture in a format that is read ({', '.join(_formats())}): convert "
             f"it to PNG or JPEG."
         ) from error
-    except Exception as error:  # a broken header can raise almost anything
+    except Exception as error:  # Pillow's own: a broken header can raise almost anything
         raise _broken(name, error) from error
+    with image:
+        return _decoded(image, name)
 
 
 def _decoded(image: Image.Image, name: str) -> Image.Image:
@@ -140,15 +139,15 @@ def _decoded(image: Image.Image, name: str) -> Image.Image:
     _check_sides(width, height, name)
     try:
         image.load()
-        orientation = image.getexif().get(ORIENTATION, 1)
+        upright = UPRIGHT.get(orientation(image))
+    except Exception as error:  # Pillow's own: OSError, SyntaxError, struct.error, TypeError ...
+        raise _broken(name, error) from error
+    try:
         converted = _to_rgb(image, name)
-    except ImageError:
-        raise
-    except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error ...
+    except (OSError, ValueError, LookupError, ArithmeticError) as error:  # a palette that lies
         raise _broken(name, error) from error
     converted.info.clear()  # or the picture would be turned again when it is opened again
-    turn = UPRIGHT.get(orientation)
-    return converted if turn is None else converted.transpose(turn)
+    return converted if upright is None else converted.transpose(upright)
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:

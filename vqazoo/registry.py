@@ -205,7 +205,7 @@ class Registry:
         if provider.entry_point is not None:
             try:
                 found = provider.entry_point.load()
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # whatever a plugin does at import
                 raise PluginError(
                     f"{where} cannot be imported ({type(error).__name__}: {error}): repair or "
                     f"uninstall '{provider.distribution}'; 'vqazoo plugins' shows all plugins."
@@ -238,7 +238,7 @@ class Registry:
         else:
             try:
                 found = load_object(manifest.build)
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # whatever a plugin does at import
                 raise PluginError(
                     f"{where} cannot be built: importing '{manifest.build}' failed "
                     f"({type(error).__name__}: {error})."

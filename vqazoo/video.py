@@ -127,22 +127,37 @@ def _chosen(source: str | Path, choose: Callable[[int], list[int]]) -> list[Imag
             if not streams:
                 raise ImageError(f"{name} has no video stream: give a file that shows something.")
             stream = streams[0]
-            if stream.width * stream.height > MAX_PIXELS:
-                raise ImageError(
-                    f"{name} has frames of {stream.width} x {stream.height} pixels, but at most "
-                    f"{MAX_PIXELS:,} pixels are read: make it smaller."
-                )
+            _check_size(stream, name)
             times, keys = _times(container, stream, name)
             wanted = [times[index] for index in choose(len(times))]
             return list(_frames_at(container, stream, wanted, keys, name))
     except VqazooError:
         raise
-    except Exception as error:  # a broken header can raise almost anything, as in pictures
-        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    except (
+        av.FFmpegError, OSError, ValueError, LookupError, ArithmeticError, EOFError, MemoryError,
+        NotImplementedError,
+    ) as error:  # fmt: skip
+        raise _undecodable(name, error) from error
+
+
+def _check_size(stream: Any, name: str) -> None:
+    try:
+        width, height = stream.width, stream.height
+    except AttributeError as error:  # a stream whose codec is not told has none, says av
+        raise _undecodable(name, error) from error
+    if width * height > MAX_PIXELS:
         raise ImageError(
-            f"{name} cannot be decoded ({reason}): it is damaged, cut off or not a video; get the "
-            f"file again."
-        ) from error
+            f"{name} has frames of {width} x {height} pixels, but at most {MAX_PIXELS:,} pixels "
+            f"are read: make it smaller."
+        )
+
+
+def _undecodable(name: str, error: Exception) -> ImageError:
+    reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    return ImageError(
+        f"{name} cannot be decoded ({reason}): it is damaged, cut off or not a video; get the "
+        f"file again."
+    )
 
 
 def _checked(source: str | Path) -> tuple[Path, str]:

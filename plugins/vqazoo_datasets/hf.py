@@ -212,7 +212,7 @@ class Repository:
             datasets = package("datasets")
             try:
                 self.known = list(datasets.get_dataset_split_names(self.repository, self.config))
-            except Exception as error:
+            except Exception as error:  # as of `_load`: it is told by its type and words
                 raise self._unreachable(error) from error
         return self.known
 

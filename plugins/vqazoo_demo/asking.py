@@ -109,13 +109,13 @@ class Models:
         try:
             model = self.load(name)
             answer = model.answer(picture, question, top_k)
-        except Exception as error:
+        except Exception as error:  # the page tells it, and the terminal in full
             return Reply(name, problem=sentence(error, f"The model {name}"))
         if not show_look:
             return Reply(name, answer)
         try:
             return Reply(name, answer, look=_look(model, picture, question))
-        except Exception as error:
+        except Exception as error:  # the page tells it, and the terminal in full
             reason = sentence(error, f"Showing where {name} looked")
             return Reply(name, answer, no_look=reason)
 

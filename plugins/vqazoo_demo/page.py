@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
+import PIL
 from gradio.data_classes import ImageData
 
 from vqazoo.data import check_question
@@ -22,6 +23,9 @@ INTRO = (
     f"# {TITLE}\n\nChoose a picture, write a question, and one or several models answer. "
     "They can be wrong: do not rely on an answer where a mistake would hurt."
 )
+# Older ones write beyond the buffer of a damaged JPEG (CVE-2026-112403); gradio still asks for one.
+SOUND_PILLOW = 13
+PNG = b"\x89PNG\r\n\x1a\n"  # how each starts
 STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 # Status lines that screen readers read out when they change.
 LIVE = "element.setAttribute('role', 'status'); element.setAttribute('aria-live', 'polite');"
@@ -89,7 +93,7 @@ class Conversation:
                 raise ConfigError("Nothing was asked yet: ask first.")
             picture = _opened(asked[0])
             rows = self.flagged.add(picture, asked[1], right, asked[2])
-        except Exception as error:
+        except Exception as error:  # the page tells it, and the terminal in full
             return results.problem(sentence(error, "Saving the right answer")), gr.skip()
         return results.saved(self.flagged.file, rows), ""
 
@@ -107,10 +111,25 @@ def _opened(image: str | None) -> Any:
     """
     if image is None:
         raise ImageError("There is no picture: upload, photograph or paste one first.")
+    _check_format(image)
     try:
         return open_image(image)
     except ImageError as error:
         raise ImageError(str(error).replace(image, Path(image).name)) from error
+
+
+def _check_format(image: str) -> None:
+    """Raises ImageError: no PNG, although this Pillow decodes only that without known holes."""
+    if int(PIL.__version__.partition(".")[0]) >= SOUND_PILLOW:
+        return
+    with open(image, "rb") as opened:
+        start = opened.read(len(PNG))
+    if start != PNG:
+        raise ImageError(
+            f"This demo reads PNG only, since its Pillow {PIL.__version__} has known holes in "
+            f"other formats: convert the picture to PNG, or have Pillow {SOUND_PILLOW} or newer "
+            f"installed."
+        )
 
 
 def _given(reply: Reply) -> str:

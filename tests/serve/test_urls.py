@@ -13,7 +13,8 @@ import pytest
 from tests.serve.conftest import CLASSIFIER
 from tests.serve.service import allow_loopback, scenes, serving
 from vqazoo_serve import fetch as fetching
-from vqazoo_serve.fetch import fetch, is_public
+from vqazoo_serve.addresses import is_public
+from vqazoo_serve.fetch import fetch
 from vqazoo_serve.settings import Refusal
 
 PICTURE = scenes(1)[0]

@@ -82,7 +82,7 @@ def _check_unknown_split(owner: str, reader: DatasetReader) -> None:
         reader.read(NO_SPLIT)
     except (UnknownNameError, DataError):
         return
-    except Exception as error:
+    except Exception as error:  # whatever it is, it is a fault of the reader that is checked
         raise AssertionError(
             f"{owner}: a split that is not there gives a {type(error).__name__}: call "
             f"self.check_split(split) first in read()."
