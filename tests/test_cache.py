@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 import vqazoo
 import vqazoo.features
 import vqazoo.sources
-from vqazoo.cache import FeatureCache, FileKeys, clear
+from vqazoo.cache import DIGEST, FeatureCache, clear
 from vqazoo.data import Example
 from vqazoo.errors import CacheError, DataError, ImageError
 from vqazoo.evaluate import predict
@@ -29,9 +29,11 @@ from vqazoo.features import (
     build_questions,
     describe,
 )
+from vqazoo.file_keys import FileKeys
 from vqazoo.interfaces import Features
 from vqazoo.model import VQAModel
 from vqazoo.sources import CachedFeatures, LiveFeatures
+from vqazoo.tensor_digest import tensor_digest
 
 
 def model_with(fusion: str = "concat", **more: Any) -> VQAModel:
@@ -279,7 +281,8 @@ def test_a_stored_row_that_is_not_what_the_encoder_gives_is_told(
         metadata = shard.metadata()
     tensors = load_file(file)
     tensors["pooled"] = tensors["pooled"].flip(0).contiguous()
-    save_file(tensors, file, metadata)
+    words = (metadata["keys"], metadata["num_prefix"])
+    save_file(tensors, file, {**metadata, DIGEST: tensor_digest(tensors, *words)})
     with pytest.raises(CacheError, match=r"differ from .* clear image-\w{16} --cache .*c  and run"):
         images(model, pictures, tmp_path / "c", verify=4)
 

@@ -117,7 +117,7 @@ def test_verify_names_a_damaged_shard(
     assert run(["features", "verify", "--cache", str(root)]) == 1
     told = capsys.readouterr()
     assert f"damaged: {shard.name}" in told.out
-    assert told.err.startswith("Error: 1 shard in ")
+    assert told.err.startswith("Error: 1 file in ")
     assert "is damaged: delete it, and the next run" in told.err
     assert run(["features", "verify", caches(root, "question")[0].name, "--cache", str(root)]) == 0
     shard.unlink()

@@ -5,6 +5,9 @@ about a thousand rows in safetensors with the keys of their rows in the header, 
 which repeats those keys so that opening reads one file. A shard is written under a temporary name
 and renamed, so what was finished before an interruption is used again. One process writes at a
 time; readers take no lock.
+
+The header of a shard also holds a digest of it, which is compared when rows of it are used; shards
+of releases before 2026-11-28 have none, and are used unchecked.
 """
 
 from __future__ import annotations
@@ -12,8 +15,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +27,17 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from vqazoo.errors import CacheError
+from vqazoo.file_keys import read_object
 from vqazoo.folder import cache_home, json_bytes, write_file
 from vqazoo.interfaces import Features
+from vqazoo.tensor_digest import tensor_digest
 
 VERSION = 1  # of the folder's layout and of how keys are made
-META, INDEX, LOCK, FILES = "meta.json", "index.json", "lock", "files.json"
+META, INDEX, LOCK = "meta.json", "index.json", "lock"
 SHARD_ROWS = 1000
 SHARDS = "shard-*.safetensors"
+KEYS, PREFIX, DIGEST = "keys", "num_prefix", "digest"  # in a shard's metadata
+CHECKED_AT_ONCE = 2**30  # bytes: fewer are checked on opening, so that damage is mended there
 PADDED = ("tokens", "mask")  # tensors whose rows differ in length
 
 
@@ -54,7 +59,7 @@ class FeatureCache:
 
     Attributes:
         folder: where it is; meta: what made the features, as written to meta.json.
-        shards: names of readable shard files.
+        shards: names of readable shard files; held: the keys of the rows of each.
         dropped: names of shards that could not be read and were left out; their rows are missing,
             so they are computed again.
     """
@@ -63,19 +68,21 @@ class FeatureCache:
         self.folder = folder
         self.meta = dict(meta)
         self.shards: list[str] = []
+        self.held: list[list[str]] = []
         self.dropped: list[str] = []
         self._places: dict[str, Place] = {}
         self._next = 0  # number of the next shard
         self.refresh()
 
-    def refresh(self, unreadable: Iterable[str] = ()) -> None:
+    def refresh(self, unreadable: Iterable[str] = (), trusted: bool = True) -> None:
         """Read the index, then the headers of shards that it does not know yet.
 
         Args:
             unreadable: shards to drop, though the index knows them.
+            trusted: whether the index is believed; else every header is read.
         """
-        self.shards, self.dropped, self._places = [], [], {}
-        indexed = _read_json(self.folder / INDEX)
+        self.shards, self.held, self.dropped, self._places = [], [], [], {}
+        indexed = read_object(self.folder / INDEX)
         files = sorted(self.folder.glob(SHARDS))
         # A name that the index knows is never given again: the index would tell the old rows.
         self._next = 1 + max((_number(name) for name in [*indexed, *(f.name for f in files)]),
@@ -83,22 +90,33 @@ class FeatureCache:
         for file in files:
             keys = None
             if file.name not in unreadable:
-                keys = _indexed_keys(indexed.get(file.name), file) or _shard_keys(file)
+                entry = indexed.get(file.name) if trusted else None
+                keys = _indexed_keys(entry, file) or _shard_keys(file)
             if keys is None:
                 self.dropped.append(file.name)
                 continue
-            self.shards.append(file.name)
-            for row, key in enumerate(keys):
-                self._places[key] = Place(len(self.shards) - 1, row)
+            self._know(file.name, keys)
 
     def drop_unreadable(self, keys: Iterable[str]) -> None:
-        """Look into the shards of these rows, and forget those that the index took for whole."""
-        used = {self._places[key].shard for key in keys if key in self._places}
-        bad = [
-            self.shards[n] for n in sorted(used) if not _shard_keys(self.folder / self.shards[n])
-        ]
-        if bad:
-            self.refresh([*self.dropped, *bad])
+        """Look into the shards of these rows, and forget those that are not as they were written:
+        by their headers, and by their digests where that is little to read.
+
+        What the index tells wrongly is told by the headers.
+        """
+        for trusted in (True, False):
+            used = sorted({self._places[key].shard for key in keys if key in self._places})
+            files = {self.folder / self.shards[n]: self.held[n] for n in used}
+            headers = {file: _shard_keys(file) for file in files}
+            bad = [file.name for file, found in headers.items() if found is None]
+            if trusted and any(headers[file] not in (None, held) for file, held in files.items()):
+                self.refresh([*self.dropped, *bad], trusted=False)
+                continue
+            whole = [file for file in files if file.name not in bad]
+            if sum(file.stat().st_size for file in whole) <= CHECKED_AT_ONCE:
+                bad += [file.name for file in whole if is_damaged(file)]
+            if bad:
+                self.refresh([*self.dropped, *bad], trusted)
+            return
 
     def __len__(self) -> int:
         return len(self._places)
@@ -139,12 +157,15 @@ class FeatureCache:
         """Write a shard of rows; only inside `writing`."""
         name = f"shard-{self._next:06d}.safetensors"
         tensors = {k: t.contiguous() for k, t in features.tensors().items()}
-        content = safetensors_bytes(
-            tensors, {"keys": " ".join(keys), "num_prefix": str(features.num_prefix)}
-        )
-        write_file(self.folder / name, content)
+        words = {KEYS: " ".join(keys), PREFIX: str(features.num_prefix)}
+        digest = tensor_digest(tensors, *words.values())
+        write_file(self.folder / name, safetensors_bytes(tensors, {**words, DIGEST: digest}))
         self._next += 1
-        self.shards.append(name)
+        self._know(name, list(keys))
+
+    def _know(self, shard: str, keys: list[str]) -> None:
+        self.shards.append(shard)
+        self.held.append(keys)
         for row, key in enumerate(keys):
             self._places[key] = Place(len(self.shards) - 1, row)
 
@@ -157,17 +178,22 @@ class FeatureCache:
         return MappedFeatures(self.folder, self.shards, [self._places[key] for key in keys])
 
     def damaged(self) -> list[str]:
-        """Names of shards whose tensors are cut off, or not finite; reads everything."""
-        return [name for name in self.shards if not _readable(self.folder / name)]
+        """Names of files that are not as they were written: shards, and the index if it tells of
+        their rows otherwise than they do; reads everything.
+        """
+        found = [name for name in self.shards if is_damaged(self.folder / name)]
+        headers = [_shard_keys(self.folder / name) for name in self.shards]
+        wrong = any(a not in (None, b) for a, b in zip(headers, self.held, strict=True))
+        return [*found, INDEX] if wrong else found
+
+    def unchecked(self) -> list[str]:
+        """Names of shards without a digest, as earlier releases wrote them."""
+        return [name for name in self.shards if not _metadata(self.folder / name).get(DIGEST)]
 
     def _write_index(self) -> None:
-        keys: list[list[str]] = [[] for _ in self.shards]
-        rows = sorted(self._places.items(), key=lambda item: (item[1].shard, item[1].row))
-        for key, place in rows:
-            keys[place.shard].append(key)
         index = {
             name: {"bytes": (self.folder / name).stat().st_size, "keys": held}
-            for name, held in zip(self.shards, keys, strict=True)
+            for name, held in zip(self.shards, self.held, strict=True)
         }
         write_file(self.folder / INDEX, json.dumps(index).encode())
 
@@ -176,25 +202,41 @@ class MappedFeatures:
     """Rows of a cache in a given order; shards are mapped, so memory holds what was touched."""
 
     def __init__(self, folder: Path, shards: Sequence[str], places: Sequence[Place]) -> None:
+        self._files = [folder / shard for shard in shards]
+        self._checked: set[int] = set()  # numbers of shards that were compared with their digests
         self._shard = torch.tensor([place.shard for place in places], dtype=torch.long)  # (n,)
         self._row = torch.tensor([place.row for place in places], dtype=torch.long)  # (n,)
         self._tensors: dict[int, dict[str, Tensor]] = {}
         self.num_prefix = 0
         for number in torch.unique(self._shard).tolist():
-            self._tensors[number] = self._map(folder / shards[number])
+            self._tensors[number] = self._map(self._files[number])
         self.longest = max((t["tokens"].shape[1] for t in self._tensors.values() if "tokens" in t),
                            default=0)  # fmt: skip
 
     def _map(self, file: Path) -> dict[str, Tensor]:
         try:
             with safe_open(file, "pt") as shard:
-                self.num_prefix = int(shard.metadata()["num_prefix"])
+                self.num_prefix = int(shard.metadata()[PREFIX])
                 return {name: shard.get_tensor(name) for name in shard.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise CacheError(
                 f"The feature shard '{file}' cannot be read any more ({error}): run again, and its "
                 f"rows are computed anew."
             ) from error
+
+    def _check(self, number: int) -> None:
+        """Compare a shard with its digest, the first time that rows of it are used."""
+        if number in self._checked:
+            return
+        file = self._files[number]
+        if is_damaged(file):
+            with contextlib.suppress(OSError):  # a folder that may only be read
+                file.rename(file.with_name(f"{file.name}.damaged"))
+            raise CacheError(
+                f"The feature shard '{file}' was changed since it was written (its digest differs):"
+                f" check the disk and run again; its rows are computed anew."
+            )
+        self._checked.add(number)
 
     def __len__(self) -> int:
         return len(self._row)
@@ -215,6 +257,7 @@ class MappedFeatures:
         shards = self._shard[rows]
         found: dict[str, Tensor] = {}
         for number in torch.unique(shards).tolist():
+            self._check(number)
             here = (shards == number).nonzero().squeeze(1)  # (b,)
             picked = self._row[rows[here]]
             for name, tensor in self._tensors[number].items():
@@ -249,34 +292,42 @@ def _indexed_keys(entry: Any, file: Path) -> list[str] | None:
     return keys if isinstance(keys, list) and all(isinstance(k, str) for k in keys) else None
 
 
+def _metadata(file: Path) -> dict[str, str]:
+    """What a shard's header says besides tensors; empty if it cannot be read."""
+    try:
+        with safe_open(file, "pt") as shard:
+            return dict(shard.metadata() or {})
+    except (SafetensorError, OSError, KeyError):
+        return {}
+
+
 def _shard_keys(file: Path) -> list[str] | None:
     """The keys in a shard's header; None if the shard is damaged or cut off."""
     try:
         with safe_open(file, "pt") as shard:
-            keys = shard.metadata()["keys"].split(" ")
+            words = shard.metadata()
+            int(words[PREFIX])
+            keys = words[KEYS].split(" ")
             lengths = {shard.get_slice(name).get_shape()[0] for name in shard.keys()}  # noqa: SIM118
             return keys if lengths == {len(keys)} else None
-    except (SafetensorError, OSError, KeyError, TypeError, AttributeError):
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, IndexError):
         return None
 
 
-def _readable(file: Path) -> bool:
-    """Whether every tensor of a shard can be read and is finite."""
+def is_damaged(file: Path) -> bool:
+    """Whether a shard cannot be read, or differs from its digest; reads it whole.
+
+    Of a shard without a digest it is whether a value is not finite.
+    """
     try:
         with safe_open(file, "pt") as shard:
-            tensors = [shard.get_tensor(name) for name in shard.keys()]  # noqa: SIM118
-    except (SafetensorError, OSError):
-        return False
-    return all(t.dtype == torch.bool or bool(t.isfinite().all()) for t in tensors)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    """A JSON object; empty if it is absent or broken, as it can be made again."""
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+            words = shard.metadata()
+            tensors = {name: shard.get_tensor(name) for name in shard.keys()}  # noqa: SIM118
+            if DIGEST in words:
+                return words[DIGEST] != tensor_digest(tensors, words[KEYS], words[PREFIX])
+    except (SafetensorError, OSError, KeyError, TypeError):
+        return True
+    return not all(t.dtype == torch.bool or bool(t.isfinite().all()) for t in tensors.values())
 
 
 # ---- keys -----------------------------------------------------------------------------------
@@ -292,39 +343,6 @@ def question_key(ids: Sequence[int]) -> str:
     return hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest()
 
 
-class FileKeys:
-    """SHA-256 of files, remembered by path, size and time of change, so that each is read once."""
-
-    def __init__(self, root: Path) -> None:
-        self.file = root / FILES
-        self._known = _read_json(self.file)
-        self._changed = False
-
-    def key(self, path: Path) -> str:
-        """Digest of a file's bytes. Raises OSError if it cannot be read."""
-        status = path.stat()
-        stamp = [status.st_size, status.st_mtime_ns]
-        name = str(path.absolute())
-        entry = self._known.get(name)
-        if isinstance(entry, list) and len(entry) == 3 and entry[:2] == stamp:
-            return str(entry[2])
-        with open(path, "rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        self._known[name] = [*stamp, digest]
-        self._changed = True
-        return digest
-
-    def save(self) -> None:
-        """Keep what was learnt; losing it costs time only, so a full disk is no error."""
-        if self._changed:
-            with contextlib.suppress(OSError):
-                self.file.parent.mkdir(parents=True, exist_ok=True)
-                with FileLock(self.file.with_name(f".{FILES}.lock")):
-                    merged = {**_read_json(self.file), **self._known}
-                    write_file(self.file, json.dumps(merged).encode())
-            self._changed = False
-
-
 # ---- all caches -----------------------------------------------------------------------------
 
 
@@ -332,7 +350,7 @@ def list_caches(root: Path) -> list[tuple[Path, dict[str, Any], int, int]]:
     """Folder, meta, rows and bytes of each cache."""
     found = []
     for file in sorted(root.glob(f"*/{META}")):
-        meta = _read_json(file)
+        meta = read_object(file)
         cache = FeatureCache(file.parent, meta)
         size = sum(one.stat().st_size for one in file.parent.iterdir() if one.is_file())
         found.append((file.parent, meta, len(cache), size))
@@ -361,29 +379,3 @@ def clear(folders: Iterable[Path]) -> int:
         with contextlib.suppress(OSError):  # not empty: another process already writes anew
             folder.rmdir()
     return freed
-
-
-def disk_free(folder: Path) -> int:
-    """Free bytes where a folder is or will be."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
-def memory_free(device: torch.device) -> int:
-    """Bytes that are free on a device, as far as the system tells."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        return _available() or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    except (ValueError, OSError, AttributeError):  # not every system has these
-        return 4 * 2**30
-
-
-def _available() -> int:
-    """MemAvailable of Linux, which counts what the system would give up; 0 elsewhere."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return 0

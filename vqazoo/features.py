@@ -24,10 +24,8 @@ from vqazoo.cache import (
     SHARD_ROWS,
     VERSION,
     FeatureCache,
-    FileKeys,
     MappedFeatures,
     cache_root,
-    disk_free,
     folder_key,
     pad,
     question_key,
@@ -35,6 +33,8 @@ from vqazoo.cache import (
 from vqazoo.config import Block
 from vqazoo.damage import all_damaged
 from vqazoo.errors import CacheError, DataError, ImageError, IncompatibleError
+from vqazoo.file_keys import FileKeys
+from vqazoo.free_space import disk_free
 from vqazoo.images import open_image, pixels
 from vqazoo.interfaces import (
     Encoder,

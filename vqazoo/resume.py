@@ -24,9 +24,11 @@ from vqazoo.errors import TrainingError
 from vqazoo.folder import write_file
 from vqazoo.model import VQAModel
 from vqazoo.optimisation import AveragedWeights
+from vqazoo.tensor_digest import tensor_digest
 
 STATE, BEST = "state.safetensors", "best"  # in the run folder
 CONFIG, POSITION, SCALER, DATA = "config", "position", "scaler", "data"  # in the file's metadata
+DIGEST = "digest"  # of all the rest; states of releases before 2026-11-28 have none
 
 
 @dataclass
@@ -55,10 +57,28 @@ class Position:
 
 
 def read_log(file: Path, done: int) -> list[dict[str, Any]]:
-    """Lines of the epochs that the state covers."""
+    """Lines of the epochs that the state covers.
+
+    Raises:
+        TrainingError: the log cannot be read, or one of its lines.
+    """
     if not done:
         return []
-    entries = [json.loads(line) for line in file.read_text().splitlines()]
+    entries: list[dict[str, Any]] = []
+    try:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            entries.append({**entry, "epoch": int(entry["epoch"])})
+    except OSError as error:
+        raise TrainingError(
+            f"The log '{file}' cannot be read ({error}): leave an empty file there to go on "
+            f"without the lines of past epochs."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"Line {len(entries) + 1} of '{file}' is not that of an epoch (was it cut?): delete it "
+            f"to go on without."
+        ) from error
     return [entry for entry in entries if entry["epoch"] <= done]
 
 
@@ -86,7 +106,36 @@ def save_state(
         SCALER: json.dumps(scaler.state_dict()),
         DATA: json.dumps(dict(data)),
     }
+    metadata[DIGEST] = _digest(kept, metadata)
     write_file(file, safetensors_bytes(kept, metadata))
+
+
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    return tensor_digest(
+        tensors, *(metadata.get(key, "") for key in (CONFIG, POSITION, SCALER, DATA))
+    )
+
+
+def check_state(file: Path) -> None:
+    """Read a state whole and compare it with its digest.
+
+    Raises:
+        TrainingError: it cannot be read, or was changed since it was written.
+    """
+    metadata = state_metadata(file)
+    try:
+        with safe_open(file, "pt") as state:
+            tensors = {name: state.get_tensor(name) for name in state.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError) as error:
+        raise TrainingError(
+            f"'{file}' cannot be read ({error}): the run cannot be resumed; its best model is in "
+            f"'{file.parent / BEST}'."
+        ) from error
+    if DIGEST in metadata and metadata[DIGEST] != _digest(tensors, metadata):
+        raise TrainingError(
+            f"'{file}' was changed since it was written (its digest differs), so the run cannot go "
+            f"on from it: check the disk; the best model so far is in '{file.parent / BEST}'."
+        )
 
 
 def state_metadata(file: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from vqazoo.answers import SEVERAL, AnswerList, apply_rule, normalise, select_an
 from vqazoo.config import RunConfig
 from vqazoo.data import DatasetReader, Example, digest, open_dataset, split_by_image, usable
 from vqazoo.errors import ConfigError, DataError
+from vqazoo.file_keys import FileKeys
 from vqazoo.manifests import HeadManifest
 from vqazoo.registry import registry
 
@@ -46,14 +47,29 @@ class RunData:
     def validation(self) -> list[Example]:
         return self.examples[self.train_count :]
 
-    def marks(self) -> dict[str, Any]:
-        """What tells whether another run's data are these: digests, in order, and counts."""
+    def marks(self, caches: Path) -> dict[str, Any]:
+        """What tells whether another run's data are these: digests, in order, and counts.
+
+        Args:
+            caches: folder of feature caches, where digests of pictures are remembered.
+        """
         answers = hashlib.sha256("\x1e".join(self.answers.texts).encode()).hexdigest()
         return {
             "train": digest(self.train), "validation": digest(self.validation), "answers": answers,
-            "labels": self._labels(),
+            "labels": self._labels(), "pictures": self._pictures(FileKeys(caches)),
             "counts": [self.train_count, len(self.validation), len(self.answers)],
         }  # fmt: skip
+
+    def _pictures(self, files: FileKeys) -> str:
+        """Of the content of the distinct pictures, in order of first use."""
+        state = hashlib.sha256()
+        for image in dict.fromkeys(example.image for example in self.examples):
+            try:
+                state.update(files.key(image).encode())
+            except OSError:  # told where it is opened
+                state.update(b"-")
+        files.save()
+        return state.hexdigest()
 
     def _labels(self) -> str:
         """Of what heads learn besides questions and answers, or instead of these."""

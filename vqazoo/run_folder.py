@@ -28,8 +28,7 @@ from vqazoo.evaluate import Metric
 from vqazoo.folder import CARD, ENVIRONMENT, METRICS, RECIPE, json_bytes
 from vqazoo.lora import has_adapters, merged
 from vqazoo.model import VQAModel
-from vqazoo.resume import BEST, CONFIG, DATA, STATE, state_metadata
-from vqazoo.run_data import RunData
+from vqazoo.resume import BEST, CONFIG, DATA, STATE, check_state, state_metadata
 from vqazoo.stages import stages
 
 
@@ -43,6 +42,8 @@ def check_run(out: Path, resume: bool, config: RunConfig) -> None:
         raise TrainingError(
             f"There is no run to resume in '{out}' (no {STATE}): leave out --resume or check --out."
         )
+    if resume:
+        check_state(out / STATE)
     if resume and state_metadata(out / STATE)[CONFIG] != config_digest(config):
         raise TrainingError(
             f"The config differs from the one in '{out / RECIPE}', so the run cannot go on: give "
@@ -56,14 +57,17 @@ def check_run(out: Path, resume: bool, config: RunConfig) -> None:
         )
 
 
-def check_data(out: Path, data: RunData) -> None:
+def check_data(out: Path, now: Mapping[str, Any]) -> None:
     """Refuse to go on with other data than those the run in `out` began with.
 
+    Args:
+        now: `RunData.marks` of the data as they are.
+
     Raises:
-        TrainingError: questions or answers were added, left out, changed, or come in another order.
+        TrainingError: questions, answers or pictures were added, left out, changed, or come in
+            another order.
     """
     metadata = state_metadata(out / STATE)
-    now = data.marks()
     try:
         if DATA in metadata:
             before = json.loads(metadata[DATA])
@@ -71,7 +75,7 @@ def check_data(out: Path, data: RunData) -> None:
             environment = json.loads((out / ENVIRONMENT).read_text())
             before = dict(environment["data_sha256"])
             counts = environment["questions"]
-            before["counts"] = [counts["train"], counts["validation"], len(data.answers)]
+            before["counts"] = [counts["train"], counts["validation"], now["counts"][2]]
     except (OSError, KeyError, TypeError, ValueError):
         return  # nobody wrote down what it learnt from
     kinds = ("train", "training questions"), ("validation", "validation questions")
@@ -84,6 +88,8 @@ def check_data(out: Path, data: RunData) -> None:
             changed.append(f"the {words} ({more})")
     if not changed and before.get("labels", now["labels"]) != now["labels"]:
         changed.append("the labels of the same questions")
+    if not changed and before.get("pictures", now["pictures"]) != now["pictures"]:
+        changed.append("the pictures under the same names")
     if changed:
         raise TrainingError(
             f"The data differ from those that the run in '{out}' began with: "

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from vqazoo.cache import MappedFeatures, cache_root, memory_free
+from vqazoo.cache import MappedFeatures, cache_root
 from vqazoo.damage import all_damaged
 from vqazoo.data import Example
 from vqazoo.errors import ImageError
@@ -31,6 +31,7 @@ from vqazoo.features import (
     load_pixels,
     need_frames,
 )
+from vqazoo.free_space import memory_free
 from vqazoo.interfaces import Features, floating_dtype
 from vqazoo.video import is_video
 

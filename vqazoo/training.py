@@ -18,6 +18,7 @@ import torch
 
 from vqazoo.answers import MOST_FREQUENT, apply_rule
 from vqazoo.building import build_model
+from vqazoo.cache import cache_root
 from vqazoo.card import write_card
 from vqazoo.card.facts import LOG, LOSS_FIGURE
 from vqazoo.checkpoint import load_checkpoint
@@ -167,8 +168,9 @@ def run(
 
     # Data and model.
     data = read_run_data(config, out)
+    marks = data.marks(cache_root(training.cache))
     if resume:
-        check_data(out, data)
+        check_data(out, marks)
     torch.manual_seed(config.seed)
     model = build_model(config.model, data.answers)
     if training.start:  # also of a resumed run, whose state holds only what trains
@@ -329,7 +331,7 @@ def run(
             if group.first:
                 with writing(out):
                     save_state(out / STATE, model, learning, optimiser, scaler, averaged, config,
-                               position, data.marks())  # fmt: skip
+                               position, marks)  # fmt: skip
                 loggers.write(line)  # once the epoch counts, so that none is written twice
 
     loggers.close()

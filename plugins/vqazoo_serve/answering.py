@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from vqazoo.errors import VqazooError, did_you_mean
 from vqazoo.interfaces import Answer
@@ -16,11 +17,13 @@ from vqazoo_serve.batching import Batcher, Row
 from vqazoo_serve.bodies import Asked
 from vqazoo_serve.feature_cache import FeatureCache
 from vqazoo_serve.fetch import fetch
-from vqazoo_serve.images import Picture, prepare
+from vqazoo_serve.images import LargePicture, Picture, prepare
 from vqazoo_serve.metrics import Metrics
 from vqazoo_serve.settings import Refusal, Settings
 
-DECODING_THREADS = 2  # each may hold a picture of `max_pixels`
+DECODING_THREADS = 2  # of each kind; one of large pictures may hold one of `max_pixels`
+# Larger ones have threads of their own: whoever sends many of them delays only others like them.
+QUICK_PIXELS = 4_000_000
 
 
 class Answering:
@@ -38,11 +41,14 @@ class Answering:
         self.batcher = Batcher(
             self.models, settings.max_batch, settings.max_wait_ms / 1000, self._cache, metrics
         )
-        self._decoding = ThreadPoolExecutor(DECODING_THREADS, "vqazoo-pictures")
+        self.reading = ThreadPoolExecutor(1, "vqazoo-bodies")  # holds Python's lock: one is enough
+        self._quick = ThreadPoolExecutor(DECODING_THREADS, "vqazoo-pictures")
+        self._large = ThreadPoolExecutor(DECODING_THREADS, "vqazoo-large-pictures")
 
     def close(self) -> None:
         """Answer what was taken, then stop."""
-        self._decoding.shutdown()
+        for pool in (self.reading, self._quick, self._large):
+            pool.shutdown()
         self.batcher.close()
 
     async def answer(self, asked: Asked) -> tuple[str, list[list[Answer]]]:
@@ -76,10 +82,15 @@ class Answering:
 
     async def _picture(self, name: str, data: bytes) -> Picture:
         model = self.models[name]
-        return await asyncio.get_running_loop().run_in_executor(
-            self._decoding, prepare, data, self._settings.max_pixels,
+        prepared = partial(
+            prepare, data, self._settings.max_pixels,
             lambda digest: self._cache.get((name, "image", digest)), model.transform,
         )  # fmt: skip
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._quick, prepared, QUICK_PIXELS)
+        except LargePicture:
+            return await loop.run_in_executor(self._large, prepared)
 
     def _chosen(self, asked: Asked) -> str:
         name = next(iter(self.models)) if asked.model is None else asked.model

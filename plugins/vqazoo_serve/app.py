@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
 from vqazoo_serve import bodies, page
 from vqazoo_serve.answering import Answering, can_rank
+from vqazoo_serve.intake import Intake
 from vqazoo_serve.metrics import Metrics
 from vqazoo_serve.middleware import Observed
 from vqazoo_serve.schemas import (
@@ -46,17 +47,20 @@ REASONS = {
     422: "A field, a picture or a question cannot be used.",
     429: "The service has as many requests as it takes; Retry-After says when to try again.",
     500: "The service failed.",
-    503: "The service is broken.",
+    503: "The service ends, or is broken.",
     504: "The answer was not there in time.",
 }
 
 
-def create_app(models: Mapping[str, VQAModel], settings: Settings) -> FastAPI:
+def create_app(
+    models: Mapping[str, VQAModel], settings: Settings, intake: Intake | None = None
+) -> FastAPI:
     """The application that serves models, by name; the first one is the default.
 
     Its lifespan starts the thread that answers, and at the end waits until all is answered.
     """
-    metrics = Metrics()
+    intake = intake or Intake(settings, Metrics())
+    metrics = intake.metrics
     answering = Answering(models, settings, metrics)
 
     @asynccontextmanager
@@ -73,7 +77,7 @@ def create_app(models: Mapping[str, VQAModel], settings: Settings) -> FastAPI:
     app.add_middleware(Observed, metrics=metrics)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _http_error)
-    _add_answer(app, answering, settings, metrics)
+    _add_answer(app, answering, settings, intake)
     _add_views(app, answering, settings, metrics)
     return app
 
@@ -81,13 +85,12 @@ def create_app(models: Mapping[str, VQAModel], settings: Settings) -> FastAPI:
 # ---- routes ---------------------------------------------------------------------------------
 
 
-def _add_answer(app: FastAPI, answering: Answering, settings: Settings, metrics: Metrics) -> None:
+def _add_answer(app: FastAPI, answering: Answering, settings: Settings, intake: Intake) -> None:
     question = question_model(settings, list(answering.models))
-    taken = _Taken(settings.queue, metrics)
 
     @app.post(
         "/answer", summary="Answer questions about images", dependencies=_guards(settings),
-        responses=_errors(settings, 400, 408, 413, 415, 422, 429, 500, 504),
+        responses=_errors(settings, 400, 408, 413, 415, 422, 429, 500, 503, 504),
         openapi_extra={"requestBody": request_body(question)},
     )  # fmt: skip
     async def answer(request: Request) -> AnswersOut:
@@ -95,24 +98,30 @@ def _add_answer(app: FastAPI, answering: Answering, settings: Settings, metrics:
 
         Send JSON with base64, or a form with files.
         """
-        if taken.full:
+        if intake.full:
             await _forget_body(request, settings)
-            raise Refusal(
-                429, "queue", f"The service has {settings.queue} requests, as many as it takes: "
-                f"try again in a second.", {"Retry-After": "1"},
-            )  # fmt: skip
+            raise intake.refusal()
         sizes = request.state.sizes
-        with taken.one():
+        loop = asyncio.get_running_loop()
+        arrived = getattr(request.state, "arrived", loop.time())
+        with intake.place(arrived) as place:
             try:
-                async with asyncio.timeout(settings.timeout):
-                    asked = await bodies.read(request, question, settings)
+                async with asyncio.timeout_at(arrived + settings.timeout) as place.limit:
+                    body = await bodies.receive(request, settings, place.hold)
+                    place.wait()
+                    asked = await loop.run_in_executor(
+                        answering.reading, bodies.read, request, body, question, settings
+                    )
+                    del body
                     sizes.update(
                         images=len(asked.images) + len(asked.urls), questions=len(asked.questions),
                         bytes=sum(map(len, asked.images)),
                     )  # fmt: skip
                     name, ranked = await answering.answer(asked)
             except TimeoutError:
-                raise _too_slow(bool(sizes), settings) from None
+                if not place.limit.expired():  # a failure inside, of whatever raised it
+                    raise
+                raise place.late() from None
         return AnswersOut(model=name, answers=[_ranked(answers) for answers in ranked])
 
 
@@ -171,46 +180,12 @@ def _guards(settings: Settings) -> list[Any]:
     return [Depends(check_token)]
 
 
-class _Taken:
-    """Counts the requests that are read, wait or are answered."""
-
-    def __init__(self, most: int, metrics: Metrics) -> None:
-        self._most = most
-        self._count = 0
-        self._metrics = metrics
-
-    @property
-    def full(self) -> bool:
-        return self._count >= self._most
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        self._count += 1
-        self._metrics.in_flight.set(self._count)
-        try:
-            yield
-        finally:
-            self._count -= 1
-            self._metrics.in_flight.set(self._count)
-
-
 async def _forget_body(request: Request, settings: Settings) -> None:
     try:
         async with asyncio.timeout(DRAINED_SECONDS):
             await bodies.drain(request, settings.max_body)
     except TimeoutError:
         return
-
-
-def _too_slow(was_read: bool, settings: Settings) -> Refusal:
-    if not was_read:
-        return Refusal(
-            408, "slow", f"The request did not arrive in {settings.timeout:g} seconds: send less."
-        )
-    return Refusal(
-        504, "timeout", f"There is no answer after {settings.timeout:g} seconds: try again later, "
-        f"or ask fewer questions at once.",
-    )  # fmt: skip
 
 
 # ---- what goes out --------------------------------------------------------------------------
@@ -251,7 +226,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     sentences: dict[int, Callable[[], str]] = {
         404: lambda: "There is nothing here: see /docs for what there is.",
-        405: lambda: f"The method {request.method} is not for this path: see /docs.",
+        405: lambda: f"The method {request.method[:20]} is not for this path: see /docs.",
     }
     message = sentences.get(error.status_code, lambda: f"{error.detail}.")()
     return _error(request, error.status_code, message, error.headers or {})

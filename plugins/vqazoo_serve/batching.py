@@ -5,6 +5,7 @@ Imports torch.
 
 from __future__ import annotations
 
+import logging
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-from vqazoo.errors import QuestionError
+from vqazoo.errors import QuestionError, VqazooError
 from vqazoo.features import encode_pictures, stack
 from vqazoo.interfaces import Answer, Features
 from vqazoo.model import VQAModel
@@ -23,6 +24,7 @@ from vqazoo_serve.feature_cache import FeatureCache, single
 from vqazoo_serve.images import Picture
 from vqazoo_serve.metrics import Metrics
 
+LOG = logging.getLogger("vqazoo_serve")
 Source = TypeVar("Source")
 
 
@@ -122,6 +124,8 @@ class Batcher:
             if len(rows) == 1:
                 rows[0].future.set_exception(error)
                 return
+            if not isinstance(error, VqazooError):  # it may not show again
+                LOG.error("failed", extra={"fields": {"questions": len(rows)}}, exc_info=error)
             for row in rows:
                 self._attempt([row])
             return

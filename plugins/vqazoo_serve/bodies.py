@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from vqazoo.asking import pair
 from vqazoo.data import check_question
 from vqazoo.errors import VqazooError
-from vqazoo_serve.schemas import MOST_CANDIDATES
+from vqazoo_serve.form_body import read_form
+from vqazoo_serve.json_body import read_object
+from vqazoo_serve.schemas import list_bounds
 from vqazoo_serve.settings import Refusal, Settings
 
 JSON, FORM = "application/json", "multipart/form-data"
-SINGLE = ("top_k", "model")  # fields that a form has once
+BLANKS = b" \t\n\r\v\f"
 
 
 @dataclass(frozen=True)
@@ -46,28 +44,47 @@ class Asked:
     model: str | None
 
 
-class _InMemory(MultiPartParser):
-    """Never writes what users send to a temporary file; the body is bounded before."""
+async def receive(request: Request, settings: Settings, hold: Callable[[int], None]) -> bytes:
+    """The body of a request, whole; of one that is refused all is read, but nothing kept.
 
-    spool_max_size = sys.maxsize
-
-
-async def read(request: Request, question: type[BaseModel], settings: Settings) -> Asked:
-    """The body of a request, checked.
+    Args:
+        hold: told how many bytes came and are kept.
 
     Raises:
-        Refusal: too large (413), of another kind (415), not what it says it is (400), or with
-            fields that cannot be used (422).
+        Refusal: too large (413), or of another kind (415).
     """
-    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if kind not in (JSON, FORM):
+    if _kind(request) not in (JSON, FORM):
         await drain(request, settings.max_body)
         raise Refusal(415, "kind", f"The body is not {JSON} or {FORM}: say which it is.")
-    body = await _bounded(request, settings.max_body)
-    if kind == JSON:
-        fields, images = _from_json(body), None
+    most = settings.max_body
+    body = bytearray()
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= most:
+            hold(len(chunk))
+            body += chunk
+        elif size > 2 * most:
+            break
+        else:
+            hold(-len(body))
+            body.clear()
+    if size <= most:
+        return bytes(body)
+    raise Refusal(413, "body", f"The request is larger than the {most:,} bytes that are read.")
+
+
+def read(request: Request, body: bytes, question: type[BaseModel], settings: Settings) -> Asked:
+    """What a body asks, checked. Takes a moment where the body is large: call it in a thread.
+
+    Raises:
+        Refusal: not what it says it is (400), or with fields that cannot be used (422).
+    """
+    known = list_bounds(question, settings)
+    if _kind(request) == JSON:
+        fields, images = read_object(body, known), None
     else:
-        fields, images = await _from_form(request, body, settings)
+        fields, images = read_form(request.headers["Content-Type"], body, known)
     checked = _validated(question, fields)
     if images is None:
         images = [_from_base64(one) for one in _listed(checked.image)]
@@ -76,6 +93,10 @@ async def read(request: Request, question: type[BaseModel], settings: Settings) 
     questions = _questions(checked.question, len(images) + len(urls))
     candidates = _candidates(checked.candidates)
     return Asked(images, urls, questions, checked.top_k, candidates, checked.model)
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
 async def drain(request: Request, most: int) -> None:
@@ -87,94 +108,14 @@ async def drain(request: Request, most: int) -> None:
             return
 
 
-async def _bounded(request: Request, most: int) -> bytes:
-    """The body; what is beyond the bound is read for a while, as by `drain`, but not kept."""
-    body = bytearray()
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= most:
-            body += chunk
-        elif size > 2 * most:
-            break
-    if size <= most:
-        return bytes(body)
-    raise Refusal(413, "body", f"The request is larger than the {most:,} bytes that are read.")
-
-
-def _from_json(body: bytes) -> dict[str, Any]:
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Refusal(400, "body", "The body is not valid JSON in UTF-8.") from error
-    if not isinstance(fields, dict):
-        raise Refusal(422, "field", "The JSON is not an object with the fields image and question.")
-    return fields
-
-
-async def _from_form(
-    request: Request, body: bytes, settings: Settings
-) -> tuple[dict[str, Any], list[bytes]]:
-    """Fields of a form as those of the JSON, and the contents of its files."""
-
-    async def content() -> Any:
-        yield body
-        yield b""
-
-    most = settings.max_questions
-    try:
-        parser = _InMemory(
-            request.headers, content(), max_files=most + 1,
-            max_fields=2 * most + MOST_CANDIDATES + len(SINGLE), max_part_size=settings.max_body,
-        )  # fmt: skip
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise Refusal(400, "body", f"The form cannot be read: {error.message}") from error
-    except Exception as error:  # a hostile header can raise almost anything, such as LookupError
-        raise Refusal(400, "body", "The form cannot be read.") from error
-    fields: dict[str, Any] = {}
-    images: list[bytes] = []
-    try:
-        for name in dict.fromkeys(form):
-            values = form.getlist(name)
-            if name == "image":
-                images = [await _file(value) for value in values]
-            else:
-                fields[name] = _form_value(name, values)
-    finally:
-        await form.close()
-    if len(images) > most:
-        raise Refusal(422, "field", f"There are more than {most} images: send several requests.")
-    return fields, images
-
-
-async def _file(value: UploadFile | str) -> bytes:
-    if isinstance(value, str):
-        raise Refusal(422, "field", "The field 'image' is text, but a form needs a file there.")
-    return await value.read()
-
-
-def _form_value(name: str, values: Sequence[UploadFile | str]) -> Any:
-    texts = [value for value in values if isinstance(value, str)]
-    if len(texts) != len(values):
-        raise Refusal(422, "field", f"The field {name!r} is a file, but text was expected.")
-    if name == "candidates" or (len(texts) > 1 and name not in SINGLE):
-        return texts
-    if len(texts) > 1:
-        raise Refusal(422, "field", f"The field {name!r} is given {len(texts)} times: give one.")
-    if name == "top_k" and texts[0].isascii() and texts[0].isdigit() and len(texts[0]) < 10:
-        return int(texts[0])
-    return texts[0]
-
-
 def _validated(question: type[BaseModel], fields: Mapping[str, Any]) -> Any:
     try:
         return question.model_validate(fields)
     except ValidationError as error:
-        raise Refusal(422, "field", _sentence(error, fields, question)) from error
+        raise Refusal(422, "field", _sentence(error, fields)) from error
 
 
-def _sentence(error: ValidationError, fields: Mapping[str, Any], question: type[BaseModel]) -> str:
+def _sentence(error: ValidationError, fields: Mapping[str, Any]) -> str:
     """The most telling error of the first field that has any."""
     name = error.errors()[0]["loc"][0]
     of_field = [one for one in error.errors() if one["loc"][0] == name]
@@ -184,9 +125,6 @@ def _sentence(error: ValidationError, fields: Mapping[str, Any], question: type[
     name = str(name)
     if found["type"] == "missing":
         return f"The field {name!r} is missing."
-    if found["type"] == "extra_forbidden":
-        known = ", ".join(question.model_fields)
-        return f"The field {name[:40]!r} is not known: the fields are {known}."
     reason = found["msg"][:1].lower() + found["msg"][1:]
     return f"The field {name!r} cannot be used: {reason}."
 
@@ -225,8 +163,8 @@ def _from_base64(text: str) -> bytes:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
+        return base64.b64decode(text.encode("ascii").translate(None, BLANKS), validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
         raise Refusal(
             422, "field", "The field 'image' is not base64: encode the content of an image file."
         ) from error

@@ -53,7 +53,7 @@ COUNT = click.IntRange(min=1)
 )
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), default=30, show_default=True,
-    help="Seconds until a request is given up with 504.",
+    help="Seconds from the first byte of a request to its answer.",
 )  # fmt: skip
 @click.option(
     "--cache-mib", type=click.IntRange(min=0), default=256, show_default=True,
@@ -72,8 +72,8 @@ def serve(
     from vqazoo.errors import missing_package
 
     for module, package in (
-        ("fastapi", "fastapi"), ("uvicorn", "uvicorn"), ("python_multipart", "python-multipart"),
-        ("prometheus_client", "prometheus-client"),
+        ("fastapi", "fastapi"), ("h11", "h11"), ("prometheus_client", "prometheus-client"),
+        ("uvicorn", "uvicorn"),
     ):  # fmt: skip
         if find_spec(module) is None:
             raise missing_package("vqazoo serve", package, "serve")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,10 @@ from torch import Tensor
 from vqazoo.errors import ImageError
 from vqazoo.images import FORMATS, open_image
 from vqazoo.interfaces import Features
+
+
+class LargePicture(Exception):
+    """A picture that has more pixels than are decoded here."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ def prepare(
     max_pixels: int,
     kept: Callable[[str], Features | None],
     transform: Callable[[Image.Image], Tensor],
+    quick_pixels: int | None = None,
 ) -> Picture:
     """A picture for a model; one whose features are kept is not decoded.
 
@@ -43,18 +49,20 @@ def prepare(
         max_pixels: width times height, at most.
         kept: features by digest, or None.
         transform: of the model, picture to pixels (3, H, W).
+        quick_pixels: larger pictures are not decoded now.
 
     Raises:
+        LargePicture: more than `quick_pixels`.
         ImageError: no picture, a broken one, or one that is too large.
     """
     digest = hashlib.sha256(data).hexdigest()
     features = kept(digest)
     if features is not None:
         return Picture(digest, features=features)
-    return Picture(digest, pixels=transform(_decoded(data, max_pixels)))
+    return Picture(digest, pixels=transform(_decoded(data, max_pixels, quick_pixels)))
 
 
-def _decoded(data: bytes, max_pixels: int) -> Image.Image:
+def _decoded(data: bytes, max_pixels: int, quick_pixels: int | None) -> Image.Image:
     Image.init()
     known = [name for name in FORMATS if name in Image.OPEN]
     try:
@@ -64,7 +72,11 @@ def _decoded(data: bytes, max_pixels: int) -> Image.Image:
                     f"The image has {image.width * image.height:,} pixels, but at most "
                     f"{max_pixels:,} are read: make it smaller."
                 )
+            if quick_pixels is not None and image.width * image.height > quick_pixels:
+                raise LargePicture
             return open_image(image)
+    except LargePicture:
+        raise
     except ImageError as error:
         raise ImageError(str(error).replace("The PIL image", "The image", 1)) from error
     except Image.DecompressionBombError as error:
@@ -76,7 +88,15 @@ def _decoded(data: bytes, max_pixels: int) -> Image.Image:
             f"The {len(data):,} bytes of the image are not a picture in a format that is read "
             f"({', '.join(known)}): convert it to PNG or JPEG."
         ) from error
-    except Exception as error:  # a broken header can raise almost anything
+    except Exception as error:  # a broken header can make Pillow raise almost anything
+        if not _within_pillow(error):
+            raise
         raise ImageError(
             f"The image is damaged ({type(error).__name__}): send the file again."
         ) from error
+
+
+def _within_pillow(error: Exception) -> bool:
+    """Whether Pillow's code ran when it happened; else it is a fault of ours."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__", "").partition(".")[0] == "PIL" for frame in frames)

@@ -33,6 +33,10 @@ class Metrics:
         self.refused = Counter(
             "vqazoo_refused", "Requests refused, by reason.", ("reason",), registry=registry
         )
+        self.cut = Counter(
+            "vqazoo_connections_cut", "Connections ended by the service at once, by reason.",
+            ("reason",), registry=registry,
+        )  # fmt: skip
         self.in_flight = Gauge(
             "vqazoo_requests_in_flight", "Requests taken and not yet answered.", registry=registry
         )

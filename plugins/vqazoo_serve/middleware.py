@@ -31,9 +31,9 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
         request_id = uuid.uuid4().hex
         state: dict[str, Any] = scope.setdefault("state", {})
+        started = state.get("arrived", time.monotonic())  # its first byte
         state.update(request_id=request_id, sizes={}, reason=None)
         status = 0
 
@@ -56,7 +56,7 @@ class Observed:
                 body = {"error": sentence, "request_id": request_id}
                 await JSONResponse(body, 500)(scope, receive, send_with_id)
         finally:
-            self._record(scope, state, status, time.perf_counter() - started)
+            self._record(scope, state, status, time.monotonic() - started)
 
     def _record(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
         # The path of the route: what a client writes there may be anything.

@@ -116,6 +116,13 @@ def question_model(settings: Settings, models: list[str]) -> type[BaseModel]:
     )  # fmt: skip
 
 
+def list_bounds(question: type[BaseModel], settings: Settings) -> dict[str, int]:
+    """The fields of a body, and how many items their lists have at most; 0: no list."""
+    bounds = dict.fromkeys(("question", "image", "image_url"), settings.max_questions)
+    bounds["candidates"] = MOST_CANDIDATES
+    return {name: bounds.get(name, 0) for name in question.model_fields}
+
+
 def _some(item: Any, most: int) -> Any:
     return Annotated[list[item], Field(min_length=1, max_length=most)]
 

@@ -11,6 +11,7 @@ from vqazoo.errors import ConfigError
 
 MIB = 1 << 20
 TOKEN_VARIABLE = "VQAZOO_SERVE_TOKEN"
+FEWEST_CONNECTIONS = 256
 SHORTEST_TOKEN = 16  # characters
 
 
@@ -43,6 +44,11 @@ class Settings:
     max_question_length: int = 500
     timeout: float = 30.0
     cache_bytes: int = 256 * MIB
+
+    @property
+    def connections(self) -> int:
+        """Connections at once: those that wait for an answer never need all of them."""
+        return max(FEWEST_CONNECTIONS, 4 * self.queue)
 
 
 class Refusal(Exception):

@@ -75,7 +75,7 @@ class Service:
     """A service in a process of its own."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
         self._local = threading.local()
 
     def get(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
@@ -88,7 +88,7 @@ class Service:
 
     def _get(self, path: str, body: bytes | None) -> tuple[int, bytes]:
         if not hasattr(self._local, "connection"):
-            self._local.connection = http.client.HTTPConnection("127.0.0.1", self._port)
+            self._local.connection = http.client.HTTPConnection("127.0.0.1", self.port)
         connection = self._local.connection
         headers = {"Content-Type": "application/json"} if body else {}
         connection.request("POST" if body else "GET", path, body, headers)
@@ -146,7 +146,8 @@ def percentiles(seconds: Sequence[float]) -> str:
 # ---- lost and crossed answers ---------------------------------------------------------------
 
 
-def mixed(count: int) -> None:
+def mixture(count: int) -> tuple[list[Ask], dict[Any, vqazoo.Answer]]:
+    """Requests to three models, and the models' own answers by model, picture and question."""
     rng = random.Random(0)
     models = load(TINY)
     pictures = [draw_scene(rng).paint() for _ in range(24)]
@@ -159,15 +160,13 @@ def mixed(count: int) -> None:
         some = rng.sample(questions, rng.choice([1, 1, 1, 2, 4]))
         asks.append(Ask(rng.choice(TINY), pictures[place], texts[place], some))
     kinds = itertools.product(TINY, pictures, questions)
-    own = {(n, id(p), q): models[n].answer(p, q, top_k=2) for n, p, q in kinds}
-    with service(TINY) as served, ThreadPoolExecutor(CLIENTS) as pool:
-        warm = count // 10
-        replies = list(pool.map(lambda ask: served.ask(ask, 2), asks[:warm]))
-        before = served.memory()
-        started = time.perf_counter()
-        replies += pool.map(lambda ask: served.ask(ask, 2), asks[warm:])
-        seconds = time.perf_counter() - started
-        after = served.memory()
+    return asks, {(n, id(p), q): models[n].answer(p, q, top_k=2) for n, p, q in kinds}
+
+
+def lost_and_crossed(
+    asks: Sequence[Ask], replies: Sequence[tuple[float, Any]], own: dict[Any, vqazoo.Answer]
+) -> tuple[int, int]:
+    """How many requests have no answer, and how many not the model's own."""
     lost = sum(answers is None for _, answers in replies)
     crossed = sum(
         answers is not None
@@ -177,6 +176,20 @@ def mixed(count: int) -> None:
         )
         for ask, (_, answers) in zip(asks, replies, strict=True)
     )
+    return lost, crossed
+
+
+def mixed(count: int) -> None:
+    asks, own = mixture(count)
+    with service(TINY) as served, ThreadPoolExecutor(CLIENTS) as pool:
+        warm = count // 10
+        replies = list(pool.map(lambda ask: served.ask(ask, 2), asks[:warm]))
+        before = served.memory()
+        started = time.perf_counter()
+        replies += pool.map(lambda ask: served.ask(ask, 2), asks[warm:])
+        seconds = time.perf_counter() - started
+        after = served.memory()
+    lost, crossed = lost_and_crossed(asks, replies, own)
     print(f"{count:,} requests of {CLIENTS} clients to {len(TINY)} models: {lost} lost, {crossed} "
           f"crossed; {(count - warm) / seconds:.0f} requests a second")  # fmt: skip
     print(f"latency: {percentiles([one for one, _ in replies[warm:]])}")

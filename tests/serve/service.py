@@ -17,12 +17,10 @@ from typing import Any
 
 import httpx
 import pytest_socket
-import uvicorn
 from PIL import Image
 
 from vqazoo.model import VQAModel
-from vqazoo_serve.app import create_app
-from vqazoo_serve.server import bind
+from vqazoo_serve.server import bind, server_for
 from vqazoo_serve.settings import Settings
 from vqazoo_tiny_clip.render import draw_scene
 
@@ -39,10 +37,8 @@ def allow_loopback() -> None:
 def serving(models: Mapping[str, VQAModel], **settings: Any) -> Iterator[httpx.Client]:
     """A client of a service that runs in a thread."""
     allow_loopback()
-    app = create_app(models, Settings(**settings))
+    server = server_for(models, Settings(**settings))
     with bind("127.0.0.1", 0) as listener:
-        config = uvicorn.Config(app, log_config=None, access_log=False)
-        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         host, port = listener.getsockname()

@@ -122,7 +122,7 @@ def info(cache: str, as_json: bool) -> None:
     lines = [
         (
             folder.name, f"{rows:,} rows", f"{size / 1e6:,.1f} MB",
-            f"{' and '.join(meta.get('kinds', []))} of {meta.get('encoder')}",
+            f"{' and '.join(map(str, meta.get('kinds') or ['?']))} of {meta.get('encoder', '?')}",
         )
         for folder, meta, rows, size in found
     ]  # fmt: skip
@@ -134,34 +134,53 @@ def info(cache: str, as_json: bool) -> None:
 @CACHE
 @JSON
 def verify(names: tuple[str, ...], cache: str, as_json: bool) -> None:
-    """Read every shard of the caches NAMES (default: all) and report unreadable ones.
+    """Read every shard of the caches NAMES (default: all) and report damaged ones.
 
-    Whether rows still are what the encoder gives is checked on a sample by every run that uses
-    them.
+    Every shard is compared with its digest, the index with the shards, and the remembered digests
+    of pictures with the pictures. Whether rows still are what the encoder gives is checked on a
+    sample by every run that uses them.
     """
     from vqazoo.cache import FeatureCache, cache_root
+    from vqazoo.file_keys import FileKeys
 
-    found = []
+    found: list[dict[str, object]] = []
     bad = 0
     for folder, meta in _chosen(names, cache):
         opened = FeatureCache(folder, meta)
         damaged = [*opened.dropped, *opened.damaged()]
         bad += len(damaged)
-        rows, shards = len(opened), len(opened.shards)
-        found.append({"name": folder.name, "rows": rows, "shards": shards, "damaged": damaged})
+        rows, shards, old = len(opened), len(opened.shards), opened.unchecked()
+        found.append(
+            {"name": folder.name, "rows": rows, "shards": shards, "damaged": damaged,
+             "without_digest": old}
+        )  # fmt: skip
         state = f"damaged: {', '.join(damaged)}" if damaged else "good"
+        if old:
+            state += f" ({len(old):,} of an earlier release, without a digest to compare)"
         if not as_json:
             click.echo(f"{folder.name}  {rows:,} rows in {shards:,} shards  {state}")
+    known = FileKeys(cache_root(cache))
+    changed = known.changed()
+    known.save()
     if as_json:
         print_json(found)
+    problems = []
     if bad:
-        what, them = ("shard", "is damaged: delete it") if bad == 1 else (
-            "shards", "are damaged: delete them"
+        what, them = ("file", "is damaged: delete it") if bad == 1 else (
+            "files", "are damaged: delete them"
         )  # fmt: skip
-        raise click.ClickException(
+        problems.append(
             f"{bad} {what} in '{cache_root(cache)}' {them}, and the next run computes the rows "
             f"anew."
         )
+    if changed:
+        several = f"and {len(changed) - 1:,} more were" if len(changed) > 1 else "was"
+        problems.append(
+            f"'{changed[0]}' {several} changed though its size and times say otherwise: the next "
+            f"run reads it anew."
+        )
+    if problems:
+        raise click.ClickException(" ".join(problems))
 
 
 @features.command()

@@ -1,0 +1,121 @@
+"""What a service has taken and not answered: bounded in requests that wait and in bytes held.
+
+Only those whose body is whole count towards the queue: who sends slowly takes no place of others.
+Standard library and the settings only; used on the event loop alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vqazoo_serve.metrics import Metrics
+from vqazoo_serve.settings import Refusal, Settings
+
+
+class Intake:
+    """The requests that are read, wait or are answered."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self._most_bytes = settings.queue * settings.max_body
+        self._places: list[Place] = []
+        self.ended = False
+
+    @property
+    def full(self) -> bool:
+        """Whether as many whole requests wait as may."""
+        return self.ended or sum(place.whole for place in self._places) >= self.settings.queue
+
+    def refusal(self) -> Refusal:
+        """Why no request is taken."""
+        if self.ended:
+            return Refusal(503, "ending", "The service ends: ask again when it is back.")
+        return Refusal(
+            429, "queue", f"The service has {self.settings.queue} requests, as many as it takes: "
+            f"try again in a second.", {"Retry-After": "1"},
+        )  # fmt: skip
+
+    @contextmanager
+    def place(self, arrived: float) -> Iterator[Place]:
+        """A place for a request whose first byte came at that time of the event loop."""
+        place = Place(self, arrived)
+        self._places.append(place)
+        self.metrics.in_flight.set(len(self._places))
+        try:
+            yield place
+        finally:
+            self._places.remove(place)
+            self.metrics.in_flight.set(len(self._places))
+
+    def end(self) -> int:
+        """Give up all requests, which are refused; how many."""
+        self.ended = True
+        for place in self._places:
+            place.give_up()
+        return len(self._places)
+
+    def fit(self) -> None:
+        """Give up requests that are still arriving, the oldest first, until the bytes fit."""
+        kept = [place for place in self._places if not place.given_up]
+        excess = sum(place.held for place in kept) - self._most_bytes
+        if excess <= 0:
+            return
+        for place in sorted(kept, key=lambda place: place.arrived):
+            if excess > 0 and not place.whole:
+                excess -= place.held
+                place.give_up()
+
+
+class Place:
+    """One request: when its first byte came, the bytes it holds, and whether it is whole."""
+
+    limit: asyncio.Timeout
+
+    def __init__(self, intake: Intake, arrived: float) -> None:
+        self._intake = intake
+        self.arrived = arrived
+        self.held = 0
+        self.whole = False
+        self.given_up = False
+
+    def hold(self, count: int) -> None:
+        """Count bytes that came, or with a minus, that were forgotten."""
+        self.held += count
+        self._intake.fit()
+
+    def wait(self) -> None:
+        """The request is whole, and waits for its answer.
+
+        Raises:
+            Refusal: as many wait as may.
+        """
+        if self._intake.full:
+            raise self._intake.refusal()
+        self.whole = True
+
+    def give_up(self) -> None:
+        """Answer it with a refusal, as soon as the event loop comes to it."""
+        self.given_up = True
+        self.limit.reschedule(asyncio.get_running_loop().time())
+
+    def late(self) -> Refusal:
+        """Why its time is over."""
+        seconds = self._intake.settings.timeout
+        if self.given_up and self._intake.ended:
+            return self._intake.refusal()
+        if self.given_up:
+            return Refusal(
+                429, "bytes", "The service holds as many bytes as it takes, and this request was "
+                "slower than others: try again in a second.", {"Retry-After": "1"},
+            )  # fmt: skip
+        if not self.whole:
+            return Refusal(
+                408, "slow", f"The request did not arrive in {seconds:g} seconds: send less."
+            )
+        return Refusal(
+            504, "timeout", f"There is no answer after {seconds:g} seconds: try again later, "
+            f"or ask fewer questions at once.",
+        )  # fmt: skip
