@@ -242,3 +242,22 @@ def test_a_head_that_does_not_rank_is_caught(offer: Any) -> None:
     offer("head", MLP, Unranked)
     with pytest.raises(AssertionError, match="not best first"):
         check_head("faulty")
+
+
+@pytest.mark.parametrize(
+    ("tensors", "told"),
+    [
+        ({}, "both are None"),
+        ({"pooled": torch.zeros(2, 3, 4)}, "pooled must be"),
+        ({"tokens": torch.zeros(2, 3)}, "tokens must be"),
+        ({"tokens": torch.zeros(2, 3, 4)}, r"mask must be \(2, 3\), but it is None"),
+        ({"tokens": torch.zeros(2, 3, 4), "mask": torch.ones(2, 4, dtype=torch.bool)},
+         r"mask must be \(2, 3\), but it is \(2, 4\)"),
+        ({"tokens": torch.zeros(2, 3, 4), "mask": torch.ones(2, 3)}, "mask must be bool"),
+        ({"pooled": torch.zeros(1, 4), "tokens": torch.zeros(2, 3, 4),
+          "mask": torch.ones(2, 3, dtype=torch.bool)}, "pooled has 1 rows, tokens 2"),
+    ],
+)  # fmt: skip
+def test_features_of_shapes_that_do_not_fit_are_refused(tensors: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Features(**tensors)

@@ -33,6 +33,7 @@ class Server:
     def __init__(self) -> None:
         self.files = {"/a.bin": CONTENT}
         self.etag = '"one"'
+        self.modified = ""
         self.drop_after = -1  # bytes of the next answers, as many times as `drops`
         self.drops = 0
         self.ranges = True
@@ -70,7 +71,8 @@ class Server:
             return
         content, start = self.files[to.path], 0
         asked = re.fullmatch(r"bytes=(\d+)-", to.headers.get("Range", ""))
-        fits = to.headers.get("If-Range", self.etag) == self.etag
+        strong = "" if self.etag.startswith("W/") else self.etag
+        fits = to.headers.get("If-Range") in (None, strong or self.modified)  # RFC 9110, 13.1.5
         if asked and self.ranges and fits:
             start = int(asked[1])
             if start >= len(content):
@@ -87,6 +89,8 @@ class Server:
         to.send_header("Content-Length", str(len(body)))
         if self.etag:
             to.send_header("ETag", self.etag)
+        if self.modified:
+            to.send_header("Last-Modified", self.modified)
         if self.encoding:
             to.send_header("Content-Encoding", self.encoding)
         to.end_headers()
@@ -186,6 +190,17 @@ def test_without_a_validator_only_a_published_checksum_allows_to_go_on(
     server.etag, server.drops, server.drop_after = etag, 1, 400_000
     assert get(archive(server, sha256=sha256), tmp_path).read_bytes() == CONTENT
     assert ("Range" in server.asked[1]) is resumes
+
+
+@pytest.mark.parametrize("etag", ["", 'W/"one"'])
+def test_without_a_strong_tag_the_date_tells_whether_the_file_changed(
+    server: Server, tmp_path: Path, etag: str
+) -> None:
+    server.etag, server.modified = etag, "Sun, 06 Nov 1994 08:49:37 GMT"
+    server.drops, server.drop_after = 1, 400_000
+    assert get(archive(server), tmp_path).read_bytes() == CONTENT
+    assert server.asked[1]["If-Range"] == server.modified
+    assert server.sent == [400_000, len(CONTENT) - 400_000]
 
 
 def test_another_address_does_not_go_on_with_the_old_part(server: Server, tmp_path: Path) -> None:

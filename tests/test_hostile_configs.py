@@ -23,7 +23,7 @@ from tests.hostile import (  # noqa: F401
 from tests.toy import toy  # noqa: F401
 from vqazoo.checkpoint import load_checkpoint, save_checkpoint
 from vqazoo.errors import CheckpointError, UnknownNameError, WeightsError
-from vqazoo.safe_files import parse_json
+from vqazoo.safe_files import DEEPEST, LONGEST_TEXT, MOST_ITEMS, check_extent, parse_json
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -64,6 +64,25 @@ def test_answers_of_odd_json_are_refused(folder, odd):
     (folder / "answers.json").write_bytes(ODD[odd])
     reseal(folder)
     refused(folder, "not an answer list", CheckpointError)
+
+
+@pytest.mark.parametrize("text", ["9223372036854775808", "-9223372036854775809", "1" * 5000])
+def test_a_whole_number_beyond_64_bits_is_too_large(text):
+    with pytest.raises(ValueError, match="too large"):
+        parse_json(text.encode())
+
+
+def test_a_config_is_neither_long_nor_deep():
+    check_extent({"a": [1] * MOST_ITEMS, "b": "x" * LONGEST_TEXT}, "config.json")
+    deep: Any = []
+    for _ in range(DEEPEST + 1):
+        deep = [deep]
+    for value, told in (
+        ({"a": [1] * (MOST_ITEMS + 1)}, "1,001 items"), (["x" * (LONGEST_TEXT + 1)], "4,097 char"),
+        (deep, "more than 16 deep"), ({"a": [{"\x1b": 1}]}, "unprintable key"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=told):
+            check_extent(value, "config.json")
 
 
 @pytest.mark.parametrize("value", ["é", "𝄞", "\n", -(1 << 63), 1.5e300, [], {"": None}])

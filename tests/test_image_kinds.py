@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -66,3 +68,21 @@ def test_a_grey_array_may_have_a_channel(kind: str) -> None:
 def test_two_channels_are_refused_in_a_sentence() -> None:
     with pytest.raises(ImageError, match=r"\(6, 5, 2\), but \(H, W\), \(H, W, 1\)"):
         open_image(VALUES[:, :, :2])
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_channels_that_stand_first_are_refused_with_the_way_out(channels: int) -> None:
+    with pytest.raises(ImageError, match=r"channels last with array\.transpose\(1, 2, 0\)"):
+        open_image(np.zeros((channels, 6, 5), dtype=np.uint8))
+    with pytest.raises(ImageError, match="reshape it"):
+        open_image(np.zeros((2, 6, 5), dtype=np.uint8))
+
+
+def test_a_picture_of_pillow_that_turns_out_cut_off_is_refused_in_a_sentence() -> None:
+    """Pillow reads the header first, the rest when it is needed."""
+    whole = io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(whole, "PNG")
+    lazy = Image.open(io.BytesIO(whole.getvalue()[:900]))
+    with pytest.raises(ImageError, match="The PIL image") as caught:
+        open_image(lazy)
+    assert "\n" not in str(caught.value)

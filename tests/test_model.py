@@ -15,6 +15,7 @@ from vqazoo.errors import (
     QuestionError,
     UnknownNameError,
 )
+from vqazoo.model import pick_device
 
 ANSWERS = ["red", "blue", "yes", "no", "a circle"]
 QUESTIONS = ["what color is it?", "is it a circle?", "is there a very large blue shape here?"]
@@ -165,3 +166,12 @@ def test_normalisation_statistics_of_a_frozen_encoder_do_not_move(table):
     loss.backward()
     assert all(torch.equal(before[n], b) for n, b in model.towers.named_buffers())
     assert all(p.grad is None for p in model.towers.parameters())
+
+
+def test_the_device_is_the_one_that_is_named_else_cuda_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device("cpu") == torch.device("cpu")
+    with pytest.raises(ConfigError, match="'nowhere' cannot be used"):
+        pick_device("nowhere")

@@ -16,7 +16,7 @@ import vqazoo
 from vqazoo.checkpoint import load_checkpoint
 from vqazoo.config import StageConfig, TrainingConfig, run_config
 from vqazoo.errors import ConfigError, TrainingError
-from vqazoo.optimisation import AveragedWeights, make_optimiser
+from vqazoo.optimisation import AveragedWeights, make_optimiser, rate_factor
 from vqazoo.resume import Position, read_position
 from vqazoo.stages import last_blocks, stages
 from vqazoo.steps import advance, monitored
@@ -377,3 +377,10 @@ def test_the_log_tells_both_losses(table: Path, tmp_path: Path) -> None:
     for line in log_of(tmp_path / "run"):
         assert math.isfinite(line["validation_loss"])
         assert line["validation_loss"] != line["loss"]
+
+
+def test_the_rate_rises_by_equal_steps_and_is_whole_at_the_end_of_the_warm_up() -> None:
+    """By hand: 2 epochs of 5 steps are 10 elevenths, then comes the whole rate."""
+    training = TrainingConfig(epochs=4, schedule="constant", warmup_epochs=2.0)
+    rates = [rate_factor(training, 4, epoch, step, 5) for epoch in range(3) for step in range(5)]
+    assert rates == pytest.approx([*(n / 11 for n in range(1, 11)), 1, 1, 1, 1, 1])

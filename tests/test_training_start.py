@@ -11,10 +11,12 @@ from safetensors.torch import load_file
 
 import vqazoo
 from tests.test_training_options import best, log_of, same, settings, train
+from vqazoo.answers import AnswerList
 from vqazoo.checkpoint import load_checkpoint
 from vqazoo.config import run_config
 from vqazoo.errors import ConfigError
 from vqazoo.resume import read_position
+from vqazoo.starting import _copy_rows
 from vqazoo.training import run
 
 # ---- one tower trains, the other is stored ------------------------------------------------------
@@ -131,3 +133,11 @@ def test_validation_every_few_steps_keeps_the_best_of_them(table: Path, tmp_path
     train(table, tmp_path / "plain", learning_rate=0.5, **options)
     assert "within" not in log_of(tmp_path / "plain")[0]
     assert same(tmp_path / "run/state.safetensors", tmp_path / "plain/state.safetensors")
+
+
+def test_a_row_goes_to_the_answer_it_was_learnt_for_however_that_is_spelled() -> None:
+    theirs = AnswerList(("The Cat", "no", "Yes.", "cat"), (1, 1, 1, 1))
+    mine = AnswerList(("yes", "zebra", "cat"), (1, 1, 1))
+    own, tensor = torch.full((3, 2), -1.0), torch.arange(8.0).reshape(4, 2)
+    _copy_rows(own, tensor, mine, theirs)
+    assert own.tolist() == [[4, 5], [-1, -1], [0, 1]], "the first of two that are the same answer"

@@ -37,6 +37,7 @@ def test_a_model_in_training_mode_answers_all_users_in_eval_mode(
 def test_the_last_to_leave_switches_back_even_after_an_error() -> None:
     module = torch.nn.Dropout().train()
     with evaluating(module):
+        assert not module.training
         with pytest.raises(ValueError, match="broken"), evaluating(module):
             raise ValueError("broken")
         assert not module.training

@@ -100,3 +100,19 @@ def test_the_legend_is_a_band_of_all_hues_below_the_pictures() -> None:
     assert [tuple(hue) for hue in band[0].tolist()] == [
         _hue(step / (LEGEND[0] - 1)) for step in range(LEGEND[0])
     ]
+
+
+def test_each_word_stands_on_its_hue_and_can_be_read() -> None:
+    image = np.zeros((30, 40), np.float32)
+    words = (("colour", 1.0), *(("word", 0.25),) * 30, ("circle", 0.5))  # several lines
+    picture = Image.new("RGB", (40, 30), "white")
+    sheets = [
+        np.asarray(draw(Explanation(Answer("red", 0.5), "integrated-gradients", image, told),
+                        picture))
+        for told in (words, tuple((word, 0.0) for word, _ in words))
+    ]  # fmt: skip
+    for _, weight in words:
+        boxes = [int((sheet == _hue(weight)).all(axis=2).sum()) for sheet in sheets]
+        assert boxes[0] > boxes[1] + 600, "a box of the hue, but for the letters"
+    white = [int((sheet == 255).all(axis=2).sum()) for sheet in sheets]
+    assert white[0] > white[1], "white letters on the dark box"

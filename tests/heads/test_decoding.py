@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqazoo.decoding import START, State, Written, as_answers, write
+from vqazoo.decoding import START, State, Step, Written, as_answers, write
 from vqazoo.errors import ConfigError
 from vqazoo_heads.manifest import DECODE
 
@@ -254,3 +254,40 @@ def test_beams_are_those_of_transformers(beams: int, length_penalty: float) -> N
         assert found == [row[: row.index(STOP)] if STOP in row else row for row in said], seed
         lengths |= {len(tokens) for tokens in found}
     assert len(lengths) > 1
+
+
+def chain(*rows: list[float]) -> tuple[Step, State]:
+    """A chain of tokens, whose probabilities after each token and at the start are those rows."""
+    table = torch.tensor(rows).log()
+    return lambda tokens, state: (table[tokens], state), (torch.zeros(1),)
+
+
+EVEN = [1 / 6] * 6
+
+
+def test_of_several_ends_none_takes_the_place_of_an_answer_that_goes_on() -> None:
+    """Three of the likeliest four tokens end; still both answers that go on are kept."""
+    after_3, after_4 = [0.9, *[0.02] * 5], [0.95, *[0.01] * 5]
+    start = [0.3, 0.25, 0.2, 0.14, 0.1, 0.01]
+    written = write(
+        *chain(EVEN, EVEN, EVEN, after_3, after_4, EVEN, start), 0, 2, 3, strategy="beam",
+        beam_size=2, length_penalty=2.0, early_stopping="never", eos_token_ids=[0, 1, 2],
+    )  # fmt: skip
+    # log(0.14 * 0.9) / 4 = -0.52, log(0.1 * 0.95) / 4 = -0.59, log(0.3) = -1.2
+    assert texts(written) == [[[3], [4]]]
+
+
+@pytest.mark.parametrize(
+    ("early_stopping", "expected"), [("true", [[3], []]), ("false", [[3, 4], [3]])]
+)
+def test_early_stopping_takes_the_first_answers_that_are_finished(
+    early_stopping: str, expected: list[list[int]]
+) -> None:
+    """log(0.4 * 0.5) / 4 = -0.40, log(0.3) = -1.2; later log(0.4 * 0.3 * 0.95) / 9 = -0.24."""
+    after_3, after_4 = [0.5, 0.05, 0.05, 0.05, 0.3, 0.05], [0.95, *[0.01] * 5]
+    start = [0.3, 0.1, 0.1, 0.4, 0.05, 0.05]
+    written = write(
+        *chain(EVEN, EVEN, EVEN, after_3, after_4, EVEN, start), 0, 2, 3, strategy="beam",
+        beam_size=2, length_penalty=2.0, early_stopping=early_stopping,
+    )  # fmt: skip
+    assert texts(written) == [expected]
