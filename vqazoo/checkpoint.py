@@ -40,7 +40,6 @@ from vqazoo.folder import (
     WEIGHTS,
     json_bytes,
     read_config,
-    recover,
     verified,
     write_folder,
 )
@@ -58,7 +57,7 @@ from vqazoo.safe_files import (
     shown,
     size,
 )
-from vqazoo.switch import steady
+from vqazoo.switch import recover, steady
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 TRAIN_AGAIN = "get the checkpoint again, or train it with a lower training.learning_rate"
