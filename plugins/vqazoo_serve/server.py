@@ -32,7 +32,8 @@ HANDLED = (signal.SIGTERM, signal.SIGINT)
 INTERRUPTED = 130  # exit code
 KEEP_ALIVE = 5  # seconds that a connection may rest between two requests
 MOST_WAITING = 4096  # connections that the system keeps until they are taken; others try again
-MOST_BACKLOG = 128  # of them, that are taken in one go
+# Of them, those that are taken in one go: few, so that one is read before it can be cut for others.
+MOST_BACKLOG = 16
 OTHER_FILES = 64  # that a service has open
 TOO_FEW = 32
 
