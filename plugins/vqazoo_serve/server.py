@@ -31,7 +31,9 @@ REFUSED_SECONDS = 1.0  # for refusals to go out, when the service ends at once
 HANDLED = (signal.SIGTERM, signal.SIGINT)
 INTERRUPTED = 130  # exit code
 KEEP_ALIVE = 5  # seconds that a connection may rest between two requests
-MOST_BACKLOG = 128  # connections that wait until they are taken
+MOST_WAITING = 4096  # connections that the system keeps until they are taken; others try again
+# Of them, those that are taken in one go: few, so that one is read before it can be cut for others.
+MOST_BACKLOG = 16
 OTHER_FILES = 64  # that a service has open
 TOO_FEW = 32
 
@@ -54,6 +56,11 @@ class Server(uvicorn.Server):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or ():  # asyncio takes as many in one go as it lets wait: too few
+            listener.listen(MOST_WAITING)
 
     def _give_up(self) -> None:
         self.gave_up = True

@@ -1,6 +1,6 @@
 """`vqazoo serve` with slow, cut and hostile clients among honest ones, on loopback.
 
-    python tests/benchmarks/hostile_clients.py [--requests 10000] [--pause 1.0] [--kinds NAME ...]
+    python tests/benchmarks/hostile_clients.py [--requests 10000] [--pause 5.0] [--kinds NAME ...]
 
 Honest requests, compared with the models' own answers, first alone and then beside one thread of
 each hostile kind in another process, which comes again after a pause. Prints lost and crossed
@@ -188,8 +188,8 @@ def main(count: int, pause: float, names: Sequence[str]) -> None:
             os.dup2(errors, 2)
         log.seek(0)
         lines = log.read().splitlines()
-    cuts = [f"{float(n):.0f} for {why.decode()}" for why, n in
-            re.findall(rb'^vqazoo_connections_cut_total\{reason="(\w+)"\} (\S+)', text, re.M)]  # fmt: skip
+    found = re.findall(rb'^vqazoo_connections_cut_total\{reason="(\w+)"\} (\S+)', text, re.M)
+    cuts = [f"{float(number):.0f} for {why.decode()}" for why, number in found]
     for name, replies in (("alone", alone), ("beside hostile clients", beside)):
         lost, crossed = lost_and_crossed(asks, replies, own)
         print(f"{name}: {count:,} requests of {CLIENTS} clients: {lost} lost, {crossed} crossed; "
@@ -226,7 +226,7 @@ def beside_hostile(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--pause", type=float, default=1.0, help="seconds between two of a kind")
+    parser.add_argument("--pause", type=float, default=5.0, help="seconds between two of a kind")
     parser.add_argument("--kinds", nargs="*", default=[], help="only those of that name")
     chosen = parser.parse_args()
     main(chosen.requests, chosen.pause, chosen.kinds)
