@@ -51,3 +51,19 @@ def test_pictures_that_are_all_alike_are_clustered_too() -> None:
     found = cluster(np.ones((9, 3), dtype=np.float32), range(9))
     assert np.isfinite(found.distances).all()
     assert len(found.labels) == 9
+
+
+def test_each_picture_stands_with_the_middle_that_is_nearest_and_middles_are_means() -> None:
+    """The fixed point of spherical k-means, by hand; sqrt(400 / 2) is 14, and 12 is the most."""
+    rng = np.random.default_rng(3)
+    kinds = rng.normal(size=(12, 16))
+    vectors = (kinds[np.arange(400) % 12] + 0.4 * rng.normal(size=(400, 16))).astype(np.float32)
+    found = cluster(vectors, range(400))
+    own = vectors - vectors.mean(axis=0)
+    own /= np.linalg.norm(own, axis=1, keepdims=True)
+    assert set(found.labels.tolist()) == set(range(12))
+    middles = np.array([own[found.labels == one].sum(axis=0) for one in range(12)])
+    middles /= np.linalg.norm(middles, axis=1, keepdims=True)
+    assert (found.labels == (own @ middles.T).argmax(axis=1)).all()
+    nearest = 1 - (own @ middles.T).max(axis=1)
+    np.testing.assert_allclose(found.distances, nearest, atol=1e-5)
