@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vqazoo.interfaces import Features
-from vqazoo.mistakes.similarity import cluster, picture_vectors
+from vqazoo.mistakes.similarity import _start, cluster, picture_vectors
 from vqazoo.sources import Side
 
 
@@ -41,6 +41,10 @@ def test_one_picture_of_another_kind_stands_alone_whatever_the_seed(seed: int) -
     """k-means++ never starts with two that are equal: the chance of the second is 0."""
     vectors = np.tile(np.array([[1, 0, 0]], dtype=np.float32), (8, 1))
     vectors[5] = [0, 1, 0]
+    assert sorted(_start(vectors, 2, np.random.default_rng(seed)).tolist()) == [
+        [0, 1, 0],
+        [1, 0, 0],
+    ]
     found = cluster(vectors, range(8), seed)
     alike = found.labels == found.labels[0]
     assert alike.tolist() == [number != 5 for number in range(8)]
