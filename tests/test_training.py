@@ -215,6 +215,11 @@ def test_a_loss_that_is_not_finite_names_the_questions_and_keeps_the_best(table,
     assert (out / "best/model.safetensors").read_bytes() == before
 
 
+def test_folders_above_a_run_are_made(table, tmp_path):
+    train(table, tmp_path / "runs" / "of today" / "first", epochs=1)
+    assert (tmp_path / "runs" / "of today" / "first" / "best").is_dir()
+
+
 def test_a_run_folder_is_never_overwritten_or_mixed(table, tmp_path):
     train(table, tmp_path / "run", epochs=1)
     with pytest.raises(TrainingError, match="already holds a run: add --resume"):

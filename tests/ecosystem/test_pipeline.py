@@ -193,8 +193,8 @@ def test_what_cannot_be_made_is_one_sentence(arguments, error, message):
     ("arguments", "error", "message"),
     [
         (("a.png",), QuestionError, "No question was given"),
-        (({"image": "a.png"},), QuestionError, "a dict with 'image' and 'question' was expected"),
-        ((["a.png"],), QuestionError, "a dict with 'image' and 'question' was expected"),
+        (({"image": "a.png"},), QuestionError, "has only 'image', but a dict with 'image' and 'q"),
+        ((["a.png"],), QuestionError, "is 'a.png', but a dict with 'image' and 'question' was exp"),
         (("https://example.org/a.png", "who?"), ImageError, "vqazoo fetches nothing"),
         (("missing.png", "who?"), ImageError, "does not exist"),
     ],

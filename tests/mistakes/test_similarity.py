@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vqazoo.interfaces import Features
-from vqazoo.mistakes.similarity import cluster, picture_vectors
+from vqazoo.mistakes.similarity import _start, cluster, picture_vectors
 from vqazoo.sources import Side
 
 
@@ -41,6 +41,10 @@ def test_one_picture_of_another_kind_stands_alone_whatever_the_seed(seed: int) -
     """k-means++ never starts with two that are equal: the chance of the second is 0."""
     vectors = np.tile(np.array([[1, 0, 0]], dtype=np.float32), (8, 1))
     vectors[5] = [0, 1, 0]
+    assert sorted(_start(vectors, 2, np.random.default_rng(seed)).tolist()) == [
+        [0, 1, 0],
+        [1, 0, 0],
+    ]
     found = cluster(vectors, range(8), seed)
     alike = found.labels == found.labels[0]
     assert alike.tolist() == [number != 5 for number in range(8)]
@@ -51,3 +55,19 @@ def test_pictures_that_are_all_alike_are_clustered_too() -> None:
     found = cluster(np.ones((9, 3), dtype=np.float32), range(9))
     assert np.isfinite(found.distances).all()
     assert len(found.labels) == 9
+
+
+def test_each_picture_stands_with_the_middle_that_is_nearest_and_middles_are_means() -> None:
+    """The fixed point of spherical k-means, by hand; sqrt(400 / 2) is 14, and 12 is the most."""
+    rng = np.random.default_rng(3)
+    kinds = rng.normal(size=(12, 16))
+    vectors = (kinds[np.arange(400) % 12] + 0.4 * rng.normal(size=(400, 16))).astype(np.float32)
+    found = cluster(vectors, range(400))
+    own = vectors - vectors.mean(axis=0)
+    own /= np.linalg.norm(own, axis=1, keepdims=True)
+    assert set(found.labels.tolist()) == set(range(12))
+    middles = np.array([own[found.labels == one].sum(axis=0) for one in range(12)])
+    middles /= np.linalg.norm(middles, axis=1, keepdims=True)
+    assert (found.labels == (own @ middles.T).argmax(axis=1)).all()
+    nearest = 1 - (own @ middles.T).max(axis=1)
+    np.testing.assert_allclose(found.distances, nearest, atol=1e-5)
