@@ -1,4 +1,4 @@
-# Both commands set up a private environment in .venv first (about 6 GB, a few minutes, once).
+# Each command sets up a private environment in .venv first (about 6 GB, a few minutes, once).
 #   make quickstart   train, score and ask a first model: about 5 minutes on 2 CPU cores
 #   make test         lint, types and tests
 #   make docs         the documentation as pages
@@ -18,7 +18,7 @@ LOWEST_TESTS ?= tests/blip tests/demo tests/encoders tests/export tests/families
 .PHONY: help quickstart test coverage lint lowest kills mutants benchmarks catalogue catalogues docs clean
 
 help:
-	@sed -n '2,5s/^# *//p' Makefile
+	@sed -n '2,6s/^# *//p' Makefile
 
 $(ENVIRONMENT)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "vqazoo needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + ": set PYTHON=python3.12, for instance.")'

@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 from vqazoo.images import open_image
 
 HEADER = b"Exif\0\0"
-TIMES = 200_000  # a picture of 1.2 MB: half a minute with Pillow 12.3
+TIMES = 200_000  # 1.2 MB, which Pillow 12.3 needs 3 s for
 
 
 def lying() -> bytes:
@@ -41,9 +41,9 @@ def test_headers_of_exif_data_are_not_counted(times, form):
     assert open_image(Image.open(picture(times, form))).size == (2, 4)
 
 
-@pytest.mark.parametrize(("form", "times"), [("png", TIMES), ("webp", TIMES), ("png-text", 80_000)])
-def test_many_headers_take_no_time(form, times, tmp_path):
-    (file := tmp_path / f"picture.{form}").write_bytes(picture(times, form).getvalue())
+@pytest.mark.parametrize("form", ["png", "webp"])
+def test_many_headers_take_no_time(form, tmp_path):
+    (file := tmp_path / f"picture.{form}").write_bytes(picture(TIMES, form).getvalue())
     began = time.process_time()
     assert open_image(file).size == (2, 4)
     assert time.process_time() - began < 2
