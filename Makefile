@@ -10,7 +10,7 @@ BIN := $(ENVIRONMENT)/bin
 RUN := runs/quickstart
 .DEFAULT_GOAL := help
 
-.PHONY: help quickstart test lint mutants benchmarks catalogue catalogues docs clean
+.PHONY: help quickstart test lint mutants fuzz benchmarks catalogue catalogues docs clean
 
 help:
 	@sed -n '2,5s/^# *//p' Makefile
@@ -46,6 +46,10 @@ lint: $(ENVIRONMENT)/installed
 mutants: $(ENVIRONMENT)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
 	$(BIN)/python tests/mutation/mutants.py --out runs/mutants.jsonl
+
+# Damaged folders: each loads as it says, or is refused in a sentence.
+fuzz: $(ENVIRONMENT)/installed
+	$(BIN)/python -m tests.fuzz 20000
 
 benchmarks: $(ENVIRONMENT)/installed
 	for script in $(filter-out %/families.py %/serving.py,$(wildcard tests/benchmarks/*.py)) \
