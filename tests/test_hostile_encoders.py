@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -132,13 +133,28 @@ def test_a_link_to_nowhere_that_nobody_reads_is_left_alone(tmp_path):
 # ---- giants ---------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder of each family, by the encoder that reads it."""
+    root = tmp_path_factory.mktemp("published")
+    for name, (family, _, _) in PARTS.items():
+        FAMILIES[family][0](root / name)
+    return {name: root / name for name in PARTS}
+
+
 @pytest.mark.parametrize("name", PARTS)
-@pytest.mark.parametrize("keys", [LAYERS, WIDTHS, ("hidden_size", "d_model", "n_embd")])
-@pytest.mark.parametrize("number", [10**7, 20_000])
-def test_an_encoder_that_is_not_in_its_weights_is_never_built(tmp_path, name, keys, number):
-    folder = tmp_path / "encoder"
-    FAMILIES[PARTS[name][0]][0](folder)
+@pytest.mark.parametrize(
+    ("keys", "number"),
+    [(LAYERS, 10**7), (LAYERS, 20_000), (WIDTHS, 10**7), (("hidden_size", "n_embd"), 20_000)],
+)
+def test_an_encoder_that_is_not_in_its_weights_is_never_built(
+    tmp_path, published, name, keys, number
+):
+    folder = Path(shutil.copytree(published[name], tmp_path / "encoder"))
     assert sum(change(folder / "config.json", key, number) for key in keys)
+    if name == "hf-vilt" and number == 20_000 and keys == LAYERS:
+        built(name, folder).load_pretrained()  # its embeddings, which have no layers
+        return
     refused(name, folder, "asks for|sets '|can be built|do not fit|not fill|another shape|expected")
 
 
