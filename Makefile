@@ -15,7 +15,7 @@ LOWEST_TESTS ?= tests/blip tests/demo tests/encoders tests/export tests/families
   tests/test_golden.py tests/test_images.py tests/test_image_kinds.py tests/test_training.py
 .DEFAULT_GOAL := help
 
-.PHONY: help quickstart test coverage lint lowest kills mutants benchmarks catalogue catalogues docs clean
+.PHONY: help quickstart test coverage lint lowest kills mutants fuzz benchmarks catalogue catalogues docs clean
 
 help:
 	@sed -n '2,6s/^# *//p' Makefile
@@ -70,6 +70,10 @@ mutants: $(ENVIRONMENT)/installed
 kills: $(ENVIRONMENT)/installed
 	mkdir -p runs
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kills.kills --kills 300 --out runs/kills.jsonl
+
+# Damaged folders: each loads as it says, or is refused in a sentence.
+fuzz: $(ENVIRONMENT)/installed
+	$(BIN)/python -m tests.fuzz 20000
 
 benchmarks: $(ENVIRONMENT)/installed
 	for script in $(filter-out %/families.py %/serving.py,$(wildcard tests/benchmarks/*.py)) \

@@ -178,7 +178,9 @@ class Repository:
             )
         given = without_paths(self.folder)
         try:
-            return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False, **given)
+            made = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False, **given)
+            made.model_max_length = int(made.model_max_length)
+            return made
         except ImportError as error:  # transformers names the first package that it lacks
             package = next((one for one in PACKAGES if one in str(error).casefold()), "tokenizers")
             owner = f"The tokenizer in '{self.folder}'"
@@ -259,7 +261,13 @@ class TextCodec:
         self.context_length = context_length
         ends = (tokenizer.sep_token_id, tokenizer.eos_token_id)
         starts = (tokenizer.cls_token_id, tokenizer.bos_token_id)
-        self.end_id = next(int(one) for one in ends if one is not None)
+        end = next((one for one in ends if one is not None), None)
+        if end is None:
+            raise WeightsError(
+                "The tokenizer has no token that ends a text (sep_token or eos_token): get its "
+                "files from where the model was published."
+            )
+        self.end_id = int(end)
         self.start_id = next((int(one) for one in starts if one is not None), self.end_id)
         pad = tokenizer.pad_token_id
         self.pad_id = self.end_id if pad is None else int(pad)  # GPT-2 has none; masked anyway

@@ -32,9 +32,19 @@ def build(name: str, tag: str, activation: str = "auto") -> Any:
     """
     config = model_config(name)
     quick = is_quick(name, tag, activation, bool(config.get("quick_gelu")))
+    with _allowance(name), odd_values(name):
+        return _construct(config | {"quick_gelu": quick}, not name.startswith(HUB))
+
+
+@contextmanager
+def odd_values(name: str) -> Iterator[None]:
+    """Around what reads the values of a config.
+
+    Raises:
+        WeightsError: they make no model.
+    """
     try:
-        with _allowance(name):
-            return _construct(config | {"quick_gelu": quick}, not name.startswith(HUB))
+        yield
     except VqazooError:
         raise
     except OSError as error:  # an HF text tower reads its config from the Hub
@@ -51,7 +61,7 @@ def build(name: str, tag: str, activation: str = "auto") -> Any:
 
 
 def _allowance(name: str) -> AbstractContextManager[Any]:
-    """The bound on a model whose config a folder or repository brings; open_clip's own have none."""
+    """The bound on a model whose config a folder or repository brings; others have none."""
     schema, _, place = name.partition(":")
     if not name.startswith(SCHEMAS):
         return nullcontext()

@@ -20,7 +20,7 @@ from vqazoo.interfaces import (
     WeightsReference,
 )
 from vqazoo.manifests import POOLED, TOKENS
-from vqazoo_open_clip.building import build, config_files
+from vqazoo_open_clip.building import build, config_files, odd_values
 from vqazoo_open_clip.codec import Codec
 from vqazoo_open_clip.sources import SCHEMAS, configs, locate
 from vqazoo_open_clip.states import image_states, image_vector, is_causal, text_states
@@ -51,14 +51,16 @@ class OpenClipEncoder(Encoder):
         self.model = build(name, self._tag, activation)
         self._drop(towers)
         self.files = config_files(name, towers)
-        text_config, preprocess = configs(name, self._tag, self.model)
+        with odd_values(name):
+            text_config, preprocess = configs(name, self._tag, self.model)
         self.spec = EncoderSpec(preprocess=preprocess)
         if "question" in towers:
             codec = Codec(name, text_config)
             self.codec, self._pad_id, self._context = codec, codec.pad_id, codec.context_length
             self.files = (*self.files, *codec.files)
             self.start_id, self.end_id = codec.start_id, codec.end_id
-        self.spec = self._measure(towers, preprocess)
+        with odd_values(name):
+            self.spec = self._measure(towers, preprocess)
 
     def _drop(self, towers: frozenset[str]) -> None:
         """Remove what a missing tower would only keep in memory and in the fingerprint."""

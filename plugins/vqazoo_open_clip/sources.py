@@ -18,7 +18,7 @@ HUB_WEIGHTS = "open_clip_model.safetensors"
 # In open_clip's order of preference, where a folder holds several.
 FOLDER_WEIGHTS = (HUB_WEIGHTS, "open_clip_pytorch_model.safetensors", "model.safetensors")
 CONFIG = "open_clip_config.json"
-# Of configs of folders and repositories; open_clip's own have 512 pixels, 1,024 patches, 512 tokens.
+# Of configs that a folder or repository brings; open_clip's own have 512 pixels and tokens.
 LARGEST_SIDE, PATCHES, LONGEST = 2048, 128, 8192
 TOKENIZER_ARGUMENTS = frozenset({"additional_special_tokens", "clean", "language",
                                  "reduction_mask", "strip_sep_token"})  # fmt: skip
@@ -65,8 +65,10 @@ def read_config(name: str) -> dict[str, Any]:
     config = read_encoder_config(file)
     try:
         parts = [config["model_cfg"][key] for key in ("text_cfg", "vision_cfg")]
-        text, vision = map(dict, parts)
-    except (ValueError, KeyError, TypeError) as error:
+        if not all(isinstance(one, dict) for one in [*parts, config.get("preprocess_cfg", {})]):
+            raise TypeError("text_cfg, vision_cfg and preprocess_cfg are tables")
+        text, vision = parts
+    except (KeyError, TypeError) as error:
         raise WeightsError(f"'{file}' is not an open_clip config ({error!r}).") from error
     if "trust_remote_code" in json.dumps(config):
         raise WeightsError(

@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz CASES FIRST SECONDS`: damaged folders, seeds from FIRST on; failures are told.
+"""`python -m tests.fuzz CASES FIRST SECONDS`: damaged folders, of the seeds from FIRST on.
 
 Each runs in this process; one that takes longer than 60 seconds is a failure too.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -113,7 +114,7 @@ def odd_header(content: bytes, chance: random.Random) -> bytes:
 def odd_value(said: Any, chance: random.Random) -> Any:
     """Somewhere in a value, another value, no value, or a value under another key."""
     if not isinstance(said, (dict, list)) or not said or chance.random() < 0.02:
-        return chance.choice(ODD)
+        return copy.deepcopy(chance.choice(ODD))
     keys = sorted(said) if isinstance(said, dict) else range(len(said))
     key = chance.choice(keys)
     if chance.random() < 0.12:
@@ -122,7 +123,7 @@ def odd_value(said: Any, chance: random.Random) -> Any:
             said[chance.choice(("", "x", "transformers_weights", "auto_map"))] = moved
     else:
         deep = isinstance(said[key], (dict, list)) and chance.random() < 0.85
-        said[key] = odd_value(said[key], chance) if deep else chance.choice(ODD)
+        said[key] = odd_value(said[key], chance) if deep else odd_value(None, chance)
     return said
 
 

@@ -93,7 +93,6 @@ def attempt(kinds: dict[str, Kind], seed: int, place: Path) -> tuple[str, str]:
     try:
         kind.read(folder)
     except VqazooError as error:
-        assert str(error).strip(), told
         return name, type(error).__name__
     except BaseException as error:
         raise AssertionError(f"{told}: {type(error).__name__}: {str(error)[:300]}") from error
