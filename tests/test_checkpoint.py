@@ -17,7 +17,8 @@ import vqazoo
 from vqazoo import switch
 from vqazoo.checkpoint import load_checkpoint, save_checkpoint, saved_tensors
 from vqazoo.errors import CheckpointError, ConfigError, UnknownNameError
-from vqazoo.folder import recover, write_folder
+from vqazoo.folder import write_folder
+from vqazoo.switch import recover
 
 ANSWERS = ["red", "blue", "a circle", "yes", "no"]
 

@@ -39,7 +39,6 @@ from vqazoo.folder import (
     WEIGHTS,
     json_bytes,
     read_config,
-    recover,
     verified,
     write_folder,
 )
@@ -57,7 +56,7 @@ from vqazoo.safe_files import (
     shown,
     size,
 )
-from vqazoo.switch import steady
+from vqazoo.switch import recover, steady
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 LISTED = 10  # tensor names listed in an error

@@ -29,11 +29,10 @@ from vqazoo.folder import (
     RECIPE,
     editing,
     json_bytes,
-    recover,
     write_file,
 )
 from vqazoo.safe_files import MIB, read_plain
-from vqazoo.switch import steady
+from vqazoo.switch import recover, steady
 from vqazoo.zoo import list_models
 
 if TYPE_CHECKING:
