@@ -102,6 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scenes", nargs="*", help="default: all")
     parser.add_argument("--out", type=Path, help="a line of JSON for each kill")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also while a look runs a verb
     with tempfile.TemporaryDirectory(prefix="vqazoo-kills-") as scratch, StandInHub() as hub:
         home = Path(scratch) / "home"
         hub.add_token(TOKEN, "ada")
