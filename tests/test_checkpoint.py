@@ -19,8 +19,9 @@ import vqazoo
 from vqazoo import switch
 from vqazoo.checkpoint import load_checkpoint, save_checkpoint, saved_tensors
 from vqazoo.errors import CheckpointError, ConfigError, UnknownNameError
-from vqazoo.folder import json_lines, recover, write_folder
+from vqazoo.folder import json_lines, write_folder
 from vqazoo.interfaces import Preprocess
+from vqazoo.switch import recover
 from vqazoo_tiny_clip.encoder import TinyCLIPEncoder
 
 ANSWERS = ["red", "blue", "a circle", "yes", "no"]

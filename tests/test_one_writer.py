@@ -20,9 +20,10 @@ import vqazoo
 from vqazoo import checkpoint, switch
 from vqazoo.checkpoint import load_checkpoint, save_checkpoint
 from vqazoo.errors import CheckpointError, TrainingError
-from vqazoo.folder import make_once, recover, write_file, write_folder
+from vqazoo.folder import make_once, write_file, write_folder
 from vqazoo.locks import lock_beside, writer
 from vqazoo.run_folder import LOCK, one_writer
+from vqazoo.switch import recover
 from vqazoo.transfer import pull
 from vqazoo.unpack import unpack
 

@@ -102,22 +102,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scenes", nargs="*", help="default: all")
     parser.add_argument("--out", type=Path, help="a line of JSON for each kill")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also while a look runs a verb
     with tempfile.TemporaryDirectory(prefix="vqazoo-kills-") as scratch, StandInHub() as hub:
-        hub.cache = Path(scratch) / "home"
+        home = Path(scratch) / "home"
         hub.add_token(TOKEN, "ada")
-        os.environ.update(hub.environment(hub.cache, TOKEN))  # before its client is imported
+        os.environ.update(hub.environment(home, TOKEN))  # before its client is imported
         os.environ["XDG_CACHE_HOME"] = str(Path(scratch) / "caches")
-        return _all(given, Path(scratch), hub)
+        return _all(given, Path(scratch), home)
 
 
-def _all(given: argparse.Namespace, scratch: Path, hub: StandInHub) -> int:
+def _all(given: argparse.Namespace, scratch: Path, home: Path) -> int:
     from tests.kills.scenes import SCENES
 
     rng = random.Random(given.seed)
     names = given.scenes or list(SCENES)
     log = scratch / "told.txt"
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        scenes = {name: SCENES[name](scratch / name, hub) for name in names}
+        scenes = {name: SCENES[name](scratch / name, home) for name in names}
         seconds = {name: measured(scene, log) for name, scene in scenes.items()}
     counted: Counter[tuple[str, str]] = Counter()
     losses = 0

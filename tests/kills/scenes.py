@@ -22,7 +22,6 @@ import torch
 from safetensors.torch import load_file
 
 import vqazoo
-from tests.hub.server import StandInHub
 from vqazoo.checkpoint import load_checkpoint, save_checkpoint
 from vqazoo.cli import run
 from vqazoo.unpack import unpack
@@ -60,13 +59,13 @@ def only(folder: Path, *names: str) -> None:
 
 
 class Scene(ABC):
-    """A folder `root` of its own; `table`: questions about a few pictures."""
+    """A folder `root` of its own; `home`: of the Hub's client, which talks to the stand-in."""
 
     verb = False  # whether the work is a verb of the command line, which ends SIGTERM with 143
     workers = 1
 
-    def __init__(self, root: Path, hub: StandInHub) -> None:
-        self.root, self.hub = root, hub
+    def __init__(self, root: Path, home: Path) -> None:
+        self.root, self.home = root, home
         root.mkdir(parents=True)
         self.once()
 
@@ -247,7 +246,7 @@ class Pull(Scene):
         shutil.rmtree(self.target.parent, ignore_errors=True)
         shutil.copytree(self.root / "first", self.target)
         with contextlib.suppress(OSError):
-            for one in (self.hub.cache / "hub").glob("models--*-pull"):
+            for one in (self.home / "hub").glob("models--*-pull"):
                 shutil.rmtree(one)
 
     def work(self) -> int:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import click
 
 from vqazoo import __version__
-from vqazoo.cli.ending import ending, sigterm_heard
+from vqazoo.cli.ending import how_it_ended, sigterm_heard
 from vqazoo.cli.output import guard_libraries, say
 from vqazoo.errors import PluginError, VqazooError, did_you_mean
 from vqazoo.registry import load_object, parse_ref, registry
@@ -123,7 +123,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             code = vqazoo.main(arguments, prog_name="vqazoo", standalone_mode=False)
             sys.stdout.flush()
     except (click.Abort, KeyboardInterrupt) as error:
-        words, code = ending(error.__cause__ if isinstance(error, click.Abort) else error)
+        words, code = how_it_ended(error.__cause__ if isinstance(error, click.Abort) else error)
         say(f"{words}.", err=True)
         return code
     except click.ClickException as error:

@@ -45,7 +45,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
-def ending(cause: BaseException | None) -> tuple[str, int]:
+def how_it_ended(cause: BaseException | None) -> tuple[str, int]:
     """The first words of the sentence about it, and the exit code."""
     if isinstance(cause, Terminated):
         if signal.getsignal(signal.SIGTERM) is _terminate:  # the sentence is not cut by a second
@@ -67,7 +67,7 @@ def told_when_interrupted(left: Callable[[], str]) -> Iterator[None]:
             time.sleep(0)
             raise
     except KeyboardInterrupt as error:
-        words, code = ending(error)
+        words, code = how_it_ended(error)
         if os.environ.get("RANK", "0") == "0":
             say(f"{words}: {left()}", err=True)
         raise click.exceptions.Exit(code) from None
