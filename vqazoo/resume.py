@@ -6,9 +6,10 @@ number, so a repeated epoch is the same epoch.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def read_log(file: Path, done: int) -> list[dict[str, Any]]:
             f"The log '{file}' cannot be read ({error}): leave an empty file there to go on "
             f"without the lines of past epochs."
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TrainingError(
             f"Line {len(entries) + 1} of '{file}' is not that of an epoch (was it cut?): delete it "
             f"to go on without."
@@ -123,14 +124,8 @@ def check_state(file: Path) -> None:
         TrainingError: it cannot be read, or was changed since it was written.
     """
     metadata = state_metadata(file)
-    try:
-        with safe_open(file, "pt") as state:
-            tensors = {name: state.get_tensor(name) for name in state.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError) as error:
-        raise TrainingError(
-            f"'{file}' cannot be read ({error}): the run cannot be resumed; its best model is in "
-            f"'{file.parent / BEST}'."
-        ) from error
+    with _reading(file), safe_open(file, "pt") as state:
+        tensors = {name: state.get_tensor(name) for name in state.keys()}  # noqa: SIM118
     if DIGEST in metadata and metadata[DIGEST] != _digest(tensors, metadata):
         raise TrainingError(
             f"'{file}' was changed since it was written (its digest differs), so the run cannot go "
@@ -140,21 +135,42 @@ def check_state(file: Path) -> None:
 
 def state_metadata(file: Path) -> dict[str, str]:
     """Raises TrainingError if the state cannot be read."""
-    try:
+    with _reading(file):
+        if not file.is_file():  # a pipe would be waited for
+            raise ValueError("it is no plain file")
         with safe_open(file, "pt") as state:
             metadata = dict(state.metadata())
-            Position(**json.loads(metadata[POSITION]))
-            return metadata
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        _position(metadata)
+        return {CONFIG: metadata[CONFIG], **metadata}
+
+
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Turn what a garbled state of a release without digests does into one sentence."""
+    try:
+        yield
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+        said = str(error) or type(error).__name__
         raise TrainingError(
-            f"'{file}' cannot be read ({error}): the run cannot be resumed; its best model is in "
+            f"'{file}' cannot be read ({said}): the run cannot be resumed; its best model is in "
             f"'{file.parent / BEST}'."
         ) from error
 
 
+def _position(metadata: Mapping[str, str]) -> Position:
+    """Raises KeyError, TypeError or ValueError if none is told."""
+    position = Position(**json.loads(metadata[POSITION]))
+    for name, default in asdict(Position()).items():
+        value = getattr(position, name)
+        kinds = (int, float) if isinstance(default, float) else (type(default),)
+        if type(value) not in kinds:
+            raise ValueError(f"'{name}' of its position is {value!r}")
+    return position
+
+
 def read_position(file: Path) -> Position:
     """Where the saved run stands."""
-    return Position(**json.loads(state_metadata(file)[POSITION]))
+    return _position(state_metadata(file))
 
 
 def load_weights(file: Path, model: VQAModel) -> set[str]:
@@ -164,7 +180,7 @@ def load_weights(file: Path, model: VQAModel) -> set[str]:
         TrainingError: they are of another model.
     """
     own, taken = model.state_dict(), set()
-    with safe_open(file, "pt") as state, torch.no_grad():
+    with _reading(file), safe_open(file, "pt") as state, torch.no_grad():
         for stored in state.keys():  # noqa: SIM118 - safe_open is not a mapping
             kind, _, name = stored.partition(".")
             if kind != "model":
@@ -197,9 +213,9 @@ def load_state(
             f"cannot go on: what it is built from has changed. Restore that, or start anew in "
             f"another folder."
         )
-    scaler.load_state_dict(json.loads(metadata[SCALER]))
-    averaged.updates = Position(**json.loads(metadata[POSITION])).updates
-    with safe_open(file, "pt") as state, torch.no_grad():
+    averaged.updates = _position(metadata).updates
+    with _reading(file), safe_open(file, "pt") as state, torch.no_grad():
+        scaler.load_state_dict(json.loads(metadata[SCALER]))
         for name, tensor in averaged.average.items():
             tensor.copy_(state.get_tensor(f"average.{name}"))
         for stored in state.keys():  # noqa: SIM118 - safe_open is not a mapping
