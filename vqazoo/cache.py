@@ -125,7 +125,7 @@ class FeatureCache:
         self._mend()
 
     def _mend(self) -> None:
-        """Write an index that told wrongly, and a changed meta.json, anew; nothing depends on it."""
+        """Write an index that told wrongly, and a changed meta.json, anew where that is allowed."""
         if not self.shards or (self.trusted and not self._meta_damaged()):
             return
         with contextlib.suppress(OSError, Timeout), FileLock(self.folder / LOCK, timeout=0):

@@ -182,8 +182,8 @@ def verify(names: tuple[str, ...], cache: str, as_json: bool) -> None:
     if changed:
         several = f"and {len(changed) - 1:,} more were" if len(changed) > 1 else "was"
         problems.append(
-            f"'{next(iter(changed))}' {several} changed though its size and times say otherwise: the next "
-            f"run reads it anew."
+            f"'{next(iter(changed))}' {several} changed though its size and times say otherwise: "
+            f"the next run reads it anew."
         )
     if problems:
         raise click.ClickException(" ".join(problems))
