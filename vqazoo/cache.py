@@ -103,7 +103,7 @@ class FeatureCache:
         """Look into the shards of these rows, and forget those that are not as they were written:
         by their headers, and by their digests where that is little to read.
 
-        What the index tells wrongly is told by the headers, and it is written anew.
+        What the index tells wrongly is told by the headers; a changed meta.json is written anew.
         """
         while True:
             used = sorted({self._places[key].shard for key in keys if key in self._places})
@@ -122,17 +122,9 @@ class FeatureCache:
             if bad:
                 self.refresh([*self.dropped, *bad])
             break
-        self._mend()
-
-    def _mend(self) -> None:
-        """Write an index that told wrongly, and a changed meta.json, anew where that is allowed."""
-        if not self.shards or (self.trusted and not self._meta_damaged()):
-            return
-        with contextlib.suppress(OSError, Timeout), FileLock(self.folder / LOCK, timeout=0):
-            write_file(self.folder / META, json_bytes(self.meta))
-            if not self.trusted:
-                self.refresh(self.dropped)
-                self._write_index()
+        if self.shards and self._meta_damaged():
+            with contextlib.suppress(OSError):  # no row depends on it
+                write_file(self.folder / META, json_bytes(self.meta))
 
     def _meta_damaged(self) -> bool:
         return read_object(self.folder / META) != json.loads(json_bytes(self.meta))

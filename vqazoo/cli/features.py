@@ -176,7 +176,7 @@ def verify(names: tuple[str, ...], cache: str, as_json: bool) -> None:
         next_step = (
             f"delete {them}, and the next run computes the rows anew"
             if shards_bad
-            else f"the next run that uses {them} writes {them} anew"
+            else f"delete {them}; no row is lost, as the next run reads the shards themselves"
         )
         problems.append(f"{bad} {what} in '{cache_root(cache)}' {are} damaged: {next_step}.")
     if changed:
