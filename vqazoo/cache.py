@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ class FeatureCache:
         shards: names of readable shard files; held: the keys of the rows of each.
         dropped: names of shards that could not be read and were left out; their rows are missing,
             so they are computed again.
+        trusted: whether the index is believed; until it is written anew if it told wrongly.
     """
 
     def __init__(self, folder: Path, meta: Mapping[str, Any]) -> None:
@@ -73,16 +74,17 @@ class FeatureCache:
         self.shards: list[str] = []
         self.held: list[list[str]] = []
         self.dropped: list[str] = []
+        self.trusted = True
+        self._checked: set[str] = set()  # names of shards that agree with their digests
         self._places: dict[str, Place] = {}
         self._next = 0  # number of the next shard
         self.refresh()
 
-    def refresh(self, unreadable: Iterable[str] = (), trusted: bool = True) -> None:
+    def refresh(self, unreadable: Iterable[str] = ()) -> None:
         """Read the index, then the headers of shards that it does not know yet.
 
         Args:
             unreadable: shards to drop, though the index knows them.
-            trusted: whether the index is believed; else every header is read.
         """
         self.shards, self.held, self.dropped, self._places = [], [], [], {}
         indexed = read_object(self.folder / INDEX)
@@ -93,7 +95,7 @@ class FeatureCache:
         for file in files:
             keys = None
             if file.name not in unreadable:
-                entry = indexed.get(file.name) if trusted else None
+                entry = indexed.get(file.name) if self.trusted else None
                 keys = _indexed_keys(entry, file) or _shard_keys(file)
             if keys is None:
                 self.dropped.append(file.name)
@@ -104,22 +106,31 @@ class FeatureCache:
         """Look into the shards of these rows, and forget those that are not as they were written:
         by their headers, and by their digests where that is little to read.
 
-        What the index tells wrongly is told by the headers.
+        What the index tells wrongly is told by the headers; a changed meta.json is written anew.
         """
-        for trusted in (True, False):
+        while True:
             used = sorted({self._places[key].shard for key in keys if key in self._places})
             files = {self.folder / self.shards[n]: self.held[n] for n in used}
             headers = {file: _shard_keys(file) for file in files}
             bad = [file.name for file, found in headers.items() if found is None]
-            if trusted and any(headers[file] not in (None, held) for file, held in files.items()):
-                self.refresh([*self.dropped, *bad], trusted=False)
+            told = any(headers[file] not in (None, held) for file, held in files.items())
+            if self.trusted and told:
+                self.trusted = False
+                self.refresh([*self.dropped, *bad])
                 continue
             whole = [file for file in files if file.name not in bad]
             if sum(file.stat().st_size for file in whole) <= CHECKED_AT_ONCE:
                 bad += [file.name for file in whole if is_damaged(file)]
+                self._checked |= {file.name for file in whole} - {*bad}
             if bad:
-                self.refresh([*self.dropped, *bad], trusted)
-            return
+                self.refresh([*self.dropped, *bad])
+            break
+        if self.shards and self._meta_damaged():
+            with contextlib.suppress(OSError):  # no row depends on it
+                write_file(self.folder / META, json_bytes(self.meta))
+
+    def _meta_damaged(self) -> bool:
+        return read_object(self.folder / META) != json.loads(json_bytes(self.meta))
 
     def __len__(self) -> int:
         return len(self._places)
@@ -142,7 +153,7 @@ class FeatureCache:
                 self.refresh(self.dropped)
                 for name in self.dropped:
                     (self.folder / name).unlink(missing_ok=True)
-                if not (self.folder / META).exists():
+                if self._meta_damaged():
                     write_file(self.folder / META, json_bytes(self.meta))
                 yield
                 self._write_index()
@@ -178,16 +189,20 @@ class FeatureCache:
         Raises:
             CacheError: a shard became unreadable since it was opened.
         """
-        return MappedFeatures(self.folder, self.shards, [self._places[key] for key in keys])
+        places = [self._places[key] for key in keys]
+        return MappedFeatures(self.folder, self.shards, places, self._checked)
 
     def damaged(self) -> list[str]:
-        """Names of files that are not as they were written: shards, and the index if it tells of
-        their rows otherwise than they do; reads everything.
+        """Names of files that are not as they were written: shards, the index if it tells of their
+        rows otherwise than they do, and meta.json if it is not what the folder is named after;
+        reads everything.
         """
         found = [name for name in self.shards if is_damaged(self.folder / name)]
         headers = [_shard_keys(self.folder / name) for name in self.shards]
         wrong = any(a not in (None, b) for a, b in zip(headers, self.held, strict=True))
-        return [*found, INDEX] if wrong else found
+        found += [INDEX] if wrong else []
+        meta = read_object(self.folder / META)
+        return found if self.folder.name.endswith(folder_key(meta)) else [*found, META]
 
     def unchecked(self) -> list[str]:
         """Names of shards without a digest, as earlier releases wrote them."""
@@ -199,20 +214,30 @@ class FeatureCache:
             for name, held in zip(self.shards, self.held, strict=True)
         }
         write_file(self.folder / INDEX, json.dumps(index).encode())
+        self.trusted = True
 
 
 class MappedFeatures:
     """Rows of a cache in a given order; shards are mapped, so memory holds what was touched."""
 
-    def __init__(self, folder: Path, shards: Sequence[str], places: Sequence[Place]) -> None:
+    def __init__(
+        self, folder: Path, shards: Sequence[str], places: Sequence[Place],
+        checked: Container[str] = (),
+    ) -> None:  # fmt: skip
         self._files = [folder / shard for shard in shards]
-        self._checked: set[int] = set()  # numbers of shards that were compared with their digests
+        # numbers of shards that were compared with their digests
+        self._checked = {number for number, shard in enumerate(shards) if shard in checked}
         self._shard = torch.tensor([place.shard for place in places], dtype=torch.long)  # (n,)
         self._row = torch.tensor([place.row for place in places], dtype=torch.long)  # (n,)
         self._tensors: dict[int, dict[str, Tensor]] = {}
         self.num_prefix = 0
+        prefixes = set()
         for number in torch.unique(self._shard).tolist():
             self._tensors[number] = self._map(self._files[number])
+            prefixes.add(self.num_prefix)
+        if len(prefixes) > 1:  # it holds for all rows, so it is not left to the rows that are used
+            for number in self._tensors:
+                self._check(number)
         self.longest = max((t["tokens"].shape[1] for t in self._tensors.values() if "tokens" in t),
                            default=0)  # fmt: skip
 
@@ -284,12 +309,14 @@ def pad(tensor: Tensor, length: int) -> Tensor:
 def _number(name: str) -> int:
     """The number in a shard's name; -1 in another name."""
     digits = name.removeprefix("shard-").removesuffix(".safetensors")
-    return int(digits) if digits.isascii() and digits.isdigit() else -1
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 16 else -1
 
 
 def _indexed_keys(entry: Any, file: Path) -> list[str] | None:
     """The keys that the index tells of a shard; None if it was written for another file."""
-    if not isinstance(entry, dict) or entry.get("bytes") != file.stat().st_size:
+    if not isinstance(entry, dict) or not file.is_file():
+        return None
+    if entry.get("bytes") != file.stat().st_size:
         return None
     keys = entry.get("keys")
     return keys if isinstance(keys, list) and all(isinstance(k, str) for k in keys) else None
@@ -306,6 +333,8 @@ def _metadata(file: Path) -> dict[str, str]:
 
 def _shard_keys(file: Path) -> list[str] | None:
     """The keys in a shard's header; None if the shard is damaged or cut off."""
+    if not file.is_file():  # a pipe would be waited for
+        return None
     try:
         with safe_open(file, "pt") as shard:
             words = shard.metadata()
@@ -354,6 +383,8 @@ def list_caches(root: Path) -> list[tuple[Path, dict[str, Any], int, int]]:
     found = []
     for file in sorted(root.glob(f"*/{META}")):
         meta = read_object(file)
+        if not file.parent.name.endswith(folder_key(meta)):  # damaged: nobody knows what made it
+            meta = {}
         cache = FeatureCache(file.parent, meta)
         size = sum(one.stat().st_size for one in file.parent.iterdir() if one.is_file())
         found.append((file.parent, meta, len(cache), size))

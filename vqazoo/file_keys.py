@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +45,25 @@ class FileKeys:
         self._changed = True
         return digest
 
-    def changed(self) -> list[str]:
-        """Paths of files whose content is another one although the file system says nothing of it;
-        they are forgotten, so that they are read anew. Reads every file that is still there.
+    def changed(self, wanted: Container[str] | None = None) -> dict[str, str]:
+        """Files whose content is another one although the file system says nothing of it: path and
+        the digest that was remembered. They are forgotten, so that they are read anew.
+
+        Args:
+            wanted: digests of the files to look at; None: all. Those still there are read.
         """
-        found = []
+        found = {}
         for name, entry in list(self._known.items()):
             path = Path(name)
-            with contextlib.suppress(OSError):
+            if not isinstance(entry, list) or not entry:
+                continue
+            if wanted is not None and str(entry[-1]) not in wanted:
+                continue
+            with contextlib.suppress(OSError, ValueError):  # gone, or a garbled path
                 status = path.stat()
                 stamp = [getattr(status, one) for one in STAMP]
-                if isinstance(entry, list) and entry[:-1] == stamp and entry[-1] != _sha256(path):
-                    found.append(name)
+                if entry[:-1] == stamp and entry[-1] != _sha256(path):
+                    found[name] = str(entry[-1])
                     self._known[name] = None
                     self._changed = True
         return found
@@ -74,7 +82,7 @@ class FileKeys:
 def read_object(file: Path) -> dict[str, Any]:
     """A JSON object; empty if it is absent or broken, as it can be made again."""
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -6,10 +6,11 @@ number, so a repeated epoch is the same epoch.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from vqazoo.errors import CheckpointError, TrainingError
 from vqazoo.folder import write_file
 from vqazoo.model import VQAModel
 from vqazoo.optimisation import AveragedWeights
-from vqazoo.safe_files import read_tensors_header, shown
+from vqazoo.safe_files import read_tensors_header
 from vqazoo.tensor_digest import tensor_digest
 
 STATE, BEST = "state.safetensors", "best"  # in the run folder
@@ -69,15 +70,13 @@ def read_log(file: Path, done: int) -> list[dict[str, Any]]:
     try:
         for line in file.read_text(encoding="utf-8").splitlines():
             entry = json.loads(line)
-            if not isinstance(entry, dict) or type(entry.get("epoch")) is not int:
-                raise ValueError("no epoch")
-            entries.append(entry)
+            entries.append({**entry, "epoch": int(entry["epoch"])})
     except OSError as error:
         raise TrainingError(
             f"The log '{file}' cannot be read ({error}): leave an empty file there to go on "
             f"without the lines of past epochs."
         ) from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TrainingError(
             f"Line {len(entries) + 1} of '{file}' is not that of an epoch (was it cut?): delete it "
             f"to go on without."
@@ -126,14 +125,8 @@ def check_state(file: Path) -> None:
         TrainingError: it cannot be read, or was changed since it was written.
     """
     metadata = state_metadata(file)
-    try:
-        with safe_open(file, "pt") as state:
-            tensors = {name: state.get_tensor(name) for name in state.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
-        raise TrainingError(
-            f"'{file}' cannot be read ({error}): the run cannot be resumed; its best model is in "
-            f"'{file.parent / BEST}'."
-        ) from error
+    with _reading(file), safe_open(file, "pt") as state:
+        tensors = {name: state.get_tensor(name) for name in state.keys()}  # noqa: SIM118
     if DIGEST in metadata and metadata[DIGEST] != _digest(tensors, metadata):
         raise TrainingError(
             f"'{file}' was changed since it was written (its digest differs), so the run cannot go "
@@ -143,27 +136,42 @@ def check_state(file: Path) -> None:
 
 def state_metadata(file: Path) -> dict[str, str]:
     """Raises TrainingError if the state cannot be read."""
-    try:
-        read_tensors_header(file)
+    with _reading(file):
+        read_tensors_header(file)  # of a plain file: a pipe would be waited for
         with safe_open(file, "pt") as state:
             metadata = dict(state.metadata())
-            position = Position(**json.loads(metadata[POSITION]))
-            for one in fields(Position):
-                found, kind = getattr(position, one.name), type(one.default)
-                if type(found) is not kind and not (kind is float and type(found) is int):
-                    raise TypeError(f"{one.name} is {shown(found)}")
-            return metadata
-    except (CheckpointError, SafetensorError, OSError, KeyError, TypeError, ValueError,
+        _position(metadata)
+        return {CONFIG: metadata[CONFIG], **metadata}
+
+
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Turn what a garbled state of a release without digests does into one sentence."""
+    try:
+        yield
+    except (CheckpointError, SafetensorError, OSError, LookupError, TypeError, ValueError,
             RecursionError) as error:  # fmt: skip
+        said = str(error) or type(error).__name__
         raise TrainingError(
-            f"'{file}' cannot be read ({error}): the run cannot be resumed; its best model is in "
+            f"'{file}' cannot be read ({said}): the run cannot be resumed; its best model is in "
             f"'{file.parent / BEST}'."
         ) from error
 
 
+def _position(metadata: Mapping[str, str]) -> Position:
+    """Raises KeyError, TypeError or ValueError if none is told."""
+    position = Position(**json.loads(metadata[POSITION]))
+    for name, default in asdict(Position()).items():
+        value = getattr(position, name)
+        kinds = (int, float) if isinstance(default, float) else (type(default),)
+        if type(value) not in kinds:
+            raise ValueError(f"'{name}' of its position is {value!r}")
+    return position
+
+
 def read_position(file: Path) -> Position:
     """Where the saved run stands."""
-    return Position(**json.loads(state_metadata(file)[POSITION]))
+    return _position(state_metadata(file))
 
 
 def load_weights(file: Path, model: VQAModel) -> set[str]:
@@ -173,7 +181,7 @@ def load_weights(file: Path, model: VQAModel) -> set[str]:
         TrainingError: they are of another model.
     """
     own, taken = model.state_dict(), set()
-    with safe_open(file, "pt") as state, torch.no_grad():
+    with _reading(file), safe_open(file, "pt") as state, torch.no_grad():
         for stored in state.keys():  # noqa: SIM118 - safe_open is not a mapping
             kind, _, name = stored.partition(".")
             if kind != "model":
@@ -206,9 +214,9 @@ def load_state(
             f"cannot go on: what it is built from has changed. Restore that, or start anew in "
             f"another folder."
         )
-    scaler.load_state_dict(json.loads(metadata[SCALER]))
-    averaged.updates = Position(**json.loads(metadata[POSITION])).updates
-    with safe_open(file, "pt") as state, torch.no_grad():
+    averaged.updates = _position(metadata).updates
+    with _reading(file), safe_open(file, "pt") as state, torch.no_grad():
+        scaler.load_state_dict(json.loads(metadata[SCALER]))
         for name, tensor in averaged.average.items():
             tensor.copy_(state.get_tensor(f"average.{name}"))
         for stored in state.keys():  # noqa: SIM118 - safe_open is not a mapping

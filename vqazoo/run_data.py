@@ -56,7 +56,8 @@ class RunData:
         answers = hashlib.sha256("\x1e".join(self.answers.texts).encode()).hexdigest()
         return {
             "train": digest(self.train), "validation": digest(self.validation), "answers": answers,
-            "labels": self._labels(), "pictures": self._pictures(FileKeys(caches)),
+            "labels": self._labels(), "confidences": self._confidences(),
+            "pictures": self._pictures(FileKeys(caches)),
             "counts": [self.train_count, len(self.validation), len(self.answers)],
         }  # fmt: skip
 
@@ -69,6 +70,13 @@ class RunData:
             except OSError:  # told where it is opened
                 state.update(b"-")
         files.save()
+        return state.hexdigest()
+
+    def _confidences(self) -> str:
+        """Of how sure annotators were of their answers, which a head may learn by."""
+        state = hashlib.sha256()
+        for example in self.examples:
+            state.update(f"{example.confidences}\x1e".encode())
         return state.hexdigest()
 
     def _labels(self) -> str:

@@ -80,18 +80,23 @@ def check_data(out: Path, now: Mapping[str, Any]) -> None:
             before = dict(environment["data_sha256"])
             counts = environment["questions"]
             before["counts"] = [counts["train"], counts["validation"], now["counts"][2]]
-    except (OSError, KeyError, TypeError, ValueError):
+        counted = [int(count) for count in before["counts"]]
+        if len(counted) != len(now["counts"]) or not isinstance(before, dict):
+            raise ValueError
+    except (OSError, KeyError, TypeError, ValueError, RecursionError):
         return  # nobody wrote down what it learnt from
     kinds = ("train", "training questions"), ("validation", "validation questions")
     changed = []
     for (name, words), then, count in zip(
-        (*kinds, ("answers", "answers")), before["counts"], now["counts"], strict=True
+        (*kinds, ("answers", "answers")), counted, now["counts"], strict=True
     ):
         if before.get(name, now[name]) != now[name]:
             more = f"{then:,} before, {count:,} now" if then != count else f"{count:,} as before"
             changed.append(f"the {words} ({more})")
     if not changed and before.get("labels", now["labels"]) != now["labels"]:
         changed.append("the labels of the same questions")
+    if not changed and before.get("confidences", now["confidences"]) != now["confidences"]:
+        changed.append("the confidences of the same answers")
     if not changed and before.get("pictures", now["pictures"]) != now["pictures"]:
         changed.append("the pictures under the same names")
     if changed:

@@ -26,7 +26,7 @@ from vqazoo.figures import sweep_figure
 from vqazoo.folder import METRICS, json_bytes, write_file
 from vqazoo.model import pick_device
 from vqazoo.predictions import to_csv
-from vqazoo.resume import CONFIG, STATE, read_position, state_metadata
+from vqazoo.resume import CONFIG, STATE, check_state, read_position, state_metadata
 from vqazoo.run_data import MISSING_IMAGES
 from vqazoo.run_folder import one_writer
 from vqazoo.sources import CachedFeatures
@@ -140,6 +140,7 @@ def _sweep(
 def _finished(folder: Path, config: RunConfig) -> bool:
     if not (folder / STATE).exists():
         return False
+    check_state(folder / STATE)
     if state_metadata(folder / STATE)[CONFIG] != config_digest(config):
         raise TrainingError(
             f"'{folder}' holds a run with other settings, so it is no part of this sweep: choose "

@@ -145,11 +145,15 @@ def verify(names: tuple[str, ...], cache: str, as_json: bool) -> None:
     from vqazoo.file_keys import FileKeys
 
     found: list[dict[str, object]] = []
-    bad = 0
+    bad = shards_bad = 0
+    held_keys: list[set[str]] = []  # of each cache; of a picture, its digest
     for folder, meta in _chosen(names, cache):
         opened = FeatureCache(folder, meta)
+        keys = {key.partition("-")[0] for held in opened.held for key in held}
+        held_keys.append(keys)
         damaged = [*opened.dropped, *opened.damaged()]
         bad += len(damaged)
+        shards_bad += len([name for name in damaged if name.startswith("shard-")])
         rows, shards, old = len(opened), len(opened.shards), opened.unchecked()
         found.append(
             {"name": folder.name, "rows": rows, "shards": shards, "damaged": damaged,
@@ -161,24 +165,26 @@ def verify(names: tuple[str, ...], cache: str, as_json: bool) -> None:
         if not as_json:
             say(f"{folder.name}  {rows:,} rows in {shards:,} shards  {state}")
     known = FileKeys(cache_root(cache))
-    changed = known.changed()
+    changed = known.changed(set().union(*held_keys) if names else None)
     known.save()
+    for document, keys in zip(found, held_keys, strict=True):
+        document["changed_pictures"] = [name for name, key in changed.items() if key in keys]
     if as_json:
         print_json(found)
     problems = []
     if bad:
-        what, them = ("file", "is damaged: delete it") if bad == 1 else (
-            "files", "are damaged: delete them"
-        )  # fmt: skip
-        problems.append(
-            f"{bad} {what} in '{cache_root(cache)}' {them}, and the next run computes the rows "
-            f"anew."
+        what, are, them = ("file", "is", "it") if bad == 1 else ("files", "are", "them")
+        next_step = (
+            f"delete {them}, and the next run computes the rows anew"
+            if shards_bad
+            else f"delete {them}; no row is lost, as the next run reads the shards themselves"
         )
+        problems.append(f"{bad} {what} in '{cache_root(cache)}' {are} damaged: {next_step}.")
     if changed:
         several = f"and {len(changed) - 1:,} more were" if len(changed) > 1 else "was"
         problems.append(
-            f"'{changed[0]}' {several} changed though its size and times say otherwise: the next "
-            f"run reads it anew."
+            f"'{next(iter(changed))}' {several} changed though its size and times say otherwise: "
+            f"the next run reads it anew."
         )
     if problems:
         raise click.ClickException(" ".join(problems))
