@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -301,3 +302,72 @@ def test_garbled_marks_of_a_state_without_a_digest_are_no_traceback(
 ) -> None:
     rewritten(begun, tmp_path / "run", data=said)
     check_data(tmp_path / "run", marks(tmp_path, "yes"))
+
+
+# ---- every kind of byte ---------------------------------------------------------------------
+
+
+def each_flipped(file: Path, header_step: int, of_tensors: int) -> Iterator[tuple[int, int]]:
+    """Flip one bit of the file after another, over all its header and at random behind it."""
+    dice, size = random.Random(0), file.stat().st_size
+    with file.open("rb") as opened:
+        header = 8 + int.from_bytes(opened.read(8), "little")
+    bytes_ = [*range(0, header, header_step), *dice.sample(range(header, size), of_tensors)]
+    for byte in bytes_:
+        mask = 1 << dice.randrange(8)
+        for turn in (0, 1):  # there and back
+            with file.open("r+b") as opened:
+                opened.seek(byte)
+                (old,) = opened.read(1)
+                opened.seek(byte)
+                opened.write(bytes([old ^ mask]))
+            if turn == 0:
+                yield byte, mask
+
+
+def content(file: Path) -> dict[str, Any]:
+    with safe_open(file, "pt") as opened:
+        words = {name: text for name, text in opened.metadata().items() if len(text) != 32}
+        return {**words, **{name: opened.get_tensor(name) for name in opened.keys()}}  # noqa: SIM118
+
+
+def same(one: dict[str, Any], other: dict[str, Any], used: set[str]) -> bool:
+    return all(
+        torch.equal(one[name], other[name]) if isinstance(one[name], torch.Tensor)
+        else one[name] == other[name]
+        for name in used
+    )  # fmt: skip
+
+
+def test_each_flipped_bit_of_a_shard_is_noticed_or_changes_nothing(
+    model: VQAModel, pictures: list[Path], tmp_path: Path
+) -> None:
+    rows(model, pictures[:4], tmp_path)
+    shard = the(tmp_path, "shard-000000.safetensors")
+    wanted = {name: value.clone() if isinstance(value, torch.Tensor) else value
+              for name, value in content(shard).items()}  # fmt: skip
+    harmless = 0
+    for place in each_flipped(shard, 1, 300):
+        if not vqazoo.cache.is_damaged(shard):
+            harmless += 1
+            assert same(wanted, content(shard), set(wanted)), place
+    assert not vqazoo.cache.is_damaged(shard)
+    assert harmless < 16  # the word `digest` itself, without which a shard is an old one
+
+
+def test_each_flipped_bit_of_a_state_is_noticed_or_changes_nothing(
+    begun: Path, tmp_path: Path
+) -> None:
+    state = shutil.copytree(begun, tmp_path / "run") / "state.safetensors"
+    wanted = {name: value.clone() if isinstance(value, torch.Tensor) else value
+              for name, value in content(state).items()}  # fmt: skip
+    harmless = 0
+    for place in each_flipped(state, 7, 60):
+        try:
+            check_state(state)
+        except TrainingError:
+            continue
+        harmless += 1
+        assert same(wanted, content(state), set(wanted)), place
+    check_state(state)
+    assert harmless < 8
