@@ -44,6 +44,7 @@ def started(scene: Scene, log: Path) -> int:
         written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(written, 1)
         os.dup2(written, 2)
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # not what this process collects
         done = scene.work()
         code = done if scene.verb and isinstance(done, int) else 0
     except BaseException as error:
