@@ -24,10 +24,10 @@ def test_the_sentence_and_the_exit_code_say_what_stopped_it(capsys):
 def test_a_call_that_failed_because_the_others_were_stopped_too_is_no_failure(capsys, monkeypatch):
     """As gloo's sums do when another process of the group is gone; no traceback follows."""
 
-    def heard(seconds: float) -> None:
+    def heard() -> None:
         raise Terminated  # as Python does at the first call after one into C
 
-    monkeypatch.setattr(ending.time, "sleep", heard)
+    monkeypatch.setattr(ending, "_hear", heard)
     stopped = told_when_interrupted(lambda: "go on with it.")
     with pytest.raises(click.exceptions.Exit) as caught, stopped:
         raise RuntimeError("Connection closed by peer")

@@ -44,6 +44,7 @@ def started(scene: Scene, log: Path) -> int:
         written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(written, 1)
         os.dup2(written, 2)
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # not what this process collects
         done = scene.work()
         code = done if scene.verb and isinstance(done, int) else 0
     except BaseException as error:
@@ -91,7 +92,7 @@ def killed(scene: Scene, sent: signal.Signals, after: float, log: Path) -> dict[
     assert codes[0] in allowed, (codes, told[-2000:])
     assert not any(codes[1:]), (codes, told[-2000:])
     if codes[0] == 143:
-        assert "Interrupted by SIGTERM" in told
+        assert "Interrupted by SIGTERM" in told, told
     return {"ended": codes[0], "found": scene.look()}
 
 
@@ -127,11 +128,12 @@ def _all(given: argparse.Namespace, scratch: Path, home: Path) -> int:
         after = rng.uniform(0, 1.1 * seconds[name])
         line = {"kill": number, "scene": name, "signal": sent.name, "after": round(after, 4)}
         try:
-            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            said = io.StringIO()
+            with redirect_stdout(said), redirect_stderr(said):
                 line |= killed(scenes[name], sent, after, log)
         except Exception as error:
             losses += 1
-            line |= {"lost": f"{type(error).__name__}: {error}"}
+            line |= {"lost": f"{type(error).__name__}: {error}", "said": said.getvalue()[-1000:]}
             print(json.dumps(line), file=sys.stderr)
         counted[name, sent.name] += 1
         counted[name, "lost"] += "lost" in line

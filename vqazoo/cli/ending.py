@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -45,6 +44,10 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
+def _hear() -> None:
+    """Python hears a signal that came during a call into C when the next function starts."""
+
+
 def how_it_ended(cause: BaseException | None) -> tuple[str, int]:
     """The first words of the sentence about it, and the exit code."""
     if isinstance(cause, Terminated):
@@ -64,7 +67,7 @@ def told_when_interrupted(left: Callable[[], str]) -> Iterator[None]:
         except Exception:
             # Of processes that train together, each is told to end; a call that failed because
             # another one did so first is no failure: the signal is heard here.
-            time.sleep(0)
+            _hear()
             raise
     except KeyboardInterrupt as error:
         words, code = how_it_ended(error)
