@@ -242,7 +242,7 @@ def load_tensors(
         loaded, report = kind.from_pretrained(
             None, config=config, state_dict=given, output_loading_info=True, **asked
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise WeightsError(
             f"The weights in '{folder}' cannot be read ({str(error).splitlines()[0]}): get them "
             f"again."

@@ -5,7 +5,9 @@ More of them: `python -m tests.fuzz 20000`.
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,14 +17,27 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.kinds import attempt, make_kinds
-from tests.hostile import little_memory_and_time  # noqa: F401
 from tests.toy import toy  # noqa: F401
 
 CASES = 1000
+LONGEST = 60  # seconds of a case
+
+
+@pytest.fixture
+def alarm() -> Iterator[None]:
+    """A case that hangs is a failure."""
+
+    def stop(*_: object) -> None:
+        raise AssertionError(f"not done after {LONGEST} seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_damaged_folder_loads_or_is_refused_in_a_sentence(tmp_path, toy):  # noqa: F811
+def test_a_damaged_folder_loads_or_is_refused_in_a_sentence(tmp_path, toy, alarm):  # noqa: F811
     kinds, seen = make_kinds(tmp_path), Counter()
 
     @settings(
@@ -31,6 +46,7 @@ def test_a_damaged_folder_loads_or_is_refused_in_a_sentence(tmp_path, toy):  # n
     )  # fmt: skip
     @given(st.integers(0, 2**32 - 1))
     def tried(seed: int) -> None:
+        signal.alarm(LONGEST)
         seen[attempt(kinds, seed, tmp_path)] += 1
 
     tried()

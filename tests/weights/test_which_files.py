@@ -247,8 +247,11 @@ def test_layers_on_the_disk_are_of_the_files_that_were_hashed(copied, picture, m
     """The folder's files may be gone or changed later: what was loaded lies in the cache."""
     pytest.importorskip("accelerate")
     folder = copied("blip-2")
-    places = {"vision_model": "cpu", "query_tokens": "cpu", "qformer": "cpu",
-              "language_projection": "cpu", "language_model": "disk"}  # fmt: skip
+    lm = "language_model.model.decoder"
+    near = ("vision_model", "query_tokens", "qformer", "language_projection", f"{lm}.layers.0",
+            f"{lm}.embed_tokens", f"{lm}.embed_positions", f"{lm}.final_layer_norm",
+            "language_model.lm_head")  # fmt: skip
+    places = {**dict.fromkeys(near, "cpu"), f"{lm}.layers.1": "disk"}
     plain = vqazoo.load(f"dir:{folder}").answer(picture, "what is this?")
     model = vqazoo.load(f"dir:{folder}", device_map=places)
     for file in folder.glob("model*.safetensors"):

@@ -176,7 +176,7 @@ def read_facts(files: Mapping[str, bytes], name: str, listed: bool) -> Facts:
         metrics = [_measured(entry) for entry in json.loads(files.get(METRICS, b"[]"))]
         reading = LOG
         log = [_logged(json.loads(line)) for line in files.get(LOG, b"").splitlines() if line]
-    except (ValueError, TypeError, KeyError, RecursionError, ConfigError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, ConfigError) as error:
         raise CheckpointError(
             f"The card of '{name}' cannot be made: {reading} is not as `vqazoo train` and `vqazoo "
             f"eval` write it ({type(error).__name__}: {' '.join(str(error).split())}); get the "
