@@ -12,7 +12,7 @@ PROJECT = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
 # First release without the hole, and the hole: from the PyPA and GitHub advisory databases.
 MENDED = {
     "filelock": ("3.20.3", "CVE-2026-22701"),
-    "gradio": ("6.20", "CVE-2026-59806"),
+    "gradio": ("6.27", "CVE-2026-59806"),
     "h11": ("0.16", "CVE-2025-43859"),
     "nltk": ("3.10.3", "CVE-2026-79676"),
     "onnx": ("1.21", "CVE-2026-27489"),
