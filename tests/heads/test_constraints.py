@@ -59,7 +59,7 @@ def cases() -> Iterator[tuple[list[int], list[int], Tensor]]:
                 yield tokens[:asked], tokens[asked:], torch.randn(1, VOCABULARY)
 
 
-@pytest.mark.parametrize(("options", "oracle"), RULES, ids=lambda one: str(one)[:50])
+@pytest.mark.parametrize(("options", "oracle"), RULES, ids=[str(one) for one, _ in RULES])
 def test_a_rule_does_what_the_librarys_does(options: dict[str, Any], oracle: Oracle) -> None:
     changed = 0
     for read, own, scores in cases():
