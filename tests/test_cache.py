@@ -359,6 +359,17 @@ def test_features_larger_than_memory_are_mapped_and_give_equal_batches(
                 assert torch.equal(tensor, b.tensors()[name])
 
 
+@pytest.mark.parametrize(("share", "held"), [(0.45, True), (0.55, False)])
+def test_features_are_held_if_they_take_at_most_half_of_the_free_memory(
+    model: VQAModel, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    share: float, held: bool,
+) -> None:  # fmt: skip
+    mapped = build_images(model, pictures, plain, tmp_path)
+    monkeypatch.setattr(vqazoo.sources, "memory_free", lambda _: mapped.nbytes() / share)
+    side = vqazoo.sources.CachedImages(model, examples_of(pictures), plain, tmp_path)
+    assert hasattr(side._stored.take, "__self__") is not held  # a method of the mapped files
+
+
 def test_values_that_half_precision_cannot_hold_are_told(
     model: VQAModel, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,14 +13,16 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
+import vqazoo
 import vqazoo.steps
 from tests.toy import example, fused, make_head, toy  # noqa: F401
 from vqazoo.answers import AnswerList
-from vqazoo.config import run_config
+from vqazoo.config import TrainingConfig, run_config
+from vqazoo.distributed import Group
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Features, Targets
 from vqazoo.losses import SummedHead, batch_sums, row_units, weighted_loss
-from vqazoo.steps import make_batches, mixed
+from vqazoo.steps import EpochSums, check_monitor, epoch_seed, make_batches, mixed
 from vqazoo.testing import check_head
 from vqazoo.training import run
 from vqazoo_heads.manifest import MLP
@@ -300,3 +302,34 @@ def test_an_image_encoder_with_batch_norm_trains_whatever_the_batches(
     }  # fmt: skip
     run(run_config(tables), tmp_path / "run", report=len)
     assert len(log_of(tmp_path / "run")) == 1
+
+
+def test_the_loss_of_an_epoch_is_its_sum_by_its_units() -> None:
+    torch.manual_seed(0)
+    model = vqazoo.create(encoder="tiny-clip", head="mlp", answers=["a", "b"])
+    sums = EpochSums(model.head, torch.device("cpu"))
+    own = [
+        sums.add({"answer": torch.tensor(total)}, {"answer": units}, {}, rows)
+        for total, units, rows in ((6.0, 3.0, 4), (0.0, 0.0, 4), (2.0, 1.0, 2))
+    ]
+    assert own == [2.0, 0.0, 2.0]
+    assert sums.means(Group()) == {"loss": 2.0}  # 8 by 4
+    nothing = EpochSums(model.head, torch.device("cpu"))
+    nothing.add({"answer": torch.tensor(0.0)}, {"answer": 0.0}, {}, 5)
+    assert nothing.means(Group()) == {"loss": None}
+
+
+def test_every_epoch_of_every_seed_has_its_own_order() -> None:
+    seeds = [epoch_seed(seed, epoch) for seed in range(40) for epoch in range(1, 50)]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= one < 2**63 for one in [*seeds, epoch_seed(2**62, 3)])
+
+
+def test_a_loss_that_no_validation_question_has_cannot_choose_the_best() -> None:
+    model = vqazoo.create(encoder="tiny-clip", head="mlp", answers=["a", "b"])
+    known, unknown = (model.head.targets([example(text)]) for text in ("a", "zzz"))
+    for monitor in ("loss", "accuracy"):
+        check_monitor(TrainingConfig(monitor=monitor), model.head, known)
+    check_monitor(TrainingConfig(monitor="accuracy"), model.head, unknown)
+    with pytest.raises(ConfigError, match=r"training\.monitor is 'loss', but none of"):
+        check_monitor(TrainingConfig(monitor="loss"), model.head, unknown)

@@ -76,6 +76,8 @@ def test_the_mission_sentence_works(picture):
         ("hub:name", HubError, "write OWNER/NAME"),
         ("hub:owner/name@", HubError, "write OWNER/NAME or OWNER/NAME@REVISION"),
         ("dir:nowhere", CheckpointError, "no checkpoint folder"),
+        ("cat:nowhere", UnknownNameError, "cat:nowhere"),
+        ("clip-linear-vizwiz", UnknownNameError, r"nearest: tiny-clip-linear-\w+ \(.*same head"),
         (3, VqazooError, "but got 3"),
     ],
 )

@@ -239,3 +239,17 @@ def test_a_package_that_is_missing_is_asked_for(predictions, monkeypatch, packag
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(DataError, match=hint):
         getattr(predictions, method)()
+
+
+def test_pictures_named_by_their_files_keep_their_names(picker, split):
+    table = [{"image": str(split[0].image), "question": "what?"}]
+    assert picker.predict(table)[0]["image"] == split[0].image.name
+    assert picker.predict([{"image": opened(split[0].image), "question": "?"}])[0]["image"] == ""
+
+
+def test_damaged_pictures_of_a_later_batch_are_told_by_their_rows(picker, split, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    rows = [{"image": str(one.image), "question": "what?"} for one in split[:7]]
+    rows[4]["image"] = rows[6]["image"] = str(tmp_path / "bad.png")
+    with pytest.raises(ImageError, match=r"pictures of 2 rows .*\(rows 5, 7\)"):
+        picker.predict(rows, batch_size=3)

@@ -243,6 +243,17 @@ def test_layers_on_the_disk_are_kept_there_and_change_no_answer(copied, picture)
     assert mapped.score == pytest.approx(plain.score, rel=1e-5)
 
 
+def test_a_whole_language_model_on_the_disk_finds_its_tied_weight(copied, picture):
+    pytest.importorskip("accelerate")
+    folder = copied("blip-2")
+    near = ("vision_model", "query_tokens", "qformer", "language_projection")
+    places = {**dict.fromkeys(near, "cpu"), "language_model": "disk"}
+    plain = vqazoo.load(f"dir:{folder}").answer(picture, "what is this?")
+    mapped = vqazoo.load(f"dir:{folder}", device_map=places).answer(picture, "what is this?")
+    assert mapped.text == plain.text
+    assert mapped.score == pytest.approx(plain.score, rel=1e-5)
+
+
 def test_layers_on_the_disk_are_of_the_files_that_were_hashed(copied, picture, monkeypatch):
     """The folder's files may be gone or changed later: what was loaded lies in the cache."""
     pytest.importorskip("accelerate")

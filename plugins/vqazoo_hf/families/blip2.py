@@ -176,7 +176,12 @@ def _load(
         _check_report(report, place)
         return model.eval()
     # Layers that a device map leaves on the disk are read again and again, from a copy of their
-    # tensors: from the files, transformers would choose which.
+    # tensors: from the files, transformers would choose which. A tied weight on the disk is looked
+    # for under each of its names.
+    with torch.device("meta"):
+        tied = kind(config).all_tied_weights_keys
+    names = {one: other for one, other in tied.items() if one not in tensors and other in tensors}
+    tensors = {**tensors, **{one: tensors[other] for one, other in names.items()}}
     with _offload_folder(place) as copies:
         asked["offload_folder"] = str(copies)
         model, report = load_tensors(kind, config, tensors, folder, **asked)
