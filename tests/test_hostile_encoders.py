@@ -264,7 +264,7 @@ def test_a_log_that_is_cut_short_is_told(tmp_path, cut):
     from vqazoo.resume import read_log
 
     (tmp_path / "log.jsonl").write_text(f'{{"epoch": 1}}\n{cut}')
-    with pytest.raises(TrainingError, match=r"log.jsonl' is not as training writes it"):
+    with pytest.raises(TrainingError, match=r"Line 2 of '.*log\.jsonl' is not that of an epoch"):
         read_log(tmp_path / "log.jsonl", 2)
 
 

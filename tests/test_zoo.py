@@ -73,6 +73,7 @@ def test_the_mission_sentence_works(picture):
         ("clip-lstm-vizwiz", UnknownNameError, "has no weights yet"),
         ("owner/name", UnknownNameError, "write 'dir:owner/name', for a Hub repository 'hub:owner"),
         ("hub:owner/name", HubError, "HF_HUB_OFFLINE forbids"),
+        ("blip-vqa-base", HubError, "of 'Salesforce/blip-vqa-base' is not in the cache"),
         ("hub:name", HubError, "write OWNER/NAME"),
         ("hub:owner/name@", HubError, "write OWNER/NAME or OWNER/NAME@REVISION"),
         ("dir:nowhere", CheckpointError, "no checkpoint folder"),

