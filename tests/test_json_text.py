@@ -62,7 +62,8 @@ ELSEWHERE = {
     "plugins/vqazoo_open_clip/sources.py", "plugins/vqazoo_hf/families/generation.py",
     "vqazoo/cli/options.py", "vqazoo/cli/train.py",  # a text as TOML
     "plugins/vqazoo_export/runner/run.py",  # needs nothing of vqazoo
-    "plugins/vqazoo_serve/logs.py", "plugins/vqazoo_demo/doors.py",  # texts and whole numbers
+    "plugins/vqazoo_serve/logs.py", "plugins/vqazoo_serve/connections.py",  # texts, whole numbers
+    "plugins/vqazoo_demo/doors.py",
 }  # fmt: skip
 
 

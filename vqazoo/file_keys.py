@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock
 
 from vqazoo.folder import write_file
+from vqazoo.json_text import json_text
 
 FILES = "files.json"  # in the root of all caches
 STAMP = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")  # by which a file is the same
@@ -75,7 +76,7 @@ class FileKeys:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
                 with FileLock(self.file.with_name(f".{FILES}.lock")):
                     merged = {**read_object(self.file), **self._known}
-                    write_file(self.file, json.dumps(merged).encode())
+                    write_file(self.file, json_text(merged, ascii_only=True).encode())
             self._changed = False
 
 

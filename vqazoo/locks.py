@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vqazoo.errors import VqazooError
+from vqazoo.json_text import json_text
 
 try:
     import fcntl
@@ -157,7 +158,7 @@ def _locked(lock: Path) -> int | None:
                 os.close(descriptor)
                 continue
             os.ftruncate(descriptor, 0)
-            os.write(descriptor, json.dumps(_myself()).encode())
+            os.write(descriptor, json_text(_myself(), ascii_only=True).encode())
         except BaseException:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
