@@ -159,7 +159,7 @@ def _locked(lock: Path) -> int | None:
                 continue
             os.ftruncate(descriptor, 0)
             os.write(descriptor, json_text(_myself(), ascii_only=True).encode())
-        except BaseException:
+        except BaseException:  # nobody holds a lock that nobody knows of
             with contextlib.suppress(OSError):
                 os.close(descriptor)
             raise

@@ -124,6 +124,8 @@ def test_several_models_answer_side_by_side_and_one_says_that_the_photo_shows_to
 
 def test_everything_can_be_done_by_keyboard(open_page: OpenPage, teal_circle: Path) -> None:
     page = open_page()
+    page.on("filechooser", lambda _: None)  # so that the browser knows of us before the first key
+    page.wait_for_timeout(200)
     page.keyboard.press("Tab")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")

@@ -92,6 +92,6 @@ def test_a_text_tower_with_code_is_refused(tmp_path, trace):
     plant(tower, trace)
     folder = saved_open_clip(tmp_path, {"hf_model_name": str(tower), "hf_proj_type": "mlp"})
     name = f"local-dir:{folder}"
-    with pytest.raises(WeightsError, match="config of a text tower"):
+    with pytest.raises(WeightsError, match="or that of its text tower, describes no model"):
         registry.build("encoder", f"open-clip:{name}", name, QUESTION)
     assert not trace.exists()

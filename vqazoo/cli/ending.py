@@ -64,7 +64,7 @@ def told_when_interrupted(left: Callable[[], str]) -> Iterator[None]:
     try:
         try:
             yield
-        except Exception:
+        except Exception:  # it is raised again
             # Of processes that train together, each is told to end; a call that failed because
             # another one did so first is no failure: the signal is heard here.
             _hear()

@@ -209,7 +209,7 @@ def _offload_folder(place: str) -> Iterator[Path]:
         ) from error
     try:
         yield copies
-    except BaseException:
+    except BaseException:  # it is raised again
         shutil.rmtree(copies, ignore_errors=True)
         raise
 
