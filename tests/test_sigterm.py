@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import click
 import pytest
@@ -62,3 +63,28 @@ def test_a_program_that_handles_or_ignores_sigterm_goes_on_doing_so():
             assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(("number", "raised"), [
+    (signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt),
+])  # fmt: skip
+def test_a_signal_that_is_heard_in_a_finaliser_is_not_lost(number: int, raised: type) -> None:
+    """Python swallows what is raised there, so that the work would go on to its end."""
+
+    class Finalised:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+            time.sleep(0.01)
+
+    def work() -> None:
+        one = Finalised()
+        del one
+        for _ in range(300):
+            time.sleep(0.01)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with sigterm_heard(), pytest.raises(raised):
+            work()
+    finally:
+        signal.signal(signal.SIGINT, before)

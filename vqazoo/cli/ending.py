@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import click
 
 from vqazoo.cli.output import say
 
 INTERRUPTED, TERMINATED = 130, 143  # exit codes, as of processes that SIGINT or SIGTERM ended
+AGAIN = 0.05  # seconds
 
 
 class Terminated(KeyboardInterrupt):
@@ -34,9 +37,25 @@ def sigterm_heard() -> Iterator[None]:
         yield
         return
     signal.signal(signal.SIGTERM, _terminate)
+    before, waiting = sys.unraisablehook, []
+
+    def send_again(unraisable: Any) -> None:
+        """One heard in a finaliser, where Python swallows what is raised, comes once more."""
+        if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+            before(unraisable)
+            return
+        sent = signal.SIGTERM if isinstance(unraisable.exc_value, Terminated) else signal.SIGINT
+        waiting.append(threading.Timer(AGAIN, os.kill, (os.getpid(), sent)))
+        waiting[-1].daemon = True
+        waiting[-1].start()
+
+    sys.unraisablehook = send_again
     try:
         yield
     finally:
+        for later in waiting:
+            later.cancel()
+        sys.unraisablehook = before
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
