@@ -245,6 +245,8 @@ def test_layers_on_the_disk_are_kept_there_and_change_no_answer(copied, picture)
 
 def test_a_whole_language_model_on_the_disk_finds_its_tied_weight(copied, picture):
     pytest.importorskip("accelerate")
+    if transformers.__version__.startswith("5.10."):
+        pytest.skip("transformers 5.10 cannot compare tied weights that are on the disk")
     folder = copied("blip-2")
     near = ("vision_model", "query_tokens", "qformer", "language_projection")
     places = {**dict.fromkeys(near, "cpu"), "language_model": "disk"}
