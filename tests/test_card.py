@@ -262,6 +262,8 @@ def test_references_are_shown_without_folders(reference: str, shown: str) -> Non
         ({"environment_json": b"{"}, "environment.json is not as"),
         ({"log_jsonl": b"{}\n"}, "log.jsonl is not as"),
         ({"answers_json": b"[]"}, "answers.json is not an answer list"),
+        ({"answers_json": b"[" * 100_000}, "answers.json is not an answer list"),
+        ({"config_json": b'{"preprocess": {"mode": ["crop"]}}'}, "a mode was expected"),
     ],
 )
 def test_a_broken_file_is_one_sentence(changes: dict[str, bytes | None], told: str) -> None:

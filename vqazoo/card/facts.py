@@ -186,7 +186,7 @@ def read_facts(files: Mapping[str, bytes], name: str, listed: bool) -> Facts:
     if ANSWERS in files:
         try:
             saved = json.loads(files[ANSWERS])
-        except ValueError:
+        except (ValueError, RecursionError):
             saved = None  # which no answer list is
         answers = AnswerList.from_json(saved, ANSWERS)
     pictures = frozenset(PICTURES) & frozenset(files)
@@ -216,7 +216,10 @@ def _checkpoint(value: Any) -> dict[str, Any]:
         reference = _source(tower)
         if reference is not None:
             str(reference["kind"]), str(reference["source"])
-    width, height = _table(config.get("preprocess", {})).get("size", (0, 0))
+    pixels = _table(config.get("preprocess", {}))
+    width, height = pixels.get("size", (0, 0))
+    if not isinstance(pixels.get("mode", ""), str):
+        raise TypeError(f"a mode was expected, not {pixels['mode']!r}")
     counts = _table(config.get("parameters", {"total": 0, "trainable": 0}))
     int(width), int(height), int(counts["total"]), int(counts["trainable"])
     return config
