@@ -258,7 +258,9 @@ def test_a_dtype_that_is_not_read_is_told_by_its_name(tmp_path, dtype, sort):
     refused(sort, weights.parent, f"has the dtype '{dtype}'")
 
 
-@pytest.mark.parametrize("cut", ["not JSON", '{"epoch": 1', "[]", "5", '{"epoch": "x"}'])
+@pytest.mark.parametrize(
+    "cut", ["not JSON", '{"epoch": 1', "[]", "5", '{"epoch": "x"}', '{"epoch": Infinity}']
+)
 def test_a_log_that_is_cut_short_is_told(tmp_path, cut):
     from vqazoo.errors import TrainingError
     from vqazoo.resume import read_log

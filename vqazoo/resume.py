@@ -76,7 +76,7 @@ def read_log(file: Path, done: int) -> list[dict[str, Any]]:
             f"The log '{file}' cannot be read ({error}): leave an empty file there to go on "
             f"without the lines of past epochs."
         ) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise TrainingError(
             f"Line {len(entries) + 1} of '{file}' is not that of an epoch (was it cut?): delete it "
             f"to go on without."

@@ -229,16 +229,20 @@ def test_transformers_opens_no_weights_and_nobody_a_pickle(copied, family, monke
     part.load_pretrained()
 
 
+LM = "language_model.model.decoder"
+BESIDE = ("vision_model", "query_tokens", "qformer", "language_projection")  # the language model
+NEAR = ("layers.0", "embed_tokens", "embed_positions", "final_layer_norm")
+LAYER_ON_DISK = {
+    **dict.fromkeys((*BESIDE, *(f"{LM}.{part}" for part in NEAR), "language_model.lm_head"), "cpu"),
+    f"{LM}.layers.1": "disk",
+}
+
+
 def test_layers_on_the_disk_are_kept_there_and_change_no_answer(copied, picture):
     pytest.importorskip("accelerate")
     folder = copied("blip-2")
-    lm = "language_model.model.decoder"
-    near = ("vision_model", "query_tokens", "qformer", "language_projection", f"{lm}.layers.0",
-            f"{lm}.embed_tokens", f"{lm}.embed_positions", f"{lm}.final_layer_norm",
-            "language_model.lm_head")  # fmt: skip
-    places = {**dict.fromkeys(near, "cpu"), f"{lm}.layers.1": "disk"}
     plain = vqazoo.load(f"dir:{folder}").answer(picture, "what is this?")
-    mapped = vqazoo.load(f"dir:{folder}", device_map=places).answer(picture, "what is this?")
+    mapped = vqazoo.load(f"dir:{folder}", device_map=LAYER_ON_DISK).answer(picture, "what is this?")
     assert mapped.text == plain.text
     assert mapped.score == pytest.approx(plain.score, rel=1e-5)
 
@@ -248,8 +252,7 @@ def test_a_whole_language_model_on_the_disk_finds_its_tied_weight(copied, pictur
     if transformers.__version__.startswith("5.10."):
         pytest.skip("transformers 5.10 cannot compare tied weights that are on the disk")
     folder = copied("blip-2")
-    near = ("vision_model", "query_tokens", "qformer", "language_projection")
-    places = {**dict.fromkeys(near, "cpu"), "language_model": "disk"}
+    places = {**dict.fromkeys(BESIDE, "cpu"), "language_model": "disk"}
     plain = vqazoo.load(f"dir:{folder}").answer(picture, "what is this?")
     mapped = vqazoo.load(f"dir:{folder}", device_map=places).answer(picture, "what is this?")
     assert mapped.text == plain.text
@@ -260,13 +263,8 @@ def test_layers_on_the_disk_are_of_the_files_that_were_hashed(copied, picture, m
     """The folder's files may be gone or changed later: what was loaded lies in the cache."""
     pytest.importorskip("accelerate")
     folder = copied("blip-2")
-    lm = "language_model.model.decoder"
-    near = ("vision_model", "query_tokens", "qformer", "language_projection", f"{lm}.layers.0",
-            f"{lm}.embed_tokens", f"{lm}.embed_positions", f"{lm}.final_layer_norm",
-            "language_model.lm_head")  # fmt: skip
-    places = {**dict.fromkeys(near, "cpu"), f"{lm}.layers.1": "disk"}
     plain = vqazoo.load(f"dir:{folder}").answer(picture, "what is this?")
-    model = vqazoo.load(f"dir:{folder}", device_map=places)
+    model = vqazoo.load(f"dir:{folder}", device_map=LAYER_ON_DISK)
     for file in folder.glob("model*.safetensors"):
         file.unlink()  # not changed in place: tensors of the plain model are mapped
     assert model.answer(picture, "what is this?").text == plain.text
