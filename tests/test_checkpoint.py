@@ -280,6 +280,7 @@ def kills(folder: Path, at: int) -> bool:
     if child:
         return os.WIFSIGNALED(os.waitpid(child, 0)[1])
     try:
+        torch.set_num_threads(1)  # the threads of OpenMP did not come along
         seen = 0
 
         def count(event: str, arguments: object) -> None:

@@ -6,18 +6,21 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 import torch
 
 import vqazoo
-from vqazoo import checkpoint, switch
+from vqazoo import checkpoint, locks, switch
 from vqazoo.checkpoint import load_checkpoint, save_checkpoint
 from vqazoo.errors import CheckpointError, TrainingError
 from vqazoo.folder import make_once, write_file, write_folder
@@ -37,6 +40,7 @@ def child(work: Callable[[], object]) -> int:
         return number
     code = 1
     try:
+        torch.set_num_threads(1)  # the threads of OpenMP did not come along
         work()
         code = 0
     except BaseException as error:
@@ -310,8 +314,6 @@ def test_a_run_that_cannot_start_leaves_no_folder(tmp_path):
 
 
 def test_a_file_system_without_locks_is_written_without(tmp_path, monkeypatch):
-    from vqazoo import locks
-
     def none(descriptor: int, how: int) -> None:
         raise OSError(38, "Function not implemented")
 
@@ -357,3 +359,51 @@ def test_data_that_two_processes_make_are_made_once(tmp_path):
     assert ended(*[child(lambda: make_once(made, write)) for _ in range(2)]) == [0, 0]
     assert (tmp_path / "log").read_text() == "made\n"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["log", "made"]
+
+
+def interrupted_at(event: int, lock: Path) -> bool:
+    """Whether Ctrl-C came, at the `event`-th line of vqazoo.locks, while a lock was held."""
+    source = Path(locks.__file__).read_text().splitlines()
+    seen = 0
+
+    def trace(frame: FrameType, what: str, argument: object) -> Any:
+        nonlocal seen
+        if frame.f_code.co_filename != locks.__file__:
+            return None
+        # Python hears no signal between taking a Lock and entering its block.
+        if what == "line" and not source[frame.f_lineno - 1].strip().startswith("with _guard"):
+            seen += 1
+            if seen == event:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with locks.held(lock), locks.held(lock):
+            pass
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_a_lock_that_was_interrupted_at_any_line_is_not_waited_for(tmp_path: Path) -> None:
+    """What tidies up after Ctrl-C saves, and so takes the same lock again."""
+    event = 1
+    while interrupted_at(event, lock := tmp_path / f".{event}.lock"):
+        with locks.held(lock):
+            assert holder_elsewhere(lock) is not None, f"event {event}"
+        event += 1
+    assert event > 40
+
+
+def holder_elsewhere(lock: Path) -> str | None:
+    """Who holds a lock, as another process sees it; None if nobody does."""
+    with open(lock, "a+b") as file:  # another open file, as in another process
+        try:
+            locks.fcntl.flock(file, locks.fcntl.LOCK_EX | locks.fcntl.LOCK_NB)
+        except BlockingIOError:
+            return "somebody"
+        return None

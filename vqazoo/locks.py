@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vqazoo.errors import VqazooError
@@ -38,9 +38,12 @@ LONGEST_COMMAND = 120  # characters of it in a message
 
 @dataclass
 class _Held:
+    """A lock file that this process has open; locked by `thread` while there are claims."""
+
     descriptor: int
-    thread: int
-    times: int = 1
+    owned: bool  # whether it may be written
+    thread: int = 0
+    claims: list[object] = field(default_factory=list)
 
 
 _held: dict[str, _Held] = {}  # by path, of this process
@@ -97,24 +100,28 @@ def held(
     lock: Path, wait: float = 0.0, told: Callable[[str], None] = lambda line: None
 ) -> Iterator[None]:
     """As `writer`, in a folder that is there. Raises HeldError."""
-    key = os.path.realpath(lock)
-    _take(key, Path(key), wait, told)
+    key, claim = os.path.realpath(lock), object()
     try:
+        _take(key, claim, wait, told)
         yield
     finally:
-        _give_back(key)
+        _give_back(key, claim)
 
 
-def _take(key: str, lock: Path, wait: float, told: Callable[[str], None]) -> None:
+def _take(key: str, claim: object, wait: float, told: Callable[[str], None]) -> None:
     until = time.monotonic() + wait
+    lock = Path(key)
     while True:
         with _guard:
             own = _held.get(key)
-            if own is not None and own.thread == threading.get_ident():
-                own.times += 1
-                return
-            if own is None and (descriptor := _locked(lock)) is not None:
-                _held[key] = _Held(descriptor, threading.get_ident())
+            if own is not None and own.claims:
+                if own.thread == threading.get_ident():
+                    own.claims.append(claim)
+                    return
+            elif _locked(key, lock):
+                own = _held[key]
+                own.thread = threading.get_ident()
+                own.claims.append(claim)
                 return
         if time.monotonic() >= until:
             raise HeldError(_holder(lock))
@@ -128,42 +135,62 @@ def _silent(line: str) -> None:
     pass
 
 
-def _give_back(key: str) -> None:
+def _give_back(key: str, claim: object) -> None:
     with _guard:
-        own = _held[key]
-        own.times -= 1
-        if own.times:
-            return
-        with contextlib.suppress(OSError):  # before it is let go: nobody takes what is to go
-            if same_file(own.descriptor, Path(key)):
-                os.unlink(key)
-        del _held[key]
-        os.close(own.descriptor)
+        own = _held.get(key)
+        if own is None or claim not in own.claims:
+            return  # interrupted before it was taken
+        own.claims.remove(claim)
+        if not own.claims:
+            with contextlib.suppress(OSError):  # before it is let go: nobody takes what is to go
+                if same_file(own.descriptor, Path(key)):
+                    os.unlink(key)
+            _forget(key)
 
 
-def _locked(lock: Path) -> int | None:
-    """The descriptor of a lock file that is ours now; None if somebody else has it."""
+def _locked(key: str, lock: Path) -> bool:
+    """Whether a lock file is ours now. The guard is held.
+
+    Ctrl-C and SIGTERM may come between any two steps. A descriptor is known before it is locked, so
+    that what an interrupted call locked is taken over, and not waited for as somebody else's.
+    """
     while True:
+        own = _held.get(key)
+        if own is None:
+            own = _held[key] = _opened(lock)
         try:
-            descriptor, own = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666), True
-        except PermissionError:  # of another user, who may have been killed
-            descriptor, own = os.open(lock, os.O_RDONLY), False
-        try:
-            if not flocked(descriptor):
-                os.close(descriptor)
-                return None
-            if not own:
+            if not flocked(own.descriptor):
+                _forget(key)
+                return False
+            if not own.owned:
                 os.unlink(lock)
-            if not same_file(descriptor, lock):  # removed, by us or its last holder
-                os.close(descriptor)
+            if not same_file(own.descriptor, lock):  # removed, by us or its last holder
+                _forget(key)
                 continue
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, json_text(_myself(), ascii_only=True).encode())
-        except BaseException:  # nobody holds a lock that nobody knows of
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+            os.ftruncate(own.descriptor, 0)
+            os.pwrite(own.descriptor, json_text(_myself(), ascii_only=True).encode(), 0)
+        except OSError:  # nobody holds a lock that nobody knows of
+            _forget(key)
             raise
-        return descriptor
+        return True
+
+
+def _opened(lock: Path) -> _Held:
+    try:
+        return _Held(os.open(lock, os.O_RDWR | os.O_CREAT, 0o666), True)
+    except PermissionError:  # of another user, who may have been killed
+        return _Held(os.open(lock, os.O_RDONLY), False)
+
+
+def _forget(key: str) -> None:
+    """Close a lock file. It is unlocked while it is known: one that is only closed too late, by an
+    interruption, is in nobody's way."""
+    own = _held[key]
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(own.descriptor, fcntl.LOCK_UN)
+    del _held[key]
+    os.close(own.descriptor)
 
 
 def flocked(descriptor: int, wait: bool = False) -> bool:

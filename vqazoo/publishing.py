@@ -31,8 +31,8 @@ SURE = (
     rf"\\\\[\w.-]+\\)"
 )
 REST = r"[^\s\"'`<>|*?()\[\]{},;]*"
-# A path in quotes may have blanks.
-TEXT = re.compile(rf"(?<=(['\"`])){SURE}(?:(?!\1)[^\n])+(?=\1)|{SURE}{REST}(?<![/\\])")
+QUOTED = r"(?:(?!\1)[^\n])*(?=\1)"  # a path in quotes may have blanks
+TEXT = re.compile(rf"(?<=(['\"`])){SURE}(?!\1){QUOTED}|{SURE}{REST}(?<![/\\])")
 SECTIONS = {"both": "image_encoder", "image": "image_encoder", "text": "text_encoder"}
 WEIGHTS_FILE = re.compile(r"@.*\.safetensors$")  # at the end of an encoder's name
 ELSEWHERE = ("hub", "package", "url")  # kinds of references that others can follow
@@ -71,8 +71,9 @@ class Places:
         """Running text without the paths that are surely of a machine."""
         for place in self._known:
             if place in text:
-                known = rf"(?<![\w/.\\-])(?:(?i:file):/*(?=/))?{re.escape(place)}(?![\w-]){REST}"
-                text = re.sub(known, _last_of, text)
+                known = rf"(?:(?i:file):/*(?=/))?{re.escape(place)}(?![\w-])"
+                anywhere = rf"(?<=(['\"`])){known}{QUOTED}|(?<![\w/.\\-]){known}{REST}"
+                text = re.sub(anywhere, _last_of, text)
         return TEXT.sub(_last_of, text)
 
     def document(self, value: Any) -> Any:

@@ -216,4 +216,4 @@ def test_an_argument_that_is_no_path_is_published(value: str) -> None:
     ],
 )  # fmt: skip
 def test_running_text_keeps_all_but_places_of_a_machine(text: str, shown: str) -> None:
-    assert Places().text(text) == shown
+    assert Places().text(text) == Places("/tmp").text(text) == shown
