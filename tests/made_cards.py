@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from vqazoo.answers import AnswerList
 from vqazoo.card.prose import spans
 from vqazoo.config import plain, run_config, to_toml
-from vqazoo.evaluate import Metric
-from vqazoo.folder import json_bytes
+from vqazoo.data.answers import AnswerList
+from vqazoo.evaluation.split import Metric
+from vqazoo.files.writing import json_bytes
 
 NAME = "shapes-by-hand"
 SECTIONS = ["summary", "parts", "run", "data", "metrics", "types", "abstention", "failures",

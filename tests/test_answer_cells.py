@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vqazoo.answer_cells import Said, read_answers
 from vqazoo.cli import run
 from vqazoo.data import Example, open_dataset
+from vqazoo.data.answer_cells import Said, read_answers
 from vqazoo.errors import DataError
-from vqazoo.tables import _table
+from vqazoo.evaluation.tables import _table
 
 TWO = ("red", "blue")
 

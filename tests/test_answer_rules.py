@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqazoo.answers import (
+from vqazoo.data import Example
+from vqazoo.data.answers import (
     RULE_NAMES,
     SEVERAL,
     apply_rule,
@@ -18,7 +19,6 @@ from vqazoo.answers import (
     levenshtein,
     select_answer,
 )
-from vqazoo.data import Example
 from vqazoo.errors import DataError
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqazoo.answers import AnswerList, normalise, select_answer
+from vqazoo.data.answers import AnswerList, normalise, select_answer
 from vqazoo.errors import CheckpointError, DataError
 
 TEXTS = st.text(max_size=20)

@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from tests.toy import toy  # noqa: F401
 from vqazoo.config import run_config
 from vqazoo.errors import TrainingError
-from vqazoo.folder import json_lines
+from vqazoo.files.writing import json_lines
 from vqazoo.interfaces import Features, Targets
-from vqazoo.training import run
+from vqazoo.training.loop import run
 from vqazoo_heads.mlp import MLPHead
 
 

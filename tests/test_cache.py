@@ -17,23 +17,23 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import vqazoo
-import vqazoo.features
-import vqazoo.sources
-from vqazoo.cache import DIGEST, FeatureCache, clear
+import vqazoo.features.encoding
+import vqazoo.features.sources
 from vqazoo.data import Example
 from vqazoo.errors import CacheError, DataError, ImageError
-from vqazoo.evaluate import predict
-from vqazoo.features import (
+from vqazoo.evaluation.split import predict
+from vqazoo.features.cache import DIGEST, FeatureCache, clear
+from vqazoo.features.encoding import (
     Report,
     build_images,
     build_questions,
     describe,
 )
-from vqazoo.file_keys import FileKeys
+from vqazoo.features.sources import CachedFeatures, LiveFeatures
+from vqazoo.files.digests import tensor_digest
+from vqazoo.files.keys import FileKeys
 from vqazoo.interfaces import Features
 from vqazoo.model import VQAModel
-from vqazoo.sources import CachedFeatures, LiveFeatures
-from vqazoo.tensor_digest import tensor_digest
 
 
 def model_with(fusion: str = "concat", **more: Any) -> VQAModel:
@@ -75,8 +75,8 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rows a batch and four a shard."""
-    monkeypatch.setattr(vqazoo.features, "ENCODE_BATCH", 2)
-    monkeypatch.setattr(vqazoo.features, "SHARD_ROWS", 5)
+    monkeypatch.setattr(vqazoo.features.encoding, "ENCODE_BATCH", 2)
+    monkeypatch.setattr(vqazoo.features.encoding, "SHARD_ROWS", 5)
 
 
 def plain(steps: Sequence[int], _: str) -> Iterator[int]:
@@ -171,10 +171,12 @@ def other(part: str, model: VQAModel, monkeypatch: pytest.MonkeyPatch) -> VQAMod
     elif part == "kinds":
         return model_with("cross-attention")
     else:
-        original = vqazoo.features.describe
+        original = vqazoo.features.encoding.describe
         change = {"preprocess": {"size": [32, 32]}, "args": {"a": 1}, "encoder_version": 99}
         monkeypatch.setattr(
-            vqazoo.features, "describe", lambda *given: {**original(*given), part: change[part]}
+            vqazoo.features.encoding,
+            "describe",
+            lambda *given: {**original(*given), part: change[part]},
         )
     return changed
 
@@ -349,7 +351,7 @@ def test_features_larger_than_memory_are_mapped_and_give_equal_batches(
 ) -> None:
     model, examples = model_with(fusion), examples_of(pictures)
     held = CachedFeatures(model, examples, plain, tmp_path)
-    monkeypatch.setattr(vqazoo.sources, "memory_free", lambda _: 0)
+    monkeypatch.setattr(vqazoo.features.sources, "memory_free", lambda _: 0)
     mapped = CachedFeatures(model, examples, plain, tmp_path)
     assert mapped._images._stored.take.__self__.nbytes() > 0  # the mapped files themselves
     for rows in (torch.arange(30), torch.tensor([29, 0, 0, 14])):
@@ -365,8 +367,8 @@ def test_features_are_held_if_they_take_at_most_half_of_the_free_memory(
     share: float, held: bool,
 ) -> None:  # fmt: skip
     mapped = build_images(model, pictures, plain, tmp_path)
-    monkeypatch.setattr(vqazoo.sources, "memory_free", lambda _: mapped.nbytes() / share)
-    side = vqazoo.sources.CachedImages(model, examples_of(pictures), plain, tmp_path)
+    monkeypatch.setattr(vqazoo.features.sources, "memory_free", lambda _: mapped.nbytes() / share)
+    side = vqazoo.features.sources.CachedImages(model, examples_of(pictures), plain, tmp_path)
     assert hasattr(side._stored.take, "__self__") is not held  # a method of the mapped files
 
 
@@ -388,7 +390,7 @@ def test_a_broken_picture_does_not_lose_what_was_encoded(
     encoded: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(vqazoo.features, "ENCODE_BATCH", 2)
+    monkeypatch.setattr(vqazoo.features.encoding, "ENCODE_BATCH", 2)
     pictures[6].write_bytes(b"no picture")
     with pytest.raises(ImageError):
         images(model, pictures, tmp_path / "c")

@@ -16,12 +16,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import vqazoo
-import vqazoo.cache
-from vqazoo.cache import DIGEST, FeatureCache
+import vqazoo.features.cache
 from vqazoo.cli import run
 from vqazoo.errors import CacheError, TrainingError, VqazooError
-from vqazoo.features import build_images
-from vqazoo.file_keys import FileKeys
+from vqazoo.features.cache import DIGEST, FeatureCache
+from vqazoo.features.encoding import build_images
+from vqazoo.files.keys import FileKeys
 from vqazoo.model import VQAModel
 
 PICTURES = 10
@@ -88,7 +88,7 @@ def test_a_flipped_bit_of_a_shard_is_noticed_or_harmless(
     """On opening the rows are computed anew; what is too large for that is refused when used."""
     source, wanted = built
     if lazily:
-        monkeypatch.setattr(vqazoo.cache, "CHECKED_AT_ONCE", -1)
+        monkeypatch.setattr(vqazoo.features.cache, "CHECKED_AT_ONCE", -1)
     (shard,) = source.glob("image-*/shard-*.safetensors")
     refused: list[str] = []
     for number, (byte, bit) in enumerate(places(shard)):

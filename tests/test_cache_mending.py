@@ -20,18 +20,18 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import vqazoo
-import vqazoo.cache
-import vqazoo.features
-from vqazoo.answers import AnswerList
+import vqazoo.features.cache
+import vqazoo.features.encoding
 from vqazoo.cli import run
 from vqazoo.data import Example
+from vqazoo.data.answers import AnswerList
 from vqazoo.errors import CacheError, TrainingError
-from vqazoo.features import build_images
+from vqazoo.features.encoding import build_images
 from vqazoo.model import VQAModel
-from vqazoo.optimisation import AveragedWeights
-from vqazoo.resume import check_state, load_state, read_position
-from vqazoo.run_data import RunData
-from vqazoo.run_folder import check_data
+from vqazoo.training.data import RunData
+from vqazoo.training.optimisation import AveragedWeights
+from vqazoo.training.run_folder import check_data
+from vqazoo.training.state import check_state, load_state, read_position
 
 PICTURES = 12
 
@@ -60,8 +60,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four rows a shard."""
-    monkeypatch.setattr(vqazoo.features, "ENCODE_BATCH", 2)
-    monkeypatch.setattr(vqazoo.features, "SHARD_ROWS", 5)
+    monkeypatch.setattr(vqazoo.features.encoding, "ENCODE_BATCH", 2)
+    monkeypatch.setattr(vqazoo.features.encoding, "SHARD_ROWS", 5)
 
 
 def rows(model: VQAModel, files: Sequence[Path], root: Path) -> torch.Tensor:
@@ -163,7 +163,7 @@ def test_a_wrong_number_of_leading_tokens_reaches_no_row_of_another_shard(
 ) -> None:
     """Large caches are checked shard by shard when used, but that number holds for all rows."""
     rows(model, pictures, tmp_path)
-    monkeypatch.setattr(vqazoo.cache, "CHECKED_AT_ONCE", -1)
+    monkeypatch.setattr(vqazoo.features.cache, "CHECKED_AT_ONCE", -1)
     shard = the(tmp_path, "shard-000002.safetensors")
     content = bytearray(shard.read_bytes())
     content[content.index(b'"num_prefix":"') + 14] ^= 2
@@ -178,13 +178,13 @@ def test_a_shard_is_compared_with_its_digest_once(
 ) -> None:
     rows(model, pictures, tmp_path)
     looked: list[str] = []
-    real = vqazoo.cache.is_damaged
+    real = vqazoo.features.cache.is_damaged
 
     def count(file: Path) -> bool:
         looked.append(file.name)
         return real(file)
 
-    monkeypatch.setattr(vqazoo.cache, "is_damaged", count)
+    monkeypatch.setattr(vqazoo.features.cache, "is_damaged", count)
     rows(model, pictures, tmp_path)
     assert len(looked) == len(set(looked)) == 3
 
@@ -348,10 +348,10 @@ def test_each_flipped_bit_of_a_shard_is_noticed_or_changes_nothing(
               for name, value in content(shard).items()}  # fmt: skip
     harmless = 0
     for place in each_flipped(shard, 1, 300):
-        if not vqazoo.cache.is_damaged(shard):
+        if not vqazoo.features.cache.is_damaged(shard):
             harmless += 1
             assert same(wanted, content(shard), set(wanted)), place
-    assert not vqazoo.cache.is_damaged(shard)
+    assert not vqazoo.features.cache.is_damaged(shard)
     assert harmless < 16  # the word `digest` itself, without which a shard is an old one
 
 

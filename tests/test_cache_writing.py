@@ -19,10 +19,10 @@ from PIL import Image
 from safetensors import safe_open
 
 import vqazoo
-import vqazoo.cache
-import vqazoo.features
+import vqazoo.features.cache
+import vqazoo.features.encoding
 from vqazoo.errors import CacheError
-from vqazoo.features import build_images
+from vqazoo.features.encoding import build_images
 from vqazoo.interfaces import Features
 from vqazoo.model import VQAModel
 
@@ -40,7 +40,7 @@ import vqazoo, vqazoo.features
 from vqazoo.model import VQAModel
 torch.set_num_threads(1)
 folder, root, pause = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-vqazoo.features.ENCODE_BATCH, vqazoo.features.SHARD_ROWS = 4, 10
+vqazoo.features.encoding.ENCODE_BATCH, vqazoo.features.encoding.SHARD_ROWS = 4, 10
 model = vqazoo.create(encoder="tiny-clip", head="mlp", answers=["a"]).eval()
 real, calls = VQAModel.encode_image, []
 def encode(self, pixels):
@@ -53,7 +53,7 @@ VQAModel.encode_image = encode
 files = sorted(folder.glob("*.png"))
 print("ready", flush=True)
 sys.stdin.readline()
-vqazoo.features.build_images(model, files, lambda steps, _: iter(steps), root)
+vqazoo.features.encoding.build_images(model, files, lambda steps, _: iter(steps), root)
 print(sum(calls), flush=True)
 """
 
@@ -82,8 +82,8 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return real(self, pixels)
 
     monkeypatch.setattr(VQAModel, "encode_image", count)
-    monkeypatch.setattr(vqazoo.features, "ENCODE_BATCH", 4)
-    monkeypatch.setattr(vqazoo.features, "SHARD_ROWS", 10)
+    monkeypatch.setattr(vqazoo.features.encoding, "ENCODE_BATCH", 4)
+    monkeypatch.setattr(vqazoo.features.encoding, "SHARD_ROWS", 10)
     return counts
 
 
@@ -249,7 +249,7 @@ def test_a_writer_waits_no_longer_than_told(
 ) -> None:
     build(model, pictures[:2], tmp_path)
     (folder,) = tmp_path.glob("image-*")
-    first, second = (vqazoo.cache.FeatureCache(folder, {}) for _ in range(2))
+    first, second = (vqazoo.features.cache.FeatureCache(folder, {}) for _ in range(2))
     started = time.monotonic()
     with (
         first.writing(),

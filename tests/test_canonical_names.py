@@ -13,18 +13,18 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 import vqazoo
-from vqazoo.answers import AnswerList
 from vqazoo.building import assemble, build_towers
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.cli import vqazoo as command
 from vqazoo.config import run_config
 from vqazoo.data import Example
+from vqazoo.data.answers import AnswerList
 from vqazoo.errors import UnknownNameError
-from vqazoo.evaluate import score
+from vqazoo.evaluation.results import write_results
+from vqazoo.evaluation.split import score
 from vqazoo.interfaces import Answer
 from vqazoo.registry import Provider, Registry, registry
-from vqazoo.results import write_results
-from vqazoo.training import run
+from vqazoo.training.loop import run
 
 SPELLED = ["tiny-clip", "tiny_clip", "Tiny-CLIP", "vqazoo/tiny-clip", "VQAzoo/Tiny_Clip"]
 

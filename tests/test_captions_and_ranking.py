@@ -13,7 +13,7 @@ from PIL import Image
 import vqazoo
 from vqazoo.cli import run
 from vqazoo.errors import ConfigError, ImageError
-from vqazoo.images import open_image
+from vqazoo.media.images import open_image
 
 QUESTION = "what shape is it?"
 CANDIDATES = ["red", "a blue circle", "green", "no"]
@@ -161,7 +161,7 @@ def test_a_model_of_pictures_refuses_a_video(frames: list[Image.Image]) -> None:
 def test_ask_chooses_among_the_lines_of_a_file(
     frames: list[Image.Image], table: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from vqazoo.checkpoint import save_checkpoint
+    from vqazoo.checkpoint.saved_model import save_checkpoint
 
     save_checkpoint(build(frames=3), tmp_path / "model")
     ref, picture = f"dir:{tmp_path / 'model'}", str(table.parent / "0.png")

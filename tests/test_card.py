@@ -25,16 +25,16 @@ from tests.made_cards import (
     metric,
     section,
 )
-from vqazoo.answers import AnswerList
 from vqazoo.card import card_files, refresh, render_card, write_card
 from vqazoo.card.prose import sections
 from vqazoo.catalogue import PACKAGED, entries
 from vqazoo.cli import run
 from vqazoo.config import run_config
+from vqazoo.data.answers import AnswerList
 from vqazoo.errors import CheckpointError
-from vqazoo.folder import json_bytes
-from vqazoo.publishing import public
-from vqazoo.zoo import catalogue
+from vqazoo.files.places import public
+from vqazoo.files.writing import json_bytes
+from vqazoo.zoo.models import catalogue
 
 SHIPPED = [name for name, entry in entries().items() if entry.weights == PACKAGED]
 
@@ -387,8 +387,8 @@ def test_no_card_command_imports_torch(folder: Path) -> None:
 def test_a_run_leaves_a_whole_card_and_later_epochs_keep_what_people_wrote(
     table: Path, tmp_path: Path
 ) -> None:
-    from vqazoo.run_folder import save_best
-    from vqazoo.training import run as train_run
+    from vqazoo.training.loop import run as train_run
+    from vqazoo.training.run_folder import save_best
 
     out = tmp_path / "first-run"
     config = run_config({

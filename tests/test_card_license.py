@@ -14,8 +14,8 @@ from vqazoo.card import render_card
 from vqazoo.card.prose import join, merge, split_front
 from vqazoo.errors import ConfigError
 from vqazoo.manifests import DatasetManifest
+from vqazoo.publish.transfer import push
 from vqazoo.registry import registry
-from vqazoo.transfer import push
 
 
 def front(recipe: dict[str, Any]) -> dict[str, Any]:

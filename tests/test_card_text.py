@@ -11,7 +11,7 @@ import pytest
 
 from vqazoo.cli import card_text, run
 from vqazoo.cli.card_text import render
-from vqazoo.zoo import catalogue
+from vqazoo.zoo.models import catalogue
 
 MODEL = "tiny-clip-lstm-easyvqa"
 CARD = """---

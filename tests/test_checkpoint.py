@@ -16,12 +16,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import vqazoo
-from vqazoo import switch
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint, saved_tensors
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint, saved_tensors
 from vqazoo.errors import CheckpointError, ConfigError, UnknownNameError
-from vqazoo.folder import json_lines, write_folder
+from vqazoo.files import switch
+from vqazoo.files.switch import recover
+from vqazoo.files.writing import json_lines, write_folder
 from vqazoo.interfaces import Preprocess
-from vqazoo.switch import recover
 from vqazoo_tiny_clip.encoder import TinyCLIPEncoder
 
 ANSWERS = ["red", "blue", "a circle", "yes", "no"]

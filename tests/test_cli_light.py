@@ -52,7 +52,9 @@ def test_nothing_heavy_is_imported(code: str) -> None:
 
 
 def test_the_check_above_can_fail() -> None:
-    process = python(f"import vqazoo.images, sys\nprint([m for m in {HEAVY} if m in sys.modules])")
+    process = python(
+        f"import vqazoo.media.images, sys\nprint([m for m in {HEAVY} if m in sys.modules])"
+    )
     assert "torch" in process.stdout
 
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from vqazoo.answers import AnswerList, apply_rule, same_answer
 from vqazoo.cli import run
-from vqazoo.comparison import RULES, STEMS, Stems, rule
 from vqazoo.data import Example, open_dataset
+from vqazoo.data.answers import AnswerList, apply_rule, same_answer
+from vqazoo.data.comparison import RULES, STEMS, Stems, rule
 from vqazoo.errors import ConfigError
-from vqazoo.evaluate import accuracies, score, vqa_accuracies
+from vqazoo.evaluation.mistakes import group_mistakes
+from vqazoo.evaluation.split import accuracies, score, vqa_accuracies
 from vqazoo.interfaces import Answer
 from vqazoo.manifests import DatasetManifest
-from vqazoo.mistakes import group_mistakes
 from vqazoo.registry import registry
 
 

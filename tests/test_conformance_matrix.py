@@ -12,7 +12,7 @@ import torch
 
 import vqazoo
 from tests.encoders.tiny import hf_clip, hf_text, register_open_clip
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.data import Example
 from vqazoo.errors import IncompatibleError
 from vqazoo.manifests import EncoderManifest, FusionManifest, HeadManifest

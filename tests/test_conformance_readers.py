@@ -155,7 +155,7 @@ def test_readers_without_files_keep_the_contract(name: str) -> None:
 def test_tables_and_parquet_keep_the_contract(table: Path, tmp_path: Path) -> None:
     check_reader("table", train=str(table))
     pytest.importorskip("datasets")
-    from vqazoo.tables import to_datasets
+    from vqazoo.evaluation.tables import to_datasets
 
     examples = open_dataset("table", {"train": str(table)}).read("train")
     (tmp_path / "rows").mkdir()

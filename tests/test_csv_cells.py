@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vqazoo.csv_cells import csv_text, from_cell, to_cell
 from vqazoo.data import Example, open_dataset
+from vqazoo.evaluation.predictions import read_predictions, to_csv
+from vqazoo.files.csv_cells import csv_text, from_cell, to_cell
 from vqazoo.interfaces import Answer
-from vqazoo.predictions import read_predictions, to_csv
 from vqazoo_demo.flagging import FlaggedTable
 
 STARTS = ("=", "+", "-", "@", "\t", "\r")  # OWASP, CSV Injection

@@ -11,7 +11,7 @@ from PIL import Image
 
 from vqazoo.cli import run
 from vqazoo.data import open_dataset
-from vqazoo.data_report import report_on
+from vqazoo.data.report import report_on
 from vqazoo.registry import registry
 
 
@@ -242,7 +242,7 @@ def test_pictures_of_a_large_split_are_opened_on_request_alone(
     """Up to 2,000, says docs/datasets.md."""
     opened: list[int] = []
     monkeypatch.setattr(
-        "vqazoo.data_report.unreadable", lambda files: opened.append(len(files)) or []
+        "vqazoo.data.report.unreadable", lambda files: opened.append(len(files)) or []
     )
     for number in range(pictures):
         (tmp_path / f"{number}.png").touch()

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 import vqazoo
-from vqazoo.decode_options import choose, described
 from vqazoo.errors import ConfigError
 from vqazoo.manifests import HeadManifest
 from vqazoo.registry import registry
+from vqazoo.toolkit.decode_options import choose, described
 
 QUESTION = "what color is the shape?"
 WRITERS = ("lstm", "gru", "lm-generate", "med-decoder", "git-decoder")

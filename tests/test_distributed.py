@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file
 
 from vqazoo.config import run_config
-from vqazoo.distributed import Group, join_group, local_device
 from vqazoo.errors import TrainingError
-from vqazoo.training import run
+from vqazoo.training.distributed import Group, join_group, local_device
+from vqazoo.training.loop import run
 
 PROGRAM = """
 import os

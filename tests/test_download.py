@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from vqazoo.download import Archive, digests, fetch
 from vqazoo.errors import DataError
-from vqazoo.unpack import prepare
+from vqazoo_datasets.download import Archive, digests, fetch
+from vqazoo_datasets.unpack import prepare
 
 CONTENT = bytes(range(256)) * 8000  # two megabytes, eight reads
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -330,7 +330,7 @@ def test_a_verified_file_is_neither_fetched_nor_read_again(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     get(archive(server, sha256=SHA), tmp_path)
-    monkeypatch.setattr("vqazoo.download.digests", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr("vqazoo_datasets.download.digests", lambda _: pytest.fail("read again"))
     get(archive(server, sha256=SHA), tmp_path)
     assert len(server.asked) == 1
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from vqazoo.cli import run
 from vqazoo.errors import DataError
-from vqazoo.metrics import wups
+from vqazoo.evaluation.metrics import wups
 from vqazoo_datasets import manifest
 
 MODEL = "tiny-clip-lstm-easyvqa"

@@ -15,14 +15,14 @@ import pytest
 import vqazoo
 from tests.test_captions_and_ranking import build
 from tests.test_eval_cli import data, document, error, write
-from vqazoo.answering import Asking
-from vqazoo.checkpoint import save_checkpoint
+from vqazoo.checkpoint.saved_model import save_checkpoint
 from vqazoo.cli import run
 from vqazoo.data import Example
 from vqazoo.errors import ConfigError
-from vqazoo.evaluate import quick_metrics, score
+from vqazoo.evaluation.answering import Asking
+from vqazoo.evaluation.metrics.significance import standard_error
+from vqazoo.evaluation.split import quick_metrics, score
 from vqazoo.interfaces import Answer
-from vqazoo.metrics.significance import standard_error
 from vqazoo.registry import registry
 
 CANDIDATES = ["red", "blue circle", "a shape", "nothing"]
@@ -247,7 +247,7 @@ def test_one_question_of_few_answers_does_not_remove_vqa_accuracy() -> None:
         "Measured vqa-accuracy: 9 of 10 questions have the 3 answers that it needs, and only they "
         "count."
     ]
-    known = vqazoo.answers.AnswerList(("red",), (1,))
+    known = vqazoo.data.answers.AnswerList(("red",), (1,))
     assert {m.name: m.questions for m in quick_metrics(examples, answers([1] * 10), "table", "t",
                                                        known)}["vqa-accuracy"] == 9  # fmt: skip
     few = [people(n, "red") for n in range(9)] + [people(9, *["red"] * 10)]

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vqazoo.answers import AnswerList
 from vqazoo.data import Example, digest
+from vqazoo.data.answers import AnswerList
 from vqazoo.errors import DataError
-from vqazoo.evaluate import Metric, by_name, quick_metrics, score
+from vqazoo.evaluation.metrics import wups as wups_metric
+from vqazoo.evaluation.split import Metric, by_name, quick_metrics, score
 from vqazoo.interfaces import Answer
-from vqazoo.metrics import wups as wups_metric
 
 KNOWN = AnswerList(("red", "no", "two"), (5, 3, 1))
 WORDS = [

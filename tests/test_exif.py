@@ -8,7 +8,7 @@ import time
 import pytest
 from PIL import Image, PngImagePlugin
 
-from vqazoo.images import open_image
+from vqazoo.media.images import open_image
 
 HEADER = b"Exif\0\0"
 TIMES = 200_000  # 1.2 MB, which Pillow 12.3 needs 3 s for

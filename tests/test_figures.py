@@ -10,9 +10,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vqazoo import figures
 from vqazoo.data import Example
-from vqazoo.figures import (
+from vqazoo.evaluation import figures
+from vqazoo.evaluation.figures import (
     answer_figure,
     answer_kind,
     confusion_figure,
@@ -21,8 +21,8 @@ from vqazoo.figures import (
     reliability_figure,
     sweep_figure,
 )
+from vqazoo.evaluation.metrics.reliability import risk_coverage
 from vqazoo.interfaces import Answer
-from vqazoo.metrics.reliability import risk_coverage
 
 TRUTHS = ("yes", "3", "circle", "unanswerable", "$5 or $6 \\frac{", "many words " * 9)
 pytestmark = pytest.mark.filterwarnings("error")

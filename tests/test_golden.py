@@ -13,7 +13,7 @@ import torch
 
 import vqazoo
 from tests.toy import toy  # noqa: F401
-from vqazoo.folder import FORMAT_VERSION
+from vqazoo.files.writing import FORMAT_VERSION
 from vqazoo.interfaces import Preprocess
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -21,9 +21,9 @@ from tests.hostile import (  # noqa: F401
     reseal,
 )
 from tests.toy import toy  # noqa: F401
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.errors import CheckpointError, UnknownNameError, WeightsError
-from vqazoo.safe_files import DEEPEST, LONGEST_TEXT, MOST_ITEMS, check_extent, parse_json
+from vqazoo.files.reading import DEEPEST, LONGEST_TEXT, MOST_ITEMS, check_extent, parse_json
 
 Change = Callable[[dict[str, Any]], Any]
 

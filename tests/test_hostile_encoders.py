@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from tests.encoders.tiny import VIT, hf_clip, hf_text, open_clip_configs
 from tests.hostile import little_memory_and_time  # noqa: F401
 from tests.weights.folders import FAMILIES
-from vqazoo.allowance import Bound, Stored, encoder_allowance
-from vqazoo.encoder_files import check_config, check_folder
 from vqazoo.errors import VqazooError, WeightsError
+from vqazoo.files.encoder_files import check_config, check_folder
 from vqazoo.registry import registry
+from vqazoo.toolkit.allowance import Bound, Stored, encoder_allowance
 
 TEXT = {"pooling": "auto", "normalize": False}
 PARTS: dict[str, tuple[str, str, dict[str, Any]]] = {  # a family's folder, side, arguments
@@ -247,7 +247,7 @@ def test_a_dtype_that_is_not_read_is_told_by_its_name(tmp_path, dtype, sort):
             ).load_pretrained()
         return
     if sort == "checkpoint":
-        from vqazoo.safe_files import check_tensors_header
+        from vqazoo.files.reading import check_tensors_header
 
         with pytest.raises(VqazooError, match=f"has the dtype '{dtype}'"):
             check_tensors_header(content, weights)
@@ -263,7 +263,7 @@ def test_a_dtype_that_is_not_read_is_told_by_its_name(tmp_path, dtype, sort):
 )
 def test_a_log_that_is_cut_short_is_told(tmp_path, cut):
     from vqazoo.errors import TrainingError
-    from vqazoo.resume import read_log
+    from vqazoo.training.state import read_log
 
     (tmp_path / "log.jsonl").write_text(f'{{"epoch": 1}}\n{cut}')
     with pytest.raises(TrainingError, match=r"Line 2 of '.*log\.jsonl' is not that of an epoch"):

@@ -23,11 +23,11 @@ from tests.hostile import (  # noqa: F401
     reseal,
 )
 from tests.toy import toy  # noqa: F401
-from vqazoo.checkpoint import load_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint
 from vqazoo.errors import CheckpointError, DataError
-from vqazoo.folder import REQUIRED, read_config, write_folder
-from vqazoo.safe_files import HEADER, is_plain_name, memory, read_plain
-from vqazoo.unpack import unpack
+from vqazoo.files.reading import HEADER, is_plain_name, memory, read_plain
+from vqazoo.files.writing import REQUIRED, read_config, write_folder
+from vqazoo_datasets.unpack import unpack
 
 # ---- names, links, and what is no plain file ------------------------------------------------
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from vqazoo.errors import ImageError
-from vqazoo.images import open_image
+from vqazoo.media.images import open_image
 
 VALUES = np.random.default_rng(0).integers(0, 256, (6, 5, 4), dtype=np.uint8)
 RGBA = Image.fromarray(VALUES)

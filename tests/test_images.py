@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from vqazoo import images
 from vqazoo.errors import ImageError
-from vqazoo.images import open_image, pixels
 from vqazoo.interfaces import Preprocess
+from vqazoo.media import images
+from vqazoo.media.images import open_image, pixels
 
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
 

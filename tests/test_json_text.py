@@ -12,10 +12,10 @@ import pytest
 from vqazoo.cli.output import print_json
 from vqazoo.data import Example
 from vqazoo.errors import DataError
-from vqazoo.folder import json_bytes, json_lines
+from vqazoo.evaluation.predictions import submission, to_json_lines
+from vqazoo.files.json_text import json_text
+from vqazoo.files.writing import json_bytes, json_lines
 from vqazoo.interfaces import Answer
-from vqazoo.json_text import json_text
-from vqazoo.predictions import submission, to_json_lines
 
 ROOT = Path(__file__).parent.parent
 STRANGE = [math.nan, math.inf, -math.inf]
@@ -54,12 +54,13 @@ def test_the_texts_are_those_of_json_itself() -> None:
 # Why these may call json.dumps: what they make is a digest, a message or a comparison, is compared
 # with what was kept, or is read by nobody but its writer.
 ELSEWHERE = {
-    "vqazoo/json_text.py", "vqazoo/terminal.py",
-    "vqazoo/config.py", "vqazoo/cache.py", "plugins/vqazoo_hf/sentence.py",  # digests
-    "vqazoo/resume.py",  # of a run's state: -inf is a best value that there is not yet
-    "vqazoo/safe_files.py", "plugins/vqazoo_datasets/rows.py", "plugins/vqazoo_datasets/files.py",
-    "plugins/vqazoo_datasets/table.py", "plugins/vqazoo_pretraining/captions.py",  # messages
-    "plugins/vqazoo_open_clip/sources.py", "plugins/vqazoo_hf/families/generation.py",
+    "vqazoo/files/json_text.py", "vqazoo/cli/terminal.py",
+    "vqazoo/config.py", "vqazoo/features/cache.py", "plugins/vqazoo_hf/sentence.py",  # digests
+    "vqazoo/training/state.py",  # of a run's state: -inf is a best value that there is not yet
+    "vqazoo/files/reading.py", "plugins/vqazoo_datasets/rows.py",
+    "plugins/vqazoo_datasets/files.py", "plugins/vqazoo_datasets/table.py",
+    "plugins/vqazoo_pretraining/captions.py",  # messages
+    "plugins/vqazoo_open_clip/sources.py", "vqazoo/toolkit/generation.py",
     "vqazoo/cli/options.py", "vqazoo/cli/train.py",  # a text as TOML
     "plugins/vqazoo_export/runner/run.py",  # needs nothing of vqazoo
     "plugins/vqazoo_serve/logs.py", "plugins/vqazoo_serve/connections.py",  # texts, whole numbers

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from vqazoo.layers import Attention, TextLayer, causal, initialise
+from vqazoo.toolkit.layers import Attention, TextLayer, causal, initialise
 
 B, T, S, D = 6, 4, 5, 16
 

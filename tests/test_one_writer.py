@@ -20,15 +20,16 @@ import pytest
 import torch
 
 import vqazoo
-from vqazoo import checkpoint, locks, switch
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint import saved_model as checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.errors import CheckpointError, TrainingError
-from vqazoo.folder import make_once, write_file, write_folder
-from vqazoo.locks import lock_beside, writer
-from vqazoo.run_folder import LOCK, one_writer
-from vqazoo.switch import recover
-from vqazoo.transfer import pull
-from vqazoo.unpack import unpack
+from vqazoo.files import locks, switch
+from vqazoo.files.locks import lock_beside, writer
+from vqazoo.files.switch import recover
+from vqazoo.files.writing import make_once, write_file, write_folder
+from vqazoo.publish.transfer import pull
+from vqazoo.training.run_folder import LOCK, one_writer
+from vqazoo_datasets.unpack import unpack
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -362,7 +363,7 @@ def test_data_that_two_processes_make_are_made_once(tmp_path):
 
 
 def interrupted_at(event: int, lock: Path) -> bool:
-    """Whether Ctrl-C came, at the `event`-th line of vqazoo.locks, while a lock was held."""
+    """Whether Ctrl-C came, at the `event`-th line of vqazoo.files.locks, while a lock was held."""
     source = Path(locks.__file__).read_text().splitlines()
     seen = 0
 

@@ -12,10 +12,10 @@ from PIL import Image
 import vqazoo
 from tests.encoders.tiny import hf_clip, hf_text, register_open_clip
 from tests.test_conformance_matrix import ANSWERS, ENCODERS, QUESTIONS, block
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.data import Example
 from vqazoo.errors import CheckpointError
-from vqazoo.sources import CachedFeatures
+from vqazoo.features.sources import CachedFeatures
 
 PRECISIONS = {"half": torch.float16, "bfloat16": torch.bfloat16, "double": torch.float64}
 NEAR = {"half": 0.02, "bfloat16": 0.1, "double": 1e-5}

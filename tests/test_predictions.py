@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from vqazoo.data import Example
 from vqazoo.errors import DataError
-from vqazoo.interfaces import Answer
-from vqazoo.predictions import (
+from vqazoo.evaluation.predictions import (
     COLUMNS,
     answerability_submission,
     read_predictions,
@@ -26,6 +25,7 @@ from vqazoo.predictions import (
     to_csv,
     to_json_lines,
 )
+from vqazoo.interfaces import Answer
 
 
 def asked(question_id: str, image: str, *answers: str) -> Example:

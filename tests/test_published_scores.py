@@ -8,7 +8,7 @@ from tests.made_cards import METRICS, NAME, RECIPE, contents, metric, section
 from vqazoo.card import render_card, write_card
 from vqazoo.card.training import published_scores
 from vqazoo.catalogue import catalogue
-from vqazoo.recipes import list_recipes, read_recipe
+from vqazoo.zoo.recipes import list_recipes, read_recipe
 
 STATED = {
     "clip-lstm-vizwiz": [44.67, 44.32, 44.63],

@@ -16,7 +16,8 @@ import vqazoo
 from vqazoo.cli import run as run_cli
 from vqazoo.compatibility import check_compatible
 from vqazoo.config import RunConfig, TrainingConfig, plain, run_config, to_toml
-from vqazoo.recipes import list_recipes, question_only, read_recipe, recipe_file
+from vqazoo.training.recipe_run import question_only
+from vqazoo.zoo.recipes import list_recipes, read_recipe, recipe_file
 
 PUBLISHED = [name for name in list_recipes() if not name.startswith(("tiny-", "effnet-"))]
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+){2,}")  # <encoder>-<head>-<dataset>[-<qualifier>]

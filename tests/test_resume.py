@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-import vqazoo.training
+import vqazoo.training.loop
 from tests.toy import toy  # noqa: F401
 from vqazoo.config import run_config
 from vqazoo.errors import TrainingError
-from vqazoo.training import gather_config, run
+from vqazoo.training.loop import gather_config, run
 
 STAGES = [{"epochs": 2}, {"epochs": 2, "trainable": ["both.pool"], "encoder_learning_rate": 0.01}]
 
@@ -112,7 +112,7 @@ def test_stopped_between_best_and_state_it_ends_the_same(
     epoch: int, place: str, table: Path, tmp_path: Path, whole: Path, toy: str,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    real: Callable[..., Any] = getattr(vqazoo.training, place)
+    real: Callable[..., Any] = getattr(vqazoo.training.loop, place)
     calls = []
 
     def dying(*args: Any) -> Any:
@@ -122,7 +122,7 @@ def test_stopped_between_best_and_state_it_ends_the_same(
         return real(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(vqazoo.training, place, dying)
+        patch.setattr(vqazoo.training.loop, place, dying)
         with pytest.raises(Stopped):
             go(table, tmp_path / "run")
     go(table, tmp_path / "run", resume=True)
@@ -157,7 +157,7 @@ def test_killed_in_the_first_epoch_of_its_second_stage_it_ends_the_same(
     ]  # fmt: skip
     arguments = ["train", "--encoder", "tiny-clip", "--head", "mlp", "--data", "table"]
     program = "\n".join([
-        "import os, signal, sys, vqazoo.training as t",
+        "import os, signal, sys, vqazoo.training.loop as t",
         "real, count = t.save_best, [0]",
         "def save_best(*args):",
         "    real(*args)",
@@ -337,7 +337,7 @@ def test_tensorboard_shows_an_interrupted_epoch_once(
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from vqazoo.experiment_logs import ExperimentLogs
+    from vqazoo.training.loggers import ExperimentLogs
 
     out = tmp_path / "run"
     logs = ExperimentLogs(["tensorboard"], out, {}, 0)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vqazoo import images, video
 from vqazoo.errors import ImageError
+from vqazoo.media import images, video
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import vqazoo.sweep
+import vqazoo.training.sweep
 from vqazoo.cli import run
 
 GRID = ["--encoders", "tiny-clip", "--heads", "mlp", "linear", "--fusions", "hadamard", "sum",
@@ -103,7 +103,7 @@ def test_a_stopped_sweep_goes_on(
     capsys: pytest.CaptureFixture[str],
     stop: type[BaseException],
 ) -> None:
-    real, begun = vqazoo.sweep.run, []
+    real, begun = vqazoo.training.sweep.run, []
 
     def interrupted(config, out, resume, report, progress):  # type: ignore[no-untyped-def]
         begun.append(out)
@@ -117,7 +117,7 @@ def test_a_stopped_sweep_goes_on(
 
     command = small(table, tmp_path, "--set", "training.epochs=2")
     with monkeypatch.context() as patch:
-        patch.setattr(vqazoo.sweep, "run", interrupted)
+        patch.setattr(vqazoo.training.sweep, "run", interrupted)
         if stop is KeyboardInterrupt:
             assert run(command) == 130
         else:
@@ -164,14 +164,14 @@ def test_nothing_that_fits_is_an_error(
 def test_lists_are_spread_over_words_or_options(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heads: list[str]
 ) -> None:
-    seen: list[vqazoo.sweep.Cell] = []
+    seen: list[vqazoo.training.sweep.Cell] = []
 
     def look(cells, out, *_):  # type: ignore[no-untyped-def]
         seen.extend(cells)
         (out / "results.md").write_text("")
-        return [vqazoo.sweep.Result(cell, 0.5) for cell in cells]
+        return [vqazoo.training.sweep.Result(cell, 0.5) for cell in cells]
 
-    monkeypatch.setattr(vqazoo.sweep, "sweep", look)
+    monkeypatch.setattr(vqazoo.training.sweep, "sweep", look)
     grid = ["--seeds", "3", "4", *heads, "--encoders", "tiny-clip"]
     assert run(arguments(table, tmp_path, grid=grid)) == 0
     assert [(cell.head, cell.seed) for cell in seen] == [
@@ -185,7 +185,7 @@ def test_another_split_is_scored_once(
     assert run(small(table, tmp_path, "--split", "test")) == 0
     assert {row["split"] for row in rows_of(tmp_path)} == {"test"}
     assert {row["questions"] for row in rows_of(tmp_path)} == {"72"}
-    monkeypatch.setattr(vqazoo.sweep, "predict", lambda *_: pytest.fail("answered again"))
+    monkeypatch.setattr(vqazoo.training.sweep, "predict", lambda *_: pytest.fail("answered again"))
     assert run(small(table, tmp_path, "--split", "test")) == 0
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import vqazoo
 from vqazoo.cli import run
 from vqazoo.cli.output import guard_libraries, print_json, print_table, say
-from vqazoo.terminal import UNSAFE, printable, printable_json
+from vqazoo.cli.terminal import UNSAFE, printable, printable_json
 
 ROOT = Path(__file__).parent.parent
 # A title, a clear screen, a one-byte CSI, an overwritten line, a turned text, a false line.

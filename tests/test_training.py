@@ -15,16 +15,16 @@ import torch
 from safetensors.torch import load_file
 
 import vqazoo
-from vqazoo.checkpoint import load_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint
 from vqazoo.config import TrainingConfig
 from vqazoo.data import split_by_image
 from vqazoo.errors import ConfigError, DataError, TrainingError, UnknownNameError
-from vqazoo.optimisation import rate_factor
+from vqazoo.features.sources import CachedFeatures, LiveFeatures
 from vqazoo.registry import registry
-from vqazoo.run_data import read_run_data
-from vqazoo.sources import CachedFeatures, LiveFeatures
-from vqazoo.steps import make_batches
-from vqazoo.training import gather_config, run
+from vqazoo.training.data import read_run_data
+from vqazoo.training.loop import gather_config, run
+from vqazoo.training.optimisation import rate_factor
+from vqazoo.training.steps import make_batches
 
 QUIET = {"report": lambda _: None}
 

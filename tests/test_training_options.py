@@ -13,14 +13,14 @@ import torch
 from safetensors.torch import load_file
 
 import vqazoo
-from vqazoo.checkpoint import load_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint
 from vqazoo.config import StageConfig, TrainingConfig, run_config
 from vqazoo.errors import ConfigError, TrainingError
-from vqazoo.optimisation import AveragedWeights, make_optimiser, rate_factor
-from vqazoo.resume import Position, read_position
-from vqazoo.stages import last_blocks, stages
-from vqazoo.steps import advance, monitored
-from vqazoo.training import run
+from vqazoo.training.loop import run
+from vqazoo.training.optimisation import AveragedWeights, make_optimiser, rate_factor
+from vqazoo.training.stages import last_blocks, stages
+from vqazoo.training.state import Position, read_position
+from vqazoo.training.steps import advance, monitored
 
 Log = list[dict[str, Any]]
 
@@ -299,7 +299,7 @@ def test_lora_trains_small_matrices_and_saves_a_plain_model(
 def test_the_merged_model_answers_as_the_adapted_one(table: Path) -> None:
     pytest.importorskip("peft", reason="peft is not installed")
     from vqazoo.config import LoraConfig
-    from vqazoo.lora import add_adapters, merged
+    from vqazoo.training.lora import add_adapters, merged
 
     model = vqazoo.create(encoder="tiny-clip", head="mlp", answers=["a", "b"])
     add_adapters(model, LoraConfig(rank=2))

@@ -11,13 +11,13 @@ from safetensors.torch import load_file
 
 import vqazoo
 from tests.test_training_options import best, log_of, same, settings, train
-from vqazoo.answers import AnswerList
-from vqazoo.checkpoint import load_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint
 from vqazoo.config import run_config
+from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError
-from vqazoo.resume import read_position
-from vqazoo.starting import _copy_rows
-from vqazoo.training import run
+from vqazoo.training.loop import run
+from vqazoo.training.starting import _copy_rows
+from vqazoo.training.state import read_position
 
 # ---- one tower trains, the other is stored ------------------------------------------------------
 

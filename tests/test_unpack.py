@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-import vqazoo.unpack
+import vqazoo_datasets.unpack
 from vqazoo.errors import DataError
-from vqazoo.unpack import unpack
+from vqazoo_datasets.unpack import unpack
 
 CONTENT = bytes(range(256)) * 8000
 Usage = namedtuple("Usage", "total used free")
@@ -190,7 +190,7 @@ def test_a_killed_unpack_never_looks_complete(
 ) -> None:
     file = zipped(tmp_path / "a.zip", {"a/1": b"1", "a/2": b"2", "b": b"3"})
     midway = step in ("_write_entry", "os.replace")  # the second time; else the first
-    real = os.replace if step == "os.replace" else getattr(vqazoo.unpack, step)
+    real = os.replace if step == "os.replace" else getattr(vqazoo_datasets.unpack, step)
     calls: list[Any] = []
 
     def stop(*given: Any) -> None:
@@ -200,7 +200,7 @@ def test_a_killed_unpack_never_looks_complete(
         real(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"vqazoo.unpack.{step}", stop)
+        patch.setattr(f"vqazoo_datasets.unpack.{step}", stop)
         with pytest.raises((DataError, KeyboardInterrupt)):
             unpack(file, tmp_path / "root")
     assert not (tmp_path / "a.zip.done").exists()

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from vqazoo.errors import ConfigError, ImageError, WeightsError
-from vqazoo.video import Video, is_video, open_video, sample
+from vqazoo.media.video import Video, is_video, open_video, sample
 
 av = pytest.importorskip("av")
 

@@ -16,10 +16,10 @@ from tests.git.tiny import git
 from vqazoo.cli import run
 from vqazoo.data import Example
 from vqazoo.errors import ImageError
-from vqazoo.features import build_images, encode_seen, load_pixels
+from vqazoo.features.encoding import build_images, encode_seen, load_pixels
+from vqazoo.features.sources import CachedImages, LiveImages
 from vqazoo.interfaces import Features
-from vqazoo.sources import CachedImages, LiveImages
-from vqazoo.video import Video, open_video
+from vqazoo.media.video import Video, open_video
 
 av = pytest.importorskip("av")
 

@@ -14,7 +14,7 @@ import vqazoo
 from vqazoo.catalogue import PACKAGED, entries
 from vqazoo.config import run_config
 from vqazoo.errors import CheckpointError, HubError, UnknownNameError, VqazooError
-from vqazoo.zoo import catalogue, list_models, resolve
+from vqazoo.zoo.models import catalogue, list_models, resolve
 
 SHIPPED = [name for name, entry in entries().items() if entry.weights == PACKAGED]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from vqazoo.answers import AnswerList, apply_rule
 from vqazoo.data import Example
+from vqazoo.data.answers import AnswerList, apply_rule
 from vqazoo.interfaces import Encoder, Features, FusedSpec
 from vqazoo.registry import registry
 from vqazoo.testing import TOY, ToyEncoder, toy_encoder

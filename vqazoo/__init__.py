@@ -5,18 +5,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from vqazoo.version import __version__
 
 if TYPE_CHECKING:
     from vqazoo.building import create
+    from vqazoo.catalogue import list_models
     from vqazoo.errors import VqazooError
     from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head
+    from vqazoo.media.video import Video
     from vqazoo.model import VQAModel
     from vqazoo.pipelines import pipeline
-    from vqazoo.training import train
-    from vqazoo.transfer import pull, push
-    from vqazoo.video import Video
-    from vqazoo.zoo import list_models, load
+    from vqazoo.publish.transfer import pull, push
+    from vqazoo.training.loop import train
+    from vqazoo.zoo.models import load
 
 _HOMES = {
     "Answer": "interfaces",
@@ -25,15 +26,15 @@ _HOMES = {
     "Fusion": "interfaces",
     "Head": "interfaces",
     "VQAModel": "model",
-    "Video": "video",
+    "Video": "media.video",
     "VqazooError": "errors",
     "create": "building",
-    "list_models": "zoo",
-    "load": "zoo",
+    "list_models": "catalogue",
+    "load": "zoo.models",
     "pipeline": "pipelines",
-    "pull": "transfer",
-    "push": "transfer",
-    "train": "training",
+    "pull": "publish.transfer",
+    "push": "publish.transfer",
+    "train": "training.loop",
 }
 __all__ = [
     "Answer",

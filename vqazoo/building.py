@@ -10,15 +10,15 @@ from typing import Any, cast
 
 from torch import nn
 
-from vqazoo.answers import AnswerList
 from vqazoo.compatibility import check_compatible
 from vqazoo.config import Block, ModelConfig, fill_block, parse
+from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError, IncompatibleError
-from vqazoo.finite import check_pretrained
 from vqazoo.interfaces import Encoder, Fusion, Head, TowerSpec
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.model import VQAModel, kinds
 from vqazoo.registry import registry
+from vqazoo.toolkit.finite import check_pretrained
 
 BlockLike = str | Mapping[str, Any] | Block
 

@@ -3,7 +3,8 @@
 A folder holds the model's card, recipe and, once trained, its checkpoint files. Its weights are
 packaged in it, or on the Hub at the commit that its `hub.json` pins, or nowhere yet.
 A model that others published, in transformers' layout, has a `published.toml` instead of these.
-`python -m vqazoo.catalogue FOLDER` writes `catalogue.json` anew. Imports only the standard library.
+`python -m vqazoo.catalogue FOLDER` writes `catalogue.json` anew. Imports only the standard
+library.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vqazoo.errors import CheckpointError
-from vqazoo.folder import BLOCKS, CONFIG, METRICS, RECIPE, WEIGHTS, json_bytes, write_file
+from vqazoo.files.writing import BLOCKS, CONFIG, METRICS, RECIPE, WEIGHTS, json_bytes, write_file
 
 CATALOGUE, PIN, ELSEWHERE = "catalogue.json", "hub.json", "published.toml"
 FOLDER_VARIABLE = "VQAZOO_MODEL_CARDS"
@@ -89,6 +90,11 @@ def entries() -> dict[str, Entry]:
             f"The list of zoo models '{file}' cannot be read ({error}): install vqazoo again, or "
             f"run  python -m vqazoo.catalogue {file.parent}."
         ) from error
+
+
+def list_models() -> list[str]:
+    """Names of the models that `load` knows and that have weights, sorted."""
+    return sorted(name for name, entry in entries().items() if entry.weights != NONE)
 
 
 def _entry(fields: dict[str, Any]) -> Entry:

@@ -16,10 +16,10 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import tomli_w
 
-from vqazoo.answers import RULE_NAMES
+from vqazoo.data.answers import RULE_NAMES
 from vqazoo.errors import ConfigError, did_you_mean
+from vqazoo.files.places import is_local
 from vqazoo.manifests import EncoderManifest, HeadManifest
-from vqazoo.publishing import is_local
 from vqazoo.registry import registry
 
 C = TypeVar("C")

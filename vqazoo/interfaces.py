@@ -21,7 +21,7 @@ from vqazoo.manifests import POOLED, TOKENS
 
 if TYPE_CHECKING:
     from vqazoo.data import Example
-    from vqazoo.decoding import Spelling, State, Step
+    from vqazoo.toolkit.decoding import Spelling, State, Step
 
 Targets = dict[str, Tensor]  # what a head learns from; every tensor has B rows
 # Tokenizers keep the truncation of the last call, so that of two threads one would get the other's.
@@ -295,13 +295,13 @@ class Encoder(nn.Module, ABC):
     its name (None if nothing did), `towers` the subset of {"image", "question"} to build, `args`
     the manifest's arguments, all given. It sets `spec` and leaves weights random;
     `load_pretrained` then loads them once, unless a checkpoint provides them. `files` names what it
-    read besides (`vqazoo.read_files.read_files` makes the list): a checkpoint records them, and is
-    refused when one of them has changed.
+    read besides (`vqazoo.toolkit.read_files.read_files` makes the list): a checkpoint records them,
+    and is refused when one of them has changed.
     """
 
     spec: EncoderSpec
     reference: WeightsReference | None = None  # set by load_pretrained
-    files: tuple[FileReference, ...] = ()  # read besides; see vqazoo.read_files
+    files: tuple[FileReference, ...] = ()  # read besides; see vqazoo.toolkit.read_files
     codec: TextCodec | None = None  # text towers: what tokenize, pieces and decode call
     start_id: int  # text towers: the token that starts a text, and
     end_id: int  # the one that ends it; heads that write token by token use both
@@ -519,8 +519,9 @@ class Writes(Protocol):
     def begin_answer(self, fused: Features) -> tuple[Tensor, State, Step]:
         """Scores (B, V) of the first token, the state, and the step that goes on from both.
 
-        Scores are logits or log-probabilities. State and step are those of `vqazoo.decoding.write`;
-        the step runs in no loop of Python that depends on values of tensors.
+        Scores are logits or log-probabilities. State and step are those of
+        `vqazoo.toolkit.decoding.write`; the step runs in no loop of Python that depends on
+        values of tensors.
         """
         ...
 

@@ -16,6 +16,8 @@ from vqazoo.errors import ConfigError, did_you_mean
 
 POOLED = "pooled"
 TOKENS = "tokens"
+# The variant of an encoder that is read from a repository in transformers' layout.
+PLACE = "<Hub repo>, <Hub repo>@<revision> or <folder>"
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Arg:
     `before` is what configs mean that were filled before the argument existed, where that is not
     the default (None: it is).
     `strategy` is for decode options: the one strategy that reads it; empty: all do. See
-    `vqazoo.decode_options`.
+    `vqazoo.toolkit.decode_options`.
     """
 
     type: type
@@ -179,7 +181,7 @@ class DatasetManifest(Manifest):
         variant: what must follow the colon in `name:variant`, in words; empty: nothing may.
         counts: questions of each split in the official release, where it is known.
         other_counts: those of another release or form of it that is read too.
-        comparison: the rule by which a given answer is a published one; see vqazoo/comparison.py.
+        comparison: the rule by which a given answer is a published one (vqazoo/data/comparison.py).
         wups: whether WUPS is a usual metric of the dataset.
         prepare: `module:function`, called as `prepare(name, data_root, report)` by
             `vqazoo data prepare` to fetch or make the files; empty: there is nothing to fetch.

@@ -12,26 +12,26 @@ from typing import TYPE_CHECKING, Any, cast, overload
 import torch
 from torch import Tensor, nn
 
-from vqazoo.answers import AnswerList
-from vqazoo.asking import pair
 from vqazoo.config import Block, ModelConfig
 from vqazoo.data import check_question
-from vqazoo.decode_options import choose
+from vqazoo.data.answers import AnswerList
+from vqazoo.data.asking import pair
 from vqazoo.errors import (
     ConfigError,
     QuestionError,
     did_you_mean,
 )
-from vqazoo.evaluating import evaluating
-from vqazoo.features import as_video, encode_pictures, need_frames
-from vqazoo.images import open_image, pixels
+from vqazoo.features.encoding import as_video, encode_pictures, need_frames
 from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head, floating_dtype
 from vqazoo.manifests import FusionManifest, HeadManifest
+from vqazoo.media.images import open_image, pixels
+from vqazoo.media.video import Video, is_video, watch
 from vqazoo.registry import registry
-from vqazoo.video import Video, is_video, watch
+from vqazoo.toolkit.decode_options import choose
+from vqazoo.toolkit.evaluating import evaluating
 
 if TYPE_CHECKING:
-    from vqazoo.tables import Predictions
+    from vqazoo.evaluation.tables import Predictions
 
 BATCH = 64  # rows encoded at once by `answer`
 EVERYTHING = "*"
@@ -137,7 +137,7 @@ class VQAModel(nn.Module):
         Raises:
             CheckpointError: the folder cannot be written, or weights are quantised.
         """
-        from vqazoo.run_folder import save_model
+        from vqazoo.conveniences import save_model
 
         save_model(self, Path(folder).expanduser())
 
@@ -300,7 +300,7 @@ class VQAModel(nn.Module):
             DataError: the table cannot be used.
             ImageError, QuestionError, ConfigError: as for `answer`.
         """
-        from vqazoo.tables import predict
+        from vqazoo.conveniences import predict
 
         return predict(self, data, batch_size, decode)
 

@@ -23,7 +23,7 @@ from vqazoo.interfaces import Answer
 from vqazoo.manifests import HeadManifest
 from vqazoo.model import BATCH, VQAModel
 from vqazoo.registry import registry
-from vqazoo.zoo import load
+from vqazoo.zoo.models import load
 
 TASKS = ("visual-question-answering", "vqa")
 DEFAULT_MODEL = "vilt-b32-vqav2"  # the same checkpoint as in transformers

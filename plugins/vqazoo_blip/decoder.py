@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqazoo.answers import AnswerList
 from vqazoo.data import Example
-from vqazoo.decoding import Spelling, State, Step, Written, as_answers, write
+from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
-from vqazoo.layers import Past, TextLayer, causal, initialise
-from vqazoo.losses import SummedHead
+from vqazoo.toolkit.decoding import Spelling, State, Step, Written, as_answers, write
+from vqazoo.toolkit.layers import Past, TextLayer, causal, initialise
+from vqazoo.toolkit.losses import SummedHead
 from vqazoo_blip.fusion import check_heads
 from vqazoo_blip.words import TextEmbedding
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
-from vqazoo.layers import TextLayer, initialise
 from vqazoo.manifests import TOKENS
+from vqazoo.toolkit.layers import TextLayer, initialise
 
 
 class MedFusion(Fusion):

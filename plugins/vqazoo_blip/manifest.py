@@ -1,13 +1,50 @@
 """Manifests of BLIP's parts. Imports only the core's torch-free modules."""
 
-from vqazoo.decode_options import BEAM, CONSTRAINTS, EARLY_STOPPING, NUCLEUS, SAMPLE_K
-from vqazoo.manifests import Arg, EncoderManifest, FusionManifest, HeadManifest
+from vqazoo.manifests import (
+    PLACE,
+    Arg,
+    EncoderManifest,
+    FamilyManifest,
+    FusionManifest,
+    HeadManifest,
+)
+from vqazoo.toolkit.decode_options import BEAM, CONSTRAINTS, EARLY_STOPPING, NUCLEUS, SAMPLE_K
 
 LAYERS = Arg(int, 2, "number of layers; published 12", minimum=1)
 HEADS = Arg(int, 4, "attention heads; divides the width; published 12", minimum=1)
 HIDDEN = Arg(int, 1024, "width inside each layer's MLP; published 3072", minimum=1)
 DROPOUT = Arg(float, 0.1, "of embeddings, attention and layers", minimum=0, maximum=1)
 
+HF_BLIP = EncoderManifest(
+    summary="the ViT and the text embeddings of a BLIP model",
+    build="vqazoo_blip.encoder:HFBlipEncoder",
+    source="transformers; Li et al. 2022, BLIP, section 3.1",
+    variant=PLACE,
+    example="hf-blip:Salesforce/blip-vqa-base",
+    args={
+        "first_token": Arg(
+            str, "enc", "of a question: enc, as in the original, or cls, as in transformers",
+            ("enc", "cls"),
+        ),
+        "clean": Arg(bool, True, "prepare questions as the original; transformers does not"),
+        "context_length": Arg(
+            int, 35, "longest question in tokens; 0: as the model has positions", minimum=0
+        ),
+    },
+    image=frozenset({"pooled", "tokens"}),
+    question=frozenset({"tokens"}),
+    lends=frozenset({"token_embedding", "text_embedding"}),
+)  # fmt: skip
+BLIP_FAMILY = FamilyManifest(
+    summary="BLIP, which writes or ranks answers, and its captioner",
+    build="vqazoo_blip.published:read",
+    source="transformers; Li et al. 2022, BLIP",
+    model_types=frozenset({"blip"}),
+    examples=(
+        "Salesforce/blip-vqa-base", "Salesforce/blip-vqa-capfilt-large",
+        "Salesforce/blip-image-captioning-base",
+    ),
+)  # fmt: skip
 WORDS = EncoderManifest(
     summary="another text encoder's tokenizer with word embeddings learnt from scratch (BLIP)",
     build="vqazoo_blip.words:WordsEncoder",

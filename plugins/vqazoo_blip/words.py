@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TextCodec, TowerSpec
-from vqazoo.layers import initialise
 from vqazoo.registry import parse_ref, registry
+from vqazoo.toolkit.layers import initialise
 
 EXAMPLE = "words:tiny-clip"
 SPECIALS = 2  # rows after the vocabulary's own: [DEC], then [ENC]

@@ -1,7 +1,22 @@
 """Manifest of the Q-Former fusion. Imports only the core's torch-free modules."""
 
-from vqazoo.manifests import Arg, FusionManifest
+from vqazoo.manifests import PLACE, Arg, EncoderManifest, FamilyManifest, FusionManifest
 
+HF_BLIP2 = EncoderManifest(
+    summary="the ViT of a BLIP-2 model; image tower only",
+    build="vqazoo_blip2.encoder:HFBlip2Encoder",
+    source="transformers; Li et al. 2023, BLIP-2, section 3.4",
+    variant=PLACE,
+    example="hf-blip2:Salesforce/blip2-opt-2.7b",
+    image=frozenset({"pooled", "tokens"}),
+)
+BLIP2_FAMILY = FamilyManifest(
+    summary="BLIP-2 with OPT or Flan-T5, which writes answers",
+    build="vqazoo_blip2.published:read",
+    source="transformers; Li et al. 2023, BLIP-2",
+    model_types=frozenset({"blip-2"}),
+    examples=("Salesforce/blip2-opt-2.7b", "Salesforce/blip2-flan-t5-xl"),
+)
 Q_FORMER = FusionManifest(
     summary="learned queries read the image and stand as a soft prompt before the question",
     build="vqazoo_blip2.fusion:QFormerFusion",

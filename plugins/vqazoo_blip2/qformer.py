@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.errors import ConfigError
-from vqazoo.layers import Attention, causal
+from vqazoo.toolkit.layers import Attention, causal
 
 BIDIRECTIONAL, CAUSAL, SEPARATE = "bidirectional", "causal", "separate"
 EPSILON = 1e-12  # of every LayerNorm, as in BERT

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from vqazoo.download import Archive, Progress
 from vqazoo.errors import DataError
-from vqazoo.unpack import prepare as fetch_and_unpack
+from vqazoo_datasets.download import Archive, Progress
+from vqazoo_datasets.unpack import prepare as fetch_and_unpack
 
 COCO_TERMS = "COCO terms of use; pictures from Flickr"
 CC_BY = "CC BY 4.0"
@@ -186,7 +186,7 @@ BY_HAND: dict[str, str] = {
 def prepare(
     name: str, data_root: Path, report: Callable[[str], None], progress: Progress | None = None
 ) -> None:
-    """Fetch, verify and unpack what a dataset needs; see `vqazoo.unpack.prepare`.
+    """Fetch, verify and unpack what a dataset needs; see `vqazoo_datasets.unpack.prepare`.
 
     Raises:
         DataError: it cannot be had; the message says where a person finds it.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vqazoo.comparison import set_of_things
 from vqazoo.data import Example
+from vqazoo.data.comparison import set_of_things
 from vqazoo.errors import DataError
 from vqazoo_datasets.files import (
     GET_AGAIN,

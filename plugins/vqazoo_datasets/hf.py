@@ -13,11 +13,11 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
-from vqazoo.answer_cells import class_names, read_answers
-from vqazoo.comparison import compared_by_stems
 from vqazoo.data import DatasetReader, Example, check_question
+from vqazoo.data.answer_cells import class_names, read_answers
+from vqazoo.data.comparison import compared_by_stems
 from vqazoo.errors import ConfigError, DataError, QuestionError, did_you_mean, suggest
-from vqazoo.folder import cache_home
+from vqazoo.files.writing import cache_home
 
 BATCH = 64  # rows, with their pictures, in memory at once
 SHARD = re.compile(r"(?P<split>.+?)(-(?P<number>\d+)(-of-(?P<all>\d+))?.*)?\.parquet")

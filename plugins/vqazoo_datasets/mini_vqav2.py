@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqazoo.csv_cells import csv_text, from_cell
 from vqazoo.data import DatasetReader, Example, split_by_image
 from vqazoo.errors import DataError
-from vqazoo.folder import json_bytes, write_file
+from vqazoo.files.csv_cells import csv_text, from_cell
+from vqazoo.files.writing import json_bytes, write_file
 from vqazoo_datasets.coco import CocoPictures
 from vqazoo_datasets.files import (
     GET_AGAIN,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqazoo.csv_cells import FLAGGED, from_cell
 from vqazoo.errors import DataError, did_you_mean
+from vqazoo.files.csv_cells import FLAGGED, from_cell
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw
 
 from vqazoo.data import DatasetReader, Example
 from vqazoo.errors import DataError
-from vqazoo.folder import cache_home, make_once, write_file
-from vqazoo.json_text import json_text
+from vqazoo.files.json_text import json_text
+from vqazoo.files.writing import cache_home, make_once, write_file
 
 SPLITS = ("train", "test")
 SIDE = 75  # pixels of a drawing

@@ -6,9 +6,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from vqazoo.answer_cells import Said, cell_texts, read_answers
-from vqazoo.comparison import compared_by_stems
 from vqazoo.data import DatasetReader, Example, check_question
+from vqazoo.data.answer_cells import Said, cell_texts, read_answers
+from vqazoo.data.comparison import compared_by_stems
 from vqazoo.errors import ConfigError, DataError, QuestionError, suggest
 from vqazoo_datasets.rows import DELIMITERS, Row, missing_column, read_rows
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
-from vqazoo.comparison import compared_by_stems
 from vqazoo.data import Example
+from vqazoo.data.comparison import compared_by_stems
 from vqazoo.errors import ConfigError, DataError
 from vqazoo_datasets.coco import CocoPictures
 from vqazoo_datasets.files import (

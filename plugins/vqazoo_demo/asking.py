@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vqazoo.catalogue import PACKAGED, entries
+from vqazoo.cli.terminal import printable
 from vqazoo.errors import VqazooError
-from vqazoo.terminal import printable
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -13,10 +13,10 @@ from pathlib import Path
 from filelock import FileLock
 from PIL import Image
 
-from vqazoo.csv_cells import FLAGGED, csv_text, from_cell
 from vqazoo.data import check_question
 from vqazoo.errors import ConfigError, DataError
-from vqazoo.folder import write_file
+from vqazoo.files.csv_cells import FLAGGED, csv_text, from_cell
+from vqazoo.files.writing import write_file
 
 COLUMNS = list(FLAGGED)
 

@@ -12,7 +12,7 @@ from gradio.data_classes import ImageData
 
 from vqazoo.data import check_question
 from vqazoo.errors import ConfigError, ImageError, VqazooError
-from vqazoo.images import open_image
+from vqazoo.media.images import open_image
 from vqazoo_demo import results
 from vqazoo_demo.asking import Models, Reply, sentence
 from vqazoo_demo.examples import EXAMPLES

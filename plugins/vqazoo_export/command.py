@@ -75,7 +75,7 @@ def export(
     """
     if data is not None and to == "torch-export":
         raise click.UsageError("--data compares ONNX graphs: leave it out, or use --to onnx.")
-    from vqazoo.zoo import load
+    from vqazoo.zoo.models import load
     from vqazoo_export.folder import Options, export_model
 
     make_folder(out.absolute().parent)

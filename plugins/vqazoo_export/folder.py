@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from vqazoo import __version__
 from vqazoo.errors import ConfigError, missing_package
-from vqazoo.evaluating import evaluating
-from vqazoo.folder import json_bytes, write_folder, writing
+from vqazoo.files.writing import json_bytes, write_folder, writing
 from vqazoo.model import VQAModel
+from vqazoo.toolkit.evaluating import evaluating
+from vqazoo.version import __version__
 from vqazoo_export.graphs import TOKEN_AXIS, Graph, as_archive, as_onnx, graphs_of, traced
 from vqazoo_export.heads import exported_head
 from vqazoo_export.int8 import quantised

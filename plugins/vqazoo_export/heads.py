@@ -13,13 +13,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from vqazoo.constraints import Rules
-from vqazoo.decode_options import GREEDY, STRATEGY
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Features, GivesAnswerability, GivesLogits, GivesTypes, Writes
 from vqazoo.manifests import HeadManifest
 from vqazoo.model import VQAModel
 from vqazoo.registry import registry
+from vqazoo.toolkit.constraints import Rules
+from vqazoo.toolkit.decode_options import GREEDY, STRATEGY
 
 LANGUAGE_MODEL = "language_model"
 RULES = frozenset(field.name for field in fields(Rules))

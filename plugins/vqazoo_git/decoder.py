@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqazoo.answers import AnswerList
-from vqazoo.constraints import Rules
 from vqazoo.data import Example
-from vqazoo.decoding import Spelling, State, Step, as_answers, write
+from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError, IncompatibleError, QuestionError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
-from vqazoo.layers import Past, TextLayer, causal, initialise
-from vqazoo.losses import SummedHead
+from vqazoo.toolkit.constraints import Rules
+from vqazoo.toolkit.decoding import Spelling, State, Step, as_answers, write
+from vqazoo.toolkit.layers import Past, TextLayer, causal, initialise
+from vqazoo.toolkit.losses import SummedHead
 from vqazoo_git.manifest import GIT_DECODER
 
 PADDING = -1  # where a target has no token

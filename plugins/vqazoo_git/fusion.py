@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from vqazoo.errors import IncompatibleError
 from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
-from vqazoo.layers import initialise
 from vqazoo.manifests import TOKENS
+from vqazoo.toolkit.layers import initialise
 
 
 class GITFusion(Fusion):

@@ -1,10 +1,37 @@
 """Manifests of GIT's parts. Imports only the core's torch-free modules."""
 
-from vqazoo.decode_options import BEAM, CONSTRAINTS, EARLY_STOPPING, NUCLEUS, SAMPLE_K
-from vqazoo.manifests import Arg, FusionManifest, HeadManifest
+from vqazoo.manifests import (
+    PLACE,
+    Arg,
+    EncoderManifest,
+    FamilyManifest,
+    FusionManifest,
+    HeadManifest,
+)
+from vqazoo.toolkit.decode_options import BEAM, CONSTRAINTS, EARLY_STOPPING, NUCLEUS, SAMPLE_K
 
 SOURCE = "Wang et al. 2022, GIT; the authors' GenerativeImage2Text"
 
+HF_GIT = EncoderManifest(
+    summary="the image tower and the text embeddings of a GIT model, which a decoder may borrow",
+    build="vqazoo_git.encoder:HFGitEncoder",
+    source="transformers; Wang et al. 2022, GIT, section 3.1",
+    variant=PLACE,
+    example="hf-git:microsoft/git-base-vqav2",
+    image=frozenset({"tokens"}),
+    question=frozenset({"tokens"}),
+    lends=frozenset({"token_embedding", "text_embedding"}),
+)
+GIT_FAMILY = FamilyManifest(
+    summary="GIT, which writes answers about pictures and videos, and captions",
+    build="vqazoo_git.published:read",
+    source="transformers; Wang et al. 2022, GIT",
+    model_types=frozenset({"git"}),
+    examples=(
+        "microsoft/git-base-vqav2", "microsoft/git-base-textvqa", "microsoft/git-large-vqav2",
+        "microsoft/git-base", "microsoft/git-base-vatex",
+    ),
+)  # fmt: skip
 GIT_FUSION = FusionManifest(
     summary="image tokens, projected, in front of the question's; frames of a video too (GIT)",
     build="vqazoo_git.fusion:GITFusion",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vqazoo.answers import AnswerList
 from vqazoo.data import Example
+from vqazoo.data.answers import AnswerList
 from vqazoo.interfaces import Answer, Targets
 
 UNKNOWN = -1  # class of an answer that is not in the list

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqazoo.answers import AnswerList
 from vqazoo.data import Example
-from vqazoo.decoding import START, Spelling, State, Step, as_answers, write
+from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
-from vqazoo.losses import SummedHead
+from vqazoo.toolkit.decoding import START, Spelling, State, Step, as_answers, write
+from vqazoo.toolkit.losses import SummedHead
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqazoo.answers import AnswerList, normalise
 from vqazoo.data import Example
+from vqazoo.data.answers import AnswerList, normalise
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
-from vqazoo.losses import SummedHead
+from vqazoo.toolkit.losses import SummedHead
 from vqazoo_heads.classes import (
     class_balance,
     class_sum,

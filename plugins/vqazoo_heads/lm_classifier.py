@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vqazoo.answers import AnswerList
 from vqazoo.data import Example
+from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
-from vqazoo.losses import SummedHead
+from vqazoo.toolkit.losses import SummedHead
 from vqazoo_heads.classes import (
     UNKNOWN,
     class_sum,

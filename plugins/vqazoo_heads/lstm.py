@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqazoo.answers import AnswerList
 from vqazoo.data import Example
-from vqazoo.decoding import START, Spelling, State, Step, as_answers, write
+from vqazoo.data.answers import AnswerList
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
-from vqazoo.losses import SummedHead
+from vqazoo.toolkit.decoding import START, Spelling, State, Step, as_answers, write
+from vqazoo.toolkit.losses import SummedHead
 
 
 class LSTMHead(SummedHead):

@@ -1,7 +1,7 @@
 """Manifests of the first-party heads. Imports only the core's torch-free modules."""
 
-from vqazoo.decode_options import BEAM, CONSTRAINTS, EARLY_STOPPING, NUCLEUS, SAMPLE_K
 from vqazoo.manifests import Arg, HeadManifest
+from vqazoo.toolkit.decode_options import BEAM, CONSTRAINTS, EARLY_STOPPING, NUCLEUS, SAMPLE_K
 
 DECODE = {
     "strategy": Arg(

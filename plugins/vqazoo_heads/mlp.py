@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vqazoo.answers import AnswerList
 from vqazoo.data import Example
+from vqazoo.data.answers import AnswerList
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
-from vqazoo.losses import SummedHead
+from vqazoo.toolkit.losses import SummedHead
 from vqazoo_heads.classes import (
     class_balance,
     class_sum,

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from vqazoo.errors import IncompatibleError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo.toolkit.pictures import read_preprocess
+from vqazoo.toolkit.transformers import Repository, TextCodec, load_into
 from vqazoo_hf.casing import lower_case
-from vqazoo_hf.pictures import read_preprocess
-from vqazoo_hf.repository import Repository, TextCodec, load_into
 
 FAMILIES = ("clip", "siglip")
 GEMMA = "GemmaTokenizer"  # of SigLIP 2

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from vqazoo.errors import ConfigError, IncompatibleError, WeightsError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
 from vqazoo.manifests import TOKENS
+from vqazoo.toolkit.transformers import Repository, TextCodec, load_into
+from vqazoo.toolkit.weights import read_tensors
 from vqazoo_hf.language_model import AUTO, BOTH, DECODER, ENCODER, NESTED, HFLanguageModel
-from vqazoo_hf.repository import Repository, TextCodec, load_into
 from vqazoo_hf.text import as_packaged, minilm_folder, packaged_file
-from vqazoo_hf.weights import read_tensors
 
 LONGEST = 512  # tokens of a question, where nothing says less
 SLOT = "{}"

@@ -1,9 +1,8 @@
 """Manifests of the transformers encoders. Imports only the core's torch-free modules."""
 
-from vqazoo.manifests import Arg, EncoderManifest, FamilyManifest
+from vqazoo.manifests import PLACE, Arg, EncoderManifest
 
 BOTH = frozenset({"pooled", "tokens"})
-PLACE = "<Hub repo>, <Hub repo>@<revision> or <folder>"
 
 HF_CLIP = EncoderManifest(
     summary="transformers CLIP and SigLIP models, both towers",
@@ -46,22 +45,6 @@ MINILM = EncoderManifest(
     license="Apache-2.0",
     base_model=("sentence-transformers/all-MiniLM-L6-v2",),
 )
-HF_VILT = EncoderManifest(
-    summary="the embeddings of a ViLT model, both towers: patches and words with their places",
-    build="vqazoo_hf.vilt:HFViltEncoder",
-    source="transformers; Kim, Son & Kim 2021, ViLT, section 3.1",
-    variant=PLACE,
-    example="hf-vilt:dandelin/vilt-b32-finetuned-vqa",
-    image=frozenset({"tokens"}),
-    question=frozenset({"tokens"}),
-)
-VILT_FAMILY = FamilyManifest(
-    summary="ViLT fine-tuned for question answering",
-    build="vqazoo_hf.families.vilt:read",
-    source="transformers; Kim, Son & Kim 2021, ViLT",
-    model_types=frozenset({"vilt"}),
-    examples=("dandelin/vilt-b32-finetuned-vqa",),
-)
 
 PROMPT = Arg(str, "{}", "text around the question; {} is where it stands")
 POSITIONS = Arg(
@@ -72,7 +55,6 @@ POSITIONS = Arg(
     ("words", "sequence", "twice"),
 )  # fmt: skip
 TOKENS_ONLY = frozenset({"tokens"})
-LENDS_TEXT = frozenset({"token_embedding", "text_embedding"})
 LENDS_MODEL = frozenset({"token_embedding", "language_model"})
 
 HF_LM = EncoderManifest(
@@ -100,68 +82,3 @@ MINILM_LM = EncoderManifest(
     license="Apache-2.0",
     base_model=("sentence-transformers/all-MiniLM-L6-v2",),
 )
-HF_BLIP2 = EncoderManifest(
-    summary="the ViT of a BLIP-2 model; image tower only",
-    build="vqazoo_hf.blip2:HFBlip2Encoder",
-    source="transformers; Li et al. 2023, BLIP-2, section 3.4",
-    variant=PLACE,
-    example="hf-blip2:Salesforce/blip2-opt-2.7b",
-    image=BOTH,
-)
-BLIP2_FAMILY = FamilyManifest(
-    summary="BLIP-2 with OPT or Flan-T5, which writes answers",
-    build="vqazoo_hf.families.blip2:read",
-    source="transformers; Li et al. 2023, BLIP-2",
-    model_types=frozenset({"blip-2"}),
-    examples=("Salesforce/blip2-opt-2.7b", "Salesforce/blip2-flan-t5-xl"),
-)
-HF_GIT = EncoderManifest(
-    summary="the image tower and the text embeddings of a GIT model, which a decoder may borrow",
-    build="vqazoo_hf.git:HFGitEncoder",
-    source="transformers; Wang et al. 2022, GIT, section 3.1",
-    variant=PLACE,
-    example="hf-git:microsoft/git-base-vqav2",
-    image=TOKENS_ONLY,
-    question=TOKENS_ONLY,
-    lends=LENDS_TEXT,
-)
-GIT_FAMILY = FamilyManifest(
-    summary="GIT, which writes answers about pictures and videos, and captions",
-    build="vqazoo_hf.families.git:read",
-    source="transformers; Wang et al. 2022, GIT",
-    model_types=frozenset({"git"}),
-    examples=(
-        "microsoft/git-base-vqav2", "microsoft/git-base-textvqa", "microsoft/git-large-vqav2",
-        "microsoft/git-base", "microsoft/git-base-vatex",
-    ),
-)  # fmt: skip
-HF_BLIP = EncoderManifest(
-    summary="the ViT and the text embeddings of a BLIP model",
-    build="vqazoo_hf.blip:HFBlipEncoder",
-    source="transformers; Li et al. 2022, BLIP, section 3.1",
-    variant=PLACE,
-    example="hf-blip:Salesforce/blip-vqa-base",
-    args={
-        "first_token": Arg(
-            str, "enc", "of a question: enc, as in the original, or cls, as in transformers",
-            ("enc", "cls"),
-        ),
-        "clean": Arg(bool, True, "prepare questions as the original; transformers does not"),
-        "context_length": Arg(
-            int, 35, "longest question in tokens; 0: as the model has positions", minimum=0
-        ),
-    },
-    image=BOTH,
-    question=TOKENS_ONLY,
-    lends=LENDS_TEXT,
-)  # fmt: skip
-BLIP_FAMILY = FamilyManifest(
-    summary="BLIP, which writes or ranks answers, and its captioner",
-    build="vqazoo_hf.families.blip:read",
-    source="transformers; Li et al. 2022, BLIP",
-    model_types=frozenset({"blip"}),
-    examples=(
-        "Salesforce/blip-vqa-base", "Salesforce/blip-vqa-capfilt-large",
-        "Salesforce/blip-image-captioning-base",
-    ),
-)  # fmt: skip

@@ -17,7 +17,7 @@ from safetensors.torch import load as safetensors_load
 from torch import nn
 
 from vqazoo.errors import CheckpointError, IncompatibleError, WeightsError
-from vqazoo.safe_files import check_tensors_header, memory, read_plain, shown
+from vqazoo.files.reading import check_tensors_header, memory, read_plain, shown
 from vqazoo_hf.sentence_steps import (
     MODULES,
     SENTENCE,

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqazoo.encoder_files import read_json
 from vqazoo.errors import IncompatibleError, WeightsError
-from vqazoo.safe_files import shown
+from vqazoo.files.encoder_files import read_json
+from vqazoo.files.reading import shown
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 TOKENS, SENTENCE = "token_embeddings", "sentence_embedding"

@@ -25,9 +25,9 @@ from vqazoo.interfaces import (
     WeightsReference,
 )
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo.toolkit.transformers import Repository, TextCodec, load_into
 from vqazoo_hf.casing import lower_case
 from vqazoo_hf.positions import position_limit
-from vqazoo_hf.repository import Repository, TextCodec, load_into
 from vqazoo_hf.sentence import (
     POOLING,
     load_weights,

@@ -12,7 +12,7 @@ from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
 import vqazoo
-from vqazoo.answers import normalise
+from vqazoo.data.answers import normalise
 from vqazoo.errors import ConfigError, DataError, IncompatibleError
 from vqazoo.interfaces import Answer
 from vqazoo.manifests import HeadManifest

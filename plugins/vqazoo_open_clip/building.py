@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import nn
 
-from vqazoo.allowance import Stored, encoder_allowance
-from vqazoo.encoder_files import check_folder, read_config
 from vqazoo.errors import CheckpointError, ConfigError, VqazooError, WeightsError
-from vqazoo.hub import fetch_file, fetch_folder
+from vqazoo.files.encoder_files import check_folder, read_config
+from vqazoo.files.reading import read_tensors_header, shown
+from vqazoo.hub.files import fetch_file, fetch_folder
 from vqazoo.interfaces import FileReference
-from vqazoo.read_files import read_files
-from vqazoo.safe_files import read_tensors_header, shown
+from vqazoo.toolkit.allowance import Stored, encoder_allowance
+from vqazoo.toolkit.read_files import read_files
 from vqazoo_open_clip.sources import CONFIG, FOLDER_WEIGHTS, SCHEMAS, model_config, tag_config
 
 QUICK = "-quickgelu"  # how open_clip names an architecture with the other activation

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqazoo.encoder_files import check_folder, without_paths
 from vqazoo.errors import VqazooError, WeightsError
-from vqazoo.hub import fetch_folder
+from vqazoo.files.encoder_files import check_folder, without_paths
+from vqazoo.hub.files import fetch_folder
 from vqazoo.interfaces import FileReference
-from vqazoo.read_files import read_files
+from vqazoo.toolkit.read_files import read_files
 
 TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]  # what is fetched, and of that
 READ = ("config.json", "tokenizer*.json", "special_tokens_map.json", "added_tokens.json",

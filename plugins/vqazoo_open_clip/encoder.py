@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqazoo.encoder_files import read_weights
 from vqazoo.errors import IncompatibleError, WeightsError
+from vqazoo.files.encoder_files import read_weights
 from vqazoo.interfaces import (
     Encoder,
     EncoderSpec,

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vqazoo.encoder_files import check_folder, check_sides
-from vqazoo.encoder_files import read_config as read_encoder_config
 from vqazoo.errors import UnknownNameError, WeightsError, did_you_mean
-from vqazoo.hub import fetch_file
+from vqazoo.files.encoder_files import check_folder, check_sides
+from vqazoo.files.encoder_files import read_config as read_encoder_config
+from vqazoo.files.reading import shown
+from vqazoo.hub.files import fetch_file
 from vqazoo.interfaces import Preprocess, WeightsReference
-from vqazoo.safe_files import shown
 
 SCHEMAS = ("hf-hub:", "local-dir:")
 HUB_WEIGHTS = "open_clip_model.safetensors"

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqazoo.checkpoint import load_checkpoint
-from vqazoo.features import Progress
-from vqazoo.folder import json_bytes, write_file
-from vqazoo.json_text import json_text
+from vqazoo.checkpoint.saved_model import load_checkpoint
+from vqazoo.features.encoding import Progress
+from vqazoo.files.json_text import json_text
+from vqazoo.files.writing import json_bytes, write_file
 from vqazoo.model import pick_device
-from vqazoo.run_folder import one_writer
+from vqazoo.training.run_folder import one_writer
 from vqazoo_pretraining.captions import Pair, check_pictures, read_pairs
 from vqazoo_pretraining.loop import Pictures, Settings, check_batch, fit
 from vqazoo_pretraining.models import CHECKPOINT, load_pretraining

@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vqazoo.errors import ConfigError, TrainingError
-from vqazoo.features import Progress, Report, Towers, build_images
-from vqazoo.folder import json_lines, write_file
+from vqazoo.features.encoding import Progress, Report, Towers, build_images
+from vqazoo.features.sources import CachedSide, distinct
+from vqazoo.files.json_text import json_text, known_numbers
+from vqazoo.files.writing import json_lines, write_file
 from vqazoo.interfaces import Features, floating_dtype
-from vqazoo.json_text import json_text, known_numbers
-from vqazoo.sources import CachedSide, distinct
 from vqazoo_pretraining.captions import Pair
 
 LOG, CURVE = "log.jsonl", "loss.png"

@@ -14,14 +14,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from vqazoo.answers import AnswerList
 from vqazoo.building import assemble
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.config import Block, ModelConfig, fill_block, parse, set_value
+from vqazoo.data.answers import AnswerList
 from vqazoo.errors import CheckpointError, ConfigError, did_you_mean
-from vqazoo.folder import write_file
+from vqazoo.files.json_text import json_text
+from vqazoo.files.writing import write_file
 from vqazoo.interfaces import Features, width
-from vqazoo.json_text import json_text
 from vqazoo.manifests import TOKENS
 from vqazoo.model import VQAModel
 from vqazoo.registry import load_object

@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from vqazoo.answers import AnswerList
 from vqazoo.building import build_model
+from vqazoo.data.answers import AnswerList
 from vqazoo.errors import TrainingError
-from vqazoo.features import Progress
-from vqazoo.folder import json_bytes, write_file
-from vqazoo.json_text import json_text
+from vqazoo.features.encoding import Progress
+from vqazoo.files.json_text import json_text
+from vqazoo.files.writing import json_bytes, write_file
 from vqazoo.model import pick_device
-from vqazoo.run_folder import one_writer
+from vqazoo.training.run_folder import one_writer
 from vqazoo_pretraining.captions import Pair, check_pictures, read_pairs, split
 from vqazoo_pretraining.loop import (
     Pictures,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqazoo.metrics.words import bleu, exact_match
+from vqazoo.evaluation.metrics.words import bleu, exact_match
 from vqazoo.registry import load_object
 from vqazoo_pretraining.captions import Pair
 from vqazoo_pretraining.loop import Objectives, Pictures

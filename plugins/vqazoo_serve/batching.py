@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 import torch
 
 from vqazoo.errors import QuestionError, VqazooError
-from vqazoo.features import encode_pictures, stack
+from vqazoo.features.encoding import encode_pictures, stack
 from vqazoo.interfaces import Answer, Features
 from vqazoo.model import VQAModel
 from vqazoo_serve.feature_cache import FeatureCache, single

@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from vqazoo.asking import pair
 from vqazoo.data import check_question
+from vqazoo.data.asking import pair
 from vqazoo.errors import VqazooError
 from vqazoo_serve.form_body import read_form
 from vqazoo_serve.json_body import read_object

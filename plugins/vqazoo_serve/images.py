@@ -12,8 +12,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from vqazoo.errors import ImageError
-from vqazoo.images import FORMATS, open_image
 from vqazoo.interfaces import Features
+from vqazoo.media.images import FORMATS, open_image
 
 
 class LargePicture(Exception):

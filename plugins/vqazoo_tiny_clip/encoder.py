@@ -11,10 +11,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load as safetensors_load
 from torch import Tensor, nn
 
-from vqazoo import __version__
 from vqazoo.errors import ConfigError, IncompatibleError, WeightsError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec, WeightsReference
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo.version import __version__
 from vqazoo_tiny_clip.model import PREPROCESS, TOKENIZER, WEIGHTS, TinyCLIP, TinyCLIPConfig
 from vqazoo_tiny_clip.tokenizer import TextCodec
 

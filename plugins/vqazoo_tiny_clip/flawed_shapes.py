@@ -17,11 +17,11 @@ from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from vqazoo.answers import select_answer
 from vqazoo.data import DatasetReader, Example
+from vqazoo.data.answers import select_answer
 from vqazoo.errors import DataError
-from vqazoo.folder import cache_home, make_once, write_file
-from vqazoo.json_text import json_text
+from vqazoo.files.json_text import json_text
+from vqazoo.files.writing import cache_home, make_once, write_file
 from vqazoo_tiny_clip.render import COLOURS, PLURALS, SHAPES, SIZE, Scene, Shape, draw_scene
 
 VERSION = 1  # of pictures, questions and answers

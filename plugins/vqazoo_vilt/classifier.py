@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqazoo.answers import AnswerList, normalise
 from vqazoo.data import Example
+from vqazoo.data.answers import AnswerList, normalise
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
-from vqazoo.layers import initialise
-from vqazoo.losses import SummedHead
+from vqazoo.toolkit.layers import initialise
+from vqazoo.toolkit.losses import SummedHead
 
 UNKNOWN = -1  # class of an answer that is not in the list
 

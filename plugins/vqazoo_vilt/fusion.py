@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
-from vqazoo.layers import Attention, initialise
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo.toolkit.layers import Attention, initialise
 
 QUESTION, IMAGE = 0, 1  # rows of the modality embedding
 

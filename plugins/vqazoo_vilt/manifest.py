@@ -1,7 +1,30 @@
 """Manifests of ViLT's fusion and head. Imports only the core's torch-free modules."""
 
-from vqazoo.manifests import Arg, FusionManifest, HeadManifest
+from vqazoo.manifests import (
+    PLACE,
+    Arg,
+    EncoderManifest,
+    FamilyManifest,
+    FusionManifest,
+    HeadManifest,
+)
 
+HF_VILT = EncoderManifest(
+    summary="the embeddings of a ViLT model, both towers: patches and words with their places",
+    build="vqazoo_vilt.encoder:HFViltEncoder",
+    source="transformers; Kim, Son & Kim 2021, ViLT, section 3.1",
+    variant=PLACE,
+    example="hf-vilt:dandelin/vilt-b32-finetuned-vqa",
+    image=frozenset({"tokens"}),
+    question=frozenset({"tokens"}),
+)
+VILT_FAMILY = FamilyManifest(
+    summary="ViLT fine-tuned for question answering",
+    build="vqazoo_vilt.published:read",
+    source="transformers; Kim, Son & Kim 2021, ViLT",
+    model_types=frozenset({"vilt"}),
+    examples=("dandelin/vilt-b32-finetuned-vqa",),
+)
 VILT = FusionManifest(
     summary="one transformer over question and image tokens together (ViLT)",
     build="vqazoo_vilt.fusion:ViLT",

@@ -20,10 +20,10 @@ from torch.nn import functional as F
 
 import vqazoo
 from vqazoo.data import Example
-from vqazoo.images import open_image, pixels
+from vqazoo.features.sources import LiveFeatures
+from vqazoo.media.images import open_image, pixels
 from vqazoo.registry import registry
-from vqazoo.sources import LiveFeatures
-from vqazoo.steps import make_batches
+from vqazoo.training.steps import make_batches
 from vqazoo_tiny_clip.render import draw_scene
 
 ROUNDS = 15

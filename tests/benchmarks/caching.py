@@ -26,13 +26,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import vqazoo
-from vqazoo.answers import MOST_FREQUENT, apply_rule
 from vqazoo.data import Example
-from vqazoo.features import build_images
-from vqazoo.images import open_image, pixels
+from vqazoo.data.answers import MOST_FREQUENT, apply_rule
+from vqazoo.features.encoding import build_images
+from vqazoo.features.sources import CachedFeatures
+from vqazoo.media.images import open_image, pixels
 from vqazoo.model import VQAModel
-from vqazoo.sources import CachedFeatures
-from vqazoo.steps import take
+from vqazoo.training.steps import take
 
 BATCH = 180  # of the notebook
 EPOCHS = 5

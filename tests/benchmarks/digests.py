@@ -22,9 +22,9 @@ import torch
 from PIL import Image
 
 import vqazoo
-import vqazoo.cache as cache
-from vqazoo.cache import FeatureCache
-from vqazoo.features import build_images
+import vqazoo.features.cache as cache
+from vqazoo.features.cache import FeatureCache
+from vqazoo.features.encoding import build_images
 from vqazoo.interfaces import Features
 
 ROWS, SHARD, TIMES, PICTURES = 8_000, 1_000, 9, 500

@@ -23,8 +23,8 @@ from safetensors.torch import load_file, save_file
 
 import vqazoo
 from vqazoo.catalogue import PACKAGED, catalogue, entries
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
-from vqazoo.folder import WEIGHTS
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.files.writing import WEIGHTS
 
 WORDS = 5000  # answers of the full-size model
 

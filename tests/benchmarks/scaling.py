@@ -85,9 +85,9 @@ def measure_vizwiz(folder: Path) -> dict[str, Any]:
     import torch
 
     import vqazoo
-    from vqazoo.answers import MOST_FREQUENT, AnswerList, apply_rule
     from vqazoo.data import open_dataset
-    from vqazoo.features import build_questions
+    from vqazoo.data.answers import MOST_FREQUENT, AnswerList, apply_rule
+    from vqazoo.features.encoding import build_questions
 
     warm = vqazoo.create(encoder="tiny-clip", head="mlp", answers=["yes"])
     build_questions(warm, ["warm up?"], lambda s, _: iter(s), folder / "warm", verify=0)
@@ -118,8 +118,8 @@ def measure_vizwiz(folder: Path) -> dict[str, Any]:
 def measure_vqa(folder: Path) -> dict[str, Any]:
     import torch
 
-    from vqazoo.answers import MOST_FREQUENT, AnswerList, apply_rule
     from vqazoo.data import open_dataset
+    from vqazoo.data.answers import MOST_FREQUENT, AnswerList, apply_rule
     from vqazoo_heads.classes import class_targets
 
     start = time.perf_counter()

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 from vqazoo.data import Example
-from vqazoo.evaluate import score
+from vqazoo.evaluation.metrics import vqa_accuracy
+from vqazoo.evaluation.split import score
 from vqazoo.interfaces import Answer
-from vqazoo.metrics import vqa_accuracy
 
 QUESTIONS = 214_354
 WORDS = 4000

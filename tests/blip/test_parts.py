@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 import vqazoo
 from tests.encoders.tiny import hf_clip, hf_text
-from vqazoo.answers import AnswerList, apply_rule
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.data import Example
+from vqazoo.data.answers import AnswerList, apply_rule
 from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Encoder, Features, FusedSpec
 from vqazoo.registry import registry

@@ -15,14 +15,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.blip.tiny import ANSWERS, CAPTIONS, DEC, ENC, END, WIDTH, blip, loaded, until_end
-from vqazoo.decoding import Written
 from vqazoo.errors import CheckpointError, ConfigError, IncompatibleError
 from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.registry import registry
 from vqazoo.testing import check_encoder
-from vqazoo_hf.blip import cleaned
-from vqazoo_hf.families.blip import read
+from vqazoo.toolkit.decoding import Written
+from vqazoo_blip.encoder import cleaned
+from vqazoo_blip.published import read
 
 QUESTIONS = ["what is this?", "is it a red circle", "the color of the shape?"]
 SIZES = [(32, 0), (40, 0), (32, 48)]  # of the model, of the pictures if they differ

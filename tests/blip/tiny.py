@@ -11,7 +11,7 @@ import torch
 from tests.encoders.tiny import WORDS
 from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
-from vqazoo_hf.families.blip import read
+from vqazoo_blip.published import read
 
 VOCABULARY = [*WORDS, "picture", "dark", "3", "[DEC]", "[ENC]"]
 DEC, ENC = VOCABULARY.index("[DEC]"), VOCABULARY.index("[ENC]")

@@ -12,7 +12,7 @@ from tests.blip2.published import disturb
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
 from vqazoo_blip2.fusion import QFormerFusion
 from vqazoo_blip2.objectives import QFormerObjectives
-from vqazoo_hf.families.blip2 import RULES
+from vqazoo_blip2.published import RULES
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz "
 START, END, READ = 27, 28, 29

@@ -10,7 +10,7 @@ import torch
 import vqazoo
 from tests.blip2.stage1 import DIM, QUERIES, fusion, pictures
 from tests.encoders.tiny import tokenizer
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.data import Example
 from vqazoo.errors import ConfigError, QuestionError
 from vqazoo.interfaces import Features, FusedSpec, TowerSpec

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from tests.blip2.published import QUERIES, published
-from vqazoo.answers import AnswerList
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
-from vqazoo.decoding import write
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.data.answers import AnswerList
 from vqazoo.interfaces import LoadOptions
-from vqazoo_hf.families.blip2 import read
+from vqazoo.toolkit.decoding import write
+from vqazoo_blip2.published import read
 
 TEXTS = {"opt": "Question: {} Answer:", "t5": "Question: {} Short answer:"}
 KINDS = list(TEXTS)

@@ -13,9 +13,9 @@ from PIL import Image
 import vqazoo
 from tests.concurrency.families import PACKAGED, family
 from tests.concurrency.users import QUESTIONS, THREADS, asked, same_answer, together
-from vqazoo.evaluating import evaluating
-from vqazoo.images import open_image
 from vqazoo.interfaces import Answer
+from vqazoo.media.images import open_image
+from vqazoo.toolkit.evaluating import evaluating
 
 
 def test_a_model_in_training_mode_answers_all_users_in_eval_mode(

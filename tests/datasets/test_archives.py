@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from vqazoo.download import Archive
 from vqazoo_datasets import manifest
 from vqazoo_datasets.archives import ARCHIVES, BY_HAND
+from vqazoo_datasets.download import Archive
 
 ALL = [(name, archive) for name, archives in ARCHIVES.items() for archive in archives]
 

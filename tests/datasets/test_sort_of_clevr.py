@@ -17,7 +17,7 @@ from PIL import Image
 import vqazoo_datasets.sort_of_clevr as made
 from vqazoo.data import DatasetReader, Example, open_dataset
 from vqazoo.errors import DataError, UnknownNameError
-from vqazoo.folder import write_file
+from vqazoo.files.writing import write_file
 from vqazoo_datasets.sort_of_clevr import Thing, answers, ask, paint, place, rows
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "orange": (255, 156, 0),

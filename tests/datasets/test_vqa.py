@@ -12,8 +12,8 @@ import pytest
 
 from vqazoo.data import DatasetReader, Example, open_dataset
 from vqazoo.errors import ConfigError, DataError, UnknownNameError
+from vqazoo.evaluation.predictions import submission
 from vqazoo.interfaces import Answer
-from vqazoo.predictions import submission
 
 TRAIN = ("v2_OpenEnded_mscoco_train2014_questions.json", "v2_mscoco_train2014_annotations.json")
 VAL = ("v2_OpenEnded_mscoco_val2014_questions.json", "v2_mscoco_val2014_annotations.json")

@@ -10,7 +10,7 @@ from PIL import Image
 
 pytest.importorskip("gradio", reason="the page is made with Gradio")
 from vqazoo.errors import ImageError
-from vqazoo.images import FORMATS
+from vqazoo.media.images import FORMATS
 from vqazoo_demo.page import _opened
 
 OLD, NEW = "12.3.0", "13.0.0"

@@ -81,7 +81,7 @@ FORMULAS = [
     ("name", "dim", "args", "sizes"), FORMULAS, ids=[case[0] for case in FORMULAS]
 )
 def test_the_formula_of_a_head_counts_its_parameters(name, dim, args, sizes):
-    from vqazoo.answers import AnswerList
+    from vqazoo.data.answers import AnswerList
     from vqazoo.interfaces import FusedSpec
     from vqazoo.registry import registry
     from vqazoo.testing import toy_encoder
@@ -93,7 +93,7 @@ def test_the_formula_of_a_head_counts_its_parameters(name, dim, args, sizes):
 
 
 def test_the_formulas_over_borrowed_words_count_their_parameters():
-    from vqazoo.answers import AnswerList
+    from vqazoo.data.answers import AnswerList
     from vqazoo.interfaces import FusedSpec
     from vqazoo.registry import registry
 
@@ -160,7 +160,7 @@ def test_opt_has_as_many_as_the_page_says(without_memory):
 def test_towers_of_blip_have_as_many_as_the_pages_say(without_memory):
     from transformers import Blip2VisionConfig, Blip2VisionModel, BlipConfig, BlipVisionModel
 
-    from vqazoo_hf.blip import BlipWords
+    from vqazoo_blip.encoder import BlipWords
 
     config = BlipConfig()
     assert told(BlipVisionModel(config.vision_config)) in page("encoders", "hf-blip")
@@ -173,7 +173,7 @@ def test_towers_of_git_and_vilt_have_as_many_as_the_pages_say(without_memory):
     from transformers.models.git.modeling_git import GitVisionModel
     from transformers.models.vilt.modeling_vilt import ViltEmbeddings
 
-    from vqazoo_hf.git import GitTextEmbedding
+    from vqazoo_git.encoder import GitTextEmbedding
 
     git = GitConfig()
     words = GitTextEmbedding(

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from vqazoo.evaluate import accuracies
-from vqazoo.tables import write_parquet
+from vqazoo.evaluation.split import accuracies
+from vqazoo.evaluation.tables import write_parquet
 
 PYTHON = os.environ.get("VQAZOO_LMMS_EVAL_PYTHON", sys.executable)
 MODEL = "tiny-clip-linear-easyvqa"

@@ -13,9 +13,9 @@ from PIL import Image
 from vqazoo.cli import run
 from vqazoo.data import open_dataset
 from vqazoo.errors import ConfigError, DataError, ImageError
-from vqazoo.evaluate import accuracies
-from vqazoo.predictions import COLUMNS, read_predictions
-from vqazoo.tables import to_datasets, write_parquet
+from vqazoo.evaluation.predictions import COLUMNS, read_predictions
+from vqazoo.evaluation.split import accuracies
+from vqazoo.evaluation.tables import to_datasets, write_parquet
 
 
 @pytest.fixture(scope="module")

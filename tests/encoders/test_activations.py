@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import vqazoo
 from tests.encoders.tiny import TEXT, VIT
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Encoder
 from vqazoo.registry import registry

@@ -16,9 +16,9 @@ from vqazoo.config import Block, ModelConfig, fill_block
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Encoder, Features
 from vqazoo.registry import registry
-from vqazoo.stages import last_blocks
 from vqazoo.testing import ToyEncoder, check_encoder
-from vqazoo.zoo import load
+from vqazoo.training.stages import last_blocks
+from vqazoo.zoo.models import load
 
 BOTH = frozenset({"image", "question"})
 

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from vqazoo.errors import VqazooError
-from vqazoo.images import open_image, pixels
 from vqazoo.interfaces import Preprocess
-from vqazoo_hf.pictures import read_fitting, read_preprocess
-from vqazoo_hf.repository import Repository
+from vqazoo.media.images import open_image, pixels
+from vqazoo.toolkit.pictures import read_fitting, read_preprocess
+from vqazoo.toolkit.transformers import Repository
 
 transformers = pytest.importorskip("transformers")
 

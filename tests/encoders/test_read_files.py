@@ -13,7 +13,7 @@ import torch
 import vqazoo
 from tests.encoders.test_hub_cache import COMMIT, OTHER, cache, put  # noqa: F401
 from tests.encoders.tiny import hf_clip, hf_text, open_clip_configs, register_open_clip
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.errors import CheckpointError
 from vqazoo.model import VQAModel
 

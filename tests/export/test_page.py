@@ -16,8 +16,8 @@ import pytest_socket
 from PIL import Image
 
 from tests.export.conftest import chromium, runtime_folder
-from vqazoo.images import open_image, pixels
 from vqazoo.interfaces import Preprocess
+from vqazoo.media.images import open_image, pixels
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [

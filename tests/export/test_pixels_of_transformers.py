@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 import vqazoo_export
-from vqazoo.images import open_image, pixels
 from vqazoo.interfaces import Preprocess
+from vqazoo.media.images import open_image, pixels
 from vqazoo_export.runner.pixels import pixels as run_pixels
 
 USUAL = Preprocess(

@@ -13,13 +13,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 import vqazoo
-from vqazoo.answers import AnswerList
-from vqazoo.decoding import START, Spelling, State, as_answers, write
+from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
 from vqazoo.manifests import HeadManifest
 from vqazoo.model import VQAModel
 from vqazoo.registry import registry
+from vqazoo.toolkit.decoding import START, Spelling, State, as_answers, write
 from vqazoo_export.agreement import load_runner
 from vqazoo_export.folder import Options, export_model
 

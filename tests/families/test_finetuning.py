@@ -14,12 +14,12 @@ import vqazoo
 from tests.families.published import PUBLISHED
 from tests.hub.models import contents
 from tests.test_training_options import interrupted, same, train
-from vqazoo.checkpoint import load_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint
 from vqazoo.cli import vqazoo as command
 from vqazoo.errors import CheckpointError, ConfigError
 from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
-from vqazoo.training import gather_config
+from vqazoo.training.loop import gather_config
 
 REPOS = list(PUBLISHED)
 VILT = "dandelin/vilt-b32-finetuned-vqa"

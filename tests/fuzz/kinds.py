@@ -18,13 +18,13 @@ from safetensors.torch import save as safetensors_bytes
 from tests.encoders.tiny import hf_clip, hf_text, open_clip_configs
 from tests.fuzz.damage import copied, damage
 from tests.hostile import GOLDEN
-from vqazoo.cache import FeatureCache
 from vqazoo.card import card_files, render_card
-from vqazoo.checkpoint import load_checkpoint, saved_tensors
+from vqazoo.checkpoint.saved_model import load_checkpoint, saved_tensors
 from vqazoo.errors import CacheError, VqazooError
+from vqazoo.features.cache import FeatureCache
 from vqazoo.interfaces import Features
 from vqazoo.registry import registry
-from vqazoo.resume import read_log, read_position
+from vqazoo.training.state import read_log, read_position
 
 KEYS = ["a", "b", "c"]
 WEIGHTS = "model.safetensors"

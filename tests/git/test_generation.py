@@ -13,7 +13,7 @@ import torch
 import vqazoo
 from tests.git.test_published import QUESTIONS, picture
 from tests.git.tiny import git
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.errors import CheckpointError, QuestionError
 
 END = 3

@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 
 import vqazoo
 from tests.git.tiny import git
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.data import Example
 from vqazoo.errors import CheckpointError, ConfigError, IncompatibleError, WeightsError
 from vqazoo.interfaces import LoadOptions
-from vqazoo.video import Video
-from vqazoo_hf.families.git import read
+from vqazoo.media.video import Video
+from vqazoo_git.published import read
 
 QUESTIONS = ["what is this", "is the red circle a shape ?", "no"]
 SIZES = {32: (50, 40), 48: (48, 100), 64: (64, 64)}  # of the model: width, height of the picture

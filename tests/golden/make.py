@@ -20,10 +20,10 @@ from typing import Any
 import torch
 
 import vqazoo
-from vqazoo.answers import apply_rule
-from vqazoo.checkpoint import save_checkpoint
+from vqazoo.checkpoint.saved_model import save_checkpoint
 from vqazoo.data import Example
-from vqazoo.folder import FORMAT_VERSION, REQUIRED, json_bytes
+from vqazoo.data.answers import apply_rule
+from vqazoo.files.writing import FORMAT_VERSION, REQUIRED, json_bytes
 from vqazoo.registry import registry
 from vqazoo.testing import TOY, ToyEncoder
 

@@ -11,11 +11,11 @@ import pytest
 
 from tests.made_cards import ENVIRONMENT, RECIPE, contents
 from tests.toy import example, make_head
-from vqazoo.answers import apply_rule
 from vqazoo.card import render_card
 from vqazoo.data import Example, open_dataset
-from vqazoo.folder import json_bytes
-from vqazoo.run_data import given_labels
+from vqazoo.data.answers import apply_rule
+from vqazoo.files.writing import json_bytes
+from vqazoo.training.data import given_labels
 
 TEXTS = ("unanswerable", "blue")
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqazoo.constraints import Constraints, Rules
 from vqazoo.errors import ConfigError, QuestionError
+from vqazoo.toolkit.constraints import Constraints, Rules
 
 processors = pytest.importorskip("transformers.generation.logits_process")
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqazoo.decoding import START, State, Step, Written, as_answers, write
 from vqazoo.errors import ConfigError
+from vqazoo.toolkit.decoding import START, State, Step, Written, as_answers, write
 from vqazoo_heads.manifest import DECODE
 
 V, END, LIMIT = 4, 0, 4

@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from tests.toy import example, fit, fused, make_head
-from vqazoo.answers import AnswerList
-from vqazoo.decoding import START
+from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError
+from vqazoo.toolkit.decoding import START
 from vqazoo_heads.gru import BOS, EOS, PAD, UNK
 
 TEXTS = ("dark blue", "blue", "don't know")

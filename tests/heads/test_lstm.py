@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from tests.toy import example, fit, fused, make_head
-from vqazoo.decoding import START
 from vqazoo.interfaces import FusedSpec, TowerSpec
 from vqazoo.registry import registry
 from vqazoo.testing import toy_encoder
+from vqazoo.toolkit.decoding import START
 
 TEXTS = ("yes", "no", "dark blue", "wow!")
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from tests.toy import make_head
-from vqazoo.decoding import Spelling
 from vqazoo.interfaces import Features, GivesAnswerability, GivesLogits, GivesTypes, Writes
 from vqazoo.registry import registry
 from vqazoo.testing import check_head
+from vqazoo.toolkit.decoding import Spelling
 from vqazoo_heads.gru import GRUHead
 from vqazoo_heads.linear import LinearHead
 from vqazoo_heads.lstm import LSTMHead

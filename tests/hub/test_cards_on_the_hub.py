@@ -10,9 +10,9 @@ from huggingface_hub import ModelCard
 
 import vqazoo
 from tests.hub.models import NAME, REPO, contents, refused
-from vqazoo.card.three_way import merge_cards, merge_fronts
 from vqazoo.errors import CheckpointError, HubError
-from vqazoo.hub_requests import HubRef
+from vqazoo.hub.requests import HubRef
+from vqazoo.publish.card_merge import merge_cards, merge_fronts
 
 THEIRS = "\n## Thanks\n\nTo the people who drew the pictures.\n"
 MINE = "\n## Notes\n\nDo not use it near water.\n"

@@ -14,7 +14,7 @@ import vqazoo
 from tests.encoders.tiny import hf_clip, hf_text, open_clip_configs, register_open_clip
 from tests.hub.models import DIGEST, QUESTION, answers, contents, digest, process, refused, said
 from tests.hub.models import told as tells
-from vqazoo.checkpoint import save_checkpoint
+from vqazoo.checkpoint.saved_model import save_checkpoint
 from vqazoo.errors import WeightsError
 
 WORDS = ["red", "blue", "circle"]

@@ -74,7 +74,7 @@ def test_a_cached_commit_is_pulled_and_loaded_without_a_request(hub, commit, tmp
 
 
 def test_all_files_are_of_one_commit(hub, commit, trained, tmp_path, monkeypatch):
-    from vqazoo import hub as module
+    from vqazoo.hub import files as module
 
     real, moved = module.read_config, []
 
@@ -175,7 +175,7 @@ def test_the_folder_of_a_model_that_was_trained_here_is_not_replaced(
 
 
 def test_a_full_disk_is_told_and_leaves_the_older_copy(hub, commit, tmp_path, monkeypatch, capsys):
-    from vqazoo import folder as files
+    from vqazoo.files import writing as files
 
     target = tmp_path / "pulled"
     told(["pull", f"hub:{REPO}", target], capsys)

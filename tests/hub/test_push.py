@@ -252,7 +252,7 @@ def test_a_model_object_is_pushed_without_a_folder(hub, ada, picture):
 def test_a_folder_that_cannot_be_written_is_pushed_all_the_same(
     hub, ada, folder, monkeypatch, capsys
 ):
-    from vqazoo import transfer
+    from vqazoo.publish import transfer
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

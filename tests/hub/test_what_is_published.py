@@ -15,9 +15,9 @@ import tomli_w
 import vqazoo
 from tests.encoders.tiny import hf_text
 from tests.hub.models import REPO, refused
-from vqazoo.checkpoint import save_checkpoint
+from vqazoo.checkpoint.saved_model import save_checkpoint
 from vqazoo.errors import CheckpointError, WeightsError
-from vqazoo.publishing import Places, is_local, public
+from vqazoo.files.places import Places, is_local, public
 
 WORDS = ["red", "blue", "circle"]
 
@@ -95,7 +95,7 @@ def test_an_argument_that_is_a_path_is_refused(hub, ada, folder, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config["decode"] = {"words": str(tmp_path / "mine" / "vocabulary.txt")}
     (folder / "config.json").write_text(json.dumps(config))
-    from vqazoo import upload
+    from vqazoo.publish import upload
 
     with pytest.raises(CheckpointError, match=r"'decode.words' = .* a path of this machine"):
         upload.prepare(folder, folder, "name")

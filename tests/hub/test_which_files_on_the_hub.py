@@ -15,7 +15,7 @@ from tests.encoders.tiny import hf_text
 from tests.hub.models import contents
 from tests.vilt.tiny import vilt
 from tests.weights.folders import INDEX, SINGLE, joined_digest, litter, shard
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.errors import WeightsError
 from vqazoo.registry import registry
 

@@ -22,9 +22,9 @@ import torch
 from safetensors.torch import load_file
 
 import vqazoo
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.cli import run
-from vqazoo.unpack import unpack
+from vqazoo_datasets.unpack import unpack
 from vqazoo_export import folder as exporting
 from vqazoo_export.folder import Options, export_model
 from vqazoo_export.graphs import Graph
@@ -177,7 +177,7 @@ class Cache(Scene):
         ])  # fmt: skip
 
     def rows(self) -> dict[str, bytes]:
-        from vqazoo.cache import FeatureCache, list_caches
+        from vqazoo.features.cache import FeatureCache, list_caches
 
         found = {}
         for folder, meta, _, _ in list_caches(self.root / "cache"):

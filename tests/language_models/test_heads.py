@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from tests.language_models import tiny
 from tests.toy import fit
-from vqazoo.answers import AnswerList
 from vqazoo.data import Example
+from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError, IncompatibleError, QuestionError
 from vqazoo.interfaces import Features, FusedSpec
 from vqazoo.registry import registry

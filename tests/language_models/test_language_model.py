@@ -8,8 +8,8 @@ import transformers
 from transformers.masking_utils import create_bidirectional_mask
 
 from tests.language_models import tiny
-from vqazoo.decoding import write
 from vqazoo.errors import IncompatibleError, QuestionError
+from vqazoo.toolkit.decoding import write
 from vqazoo_hf.language_model import HFLanguageModel
 
 WRITERS = (*tiny.DECODERS, *tiny.BOTH)

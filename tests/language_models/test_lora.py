@@ -11,11 +11,11 @@ from torch import Tensor
 
 import vqazoo
 from tests.language_models import tiny
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.config import LoraConfig
 from vqazoo.errors import ConfigError
-from vqazoo.lora import add_adapters, merged
 from vqazoo.model import VQAModel
+from vqazoo.training.lora import add_adapters, merged
 
 peft = pytest.importorskip("peft", reason="peft is not installed")
 

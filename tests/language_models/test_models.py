@@ -7,11 +7,12 @@ import torch
 
 import vqazoo
 from tests.language_models import tiny
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.data import Example
 from vqazoo.errors import QuestionError
-from vqazoo.recipes import question_only, read_recipe
-from vqazoo.stages import Stage, unfreeze
+from vqazoo.training.recipe_run import question_only
+from vqazoo.training.stages import Stage, unfreeze
+from vqazoo.zoo.recipes import read_recipe
 
 ANSWERS = ["red", "blue", "yes", "no", "3"]
 QUESTIONS = ["what is this?", "is the circle red", "what color is it?"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqazoo.metrics.reliability import (
+from vqazoo.evaluation.metrics.reliability import (
     BINS,
     Floats,
     average_precision,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqazoo.metrics.reliability import Floats
-from vqazoo.metrics.significance import (
+from vqazoo.evaluation.metrics.reliability import Floats
+from vqazoo.evaluation.metrics.significance import (
     LEVEL,
     bootstrap_interval,
     compare,

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqazoo.data import Example
-from vqazoo.metrics.vqa_accuracy import (
+from vqazoo.evaluation.metrics.vqa_accuracy import (
     CONTRACTIONS,
     accuracy,
     accuracy_always,
@@ -199,8 +199,8 @@ def test_constant_answers_on_vizwiz(
 
 def test_a_constant_answer_scores_bleu_1_on_vizwiz_as_its_card_says() -> None:
     """CLIP+LSTM's published BLEU is of single answers; of the corpus it is another number."""
-    from vqazoo.answers import select_answer
-    from vqazoo.metrics.words import bleu
+    from vqazoo.data.answers import select_answer
+    from vqazoo.evaluation.metrics.words import bleu
 
     folder = Path(os.environ.get("VQAZOO_TEST_DATA", "")) / "vizwiz_2018_val"
     if not (folder / "val.json").is_file():

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 
-from vqazoo.metrics.words import bleu, chrf, exact_match, f1, squad_normalise
+from vqazoo.evaluation.metrics.words import bleu, chrf, exact_match, f1, squad_normalise
 
 VOCABULARY = ["red", "car", "the", "a", "Coca-Cola,", "it's", "don't", "3.5", "dog!", "on", "TABLE"]
 

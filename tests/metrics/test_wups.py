@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqazoo.errors import DataError
-from vqazoo.metrics import wups as module
-from vqazoo.metrics.wups import (
+from vqazoo.evaluation.metrics import wups as module
+from vqazoo.evaluation.metrics.wups import (
     DOWN,
     NEEDED,
     VARIABLE,

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vqazoo.answers import AnswerList
 from vqazoo.data import Example
+from vqazoo.data.answers import AnswerList
+from vqazoo.evaluation.mistakes import Mistakes, group_mistakes
+from vqazoo.evaluation.mistakes.similarity import cluster
 from vqazoo.interfaces import Answer
-from vqazoo.mistakes import Mistakes, group_mistakes
-from vqazoo.mistakes.similarity import cluster
 
 HOSTILE = "<script>alert(1)</script> \"'&\u202e\x00 <img src=http://evil.example/x onerror=a()>"
 KNOWN = AnswerList(("yes", "no", "red", HOSTILE.casefold()), (1000, 50, 5, 0))

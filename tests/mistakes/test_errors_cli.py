@@ -9,12 +9,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 import vqazoo
-from vqazoo.checkpoint import save_checkpoint
+from vqazoo.checkpoint.saved_model import save_checkpoint
 from vqazoo.cli.errors import errors
 from vqazoo.data import open_dataset
 from vqazoo.errors import ConfigError, VqazooError
+from vqazoo.evaluation.predictions import to_csv
 from vqazoo.interfaces import Answer
-from vqazoo.predictions import to_csv
 from vqazoo.registry import registry
 
 MODEL = "tiny-clip-lstm-easyvqa"

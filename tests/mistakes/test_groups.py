@@ -12,10 +12,10 @@ import pytest
 from tests.mistakes.conftest import KNOWN, asked, grouped
 from vqazoo.data import Example
 from vqazoo.errors import DataError
-from vqazoo.evaluate import score
+from vqazoo.evaluation.mistakes import Grouping, Mistakes, group_mistakes
+from vqazoo.evaluation.mistakes.similarity import cluster
+from vqazoo.evaluation.split import score
 from vqazoo.interfaces import Answer
-from vqazoo.mistakes import Grouping, Mistakes, group_mistakes
-from vqazoo.mistakes.similarity import cluster
 
 
 def grouping(mistakes: Mistakes, title: str) -> Grouping:

@@ -14,9 +14,9 @@ import pytest
 import pytest_socket
 
 from tests.mistakes.conftest import asked, grouped
+from vqazoo.evaluation.mistakes import Mistakes, page, write_page
+from vqazoo.evaluation.mistakes.html import tag
 from vqazoo.interfaces import Answer
-from vqazoo.mistakes import Mistakes, page, write_page
-from vqazoo.mistakes.html import tag
 
 
 class Elements(HTMLParser):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from vqazoo.evaluation.mistakes.similarity import _start, cluster, picture_vectors
+from vqazoo.features.sources import Side
 from vqazoo.interfaces import Features
-from vqazoo.mistakes.similarity import _start, cluster, picture_vectors
-from vqazoo.sources import Side
 
 
 class Held:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from vqazoo.answers import AnswerList
 from vqazoo.building import build_model
+from vqazoo.data.answers import AnswerList
 from vqazoo.interfaces import Features
 from vqazoo_pretraining.models import BLIPPretraining, Shape, model_config
 from vqazoo_tiny_clip.pretrain import write_pictures

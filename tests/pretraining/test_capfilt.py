@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vqazoo.cli import run
-from vqazoo.decoding import write
+from vqazoo.toolkit.decoding import write
 from vqazoo_pretraining.capfilt import decide, filter_figures, summary
 from vqazoo_pretraining.captions import Pair, check_pictures, read_pairs
 

@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 import vqazoo_tiny_clip.flawed_shapes as made
-from vqazoo.answers import select_answer
 from vqazoo.data import Example, digest
+from vqazoo.data.answers import select_answer
 from vqazoo.errors import DataError, UnknownNameError
-from vqazoo.folder import write_file
-from vqazoo.metrics import vqa_accuracy
-from vqazoo.metrics.reliability import average_precision
+from vqazoo.evaluation.metrics import vqa_accuracy
+from vqazoo.evaluation.metrics.reliability import average_precision
+from vqazoo.files.writing import write_file
 from vqazoo.registry import registry
 from vqazoo_heads.linear import NOT_ANSWERABLE, TYPES, answer_type
 from vqazoo_tiny_clip.pretrain import HELD_OUT_SEED

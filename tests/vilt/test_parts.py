@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 import vqazoo
 from tests.vilt.tiny import LABELS, vilt
-from vqazoo.answers import AnswerList
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.data import Example
+from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Features, FusedSpec, TowerSpec
 from vqazoo.manifests import EncoderManifest

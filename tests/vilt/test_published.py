@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 import vqazoo
 from tests.hostile import reseal
 from tests.vilt.tiny import LABELS, PREPROCESSOR, vilt
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.data import Example
 from vqazoo.errors import (
     CheckpointError,
@@ -25,7 +25,7 @@ from vqazoo.errors import (
     WeightsError,
 )
 from vqazoo.interfaces import LoadOptions
-from vqazoo_hf.families.vilt import read
+from vqazoo_vilt.published import read
 
 QUESTIONS = ["what is this", "is the red circle a shape?", "what color is it"]
 SIZES = [(64, 64), (100, 60), (30, 90), (200, 199), (640, 480), (333, 500)]  # width, height

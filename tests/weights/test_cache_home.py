@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vqazoo.cache import cache_root
-from vqazoo.folder import cache_home
+from vqazoo.features.cache import cache_root
+from vqazoo.files.writing import cache_home
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import open_clip
 import torch
 import transformers
 
-from vqazoo.recipes import read_recipe
 from vqazoo.registry import registry
+from vqazoo.zoo.recipes import read_recipe
 
 TINY = {
     "embed_dim": 24,

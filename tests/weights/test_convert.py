@@ -20,8 +20,8 @@ from tests.families.conftest import ada, hub
 from tests.language_models.tiny import save as language_model
 from tests.vilt.tiny import vilt
 from tests.weights.folders import INDEX, SINGLE, shard
+from vqazoo.checkpoint.convert import convert
 from vqazoo.cli import run
-from vqazoo.convert import convert
 from vqazoo.errors import WeightsError
 from vqazoo.registry import registry
 

@@ -14,7 +14,7 @@ from tests.encoders.tiny import hf_clip, hf_text, register_open_clip
 from tests.git.tiny import git
 from tests.vilt.tiny import vilt
 from tests.weights.folders import shard
-from vqazoo.checkpoint import save_checkpoint
+from vqazoo.checkpoint.saved_model import save_checkpoint
 from vqazoo.cli import run
 from vqazoo.errors import CheckpointError, ImageError, WeightsError
 from vqazoo.registry import registry

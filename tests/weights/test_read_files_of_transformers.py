@@ -12,7 +12,7 @@ from tests.encoders.tiny import hf_clip, hf_text
 from tests.families.conftest import ada, hub
 from tests.hub.models import contents
 from tests.language_models.tiny import save as language_model
-from vqazoo.checkpoint import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.errors import CheckpointError, VqazooError
 
 __all__ = ["ada", "hub"]

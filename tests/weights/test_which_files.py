@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 import vqazoo
 from tests.weights.folders import FAMILIES, INDEX, SINGLE, join, joined_digest, litter, shard
 from vqazoo.errors import VqazooError, WeightsError
-from vqazoo.folder import cache_home
+from vqazoo.files.writing import cache_home
 from vqazoo.registry import registry
-from vqazoo_hf.repository import Repository, load_tensors
-from vqazoo_hf.weights import read_tensors, weight_files
+from vqazoo.toolkit.transformers import Repository, load_tensors
+from vqazoo.toolkit.weights import read_tensors, weight_files
 
 ENCODERS = {
     "hf-vilt": ("vilt", "both"), "hf-git": ("git", "both"), "hf-blip": ("blip", "both"),

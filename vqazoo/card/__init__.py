@@ -18,10 +18,15 @@ from vqazoo.card import sections as card_sections
 from vqazoo.card import training as card_training
 from vqazoo.card.facts import LOG, LOSS_FIGURE, PICTURES, Facts, read_facts
 from vqazoo.card.prose import join, marked, merge, prose, sections, unmatched, with_license
+from vqazoo.catalogue import list_models
 from vqazoo.config import read_toml
 from vqazoo.errors import CheckpointError, ConfigError
-from vqazoo.folder import (
+from vqazoo.files.places import public
+from vqazoo.files.reading import MIB, read_plain
+from vqazoo.files.switch import recover, steady
+from vqazoo.files.writing import (
     ANSWERS,
+    BEST,
     CARD,
     CONFIG,
     ENVIRONMENT,
@@ -31,13 +36,9 @@ from vqazoo.folder import (
     json_bytes,
     write_file,
 )
-from vqazoo.publishing import public
-from vqazoo.safe_files import MIB, read_plain
-from vqazoo.switch import recover, steady
-from vqazoo.zoo import list_models
 
 if TYPE_CHECKING:
-    from vqazoo.evaluate import Metric
+    from vqazoo.evaluation.split import Metric
 
 __all__ = [
     "PICTURES",
@@ -52,7 +53,6 @@ __all__ = [
 ]
 
 LARGEST = 32 * MIB  # of a file that a card is made from
-BEST = "best"  # name of the checkpoint folder in a run folder
 EXAMPLES = "answers.png"  # holds pictures of the dataset; the others are plots
 RESULTS = (EXAMPLES, "confusion.png", "risk-coverage.png")  # what `eval` draws
 TASK = "visual-question-answering"

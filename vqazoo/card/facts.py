@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
-from vqazoo.answers import AnswerList
 from vqazoo.config import Block, DataConfig, ModelConfig, RunConfig, fill_block, parse, run_config
+from vqazoo.data.answers import AnswerList
 from vqazoo.errors import CheckpointError, ConfigError, PluginError, UnknownNameError
-from vqazoo.folder import ANSWERS, BLOCKS, CONFIG, DECODE, ENVIRONMENT, METRICS, RECIPE
-from vqazoo.hub import BUNDLED
+from vqazoo.files.writing import ANSWERS, BLOCKS, CONFIG, DECODE, ENVIRONMENT, METRICS, RECIPE
+from vqazoo.hub.files import BUNDLED
 from vqazoo.manifests import DatasetManifest, EncoderManifest, FusionManifest, HeadManifest
 from vqazoo.registry import registry
 

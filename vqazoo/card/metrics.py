@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from vqazoo.card.facts import PICTURES, VALIDATION, Facts, Measured
-from vqazoo.publishing import public
+from vqazoo.files.places import public
 
 HEADLINES = (
     "accuracy", "vqa-accuracy", "constant-answer-accuracy", "constant-answer-vqa-accuracy",

@@ -13,7 +13,7 @@ from typing import Any
 from vqazoo.card.facts import VALIDATION, Facts
 from vqazoo.card.metrics import folded, pictures, table
 from vqazoo.config import Block
-from vqazoo.publishing import public
+from vqazoo.files.places import public
 
 KINDS = {"pooled": "one vector", "tokens": "a sequence of vectors"}
 MODES = {

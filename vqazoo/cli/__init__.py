@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import click
 
-from vqazoo import __version__
 from vqazoo.cli.ending import how_it_ended, sigterm_heard
 from vqazoo.cli.output import guard_libraries, say
 from vqazoo.errors import PluginError, VqazooError, did_you_mean
 from vqazoo.registry import load_object, parse_ref, registry
+from vqazoo.version import __version__
 
 DEBUG_VARIABLE = "VQAZOO_DEBUG"
 

@@ -109,7 +109,7 @@ def _draw(
     """Write the sheet that explains an answer, whole or not at all."""
     from vqazoo.errors import DataError
     from vqazoo.explain import draw, explain
-    from vqazoo.folder import write_file
+    from vqazoo.files.writing import write_file
 
     picture = io.BytesIO()
     draw(explain(model, image, question, method, answer), image).save(picture, "PNG")

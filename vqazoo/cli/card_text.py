@@ -15,7 +15,7 @@ from itertools import zip_longest
 
 import click
 
-from vqazoo.terminal import UNSAFE
+from vqazoo.cli.terminal import UNSAFE
 
 FRONT = re.compile(r"\A\ufeff?\s*---[ \t]*\n.*?^---[ \t]*(?:\n|\Z)", re.MULTILINE | re.DOTALL)
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)

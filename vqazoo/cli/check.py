@@ -18,8 +18,8 @@ def check(folder: Path, as_json: bool) -> None:
 
     Loads the model, so that a folder that passes also answers.
     """
-    from vqazoo.checkpoint import load_checkpoint
-    from vqazoo.folder import CARD, METRICS
+    from vqazoo.checkpoint.saved_model import load_checkpoint
+    from vqazoo.files.writing import CARD, METRICS
 
     model = load_checkpoint(folder)
     config = model.config

@@ -8,7 +8,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from vqazoo.cli.output import print_json, say
-from vqazoo.terminal import printable
+from vqazoo.cli.terminal import printable
 
 VARIABLE = "_VQAZOO_COMPLETE"  # set by the script when the shell asks
 SHELLS = ("bash", "zsh", "fish")
@@ -66,7 +66,7 @@ def complete_recipe(
     context: click.Context, parameter: click.Parameter, begun: str
 ) -> list[CompletionItem]:
     """Names of packaged recipes."""
-    from vqazoo.recipes import list_recipes
+    from vqazoo.zoo.recipes import list_recipes
 
     return _items(list_recipes(), begun)
 

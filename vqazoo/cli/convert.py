@@ -24,7 +24,7 @@ def convert(source: str, out: Path, as_json: bool) -> None:
 
     Example: vqazoo convert OWNER/NAME --out weights/name
     """
-    from vqazoo.convert import convert as write
+    from vqazoo.checkpoint.convert import convert as write
 
     with told_when_interrupted(
         lambda: f"'{out}' was not made, since it is put in place at the end; run it again."

@@ -20,7 +20,7 @@ from vqazoo.cli.options import (
 from vqazoo.cli.output import print_json, say
 
 if TYPE_CHECKING:
-    from vqazoo.data_report import DataReport
+    from vqazoo.data.report import DataReport
 
 SHOWN_TYPES = 6  # question types printed
 
@@ -59,7 +59,7 @@ def info(
     Example: vqazoo data info vizwiz --data-root DIR
     """
     from vqazoo.data import open_dataset
-    from vqazoo.data_report import report_on
+    from vqazoo.data.report import report_on
     from vqazoo.errors import DataError
     from vqazoo.manifests import DatasetManifest
     from vqazoo.registry import registry
@@ -80,7 +80,7 @@ def info(
         manifest.other_counts,
     )  # fmt: skip
     if list_file is not None:
-        from vqazoo.folder import write_file
+        from vqazoo.files.writing import write_file
 
         write_file(list_file, "".join(f"{p}\n" for p in [*found.missing, *found.broken]).encode())
     if as_json:
@@ -227,7 +227,7 @@ def export(
     Example: vqazoo data export vizwiz --data-root DIR --split val --to exported
     """
     from vqazoo.data import open_dataset, usable
-    from vqazoo.tables import write_parquet
+    from vqazoo.evaluation.tables import write_parquet
 
     reader = open_dataset(name, dataset_args(name, {}, data_root, assignments))
     wanted = splits or tuple(reader.splits()) or ("train",)  # that there is none is an error below

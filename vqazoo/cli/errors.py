@@ -14,13 +14,13 @@ from vqazoo.cli.output import print_json, print_table, progress, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vqazoo.answering import Asking
     from vqazoo.data import Example
+    from vqazoo.evaluation.answering import Asking
+    from vqazoo.evaluation.mistakes import Mistakes
+    from vqazoo.evaluation.mistakes.similarity import Clusters
     from vqazoo.interfaces import Answer
-    from vqazoo.mistakes import Mistakes
-    from vqazoo.mistakes.similarity import Clusters
     from vqazoo.model import VQAModel
-    from vqazoo.zoo import Found
+    from vqazoo.zoo.models import Found
 
 PAGE = "mistakes.html"
 PRINTED = 3  # groups of each grouping
@@ -56,12 +56,12 @@ def errors(
 
     Example: vqazoo errors runs/first --out mistakes.html
     """
-    from vqazoo.answering import Asking
     from vqazoo.data import open_dataset, usable
     from vqazoo.errors import ConfigError, DataError
-    from vqazoo.folder import RECIPE, write_file
-    from vqazoo.mistakes import group_mistakes, write_page
-    from vqazoo.zoo import find, load_found
+    from vqazoo.evaluation.answering import Asking
+    from vqazoo.evaluation.mistakes import group_mistakes, write_page
+    from vqazoo.files.writing import RECIPE, write_file
+    from vqazoo.zoo.models import find, load_found
 
     if predictions is not None and (decode or candidates is not None):
         raise click.UsageError("--decode and --candidates ask the model: leave out --predictions.")
@@ -104,7 +104,7 @@ def errors(
 
 def _model_of(run: str) -> str:
     """The model's reference: of a run folder its best checkpoint, of another folder itself."""
-    from vqazoo.resume import BEST
+    from vqazoo.files.writing import BEST
 
     folder = Path(run.removeprefix("dir:")).expanduser()
     if (folder / BEST).is_dir():
@@ -119,7 +119,7 @@ def _trained_on(model: str, found: Found) -> tuple[str, dict[str, Any], str]:
         ConfigError: the model has no recipe.
     """
     from vqazoo.errors import ConfigError
-    from vqazoo.recipes import trained_on
+    from vqazoo.zoo.recipes import trained_on
 
     if found.folder is None:
         raise ConfigError(
@@ -134,11 +134,11 @@ def _answered(
     cache: str, asking: Asking,
 ) -> tuple[Sequence[Answer], Clusters]:  # fmt: skip
     """The answers, from a file or the model, and clusters of the pictures."""
-    from vqazoo.answering import answer_split
-    from vqazoo.mistakes.similarity import cluster, picture_vectors
+    from vqazoo.evaluation.answering import answer_split
+    from vqazoo.evaluation.mistakes.similarity import cluster, picture_vectors
+    from vqazoo.evaluation.predictions import read_predictions
+    from vqazoo.features.sources import CachedImages
     from vqazoo.model import pick_device
-    from vqazoo.predictions import read_predictions
-    from vqazoo.sources import CachedImages
 
     model.to(pick_device(device)).eval()
     images = CachedImages(model, examples, progress, cache, _say)

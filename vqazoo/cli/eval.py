@@ -74,11 +74,11 @@ def eval_command(
     options, chosen = asked(decode, candidates)
     from vqazoo.card import refresh
     from vqazoo.data import open_dataset, usable
-    from vqazoo.evaluate import by_name, score
-    from vqazoo.folder import RECIPE, json_bytes, write_file
-    from vqazoo.predictions import read_predictions
-    from vqazoo.recipes import trained_on
-    from vqazoo.results import write_results
+    from vqazoo.evaluation.predictions import read_predictions
+    from vqazoo.evaluation.results import write_results
+    from vqazoo.evaluation.split import by_name, score
+    from vqazoo.files.writing import RECIPE, json_bytes, write_file
+    from vqazoo.zoo.recipes import trained_on
 
     def report(line: str) -> None:
         say(line, err=True)
@@ -86,7 +86,7 @@ def eval_command(
     args: dict[str, Any] = {}
     found = folder = None
     if model is not None:
-        from vqazoo.zoo import find
+        from vqazoo.zoo.models import find
 
         found = find(model, names=(RECIPE,))
         folder = found.folder
@@ -117,9 +117,9 @@ def eval_command(
     if predictions is not None:
         answers = read_predictions(predictions, examples)
     else:
-        from vqazoo.answering import Asking, answer_split
+        from vqazoo.evaluation.answering import Asking, answer_split
         from vqazoo.model import pick_device
-        from vqazoo.zoo import load_found
+        from vqazoo.zoo.models import load_found
 
         assert found is not None
         loaded = load_found(found).to(pick_device(device))

@@ -61,12 +61,12 @@ def build(
     `vqazoo train` does this by itself; ahead is useful on another machine or over night. What was
     encoded before, by any run, is not encoded again.
     """
-    from vqazoo.answers import AnswerList
     from vqazoo.building import build_model
     from vqazoo.data import open_dataset, usable
-    from vqazoo.features import build_images, build_questions
+    from vqazoo.data.answers import AnswerList
+    from vqazoo.features.encoding import build_images, build_questions
     from vqazoo.model import pick_device
-    from vqazoo.training import gather_config
+    from vqazoo.training.loop import gather_config
 
     assignments = run_assignments(assignments, data_root)
     flags = {
@@ -107,7 +107,7 @@ def build(
 @JSON
 def info(cache: str, as_json: bool) -> None:
     """List the caches: what made them, rows, size."""
-    from vqazoo.cache import cache_root, list_caches
+    from vqazoo.features.cache import cache_root, list_caches
 
     found = list_caches(cache_root(cache))
     if as_json:
@@ -141,8 +141,8 @@ def verify(names: tuple[str, ...], cache: str, as_json: bool) -> None:
     of pictures with the pictures. Whether rows still are what the encoder gives is checked on a
     sample by every run that uses them.
     """
-    from vqazoo.cache import FeatureCache, cache_root
-    from vqazoo.file_keys import FileKeys
+    from vqazoo.features.cache import FeatureCache, cache_root
+    from vqazoo.files.keys import FileKeys
 
     found: list[dict[str, object]] = []
     bad = shards_bad = 0
@@ -197,7 +197,7 @@ def verify(names: tuple[str, ...], cache: str, as_json: bool) -> None:
 @JSON
 def clear(names: tuple[str, ...], everything: bool, cache: str, as_json: bool) -> None:
     """Remove the caches NAMES, or --all of them."""
-    from vqazoo.cache import clear as remove
+    from vqazoo.features.cache import clear as remove
 
     if bool(names) == everything:
         raise click.UsageError("Name the caches to remove (see vqazoo features info), or --all.")
@@ -212,8 +212,8 @@ def clear(names: tuple[str, ...], everything: bool, cache: str, as_json: bool) -
 
 def _chosen(names: tuple[str, ...], cache: str) -> list[tuple[Path, dict[str, object]]]:
     """The named caches, or all; an unknown name is an error."""
-    from vqazoo.cache import cache_root, list_caches
     from vqazoo.errors import UnknownNameError, did_you_mean
+    from vqazoo.features.cache import cache_root, list_caches
 
     known = {folder.name: (folder, meta) for folder, meta, _, _ in list_caches(cache_root(cache))}
     for name in names:

@@ -76,9 +76,9 @@ def _plain(value: Any) -> Any:
 def _describe_model(name: str, as_json: bool) -> None:
     from vqazoo.catalogue import NONE, PUBLISHED, catalogue, entries
     from vqazoo.cli.card_text import print_card
-    from vqazoo.folder import CARD, METRICS, read_config
-    from vqazoo.safe_files import MIB, read_plain
-    from vqazoo.switch import steady
+    from vqazoo.files.reading import MIB, read_plain
+    from vqazoo.files.switch import steady
+    from vqazoo.files.writing import CARD, METRICS, read_config
 
     entry = entries().get(name)
     if entry is not None and (entry.weights in (NONE, PUBLISHED) or not as_json):
@@ -101,10 +101,10 @@ def _describe_model(name: str, as_json: bool) -> None:
 
 def _folder(name: str) -> Path:
     """The folder of a model; of one on the Hub only the files that are read here are fetched."""
-    from vqazoo.folder import CARD, METRICS
-    from vqazoo.hub import fetch_checkpoint
-    from vqazoo.hub_requests import HubRef
-    from vqazoo.zoo import resolve
+    from vqazoo.files.writing import CARD, METRICS
+    from vqazoo.hub.files import fetch_checkpoint
+    from vqazoo.hub.requests import HubRef
+    from vqazoo.zoo.models import resolve
 
     if name.startswith("hub:"):
         ref = HubRef.parse(name.removeprefix("hub:"))

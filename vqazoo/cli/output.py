@@ -15,8 +15,8 @@ from typing import Any
 
 import click
 
-from vqazoo.json_text import json_text
-from vqazoo.terminal import printable, printable_json
+from vqazoo.cli.terminal import printable, printable_json
+from vqazoo.files.json_text import json_text
 
 GAP = "  "
 

@@ -32,7 +32,7 @@ def list_command(as_json: bool) -> None:
     """List the recipes: name, dataset, source, and whether trained weights exist."""
     from vqazoo.catalogue import NONE, entries
     from vqazoo.config import read_toml
-    from vqazoo.recipes import list_recipes, recipe_file
+    from vqazoo.zoo.recipes import list_recipes, recipe_file
 
     known = entries()
     rows = []
@@ -59,7 +59,7 @@ def list_command(as_json: bool) -> None:
 def show(name: str, as_json: bool) -> None:
     """Print the recipe NAME as it is written: TOML with its sources and deviations."""
     from vqazoo.config import read_toml
-    from vqazoo.recipes import recipe_file
+    from vqazoo.zoo.recipes import recipe_file
 
     if as_json:
         print_json(read_toml(recipe_file(name)))
@@ -74,7 +74,7 @@ def show(name: str, as_json: bool) -> None:
 def copy(name: str, file: Path | None, as_json: bool) -> None:
     """Copy the recipe NAME to FILE (default: NAME.toml) to change it: `vqazoo recipe run FILE`."""
     from vqazoo.errors import ConfigError
-    from vqazoo.recipes import recipe_file
+    from vqazoo.zoo.recipes import recipe_file
 
     source = recipe_file(name)
     target = file or Path(f"{name}.toml")
@@ -129,8 +129,9 @@ def run_command(
     Example: vqazoo recipe run clip-lstm-vizwiz --data-root DIR --push me/clip-lstm-vizwiz
     """
     from vqazoo.cli.train import how_to_resume
-    from vqazoo.recipes import recipe_file, run_recipe
-    from vqazoo.training import gather_config
+    from vqazoo.training.loop import gather_config
+    from vqazoo.training.recipe_run import run_recipe
+    from vqazoo.zoo.recipes import recipe_file
 
     if (private or pin) and not repo:
         raise click.UsageError("--private and --pin go with --push OWNER/NAME.")
@@ -150,7 +151,7 @@ def run_command(
             say(f"The model is in '{folder}', with its card.")
         document = {"model": str(folder)}
         if repo:
-            from vqazoo.transfer import push
+            from vqazoo.publish.transfer import push
 
             document["url"] = push(folder, repo, private=private, pin=pin, report=report).url
             if not as_json:

@@ -75,8 +75,8 @@ def sweep(
 
     Example: vqazoo sweep --encoders tiny-clip --heads mlp lstm gru --data easy-vqa --out sweeps/a
     """
-    from vqazoo.sweep import RESULTS, grid
-    from vqazoo.sweep import sweep as run_sweep
+    from vqazoo.training.sweep import RESULTS, grid
+    from vqazoo.training.sweep import sweep as run_sweep
 
     assignments = run_assignments(assignments, data_root, skip_missing, device)
 

@@ -62,7 +62,7 @@ def train(
     Example: vqazoo train --encoder tiny-clip --head lstm --data easy-vqa --out runs/first
     """
     from vqazoo.config import plain, to_toml
-    from vqazoo.training import gather_config
+    from vqazoo.training.loop import gather_config
 
     if out is None and not dry_run:
         raise click.UsageError("Missing option '--out': name the run folder to write.")
@@ -80,7 +80,7 @@ def train(
         assignments = (*assignments, f"training.start={json.dumps(start)}")
     filled = gather_config(config, assignments, flags, out if resume else None)
     if dry_run:
-        from vqazoo.shapes import shape_table
+        from vqazoo.training.dry_run import shape_table
 
         shapes = shape_table(filled)
         if as_json:
@@ -89,9 +89,8 @@ def train(
         say(to_toml(filled), lines=True)
         say(shapes, lines=True)
         return
-    from vqazoo.folder import METRICS
-    from vqazoo.resume import BEST
-    from vqazoo.training import run
+    from vqazoo.files.writing import BEST, METRICS
+    from vqazoo.training.loop import run
 
     assert out is not None
     report = (lambda _: None) if quiet else _report
@@ -108,7 +107,7 @@ def train(
 
 def how_to_resume(out: Path, command: str) -> str:
     """The end of a sentence: what an interrupted run left, and how to go on."""
-    from vqazoo.resume import STATE
+    from vqazoo.training.state import STATE
 
     if (out / STATE).is_file():
         return f"go on after the last whole epoch with  {command} --resume --out {out}"

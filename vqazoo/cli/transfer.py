@@ -47,7 +47,7 @@ def push(
 
     Example: vqazoo push runs/first/best me/my-first-vqa --private
     """
-    from vqazoo import transfer
+    from vqazoo.publish import transfer
 
     with told_when_interrupted(
         lambda: "a model is published by one commit at the end, so run the same command again."
@@ -92,7 +92,7 @@ def pull(ref: str, folder: Path | None, cache_dir: Path | None, as_json: bool) -
 
     Example: vqazoo pull hub:me/my-first-vqa runs/pulled
     """
-    from vqazoo.transfer import pull as fetch
+    from vqazoo.publish.transfer import pull as fetch
 
     with told_when_interrupted(
         lambda: "run the same command again; files that were whole are not fetched twice."

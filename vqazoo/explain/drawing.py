@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from vqazoo.explain.explanation import ATTENTION, Explanation
-from vqazoo.images import open_image
+from vqazoo.media.images import open_image
 
 # One hue from light to dark, so that colour-blind people and grey prints keep the order.
 INK = (91, 14, 138)

@@ -8,20 +8,20 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from vqazoo.answers import normalise
-from vqazoo.asking import pair
 from vqazoo.data import check_question
+from vqazoo.data.answers import normalise
+from vqazoo.data.asking import pair
 from vqazoo.errors import ConfigError, ImageError
-from vqazoo.evaluating import evaluating
 from vqazoo.explain.gradients import pixel_gradients, word_gradients
 from vqazoo.explain.maps import Map, onto_picture, pixel_map, token_map
 from vqazoo.explain.words import word_places
-from vqazoo.images import open_image, pixels, placement
 from vqazoo.interfaces import Answer, AttendsToImage, floating_dtype
 from vqazoo.manifests import HeadManifest
+from vqazoo.media.images import open_image, pixels, placement
+from vqazoo.media.video import Video, is_video
 from vqazoo.model import VQAModel
 from vqazoo.registry import registry
-from vqazoo.video import Video, is_video
+from vqazoo.toolkit.evaluating import evaluating
 
 AUTO, ATTENTION, GRADIENTS = "auto", "attention", "integrated-gradients"
 METHODS = (AUTO, ATTENTION, GRADIENTS)

@@ -7,8 +7,8 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from vqazoo.answers import normalise
 from vqazoo.blocks import read_side
+from vqazoo.data.answers import normalise
 from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Encoder, Features, Preprocess, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS, EncoderManifest

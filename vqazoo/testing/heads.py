@@ -10,8 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from vqazoo.answers import AnswerList
 from vqazoo.data import Example
+from vqazoo.data.answers import AnswerList
 from vqazoo.interfaces import (
     Answer,
     Encoder,
@@ -21,7 +21,6 @@ from vqazoo.interfaces import (
     Targets,
     TowerSpec,
 )
-from vqazoo.losses import adds_up, batch_sums, row_units, weighted_loss
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.registry import registry
 from vqazoo.testing.checks import (
@@ -39,6 +38,7 @@ from vqazoo.testing.devices import Elsewhere, elsewhere, sent
 from vqazoo.testing.parts import builder, found, needed
 from vqazoo.testing.protocols import check_protocols
 from vqazoo.testing.toy import toy_encoder
+from vqazoo.toolkit.losses import adds_up, batch_sums, row_units, weighted_loss
 
 ANSWERS = AnswerList(("yes", "no", "dark blue", "don't know", "3"), (5, 4, 3, 2, 2))
 OUTSIDE = "zebra"  # an answer that ANSWERS lacks

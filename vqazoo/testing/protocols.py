@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqazoo.answers import AnswerList
+from vqazoo.data.answers import AnswerList
 from vqazoo.interfaces import (
     Encoder,
     Features,

@@ -1,1 +1,0 @@
-"""Readers of published checkpoints in transformers' layout: one module a family."""

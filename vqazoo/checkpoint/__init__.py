@@ -1,0 +1,1 @@
+"""A trained model as a folder: what is in it, and what loading it allows."""

@@ -1,0 +1,27 @@
+"""Questions about pictures: examples, the contract of dataset readers, answers and their rules."""
+
+from vqazoo.data.examples import (
+    MAX_QUESTION_CHARACTERS,
+    DatasetReader,
+    Example,
+    check_question,
+    digest,
+    open_dataset,
+    present,
+    split_by_image,
+    usable,
+    write_list,
+)
+
+__all__ = [
+    "MAX_QUESTION_CHARACTERS",
+    "DatasetReader",
+    "Example",
+    "check_question",
+    "digest",
+    "open_dataset",
+    "present",
+    "split_by_image",
+    "usable",
+    "write_list",
+]

@@ -1,0 +1,1 @@
+"""Scoring a split, and what is shown of it."""

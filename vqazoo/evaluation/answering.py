@@ -1,0 +1,96 @@
+"""Answering a whole split as it is asked for: by decode options, or out of candidates.
+
+What `vqazoo eval`, `vqazoo errors` and `vqazoo recipe run` share. Imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, cast
+
+from vqazoo.data import Example
+from vqazoo.evaluation.split import predict
+from vqazoo.features.encoding import Progress, Report
+from vqazoo.features.sources import (
+    CachedImages,
+    CachedQuestions,
+    LiveQuestions,
+    PairedFeatures,
+    Side,
+)
+from vqazoo.interfaces import Answer
+from vqazoo.manifests import HeadManifest
+from vqazoo.model import VQAModel
+from vqazoo.registry import registry
+from vqazoo.toolkit.constraints import Rules
+from vqazoo.toolkit.decode_options import GREEDY, STRATEGY, described
+
+RULES = frozenset(one.name for one in fields(Rules))
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How questions are answered.
+
+    Attributes:
+        decode: options as `VQAModel.answer` takes them.
+        candidates: the answers to choose from; None: the model writes or picks its own.
+    """
+
+    decode: Mapping[str, Any] = field(default_factory=dict)
+    candidates: Sequence[str] | None = None
+
+    def check(self, model: VQAModel) -> None:
+        """Raise ConfigError where the model cannot be asked so, before the work is done."""
+        model.decode_options(self.decode)
+        if self.candidates is not None:
+            model.ranks(self.candidates)
+
+    def signature(self, model: VQAModel) -> str:
+        """What differs from the defaults of the model's head; empty: nothing."""
+        if self.candidates is not None:
+            content = hashlib.sha256("\n".join(self.candidates).encode()).hexdigest()
+            return f"rank of {len(self.candidates)} candidates,sha256={content[:8]}"
+        manifest = cast(HeadManifest, registry.manifest("head", model.config.head.type))
+        options = model.decode_options(self.decode)
+        strategy = options.get(STRATEGY, GREEDY)
+        told = {
+            name: value
+            for name, value in options.items()
+            if manifest.decode[name].strategy in ("", strategy)
+            and (name in self.decode or value != manifest.decode[name].default)
+        }
+        return described(told)
+
+
+def answer_split(
+    model: VQAModel, examples: Sequence[Example], asking: Asking, progress: Progress,
+    cache: str | Path, report: Report, images: Side | None = None,
+) -> list[Answer]:  # fmt: skip
+    """The best answer to each example.
+
+    Args:
+        cache: folder of cached features; images: those of the pictures, if they are there.
+
+    Raises:
+        ConfigError: the options are not understood, or the model reads no questions.
+        CacheError, ImageError: features or pictures cannot be had.
+    """
+    if any(example.question for example in examples):
+        model.check_reads_questions()
+    asking.check(model)
+    options = model.decode_options(asking.decode)
+    if images is None:
+        images = CachedImages(model, examples, progress, cache, report)
+    rules = {name: value for name, value in options.items() if name in RULES}
+    questions: Side
+    if asking.candidates is None and Rules(**rules).counts_said:
+        questions = LiveQuestions(model, examples)  # the cache does not hold their tokens
+    else:
+        questions = CachedQuestions(model, examples, progress, cache, report)
+    source = PairedFeatures(images, questions)
+    count = len(examples)
+    return predict(model, source, count, candidates=asking.candidates, **asking.decode)

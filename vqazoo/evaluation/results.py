@@ -1,0 +1,64 @@
+"""What is written about the answers to a whole split: files and pictures. Imports matplotlib."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vqazoo.data import Example
+from vqazoo.data.damage import unreadable
+from vqazoo.evaluation.figures import answer_figure, confusion_figure, grid_rows, reliability_figure
+from vqazoo.evaluation.metrics.reliability import risk_coverage
+from vqazoo.evaluation.predictions import (
+    SUBMISSIONS,
+    answerability_submission,
+    submission,
+    to_csv,
+    to_json_lines,
+)
+from vqazoo.evaluation.split import measured
+from vqazoo.files.writing import write_file
+from vqazoo.interfaces import Answer
+from vqazoo.registry import registry
+
+GRID = 12  # questions in the picture grid
+
+
+def write_results(
+    out: Path, data: str, examples: Sequence[Example], answers: Sequence[Answer], seed: int
+) -> None:
+    """Prediction files in every form that fits, and pictures of them.
+
+    Args:
+        data: registry name of the dataset, for its official submission form.
+        seed: chooses the questions in the picture grid.
+    """
+    data = registry.canonical("dataset", data).removeprefix("vqazoo/")  # where others offer it too
+    write_file(out / "predictions.csv", to_csv(examples, answers).encode())
+    write_file(out / "predictions.jsonl", to_json_lines(examples, answers).encode())
+    if data in SUBMISSIONS:
+        write_file(out / "submission.json", submission(data, examples, answers).encode())
+    if data == "vizwiz" and all(answer.answerable is not None for answer in answers):
+        content = answerability_submission(examples, answers)
+        write_file(out / "submission-answerability.json", content.encode())
+    shown = [
+        row for row in grid_rows(examples, answers, GRID, seed) if examples[row].image.is_file()
+    ]
+    damaged = unreadable([examples[row].image for row in shown])
+    shown = [row for row in shown if examples[row].image not in damaged]
+    if shown:
+        answer_figure(
+            [examples[i] for i in shown], [answers[i] for i in shown], out / "answers.png"
+        )
+    labelled = [(e, a) for e, a in zip(examples, answers, strict=True) if e.answers]
+    if not labelled:
+        return
+    scored, given = [e for e, _ in labelled], [a for _, a in labelled]
+    confusion_figure(scored, given, out / "confusion.png")
+    if not any(math.isnan(answer.score) for answer in given):
+        _, rows, scores = measured(scored, given)  # as the metrics
+        curve = risk_coverage(scores, np.array([given[row].score for row in rows]))
+        reliability_figure(curve, out / "risk-coverage.png")

@@ -1,0 +1,295 @@
+"""Tables of pictures and questions in, tables of answers out.
+
+Imports no torch; pandas, datasets and pyarrow when they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqazoo.data import Example
+from vqazoo.data.answer_cells import Classes, class_names, read_answers
+from vqazoo.data.comparison import TEXT, compared_by_stems
+from vqazoo.errors import ConfigError, DataError, ImageError
+from vqazoo.evaluation.predictions import rows, to_csv
+from vqazoo.files.writing import write_file
+
+if TYPE_CHECKING:
+    from vqazoo.interfaces import Answer
+    from vqazoo.model import VQAModel
+
+ANSWERS = ("answers", "answer")  # columns that may hold the truth, the first that is there
+NAMED = 20  # rows named in a message
+PARQUET_ROWS = 64  # with their pictures in memory at once
+PACKAGES = {"pandas": "pandas", "datasets": "vqazoo[hf]", "pyarrow": "vqazoo[hf]"}
+
+
+class Predictions(Sequence[dict[str, Any]]):
+    """The answers to the rows of a table, in their order; see `VQAModel.predict`.
+
+    A row is a dict: `question_id`, `image` (file name), `question`, `answer`, `score`,
+    `answer_type`, `answerable`, and where the table had answers `selected`, the one that is
+    expected, and `correct`; None where there is nothing to say. These are the columns of a
+    prediction file.
+    """
+
+    def __init__(self, examples: Sequence[Example], answers: Sequence[Answer]) -> None:
+        self.examples = examples
+        self.answers = answers
+        self.rows = rows(examples, answers)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: Any) -> Any:
+        return self.rows[row]
+
+    def __repr__(self) -> str:
+        return f"<Predictions of {len(self)} questions>"
+
+    def accuracy(self) -> float:
+        """Share of correct answers among the questions that have one to compare with.
+
+        Raises:
+            DataError: none has.
+        """
+        known = [row["correct"] for row in self.rows if row["correct"] is not None]
+        if not known:
+            raise DataError(
+                "The table has no answers to compare with: add a column 'answer' or 'answers'."
+            )
+        return sum(known) / len(known)
+
+    def to_csv(self, file: str | Path) -> None:
+        """Write a prediction file, which `vqazoo eval --predictions` reads.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        try:
+            write_file(Path(file), to_csv(self.examples, self.answers).encode())
+        except OSError as error:
+            raise DataError(
+                f"The predictions '{file}' cannot be written ({error.strerror}): name another file."
+            ) from error
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame."""
+        return _package("pandas").DataFrame(self.rows)
+
+    def to_datasets(self) -> Any:
+        """A `datasets.Dataset`."""
+        datasets = _package("datasets")
+        kinds = {"score": "float64", "answerable": "float64", "correct": "bool"}
+        features = {name: datasets.Value(kinds.get(name, "string")) for name in self.rows[0]}
+        return datasets.Dataset.from_list(self.rows, features=datasets.Features(features))
+
+
+def predict(model: VQAModel, data: Any, batch_size: int, decode: Mapping[str, Any]) -> Predictions:
+    """What `VQAModel.predict` does."""
+    if batch_size < 1:
+        raise ConfigError(f"batch_size is {batch_size}, but it must be 1 or more.")
+    table = _table(data)
+    examples: list[Example] = []
+    answers: list[Answer] = []
+    while batch := list(islice(table, batch_size)):
+        pictures = [picture for picture, _ in batch]
+        asked = [example for _, example in batch]
+        try:
+            answers += model.answer(pictures, [example.question for example in asked], **decode)
+        except ImageError as error:
+            rest = chain(pictures, (picture for picture, _ in table))
+            raise _all_damaged(error, rest, len(examples) + 1) from error
+        examples += asked
+    if not examples:
+        raise DataError("The table has no rows: give one or more.")
+    if all(example.comparison is TEXT for example in examples):
+        examples = compared_by_stems(examples)
+    return Predictions(examples, answers)
+
+
+def _all_damaged(error: ImageError, pictures: Iterable[Any], first: int) -> ImageError:
+    """The error that tells of all rows whose picture cannot be read, not of the first alone."""
+    from vqazoo.media.images import open_image
+    from vqazoo.media.video import Video, is_video, still
+
+    rows: list[int] = []
+    for number, picture in enumerate(pictures, start=first):
+        try:
+            if is_video(picture):
+                still(picture)
+            elif not isinstance(picture, Video):
+                open_image(picture)
+        except ImageError:
+            rows.append(number)
+    if not rows:
+        return error
+    shown = ", ".join(map(str, rows[:NAMED])) + (", ..." if len(rows) > NAMED else "")
+    several = "rows" if len(rows) > 1 else "row"
+    return ImageError(
+        f"The pictures of {len(rows):,} {several} cannot be read ({several} {shown}); of the "
+        f"first: {str(error).rstrip('.')}; or leave these rows out."
+    )
+
+
+def _table(data: Any) -> Iterator[tuple[Any, Example]]:
+    """The picture and the example of each row, one row in memory at a time."""
+    if isinstance(data, (str, Path, Mapping)) or not isinstance(data, Iterable):
+        told = f"{data!r}"[:60] if isinstance(data, (str, Path)) else f"a {type(data).__name__}"
+        hint = ""
+        if isinstance(data, Mapping):
+            hint = f", such as its part {next(iter(data), 'train')!r}"
+        raise DataError(
+            f"The data is {told}, but a table was expected{hint}: give a list of dicts, a pandas "
+            f"DataFrame, a datasets.Dataset, or what a dataset reader of vqazoo read."
+        )
+    classes = _classes(data)
+    found: Any = data
+    if hasattr(data, "columns") and hasattr(data, "to_dict"):  # a DataFrame, which iterates names
+        found = data.to_dict("records")
+    for number, row in enumerate(found, start=1):
+        if isinstance(row, Example):
+            yield row.image, row
+        elif isinstance(row, Mapping):
+            yield _row(row, number, classes)
+        else:
+            raise DataError(
+                f"Row {number} is a {type(row).__name__}, but a dict with 'image' and 'question' "
+                f"was expected: write one."
+            )
+
+
+def _classes(data: Any) -> dict[str, Classes]:
+    """Names of the classes in the answer columns of a `datasets.Dataset`."""
+    features: Any = getattr(data, "features", None)
+    if not hasattr(features, "to_dict"):
+        return {}
+    described = features.to_dict()
+    return {name: class_names(described.get(name)) for name in ANSWERS}
+
+
+def _row(
+    row: Mapping[str, Any], number: int, classes: Mapping[str, Classes]
+) -> tuple[Any, Example]:
+    for column in ("image", "question"):
+        if column not in row:
+            raise DataError(
+                f"Row {number} has no {column!r}, but only {', '.join(map(repr, row))}: rename "
+                f"the column."
+            )
+    picture = row["image"]
+    if isinstance(picture, Mapping):  # of a datasets.Dataset that does not decode
+        picture = _decoded(picture, number)
+    if not isinstance(row["question"], str):
+        raise DataError(
+            f"Row {number}: the question is {row['question']!r}, but text was expected: write one."
+        )
+    column = next((column for column in ANSWERS if column in row), "")
+    meant = [name for name in row if not column and str(name).strip().lower() in ANSWERS]
+    if meant:
+        raise DataError(
+            f"Row {number}: the answers stand in {meant[0]!r}, but a column 'answer' or 'answers' "
+            f"is read: rename the column."
+        )
+    said = read_answers(row.get(column), f"Row {number}", column, classes.get(column))
+    named = picture if isinstance(picture, (str, Path)) else getattr(picture, "filename", "")
+    example = Example(
+        Path(named or ""),
+        row["question"],
+        said.answers,
+        str(row.get("question_id", number)),
+        confidences=said.confidences,
+        learnt=said.learnt,
+    )
+    return picture, example
+
+
+def _decoded(cell: Mapping[str, Any], number: int) -> Any:
+    """The picture of an object with `bytes` or `path`."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    from vqazoo.media.images import FORMATS
+
+    if cell.get("bytes"):
+        Image.init()
+        readable = [name for name in FORMATS if name in Image.OPEN]
+        try:
+            return Image.open(BytesIO(cell["bytes"]), formats=readable)
+        except OSError as error:
+            raise DataError(
+                f"Row {number}: the bytes of the picture cannot be read ({error}): give another "
+                f"picture."
+            ) from error
+    return cell.get("path")
+
+
+def to_datasets(examples: Sequence[Example]) -> Any:
+    """A split as a `datasets.Dataset`: `image`, `question`, `answers`, `question_id`.
+
+    Pictures are opened when a row is read. Types and confidences of answers are left out.
+    """
+    datasets = _package("datasets")
+    columns = {
+        "image": [str(example.image) for example in examples],
+        "question": [example.question for example in examples],
+        "answers": [list(example.answers) for example in examples],
+        "question_id": [example.question_id for example in examples],
+    }
+    return datasets.Dataset.from_dict(columns, features=_features(datasets))
+
+
+def write_parquet(examples: Sequence[Example], file: Path) -> None:
+    """Write a split as parquet with its pictures inside, whole or not at all.
+
+    `hf:FOLDER` reads it back, and so does `datasets.load_dataset("parquet", ...)`.
+
+    Raises:
+        DataError: a package is missing, or a file cannot be read or written.
+    """
+    schema = _features(_package("datasets")).arrow_schema
+    pyarrow, parquet = _package("pyarrow"), _package("pyarrow.parquet")
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with parquet.ParquetWriter(part, schema) as writer:
+            for start in range(0, len(examples), PARQUET_ROWS):
+                batch = [_parquet_row(e) for e in examples[start : start + PARQUET_ROWS]]
+                writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
+        part.replace(file)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise DataError(f"'{file}' cannot be written ({error}): name another folder.") from error
+
+
+def _parquet_row(example: Example) -> dict[str, Any]:
+    return {
+        "image": {"bytes": example.image.read_bytes(), "path": example.image.name},
+        "question": example.question,
+        "answers": list(example.answers),
+        "question_id": example.question_id,
+    }
+
+
+def _features(datasets: Any) -> Any:
+    text = datasets.Value("string")
+    return datasets.Features(
+        {"image": datasets.Image(), "question": text, "answers": datasets.Sequence(text),
+         "question_id": text}
+    )  # fmt: skip
+
+
+def _package(name: str) -> Any:
+    """A module of an optional package, or an error that says how to install it."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise DataError(
+            f"This needs the package '{package}', which is not installed: run  pip install "
+            f"'{PACKAGES[package]}'."
+        ) from error

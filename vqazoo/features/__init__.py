@@ -1,0 +1,1 @@
+"""What encoders make of pictures and questions, computed once and kept."""

@@ -1,0 +1,210 @@
+"""Reading an encoder's folder, which a stranger may have made, as checkpoints are read.
+
+Imports only the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vqazoo.errors import CheckpointError, WeightsError
+from vqazoo.files.reading import (
+    KINDS,
+    MIB,
+    check_no_pointer,
+    check_tensors_header,
+    inside,
+    memory,
+    read_plain,
+    shown,
+)
+from vqazoo.files.writing import LARGEST_SIDE
+
+LARGEST_CONFIG = 16 * MIB  # names of 100,000 classes have room
+LARGEST_SMALL = 512 * MIB  # of a vocabulary; the largest published ones have 40
+READ = (".json", ".jinja", ".model", ".safetensors", ".txt", ".bpe", ".vocab")  # by the libraries
+TOKENIZER_CONFIG = "tokenizer_config.json"
+MOST = 100_000  # layers, heads, experts or classes
+COUNTED = re.compile(
+    r"(^|_)(layers?|depths?|blocks?|heads?|experts?|stages?|groups?|convs?|labels?|hash(es)?|"
+    r"buckets?|repeats?|copies)(_|$)"
+)
+MEASURED = re.compile(r"(^|_)(size|dim|vocab|ids?|width|embeds?|norm|length|positions)(_|$)")
+KERNEL = re.compile(r"(^|_)(attn|experts|mlp)_implementation(_|$)")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse what would hang its reader, or lead it out of the folder.
+
+    Pipes, devices and sockets are refused under any name, here and in the folders inside; links
+    that lead out, and files too large, where a library reads files of such a name.
+
+    Raises:
+        WeightsError: there is such a thing, or the folder cannot be listed.
+    """
+    try:
+        for file in _entries(folder):
+            _check_entry(file, folder)
+    except CheckpointError as error:
+        raise WeightsError(str(error)) from error
+    except OSError as error:
+        raise WeightsError(
+            f"'{folder}' cannot be read ({error}): check its permissions, or get it again."
+        ) from error
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """What is in a folder and in the folders of it; links to folders are not followed."""
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not entry.is_symlink():
+            yield from sorted(entry.iterdir())
+        else:
+            yield entry
+
+
+def _check_entry(file: Path, folder: Path) -> None:
+    try:
+        found = file.stat()
+    except (OSError, RuntimeError):
+        return  # a link to nowhere, which nobody can read
+    if stat.S_ISDIR(found.st_mode):
+        return
+    if not stat.S_ISREG(found.st_mode):
+        kind = KINDS.get(stat.S_IFMT(found.st_mode), "no plain file")
+        raise WeightsError(
+            f"'{file}' is {kind}, but a plain file was expected: do not trust the folder, or take "
+            f"that away."
+        )
+    if file.suffix not in READ:
+        return
+    inside(file, folder)
+    if file.suffix != ".safetensors" and found.st_size > LARGEST_SMALL:
+        raise WeightsError(
+            f"'{file}' has {found.st_size:,} bytes, but at most {LARGEST_SMALL:,} are read: it is "
+            f"no file of an encoder; do not trust the folder."
+        )
+
+
+def read_weights(file: Path, named: bool = False) -> bytes:
+    """The content of a plain safetensors file with a modest header of known dtypes.
+
+    Args:
+        named: by the user, who may name a link, rather than by a folder or repository.
+
+    Raises:
+        WeightsError: it is none.
+    """
+    try:
+        target = file.resolve() if named else file
+        content = read_plain(target, memory())
+        check_no_pointer(content, file, WeightsError)
+        check_tensors_header(content, file)
+    except (CheckpointError, OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"The weights '{file}' cannot be read as safetensors ({error}): check the file."
+        ) from error
+    return content
+
+
+def read_json(file: Path, root: Path | None = None, most: int = LARGEST_CONFIG) -> Any:
+    """The content of a JSON file of an encoder.
+
+    Args:
+        root: the folder that holds it, where it is one above the file's own.
+
+    Raises:
+        WeightsError: it is no plain file, no JSON, or too large.
+    """
+    try:
+        content = read_plain(file, most, root)
+        check_no_pointer(content, file, WeightsError)
+        return json.loads(content.decode("utf-8"))  # as the libraries: a tokenizer's length is 1e30
+    except (CheckpointError, ValueError, RecursionError) as error:
+        raise WeightsError(
+            f"'{file}' cannot be read ({error}): get it from where the model was published."
+        ) from error
+
+
+def read_config(file: Path, root: Path | None = None) -> dict[str, Any]:
+    """A config that a library builds an encoder from, of sizes that can be.
+
+    Raises:
+        WeightsError: as `read_json`; it is no table; it asks for more layers, heads or classes than
+            any model has, or for code that computes attention.
+    """
+    said = read_json(file, root)
+    if not isinstance(said, dict):
+        raise WeightsError(
+            f"'{file}' is {shown(said)}, but a table was expected: get it from where the model was "
+            f"published."
+        )
+    check_config(said, file)
+    return said
+
+
+def check_config(said: Mapping[str, Any], file: Path) -> None:
+    """Raise WeightsError for a config as `read_config` refuses it."""
+    for key, value in said.items():
+        if isinstance(value, Mapping):
+            check_config(value, file)
+        elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
+            for one in value:
+                if isinstance(one, Mapping):
+                    check_config(one, file)
+        else:
+            _check_value(key, value, file)
+
+
+def _check_value(key: str, value: Any, file: Path) -> None:
+    values = value if isinstance(value, list) else [value]
+    if KERNEL.search(key) and any(isinstance(one, str) and "/" in one for one in values):
+        raise WeightsError(
+            f"'{file}' sets '{key}' to {shown(value)}, code of a repository, which is never run: "
+            f"remove the key."
+        )
+    if key == "image_size":
+        most, told = LARGEST_SIDE, f"pictures of at most {LARGEST_SIDE:,} pixels a side were"
+    elif COUNTED.search(key) and not MEASURED.search(key):
+        most, told = MOST, f"at most {MOST:,} were"
+    else:
+        return
+    if any(isinstance(one, (int, float)) and one > most for one in values):
+        raise WeightsError(
+            f"'{file}' sets '{key}' to {shown(value)}, but {told} expected: do not trust the "
+            f"folder, or get it again."
+        )
+
+
+def check_sides(sides: Iterable[Any], owner: str) -> None:
+    """Raise WeightsError for pictures of more pixels than are computed with; None says nothing."""
+    for side in sides:
+        if side is not None and not (type(side) is int and 0 < side <= LARGEST_SIDE):
+            raise WeightsError(
+                f"{owner} makes pictures of {shown(side)} pixels a side, but a number from 1 to "
+                f"{LARGEST_SIDE:,} was expected: do not trust the folder, or get it again."
+            )
+
+
+def without_paths(folder: Path) -> dict[str, None]:
+    """Arguments for transformers' tokenizer that take back the files which its config names.
+
+    transformers 5.10 reads such a file wherever it lies; with None it takes its own.
+
+    Raises:
+        WeightsError: the config is no table, or cannot be read.
+    """
+    file = folder / TOKENIZER_CONFIG
+    if not file.is_file():
+        return {}
+    said = read_json(file)
+    if not isinstance(said, dict):
+        raise WeightsError(
+            f"'{file}' is {shown(said)}, but a table was expected: get it from where the model was "
+            f"published."
+        )
+    return {key: None for key, value in said.items() if key.endswith("_file") and value is not None}

@@ -1,0 +1,89 @@
+"""By which content a file is known, without reading it each time. Imports no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from vqazoo.files.json_text import json_text
+from vqazoo.files.writing import write_file
+
+FILES = "files.json"  # in the root of all caches
+STAMP = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")  # by which a file is the same
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+class FileKeys:
+    """SHA-256 of files, remembered by path and what the file system says of them (size, times of
+    change of content and of entry, inode), so that each is read once.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.file = root / FILES
+        self._known = read_object(self.file)
+        self._changed = False
+
+    def key(self, path: Path) -> str:
+        """Digest of a file's bytes. Raises OSError if it cannot be read."""
+        status = path.stat()
+        stamp = [getattr(status, name) for name in STAMP]
+        name = str(path.absolute())
+        entry = self._known.get(name)
+        if isinstance(entry, list) and entry[:-1] == stamp:
+            return str(entry[-1])
+        digest = _sha256(path)
+        self._known[name] = [*stamp, digest]
+        self._changed = True
+        return digest
+
+    def changed(self, wanted: Container[str] | None = None) -> dict[str, str]:
+        """Files whose content is another one although the file system says nothing of it: path and
+        the digest that was remembered. They are forgotten, so that they are read anew.
+
+        Args:
+            wanted: digests of the files to look at; None: all. Those still there are read.
+        """
+        found = {}
+        for name, entry in list(self._known.items()):
+            path = Path(name)
+            if not isinstance(entry, list) or not entry:
+                continue
+            if wanted is not None and str(entry[-1]) not in wanted:
+                continue
+            with contextlib.suppress(OSError, ValueError):  # gone, or a garbled path
+                status = path.stat()
+                stamp = [getattr(status, one) for one in STAMP]
+                if entry[:-1] == stamp and entry[-1] != _sha256(path):
+                    found[name] = str(entry[-1])
+                    self._known[name] = None
+                    self._changed = True
+        return found
+
+    def save(self) -> None:
+        """Keep what was learnt; losing it costs time only, so a full disk is no error."""
+        if self._changed:
+            with contextlib.suppress(OSError):
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(self.file.with_name(f".{FILES}.lock")):
+                    merged = {**read_object(self.file), **self._known}
+                    write_file(self.file, json_text(merged, ascii_only=True).encode())
+            self._changed = False
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """A JSON object; empty if it is absent or broken, as it can be made again."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

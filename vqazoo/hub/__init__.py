@@ -1,0 +1,1 @@
+"""Fetching from the Hugging Face Hub. Knows no checkpoint."""

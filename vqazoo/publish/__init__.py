@@ -1,0 +1,1 @@
+"""Pushing to the Hub and pulling from it."""

@@ -1,0 +1,448 @@
+"""Pushing checkpoint folders to the Hugging Face Hub, and pulling them. Imports torch.
+
+A push is one commit of all files, so a killed one leaves the repository as it was. Tokens are
+huggingface_hub's affair.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqazoo.card import PICTURES, merge
+from vqazoo.card.prose import split_front
+from vqazoo.catalogue import (
+    PIN,
+    Pin,
+    catalogue,
+    digest_of_config,
+    entries,
+    read_pin,
+    write_catalogue,
+    write_pin,
+)
+from vqazoo.checkpoint.saved_model import read_folder, save_checkpoint
+from vqazoo.config import read_toml
+from vqazoo.errors import CheckpointError, ConfigError, HubError
+from vqazoo.files.places import public
+from vqazoo.files.reading import is_plain_name
+from vqazoo.files.switch import steady
+from vqazoo.files.writing import (
+    CARD,
+    CONFIG,
+    METRICS,
+    RECIPE,
+    REQUIRED,
+    WEIGHTS,
+    editing,
+    json_bytes,
+    write_file,
+    write_folder,
+    writing,
+)
+from vqazoo.hub.files import altered, fetch_again, fetch_checkpoint, fetch_config
+from vqazoo.hub.requests import AbsentError, HubRef, asked
+from vqazoo.publish.bundle import bundle_encoders
+from vqazoo.publish.card_merge import merge_cards
+from vqazoo.publish.upload import EXTRAS, Upload, prepare
+from vqazoo.zoo.models import resolve
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+    from vqazoo.model import VQAModel
+
+COMMIT = re.compile("[0-9a-f]{40}")
+LICENSE = re.compile("[a-z0-9][a-z0-9.+-]*")
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did, or would do.
+
+    Attributes:
+        repo: owner/name; commit: its 40 digits, empty after a dry run; url: of the commit or pull
+            request.
+        sizes: bytes of every file by name.
+    """
+
+    repo: str
+    commit: str
+    url: str
+    sizes: Mapping[str, int]
+
+
+# ---- pull -----------------------------------------------------------------------------------
+
+
+def pull(ref: str, folder: str | Path | None = None, cache_dir: str | Path | None = None) -> Path:
+    """Fetch a model with its card into the Hub cache, verify it, and copy it to a folder.
+
+    Args:
+        ref: as `vqazoo.load` takes it.
+        folder: where to copy it; None: leave it in the cache.
+        cache_dir: folder of the Hub's cache; default: the Hub's own.
+
+    Returns:
+        The folder with the files.
+
+    Raises:
+        HubError, CheckpointError, UnknownNameError: see the message, such as that another process
+            writes that folder; `folder` is unchanged.
+    """
+    cache = Path(cache_dir).expanduser() if cache_dir else None
+    target = Path(folder).expanduser() if folder is not None else None
+    if target is None:
+        return _found(ref, cache)[0]
+    try:
+        with writing(target, CheckpointError):
+            return _copied(ref, target, cache)
+    except OSError as error:
+        raise CheckpointError(
+            f"The model could not be copied to '{target}' ({error}): free space or choose another "
+            f"folder."
+        ) from error
+
+
+def _found(ref: str, cache: Path | None) -> tuple[Path, Pin | None]:
+    """The verified folder of a model, and what it is on the Hub."""
+    hub = _on_the_hub(ref)
+    if hub is None:
+        found = resolve(ref, cache)
+        read_folder(found)
+        return found, None
+    found = _verified(ref, hub, cache)
+    return found, Pin(hub.repo, found.name, digest_of_config(found))
+
+
+def _copied(ref: str, target: Path, cache: Path | None) -> Path:
+    _check_target(target)
+    found, pin = _found(ref, cache)
+
+    def read() -> dict[str, bytes]:
+        read_folder(found)
+        names = [name for name in (*REQUIRED, *EXTRAS) if (found / name).is_file()]
+        return {name: (found / name).read_bytes() for name in names}
+
+    contents = steady(found, read)
+    _check_unchanged(target, contents, cache)
+    if pin:
+        contents[PIN] = json_bytes(vars(pin))
+    write_folder(target, contents)
+    return target
+
+
+def _on_the_hub(ref: str) -> HubRef | None:
+    """The repository that a model reference leads to; None for a local or unknown one."""
+    prefix, colon, rest = ref.partition(":")
+    if colon and prefix == "hub":
+        return HubRef.parse(rest)
+    pin = entries()[ref].pin if not colon and ref in entries() else None
+    return HubRef(pin.repo, pin.revision) if pin else None
+
+
+def _verified(ref: str, hub: HubRef, cache: Path | None) -> Path:
+    """The folder in the cache, with the card; what was altered there is fetched anew."""
+    folder = fetch_config(hub, cache).parent
+    at = HubRef(hub.repo, folder.name)
+    if anew := altered(folder):
+        fetch_again(at, anew, cache)
+    found = resolve(f"hub:{at}" if ref.startswith("hub:") else ref, cache)
+    fetch_checkpoint(at, cache, EXTRAS)
+    read_folder(found)
+    return found
+
+
+def _check_target(folder: Path) -> None:
+    """A folder that a pull may replace holds nothing but what an earlier one put there."""
+    if not folder.exists():
+        return
+    held = {file.name for file in folder.iterdir()} if folder.is_dir() else {folder.name}
+    if held and not (PIN in held and held <= {*REQUIRED, *EXTRAS, PIN}):
+        raise CheckpointError(
+            f"'{folder}' holds other files: name a folder that is empty, does not exist, or was "
+            f"pulled before."
+        )
+
+
+def _check_unchanged(folder: Path, fresh: Mapping[str, bytes], cache: Path | None) -> None:
+    """Refuse to replace a card, metrics or weights that were changed since they were pulled."""
+    seen = read_pin(folder)
+    if seen is None:
+        return
+    known = (folder / CONFIG).is_file() and digest_of_config(folder) == seen.config_sha256
+    for name in (CARD, METRICS) if known else (CARD, METRICS, *REQUIRED):
+        own = (folder / name).read_bytes() if (folder / name).is_file() else fresh.get(name)
+        if own == fresh.get(name):
+            continue
+        pulled = None
+        with contextlib.suppress(HubError):  # then nothing tells that it can be replaced
+            pulled = _remote(HubRef(seen.repo, seen.revision), name, cache)
+        if own != pulled:
+            raise CheckpointError(
+                f"'{folder / name}' was changed since it was pulled: push it, or pull into another "
+                f"folder."
+            )
+
+
+def _remote(ref: HubRef, name: str, cache: Path | None = None) -> bytes | None:
+    """A file of a repository; None if it has none, or none any more."""
+    from huggingface_hub import hf_hub_download
+
+    def fetch() -> str:
+        return hf_hub_download(ref.repo, name, revision=ref.revision, cache_dir=cache)
+
+    with contextlib.suppress(AbsentError):
+        return Path(asked(fetch, ref, name)).read_bytes()
+    return None
+
+
+# ---- push -----------------------------------------------------------------------------------
+
+
+def push(
+    model: VQAModel | str | Path,
+    repo: str,
+    *,
+    private: bool = False,
+    revision: str = "",
+    message: str = "",
+    create_pr: bool = False,
+    pin: bool = False,
+    include_encoder: bool = False,
+    encoder_license: str = "",
+    license: str = "",
+    dry_run: bool = False,
+    report: Report = lambda line: None,
+) -> Pushed:
+    """Upload a checkpoint folder, or a model, as one commit of a Hub repository.
+
+    The card is generated anew; what people wrote in it, here or on the Hub, is kept.
+
+    Args:
+        model: a VQAModel, or a checkpoint folder.
+        repo: OWNER/NAME; made if it does not exist.
+        private: whether a new repository is private; one that is public is refused.
+        revision: branch to push to, made if it does not exist; empty: the main branch.
+        message: of the commit.
+        create_pr: open a pull request instead of changing the branch.
+        pin: write the commit into the zoo's catalogue, under the name in the recipe.
+        include_encoder: put referenced encoder weights into the file, so that it loads alone.
+        encoder_license: of weights that do not state theirs; needed to include them.
+        license: of the trained weights, for the card, as the Hub spells it, such as cc-by-4.0;
+            empty: the card's own or the recipe's, and none where neither states one.
+        dry_run: upload nothing and ask the Hub nothing, except for encoders to include; tell what
+            would be uploaded.
+        report: receives lines of progress.
+
+    Raises:
+        CheckpointError: the folder is not whole. HubError: the Hub refused or cannot be reached.
+        WeightsError: an encoder can be neither referenced nor included, such as one in a folder of
+            this machine. ConfigError: arguments
+            exclude each other.
+    """
+    ref = HubRef.parse(f"{repo}@{revision}" if revision else repo)
+    if pin and create_pr:
+        raise ConfigError(
+            "A pull request cannot be pinned, because its commit is not merged yet: leave out pin, "
+            "and pin with a later push."
+        )
+    if license and not LICENSE.fullmatch(license):
+        raise ConfigError(
+            f"The licence is {license!r}, but an identifier as the Hub spells it was expected, "
+            f"such as mit, apache-2.0, cc-by-4.0 or other."
+        )
+    if COMMIT.fullmatch(ref.revision):
+        raise ConfigError(
+            f"'{ref.revision}' is a commit, which cannot be changed: name a branch as revision."
+        )
+    with tempfile.TemporaryDirectory(prefix="vqazoo-push-") as scratch:
+        own = None
+        if isinstance(model, (str, Path)):
+            folder = own = Path(str(model).removeprefix("dir:")).expanduser()
+        else:
+            folder = Path(scratch) / ref.repo.partition("/")[2]
+            save_checkpoint(model, folder)
+        read_folder(folder)
+        config = digest_of_config(folder)
+        name = _zoo_name(folder, required=pin)
+        title = name or ref.repo.partition("/")[2]
+        source = folder
+        if include_encoder:
+            source = bundle_encoders(folder, Path(scratch) / "bundle", encoder_license, report)
+        title = public(name) or ref.repo.partition("/")[2]
+        upload = steady(
+            folder, lambda: _taken(prepare(folder, source, title, license), Path(scratch))
+        )
+        if dry_run:
+            _ask_for_license(merge(upload.card, upload.fresh), report)
+            return Pushed(ref.repo, "", "", upload.sizes(merge(upload.card, upload.fresh)))
+        message = message or f"{title}: pushed by vqazoo"
+        done, card = _commit(upload, folder, ref, private, message, create_pr, report)
+        here = Pin(done.repo, done.commit, digest_of_config(source))
+        if own and not create_pr:
+            _note(own, config, here, "" if include_encoder else card, report)
+        if pin:
+            _pin(upload, card, name, here)
+        _ask_for_license(card, report)
+    return done
+
+
+def _taken(upload: Upload, scratch: Path) -> Upload:
+    """The same upload, of weights that are still there when a training run has saved others.
+
+    Raises:
+        CheckpointError: the weights are not those of the config, since it was read.
+    """
+    taken = scratch / WEIGHTS
+    taken.unlink(missing_ok=True)
+    try:
+        os.link(upload.weights.resolve(), taken)
+    except OSError:  # on another disk
+        shutil.copyfile(upload.weights, taken)
+    with open(taken, "rb") as weights:
+        found = hashlib.file_digest(weights, "sha256").hexdigest()
+    if found != json.loads(upload.files[CONFIG])["sha256"].get(WEIGHTS):
+        raise CheckpointError(
+            f"'{upload.weights}' was replaced while it was read: push again when nothing writes it."
+        )
+    return replace(upload, weights=taken)
+
+
+def _ask_for_license(card: str, report: Report) -> None:
+    if not split_front(card)[0].get("license"):
+        report(
+            "The model card states no licence of the weights: heed those of the data and of the "
+            "encoder, and name yours with --license."
+        )
+
+
+def _commit(
+    upload: Upload, folder: Path, ref: HubRef, private: bool, message: str, create_pr: bool,
+    report: Report,
+) -> tuple[Pushed, str]:  # fmt: skip
+    """Upload everything; what was done, and the card as it was merged."""
+    from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
+
+    api = HfApi(library_name="vqazoo")
+    head = _head(api, ref, private, create_pr)
+    at = HubRef(ref.repo, head)
+    card = merge_cards(upload.card, _text(_remote(at, CARD)), _base(folder, at), upload.fresh, ref)
+    contents: dict[str, bytes | Path] = {**upload.files, WEIGHTS: upload.weights}
+    contents[CARD] = card.encode()
+    sizes = upload.sizes(card)
+    report(f"Uploading {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB, to '{ref}'.")
+
+    def commit() -> CommitInfo:
+        # Made anew for each try: of a commit whose answer was lost, nothing is left to do then.
+        # The parent refuses it if somebody else came first.
+        return api.create_commit(
+            ref.repo,
+            [CommitOperationAdd(name, content) for name, content in contents.items()],
+            commit_message=message,
+            revision=ref.revision or None,
+            create_pr=create_pr,
+            parent_commit=head,
+        )
+
+    made = asked(commit, ref, writing=True, once=create_pr)
+    if made.oid == head:
+        report(f"'{ref}' has all of this already; nothing was changed.")
+    return Pushed(ref.repo, made.oid, made.pr_url or made.commit_url, sizes), card
+
+
+def _head(api: HfApi, ref: HubRef, private: bool, create_pr: bool) -> str:
+    """The commit to push onto, of a repository and branch that are made if they are not there."""
+    asked(
+        lambda: api.create_repo(ref.repo, private=private or None, exist_ok=True),
+        ref,
+        writing=True,
+    )
+    if ref.revision and not create_pr and not ref.revision.startswith("refs/"):
+        asked(
+            lambda: api.create_branch(ref.repo, branch=ref.revision, exist_ok=True),
+            ref,
+            writing=True,
+        )
+    info = asked(lambda: api.model_info(ref.repo, revision=ref.revision or None), ref)
+    if private and info.private is False:
+        raise HubError(
+            f"The Hub repository '{ref.repo}' exists and is public, so nothing was pushed: leave "
+            f"out --private, make it private in its settings, or choose another name."
+        )
+    return info.sha or ""
+
+
+def _base(folder: Path, head: HubRef) -> str | None:
+    """The card on the Hub when this folder was last pushed to or pulled from that repository."""
+    seen = read_pin(folder)
+    if seen is None or seen.repo != head.repo:
+        return None
+    with contextlib.suppress(HubError):  # its history may be another one now
+        return _text(_remote(HubRef(seen.repo, seen.revision), CARD))
+    return None
+
+
+def _text(content: bytes | None) -> str | None:
+    return None if content is None else content.decode(errors="replace")
+
+
+def _note(folder: Path, config: str, pin: Pin, card: str, report: Report) -> None:
+    """Keep in the folder which commit it is on the Hub, and the card as it is there.
+
+    Args:
+        config: digest of its config.json when it was pushed.
+    """
+    if folder.absolute().parent.name == "snapshots":  # of the Hub's cache, which is not ours
+        return
+    try:
+        with editing(folder):
+            if digest_of_config(folder) != config:  # a training run has saved another model
+                return
+            if card and (folder / CARD).is_file():
+                write_file(folder / CARD, card.encode())
+            if card:
+                write_pin(folder, pin)
+    except (OSError, CheckpointError) as error:
+        report(f"It was pushed, but '{folder / PIN}' could not be written ({error}).")
+
+
+def _zoo_name(folder: Path, required: bool) -> str:
+    """The name in the folder's recipe; empty if it has none."""
+    recipe: Mapping[str, Any] = read_toml(folder / RECIPE) if (folder / RECIPE).is_file() else {}
+    name = str(recipe.get("name") or "")
+    if required and not is_plain_name(name):
+        raise ConfigError(
+            f"The {RECIPE} of the checkpoint has the name {name!r}, under which nothing can be "
+            f'pinned: write  name = "..."  at its top (<encoder>-<head>-<dataset>).'
+        )
+    return name
+
+
+def _pin(upload: Upload, card: str, name: str, pin: Pin) -> None:
+    """Write card, recipe, metrics and the commit into the zoo's catalogue."""
+    place = catalogue() / name
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        write_file(place / CARD, card.encode())
+        for one in (RECIPE, METRICS, *PICTURES):
+            if one in upload.files:
+                write_file(place / one, upload.files[one])
+        write_pin(place, pin)
+        write_catalogue(catalogue())
+    except OSError as error:
+        raise HubError(
+            f"'{pin.repo}@{pin.revision}' was pushed, but the catalogue '{catalogue()}' could not "
+            f"be written ({error}): set VQAZOO_MODEL_CARDS to a copy of it and push again."
+        ) from error

@@ -1,0 +1,125 @@
+"""What a push uploads: the files of a checkpoint folder that others may see. Imports torch.
+
+Only the names listed here are read. What they may say is decided by `vqazoo.files.places`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vqazoo.card import PICTURES, card_text, render_card, with_license
+from vqazoo.card.facts import LOG
+from vqazoo.config import RunConfig, parse, plain, run_config, shareable, to_toml
+from vqazoo.errors import CheckpointError, ConfigError
+from vqazoo.files.places import Places, check_loadable, is_local, without_notes
+from vqazoo.files.reading import check_tensors_header, memory, parse_json, read_plain
+from vqazoo.files.writing import (
+    CARD,
+    CONFIG,
+    ENVIRONMENT,
+    METRICS,
+    RECIPE,
+    REQUIRED,
+    WEIGHTS,
+)
+
+EXTRAS = (CARD, METRICS, RECIPE, ENVIRONMENT, LOG, *PICTURES)  # what travels besides REQUIRED
+
+
+@dataclass(frozen=True)
+class Upload:
+    """The files of one push.
+
+    Attributes:
+        weights: file of the trained tensors.
+        files: contents of all others by name, but for the card.
+        card: the folder's, as people edited it; fresh: as generated now, without edits.
+    """
+
+    weights: Path
+    files: Mapping[str, bytes]
+    card: str
+    fresh: str
+
+    def sizes(self, card: str) -> dict[str, int]:
+        """Bytes of every file by name, with this card."""
+        found = {WEIGHTS: self.weights.stat().st_size}
+        found |= {name: len(content) for name, content in self.files.items()}
+        return {**found, CARD: len(card.encode())}
+
+
+def prepare(folder: Path, source: Path, name: str, license: str = "") -> Upload:
+    """Read what a push uploads.
+
+    Args:
+        folder: the checkpoint folder; source: that with config, weights and answers, which is
+            another one if encoders are included.
+        name: of the model, for its card.
+        license: for its card, whatever that says; empty: as it says.
+
+    Raises:
+        CheckpointError: a file cannot be read, is a link that leads out of the folder, or has a
+            path of this machine where others need another.
+        WeightsError: an encoder is read from this machine, so nobody else could load the model.
+    """
+    files = {one: read_plain(source / one, memory()) for one in REQUIRED if one != WEIGHTS}
+    check_loadable(json.loads(files[CONFIG]), included=source != folder)
+    _check_notes(source / WEIGHTS)
+    for one in EXTRAS:
+        if os.path.lexists(folder / one):
+            files[one] = read_plain(folder / one, memory())
+    own = card_text(files.pop(CARD, b""), folder)
+    here = Places(folder.absolute(), source.absolute())
+    here.learn(json.loads(read_plain(folder / CONFIG, memory())))
+    files |= _without_paths(files, folder / RECIPE, here)
+    fresh = render_card(files, here.value(name))
+    if license:
+        own, fresh = (with_license(card, license) if card else "" for card in (own, fresh))
+    own, fresh = here.text(own), here.text(fresh)
+    return Upload(source / WEIGHTS, files, own or fresh, fresh)
+
+
+def _check_notes(weights: Path) -> None:
+    """Refuse a weights file whose notes name a place of this machine: its digest is recorded."""
+    content = read_plain(weights, memory())
+    check_tensors_header(content, weights)
+    header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    notes = header.get("__metadata__", {})
+    if Places(weights.parent).document(notes) != notes:
+        raise CheckpointError(
+            f"The metadata of '{weights}' name a path of this machine: load the model and save it "
+            f"anew, which writes none."
+        )
+
+
+def _without_paths(files: Mapping[str, bytes], recipe: Path, here: Places) -> dict[str, bytes]:
+    """All files but those a model is loaded from, without places of this machine."""
+    found = {}
+    if RECIPE in files:
+        try:
+            config = run_config(tomllib.loads(files[RECIPE].decode("utf-8-sig")))
+        except (ValueError, ConfigError) as error:
+            raise CheckpointError(f"'{recipe}' is not a recipe ({error}): correct it.") from error
+        found[RECIPE] = _recipe(config, here)
+    for name in (METRICS, ENVIRONMENT, LOG):
+        if name in files:
+            found[name] = here.json(name, files[name], lines=name == LOG)
+    found |= {name: without_notes(files[name]) for name in PICTURES if name in files}
+    return found
+
+
+def _recipe(config: RunConfig, here: Places) -> bytes:
+    """The recipe as others may see it; `here` learns the paths in it."""
+    data, training = config.data, config.training
+    here.learn(plain(config))
+    folder = data.type.partition(":")[2]
+    for value in (*data.args.values(), folder, data.answers, training.cache):
+        if isinstance(value, str) and is_local(value):
+            here.add(value)
+    shared = plain(shareable(config))
+    return to_toml(parse(RunConfig, here.document(shared))).encode()

@@ -1,0 +1,1 @@
+"""What authors of parts build with: layers, losses, decoding, published weights and settings."""

@@ -1,0 +1,103 @@
+"""A bound on what building a model may allocate, since its config may be a stranger's.
+
+Imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from vqazoo.errors import VqazooError, WeightsError
+from vqazoo.files.reading import MIB, memory
+
+FACTOR, FREE_BYTES, FREE_TENSORS = 8, 64 * MIB, 1000  # times what is stored, plus
+MANY_TENSORS = 1_000_000
+ENCODER_TENSORS = 100_000  # of an encoder whose weights are not here yet; the largest have 50,000
+MAKERS = {
+    torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.randint,
+    torch.randperm, torch.arange, torch.linspace, torch.logspace, torch.eye, torch.empty_strided,
+    Tensor.new_empty, Tensor.new_zeros, Tensor.new_ones, Tensor.new_full,
+}  # fmt: skip
+
+
+_measuring: ContextVar[bool] = ContextVar("measuring", default=False)  # a shape, for a bound inside
+
+
+class Stored(NamedTuple):
+    """What files of weights hold: bytes of tensors, and tensors."""
+
+    nbytes: int
+    tensors: int
+
+
+class Bound(TorchFunctionMode):
+    """Counts the tensors made inside a `with` block, before each is made, and stops at a bound.
+
+    Args:
+        most: what may be made.
+        refused: makes the error of the tensor that is one too many or too large.
+    """
+
+    def __init__(self, most: Stored, refused: Callable[[], VqazooError]) -> None:
+        super().__init__()
+        self._bytes, self._tensors = most
+        self._refused = refused
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in MAKERS and not _measuring.get():
+            self._count(func, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _count(self, func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> None:
+        kept = {k: v for k, v in kwargs.items() if k not in ("generator", "out", "pin_memory")}
+        token = _measuring.set(True)
+        try:
+            wanted = func(*args, **{**kept, "device": "meta"})  # the shape alone
+        except (TypeError, RuntimeError):
+            return  # the real call says it better
+        finally:
+            _measuring.reset(token)
+        self._bytes -= wanted.nbytes
+        self._tensors -= 1
+        if self._bytes < 0 or self._tensors < 0:
+            raise self._refused()
+
+
+def encoder_allowance(where: Path, stored: Stored | None) -> Bound:
+    """The bound on an encoder that is built from a config of others.
+
+    Args:
+        where: the config, for the message.
+        stored: what the weights beside it hold; None: they are not here.
+
+    Raises:
+        WeightsError: inside the block, on the tensor that is one too many or too large.
+    """
+    if stored is None:
+        most = Stored(memory(), ENCODER_TENSORS)
+        what = f"an encoder of more than {ENCODER_TENSORS:,} tensors, or than this machine has"
+        what += " memory for"
+    else:
+        most, what = little_more(stored), "a larger encoder than the weights beside it"
+    return Bound(
+        most,
+        lambda: WeightsError(
+            f"'{where}' asks for {what}: do not trust the folder, or get it again, all of one "
+            f"revision."
+        ),
+    )
+
+
+def little_more(stored: Stored) -> Stored:
+    """What may be made for weights of that size."""
+    return Stored(FREE_BYTES + FACTOR * stored.nbytes, FREE_TENSORS + FACTOR * stored.tensors)

@@ -1,0 +1,76 @@
+"""Weights that are no numbers: a model with one nan answers nothing, with a score of nan.
+
+Imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from vqazoo.errors import CheckpointError, VqazooError, WeightsError
+from vqazoo.files.reading import shown
+
+CHECKED = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+STATISTICS = ("running_mean", "running_var")  # buffers, but learnt ones
+
+
+def check_finite(
+    tensors: Mapping[str, Tensor], owner: str, advice: str, bounded: Collection[str] = (),
+    error: type[VqazooError] = CheckpointError,
+) -> None:  # fmt: skip
+    """Refuse weights that hold nan, or those of `bounded` that are infinite.
+
+    Other tensors may be infinite: an attention mask of -inf is a buffer that models keep.
+
+    Args:
+        owner: whose tensors they are, for the message; advice: what to do.
+
+    Raises:
+        CheckpointError, or `error`: with the name of the first such tensor.
+    """
+    for name, tensor in tensors.items():
+        found = strange(tensor)
+        if found == "nan" or (found and name in bounded):
+            raise error(
+                f"The tensor {shown(name)} of {owner} holds {found}, so no answer would mean "
+                f"anything: {advice}."
+            )
+
+
+def check_pretrained(encoder: nn.Module, name: str) -> None:
+    """Raise WeightsError if the weights of the encoder `name` hold nan, or are infinite."""
+    check_finite(
+        encoder.state_dict(), f"the encoder '{name}'", "get its weights again, or use others",
+        bounded_names(encoder), WeightsError,
+    )  # fmt: skip
+
+
+def strange(tensor: Tensor) -> str:
+    """`nan`, `inf`, or empty for a tensor whose values are all finite, or no such numbers.
+
+    One pass without a copy: the least and the greatest value are nan if any is.
+    """
+    if tensor.dtype not in CHECKED or tensor.is_meta or not tensor.numel():
+        return ""
+    with torch.no_grad():
+        extremes = [float(one) for one in torch.aminmax(tensor)]
+    if any(map(math.isnan, extremes)):
+        return "nan"
+    return "inf" if any(map(math.isinf, extremes)) else ""
+
+
+def bounded_names(module: nn.Module) -> set[str]:
+    """State names that must be finite: parameters and the statistics of norms, not masks."""
+    return set(_bounded(module))
+
+
+def _bounded(module: nn.Module) -> Iterator[str]:
+    for name, _ in module.named_parameters(remove_duplicate=False):
+        yield name
+    for name, _ in module.named_buffers(remove_duplicate=False):
+        if name.rpartition(".")[2] in STATISTICS:
+            yield name

@@ -1,0 +1,195 @@
+"""How a transformers model prepares pictures, in the core's words. Imports transformers.
+
+The library itself reads the files (a block `image_processor` in processor_config.json, else
+preprocessor_config.json) and fills in the defaults of the processor's class; here its settings are
+put into a Preprocess, or refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from vqazoo.errors import IncompatibleError, WeightsError
+from vqazoo.files.encoder_files import check_sides, read_json
+from vqazoo.files.reading import shown
+from vqazoo.interfaces import Preprocess
+from vqazoo.toolkit.transformers import Repository
+
+FILES = "processor_config.json or preprocessor_config.json"
+RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # Pillow's numbers
+LONGER, SHORTER = 1333, 800  # ViLT's greatest ratio of sides (Kim et al. 2021, section 4.1)
+# What a processor does to a picture; a class that does one of these in its own way is not read.
+STEPS = (
+    "preprocess", "process_image", "convert_to_rgb", "resize", "center_crop", "rescale",
+    "normalize", "pad", "_preprocess", "_prepare_image_like_inputs",
+    "_preprocess_image_like_inputs", "_standardize_kwargs",
+)  # fmt: skip
+OF_VIDEOS = "VideoMAEImageProcessorPil"  # of GIT for videos: it does the usual to each frame
+OF_VILT = "ViltImageProcessorPil"
+SILENT = frozenset({  # keys that change no pixel of one picture, whoever wrote them
+    "image_processor_type", "feature_extractor_type", "processor_class", "auto_map",
+    "use_square_size", "size_divisor", "num_channels", "patch_size", "use_fast", "backend",
+    "_valid_processor_keys", "_valid_kwargs_names", "model_valid_processing_keys",
+    "_processor_class", "image_seq_length", "num_image_tokens", "image_token", "video_processor",
+})  # fmt: skip
+
+
+def read_preprocess(repository: Repository) -> Preprocess:
+    """How the model in a folder prepares pictures, all for one size.
+
+    Raises:
+        WeightsError: no file says it. IncompatibleError: it says what is not done here.
+    """
+    found, where = _processor(repository)
+    alike = {"_preprocess", "preprocess"} if type(found).__name__ == OF_VIDEOS else set()
+    _check_steps(found, where, alike)
+    for does, needs in (("do_center_crop", "crop_size"), ("do_resize", "size")):
+        if getattr(found, does) and getattr(found, needs) is None:
+            raise _refused(where, does, True, f"a {needs} with it")
+    crop = found.crop_size if found.do_center_crop else None
+    size = found.size if found.do_resize else None
+    sides: Any = (size.height, size.width) if size is not None else (None, None)
+    frame = sides if crop is None else (crop.height, crop.width)
+    check_sides([*sides, *frame, size and size.shortest_edge], f"'{where}'")
+    if not all(frame):
+        raise IncompatibleError(
+            f"'{where}' says size {shown(_plain(found.size))}, do_resize {found.do_resize} and "
+            f"do_center_crop {bool(found.do_center_crop)}, which gives pictures of different sizes "
+            f"(or none), but this model reads one: set crop_size and do_center_crop, or height and "
+            f"width as size."
+        )
+    shared = {**_values(found, where), "size": frame, "margins": "transformers"}
+    if size is None:
+        return Preprocess(**shared, mode="centre")
+    shared["interpolation"] = _interpolation(found, where)
+    if size.shortest_edge:
+        longest = size.longest_edge or 0
+        return Preprocess(**shared, mode="crop", resize=size.shortest_edge, longest=longest)
+    if not all(sides):
+        raise _refused(where, "size", _plain(size), "shortest_edge, or height and width")
+    return Preprocess(
+        **shared, mode="squash", resize=0 if sides == frame else (size.height, size.width)
+    )
+
+
+def read_fitting(repository: Repository) -> Preprocess:
+    """How a ViLT model prepares pictures, which keep their aspect.
+
+    Raises:
+        WeightsError: no file says it, or it says something else than ViLT does.
+    """
+    found, where = _processor(repository)
+    if type(found).__name__ != OF_VILT:
+        kind = type(found).__name__.removesuffix("Pil")
+        raise _refused(where, "image_processor_type", kind, "ViltImageProcessor")
+    short, multiple = found.size.shortest_edge, found.size_divisor
+    if not found.do_resize or not short or not multiple or short < multiple:
+        told = f"{bool(found.do_resize)}, {_plain(found.size)} and {multiple}"
+        raise WeightsError(
+            f"'{where}' does not say how pictures are prepared for ViLT (do_resize, size and "
+            f"size_divisor are {told}, but a shortest_edge of at least size_divisor was expected): "
+            f"get it from the model's repository."
+        )
+    values = _values(found, where)
+    if abs(255 * values["scale"] - 1) > 1e-6:
+        key = "rescale_factor" if found.do_rescale else "do_rescale"
+        raise _refused(where, key, getattr(found, key), "a scale of 1/255, as ViLT's,")
+    longest = int(LONGER / SHORTER * short)
+    check_sides([short, longest], f"'{where}'")
+    return Preprocess(
+        **values,
+        size=(short // multiple * multiple, longest // multiple * multiple),
+        interpolation=_interpolation(found, where),
+        mode="fit",
+        resize=short,
+        longest=longest,
+        multiple=multiple,
+    )
+
+
+def _processor(repository: Repository) -> tuple[Any, Path]:
+    """transformers' own processor, which works with Pillow, and the folder for messages."""
+    from transformers import AutoImageProcessor
+    from transformers.image_processing_base import ImageProcessingMixin
+
+    folder = repository.folder
+    for name in FILES.split(" or "):
+        if (folder / name).is_file():
+            read_json(folder / name)
+    try:
+        said, _ = ImageProcessingMixin.get_image_processor_dict(folder)
+        found = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
+        known = SILENT | found.valid_kwargs.__annotations__.keys()
+    except Exception as error:  # whatever an odd value leads to in a processor
+        raise WeightsError(
+            f"'{folder}' does not say how pictures are prepared ({_first_line(error)}): get "
+            f"{FILES} from the model's repository; no default is used instead."
+        ) from error
+    for key, value in said.items():
+        if key not in known:
+            raise _refused(folder, key, value, "nothing of that name")
+        if key in ("size", "image_mean", "image_std") and value is None:
+            raise _refused(folder, key, value, "a value")
+    if found.pad_size is not None and found.do_pad:
+        raise _refused(folder, "pad_size", _plain(found.pad_size), "none")
+    return found, folder
+
+
+def _check_steps(found: Any, where: Path, alike: set[str]) -> None:
+    """Raises IncompatibleError where a class does a step in its own way, but for those `alike`."""
+    from transformers.image_processing_backends import PilBackend
+
+    for step in STEPS:
+        usual = getattr(PilBackend, step, None)
+        if step not in alike and getattr(type(found), step, None) is not usual:
+            kind = type(found).__name__.removesuffix("Pil")
+            raise IncompatibleError(
+                f"'{where}' names the processor {kind}, which has a '{step}' of its own that is "
+                f"not built here: name a model with a processor like CLIPImageProcessor."
+            )
+
+
+def _values(found: Any, where: Path) -> dict[str, Any]:
+    """Scale, mean and standard deviation of a Preprocess."""
+    scale = found.rescale_factor if found.do_rescale else 1.0
+    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0 < scale < 1e6:
+        raise _refused(where, "rescale_factor", scale, "a number above 0")
+    if not found.do_normalize:
+        return {"scale": float(scale), "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    values = {}
+    for name in ("mean", "std"):
+        said = getattr(found, f"image_{name}")
+        three = (said,) * 3 if isinstance(said, (int, float)) else said
+        fit = isinstance(three, (list, tuple)) and len(three) == 3
+        if not fit or any(type(one) not in (int, float) for one in three):
+            raise _refused(where, f"image_{name}", said, "three numbers")
+        if name == "std" and 0 in three:
+            raise _refused(where, "image_std", said, "numbers other than 0")
+        values[name] = tuple(float(one) for one in three)
+    return {"scale": float(scale), **values}
+
+
+def _interpolation(found: Any, where: Path) -> str:
+    number = 2 if found.resample is None else found.resample  # as the library, bilinear
+    if not isinstance(number, int) or not 0 <= number < len(RESAMPLE):
+        raise _refused(where, "resample", number, f"0 to {len(RESAMPLE) - 1}")
+    return RESAMPLE[number]
+
+
+def _plain(size: Any) -> Any:
+    """A SizeDict as a file writes it."""
+    return dict(size) if isinstance(size, Iterable) else size
+
+
+def _refused(where: Path, key: str, value: Any, expected: str) -> WeightsError:
+    return WeightsError(
+        f"'{where}' does not say how pictures are prepared so that it can be done here: {FILES} "
+        f"sets '{key}' to {shown(value)}, but {expected} was expected; get the file from the "
+        f"model's repository, or name another model."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

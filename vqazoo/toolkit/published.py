@@ -1,0 +1,131 @@
+"""Tensors of a published checkpoint, put into our parts strictly. Imports torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vqazoo.errors import CheckpointError, ConfigError, WeightsError
+from vqazoo.interfaces import LoadOptions, WeightsReference
+from vqazoo.toolkit.transformers import Repository
+from vqazoo.toolkit.weights import read_tensors
+
+LISTED = 5  # names in a message
+Rules = Sequence[tuple[str, str]]  # regular expression of the whole published name, our name
+Weights = tuple[dict[str, Tensor], Future[WeightsReference]]  # see read_weights
+
+
+def check_small(place: str, kind: str, options: LoadOptions) -> None:
+    """Of the options, only `dtype` is for models as small as this `kind`.
+
+    Raises:
+        ConfigError: another one was given.
+    """
+    if options.quantize or options.device_map is not None:
+        asked = "quantize" if options.quantize else "device_map"
+        raise ConfigError(
+            f"'{place}' is a {kind} model, which is small and takes no {asked}: leave it out, or "
+            f"load it with dtype='float16'."
+        )
+
+
+def read_weights(repository: Repository) -> Weights:
+    """The tensors of a repository's files, fetched if need be, and where they came from.
+
+    The files are hashed beside what the caller does meanwhile: hashing frees Python's lock.
+
+    Raises:
+        WeightsError: the files cannot be had or read.
+    """
+    repository.fetch_weights()
+    pool = ThreadPoolExecutor(1)
+    reference = pool.submit(repository.reference)
+    pool.shutdown(wait=False)
+    return read_tensors(repository.folder), reference
+
+
+def fill_towers(towers: nn.Module, tensors: Mapping[str, Tensor], folder: Path, kind: str) -> None:
+    """Copy tensors, under the names they have in `towers`, into it; others are left.
+
+    Raises:
+        WeightsError: one is missing or has another shape.
+    """
+    state = towers.state_dict()
+    unfit = [n for n, t in state.items() if n not in tensors or tensors[n].shape != t.shape]
+    if unfit:
+        raise WeightsError(
+            f"The weights in '{folder}' do not fill the towers of a {kind} model (missing or of "
+            f"another shape: {', '.join(unfit[:3])}): get them again."
+        )
+    with torch.no_grad():
+        for name, tensor in state.items():
+            tensor.copy_(tensors[name])
+
+
+def place_tensors(
+    model: nn.Module, tensors: dict[str, Tensor], rules: Rules, unused: Sequence[str], source: str
+) -> None:
+    """Put every published tensor in the place that the first rule fitting its name gives.
+
+    The model is on the `meta` device, so no memory is taken twice.
+
+    Raises:
+        CheckpointError: see `match_tensors`.
+    """
+    state = model.state_dict()
+    found = match_tensors(state, tensors, rules, unused, source)
+    kept = {ours: tensor.to(state[ours].dtype) for ours, tensor in found.items()}
+    model.load_state_dict(kept, assign=True)
+
+
+def match_tensors(
+    state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], rules: Rules,
+    unused: Sequence[str], source: str,
+) -> dict[str, Tensor]:  # fmt: skip
+    """The published tensors under our names, all of those in `state`.
+
+    Args:
+        state: our names and shapes, of `state_dict()`.
+        rules: pairs of an expression for `re.fullmatch` and a replacement as `re.sub` takes it;
+            the result is a name in `state`.
+        unused: expressions of published names that hold nothing learnt, such as position_ids, or a
+            second name of a tied tensor.
+        source: for messages.
+
+    Raises:
+        CheckpointError: a tensor is left over on either side, or has another shape.
+    """
+    placed: dict[str, str] = {}
+    left_over, misshapen = [], []
+    for name, tensor in tensors.items():
+        if any(re.fullmatch(pattern, name) for pattern in unused):
+            continue  # whatever a rule of the module around it says
+        rule = next(((p, to) for p, to in rules if re.fullmatch(p, name)), None)
+        if rule is None:
+            left_over.append(name)
+            continue
+        ours = re.sub(rule[0], rule[1], name)
+        if ours not in state or ours in placed:
+            left_over.append(name)
+        elif state[ours].shape != tensor.shape:
+            misshapen.append(f"{name} {tuple(tensor.shape)} for {tuple(state[ours].shape)}")
+        else:
+            placed[ours] = name
+    missing = sorted(state.keys() - placed.keys())
+    problems = {"left over": left_over, "missing": missing, "of another shape": misshapen}
+    told = [
+        f"{len(names)} {kind}: {', '.join(names[:LISTED])}{', ...' if len(names) > LISTED else ''}"
+        for kind, names in problems.items()
+        if names
+    ]
+    if told:
+        raise CheckpointError(
+            f"The tensors of '{source}' do not fit the parts its config asks for "
+            f"({'; '.join(told)}): it is of another family or version; get the files again."
+        )
+    return {ours: tensors[name] for ours, name in placed.items()}

@@ -1,0 +1,295 @@
+"""A model's files: a local folder, or a Hub repository fetched into the cache. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from vqazoo.errors import VqazooError, WeightsError, missing_package
+from vqazoo.files.encoder_files import check_folder, read_config, without_paths
+from vqazoo.files.reading import MIB, check_no_pointer, shown
+from vqazoo.files.writing import CONFIG
+from vqazoo.hub.files import conversion, fetch_folder
+from vqazoo.interfaces import FileReference, WeightsReference
+from vqazoo.toolkit.allowance import encoder_allowance
+from vqazoo.toolkit.read_files import read_files
+from vqazoo.toolkit.weights import INDEX, SINGLE, read_index, read_tensors, stored, weights_digest
+
+SMALL = ["*.json", "*.txt", "*.model"]  # configs, vocabularies
+VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")  # one of them; the last: sentencepiece
+PACKAGES = ("sentencepiece", "protobuf")  # of SigLIP's tokenizer
+# What transformers and sentence-transformers read besides weights, by the tower that needs it.
+READ = {
+    "model": ("config.json",),
+    "image": ("preprocessor_config.json", "processor_config.json"),
+    "question": ("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*",
+                 "merges.txt", "*.model", "modules.json", "config_sentence_transformers.json",
+                 "sentence_*_config.json", "[0-9]_*/*.json", "[0-9]_*/vocab.*"),
+}  # fmt: skip
+
+
+class Repository:
+    """`folder`, `repo` or `repo@revision`; small files are fetched first, weights when asked for.
+
+    Args:
+        place: one of these.
+        inner: the folder inside it that holds the model, with / between folders; empty: itself.
+
+    Raises:
+        WeightsError: the files cannot be had.
+    """
+
+    def __init__(self, place: str, inner: str = "") -> None:
+        folder = Path(place).expanduser()
+        self.is_local = folder.is_dir()
+        self.repo, _, revision = (place, "", "") if self.is_local else place.partition("@")
+        self._revision = revision or None
+        self._inner = inner
+        self._root = folder if self.is_local else self._fetch(SMALL)
+        check_folder(self.folder)
+        every = (file for kind in READ.values() for one in kind for file in self.folder.glob(one))
+        for file in every:
+            if file.is_file():
+                with file.open("rb") as opened:
+                    check_no_pointer(opened.read(MIB), file, WeightsError)
+
+    @property
+    def folder(self) -> Path:
+        """The model's own folder, with what was fetched so far."""
+        return self._root / self._inner
+
+    def _fetch(self, patterns: list[str]) -> Path:
+        return fetch_folder(self.repo, self._revision, patterns)
+
+    def _fetch_weights(self, names: Sequence[str]) -> None:
+        inside = [f"{self._inner}/{name}" if self._inner else name for name in names]
+        self._root = self._fetch([*SMALL, *map(escape, inside)])
+
+    def files(self, towers: frozenset[str], inner: str = "") -> tuple[FileReference, ...]:
+        """The small files that these towers are made of, those of a folder inside it too."""
+        patterns = [one for kind in ("model", *sorted(towers)) for one in READ[kind]]
+        patterns += [f"{escape(inner)}/{one}" for one in patterns if inner]
+        return read_files(self.folder, patterns, "" if self.is_local else self.repo)
+
+    def weights(self) -> WeightsReference:
+        """Fetch the weights and say where they came from."""
+        self.fetch_weights()
+        return self.reference()
+
+    def fetch_weights(self) -> None:
+        """Have the weights in `folder`, and of them only what is the model.
+
+        A repository that has none on this commit is searched for the Hub's own conversion of it.
+        """
+        if self.is_local:
+            check_folder(self.folder)
+            return
+        self._have_weights()
+        check_folder(self.folder)
+
+    def _have_weights(self) -> None:
+        self._fetch_weights([SINGLE])
+        if (self.folder / SINGLE).is_file():
+            return
+        if not (self.folder / INDEX).is_file():
+            commit = self._root.name
+            converted = None if self._inner else conversion(self.repo, commit)
+            if converted is None:
+                here = f" in '{self._inner}'" if self._inner else ""
+                raise WeightsError(
+                    f"The Hub repository '{self.repo}' has no {SINGLE} and no {INDEX}{here} at "
+                    f"{commit[:12]}, nor a conversion by the Hub's own SFconvertbot, and only "
+                    f"safetensors is read: if you trust its pickled weights, run  vqazoo convert "
+                    f"{self.repo} --out FOLDER  and name the folder."
+                )
+            self._revision = converted
+            self._fetch_weights([SINGLE])
+        if not (self.folder / SINGLE).is_file() and (self.folder / INDEX).is_file():
+            self._fetch_weights(list(read_index(self.folder / INDEX)))
+
+    def reference(self) -> WeightsReference:
+        """Where the weights came from; reads and hashes them."""
+        name, digest = weights_digest(self.folder)
+        kind, revision = ("file", "") if self.is_local else ("hub", self._root.name)
+        source = str(self.folder.absolute()) if self.is_local else self.repo
+        if self._inner and not self.is_local:
+            name = f"{self._inner}/{name}"
+        return WeightsReference(kind, source, name, revision, digest)
+
+    def fetch_more(self, names: Sequence[str]) -> None:
+        """Have further files in `folder`; one that is not there is left to who reads it."""
+        if names and not self.is_local:
+            self._root = self._fetch([*SMALL, *names])
+            check_folder(self.folder)
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """Around the building of modules from the config, which may ask for anything.
+
+        Raises:
+            WeightsError: it asks for far more than the weights in the folder hold (where there are
+                none: than the machine has memory for), or its values make no model.
+        """
+        where = self.folder / CONFIG
+        held = None
+        with suppress(*(() if self.is_local else (WeightsError,))):  # shards are fetched later
+            held = stored(self.folder)
+        try:
+            with encoder_allowance(where, held):
+                yield
+        except VqazooError:
+            raise
+        except Exception as error:  # whatever an odd value leads to in a library
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise WeightsError(
+                f"'{where}' describes no model that can be built ({shown(reason)[1:-1]}): get it "
+                f"from where the model was published."
+            ) from error
+
+    def config(self) -> Any:
+        """transformers' config object."""
+        from transformers import AutoConfig
+
+        if (self.folder / CONFIG).is_file():  # else transformers says so
+            read_config(self.folder / CONFIG)
+        try:
+            return AutoConfig.from_pretrained(self.folder, trust_remote_code=False)
+        except Exception as error:  # whatever an odd value leads to in a config class
+            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
+            raise WeightsError(
+                f"'{self.folder}' has no {CONFIG} that transformers reads ({reason}): name a "
+                f"folder of save_pretrained."
+            ) from error
+
+    def tokenizer(self) -> Any:
+        """transformers' tokenizer object."""
+        from transformers import AutoTokenizer
+
+        if not any(True for pattern in VOCABULARIES for _ in self.folder.glob(pattern)):
+            raise WeightsError(  # transformers 5 would make a tokenizer that knows no word
+                f"'{self.folder}' has no vocabulary of a tokenizer: add tokenizer.json."
+            )
+        given = without_paths(self.folder)
+        try:
+            made = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False, **given)
+            made.model_max_length = int(made.model_max_length)
+            return made
+        except ImportError as error:  # transformers names the first package that it lacks
+            package = next((one for one in PACKAGES if one in str(error).casefold()), "tokenizers")
+            owner = f"The tokenizer in '{self.folder}'"
+            raise missing_package(owner, package, "sentencepiece") from error
+        except Exception as error:  # tokenizers raises nothing narrower for a damaged file
+            raise WeightsError(
+                f"'{self.folder}' has no tokenizer that transformers reads "
+                f"({(str(error) or type(error).__name__).splitlines()[0]}): add tokenizer.json."
+            ) from error
+
+
+def load_into(model: torch.nn.Module, folder: Path, auto: str = "AutoModel") -> None:
+    """Load a folder's safetensors into a model of the same architecture, strictly.
+
+    Names are mapped by transformers itself, which opens no file; a head in the file that the model
+    has not is left out. `auto` is transformers' class of the model, or the one that finds it.
+
+    Raises:
+        WeightsError: a tensor is missing or has another shape.
+    """
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with torch.device("meta"):  # for its class alone
+        kind = getattr(transformers, auto)  # a class that chooses one, or the one itself
+        kind = type(kind.from_config(config)) if hasattr(kind, "from_config") else kind
+    loaded, report = load_tensors(kind, config, read_tensors(folder), folder, dtype=torch.float32)
+    found = loaded.state_dict()
+    lacking = sorted(set(report["missing_keys"]) & set(model.state_dict()))
+    if lacking or report["mismatched_keys"]:
+        raise WeightsError(
+            f"The weights in '{folder}' do not fill the model (missing or of another shape: "
+            f"{', '.join([*lacking, *map(str, report['mismatched_keys'])][:3])}): get them again."
+        )
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            tensor.copy_(found[name])
+
+
+def load_tensors(
+    kind: Any, config: Any, given: dict[str, Tensor], folder: Path, **asked: Any
+) -> tuple[Any, dict[str, Any]]:
+    """A model of a transformers class with these tensors, and transformers' report.
+
+    transformers opens no file of weights.
+
+    Args:
+        folder: for messages.
+        asked: further arguments of `from_pretrained`.
+
+    Raises:
+        WeightsError: transformers cannot put them in.
+    """
+    from transformers.utils import logging
+
+    talkative = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # a bar for a fraction of a second
+    try:
+        loaded, report = kind.from_pretrained(
+            None, config=config, state_dict=given, output_loading_info=True, **asked
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(
+            f"The weights in '{folder}' cannot be read ({str(error).splitlines()[0]}): get them "
+            f"again."
+        ) from error
+    finally:
+        if talkative:
+            logging.enable_progress_bar()
+    return loaded, report
+
+
+class TextCodec:
+    """A transformers tokenizer with padding to the longest text of the batch."""
+
+    def __init__(self, tokenizer: Any, context_length: int) -> None:
+        self.tokenizer = tokenizer
+        self.context_length = context_length
+        ends = (tokenizer.sep_token_id, tokenizer.eos_token_id)
+        starts = (tokenizer.cls_token_id, tokenizer.bos_token_id)
+        end = next((one for one in ends if one is not None), None)
+        if end is None:
+            raise WeightsError(
+                "The tokenizer has no token that ends a text (sep_token or eos_token): get its "
+                "files from where the model was published."
+            )
+        self.end_id = int(end)
+        self.start_id = next((int(one) for one in starts if one is not None), self.end_id)
+        pad = tokenizer.pad_token_id
+        self.pad_id = self.end_id if pad is None else int(pad)  # GPT-2 has none; masked anyway
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids (B, L) int64 and mask (B, L) bool."""
+        rows = self.tokenizer(list(texts), truncation=True, max_length=self.context_length)
+        rows = [ids or [self.end_id] for ids in rows["input_ids"]]
+        longest = max(len(ids) for ids in rows)
+        ids = torch.full((len(rows), longest), self.pad_id)
+        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+        for number, row in enumerate(rows):
+            ids[number, : len(row)] = torch.tensor(row)
+            mask[number, : len(row)] = True
+        return ids, mask
+
+    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids without special tokens, not truncated."""
+        rows = self.tokenizer(list(texts), add_special_tokens=False)
+        return [list(ids) for ids in rows["input_ids"]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids without special tokens."""
+        text: str = self.tokenizer.decode(list(ids))
+        return text.strip()

@@ -1,0 +1,170 @@
+"""What a run learns from and validates on. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from vqazoo.config import RunConfig
+from vqazoo.data import DatasetReader, Example, digest, open_dataset, split_by_image, usable
+from vqazoo.data.answers import SEVERAL, AnswerList, apply_rule, normalise, select_answer
+from vqazoo.errors import ConfigError, DataError
+from vqazoo.files.keys import FileKeys
+from vqazoo.manifests import HeadManifest
+from vqazoo.registry import registry
+
+MISSING_IMAGES = "missing-images.txt"  # in the run folder: of the training split
+MISSING_VALIDATION_IMAGES = "missing-validation-images.txt"
+
+
+@dataclass(frozen=True)
+class RunData:
+    """Examples of a run: those to learn from come first, those to validate on last.
+
+    Attributes:
+        train_count: how many are to learn from; each of these has `targets`.
+        answers: the answers the model knows.
+        skipped: training questions left out because the answer rule found nothing to learn.
+        missing: questions left out because their picture does not exist.
+        unknown: training questions whose targets are all outside the answer list.
+    """
+
+    examples: list[Example]
+    train_count: int
+    answers: AnswerList
+    skipped: int
+    missing: int
+    unknown: int
+
+    @property
+    def train(self) -> list[Example]:
+        return self.examples[: self.train_count]
+
+    @property
+    def validation(self) -> list[Example]:
+        return self.examples[self.train_count :]
+
+    def marks(self, caches: Path) -> dict[str, Any]:
+        """What tells whether another run's data are these: digests, in order, and counts.
+
+        Args:
+            caches: folder of feature caches, where digests of pictures are remembered.
+        """
+        answers = hashlib.sha256("\x1e".join(self.answers.texts).encode()).hexdigest()
+        return {
+            "train": digest(self.train), "validation": digest(self.validation), "answers": answers,
+            "labels": self._labels(), "confidences": self._confidences(),
+            "pictures": self._pictures(FileKeys(caches)),
+            "counts": [self.train_count, len(self.validation), len(self.answers)],
+        }  # fmt: skip
+
+    def _pictures(self, files: FileKeys) -> str:
+        """Of the content of the distinct pictures, in order of first use."""
+        state = hashlib.sha256()
+        for image in dict.fromkeys(example.image for example in self.examples):
+            try:
+                state.update(files.key(image).encode())
+            except OSError:  # told where it is opened
+                state.update(b"-")
+        files.save()
+        return state.hexdigest()
+
+    def _confidences(self) -> str:
+        """Of how sure annotators were of their answers, which a head may learn by."""
+        state = hashlib.sha256()
+        for example in self.examples:
+            state.update(f"{example.confidences}\x1e".encode())
+        return state.hexdigest()
+
+    def _labels(self) -> str:
+        """Of what heads learn besides questions and answers, or instead of these."""
+        state = hashlib.sha256()
+        for e in self.examples:
+            row = (e.targets, e.to_learn, e.answerable, e.answer_type, e.question_type)
+            state.update(f"{row}\x1e".encode())
+        return state.hexdigest()
+
+
+def read_run_data(config: RunConfig, out: Path | None) -> RunData:
+    """Read the splits, select what is learnt and list the answers.
+
+    Args:
+        out: run folder, where missing pictures are listed; None: pictures are not looked for.
+
+    Raises:
+        DataError, UnknownNameError: a file, row, picture or split cannot be used.
+        ConfigError: the answer rule does not fit the head or the dataset.
+    """
+    data = config.data
+    _check_rule(config)
+    reader = open_dataset(data.type, data.args)
+    reader.check_split(data.train_split)
+    everything, missing = _read(reader, config, data.train_split, out)
+    train = apply_rule(data.answer_rule, everything, config.seed)
+    if not train:
+        raise DataError(
+            f"The split '{data.train_split}' of '{data.type}' has no question with an answer that "
+            f"the rule '{data.answer_rule}' takes: there is nothing to learn from."
+        )
+    skipped = len(everything) - len(train)
+    if data.validation_split:
+        reader.check_split(data.validation_split)
+        read, absent = _read(reader, config, data.validation_split, out)
+        validation = [example for example in read if select_answer(example.to_learn)]
+        missing += absent
+        if not validation:
+            raise DataError(
+                f"The split '{data.validation_split}' of '{data.type}' has no question with "
+                f"an answer: name another data.validation_split."
+            )
+    else:
+        train, validation = split_by_image(train, data.validation_fraction, config.seed)
+    learnt = [example.target for example in train]
+    if data.answers:
+        answers = AnswerList.from_texts(_read_answers(Path(data.answers)), learnt)
+    else:
+        answers = AnswerList.from_training(learnt, data.most_answers)
+    known = set(answers.texts)
+    unknown = sum(not any(text in known for text, _ in example.targets) for example in train)
+    return RunData(train + validation, len(train), answers, skipped, missing, unknown)
+
+
+def given_labels(head: str, examples: Sequence[Example]) -> dict[str, int]:
+    """What a head learns besides the answers, and how many of the examples came with it."""
+    labels = cast(HeadManifest, registry.manifest("head", head)).labels
+    return {
+        name: sum(getattr(example, name) not in (None, "") for example in examples)
+        for name in labels
+    }
+
+
+def _check_rule(config: RunConfig) -> None:
+    manifest = cast(HeadManifest, registry.manifest("head", config.head.type))
+    if config.data.answer_rule in SEVERAL and not manifest.weighted_targets:
+        raise ConfigError(
+            f"The answer rule '{config.data.answer_rule}' gives several weighted answers, but the "
+            f"head '{config.head.type}' learns one: choose another data.answer_rule, or a head of "
+            f"several answers, such as mlp, linear or med-decoder."
+        )
+
+
+def _read(
+    reader: DatasetReader, config: RunConfig, split: str, out: Path | None
+) -> tuple[list[Example], int]:
+    """The examples of a split whose pictures exist, and how many others there are."""
+    if out is None:
+        return reader.read(split), 0
+    listed = MISSING_IMAGES if split == config.data.train_split else MISSING_VALIDATION_IMAGES
+    return usable(reader.read(split), config.data.skip_missing, out / listed)
+
+
+def _read_answers(file: Path) -> list[str]:
+    """One answer a line."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"The answer list '{file}' cannot be read ({error}).") from error
+    return [line for line in lines if normalise(line)]

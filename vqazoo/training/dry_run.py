@@ -1,0 +1,74 @@
+"""The shape table that `vqazoo train --dry-run` prints. Imports torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from vqazoo.building import build_model
+from vqazoo.config import RunConfig
+from vqazoo.interfaces import Features
+from vqazoo.model import VQAModel
+from vqazoo.training.data import read_run_data
+from vqazoo.training.stages import stages, unfreeze
+
+QUESTION = "what is in this picture?"
+
+
+def shape_table(config: RunConfig) -> str:
+    """Shapes and parameter counts of a model built with random weights; nothing is downloaded
+    but, for Hub names, their small config files.
+    """
+    data = read_run_data(config, out=None)
+    model = build_model(config.model, data.answers, pretrained=False)
+    unfreeze(model, stages(config.training)[0])
+    return describe_shapes(model)
+
+
+def describe_shapes(model: VQAModel) -> str:
+    """One line a step: what goes in, what comes out, parameters. B stands for the batch size."""
+    preprocess = model.image_encoder.spec.preprocess
+    assert preprocess is not None
+    pixels = torch.zeros(2, 3, *preprocess.size)
+    with torch.no_grad():
+        image = model.encode_image(pixels)
+        question = model.encode_question([QUESTION, QUESTION])
+        ids, _ = model.text_encoder.tokenize([QUESTION])
+        fused = model.fusion(image, question)
+    image_in, question_in = _shape(pixels.shape), _shape(ids.expand(2, -1).shape)
+    rows = [("step", "in", "out", "parameters", "of which train")]
+    if model.image_encoder is model.text_encoder:
+        both = f"{_features(image)}; {_features(question)}"
+        rows.append(_row("encoder", f"{image_in}; {question_in}", both, model.image_encoder))
+    else:
+        rows.append(_row("image encoder", image_in, _features(image), model.image_encoder))
+        rows.append(_row("text encoder", question_in, _features(question), model.text_encoder))
+    rows.append(
+        _row("fusion", f"{_features(image)}; {_features(question)}", _features(fused), model.fusion)
+    )
+    known = f"{len(model.answers):,} answers"
+    rows.append(_row("head", _features(fused), known, model.head))
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i > 2 else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _row(step: str, given: str, made: str, module: nn.Module) -> tuple[str, str, str, str, str]:
+    parameters = list(module.parameters())
+    total = sum(p.numel() for p in parameters)
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    return step, given, made, f"{total:,}", f"{trained:,}"
+
+
+def _features(features: Features) -> str:
+    kept = {k: t for k, t in features.tensors().items() if k != "mask"}
+    return ", ".join(f"{kind} {_shape(tensor.shape)}" for kind, tensor in kept.items())
+
+
+def _shape(shape: torch.Size) -> str:
+    return f"(B, {', '.join(str(size) for size in shape[1:])})"

@@ -1,0 +1,351 @@
+"""Training: one plain loop, top to bottom. Imports torch.
+
+A run folder holds `recipe.toml` (the filled config), `environment.json`, `log.jsonl` (one line an
+epoch), `loss.png`, `state.safetensors` (to resume) and `best/`, a complete checkpoint at all times.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vqazoo.building import build_model
+from vqazoo.card import write_card
+from vqazoo.card.facts import LOG, LOSS_FIGURE
+from vqazoo.checkpoint.saved_model import load_checkpoint
+from vqazoo.config import (
+    RunConfig,
+    plain,
+    read_toml,
+    run_config,
+    set_value,
+    to_toml,
+)
+from vqazoo.data import digest
+from vqazoo.data.answers import MOST_FREQUENT, apply_rule
+from vqazoo.evaluation.figures import loss_figure
+from vqazoo.evaluation.split import predict, quick_metrics
+from vqazoo.features.cache import cache_root
+from vqazoo.features.encoding import Progress
+from vqazoo.files.writing import BEST, ENVIRONMENT, RECIPE, json_bytes, json_lines, write_file
+from vqazoo.model import VQAModel, pick_device
+from vqazoo.toolkit.losses import batch_sums, row_units, units_of, weighted_loss
+from vqazoo.training.data import given_labels, read_run_data
+from vqazoo.training.distributed import Group, join_group, local_device
+from vqazoo.training.environment import describe_environment
+from vqazoo.training.loggers import ExperimentLogs
+from vqazoo.training.lora import add_adapters, has_adapters
+from vqazoo.training.optimisation import (
+    AveragedWeights,
+    autocast,
+    clip,
+    make_optimiser,
+    make_scaler,
+    rate_factor,
+)
+from vqazoo.training.report import describe_data, epoch_line, stage_line
+from vqazoo.training.run_folder import (
+    check_data,
+    check_run,
+    check_shares,
+    one_writer,
+    restore,
+    save_best,
+    writing,
+)
+from vqazoo.training.sources import run_sources
+from vqazoo.training.stages import stages, unfreeze
+from vqazoo.training.starting import start_from, with_parts_of_start
+from vqazoo.training.state import (
+    STATE,
+    Position,
+    load_state,
+    load_weights,
+    read_log,
+    read_position,
+    save_state,
+)
+from vqazoo.training.steps import (
+    EpochSums,
+    advance,
+    check_finite,
+    check_monitor,
+    check_validation,
+    check_weights,
+    epoch_seed,
+    make_batches,
+    mean_loss,
+    monitored,
+    move,
+    several_values,
+    take,
+    trains_batch_norm,
+)
+
+
+def train(
+    *,
+    out: str | Path,
+    config: str | Path | Mapping[str, Any] | None = None,
+    set: Sequence[str] = (),
+    resume: bool = False,
+    report: Callable[[str], None] = print,
+    **flags: Any,
+) -> VQAModel:
+    """Train a model and return the best one; the Python form of `vqazoo train`.
+
+    Args:
+        out: run folder to write.
+        config: TOML file, or plain tables with the same keys.
+        set: assignments such as "training.epochs=5".
+        resume: go on with the run in `out`, from its last whole epoch.
+        report: receives a line of text an epoch.
+        flags: encoder, image_encoder, text_encoder, fusion, head, data, seed: each as a name or a
+            table {"type": ..., "args": {...}}.
+
+    Raises:
+        VqazooError: see the message.
+    """
+    filled = gather_config(config, set, flags, Path(out) if resume else None)
+    return run(filled, Path(out), resume, report)
+
+
+def gather_config(
+    config: str | Path | Mapping[str, Any] | None,
+    assignments: Sequence[str],
+    flags: Mapping[str, Any],
+    resumed: Path | None = None,
+) -> RunConfig:
+    """The filled config from a file or tables, then assignments, then flags; parts that none of
+    them names are those of the model that the run starts from.
+
+    With `resumed`, a run folder, its recipe is what everything else changes.
+    """
+    if config is None and resumed is not None and (resumed / RECIPE).is_file():
+        config = resumed / RECIPE
+    tables = read_toml(Path(config)) if isinstance(config, (str, Path)) else dict(config or {})
+    for name, value in flags.items():
+        if value is None:
+            continue
+        if name == "encoder":  # stands for both towers, so it replaces both
+            tables.pop("image_encoder", None)
+            tables.pop("text_encoder", None)
+        if name == "head" and flags.get("fusion") is None:  # another head, its own default fusion
+            tables.pop("fusion", None)
+        tables[name] = value
+    for assignment in assignments:
+        set_value(tables, assignment)
+    return run_config(with_parts_of_start(tables))
+
+
+def run(
+    config: RunConfig,
+    out: Path,
+    resume: bool = False,
+    report: Callable[[str], None] = print,
+    progress: Progress | None = None,
+) -> VQAModel:
+    """Train as the config says and return the best model, on the CPU and in eval mode.
+
+    Raises:
+        TrainingError: `out` holds another run, or another process writes one there, or the loss is
+            not finite.
+        VqazooError: data, parts or files cannot be used.
+    """
+    group = join_group(device := pick_device(local_device(config.training.device)))
+    with one_writer(out):
+        return _run(config, out, resume, report, progress, group, device)
+
+
+def _run(
+    config: RunConfig, out: Path, resume: bool, report: Callable[[str], None],
+    progress: Progress | None, group: Group, device: torch.device,
+) -> VQAModel:  # fmt: skip
+    training = config.training
+    if not group.first:
+        report, progress = (lambda line: None), None
+    progress = progress or (lambda steps, _: iter(steps))
+    check_run(out, resume, config)
+    check_shares(group, config)
+
+    # Data and model.
+    data = read_run_data(config, out)
+    marks = data.marks(cache_root(training.cache))
+    if resume:
+        check_data(out, marks)
+    torch.manual_seed(config.seed)
+    model = build_model(config.model, data.answers)
+    if training.start:  # also of a resumed run, whose state holds only what trains
+        start_from(model, training.start, report)
+    if training.lora.rank:
+        add_adapters(model, training.lora)
+    model.to(device)
+    position = read_position(out / STATE) if resume else Position()
+    if position.best_stored:
+        load_weights(out / STATE, model)
+    log = read_log(out / LOG, position.total)
+    environment = describe_environment(
+        device,
+        {"train": digest(data.train), "validation": digest(data.validation)},
+        {"train": data.train_count, "validation": len(data.validation)},
+        given_labels(config.head.type, data.train),
+    )
+    if group.first:
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+            write_file(out / RECIPE, to_toml(config).encode())
+            write_file(out / ENVIRONMENT, json_bytes(environment))
+    describe_data(model, data, report)
+    validation = apply_rule(MOST_FREQUENT, data.validation, config.seed)
+    targets = move(model.head.targets(data.train), device)
+    validation_targets = move(model.head.targets(validation), device)
+    check_monitor(training, model.head, validation_targets)
+    units = row_units(model.head, targets)  # (n,) of each term of the loss
+    named = training.loggers if group.first else []
+    loggers = ExperimentLogs(named, out, plain(config), position.total)
+    generator = random.Random(config.seed)
+    image_of = [example.image for example in data.train]
+
+    def validate(
+        averaged: AveragedWeights, best: float, epoch: int
+    ) -> tuple[dict[str, float | None], float]:
+        """Validation values and the monitored one; a model that is as good as `best` is saved."""
+        with averaged.in_place():
+            check_weights(learning.values(), epoch, out / BEST)
+            start, count = data.train_count, len(data.validation)
+            answers = predict(model, validation_source, count, start)
+            metrics = quick_metrics(
+                data.validation, answers, config.data.type, "validation", data.answers
+            )
+            values: dict[str, float | None] = {metric.name: metric.value for metric in metrics}
+            values["loss"] = mean_loss(model, validation_source, validation_targets, start)
+            check_validation(values["loss"], epoch, out / BEST)
+            value = monitored(training, values)
+            if value >= best:  # of equals the later, which learnt longer
+                save_best(model, out / BEST, config, metrics, environment)
+        return values, value
+
+    learning: dict[str, torch.Tensor] = {}  # what trains, of the stage
+    planned = sum(stage.epochs for stage in stages(training))
+    for stage in stages(training):
+        if stage.number < position.stage or (stage.number == position.stage and position.ended):
+            continue  # finished before the interruption
+        if stage.number > position.stage:
+            if stage.number > 1 and not position.best_stored:  # resumed from a release before
+                restore(model, out / BEST)
+            position = replace(Position(), stage=stage.number, total=position.total,
+                               best=position.best)  # fmt: skip
+
+        # What trains in this stage, and where its features come from.
+        if not has_adapters(model):
+            unfreeze(model, stage)
+        started = time.perf_counter()
+        source, validation_source = run_sources(model, data, training, generator, report, progress)
+        encoding = time.perf_counter() - started
+        learning = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        report(stage_line(stage, learning, model, len(stages(training))))
+        optimiser = make_optimiser(learning, training, stage)
+        scaler = make_scaler(training, device)
+        averaged = AveragedWeights(learning, training.average)
+        if resume and position.epoch:
+            load_state(out / STATE, model, learning, optimiser, scaler, averaged)
+            report(f"Resumed after epoch {position.total}.")
+
+        while not position.ended:
+            position.epoch += 1
+            position.total += 1
+            started = time.perf_counter()
+            seed = epoch_seed(config.seed, position.total)  # so that resuming repeats the epoch
+            torch.manual_seed(seed + group.rank)
+            generator.seed(seed + group.rank)
+            model.train()
+            batches = make_batches(
+                image_of, stage.batch_size, training.group_by_image, seed, trains_batch_norm(model)
+            )
+            planned_steps = math.ceil(len(batches) / training.accumulate)
+            epoch, top = EpochSums(model.head, device), position.best
+            within: list[dict[str, Any]] = []  # validations before the end of the epoch
+            for number in progress(range(len(batches)), f"epoch {position.total}"):
+                step, place = divmod(number, training.accumulate)  # of the optimiser, batch in it
+                if place == 0:
+                    factor = position.factor * rate_factor(
+                        training, stage.epochs, position.epoch - 1, step, planned_steps
+                    )
+                    for parameters in optimiser.param_groups:
+                        parameters["lr"] = parameters["base"] * factor
+                    together = torch.cat(batches[number : number + training.accumulate])
+                    whole = units_of(units, together)
+                rows = group.share(batches[number])  # (b,) of B
+                if len(rows):
+                    with autocast(training, device), several_values(position.total, number):
+                        image, question = source.batch(rows)  # features of b rows
+                        fused = model.fusion(image, question)  # (b, D) or (b, N, D)
+                        sums, parts = batch_sums(model.head, fused, take(targets, rows.to(device)))
+                    loss = weighted_loss(model.head, sums, whole)
+                    counted = whole if len(rows) == len(together) else units_of(units, rows)
+                    found = epoch.add(sums, counted, parts, len(rows))
+                    check_finite(found, data.examples, rows, position.total, number, out / BEST)
+                    scaler.scale(loss).backward()
+                if place + 1 < training.accumulate and number + 1 < len(batches):
+                    continue
+                group.add_gradients(learning.values())
+                scaler.unscale_(optimiser)
+                clip(learning.values(), training)
+                scaler.step(optimiser)
+                scaler.update()
+                optimiser.zero_grad()
+                averaged.update()
+                every = training.eval_steps
+                if every and group.first and (step + 1) % every == 0 and step + 1 < planned_steps:
+                    values, value = validate(averaged, top, position.total)
+                    top = max(top, value)
+                    within.append({"step": step + 1, **values})
+            check_weights(learning.values(), position.total, out / BEST)
+            position.updates = averaged.updates
+            losses = epoch.means(group)
+            seconds = time.perf_counter() - started
+
+            # Validate, log, keep the best; the first process decides for all.
+            if group.first:
+                values, value = validate(averaged, top, position.total)
+                top = max(top, value)
+                line = {
+                    "epoch": position.total,
+                    "stage": stage.number,
+                    **losses,
+                    "learning_rate": stage.learning_rate * factor,
+                    **{f"validation_{name}": found for name, found in values.items()},
+                    "seconds": round(seconds, 3),
+                    "encoding_seconds": round(encoding, 3),
+                    **({"within": within} if within else {}),
+                    "questions_per_second": round(data.train_count / seconds, 1),
+                }
+                encoding = 0.0  # counted once
+                log.append(line)
+                with writing(out):
+                    write_file(out / LOG, json_lines(log))
+                    loss_figure(log, out / LOSS_FIGURE)
+                report(epoch_line(line, planned))
+            advance(position, group.tell(top, device), training, stage)
+            if position.ended and stage.number < len(stages(training)):
+                restore(model, out / BEST)  # from which the next stage starts
+                position.best_stored = True
+            if group.first:
+                with writing(out):
+                    save_state(out / STATE, model, learning, optimiser, scaler, averaged, config,
+                               position, marks)  # fmt: skip
+                loggers.write(line)  # once the epoch counts, so that none is written twice
+
+    loggers.close()
+    if group.first:
+        write_card(out / BEST)  # once more, with the whole log
+    group.tell(0.0, device)  # wait until the first process has written everything
+    group.close()
+    return load_checkpoint(out / BEST)

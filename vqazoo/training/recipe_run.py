@@ -1,0 +1,142 @@
+"""Running a recipe: train, score, measure the question-only baseline, write the card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from vqazoo.card import refresh
+from vqazoo.config import Block, RunConfig, TrainingConfig
+from vqazoo.data import open_dataset, usable
+from vqazoo.evaluation.answering import Asking, answer_split
+from vqazoo.evaluation.results import write_results
+from vqazoo.evaluation.split import Metric, score
+from vqazoo.features.encoding import Progress
+from vqazoo.files.writing import BEST, METRICS, json_bytes, write_file
+from vqazoo.manifests import POOLED, EncoderManifest, FusionManifest, HeadManifest
+from vqazoo.model import pick_device
+from vqazoo.registry import registry
+from vqazoo.training.loop import run
+from vqazoo.training.run_folder import one_writer
+from vqazoo.training.state import STATE
+
+BASELINE = "question-only"  # the fusion, and the folder of its run
+Report = Callable[[str], None]
+
+
+def run_recipe(
+    config: RunConfig, out: Path, resume: bool, report: Report, progress: Progress,
+    decode: Mapping[str, Any] | None = None, candidates: Sequence[str] | None = None,
+) -> Path:  # fmt: skip
+    """Train, score the test split, measure the question-only baseline, and write the card.
+
+    Args:
+        out: run folder; what was finished there is not done again when `resume` is set.
+        decode, candidates: how the test split is answered; see
+            `vqazoo.evaluation.answering.Asking`.
+
+    Returns:
+        The checkpoint folder, ready to push.
+
+    Raises:
+        VqazooError: see the message.
+    """
+    with one_writer(out):
+        return _run_recipe(config, out, resume, report, progress, decode, candidates)
+
+
+def _run_recipe(
+    config: RunConfig, out: Path, resume: bool, report: Report, progress: Progress,
+    decode: Mapping[str, Any] | None, candidates: Sequence[str] | None,
+) -> Path:  # fmt: skip
+    data = config.data
+    reader = open_dataset(data.type, data.args)
+    reader.check_split(data.test_split)  # before hours of training
+    examples, _ = usable(reader.read(data.test_split), data.skip_missing, out / "missing-test.txt")
+    device = pick_device(config.training.device)
+    model = run(config, out, resume and (out / STATE).exists(), report, progress).to(device)
+    asking, cache = Asking(decode or {}, candidates), config.training.cache
+    answers = answer_split(model, examples, asking, progress, cache, report)
+    how = asking.signature(model)
+    results = out / data.test_split
+    results.mkdir(exist_ok=True)
+    write_results(results, data.type, examples, answers, config.seed)
+    if any(example.answers for example in examples):
+        test = data.test_split
+        metrics = score(examples, answers, data.type, test, model.answers, None, report, how)
+        baseline = question_only(config)
+        if baseline is not None:
+            report("Training the baseline that sees only the question.")
+            place = out / BASELINE
+            blind = run(baseline, place, resume and (place / STATE).exists(), report, progress)
+            guessed = answer_split(blind.to(device), examples, asking, progress, cache, report)
+            metrics += as_baseline(
+                score(examples, guessed, data.type, test, None, False, report, how),
+                baseline.fusion,
+            )
+        write_file(results / METRICS, json_bytes([metric.to_json() for metric in metrics]))
+        refresh(out / BEST, metrics, results)
+    return out / BEST
+
+
+def question_only(config: RunConfig) -> RunConfig | None:
+    """The same recipe with a fusion that never looks at the picture, and a frozen image encoder.
+
+    That is `question-only` with both encoders frozen; or, where it fits neither head nor text
+    encoder, the recipe's own fusion with its `blind_args`, and what trains of the text encoder.
+    None if the recipe's own never looks, or if there is neither.
+
+    Since the picture does not matter, the text encoder of `question-only` reads it too if it can.
+    """
+    fusion = cast(FusionManifest, registry.manifest("fusion", config.fusion.type))
+    blind = cast(FusionManifest, registry.manifest("fusion", BASELINE))
+    head = cast(HeadManifest, registry.manifest("head", config.head.type))
+    text = cast(EncoderManifest, registry.manifest("encoder", config.text_encoder.type))
+    if fusion.ignores == "image":
+        return None
+    if head.requires == blind.provides and POOLED in text.question:
+        args, image = registry.fill("fusion", BASELINE, {}), config.image_encoder
+        block = Block(BASELINE, args, blind.version)
+        return _blinded(config, block, config.text_encoder if text.image else image, trains=False)
+    if fusion.blind_args and config.image_encoder != config.text_encoder:
+        block = replace(config.fusion, args={**config.fusion.args, **fusion.blind_args})
+        if block == config.fusion:  # it never looks
+            return None
+        return _blinded(config, block, config.image_encoder, trains=True)
+    return None
+
+
+def _blinded(config: RunConfig, fusion: Block, image: Block, trains: bool) -> RunConfig:
+    """The recipe with that fusion and image encoder; the text encoder trains only if it may."""
+
+    def kept(prefixes: list[str]) -> list[str]:
+        return [one for one in prefixes if trains and one.partition(".")[0] == "text"]
+
+    training = config.training
+    first = [
+        replace(one, trainable=kept(one.trainable), unfreeze_blocks=0)
+        for one in training.stages[:1]
+    ]
+    plain = replace(
+        training, trainable=kept(training.trainable), unfreeze_blocks=0, stages=first,
+        augment="none", lora=TrainingConfig().lora, loggers=[],
+    )  # fmt: skip
+    name = f"{config.name}-{BASELINE}" if config.name else ""
+    return replace(config, image_encoder=image, fusion=fusion, training=plain, name=name)
+
+
+def as_baseline(metrics: list[Metric], fusion: Block) -> list[Metric]:
+    """The accuracies of a question-only model, named and signed as such."""
+    manifest = cast(FusionManifest, registry.manifest("fusion", fusion.type))
+    args = "".join(f",{name}={value}" for name, value in manifest.blind_args.items())
+    return [
+        replace(
+            metric,
+            name=f"{BASELINE}-{metric.name}",
+            signature=f"{BASELINE}-{metric.signature}|fusion:{fusion.type}{args}",
+        )
+        for metric in metrics
+        if metric.name in ("accuracy", "vqa-accuracy")
+    ]

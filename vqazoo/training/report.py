@@ -1,0 +1,49 @@
+"""What a run tells while it trains: its data, its stages, its epochs. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from vqazoo.model import VQAModel
+from vqazoo.training.data import RunData
+from vqazoo.training.stages import Stage
+
+
+def describe_data(model: VQAModel, data: RunData, report: Callable[[str], None]) -> None:
+    left_out = [
+        f"{count:,} {why}"
+        for count, why in (
+            (data.skipped, "without an answer the rule takes left out"),
+            (data.missing, "without a picture left out"),
+            (data.unknown, "with an answer outside the list, which teach little or nothing"),
+        )
+        if count
+    ]
+    report(
+        f"{data.train_count:,} training questions{''.join(f', {one}' for one in left_out)}; "
+        f"{len(data.validation):,} for validation; {len(data.answers):,} answers covering "
+        f"{data.answers.coverage:.1%}; on {model.device}."
+    )
+
+
+def stage_line(stage: Stage, learning: Mapping[str, Tensor], model: VQAModel, count: int) -> str:
+    train, total = (sum(p.numel() for p in x) for x in (learning.values(), model.parameters()))
+    start = f"Stage {stage.number} of {count}: " if count > 1 else ""
+    return f"{start}{train:,} of {total:,} parameters train."
+
+
+def epoch_line(line: Mapping[str, Any], planned: int) -> str:
+    """The line of an epoch of log.jsonl in words."""
+    shown = "vqa-accuracy" if "validation_vqa-accuracy" in line else "accuracy"
+    return (
+        f"epoch {line['epoch']}/{planned}  loss {_loss(line['loss'])}  validation loss "
+        f"{_loss(line['validation_loss'])}, {shown} {line[f'validation_{shown}']:.4f}  "
+        f"{line['questions_per_second']:.0f} questions/s"
+    )
+
+
+def _loss(value: float | None) -> str:
+    return "none (nothing can be learnt)" if value is None else f"{value:.4f}"

@@ -1,0 +1,227 @@
+"""A grid of encoders, fusions and heads, each trained with several seeds. Imports torch.
+
+Every cell is an ordinary run folder, so a sweep that was stopped goes on where it was, and any run
+can be looked at, repeated or published by itself. Features are cached: an encoder encodes once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vqazoo.checkpoint.saved_model import load_checkpoint
+from vqazoo.config import RunConfig, config_digest
+from vqazoo.data import open_dataset, usable
+from vqazoo.errors import DataError, IncompatibleError, TrainingError
+from vqazoo.evaluation.figures import sweep_figure
+from vqazoo.evaluation.predictions import to_csv
+from vqazoo.evaluation.split import Metric, predict, quick_metrics
+from vqazoo.features.encoding import Progress
+from vqazoo.features.sources import CachedFeatures
+from vqazoo.files.csv_cells import csv_text
+from vqazoo.files.writing import METRICS, json_bytes, write_file
+from vqazoo.model import pick_device
+from vqazoo.training.data import MISSING_IMAGES
+from vqazoo.training.loop import gather_config, run
+from vqazoo.training.run_folder import one_writer
+from vqazoo.training.stages import stages
+from vqazoo.training.state import CONFIG, STATE, check_state, read_position, state_metadata
+
+BOTH = "+"  # between an image and a text encoder
+RESULTS = "results"  # .csv, .md and .png in the sweep's folder
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination with one seed; `fusion` is empty for the head's own choice."""
+
+    encoder: str
+    fusion: str
+    head: str
+    seed: int
+
+    def folder(self, out: Path) -> Path:
+        parts = (self.encoder, self.fusion or "default", self.head, f"seed{self.seed}")
+        return out.joinpath(*(re.sub(r"[^A-Za-z0-9._+-]", "_", part) for part in parts))
+
+    @property
+    def column(self) -> str:
+        return f"{self.fusion} + {self.head}" if self.fusion else self.head
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a cell scored; None if its parts do not fit together."""
+
+    cell: Cell
+    value: float | None
+    questions: int = 0
+
+
+def grid(
+    encoders: Sequence[str], fusions: Sequence[str], heads: Sequence[str], seeds: Sequence[int]
+) -> list[Cell]:
+    """All combinations, each once, the encoder outermost, so that its features are used one after
+    another."""
+    found = [
+        Cell(encoder, fusion, head, seed)
+        for encoder in encoders
+        for fusion in fusions or [""]
+        for head in heads
+        for seed in seeds
+    ]
+    return list(dict.fromkeys(found))
+
+
+def sweep(
+    cells: Sequence[Cell],
+    out: Path,
+    base: str | Path | Mapping[str, Any] | None,
+    assignments: Sequence[str],
+    flags: Mapping[str, Any],
+    split: str,
+    report: Callable[[str], None] = print,
+    progress: Progress | None = None,
+) -> list[Result]:
+    """Train and score every cell that is not done yet, and write the table after each.
+
+    Args:
+        base, assignments, flags: as for `gather_config`; what all cells have in common.
+        split: scored after training; empty: the validation questions.
+
+    Raises:
+        VqazooError: data or files cannot be used, or `out` holds runs with other settings. Parts
+            that do not fit together are reported and their cells left empty.
+    """
+    with one_writer(out):
+        return _sweep(cells, out, base, assignments, flags, split, report, progress)
+
+
+def _sweep(
+    cells: Sequence[Cell], out: Path, base: str | Path | Mapping[str, Any] | None,
+    assignments: Sequence[str], flags: Mapping[str, Any], split: str,
+    report: Callable[[str], None], progress: Progress | None,
+) -> list[Result]:  # fmt: skip
+    results: list[Result] = []
+    told: tuple[str, str] | None = None  # metric and data of the table, once there is a score
+    for number, cell in enumerate(cells, start=1):
+        image, _, text = cell.encoder.partition(BOTH)
+        both = {"image_encoder": image, "text_encoder": text} if text else {"encoder": image}
+        parts = {**flags, **both, "fusion": cell.fusion or None, "head": cell.head}
+        config = gather_config(base, assignments, {**parts, "seed": cell.seed})
+        folder = cell.folder(out)
+        label = f"[{number}/{len(cells)}] {cell.encoder}, {cell.column}, seed {cell.seed}"
+        if split and number == 1:  # not only after the first training
+            open_dataset(config.data.type, config.data.args).check_split(split)
+        try:
+            if not _finished(folder, config):
+                report(f"{label}: training")
+                run(config, folder, (folder / STATE).exists(), report, progress)
+            metrics = _score(folder, config, split, progress)
+        except IncompatibleError as error:
+            report(f"{label}: {error}")
+            results.append(Result(cell, None))
+        else:
+            chosen = next((m for m in metrics if m["name"] == "vqa-accuracy"), metrics[0])
+            results.append(Result(cell, chosen["value"], chosen["questions"]))
+            report(f"{label}: {chosen['name']} {chosen['value']:.4f}")
+            told = chosen["name"], config.data.type
+        if told:
+            write_results(results, out, told[0], split or "validation", told[1])
+    return results
+
+
+def _finished(folder: Path, config: RunConfig) -> bool:
+    if not (folder / STATE).exists():
+        return False
+    check_state(folder / STATE)
+    if state_metadata(folder / STATE)[CONFIG] != config_digest(config):
+        raise TrainingError(
+            f"'{folder}' holds a run with other settings, so it is no part of this sweep: choose "
+            f"another --out, repeat the settings of before, or remove that folder."
+        )
+    position = read_position(folder / STATE)
+    return position.ended and position.stage == len(stages(config.training))
+
+
+def _score(
+    folder: Path, config: RunConfig, split: str, progress: Progress | None
+) -> list[dict[str, Any]]:
+    """The metrics of a trained cell; answered once, then read from its folder."""
+    if not split:
+        found: list[dict[str, Any]] = json.loads((folder / "best" / METRICS).read_text())
+        return found
+    file = folder / split / METRICS
+    if file.is_file():
+        return list(json.loads(file.read_text()))
+    reader = open_dataset(config.data.type, config.data.args)
+    reader.check_split(split)
+    examples, _ = usable(reader.read(split), config.data.skip_missing, folder / MISSING_IMAGES)
+    if not any(example.answers for example in examples):
+        raise DataError(
+            f"The split '{split}' of '{config.data.type}' has no answers: nothing can be "
+            f"scored; choose another --split."
+        )
+    model = load_checkpoint(folder / "best").to(pick_device(config.training.device))
+    source = CachedFeatures(
+        model, examples, progress or (lambda steps, _: iter(steps)), config.training.cache
+    )
+    answers = predict(model, source, len(examples))
+    labelled = [(e, a) for e, a in zip(examples, answers, strict=True) if e.answers]
+    metrics: list[Metric] = quick_metrics(
+        [e for e, _ in labelled], [a for _, a in labelled], config.data.type, split, model.answers
+    )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_file(file.parent / "predictions.csv", to_csv(examples, answers).encode())
+    write_file(file, json_bytes([metric.to_json() for metric in metrics]))
+    return [metric.to_json() for metric in metrics]
+
+
+def write_results(results: Sequence[Result], out: Path, metric: str, split: str, data: str) -> None:
+    """`results.csv` (every run), `results.md` and `results.png` (mean and deviation over seeds)."""
+    table: list[Sequence[object]] = [
+        ("encoder", "fusion", "head", "seed", "metric", "value", "questions", "split")
+    ]
+    for one in results:
+        value = "" if one.value is None else f"{one.value:.6f}"
+        cell = one.cell
+        table.append(
+            (cell.encoder, cell.fusion or "default", cell.head, cell.seed, metric, value,
+             one.questions, split)
+        )  # fmt: skip
+    write_file(out / f"{RESULTS}.csv", csv_text(table).encode())
+
+    rows = list(dict.fromkeys(one.cell.encoder for one in results))
+    columns = list(dict.fromkeys(one.cell.column for one in results))
+    mean = np.full((len(rows), len(columns)), np.nan)
+    deviation = mean.copy()
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            values = [
+                one.value
+                for one in results
+                if (one.cell.encoder, one.cell.column) == (row, column) and one.value is not None
+            ]
+            if values:
+                mean[i, j] = np.mean(values)
+                deviation[i, j] = np.std(values, ddof=1) if len(values) > 1 else 0.0
+    seeds = len({one.cell.seed for one in results})
+    over = f"{seeds} seeds" if seeds > 1 else "one seed"
+    title = f"{metric} (%) on {data}, {split}: mean ± deviation over {over}"
+    lines = [f"{title}. - means that the parts do not fit.", ""]
+    lines += [f"| encoder | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
+    for i, row in enumerate(rows):
+        cells = [
+            "-" if np.isnan(m) else f"{100 * m:.2f} ± {100 * d:.2f}"
+            for m, d in zip(mean[i], deviation[i], strict=True)
+        ]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    write_file(out / f"{RESULTS}.md", ("\n".join(lines) + "\n").encode())
+    if not np.isnan(mean).all():
+        sweep_figure(mean, deviation, rows, columns, title, out / f"{RESULTS}.png")

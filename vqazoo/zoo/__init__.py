@@ -1,0 +1,1 @@
+"""Models by their names: packaged, on the Hub, and of published families."""

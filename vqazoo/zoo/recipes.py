@@ -1,0 +1,59 @@
+"""Recipes: packaged configs that make a zoo model, from files to card. Torch-free until run.
+
+Each is `model_cards/<name>/recipe.toml`. Its table [origin] says what the source states, what we
+chose, and what differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vqazoo.catalogue import catalogue
+from vqazoo.config import DataConfig, RunConfig, read_toml, run_config
+from vqazoo.errors import UnknownNameError, did_you_mean
+from vqazoo.files.writing import RECIPE
+
+if TYPE_CHECKING:
+    pass
+
+BASELINE = "question-only"  # the fusion, and the folder of its run
+Report = Callable[[str], None]
+
+
+def list_recipes() -> list[str]:
+    """Names of the packaged recipes, sorted."""
+    return sorted(file.parent.name for file in catalogue().glob(f"*/{RECIPE}"))
+
+
+def recipe_file(name: str) -> Path:
+    """The TOML file of a packaged recipe.
+
+    Raises:
+        UnknownNameError: there is no such recipe.
+    """
+    known = list_recipes()
+    if name not in known:
+        raise UnknownNameError(
+            f"Unknown recipe {name!r}.{did_you_mean(name, known)} Run 'vqazoo recipe list' to see "
+            f"all."
+        )
+    return catalogue() / name / RECIPE
+
+
+def trained_on(folder: Path) -> DataConfig:
+    """The data that the recipe of a checkpoint folder names.
+
+    Of a run's best checkpoint the run's own recipe is read, which has the folders of this machine.
+    """
+    from vqazoo.files.writing import BEST
+
+    whole = folder.parent / RECIPE
+    own = whole if folder.name == BEST and whole.is_file() else folder / RECIPE
+    return run_config(read_toml(own)).data
+
+
+def read_recipe(name: str) -> RunConfig:
+    """A packaged recipe, filled with every default and checked."""
+    return run_config(read_toml(recipe_file(name)))
