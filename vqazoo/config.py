@@ -179,9 +179,12 @@ CHOICES = {
     "training.loggers": ("tensorboard", "trackio", "wandb"),
 }
 POSITIVE = (
-    "training.epochs", "training.batch_size", "training.learning_rate", "training.accumulate",
+    "training.epochs",
+    "training.batch_size",
+    "training.learning_rate",
+    "training.accumulate",
     "training.stages.epochs",
-)  # fmt: skip
+)
 
 
 def parse(cls: type[C], given: Any, where: str = "") -> C:

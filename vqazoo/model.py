@@ -54,9 +54,13 @@ class VQAModel(nn.Module):
     """
 
     def __init__(
-        self, config: ModelConfig, towers: nn.ModuleDict, fusion: Fusion, head: Head,
+        self,
+        config: ModelConfig,
+        towers: nn.ModuleDict,
+        fusion: Fusion,
+        head: Head,
         answers: AnswerList,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.config = config
         self.answers = answers

@@ -31,18 +31,32 @@ TOP_K = 5
 PARTS = ("config", "feature_extractor", "image_processor", "processor", "tokenizer")
 # A model prepares pictures and questions itself; no code of a repository is run, nothing fetched.
 WITHOUT_EFFECT = (
-    "framework", "num_workers", "padding", "timeout", "trust_remote_code", "truncation", "use_fast",
-)  # fmt: skip
+    "framework",
+    "num_workers",
+    "padding",
+    "timeout",
+    "trust_remote_code",
+    "truncation",
+    "use_fast",
+)
 
 Asked = tuple[Any, Any]  # a picture and a question
 Result = list[dict[str, Any]]
 
 
 def pipeline(
-    task: str | None = None, model: str | VQAModel | None = None, *, revision: str | None = None,
-    device: Any = None, device_map: Any = None, dtype: Any = None, torch_dtype: Any = None,
-    token: Any = None, model_kwargs: Mapping[str, Any] | None = None, **options: Any,
-) -> VisualQuestionAnsweringPipeline:  # fmt: skip
+    task: str | None = None,
+    model: str | VQAModel | None = None,
+    *,
+    revision: str | None = None,
+    device: Any = None,
+    device_map: Any = None,
+    dtype: Any = None,
+    torch_dtype: Any = None,
+    token: Any = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> VisualQuestionAnsweringPipeline:
     """A function that answers questions about pictures, called as in transformers 4.
 
     Args:
@@ -103,9 +117,12 @@ class VisualQuestionAnsweringPipeline:
     task = TASKS[0]
 
     def __init__(
-        self, model: VQAModel, top_k: int | None = None, batch_size: int | None = None,
+        self,
+        model: VQAModel,
+        top_k: int | None = None,
+        batch_size: int | None = None,
         **options: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.model = model
         self.top_k = top_k
         self.batch_size = batch_size
@@ -122,9 +139,13 @@ class VisualQuestionAnsweringPipeline:
         return cast(HeadManifest, manifest).answer_mode == "generate"
 
     def __call__(
-        self, image: Any, question: str | list[str] | None = None, top_k: int | None = None,
-        batch_size: int | None = None, **options: Any,
-    ) -> Result | list[Result] | Iterator[Result]:  # fmt: skip
+        self,
+        image: Any,
+        question: str | list[str] | None = None,
+        top_k: int | None = None,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> Result | list[Result] | Iterator[Result]:
         """Answer one question about one picture, or many.
 
         Args:

@@ -144,9 +144,11 @@ class MedDecoder(SummedHead):
         real = tokens != PADDING  # (P, T)
         losses = torch.zeros(tokens.shape, device=tokens.device)  # (P, T)
         losses[real] = F.cross_entropy(
-            self.logits(states[real]), tokens[real], reduction="none",
+            self.logits(states[real]),
+            tokens[real],
+            reduction="none",
             label_smoothing=label_smoothing,
-        )  # fmt: skip
+        )
         return losses
 
     # ---- the network ------------------------------------------------------------------------

@@ -23,7 +23,9 @@ HF_BLIP = EncoderManifest(
     example="hf-blip:Salesforce/blip-vqa-base",
     args={
         "first_token": Arg(
-            str, "enc", "of a question: enc, as in the original, or cls, as in transformers",
+            str,
+            "enc",
+            "of a question: enc, as in the original, or cls, as in transformers",
             ("enc", "cls"),
         ),
         "clean": Arg(bool, True, "prepare questions as the original; transformers does not"),
@@ -34,17 +36,18 @@ HF_BLIP = EncoderManifest(
     image=frozenset({"pooled", "tokens"}),
     question=frozenset({"tokens"}),
     lends=frozenset({"token_embedding", "text_embedding"}),
-)  # fmt: skip
+)
 BLIP_FAMILY = FamilyManifest(
     summary="BLIP, which writes or ranks answers, and its captioner",
     build="vqazoo_blip.published:read",
     source="transformers; Li et al. 2022, BLIP",
     model_types=frozenset({"blip"}),
     examples=(
-        "Salesforce/blip-vqa-base", "Salesforce/blip-vqa-capfilt-large",
+        "Salesforce/blip-vqa-base",
+        "Salesforce/blip-vqa-capfilt-large",
         "Salesforce/blip-image-captioning-base",
     ),
-)  # fmt: skip
+)
 WORDS = EncoderManifest(
     summary="another text encoder's tokenizer with word embeddings learnt from scratch (BLIP)",
     build="vqazoo_blip.words:WordsEncoder",
@@ -96,8 +99,11 @@ MED_DECODER = HeadManifest(
             int, 64, "positions: start, prompt and answer together; published 512", minimum=3
         ),
         "longest": Arg(
-            int, 0, "longest answer written, end included; 0: the longest known one, or as "
-            "context_length allows if none is known", minimum=0,
+            int,
+            0,
+            "longest answer written, end included; 0: the longest known one, or as "
+            "context_length allows if none is known",
+            minimum=0,
         ),
         "prompt": Arg(str, "", "read before every answer; BLIP's captioner: 'a picture of '"),
     },
@@ -109,20 +115,31 @@ MED_DECODER = HeadManifest(
     borrows=frozenset({"token_embedding"}),
     decode={
         "strategy": Arg(
-            str, "greedy", "how tokens are chosen, or rank: the known answers are scored; top_k "
-            "above 1 uses rank or beam", ("greedy", "nucleus", "beam", "rank"),
+            str,
+            "greedy",
+            "how tokens are chosen, or rank: the known answers are scored; top_k "
+            "above 1 uses rank or beam",
+            ("greedy", "nucleus", "beam", "rank"),
         ),
         "beam_size": Arg(
-            int, 3, "beam: answers kept at every step; at least top_k; published 3", minimum=1,
+            int,
+            3,
+            "beam: answers kept at every step; at least top_k; published 3",
+            minimum=1,
             strategy=BEAM,
         ),
         "length_penalty": Arg(
-            float, 0.0, "beam: the log-probability is divided by length ** this; transformers' 1",
+            float,
+            0.0,
+            "beam: the log-probability is divided by length ** this; transformers' 1",
             strategy=BEAM,
         ),
         "early_stopping": EARLY_STOPPING,
         "first_k": Arg(
-            int, 128, "rank: answers scored in full, by their first token", minimum=1,
+            int,
+            128,
+            "rank: answers scored in full, by their first token",
+            minimum=1,
             strategy="rank",
         ),
         "temperature": Arg(float, 0.1, "nucleus: below 1 sharpens", strategy=NUCLEUS),
@@ -134,4 +151,4 @@ MED_DECODER = HeadManifest(
         "max_tokens": Arg(int, 0, "longest answer, end included; 0: as the model's", minimum=0),
         **CONSTRAINTS,
     },
-)  # fmt: skip
+)

@@ -48,8 +48,10 @@ def _layers(published: str, ours: str) -> Rules:
 
 RULES: Rules = [
     (r"vision_model\.(.+)", r"towers.both.vision.\1"),
-    (r"text_encoder\.embeddings\.((word|position)_embeddings\.weight|LayerNorm\..+)",
-     r"towers.both.text.embeddings.\1"),
+    (
+        r"text_encoder\.embeddings\.((word|position)_embeddings\.weight|LayerNorm\..+)",
+        r"towers.both.text.embeddings.\1",
+    ),
     *_layers("text_encoder", "fusion"),
     (r"text_decoder\.bert\.embeddings\.word_embeddings\.(.+)", r"head.embedding.words.\1"),
     (r"text_decoder\.bert\.embeddings\.position_embeddings\.(.+)", r"head.embedding.positions.\1"),
@@ -58,7 +60,7 @@ RULES: Rules = [
     (r"text_decoder\.cls\.predictions\.bias", r"head.bias"),
     (r"text_decoder\.cls\.predictions\.transform\.dense\.(.+)", r"head.transform.\1"),
     (r"text_decoder\.cls\.predictions\.transform\.LayerNorm\.(.+)", r"head.transform_norm.\1"),
-]  # fmt: skip
+]
 
 
 def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAModel:

@@ -71,9 +71,15 @@ class QFormerFusion(Fusion):
         super().__init__()
         question_dim = width(question, TOKENS)
         self.qformer = QFormer(
-            width(image, TOKENS), queries=queries, layers=layers, heads=heads, dim=dim,
-            hidden_dim=hidden_dim, cross_frequency=cross_frequency, dropout=dropout,
-        )  # fmt: skip
+            width(image, TOKENS),
+            queries=queries,
+            layers=layers,
+            heads=heads,
+            dim=dim,
+            hidden_dim=hidden_dim,
+            cross_frequency=cross_frequency,
+            dropout=dropout,
+        )
         self.project = nn.Linear(dim, question_dim)
         self.text_input = TextInput(question_dim, dim) if reads_question else None
         # none in the last layer, after which nobody reads the text

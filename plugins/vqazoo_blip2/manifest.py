@@ -32,13 +32,14 @@ Q_FORMER = FusionManifest(
         ),
         "dropout": Arg(float, 0.1, "of attention and layer outputs", minimum=0, maximum=1),
         "reads_question": Arg(
-            bool, False,
+            bool,
+            False,
             "queries see the question too, as in VQA fine-tuning; false: the picture alone",
         ),
     },
     requires=frozenset({"image.tokens", "question.tokens"}),
     provides="tokens",
-)  # fmt: skip
+)
 OBJECTIVE_ARGS = {
     "dim": Arg(int, 256, "itc: width of the common space", minimum=1),
     "temperature": Arg(float, 0.07, "itc: at the start; it is learnt", minimum=0.001, maximum=0.5),

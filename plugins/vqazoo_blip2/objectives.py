@@ -107,9 +107,13 @@ class QFormerObjectives(nn.Module):
             read = self.text_input if fusion.text_input is None else fusion.text_input
             text = read(text)  # (B, T, D)
         states: Tensor = fusion.qformer(
-            None if image is None else image.tokens, None if image is None else image.mask,
-            text, mask, kind=kind, text_parts=[*fusion.text_parts, *self.text_parts],
-        )  # fmt: skip
+            None if image is None else image.tokens,
+            None if image is None else image.mask,
+            text,
+            mask,
+            kind=kind,
+            text_parts=[*fusion.text_parts, *self.text_parts],
+        )
         return states
 
     def image_vectors(self, states: Tensor) -> Tensor:

@@ -124,8 +124,10 @@ def _check_config(place: str, config: Mapping[str, Any]) -> None:
     former = config.get("qformer_config")
     former = former if isinstance(former, dict) else {}
     for key, usual in (
-        ("hidden_act", "gelu"), ("layer_norm_eps", 1e-12), ("use_qformer_text_input", False),
-    ):  # fmt: skip
+        ("hidden_act", "gelu"),
+        ("layer_norm_eps", 1e-12),
+        ("use_qformer_text_input", False),
+    ):
         if former.get(key, usual) != usual:
             raise CheckpointError(
                 f"'{place}' has qformer_config.{key} {shown(former[key])}, but published BLIP-2 "

@@ -29,20 +29,29 @@ OSF = "https://files.osf.io/v1/resources/89kps/providers/osfstorage/"
 NLVR_COMMIT = "3afe9e57355ab49fb92a0dc231436e583d67d125"  # of github.com/lil-lab/nlvr
 
 TRAIN2014 = Archive(
-    COCO + "train2014.zip", "train2014.zip", 13_510_573_713,
+    COCO + "train2014.zip",
+    "train2014.zip",
+    13_510_573_713,
     "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775",
-    what="COCO training pictures of 2014", license=COCO_TERMS,
-)  # fmt: skip
+    what="COCO training pictures of 2014",
+    license=COCO_TERMS,
+)
 VAL2014 = Archive(
-    COCO + "val2014.zip", "val2014.zip", 6_645_013_297,
+    COCO + "val2014.zip",
+    "val2014.zip",
+    6_645_013_297,
     "fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0",
-    what="COCO validation pictures of 2014", license=COCO_TERMS,
-)  # fmt: skip
+    what="COCO validation pictures of 2014",
+    license=COCO_TERMS,
+)
 TEST2015 = Archive(
-    COCO + "test2015.zip", "test2015.zip", 13_270_587_935,
+    COCO + "test2015.zip",
+    "test2015.zip",
+    13_270_587_935,
     "1a2aa896b81140a850a78fa8bff07d455698d2abf364ff05721763458a8101ca",
-    what="COCO test pictures of 2015", license=COCO_TERMS,
-)  # fmt: skip
+    what="COCO test pictures of 2015",
+    license=COCO_TERMS,
+)
 
 
 def _vqa(name: str, sha256: str, what: str) -> Archive:
@@ -142,21 +151,30 @@ ARCHIVES: dict[str, tuple[Archive, ...]] = {
     ),
     "vqa-rad": (
         Archive(
-            "https://osf.io/download/6qdas/", "VQA_RAD Dataset Public.json", unpack=False,
-            what="VQA-RAD questions and answers", license="CC0 1.0",
+            "https://osf.io/download/6qdas/",
+            "VQA_RAD Dataset Public.json",
+            unpack=False,
+            what="VQA-RAD questions and answers",
+            license="CC0 1.0",
         ),
         Archive(  # OSF makes this zip anew for each download: its checksum cannot be known
-            OSF + "5b21453986d8510011c277bc/?zip=", "VQA_RAD Image Folder.zip",
-            into="VQA_RAD Image Folder", what="VQA-RAD pictures", license="CC0 1.0",
+            OSF + "5b21453986d8510011c277bc/?zip=",
+            "VQA_RAD Image Folder.zip",
+            into="VQA_RAD Image Folder",
+            what="VQA-RAD pictures",
+            license="CC0 1.0",
         ),
     ),
     "nlvr": (
         Archive(  # GitHub makes this zip of one commit, and may pack it differently later
-            f"https://github.com/lil-lab/nlvr/archive/{NLVR_COMMIT}.zip", "nlvr.zip",
-            what="NLVR sentences and drawings", license=CC_BY, top=f"nlvr-{NLVR_COMMIT}/nlvr",
+            f"https://github.com/lil-lab/nlvr/archive/{NLVR_COMMIT}.zip",
+            "nlvr.zip",
+            what="NLVR sentences and drawings",
+            license=CC_BY,
+            top=f"nlvr-{NLVR_COMMIT}/nlvr",
         ),
     ),
-}  # fmt: skip
+}
 
 # Where a person finds the files when an address fails, and what to place in the data root.
 BY_HAND: dict[str, str] = {

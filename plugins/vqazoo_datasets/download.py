@@ -74,10 +74,14 @@ def _opener() -> http_request.OpenerDirector:
     """Opens http and https only, also after a redirect."""
     opener = http_request.OpenerDirector()
     for handler in (
-        http_request.ProxyHandler, http_request.HTTPHandler, http_request.HTTPSHandler,
-        http_request.HTTPRedirectHandler, http_request.HTTPDefaultErrorHandler,
-        http_request.HTTPErrorProcessor, http_request.UnknownHandler,
-    ):  # fmt: skip
+        http_request.ProxyHandler,
+        http_request.HTTPHandler,
+        http_request.HTTPSHandler,
+        http_request.HTTPRedirectHandler,
+        http_request.HTTPDefaultErrorHandler,
+        http_request.HTTPErrorProcessor,
+        http_request.UnknownHandler,
+    ):
         opener.add_handler(handler())
     return opener
 

@@ -24,8 +24,16 @@ from vqazoo.errors import ConfigError, DataError, UnknownNameError, did_you_mean
 DECODER = json.JSONDecoder()
 BLANKS = re.compile(r"[ \t\r\n]*")
 HALF = re.compile(r"\\u[dD][89a-fA-F]")  # may be half a character
-DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, lzma.LZMAError, struct.error,
-           NotImplementedError, RuntimeError)  # fmt: skip
+DAMAGED = (
+    OSError,
+    EOFError,
+    zlib.error,
+    zipfile.BadZipFile,
+    lzma.LZMAError,
+    struct.error,
+    NotImplementedError,
+    RuntimeError,
+)
 GET_AGAIN = "get the file again, for instance with  vqazoo data prepare"
 ID = (int, str)  # types of the ids of a release
 CORRECT = "correct the file"  # what is said of files that are surely the user's own

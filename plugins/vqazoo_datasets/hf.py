@@ -22,9 +22,14 @@ from vqazoo.files.writing import cache_home
 BATCH = 64  # rows, with their pictures, in memory at once
 SHARD = re.compile(r"(?P<split>.+?)(-(?P<number>\d+)(-of-(?P<all>\d+))?.*)?\.parquet")
 MAGIC = {
-    b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"GIF8": "gif", b"BM": "bmp", b"II*\0": "tif",
-    b"MM\0*": "tif", b"RIFF": "webp",
-}  # fmt: skip
+    b"\xff\xd8\xff": "jpg",
+    b"\x89PNG": "png",
+    b"GIF8": "gif",
+    b"BM": "bmp",
+    b"II*\0": "tif",
+    b"MM\0*": "tif",
+    b"RIFF": "webp",
+}
 DAMAGE = (ValueError, OSError, NotImplementedError)  # bases of what pyarrow raises
 
 

@@ -85,10 +85,14 @@ class Table(DatasetReader):
             question = self._question(row, where)
             examples.append(
                 Example(
-                    image, question, said.answers, question_id,
-                    confidences=said.confidences, learnt=said.learnt,
+                    image,
+                    question,
+                    said.answers,
+                    question_id,
+                    confidences=said.confidences,
+                    learnt=said.learnt,
                 )
-            )  # fmt: skip
+            )
         return compared_by_stems(examples)
 
     def _check_columns(self, file: Path, found: set[str]) -> None:

@@ -41,8 +41,9 @@ class VizWiz(ReleaseReader):
     def read(self, split: str) -> list[Example]:
         self.check_split(split)
         file = need_file(self.root, self.released[split], f"VizWiz annotations of '{split}'")
-        images = next((f for f in (self.root / split, self.root / "images") if f.is_dir()),
-                      self.root / split)  # fmt: skip
+        images = next(
+            (f for f in (self.root / split, self.root / "images") if f.is_dir()), self.root / split
+        )
         examples: list[Example] = []
         seen: set[str] = set()
         for number, record in enumerate(json_records(file), start=1):

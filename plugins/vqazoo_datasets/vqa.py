@@ -56,13 +56,14 @@ VQAV2 = {
 }
 OKVQA_RELEASE = {
     "train": Release(
-        "OpenEnded_mscoco_train2014_questions.json", "mscoco_train2014_annotations.json",
+        "OpenEnded_mscoco_train2014_questions.json",
+        "mscoco_train2014_annotations.json",
         "train2014",
     ),
     "val": Release(
         "OpenEnded_mscoco_val2014_questions.json", "mscoco_val2014_annotations.json", "val2014"
     ),
-}  # fmt: skip
+}
 
 
 class VQAv2(ReleaseReader):

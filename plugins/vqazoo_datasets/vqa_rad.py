@@ -57,8 +57,9 @@ class VQARAD(DatasetReader):
         self.check_split(split)
         file = need_file(self.root, [*RELEASE, MEDVQA[split]], f"VQA-RAD questions of '{split}'")
         whole = file == find_file(self.root, RELEASE)
-        folder = next((f for name in FOLDERS if (f := self.root / name).is_dir()),
-                      self.root / FOLDERS[0])  # fmt: skip
+        folder = next(
+            (f for name in FOLDERS if (f := self.root / name).is_dir()), self.root / FOLDERS[0]
+        )
         pictures: dict[str, Path] = {}
         seen: set[str] = set()
         examples: list[Example] = []

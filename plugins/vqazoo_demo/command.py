@@ -16,17 +16,27 @@ from vqazoo.cli.completion import complete_model
 @click.argument("models", nargs=-1, metavar="[MODEL ...]", shell_complete=complete_model)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=7860, show_default=True,
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=7860,
+    show_default=True,
     help="0: any that is free.",
-)  # fmt: skip
+)
 @click.option(
-    "--flagged", type=click.Path(path_type=Path), metavar="FILE", default="flagged.csv",
-    show_default=True, help="Table that corrected answers go to; their pictures go beside it.",
-)  # fmt: skip
+    "--flagged",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    default="flagged.csv",
+    show_default=True,
+    help="Table that corrected answers go to; their pictures go beside it.",
+)
 @click.option(
-    "--top-k", type=click.IntRange(min=1), default=5, show_default=True,
+    "--top-k",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
     help="How many answers of a model to show.",
-)  # fmt: skip
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
 def demo(
     models: tuple[str, ...], host: str, port: int, flagged: Path, top_k: int, device: str

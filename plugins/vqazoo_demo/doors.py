@@ -77,8 +77,10 @@ class Doors:
         """What Gradio may receive of a request. Raises Refused."""
         path, reads = scope["path"], scope["method"] in ("GET", "HEAD")
         if not (READ if reads else WRITE).fullmatch(path) or scope["method"] not in (
-            "GET", "HEAD", "POST",
-        ):  # fmt: skip
+            "GET",
+            "HEAD",
+            "POST",
+        ):
             raise Refused(404, "The page has nothing under this address.")
         if path.startswith(FILE):
             self.uploaded(path.removeprefix(FILE))

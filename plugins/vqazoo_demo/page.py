@@ -169,8 +169,10 @@ def build(models: Models, flagged: FlaggedTable, top_k: int, folder: Path) -> gr
             filled.then(None, js=SHOW_ANSWERS)
         inputs[2].change(
             lambda names: [gr.update(visible=suits) for suits in talk.suited(names)],
-            inputs[2], [button for button, _ in examples], **QUIET,
-        )  # fmt: skip
+            inputs[2],
+            [button for button, _ in examples],
+            **QUIET,
+        )
         page.load(None, js=NAMES)
     return page
 
@@ -178,25 +180,33 @@ def build(models: Models, flagged: FlaggedTable, top_k: int, folder: Path) -> gr
 def _inputs(models: Models) -> list[gr.components.Component]:
     """Picture, question, models, and whether to show where they looked."""
     picture = gr.Image(
-        label="Picture", sources=["upload", "webcam", "clipboard"], height=300, buttons=[],
-        webcam_options=gr.WebcamOptions(mirror=False), elem_id="picture",
+        label="Picture",
+        sources=["upload", "webcam", "clipboard"],
+        height=300,
+        buttons=[],
+        webcam_options=gr.WebcamOptions(mirror=False),
+        elem_id="picture",
         alt_text="The picture that you ask about",
-    )  # fmt: skip
+    )
     # Gradio would open the file itself, with errors that are no sentences. A subclass would do
     # too, but Gradio writes a .pyi file beside each.
     picture.preprocess = _path
     return [
         picture,
         gr.Textbox(
-            label="Question", placeholder="what color is the circle?", max_lines=1,
+            label="Question",
+            placeholder="what color is the circle?",
+            max_lines=1,
             elem_id="question",
         ),
         gr.CheckboxGroup(
-            models.names, value=models.chosen, label="Models (several answer side by side)",
+            models.names,
+            value=models.chosen,
+            label="Models (several answer side by side)",
             elem_id="models",
         ),
         gr.Checkbox(True, label="Show where each model looked", elem_id="look"),
-    ]  # fmt: skip
+    ]
 
 
 def _path(uploaded: ImageData | None) -> str | None:
@@ -208,9 +218,12 @@ def _flag_form(talk: Conversation, asked: gr.State) -> gr.Column:
         gr.Markdown("## Is an answer wrong?")
         with gr.Row(equal_height=True):
             right = gr.Textbox(
-                label=f"The right answer, to be saved in {talk.flagged.file.name}", max_lines=1,
-                scale=3, min_width=180, elem_id="right",
-            )  # fmt: skip
+                label=f"The right answer, to be saved in {talk.flagged.file.name}",
+                max_lines=1,
+                scale=3,
+                min_width=180,
+                elem_id="right",
+            )
             save = gr.Button("Save", scale=1, min_width=90, elem_id="save")
         said = gr.HTML("", elem_id="saved", js_on_load=LIVE)
     for event in (save.click, right.submit):
@@ -228,9 +241,11 @@ def _examples(talk: Conversation, folder: Path) -> list[tuple[gr.Button, Any]]:
             file = folder / f"example-{number}.png"
             example.paint().save(file)
             button = gr.Button(
-                f"{example.about}: {example.question}", icon=str(file), visible=suits,
+                f"{example.about}: {example.question}",
+                icon=str(file),
+                visible=suits,
                 elem_classes="example",
-            )  # fmt: skip
+            )
             values = (str(file), example.question)
             found.append((button, lambda values=values: values))
     return found
@@ -239,7 +254,8 @@ def _examples(talk: Conversation, folder: Path) -> list[tuple[gr.Button, Any]]:
 def theme() -> gr.themes.Base:
     """Fonts of the system, since others would be fetched, and colours with enough contrast."""
     return gr.themes.Base(
-        primary_hue=gr.themes.colors.blue, neutral_hue=gr.themes.colors.slate,
+        primary_hue=gr.themes.colors.blue,
+        neutral_hue=gr.themes.colors.slate,
         font=[gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")],
         font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")],
     ).set(
@@ -259,4 +275,4 @@ def theme() -> gr.themes.Base:
         input_placeholder_color_dark="*neutral_300",
         checkbox_background_color_selected="*primary_700",
         checkbox_background_color_selected_dark="*primary_600",
-    )  # fmt: skip
+    )

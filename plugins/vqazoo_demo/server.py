@@ -45,9 +45,10 @@ def serve(blocks: gr.Blocks, host: str, port: int, folder: Path) -> None:
     if not _only_this_machine(listening):
         say("Everybody who can reach this address can use it: there is no password.")
     config = uvicorn.Config(
-        application(blocks, listening, folder), log_level="critical",
+        application(blocks, listening, folder),
+        log_level="critical",
         timeout_graceful_shutdown=SECONDS_TO_STOP,
-    )  # fmt: skip
+    )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
@@ -63,10 +64,20 @@ def application(blocks: gr.Blocks, listening: socket.socket, folder: Path) -> AS
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
     app.add_middleware(Policy)
     mounted: ASGIApp = gr.mount_gradio_app(
-        app, blocks, path="/", footer_links=[], run_history=False, show_error=True,
-        max_file_size=LARGEST, ssr_mode=False, pwa=False, mcp_server=False,
-        enable_monitoring=False, theme=theme(), css=STYLE,
-    )  # fmt: skip
+        app,
+        blocks,
+        path="/",
+        footer_links=[],
+        run_history=False,
+        show_error=True,
+        max_file_size=LARGEST,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        theme=theme(),
+        css=STYLE,
+    )
     return mounted
 
 

@@ -84,8 +84,10 @@ def _export(model: VQAModel, ref: str, out: Path, options: Options) -> dict[str,
         )
     with evaluating(model):
         graphs = graphs_of(model, head, options.graphs)
-        files = {f"{graph.name}{_ending(options.to)}": _written(model, graph, options)
-                 for graph in graphs}  # fmt: skip
+        files = {
+            f"{graph.name}{_ending(options.to)}": _written(model, graph, options)
+            for graph in graphs
+        }
         described = [
             {
                 "file": name,

@@ -137,28 +137,44 @@ def graphs_of(model: VQAModel, head: ExportedHead, count: str) -> list[Graph]:
     question_names = tuple(f"question_{name}" for name in question.tensors())
     parts = [
         Graph(
-            "image", ("pixels",), image_names, ImageGraph(model), (pixels,),
+            "image",
+            ("pixels",),
+            image_names,
+            ImageGraph(model),
+            (pixels,),
             f"image encoder '{model.config.image_encoder.type}'",
         ),
         Graph(
-            "question", ("ids", "mask"), question_names, QuestionGraph(model), (ids, mask),
+            "question",
+            ("ids", "mask"),
+            question_names,
+            QuestionGraph(model),
+            (ids, mask),
             f"text encoder '{model.config.text_encoder.type}'",
         ),
         Graph(
-            "answer", image_names + question_names, head.names,
+            "answer",
+            image_names + question_names,
+            head.names,
             AnswerGraph(model, head, image, question),
             (*image.tensors().values(), *question.tensors().values()),
             f"fusion '{model.config.fusion.type}' with the head '{model.config.head.type}'",
         ),
-    ]  # fmt: skip
+    ]
     if count == "three":
         return parts
     whole = WholeGraph(*(part.module for part in parts))
     names = ("pixels", "ids", "mask")
     return [
-        Graph("model", names, head.names, whole, (pixels, ids, mask), "model: " + ", ".join(
-            part.part for part in parts))
-    ]  # fmt: skip
+        Graph(
+            "model",
+            names,
+            head.names,
+            whole,
+            (pixels, ids, mask),
+            "model: " + ", ".join(part.part for part in parts),
+        )
+    ]
 
 
 def traced(graph: Graph, context_length: int) -> ExportedProgram:
@@ -218,9 +234,13 @@ def as_onnx(graph: Graph, program: ExportedProgram) -> bytes:
     try:
         with quiet():
             made = torch.onnx.export(
-                program, dynamo=True, input_names=list(graph.inputs),
-                output_names=list(graph.outputs), opset_version=OPSET, verbose=False,
-            )  # fmt: skip
+                program,
+                dynamo=True,
+                input_names=list(graph.inputs),
+                output_names=list(graph.outputs),
+                opset_version=OPSET,
+                verbose=False,
+            )
     except torch.onnx.OnnxExporterError as error:
         raise ConfigError(
             f"The {graph.part} cannot be exported to ONNX: {_reason(error)!r}; try --to "

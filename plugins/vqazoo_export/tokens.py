@@ -14,9 +14,15 @@ from vqazoo.interfaces import Encoder
 from vqazoo_export.runner.tokens import BytePairs
 
 PROBES = (
-    "What colour is the cat's hat?", "is it 10:30, or 3.5 pm?!", "wo ist der Schlüßel", "これは何",
-    "two  blanks\tand a tab", "emoji 🙂 and ½ a cake", "the", "a-b_c/d (e) [f] \"g\" don't I'M",
-)  # fmt: skip
+    "What colour is the cat's hat?",
+    "is it 10:30, or 3.5 pm?!",
+    "wo ist der Schlüßel",
+    "これは何",
+    "two  blanks\tand a tab",
+    "emoji 🙂 and ½ a cake",
+    "the",
+    "a-b_c/d (e) [f] \"g\" don't I'M",
+)
 CLIP_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 NORMALISERS = {"NFC", "Lowercase", "Replace"}
 DEEPEST = 4  # objects within a codec that are looked through for its tokenizer

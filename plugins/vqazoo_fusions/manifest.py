@@ -100,19 +100,24 @@ PREFIX_MLP = FusionManifest(
     source="the clip-distilbert system (pmabbo13/imageqa); Mokady et al. 2021, ClipCap, section 3",
     args={
         "num_layers": Arg(
-            int, 2, "linear layers of the mapping; 0: none, or one projection if widths differ",
-            minimum=0, maximum=4,
+            int,
+            2,
+            "linear layers of the mapping; 0: none, or one projection if widths differ",
+            minimum=0,
+            maximum=4,
         ),
         "hidden_dim": Arg(int, 1024, "width between the layers", minimum=1),
         "final_activation": Arg(bool, True, "ReLU after the last layer as well"),
         "order": Arg(
-            str, "question-first", "question-first: image tokens last, as imageqa; image-first: as "
-            "ClipCap and BLIP-2", ("question-first", "image-first"),
+            str,
+            "question-first",
+            "question-first: image tokens last, as imageqa; image-first: as ClipCap and BLIP-2",
+            ("question-first", "image-first"),
         ),
     },
     requires=frozenset({"image.tokens", "question.tokens"}),
     provides="tokens",
-)  # fmt: skip
+)
 IMAGE_TOKENS = FusionManifest(
     summary="image tokens alone, for captions; the question is ignored",
     build="vqazoo_fusions.prefix:ImageTokens",

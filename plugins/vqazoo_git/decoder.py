@@ -202,9 +202,15 @@ class GITDecoder(SummedHead):
         self._places(fused, longest - 1)
         first, state, step = self.begin_answer(fused)
         written = write(
-            step, state, encoder.end_id, top_k, self.longest, first=first, said=said,
+            step,
+            state,
+            encoder.end_id,
+            top_k,
+            self.longest,
+            first=first,
+            said=said,
             **BEAM | decode,
-        )  # fmt: skip
+        )
         return as_answers(written, encoder.decode)
 
     def _said(self, fused: Features, decode: Mapping[str, Any]) -> list[list[int]]:

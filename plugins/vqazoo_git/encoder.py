@@ -54,9 +54,12 @@ class HFGitEncoder(Encoder):
         if "question" in towers:
             with self._repository.building():
                 self.embeddings = GitTextEmbedding(
-                    config.vocab_size, config.max_position_embeddings, config.hidden_size,
-                    config.layer_norm_eps, config.hidden_dropout_prob,
-                )  # fmt: skip
+                    config.vocab_size,
+                    config.max_position_embeddings,
+                    config.hidden_size,
+                    config.layer_norm_eps,
+                    config.hidden_dropout_prob,
+                )
             self.codec = codec = GitCodec(self._repository.tokenizer(), longest)
             self.start_id, self.end_id = codec.start_id, codec.end_id
             question = TowerSpec(None, config.hidden_size)

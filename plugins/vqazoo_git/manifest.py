@@ -28,10 +28,13 @@ GIT_FAMILY = FamilyManifest(
     source="transformers; Wang et al. 2022, GIT",
     model_types=frozenset({"git"}),
     examples=(
-        "microsoft/git-base-vqav2", "microsoft/git-base-textvqa", "microsoft/git-large-vqav2",
-        "microsoft/git-base", "microsoft/git-base-vatex",
+        "microsoft/git-base-vqav2",
+        "microsoft/git-base-textvqa",
+        "microsoft/git-large-vqav2",
+        "microsoft/git-base",
+        "microsoft/git-base-vatex",
     ),
-)  # fmt: skip
+)
 GIT_FUSION = FusionManifest(
     summary="image tokens, projected, in front of the question's; frames of a video too (GIT)",
     build="vqazoo_git.fusion:GITFusion",
@@ -54,21 +57,24 @@ GIT_DECODER = HeadManifest(
     args={
         "layers": Arg(int, 6, "number of layers; published 6", minimum=1),
         "heads": Arg(int, 12, "attention heads; divides the width; published 12", minimum=1),
-        "hidden_dim": Arg(
-            int, 3072, "width inside each layer's MLP; published 3072", minimum=1
-        ),
+        "hidden_dim": Arg(int, 3072, "width inside each layer's MLP; published 3072", minimum=1),
         "dropout": Arg(float, 0.1, "of attention and layers; published 0.1", minimum=0, maximum=1),
         "epsilon": Arg(float, 1e-12, "of the layers' norms; published 1e-12", minimum=0),
         "label_smoothing": Arg(
             float, 0.1, "of the training loss; published 0.1", minimum=0, maximum=1
         ),
         "tied": Arg(
-            bool, True, "score with the word embeddings and a bias of its own, as the original; "
+            bool,
+            True,
+            "score with the word embeddings and a bias of its own, as the original; "
             "off: with weights of its own, as transformers",
         ),
         "longest": Arg(
-            int, 0, "longest answer written, end included; 0: the longest known one, or 40 if none "
-            "is known", minimum=0,
+            int,
+            0,
+            "longest answer written, end included; 0: the longest known one, or 40 if none "
+            "is known",
+            minimum=0,
         ),
     },
     requires="tokens",
@@ -78,15 +84,22 @@ GIT_DECODER = HeadManifest(
     captions=True,
     decode={
         "strategy": Arg(
-            str, "greedy", "how tokens are chosen; published beam; top_k above 1 always uses beam",
+            str,
+            "greedy",
+            "how tokens are chosen; published beam; top_k above 1 always uses beam",
             ("greedy", "nucleus", "beam"),
         ),
         "beam_size": Arg(
-            int, 4, "beam: answers kept at every step; at least top_k; published 4", minimum=1,
+            int,
+            4,
+            "beam: answers kept at every step; at least top_k; published 4",
+            minimum=1,
             strategy=BEAM,
         ),
         "length_penalty": Arg(
-            float, 0.0, "beam: the log-probability is divided by length ** this; transformers' 1",
+            float,
+            0.0,
+            "beam: the log-probability is divided by length ** this; transformers' 1",
             strategy=BEAM,
         ),
         "early_stopping": EARLY_STOPPING,
@@ -99,8 +112,10 @@ GIT_DECODER = HeadManifest(
         "max_tokens": Arg(int, 0, "longest answer, end included; 0: as the model's", minimum=0),
         **CONSTRAINTS,
         "max_length": Arg(
-            int, 0, "longest question and answer together, in tokens, unless max_tokens is given; "
-            "0: any", minimum=0,
+            int,
+            0,
+            "longest question and answer together, in tokens, unless max_tokens is given; 0: any",
+            minimum=0,
         ),
         "min_length": Arg(int, 0, "shortest question and answer together, in tokens", minimum=0),
         "eos_token_ids": Arg(
@@ -116,4 +131,4 @@ GIT_DECODER = HeadManifest(
             int, -1, "the last token of an answer that grows too long; -1: any", minimum=-1
         ),
     },
-)  # fmt: skip
+)

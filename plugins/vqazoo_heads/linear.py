@@ -101,8 +101,10 @@ class LinearHead(SummedHead):
         self.label_smoothing = label_smoothing
         self.register_buffer("class_weight", class_balance(answers, balance), persistent=False)
         self.loss_weights = {
-            "answer": answer_weight, "type": type_weight, "answerability": answerability_weight,
-        }  # fmt: skip
+            "answer": answer_weight,
+            "type": type_weight,
+            "answerability": answerability_weight,
+        }
         self.shared = nn.Sequential(
             nn.LayerNorm(fused.dim), nn.Dropout(dropout), nn.Linear(fused.dim, hidden_dim)
         )

@@ -5,15 +5,15 @@ from vqazoo.toolkit.decode_options import BEAM, CONSTRAINTS, EARLY_STOPPING, NUC
 
 DECODE = {
     "strategy": Arg(
-        str, "greedy", "how tokens are chosen; top_k above 1 always uses beam",
+        str,
+        "greedy",
+        "how tokens are chosen; top_k above 1 always uses beam",
         ("greedy", "nucleus", "beam"),
     ),
     "beam_size": Arg(
         int, 5, "beam: answers kept at every step; at least top_k", minimum=1, strategy=BEAM
     ),
-    "temperature": Arg(
-        float, 0.1, "nucleus: below 1 sharpens; published 0.1", strategy=NUCLEUS
-    ),
+    "temperature": Arg(float, 0.1, "nucleus: below 1 sharpens; published 0.1", strategy=NUCLEUS),
     "top_p": Arg(
         float, 0.9, "nucleus: probability mass to draw from; published 0.9", strategy=NUCLEUS
     ),
@@ -21,17 +21,22 @@ DECODE = {
         int, 0, "nucleus: seed of the draws, the same for every question", strategy=NUCLEUS
     ),
     "max_tokens": Arg(int, 0, "longest answer, end included; 0: as in training", minimum=0),
-}  # fmt: skip
+}
 
 LENGTH_PENALTY = Arg(
-    float, 0.0, "beam: scores are divided by length ** this; below 0 favours short answers",
+    float,
+    0.0,
+    "beam: scores are divided by length ** this; below 0 favours short answers",
     strategy=BEAM,
-)  # fmt: skip
+)
 SMOOTHING = Arg(float, 0.0, "probability spread over all outputs", minimum=0, maximum=1)
 BALANCE = Arg(
-    float, 0.0, "class weights (mean count / count) ** balance; 0: none, 1: inverse frequency",
-    minimum=0, maximum=1,
-)  # fmt: skip
+    float,
+    0.0,
+    "class weights (mean count / count) ** balance; 0: none, 1: inverse frequency",
+    minimum=0,
+    maximum=1,
+)
 
 LINEAR = HeadManifest(
     summary="classifier with answer-type gate and answerability branch (Less Is More)",
@@ -109,7 +114,9 @@ LM_CLASSIFIER = HeadManifest(
     source="the clip-distilbert system (pmabbo13/imageqa)",
     args={
         "read": Arg(
-            str, "last", "the state that is classified: of the last or first token, or the mean",
+            str,
+            "last",
+            "the state that is classified: of the last or first token, or the mean",
             ("last", "first", "mean"),
         ),
         "full_vocabulary": Arg(
@@ -122,7 +129,7 @@ LM_CLASSIFIER = HeadManifest(
     answer_mode="classify",
     default_fusion="prefix-mlp",
     borrows=frozenset({"language_model"}),
-)  # fmt: skip
+)
 LM_GENERATE = HeadManifest(
     summary="a borrowed language model reads picture and question and writes the answer",
     build="vqazoo_heads.language_model:LMGenerate",

@@ -137,9 +137,11 @@ class HFLanguageModel(nn.Module):
             packed, real, _ = self._packed(embedded, mask)  # (B, l, D), (B, l)
             begin = torch.full_like(answer[:, :1], self._begin_id())
             scores: Tensor = self.model(
-                inputs_embeds=packed, attention_mask=real.long(), use_cache=False,
+                inputs_embeds=packed,
+                attention_mask=real.long(),
+                use_cache=False,
                 decoder_input_ids=torch.cat([begin, answer[:, :-1]], 1),
-            ).logits  # fmt: skip
+            ).logits
             return scores  # (B, T, V)
         self._check_decoder()
         count = answer.shape[1]
@@ -203,9 +205,12 @@ class HFLanguageModel(nn.Module):
         cache = _cache(cached)
         placed = {"position_ids": place} if self._takes_positions else {}
         out = self.model(
-            input_ids=tokens[:, None], attention_mask=mask.long(), past_key_values=cache,
-            use_cache=True, **placed,
-        )  # fmt: skip
+            input_ids=tokens[:, None],
+            attention_mask=mask.long(),
+            past_key_values=cache,
+            use_cache=True,
+            **placed,
+        )
         return out.logits[:, -1].float(), (mask, *_cached(cache))
 
     def _step_after_encoder(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
@@ -216,9 +221,12 @@ class HFLanguageModel(nn.Module):
         half = len(cached) // 2  # own keys and values, then those of the encoder's states
         cache = EncoderDecoderCache(_cache(cached[:half]), _cache(cached[half:]))
         out = self.model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=read), attention_mask=mask.long(),
-            decoder_input_ids=tokens[:, None], past_key_values=cache, use_cache=True,
-        )  # fmt: skip
+            encoder_outputs=BaseModelOutput(last_hidden_state=read),
+            attention_mask=mask.long(),
+            decoder_input_ids=tokens[:, None],
+            past_key_values=cache,
+            use_cache=True,
+        )
         own, other = _cached(cache.self_attention_cache), _cached(cache.cross_attention_cache)
         return out.logits[:, -1].float(), (mask, read, *own, *other)
 

@@ -25,8 +25,15 @@ from vqazoo_hf.text import as_packaged, minilm_folder, packaged_file
 LONGEST = 512  # tokens of a question, where nothing says less
 SLOT = "{}"
 TOKENIZER_FILES = ("tokenizer*.json", "vocab*", "*.model")
-LAST = ("ln_f", "norm", "final_norm", "final_layer_norm", "final_layernorm", "layer_norm",
-        "project_out")  # what follows the last layer, as transformers names it  # fmt: skip
+LAST = (
+    "ln_f",
+    "norm",
+    "final_norm",
+    "final_layer_norm",
+    "final_layernorm",
+    "layer_norm",
+    "project_out",
+)  # what follows the last layer, as transformers names it
 WORD_START = "Ġ"  # how byte-level BPE spells a leading blank
 
 

@@ -21,13 +21,15 @@ HF_TEXT = EncoderManifest(
     example="hf-text:distilbert/distilgpt2",
     args={
         "pooling": Arg(
-            str, "auto",
+            str,
+            "auto",
             "auto: as sentence-transformers where the folder is one of its, else cls for BERT-like "
             "and mean for GPT-like models; others read the transformer alone",
             ("auto", "mean", "cls", "last"),
         ),
         "modules": Arg(
-            bool, True,
+            bool,
+            True,
             "with pooling auto, do all that modules.json of a sentence-transformers folder says; "
             "false: as checkpoints were trained before it was read",
             before=False,
@@ -35,7 +37,7 @@ HF_TEXT = EncoderManifest(
         "normalize": Arg(bool, False, "scale pooled vectors to norm 1, as CLIP+GPT-2 does"),
     },
     question=BOTH,
-)  # fmt: skip
+)
 MINILM = EncoderManifest(
     summary="all-MiniLM-L6-v2 sentence encoder, weights from a package; text tower only",
     build="vqazoo_hf.text:MiniLMEncoder",
@@ -48,12 +50,13 @@ MINILM = EncoderManifest(
 
 PROMPT = Arg(str, "{}", "text around the question; {} is where it stands")
 POSITIONS = Arg(
-    str, "words",
+    str,
+    "words",
     "BERT family: which tokens get positions and LayerNorm: words: the question's alone (the "
     "original), sequence: all, once, twice: words, then all (the original's code on transformers "
     "from 4.27)",
     ("words", "sequence", "twice"),
-)  # fmt: skip
+)
 TOKENS_ONLY = frozenset({"tokens"})
 LENDS_MODEL = frozenset({"token_embedding", "language_model"})
 

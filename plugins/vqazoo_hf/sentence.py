@@ -130,9 +130,17 @@ def read_modules(path: Path, width: int) -> Modules | None:
     normalized = normalized and dim == dims[SENTENCE]
     described = json.dumps(folder.said, sort_keys=True)
     return Modules(
-        first[1], tuple(steps), tuple(places), pooling, dim, normalized, *transformer, prompt,
-        truncate, described,
-    )  # fmt: skip
+        first[1],
+        tuple(steps),
+        tuple(places),
+        pooling,
+        dim,
+        normalized,
+        *transformer,
+        prompt,
+        truncate,
+        described,
+    )
 
 
 def read_pooling(path: Path) -> tuple[str, ...]:
@@ -236,9 +244,18 @@ def _transformer(folder: SentenceFolder, place: str) -> tuple[int | None, bool]:
         raise folder.wrong(name, "processing_kwargs", said["processing_kwargs"], "none")
     if said.get("tokenizer_name_or_path"):
         raise folder.wrong(name, "tokenizer_name_or_path", said["tokenizer_name_or_path"], "none")
-    known = ("max_seq_length", "do_lower_case", "transformer_task", "modality_config",
-             "module_output_name", "processing_kwargs", "tokenizer_name_or_path", *UNREAD,
-             *PASSED_ON, *PASSED_ON.values())  # fmt: skip
+    known = (
+        "max_seq_length",
+        "do_lower_case",
+        "transformer_task",
+        "modality_config",
+        "module_output_name",
+        "processing_kwargs",
+        "tokenizer_name_or_path",
+        *UNREAD,
+        *PASSED_ON,
+        *PASSED_ON.values(),
+    )
     folder.only(name, said, known)
     if longest is not None and (type(longest) is not int or longest < 1):
         raise folder.wrong(name, "max_seq_length", longest, "a number of tokens")
@@ -252,9 +269,18 @@ def _settings(folder: SentenceFolder) -> tuple[str, int | None]:
     """The prompt before each text, and how many values of the vector are kept."""
     said = folder.table(SETTINGS)
     folder.only(
-        SETTINGS, said, ("__version__", "prompts", "default_prompt_name", "similarity_fn_name",
-                         "truncate_dim", "model_type", "requirements"),
-    )  # fmt: skip
+        SETTINGS,
+        said,
+        (
+            "__version__",
+            "prompts",
+            "default_prompt_name",
+            "similarity_fn_name",
+            "truncate_dim",
+            "model_type",
+            "requirements",
+        ),
+    )
     if (kind := said.get("model_type", "SentenceTransformer")) != "SentenceTransformer":
         raise folder.wrong(SETTINGS, "model_type", kind, "SentenceTransformer")
     truncate = said.get("truncate_dim")

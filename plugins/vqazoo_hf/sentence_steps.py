@@ -62,9 +62,13 @@ class Dense(nn.Module):
     """A linear layer with an activation, and the residual connection that the library may add."""
 
     def __init__(
-        self, sizes: tuple[int, int], bias: bool, activation: nn.Module, residual: bool,
+        self,
+        sizes: tuple[int, int],
+        bias: bool,
+        activation: nn.Module,
+        residual: bool,
         names: tuple[str, str],
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.linear = nn.Linear(*sizes, bias=bias)
         self.activation, self.adds, (self.read, self.written) = activation, residual, names

@@ -71,9 +71,14 @@ class HFTextEncoder(Encoder):
     """
 
     def __init__(
-        self, variant: str | None, towers: frozenset[str], *, pooling: str, normalize: bool,
+        self,
+        variant: str | None,
+        towers: frozenset[str],
+        *,
+        pooling: str,
+        normalize: bool,
         modules: bool = True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         assert variant is not None
         if "image" in towers:

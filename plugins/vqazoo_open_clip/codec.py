@@ -18,8 +18,15 @@ from vqazoo.interfaces import FileReference
 from vqazoo.toolkit.read_files import read_files
 
 TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]  # what is fetched, and of that
-READ = ("config.json", "tokenizer*.json", "special_tokens_map.json", "added_tokens.json",
-        "vocab.*", "merges.txt", "*.model")  # what transformers reads  # fmt: skip
+READ = (
+    "config.json",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+)  # what transformers reads
 PACKAGE = "open_clip_torch"
 CONTEXT = 77  # open_clip's own default
 CLIPS = "clips"  # a tokenizer mode: the class token stands behind the padding

@@ -68,8 +68,15 @@ class OpenClipEncoder(Encoder):
         if "image" not in towers:
             unused.add("visual")
         if "question" not in towers:
-            unused |= {"text", "transformer", "token_embedding", "ln_final", "text_projection",
-                       "positional_embedding", "attn_mask"}  # fmt: skip
+            unused |= {
+                "text",
+                "transformer",
+                "token_embedding",
+                "ln_final",
+                "text_projection",
+                "positional_embedding",
+                "attn_mask",
+            }
         for name in unused:
             if hasattr(self.model, name):
                 setattr(self.model, name, None)
@@ -111,9 +118,12 @@ class OpenClipEncoder(Encoder):
             for name, tensor in self.model.state_dict().items():
                 tensor.copy_(found[name])
         self.reference = WeightsReference(
-            reference.kind, reference.source, reference.file, reference.revision,
+            reference.kind,
+            reference.source,
+            reference.file,
+            reference.revision,
             hashlib.sha256(content).hexdigest(),
-        )  # fmt: skip
+        )
 
     # ---- image ------------------------------------------------------------------------------
 

@@ -20,8 +20,9 @@ FOLDER_WEIGHTS = (HUB_WEIGHTS, "open_clip_pytorch_model.safetensors", "model.saf
 CONFIG = "open_clip_config.json"
 # Of configs that a folder or repository brings; open_clip's own have 512 pixels and tokens.
 LARGEST_SIDE, PATCHES, LONGEST = 2048, 128, 8192
-TOKENIZER_ARGUMENTS = frozenset({"additional_special_tokens", "clean", "language",
-                                 "reduction_mask", "strip_sep_token"})  # fmt: skip
+TOKENIZER_ARGUMENTS = frozenset(
+    {"additional_special_tokens", "clean", "language", "reduction_mask", "strip_sep_token"}
+)
 MODES = {"shortest": "crop", "squash": "squash", "longest": "pad"}
 INTERPOLATIONS = {"bicubic": "bicubic", "bilinear": "bilinear", "random": "bicubic"}  # no training
 

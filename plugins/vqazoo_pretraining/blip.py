@@ -228,9 +228,14 @@ class BLIPObjectives(nn.Module):
         return loss, to_texts[:, : len(own)].detach(), to_images[:, : len(own)].detach()
 
     def _matching(
-        self, image: Features, ids: Tensor, mask: Tensor, by_image: Tensor, by_text: Tensor,
+        self,
+        image: Features,
+        ids: Tensor,
+        mask: Tensor,
+        by_image: Tensor,
+        by_text: Tensor,
         alike: Tensor,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Cross-entropy over B true pairs, then a false picture and a false caption for each.
 
         by_image, by_text: scaled similarities (B, B) of pictures to captions, captions to pictures.

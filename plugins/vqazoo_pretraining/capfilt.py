@@ -153,11 +153,17 @@ def summary(decisions: Sequence[Decision], human: int) -> dict[str, Any]:
     told: dict[str, Any] = {
         "noisy_pairs": count,
         **{name: sum(one.outcome == name for one in decisions) for name in OUTCOMES},
-        "texts": {"human": human, "web": web, "synthetic": synthetic,
-                  "all": human + web + synthetic},
-        "removed_share": {"web": _share(count - web, count),
-                          "synthetic": _share(count - synthetic, count)},
-    }  # fmt: skip
+        "texts": {
+            "human": human,
+            "web": web,
+            "synthetic": synthetic,
+            "all": human + web + synthetic,
+        },
+        "removed_share": {
+            "web": _share(count - web, count),
+            "synthetic": _share(count - synthetic, count),
+        },
+    }
     known = [one for one in decisions if one.pair.correct is not None]
     if known:
         told["filter_of_web_texts"] = filter_figures(
@@ -170,12 +176,18 @@ def summary(decisions: Sequence[Decision], human: int) -> dict[str, Any]:
         )
     told["examples"] = {
         name: [
-            {"image": one.pair.image.name, "web": one.pair.caption, "web_match": round(one.web, 3),
-             "synthetic": one.synthetic, "synthetic_match": round(one.synthetic_match, 3)}
-            for one in decisions if one.outcome == name
+            {
+                "image": one.pair.image.name,
+                "web": one.pair.caption,
+                "web_match": round(one.web, 3),
+                "synthetic": one.synthetic,
+                "synthetic_match": round(one.synthetic_match, 3),
+            }
+            for one in decisions
+            if one.outcome == name
         ][:EXAMPLES]
         for name in OUTCOMES
-    }  # fmt: skip
+    }
     return told
 
 
@@ -220,9 +232,12 @@ def _beside(image: Path, out: Path) -> str:
 def _decision_line(one: Decision, out: Path) -> dict[str, Any]:
     texts = {
         "web": {"text": one.pair.caption, "match": round(one.web, 4), "kept": one.keeps_web},
-        "synthetic": {"text": one.synthetic, "match": round(one.synthetic_match, 4),
-                      "kept": one.keeps_synthetic},
-    }  # fmt: skip
+        "synthetic": {
+            "text": one.synthetic,
+            "match": round(one.synthetic_match, 4),
+            "kept": one.keeps_synthetic,
+        },
+    }
     return {
         "image": _beside(one.pair.image, out),
         "id": one.pair.id,

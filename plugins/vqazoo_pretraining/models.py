@@ -48,9 +48,12 @@ class Shape:
 
 
 def model_config(
-    architecture: str, image_encoder: str, text_encoder: str, shape: Shape,
+    architecture: str,
+    image_encoder: str,
+    text_encoder: str,
+    shape: Shape,
     assignments: Sequence[str],
-) -> tuple[ModelConfig, dict[str, Any]]:  # fmt: skip
+) -> tuple[ModelConfig, dict[str, Any]]:
     """The filled parts, and the arguments of the objectives.
 
     Args:
@@ -60,8 +63,12 @@ def model_config(
         ConfigError, UnknownNameError: a part or an argument is not understood.
     """
     fusion, head = PARTS[architecture]
-    sizes = {"dim": shape.dim, "layers": shape.layers, "heads": shape.heads,
-             "hidden_dim": 4 * shape.dim}  # fmt: skip
+    sizes = {
+        "dim": shape.dim,
+        "layers": shape.layers,
+        "heads": shape.heads,
+        "hidden_dim": 4 * shape.dim,
+    }
     words = text_encoder.partition(":")[0] == "words"
     tables: dict[str, Any] = {
         "image_encoder": {"type": image_encoder},
@@ -164,8 +171,11 @@ class Pretraining(nn.Module, ABC):
         """
         save_checkpoint(self.model, out / CHECKPOINT)
         tensors = {name: t.detach().cpu().contiguous() for name, t in self.learnt().items()}
-        metadata = {"format": "pt", "architecture": self.architecture,
-                    "args": json_text(self.args, ascii_only=True)}  # fmt: skip
+        metadata = {
+            "format": "pt",
+            "architecture": self.architecture,
+            "args": json_text(self.args, ascii_only=True),
+        }
         try:
             write_file(out / OBJECTIVES, safetensors_bytes(tensors, metadata=metadata))
         except OSError as error:
@@ -185,15 +195,21 @@ class BLIPPretraining(Pretraining):
     architecture = BLIP
 
     def __init__(
-        self, model: VQAModel, captioner: VQAModel | None, args: Mapping[str, Any],
-        batch_size: int, ramp_steps: int,
-    ) -> None:  # fmt: skip
+        self,
+        model: VQAModel,
+        captioner: VQAModel | None,
+        args: Mapping[str, Any],
+        batch_size: int,
+        ramp_steps: int,
+    ) -> None:
         super().__init__(model, args)
         model.head.requires_grad_(False)  # it gets its weights when they are saved
         self.captioner_config = ModelConfig(
-            model.config.image_encoder, model.config.text_encoder,
-            fill_block("fusion", Block(CAPTIONER_FUSION)), model.config.head,
-        )  # fmt: skip
+            model.config.image_encoder,
+            model.config.text_encoder,
+            fill_block("fusion", Block(CAPTIONER_FUSION)),
+            model.config.head,
+        )
         untied = captioner or self._untied()
         self.decoder = untied.head
         tie(self.decoder, model.fusion, model.text_encoder.lend("text_embedding"))

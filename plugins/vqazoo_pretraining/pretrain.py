@@ -85,9 +85,12 @@ def _run(
     switch = f"objectives.args.hard_negatives={str(options.hard_negatives).lower()}"
     shape = Shape(options.dim, options.layers, options.heads)
     config, args = model_config(
-        options.architecture, options.image_encoder, options.text_encoder, shape,
+        options.architecture,
+        options.image_encoder,
+        options.text_encoder,
+        shape,
         (switch, *options.assignments),
-    )  # fmt: skip
+    )
     train, held_out = read_parts(options)
     check_batch(len(train), options.batch_size)
     per_epoch = len(train) // options.batch_size
@@ -104,8 +107,10 @@ def _run(
         subject = QFormerPretraining(model, args)
     subject.to(device)
     count = sum(p.numel() for p in subject.learning())
-    report(f"{len(train):,} pairs, {len(held_out):,} held out; {count:,} parameters train for "
-           f"{steps:,} steps of {options.batch_size} on {device}.")  # fmt: skip
+    report(
+        f"{len(train):,} pairs, {len(held_out):,} held out; {count:,} parameters train for "
+        f"{steps:,} steps of {options.batch_size} on {device}."
+    )
 
     missing: list[str] = []
 
@@ -119,15 +124,18 @@ def _run(
     fit(subject, names, pictures, captions, settings, report, save)
     training = time.perf_counter() - started
     if missing:
-        report(f"{len(missing)} tensors of the head have another width than in pretraining and "
-               f"stay random, such as {missing[0]}.")  # fmt: skip
+        report(
+            f"{len(missing)} tensors of the head have another width than in pretraining and "
+            f"stay random, such as {missing[0]}."
+        )
     figures = measure(subject, names, pictures, held_out, len(train), out)
     figures["pairs"] = {"train": len(train), "held_out": len(held_out)}
     figures["parameters_trained"] = count
     figures["seconds"] = {
-        "training": round(training, 1), "a_step": round(training / steps, 4),
+        "training": round(training, 1),
+        "a_step": round(training / steps, 4),
         "figures": round(time.perf_counter() - started - training, 1),
-    }  # fmt: skip
+    }
     shown = {**asdict(options), "data": [str(file) for file in options.data], "steps": steps}
     shown["validation"] = str(options.validation or "")
     figures["options"] = {**shown, "assignments": list(options.assignments)}
@@ -149,9 +157,13 @@ def read_parts(options: Options) -> tuple[list[Pair], list[Pair]]:
 
 
 def measure(
-    subject: Pretraining, names: Sequence[str], pictures: Pictures, held_out: Sequence[Pair],
-    first: int, out: Path,
-) -> dict[str, Any]:  # fmt: skip
+    subject: Pretraining,
+    names: Sequence[str],
+    pictures: Pictures,
+    held_out: Sequence[Pair],
+    first: int,
+    out: Path,
+) -> dict[str, Any]:
     """Figures of held-out pairs, whose pictures are the rows from `first` on."""
     subject.eval()
     kept = distinct_rows(held_out)

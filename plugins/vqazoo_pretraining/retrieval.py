@@ -35,9 +35,12 @@ def distinct_rows(pairs: Sequence[Pair], most: int = PAIRS) -> list[int]:
 
 @torch.inference_mode()
 def retrieval(
-    objectives: Objectives, pictures: Pictures, rows: Sequence[int], captions: Sequence[str],
+    objectives: Objectives,
+    pictures: Pictures,
+    rows: Sequence[int],
+    captions: Sequence[str],
     matching: bool,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Recall at 1 and 5, both ways, by the contrastive similarity and after re-ranking.
 
     The best 16 of each query are ordered anew by the matching head, as in the paper's retrieval
@@ -58,8 +61,12 @@ def retrieval(
             query = torch.arange(len(rows))[:, None].expand_as(order).flatten()  # (n*k,)
             other = order.flatten().cpu()  # (n*k,)
             image, text = (query, other) if name == "image_to_text" else (other, query)
-            said = match_all(objectives, pictures, [rows[i] for i in image.tolist()],
-                             [captions[i] for i in text.tolist()])  # fmt: skip
+            said = match_all(
+                objectives,
+                pictures,
+                [rows[i] for i in image.tolist()],
+                [captions[i] for i in text.tolist()],
+            )
             better = said.view(order.shape).argsort(dim=1, descending=True, stable=True)  # (n, k)
             found["re_ranked"] |= recall(order.cpu().gather(1, better), name)
     return found
@@ -68,8 +75,10 @@ def retrieval(
 def recall(order: Tensor, name: str) -> dict[str, float]:
     """Share of rows i whose own number i is among the first 1 and 5 of order (n, k)."""
     hit = order == torch.arange(len(order), device=order.device)[:, None]  # (n, k)
-    return {f"{name}_recall_at_{k}": round(hit[:, :k].any(dim=1).float().mean().item(), 4)
-            for k in (1, 5)}  # fmt: skip
+    return {
+        f"{name}_recall_at_{k}": round(hit[:, :k].any(dim=1).float().mean().item(), 4)
+        for k in (1, 5)
+    }
 
 
 @torch.inference_mode()

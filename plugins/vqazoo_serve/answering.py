@@ -83,9 +83,12 @@ class Answering:
     async def _picture(self, name: str, data: bytes) -> Picture:
         model = self.models[name]
         prepared = partial(
-            prepare, data, self._settings.max_pixels,
-            lambda digest: self._cache.get((name, "image", digest)), model.transform,
-        )  # fmt: skip
+            prepare,
+            data,
+            self._settings.max_pixels,
+            lambda digest: self._cache.get((name, "image", digest)),
+            model.transform,
+        )
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._quick, prepared, QUICK_PIXELS)
@@ -96,16 +99,18 @@ class Answering:
         name = next(iter(self.models)) if asked.model is None else asked.model
         if name not in self.models:
             raise Refusal(
-                422, "field",
+                422,
+                "field",
                 f"The model {name[:80]!r} is not served.{did_you_mean(name[:80], self.models)} "
                 f"GET /models lists those that are.",
-            )  # fmt: skip
+            )
         if asked.candidates is not None and not can_rank(self.models[name]):
             raise Refusal(
-                422, "field",
+                422,
+                "field",
                 f"The model '{name}' does not choose among candidates: leave out the field "
                 f"'candidates', or name a model that does, see GET /models.",
-            )  # fmt: skip
+            )
         return name
 
 

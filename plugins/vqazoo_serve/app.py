@@ -70,10 +70,13 @@ def create_app(
         await asyncio.to_thread(answering.close)
 
     app = FastAPI(
-        title="vqazoo serve", version=vqazoo.__version__, lifespan=lifespan,
+        title="vqazoo serve",
+        version=vqazoo.__version__,
+        lifespan=lifespan,
         description="Answers to questions about images.",
-        docs_url=None, redoc_url=None,  # those pages load scripts from the network
-    )  # fmt: skip
+        docs_url=None,
+        redoc_url=None,  # those pages load scripts from the network
+    )
     app.add_middleware(Observed, metrics=metrics)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _http_error)
@@ -89,10 +92,12 @@ def _add_answer(app: FastAPI, answering: Answering, settings: Settings, intake: 
     question = question_model(settings, list(answering.models))
 
     @app.post(
-        "/answer", summary="Answer questions about images", dependencies=_guards(settings),
+        "/answer",
+        summary="Answer questions about images",
+        dependencies=_guards(settings),
         responses=_errors(settings, 400, 408, 413, 415, 422, 429, 500, 503, 504),
         openapi_extra={"requestBody": request_body(question)},
-    )  # fmt: skip
+    )
     async def answer(request: Request) -> AnswersOut:
         """One question or many, about one image or as many images as questions.
 
@@ -114,9 +119,10 @@ def _add_answer(app: FastAPI, answering: Answering, settings: Settings, intake: 
                     )
                     del body
                     sizes.update(
-                        images=len(asked.images) + len(asked.urls), questions=len(asked.questions),
+                        images=len(asked.images) + len(asked.urls),
+                        questions=len(asked.questions),
                         bytes=sum(map(len, asked.images)),
-                    )  # fmt: skip
+                    )
                     name, ranked = await answering.answer(asked)
             except TimeoutError:
                 if not place.limit.expired():  # a failure inside, of whatever raised it
@@ -129,9 +135,11 @@ def _add_views(app: FastAPI, answering: Answering, settings: Settings, metrics: 
     guards = _guards(settings)
 
     @app.get(
-        "/models", summary="The models that are served", dependencies=guards,
+        "/models",
+        summary="The models that are served",
+        dependencies=guards,
         responses=_errors(settings, 500),
-    )  # fmt: skip
+    )
     async def models() -> ModelsOut:
         served = list(answering.models.items())
         return ModelsOut(models=[_described(n, m, n == served[0][0]) for n, m in served])
@@ -143,12 +151,15 @@ def _add_views(app: FastAPI, answering: Answering, settings: Settings, metrics: 
         return HealthOut(status="ok")
 
     @app.get(
-        "/metrics", summary="Counters for Prometheus", dependencies=guards,
-        response_class=Response, responses={
+        "/metrics",
+        summary="Counters for Prometheus",
+        dependencies=guards,
+        response_class=Response,
+        responses={
             **_errors(settings, 500),
             200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
         },
-    )  # fmt: skip
+    )
     async def read_metrics() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
@@ -173,9 +184,11 @@ def _guards(settings: Settings) -> list[Any]:
         if not hmac.compare_digest(sent, expected):
             await _forget_body(request, settings)
             raise Refusal(
-                401, "token", "The token is missing or wrong: send 'Authorization: Bearer TOKEN'.",
+                401,
+                "token",
+                "The token is missing or wrong: send 'Authorization: Bearer TOKEN'.",
                 {"WWW-Authenticate": "Bearer"},
-            )  # fmt: skip
+            )
 
     return [Depends(check_token)]
 
@@ -200,10 +213,15 @@ def _ranked(answers: Sequence[Answer]) -> RankedOut:
 def _described(name: str, model: VQAModel, default: bool) -> ModelOut:
     config = model.config
     return ModelOut(
-        name=name, default=default, image_encoder=config.image_encoder.type,
-        text_encoder=config.text_encoder.type, fusion=config.fusion.type, head=config.head.type,
-        known_answers=len(model.answers), candidates=can_rank(model),
-    )  # fmt: skip
+        name=name,
+        default=default,
+        image_encoder=config.image_encoder.type,
+        text_encoder=config.text_encoder.type,
+        fusion=config.fusion.type,
+        head=config.head.type,
+        known_answers=len(model.answers),
+        candidates=can_rank(model),
+    )
 
 
 def _errors(settings: Settings | None, *statuses: int) -> dict[int | str, dict[str, Any]]:

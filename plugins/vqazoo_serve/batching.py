@@ -57,9 +57,13 @@ class Batcher:
     """
 
     def __init__(
-        self, models: Mapping[str, VQAModel], max_batch: int, max_wait: float, cache: FeatureCache,
+        self,
+        models: Mapping[str, VQAModel],
+        max_batch: int,
+        max_wait: float,
+        cache: FeatureCache,
         metrics: Metrics,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._models = models
         self._max_batch = max_batch
         self._max_wait = max_wait
@@ -141,13 +145,17 @@ class Batcher:
         for row in rows:
             _check_length(model, row.question)
         pictures = self._features(
-            first.model, "image", {row.picture.digest: row.picture for row in rows},
+            first.model,
+            "image",
+            {row.picture.digest: row.picture for row in rows},
             lambda unknown: encode_pictures(model, [_pixels(picture) for picture in unknown]),
-        )  # fmt: skip
+        )
         questions = self._features(
-            first.model, "question", {row.question: row.question for row in rows},
+            first.model,
+            "question",
+            {row.question: row.question for row in rows},
             model.encode_question,
-        )  # fmt: skip
+        )
         fused = model.fusion(
             stack([pictures[row.picture.digest] for row in rows]),  # (B, D) or (B, N, D)
             stack([questions[row.question] for row in rows]),  # (B, D) or (B, L, D)
@@ -159,9 +167,12 @@ class Batcher:
         return cast("list[list[Answer]]", rank(fused, list(first.candidates), first.top_k))
 
     def _features(
-        self, model: str, side: str, sources: Mapping[str, Source],
+        self,
+        model: str,
+        side: str,
+        sources: Mapping[str, Source],
         encode: Callable[[list[Source]], Features],
-    ) -> dict[str, Features]:  # fmt: skip
+    ) -> dict[str, Features]:
         """Features by key: those that are kept, and the others computed together and kept."""
         found: dict[str, Features] = {}
         for key, source in sources.items():

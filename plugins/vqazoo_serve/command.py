@@ -20,49 +20,74 @@ COUNT = click.IntRange(min=1)
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
     help="0: any free one, which is printed.",
-)  # fmt: skip
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
 @click.option(
-    "--token-file", type=click.Path(path_type=Path),
+    "--token-file",
+    type=click.Path(path_type=Path),
     help=f"File with the token that requests must carry; or set {TOKEN_VARIABLE}.",
-)  # fmt: skip
+)
 @click.option("--allow-urls", is_flag=True, help="Fetch pictures from public addresses.")
 @click.option(
     "--max-batch", type=COUNT, default=32, show_default=True, help="Questions answered together."
 )
 @click.option(
-    "--max-wait-ms", type=click.FloatRange(min=0), default=5, show_default=True,
+    "--max-wait-ms",
+    type=click.FloatRange(min=0),
+    default=5,
+    show_default=True,
     help="How long the first question of a batch waits for others.",
-)  # fmt: skip
+)
 @click.option(
-    "--queue", type=COUNT, default=64, show_default=True,
+    "--queue",
+    type=COUNT,
+    default=64,
+    show_default=True,
     help="Requests taken at once; more are refused with 429.",
-)  # fmt: skip
+)
 @click.option(
     "--max-body-mib", type=COUNT, default=20, show_default=True, help="Largest request in MiB."
 )
 @click.option(
-    "--max-pixels", type=COUNT, default=50_000_000, show_default=True,
+    "--max-pixels",
+    type=COUNT,
+    default=50_000_000,
+    show_default=True,
     help="Largest picture, width times height.",
-)  # fmt: skip
+)
 @click.option("--max-questions", type=COUNT, default=32, show_default=True, help="Of one request.")
 @click.option(
     "--max-question-length", type=COUNT, default=500, show_default=True, help="In characters."
 )
 @click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), default=30, show_default=True,
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30,
+    show_default=True,
     help="Seconds from the first byte of a request to its answer.",
-)  # fmt: skip
+)
 @click.option(
-    "--cache-mib", type=click.IntRange(min=0), default=256, show_default=True,
+    "--cache-mib",
+    type=click.IntRange(min=0),
+    default=256,
+    show_default=True,
     help="Memory for features of pictures and questions; 0: none are kept.",
-)  # fmt: skip
+)
 def serve(
-    models: tuple[str, ...], host: str, port: int, device: str, token_file: Path | None,
-    max_body_mib: int, cache_mib: int, **limits: Any,
-) -> None:  # fmt: skip
+    models: tuple[str, ...],
+    host: str,
+    port: int,
+    device: str,
+    token_file: Path | None,
+    max_body_mib: int,
+    cache_mib: int,
+    **limits: Any,
+) -> None:
     """Answer questions over HTTP with one MODEL or several; the first is the default.
 
     MODEL is a zoo name, dir:PATH or hub:OWNER/NAME. The page /docs describes the interface.
@@ -72,9 +97,11 @@ def serve(
     from vqazoo.errors import missing_package
 
     for module, package in (
-        ("fastapi", "fastapi"), ("h11", "h11"), ("prometheus_client", "prometheus-client"),
+        ("fastapi", "fastapi"),
+        ("h11", "h11"),
+        ("prometheus_client", "prometheus-client"),
         ("uvicorn", "uvicorn"),
-    ):  # fmt: skip
+    ):
         if find_spec(module) is None:
             raise missing_package("vqazoo serve", package, "serve")
     import vqazoo
@@ -82,9 +109,11 @@ def serve(
     from vqazoo_serve.settings import Settings, read_token
 
     settings = Settings(
-        token=read_token(token_file), max_body=max_body_mib * MIB, cache_bytes=cache_mib * MIB,
+        token=read_token(token_file),
+        max_body=max_body_mib * MIB,
+        cache_bytes=cache_mib * MIB,
         **limits,
-    )  # fmt: skip
+    )
     with bind(host, port) as listener:
         loaded = {name: vqazoo.load(name, device=device) for name in models}
         run(loaded, settings, listener)

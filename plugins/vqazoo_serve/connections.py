@@ -157,9 +157,10 @@ class Connection(H11Protocol):
         if self._begun and not self.transport.is_closing():
             if not self._has_head:
                 self._refuse(
-                    408, "slow",
+                    408,
+                    "slow",
                     f"The request did not arrive in {self.timeout:g} seconds: send less.",
-                )  # fmt: skip
+                )
             # The application, which has the same deadline, refuses the others.
             self._deadline = self.loop.call_later(AFTER_DEADLINE, self.cut, "deadline")
         else:
@@ -183,10 +184,13 @@ class Connection(H11Protocol):
             "request",
             extra={
                 "fields": {
-                    "id": request_id, "path": "other", "status": status, "refused": reason,
+                    "id": request_id,
+                    "path": "other",
+                    "status": status,
+                    "refused": reason,
                 }
             },
-        )  # fmt: skip
+        )
         if self.cycle is not None and not self.cycle.response_complete:
             started = self.cycle.response_started
             self.cycle.disconnected = True  # nothing of the application's goes out any more
@@ -212,7 +216,10 @@ def connection_class(timeout: float, keep_alive: float, most: int, metrics: Metr
         most: connections at once.
     """
     shared = {
-        "timeout": timeout, "keep_alive": keep_alive, "most": most, "metrics": metrics,
+        "timeout": timeout,
+        "keep_alive": keep_alive,
+        "most": most,
+        "metrics": metrics,
         "paused": set(),
-    }  # fmt: skip
+    }
     return type("ServiceConnection", (Connection,), shared)

@@ -42,10 +42,11 @@ async def _followed(url: str, most: int) -> bytes:
     async with httpx.AsyncClient(trust_env=False, timeout=SECONDS) as client:
         for _ in range(REDIRECTS + 1):
             request = client.build_request(
-                "GET", target.copy_with(host=await _checked_address(target)),
+                "GET",
+                target.copy_with(host=await _checked_address(target)),
                 headers={"Host": target.netloc.decode("ascii"), "Accept-Encoding": "identity"},
                 extensions={"sni_hostname": target.host},
-            )  # fmt: skip
+            )
             response = await client.send(request, stream=True, follow_redirects=False)
             try:
                 if not response.has_redirect_location:
@@ -62,8 +63,9 @@ def _parsed(url: str) -> httpx.URL:
     except (httpx.InvalidURL, UnicodeError, ValueError) as error:
         raise _refused("is not a URL") from error
     if parsed.scheme not in ("http", "https") or not parsed.host or len(url) > LONGEST_URL:
-        raise _refused(f"must start with http:// or https:// and have {LONGEST_URL:,} characters "
-                       f"at most")  # fmt: skip
+        raise _refused(
+            f"must start with http:// or https:// and have {LONGEST_URL:,} characters at most"
+        )
     if parsed.userinfo:
         raise _refused("carries a user name, which is not sent")
     return parsed

@@ -16,16 +16,22 @@ from vqazoo_serve.settings import Refusal
 
 PARAMETER = re.compile(
     r"[ \t]*;[ \t]*(?:([\w!#$%&'*+.^`|~-]+)[ \t]*=[ \t]*"
-    r'(?:"((?:[^"\\]|\\.)*)"|([^\s";]*)))?', re.ASCII
-)  # fmt: skip
+    r'(?:"((?:[^"\\]|\\.)*)"|([^\s";]*)))?',
+    re.ASCII,
+)
 LONGEST_BOUNDARY = 200  # characters; RFC 2046 allows 70
 LONGEST_PADDING = 100  # blanks behind a boundary
 LONGEST_HEAD = 8192  # bytes of the headers of one part
 # Not `codecs.lookup`: some codecs take for ever, and it remembers every name it was asked for.
 CHARSETS = {
-    "utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "utf-8", "ascii": "utf-8",
-    "iso-8859-1": "latin-1", "latin1": "latin-1", "windows-1252": "cp1252",
-}  # fmt: skip
+    "utf-8": "utf-8",
+    "utf8": "utf-8",
+    "us-ascii": "utf-8",
+    "ascii": "utf-8",
+    "iso-8859-1": "latin-1",
+    "latin1": "latin-1",
+    "windows-1252": "cp1252",
+}
 SEVERAL = "candidates"  # a list, even if it is given once
 
 

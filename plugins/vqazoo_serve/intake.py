@@ -34,9 +34,12 @@ class Intake:
         if self.ended:
             return Refusal(503, "ending", "The service ends: ask again when it is back.")
         return Refusal(
-            429, "queue", f"The service has {self.settings.queue} requests, as many as it takes: "
-            f"try again in a second.", {"Retry-After": "1"},
-        )  # fmt: skip
+            429,
+            "queue",
+            f"The service has {self.settings.queue} requests, as many as it takes: "
+            f"try again in a second.",
+            {"Retry-After": "1"},
+        )
 
     @contextmanager
     def place(self, arrived: float) -> Iterator[Place]:
@@ -108,14 +111,19 @@ class Place:
             return self._intake.refusal()
         if self.given_up:
             return Refusal(
-                429, "bytes", "The service holds as many bytes as it takes, and this request was "
-                "slower than others: try again in a second.", {"Retry-After": "1"},
-            )  # fmt: skip
+                429,
+                "bytes",
+                "The service holds as many bytes as it takes, and this request was "
+                "slower than others: try again in a second.",
+                {"Retry-After": "1"},
+            )
         if not self.whole:
             return Refusal(
                 408, "slow", f"The request did not arrive in {seconds:g} seconds: send less."
             )
         return Refusal(
-            504, "timeout", f"There is no answer after {seconds:g} seconds: try again later, "
+            504,
+            "timeout",
+            f"There is no answer after {seconds:g} seconds: try again later, "
             f"or ask fewer questions at once.",
-        )  # fmt: skip
+        )

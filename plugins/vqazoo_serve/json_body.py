@@ -138,9 +138,10 @@ def _no_object(body: bytes) -> Refusal:
 
 def unknown_field(name: str, known: Mapping[str, int]) -> Refusal:
     return Refusal(
-        422, "field",
+        422,
+        "field",
         f"The field {name[:40]!r} is not known: the fields are {', '.join(known)}.",
-    )  # fmt: skip
+    )
 
 
 def too_many(name: str, most: int) -> Refusal:

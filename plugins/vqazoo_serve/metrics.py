@@ -27,16 +27,21 @@ class Metrics:
             "vqazoo_requests", "Requests answered.", ("path", "status"), registry=registry
         )
         self.seconds = Histogram(
-            "vqazoo_request_seconds", "From the first byte of a request to the end of its answer.",
-            ("path",), buckets=SECONDS, registry=registry,
-        )  # fmt: skip
+            "vqazoo_request_seconds",
+            "From the first byte of a request to the end of its answer.",
+            ("path",),
+            buckets=SECONDS,
+            registry=registry,
+        )
         self.refused = Counter(
             "vqazoo_refused", "Requests refused, by reason.", ("reason",), registry=registry
         )
         self.cut = Counter(
-            "vqazoo_connections_cut", "Connections ended by the service at once, by reason.",
-            ("reason",), registry=registry,
-        )  # fmt: skip
+            "vqazoo_connections_cut",
+            "Connections ended by the service at once, by reason.",
+            ("reason",),
+            registry=registry,
+        )
         self.in_flight = Gauge(
             "vqazoo_requests_in_flight", "Requests taken and not yet answered.", registry=registry
         )
@@ -44,16 +49,20 @@ class Metrics:
             "vqazoo_queue_questions", "Questions that wait for a batch.", registry=registry
         )
         self.batch = Histogram(
-            "vqazoo_batch_questions", "Questions answered together.", buckets=SIZES,
+            "vqazoo_batch_questions",
+            "Questions answered together.",
+            buckets=SIZES,
             registry=registry,
-        )  # fmt: skip
+        )
         self.batch_seconds = Histogram(
             "vqazoo_batch_seconds", "Seconds a batch took.", buckets=SECONDS, registry=registry
         )
         self.features = Counter(
-            "vqazoo_features", "Features that a batch used, from the cache or computed.",
-            ("side", "source"), registry=registry,
-        )  # fmt: skip
+            "vqazoo_features",
+            "Features that a batch used, from the cache or computed.",
+            ("side", "source"),
+            registry=registry,
+        )
         self._cache = Gauge(
             "vqazoo_feature_cache_bytes", "Features kept in memory.", registry=registry
         )

@@ -66,9 +66,12 @@ class Observed:
         if state["reason"] is not None:
             self._metrics.refused.labels(state["reason"]).inc()
         fields = {
-            "id": state["request_id"], "path": path, "status": status,
-            "ms": round(1000 * seconds, 1), **state["sizes"],
-        }  # fmt: skip
+            "id": state["request_id"],
+            "path": path,
+            "status": status,
+            "ms": round(1000 * seconds, 1),
+            **state["sizes"],
+        }
         if state["reason"] is not None:
             fields["refused"] = state["reason"]
         LOG.info("request", extra={"fields": fields})

@@ -117,11 +117,13 @@ def _kind(field: Mapping[str, Any]) -> str:
     limits = [
         words.format(field[key])
         for key, words in (
-            ("minimum", "from {:g}"), ("maximum", "to {:g}"), ("maxItems", "{} at most"),
+            ("minimum", "from {:g}"),
+            ("maximum", "to {:g}"),
+            ("maxItems", "{} at most"),
             ("maxLength", "{} characters at most"),
         )
         if key in field
-    ]  # fmt: skip
+    ]
     kind = "file" if field.get("format") == "binary" else str(field.get("type", "any"))
     inner = f" of {_kind(field['items'])}" if "items" in field else ""
     return f"{kind}{inner}{' (' + ', '.join(limits) + ')' if limits else ''}"

@@ -75,10 +75,11 @@ def question_model(settings: Settings, models: list[str]) -> type[BaseModel]:
     text = Annotated[
         str,
         Field(
-            min_length=1, max_length=settings.max_question_length,
+            min_length=1,
+            max_length=settings.max_question_length,
             json_schema_extra={"pattern": r"\S"},  # checked elsewhere, with a better message
         ),
-    ]  # fmt: skip
+    ]
     picture = Annotated[str, Field(min_length=1)]
     fields: dict[str, Any] = {
         "question": (
@@ -111,9 +112,11 @@ def question_model(settings: Settings, models: list[str]) -> type[BaseModel]:
         ),
     }
     return create_model(
-        "Question", __config__=ConfigDict(extra="forbid", strict=True),
-        __doc__="One or more questions about one or more images.", **fields,
-    )  # fmt: skip
+        "Question",
+        __config__=ConfigDict(extra="forbid", strict=True),
+        __doc__="One or more questions about one or more images.",
+        **fields,
+    )
 
 
 def list_bounds(question: type[BaseModel], settings: Settings) -> dict[str, int]:

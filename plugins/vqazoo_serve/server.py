@@ -131,12 +131,17 @@ def server_for(models: Mapping[str, VQAModel], settings: Settings) -> Server:
     most, backlog = _allowed(settings.connections)
     intake = Intake(settings, metrics)
     config = uvicorn.Config(
-        create_app(models, settings, intake), log_config=None, access_log=False,
-        server_header=False, ws="none", loop="asyncio", backlog=backlog,
+        create_app(models, settings, intake),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        loop="asyncio",
+        backlog=backlog,
         http=connection_class(settings.timeout, KEEP_ALIVE, most, metrics),
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=int(settings.timeout) + AFTER_TIMEOUT,
-    )  # fmt: skip
+    )
     return Server(config, intake)
 
 

@@ -124,9 +124,13 @@ class TimmEncoder(Encoder):
             ) from error
         self.model.load_state_dict(pretrained.state_dict())
         self.reference = WeightsReference(
-            "hub", repo, WEIGHTS, file.parent.name, hashlib.sha256(content).hexdigest(),
+            "hub",
+            repo,
+            WEIGHTS,
+            file.parent.name,
+            hashlib.sha256(content).hexdigest(),
             str(self.model.pretrained_cfg.get("license") or ""),
-        )  # fmt: skip
+        )
 
     def _load_file(self, file: Path, reference: WeightsReference) -> None:
         """Strictly load tensors with timm's names; a classifier in the file is left out."""
@@ -147,9 +151,13 @@ class TimmEncoder(Encoder):
                 f"choose weights of this model."
             ) from error
         self.reference = WeightsReference(
-            reference.kind, reference.source, reference.file, reference.revision,
-            hashlib.sha256(content).hexdigest(), reference.license,
-        )  # fmt: skip
+            reference.kind,
+            reference.source,
+            reference.file,
+            reference.revision,
+            hashlib.sha256(content).hexdigest(),
+            reference.license,
+        )
 
     def encode_image(self, pixels: Tensor, wants: frozenset[str]) -> Features:
         states = self.model.forward_features(pixels)  # a tensor, or one for each branch or stage

@@ -15,9 +15,12 @@ from vqazoo.cli.output import print_figures, print_json, say
 @click.option("--count", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
-    "--wrong-share", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+    "--wrong-share",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
     help="Share of pictures with a false caption; rows then tell in 'correct' which.",
-)  # fmt: skip
+)
 @JSON
 def render_captions(out: Path, count: int, seed: int, wrong_share: float, as_json: bool) -> None:
     """Write rendered pictures of shapes (PNG) and their captions (captions.jsonl)."""

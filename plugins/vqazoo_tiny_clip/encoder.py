@@ -78,9 +78,13 @@ class TinyCLIPEncoder(Encoder):
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])  # float16 on disk, float32 here
         self.reference = WeightsReference(
-            "package", "vqazoo_tiny_clip", f"weights/{WEIGHTS}", __version__,
-            hashlib.sha256(content).hexdigest(), "MIT",
-        )  # fmt: skip
+            "package",
+            "vqazoo_tiny_clip",
+            f"weights/{WEIGHTS}",
+            __version__,
+            hashlib.sha256(content).hexdigest(),
+            "MIT",
+        )
 
     def encode_image(self, pixels: Tensor, wants: frozenset[str]) -> Features:
         third, last = self.model.visual.maps(pixels)  # (B, 256, H/16, W/16), (B, 512, H/32, W/32)

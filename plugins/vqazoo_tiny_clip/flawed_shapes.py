@@ -84,19 +84,39 @@ SAYS = {
 CONFIDENCES = ("yes", "maybe", "no")
 AGREEING, DISSENTING = (0.80, 0.15, 0.05), (0.40, 0.40, 0.20)  # confidence of those who ...
 NEAR_MISSES = {
-    "red": ("orange", "pink"), "green": ("teal", "light green"), "blue": ("purple", "dark blue"),
-    "yellow": ("orange", "gold"), "black": ("gray", "dark blue"), "gray": ("black", "silver"),
-    "teal": ("green", "blue"), "brown": ("red", "orange"), "purple": ("pink", "blue"),
-    "orange": ("brown", "yellow"), "pink": ("red", "purple"),
-    "circle": ("ball", "dot"), "rectangle": ("square", "box"), "triangle": ("arrow", "cone"),
-    "star": ("flower", "cross"), "cross": ("plus", "star"),
-    "top left": ("top", "left"), "top": ("top left", "top right"), "top right": ("top", "right"),
-    "left": ("top left", "bottom left"), "center": ("middle", "in the middle"),
-    "right": ("top right", "bottom right"), "bottom left": ("bottom", "left"),
-    "bottom": ("bottom left", "bottom right"), "bottom right": ("bottom", "right"),
-    "yes": ("no",), "no": ("yes",),
-    "1": ("2",), "2": ("1", "3"), "3": ("2", "4"), "4": ("3", "5"), "5": ("4", "6"),
-}  # fmt: skip
+    "red": ("orange", "pink"),
+    "green": ("teal", "light green"),
+    "blue": ("purple", "dark blue"),
+    "yellow": ("orange", "gold"),
+    "black": ("gray", "dark blue"),
+    "gray": ("black", "silver"),
+    "teal": ("green", "blue"),
+    "brown": ("red", "orange"),
+    "purple": ("pink", "blue"),
+    "orange": ("brown", "yellow"),
+    "pink": ("red", "purple"),
+    "circle": ("ball", "dot"),
+    "rectangle": ("square", "box"),
+    "triangle": ("arrow", "cone"),
+    "star": ("flower", "cross"),
+    "cross": ("plus", "star"),
+    "top left": ("top", "left"),
+    "top": ("top left", "top right"),
+    "top right": ("top", "right"),
+    "left": ("top left", "bottom left"),
+    "center": ("middle", "in the middle"),
+    "right": ("top right", "bottom right"),
+    "bottom left": ("bottom", "left"),
+    "bottom": ("bottom left", "bottom right"),
+    "bottom right": ("bottom", "right"),
+    "yes": ("no",),
+    "no": ("yes",),
+    "1": ("2",),
+    "2": ("1", "3"),
+    "3": ("2", "4"),
+    "4": ("3", "5"),
+    "5": ("4", "6"),
+}
 GUESSES = {
     "presence": ("yes", "no"),
     "count": ("1", "2", "3"),
@@ -215,9 +235,12 @@ def draw_picture(rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
             truth = UNSUITABLE if level == STRONG else truth
             answers, confidences = answer(rng, kind, truth, condition)
             asked[question] = {
-                "kind": kind, "question": question, "truth": truth, "answers": answers,
+                "kind": kind,
+                "question": question,
+                "truth": truth,
+                "answers": answers,
                 "confidences": confidences,
-            }  # fmt: skip
+            }
     facts = {"level": level, "flaw": flaw, "strength": round(strength, 3)}
     return image, {**facts, "asked": list(asked.values())}
 
@@ -285,9 +308,12 @@ def _cut_off(rng: random.Random, scene: Scene, strong: bool) -> tuple[Scene, Ima
 
 
 def _fit(
-    rng: random.Random, lost: Callable[[float], list[float]], limits: Limits,
-    sizes: tuple[float, float], strong: bool,
-) -> tuple[float, float]:  # fmt: skip
+    rng: random.Random,
+    lost: Callable[[float], list[float]],
+    limits: Limits,
+    sizes: tuple[float, float],
+    strong: bool,
+) -> tuple[float, float]:
     """A size of the flaw within its limits, and the share it takes of the object that matters."""
     size = rng.uniform(*sizes)
     if strong:
@@ -310,8 +336,9 @@ def _fit(
 def _lost(one: Shape, hidden: Callable[[float, float], bool]) -> float:
     """Share of 49 points of an object's box that are hidden or out of the frame."""
     steps = [step / 3.5 for step in range(-3, 4)]
-    points = [(one.x + a * one.half_width, one.y + b * one.half_height)
-              for a in steps for b in steps]  # fmt: skip
+    points = [
+        (one.x + a * one.half_width, one.y + b * one.half_height) for a in steps for b in steps
+    ]
     inside = [(x, y) for x, y in points if 0 <= x < SIZE and 0 <= y < SIZE]
     return 1 - sum(not hidden(x, y) for x, y in inside) / len(points)
 

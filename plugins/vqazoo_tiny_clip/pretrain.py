@@ -37,8 +37,17 @@ LOG_EVERY = 50
 HELD_OUT_SEED = 2**32  # added to the seed: pictures that are never trained on
 RETRIEVAL_PAIRS = 1000
 ZERO_SHOT_PICTURES = 2000
-PLACES = ("top left", "top", "top right", "left", "center", "right", "bottom left", "bottom",
-          "bottom right")  # fmt: skip
+PLACES = (
+    "top left",
+    "top",
+    "top right",
+    "left",
+    "center",
+    "right",
+    "bottom left",
+    "bottom",
+    "bottom right",
+)
 # One prompt an attribute; {} is replaced by each class name.
 PROMPTS = {
     "shape": "a picture of a {}",
@@ -115,8 +124,11 @@ def pretrain(
     figures = measure(model.eval(), codec, seed)
     figures["training_seconds"] = round(time.perf_counter() - started, 1)
     figures["options"] = {
-        "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
-    }  # fmt: skip
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+    }
     write_file(out / FIGURES, json_bytes(figures))
     return figures
 

@@ -238,10 +238,18 @@ def _presence(rng: random.Random, scene: Scene, one: Shape) -> str:
         present = subject in {o.name for o in scene.objects}
     positive = rng.random() < 0.5
     asks = (
-        ("is there a {}?", "is there a {} in the image?", "does the image contain a {}?",
-         "is a {} present?")
+        (
+            "is there a {}?",
+            "is there a {} in the image?",
+            "does the image contain a {}?",
+            "is a {} present?",
+        )
         if positive
-        else ("is there no {}?", "is there not a {} in the image?",
-              "does the image not contain a {}?", "is no {} present?")
-    )  # fmt: skip
+        else (
+            "is there no {}?",
+            "is there not a {} in the image?",
+            "does the image not contain a {}?",
+            "is no {} present?",
+        )
+    )
     return f"{rng.choice(asks).format(subject)} {'yes' if present == positive else 'no'}"

@@ -314,6 +314,11 @@ def _write(folder: Path, files: Mapping[str, bytes], name: str = "") -> Written:
         ) from error
     renewed, offered = sections(card), sections(fresh)
     return Written(
-        folder / CARD, name, renewed, [one for one in offered if one not in renewed],
-        prose(card) != prose(fresh), bool(old.strip()) and not sections(old), unmatched(card),
-    )  # fmt: skip
+        folder / CARD,
+        name,
+        renewed,
+        [one for one in offered if one not in renewed],
+        prose(card) != prose(fresh),
+        bool(old.strip()) and not sections(old),
+        unmatched(card),
+    )

@@ -238,8 +238,13 @@ def _measured(entry: Any) -> Measured:
     with suppress(UnknownNameError, PluginError):  # of a plugin that is not here
         dataset = registry.canonical("dataset", dataset)  # older releases kept what users typed
     return Measured(
-        str(entry["name"]), float(entry["value"]), str(entry["split"]), int(entry["questions"]),
-        str(entry["signature"]), str(entry.get("date", "")), dataset,
+        str(entry["name"]),
+        float(entry["value"]),
+        str(entry["split"]),
+        int(entry["questions"]),
+        str(entry["signature"]),
+        str(entry.get("date", "")),
+        dataset,
         (float(low_high[0]), float(low_high[1])) if low_high else None,
         str(entry.get("interval_method", "")),
-    )  # fmt: skip
+    )

@@ -12,9 +12,14 @@ from vqazoo.card.facts import PICTURES, VALIDATION, Facts, Measured
 from vqazoo.files.places import public
 
 HEADLINES = (
-    "accuracy", "vqa-accuracy", "constant-answer-accuracy", "constant-answer-vqa-accuracy",
-    "question-only-accuracy", "question-only-vqa-accuracy", "known-answer-share",
-)  # fmt: skip
+    "accuracy",
+    "vqa-accuracy",
+    "constant-answer-accuracy",
+    "constant-answer-vqa-accuracy",
+    "question-only-accuracy",
+    "question-only-vqa-accuracy",
+    "known-answer-share",
+)
 QUESTION_ONLY = ("question-only-accuracy", "question-only-vqa-accuracy")
 COUNTS = "answer-count"  # groups of questions by how often their answer was seen in training
 MEANINGS = {
@@ -30,8 +35,14 @@ WRITES = {
     "known-answer-share": "questions whose answer is among those of training; the model writes its "
     "answers, so it may give others too",
 }
-TRUST = ("unanswerable-share", "answerability-", "risk-coverage-", "coverage-at-",
-         "effective-reliability-", "calibration-error")  # fmt: skip
+TRUST = (
+    "unanswerable-share",
+    "answerability-",
+    "risk-coverage-",
+    "coverage-at-",
+    "effective-reliability-",
+    "calibration-error",
+)
 FEW = 20  # questions below which a type is not called weak
 WEAKEST = 3
 LONG = 12  # rows from which on a table is folded
@@ -69,10 +80,17 @@ def metrics(facts: Facts) -> str:
     first = [m for where in facts.scored() for name in HEADLINES if (m := facts.find(name, where))]
     others = [m for m in facts.metrics if m not in first]
     rows = [
-        (f"{m.name}", percent(m.value), _interval(m), f"{m.questions:,}",
-         _where((m.data, m.split), facts), _code(public_signature(m)), m.date)
+        (
+            f"{m.name}",
+            percent(m.value),
+            _interval(m),
+            f"{m.questions:,}",
+            _where((m.data, m.split), facts),
+            _code(public_signature(m)),
+            m.date,
+        )
         for m in first
-    ]  # fmt: skip
+    ]
     columns = ["metric", "value", "95% interval", "questions", "split", "signature", "date"]
     parts = [table(columns, rows)] if rows else []
     told = MEANINGS | WRITES if facts.head.answer_mode == "generate" else MEANINGS
@@ -80,10 +98,16 @@ def metrics(facts: Facts) -> str:
     parts += ["\n".join(meanings)] if meanings else []
     if others:
         rest = [
-            (m.name, percent(m.value), f"{m.questions:,}", _where((m.data, m.split), facts),
-             _code(public_signature(m)), m.date)
+            (
+                m.name,
+                percent(m.value),
+                f"{m.questions:,}",
+                _where((m.data, m.split), facts),
+                _code(public_signature(m)),
+                m.date,
+            )
             for m in others
-        ]  # fmt: skip
+        ]
         columns.remove("95% interval")
         parts.append(folded(f"All other metrics ({len(others)})", table(columns, rest)))
     return "\n\n".join(parts)

@@ -43,16 +43,34 @@ def parts(facts: Facts) -> str:
     stated = facts.recipe is not None and facts.recipe.license
     own = "that of this card" if stated else "not stated, unless this card does"
     rows = [
-        (f"{side} encoder", f"`{public(block.type)}`", facts.encoder(side).summary,
-         _weights(facts.reference(side)), facts.license(side), _arguments(block))
+        (
+            f"{side} encoder",
+            f"`{public(block.type)}`",
+            facts.encoder(side).summary,
+            _weights(facts.reference(side)),
+            facts.license(side),
+            _arguments(block),
+        )
         for side, block in towers.items()
-    ]  # fmt: skip
+    ]
     rows += [
-        ("fusion", f"`{model.fusion.type}`", fusion.summary, "in this folder", own,
-         _arguments(model.fusion)),
-        ("head", f"`{model.head.type}`", facts.head.summary, "in this folder", own,
-         _arguments(model.head)),
-    ]  # fmt: skip
+        (
+            "fusion",
+            f"`{model.fusion.type}`",
+            fusion.summary,
+            "in this folder",
+            own,
+            _arguments(model.fusion),
+        ),
+        (
+            "head",
+            f"`{model.head.type}`",
+            facts.head.summary,
+            "in this folder",
+            own,
+            _arguments(model.head),
+        ),
+    ]
     columns = ("part", "name", "what it is", "weights", "licence of the weights", "arguments")
     return "\n\n".join(
         ["```text\n" + "\n".join(lines) + "\n```", table(columns, rows), _trained(facts)]
@@ -143,11 +161,14 @@ def data(facts: Facts) -> str:
         how = f"to choose the best epoch: {share} of the pictures of {recipe.train_split}"
         rows.append(("(held out)", _number(validation), how))
     rows += [
-        (split, f"{_scored(facts, split, of):,}",
-         "scored" if of == recipe.type else f"scored, of {public(of)}")
+        (
+            split,
+            f"{_scored(facts, split, of):,}",
+            "scored" if of == recipe.type else f"scored, of {public(of)}",
+        )
         for of, split in facts.scored()
         if split != VALIDATION
-    ]  # fmt: skip
+    ]
     said = [told, table(("split", "questions", "for"), rows)]
     said += _answers(facts)
     digests = facts.environment.get("data_sha256", {})
@@ -201,9 +222,11 @@ def examples(facts: Facts) -> str:
             f"None here: as far as is known, pictures of `{public(facts.data.type)}` may not be "
             f"passed on. `vqazoo eval ... --out OUT` draws them on your machine."
         )
-    return shown[0] if shown else (
-        "None recorded; `vqazoo eval dir:PATH-OF-THIS-FOLDER --out OUT --record` adds them."
-    )  # fmt: skip
+    return (
+        shown[0]
+        if shown
+        else ("None recorded; `vqazoo eval dir:PATH-OF-THIS-FOLDER --out OUT --record` adds them.")
+    )
 
 
 def description(facts: Facts) -> dict[str, Any]:

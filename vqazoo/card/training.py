@@ -154,9 +154,12 @@ def cite(facts: Facts) -> str:
     listed = ",\n".join(f"  {key} = {{{value}}}" for key, value in fields.items() if value)
     sources: dict[str, list[str]] = {}
     for role, manifest in (
-        ("image encoder", facts.encoder("image")), ("text encoder", facts.encoder("text")),
-        ("fusion", facts.fusion), ("head", facts.head), ("data", facts.dataset),
-    ):  # fmt: skip
+        ("image encoder", facts.encoder("image")),
+        ("text encoder", facts.encoder("text")),
+        ("fusion", facts.fusion),
+        ("head", facts.head),
+        ("data", facts.dataset),
+    ):
         if manifest and manifest.source:
             sources.setdefault(manifest.source, []).append(role)
     named = "\n".join(f"- {', '.join(roles)}: {source}" for source, roles in sources.items())

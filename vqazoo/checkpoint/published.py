@@ -24,9 +24,15 @@ from vqazoo.toolkit.transformers import Repository
 
 
 def build_published(
-    config: ModelConfig, answers: AnswerList, weights: Weights, rules: Rules,
-    unused: Sequence[str], repository: Repository, place: str, dtype: str,
-) -> VQAModel:  # fmt: skip
+    config: ModelConfig,
+    answers: AnswerList,
+    weights: Weights,
+    rules: Rules,
+    unused: Sequence[str],
+    repository: Repository,
+    place: str,
+    dtype: str,
+) -> VQAModel:
     """The model in eval mode; its tensors stay in the mapped files until they are used.
 
     Args:

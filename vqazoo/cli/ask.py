@@ -29,17 +29,21 @@ def _options(command: F) -> F:
             ),
             click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ..."),
             click.option(
-                "--dtype", default="float32", show_default=True,
+                "--dtype",
+                default="float32",
+                show_default=True,
                 help="Of published checkpoints: float32, float16 or bfloat16.",
             ),
             click.option("--device-map", help="Of published checkpoints: as accelerate's, auto."),
             click.option(
-                "--quantize", default="", metavar="8bit|4bit",
+                "--quantize",
+                default="",
+                metavar="8bit|4bit",
                 help="The language model of a published checkpoint, by bitsandbytes.",
             ),
             JSON,
         )
-    ):  # fmt: skip
+    ):
         command = option(command)
     return command
 
@@ -50,18 +54,31 @@ def _options(command: F) -> F:
 @click.argument("question")
 @decode_options()
 @click.option(
-    "--explain", "sheet", type=click.Path(path_type=Path), metavar="FILE.png",
+    "--explain",
+    "sheet",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
     help="Draw where the model looked and which words it heeded into this file.",
-)  # fmt: skip
+)
 @click.option(
-    "--method", default="auto", show_default=True,
+    "--method",
+    default="auto",
+    show_default=True,
     help="Of --explain: attention, integrated-gradients, or auto: attention where there is some.",
-)  # fmt: skip
+)
 @_options
 def ask(
-    model: str, image: str, question: str, candidates: Path | None, sheet: Path | None,
-    method: str, top_k: int, decode: tuple[str, ...], as_json: bool, **where: Any,
-) -> None:  # fmt: skip
+    model: str,
+    image: str,
+    question: str,
+    candidates: Path | None,
+    sheet: Path | None,
+    method: str,
+    top_k: int,
+    decode: tuple[str, ...],
+    as_json: bool,
+    **where: Any,
+) -> None:
     """Ask MODEL a QUESTION about IMAGE, a file with a picture or a video.
 
     MODEL is a zoo name, dir:PATH or hub:OWNER/NAME.

@@ -64,8 +64,9 @@ def compare(
     if len(rows) < len(scored):
         say(
             f"Compared {len(rows):,} of {len(scored):,} questions: the others have too few answers "
-            f"for {metric}.", err=True,
-        )  # fmt: skip
+            f"for {metric}.",
+            err=True,
+        )
     pictures = [str(scored[row].image) for row in rows]
     found = paired(scores[0], scores[1], seed, pictures=pictures)
     smallest = smallest_difference(scores[0] - scores[1], pictures)

@@ -34,17 +34,23 @@ def data() -> None:
 @click.argument("name", shell_complete=complete_part("dataset"), callback=canonical("dataset"))
 @DATA_ROOT
 @click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE",
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
     help="Argument of the dataset, such as train=my.csv; may be repeated.",
-)  # fmt: skip
+)
 @click.option(
-    "--decode/--no-decode", default=None,
+    "--decode/--no-decode",
+    default=None,
     help="Open every picture to find broken files, or none; default: up to 2,000 of a split.",
-)  # fmt: skip
+)
 @click.option(
-    "--list", "list_file", type=click.Path(path_type=Path),
+    "--list",
+    "list_file",
+    type=click.Path(path_type=Path),
     help="Write the paths of missing and broken pictures to this file.",
-)  # fmt: skip
+)
 @JSON
 def info(
     name: str,
@@ -76,9 +82,12 @@ def info(
     if list_file is not None:
         make_folder(list_file.absolute().parent)
     found = report_on(
-        reader, manifest.counts, decode, lambda line: say(line, err=True),
+        reader,
+        manifest.counts,
+        decode,
+        lambda line: say(line, err=True),
         manifest.other_counts,
-    )  # fmt: skip
+    )
     if list_file is not None:
         from vqazoo.files.writing import write_file
 
@@ -96,9 +105,10 @@ def _print(found: DataReport) -> None:
         differs = split.official is not None and split.official != split.questions
         release = f" (official release: {split.official:,})" if differs else ""
         broken = (
-            "broken ones not looked for (--decode)" if split.broken_images is None
+            "broken ones not looked for (--decode)"
+            if split.broken_images is None
             else f"{split.broken_images:,} broken"
-        )  # fmt: skip
+        )
         shared = ", ".join(f"{c:,} with {n}" for n, c in split.answers_per_question.items())
         lines = {
             "questions": f"{split.questions:,}{release}, {split.distinct_questions:,} distinct",
@@ -112,10 +122,11 @@ def _print(found: DataReport) -> None:
             lines["selected answers"] = f"{split.distinct_answers:,} distinct; {top}"
             if split.coverage:
                 shares = ", ".join(
-                    f"{share:.1%} by the {size} most frequent" if size.isdigit()
+                    f"{share:.1%} by the {size} most frequent"
+                    if size.isdigit()
                     else f"{share:.1%} by {size}"
                     for size, share in split.coverage.items()
-                )  # fmt: skip
+                )
                 lines["answer coverage"] = f"{shares}, of those of '{found.training_split}'"
         if split.answer_types:
             lines["answer types"] = _counts(split.answer_types)
@@ -181,9 +192,10 @@ def prepare(name: str, data_root: Path, as_json: bool) -> None:
         )
     if not manifest.prepare:
         able = [
-            known for known in registry.names("dataset")
+            known
+            for known in registry.names("dataset")
             if cast(DatasetManifest, registry.manifest("dataset", known)).prepare
-        ]  # fmt: skip
+        ]
         raise ConfigError(
             f"There is nothing to fetch for the dataset '{name}': it is generated, installed or "
             f"yours; datasets that are fetched are {', '.join(able)}."
@@ -205,9 +217,12 @@ def prepare(name: str, data_root: Path, as_json: bool) -> None:
 @click.option("--split", "splits", multiple=True, help="Only this one; may be repeated.")
 @DATA_ROOT
 @click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE",
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
     help="Argument of the dataset, such as train=my.csv; may be repeated.",
-)  # fmt: skip
+)
 @SKIP_MISSING
 @JSON
 def export(

@@ -31,24 +31,37 @@ PRINTED = 3  # groups of each grouping
 @data_options
 @click.option("--split", help="Which split to look at; default: the recipe's test split, or test.")
 @click.option(
-    "--predictions", type=click.Path(path_type=Path),
+    "--predictions",
+    type=click.Path(path_type=Path),
     help="Take the answers from this file of 'vqazoo eval' instead of asking the model again.",
-)  # fmt: skip
+)
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE.html",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
     help=f"The page; default: {PAGE} in this folder, or none with --json.",
-)  # fmt: skip
+)
 @click.option("--no-pictures", is_flag=True, help="Leave the pictures out of the page.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
 @click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
 @decode_options()
 @JSON
 def errors(
-    run: str, data: str | None, data_root: str | None, assignments: tuple[str, ...],
-    skip_missing: bool, split: str | None, predictions: Path | None, out: Path | None,
-    no_pictures: bool, device: str, cache: str, decode: tuple[str, ...],
-    candidates: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+    run: str,
+    data: str | None,
+    data_root: str | None,
+    assignments: tuple[str, ...],
+    skip_missing: bool,
+    split: str | None,
+    predictions: Path | None,
+    out: Path | None,
+    no_pictures: bool,
+    device: str,
+    cache: str,
+    decode: tuple[str, ...],
+    candidates: Path | None,
+    as_json: bool,
+) -> None:
     """Group the mistakes of RUN, a run folder or a model, by what they have in common.
 
     RUN is the folder of 'vqazoo train', a zoo name, dir:PATH or hub:OWNER/NAME. Groups are made by
@@ -130,9 +143,13 @@ def _trained_on(model: str, found: Found) -> tuple[str, dict[str, Any], str]:
 
 
 def _answered(
-    model: VQAModel, examples: Sequence[Example], predictions: Path | None, device: str,
-    cache: str, asking: Asking,
-) -> tuple[Sequence[Answer], Clusters]:  # fmt: skip
+    model: VQAModel,
+    examples: Sequence[Example],
+    predictions: Path | None,
+    device: str,
+    cache: str,
+    asking: Asking,
+) -> tuple[Sequence[Answer], Clusters]:
     """The answers, from a file or the model, and clusters of the pictures."""
     from vqazoo.evaluation.answering import answer_split
     from vqazoo.evaluation.mistakes.similarity import cluster, picture_vectors
@@ -172,11 +189,16 @@ def _print(found: Mistakes) -> None:
         f"{found.measure} {found.score:.2%}."
     )
     rows = [
-        (grouping.title, group.name, f"{group.questions:,}", f"{group.score:.2%}",
-         f"{100 * group.cost:.2f}")
+        (
+            grouping.title,
+            group.name,
+            f"{group.questions:,}",
+            f"{group.score:.2%}",
+            f"{100 * group.cost:.2f}",
+        )
         for grouping in found.groupings
         for group in grouping.groups[:PRINTED]
-    ]  # fmt: skip
+    ]
     right = ("questions", found.measure, "cost in points")
     print_table(("grouped by", "group", *right), rows, right=right)
 

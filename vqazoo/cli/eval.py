@@ -24,9 +24,10 @@ from vqazoo.cli.output import print_json, print_table, progress, say
 @data_options
 @click.option("--split", help="Which split to answer; default: the recipe's test split, or test.")
 @click.option(
-    "--predictions", type=click.Path(path_type=Path),
+    "--predictions",
+    type=click.Path(path_type=Path),
     help="Score the answers in this CSV, JSON-lines or official submission file, with no model.",
-)  # fmt: skip
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for predictions and scores.")
 @click.option("--record", is_flag=True, help="Write the scores into the model's metrics and card.")
 @click.option("--wups", is_flag=True, help="Compute WUPS too; cocoqa and daquar always do.")
@@ -143,12 +144,13 @@ def eval_command(
         return
     rows = [
         (
-            metric.name, f"{metric.value:.2%}",
+            metric.name,
+            f"{metric.value:.2%}",
             "[{:.2%}, {:.2%}]".format(*metric.interval) if metric.interval else "",
             metric.signature,
         )
         for metric in metrics
-    ]  # fmt: skip
+    ]
     print_table(("metric", "value", "95% interval", "signature"), rows, right=("value",))
     for metric in metrics:
         if metric.smallest_difference is not None:

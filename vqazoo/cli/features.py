@@ -70,9 +70,13 @@ def build(
 
     assignments = run_assignments(assignments, data_root)
     flags = {
-        "encoder": encoder, "image_encoder": image_encoder, "text_encoder": text_encoder,
-        "fusion": fusion, "head": head or (None if config else "mlp"), "data": data,
-    }  # fmt: skip
+        "encoder": encoder,
+        "image_encoder": image_encoder,
+        "text_encoder": text_encoder,
+        "fusion": fusion,
+        "head": head or (None if config else "mlp"),
+        "data": data,
+    }
     filled = gather_config(config, assignments, flags)
     reader = open_dataset(filled.data.type, filled.data.args)
     for split in splits:
@@ -122,11 +126,13 @@ def info(cache: str, as_json: bool) -> None:
         return
     lines = [
         (
-            folder.name, f"{rows:,} rows", f"{size / 1e6:,.1f} MB",
+            folder.name,
+            f"{rows:,} rows",
+            f"{size / 1e6:,.1f} MB",
             f"{' and '.join(map(str, meta.get('kinds') or ['?']))} of {meta.get('encoder', '?')}",
         )
         for folder, meta, rows, size in found
-    ]  # fmt: skip
+    ]
     print_table(("cache", "rows", "size", "features"), lines, right=("rows", "size"))
 
 
@@ -156,9 +162,14 @@ def verify(names: tuple[str, ...], cache: str, as_json: bool) -> None:
         shards_bad += len([name for name in damaged if name.startswith("shard-")])
         rows, shards, old = len(opened), len(opened.shards), opened.unchecked()
         found.append(
-            {"name": folder.name, "rows": rows, "shards": shards, "damaged": damaged,
-             "without_digest": old}
-        )  # fmt: skip
+            {
+                "name": folder.name,
+                "rows": rows,
+                "shards": shards,
+                "damaged": damaged,
+                "without_digest": old,
+            }
+        )
         state = f"damaged: {', '.join(damaged)}" if damaged else "good"
         if old:
             state += f" ({len(old):,} of an earlier release, without a digest to compare)"

@@ -21,9 +21,12 @@ BROKEN = "(broken: run 'vqazoo plugins' to see why)"
 @click.command("list")
 @click.argument("kind", type=click.Choice(KINDS, case_sensitive=False), required=False)
 @click.option(
-    "--compatible-with", "chosen", multiple=True, metavar="KIND=NAME",
+    "--compatible-with",
+    "chosen",
+    multiple=True,
+    metavar="KIND=NAME",
     help="Only parts that fit this one, such as head=lstm or encoder=tiny-clip; may be repeated.",
-)  # fmt: skip
+)
 @JSON
 def list_command(kind: str | None, chosen: tuple[str, ...], as_json: bool) -> None:
     """List models, encoders, fusions, heads, datasets or families of published checkpoints.

@@ -24,9 +24,12 @@ SKIP_MISSING = click.option(
 )
 
 SET = click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE",
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
     help="Change one config key, such as training.epochs=5; may be repeated.",
-)  # fmt: skip
+)
 DEVICE = click.option("--device", help="cpu, cuda, cuda:1, mps; default: cuda if there is one.")
 
 
@@ -36,13 +39,16 @@ def decode_options(candidates: bool = True) -> Callable[[F], F]:
     def add(command: F) -> F:
         if candidates:
             command = click.option(
-                "--candidates", type=click.Path(path_type=Path),
+                "--candidates",
+                type=click.Path(path_type=Path),
                 help="File with one answer a line: the model chooses among these.",
-            )(command)  # fmt: skip
+            )(command)
         return click.option(
-            "--decode", multiple=True, metavar="KEY=VALUE",
+            "--decode",
+            multiple=True,
+            metavar="KEY=VALUE",
             help="Option of the head, such as strategy=beam; see vqazoo info. May be repeated.",
-        )(command)  # fmt: skip
+        )(command)
 
     return add
 
@@ -106,12 +112,15 @@ def data_options(command: F) -> F:
             part("--data", "dataset", "Dataset; default: the one the model was trained on."),
             DATA_ROOT,
             click.option(
-                "--set", "assignments", multiple=True, metavar="KEY=VALUE",
+                "--set",
+                "assignments",
+                multiple=True,
+                metavar="KEY=VALUE",
                 help="Argument of the dataset, such as test=my.csv; may be repeated.",
             ),
             SKIP_MISSING,
         )
-    ):  # fmt: skip
+    ):
         command = option(command)
     return command
 

@@ -56,9 +56,11 @@ def print_json(document: Any, indent: int | None = None) -> None:
 
 
 def print_table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "",
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    title: str = "",
     right: Sequence[str] = (),
-) -> None:  # fmt: skip
+) -> None:
     """Rows of cells: ruled and fitted to the terminal, or aligned lines without the headings.
 
     Args:
@@ -96,9 +98,12 @@ def _print_ruled(
     for number, heading in enumerate(headings):
         first = number == 0
         table.add_column(
-            heading, justify="right" if heading in right else "left", overflow="fold",
-            no_wrap=first, style="cyan" if first else None,
-        )  # fmt: skip
+            heading,
+            justify="right" if heading in right else "left",
+            overflow="fold",
+            no_wrap=first,
+            style="cyan" if first else None,
+        )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a cell are no markup
     Console(highlight=False).print(table if rows else Text(f"{title}: none"))

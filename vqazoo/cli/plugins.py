@@ -35,8 +35,10 @@ def plugins(quick: bool, as_json: bool) -> None:
             for kind, name, provider in parts
         ]
         if not as_json:
-            rows = [(p["kind"] or "", p["name"] or "", p["problem"] or "ok")
-                    for p in found[distribution]]  # fmt: skip
+            rows = [
+                (p["kind"] or "", p["name"] or "", p["problem"] or "ok")
+                for p in found[distribution]
+            ]
             print_table(("kind", "name", "state"), rows, distribution)
     if as_json:
         print_json(found)

@@ -40,12 +40,14 @@ def list_command(as_json: bool) -> None:
         tables = read_toml(recipe_file(name))
         trained = name in known and known[name].weights != NONE
         data = tables["data"]
-        rows.append({
-            "name": name,
-            "data": data if isinstance(data, str) else data["type"],
-            "weights": "trained" if trained else "not trained yet",
-            "source": tables.get("origin", {}).get("source", ""),
-        })  # fmt: skip
+        rows.append(
+            {
+                "name": name,
+                "data": data if isinstance(data, str) else data["type"],
+                "weights": "trained" if trained else "not trained yet",
+                "source": tables.get("origin", {}).get("source", ""),
+            }
+        )
     if as_json:
         print_json(rows, indent=2)
         return

@@ -33,16 +33,24 @@ class ListCommand(click.Command):
 
 @click.command(cls=ListCommand)
 @click.option(
-    "--encoders", multiple=True, required=True, metavar="A B C",
+    "--encoders",
+    multiple=True,
+    required=True,
+    metavar="A B C",
     shell_complete=complete_part("encoder"),
     help="Encoders; IMAGE+TEXT for two, such as efficientnet-lite0+minilm.",
-)  # fmt: skip
+)
 @click.option("--heads", multiple=True, required=True, metavar="X Y Z", help="Heads.")
 @click.option("--fusions", multiple=True, metavar="F G", help="Fusions; default: each head's own.")
 @click.option(
-    "--seeds", multiple=True, type=click.IntRange(min=0), metavar="0 1 2", default=(0, 1, 2),
-    show_default=True, help="Seeds.",
-)  # fmt: skip
+    "--seeds",
+    multiple=True,
+    type=click.IntRange(min=0),
+    metavar="0 1 2",
+    default=(0, 1, 2),
+    show_default=True,
+    help="Seeds.",
+)
 @part("--data", "dataset", "Dataset.")
 @DATA_ROOT
 @SKIP_MISSING
@@ -88,16 +96,24 @@ def sweep(
         lambda: "run the same command again; runs that are done are not done again."
     ):
         results = run_sweep(
-            grid(encoders, fusions, heads, seeds), out, config, assignments, {"data": data}, split,
-            report, None if quiet else progress,
-        )  # fmt: skip
+            grid(encoders, fusions, heads, seeds),
+            out,
+            config,
+            assignments,
+            {"data": data},
+            split,
+            report,
+            None if quiet else progress,
+        )
     if all(result.value is None for result in results):
         raise click.ClickException("No combination fits together, so nothing was trained.")
     if as_json:
-        print_json([
-            {**asdict(result.cell), "value": result.value, "questions": result.questions}
-            for result in results
-        ])  # fmt: skip
+        print_json(
+            [
+                {**asdict(result.cell), "value": result.value, "questions": result.questions}
+                for result in results
+            ]
+        )
         return
     say((out / f"{RESULTS}.md").read_text(), lines=True)
     say(f"Table, every run and heat map: {out / RESULTS}.md, .csv, .png")

@@ -21,10 +21,18 @@ from vqazoo.cli.output import print_json, print_table, say
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of a commit.")
 @click.option("--pin", is_flag=True, help="Write the commit into the zoo's catalogue.")
 @click.option("--include-encoder", is_flag=True, help="Upload referenced encoder weights too.")
-@click.option("--encoder-license", default="", metavar="NAME",
-              help="Licence of included weights that do not state theirs.")  # fmt: skip
-@click.option("--license", default="", metavar="ID",
-              help="Licence of the trained weights for the card, such as cc-by-4.0.")  # fmt: skip
+@click.option(
+    "--encoder-license",
+    default="",
+    metavar="NAME",
+    help="Licence of included weights that do not state theirs.",
+)
+@click.option(
+    "--license",
+    default="",
+    metavar="ID",
+    help="Licence of the trained weights for the card, such as cc-by-4.0.",
+)
 @click.option("--dry-run", is_flag=True, help="Tell what would be uploaded; ask the Hub nothing.")
 @JSON
 def push(

@@ -103,10 +103,14 @@ def report_on(
         if name == training:
             known = [text for text, _ in _ranked(counts)]
         splits[name] = _split(
-            examples, _official(name, (official, other or {}), len(examples)), counts,
-            _coverage(selected, known), len(images[name]), len(absent),
+            examples,
+            _official(name, (official, other or {}), len(examples)),
+            counts,
+            _coverage(selected, known),
+            len(images[name]),
+            len(absent),
             None if bad is None else len(bad),
-        )  # fmt: skip
+        )
     names = list(images)
     shared = {
         f"{a} and {b}": common
@@ -151,9 +155,14 @@ def _coverage(selected: list[str], known: list[str]) -> dict[str, float]:
 
 
 def _split(
-    examples: list[Example], official: int | None, counts: Counter[str],
-    coverage: dict[str, float], images: int, missing: int, broken: int | None,
-) -> SplitReport:  # fmt: skip
+    examples: list[Example],
+    official: int | None,
+    counts: Counter[str],
+    coverage: dict[str, float],
+    images: int,
+    missing: int,
+    broken: int | None,
+) -> SplitReport:
     said = [e.answerable for e in examples if e.answerable is not None]
     return SplitReport(
         questions=len(examples),

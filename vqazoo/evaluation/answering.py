@@ -67,9 +67,14 @@ class Asking:
 
 
 def answer_split(
-    model: VQAModel, examples: Sequence[Example], asking: Asking, progress: Progress,
-    cache: str | Path, report: Report, images: Side | None = None,
-) -> list[Answer]:  # fmt: skip
+    model: VQAModel,
+    examples: Sequence[Example],
+    asking: Asking,
+    progress: Progress,
+    cache: str | Path,
+    report: Report,
+    images: Side | None = None,
+) -> list[Answer]:
     """The best answer to each example.
 
     Args:

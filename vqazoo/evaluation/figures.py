@@ -105,9 +105,13 @@ def reliability_figure(curve: RiskCoverage, file: Path) -> None:
 
 
 def sweep_figure(
-    mean: NDArray[np.float64], deviation: NDArray[np.float64],
-    rows: Sequence[str], columns: Sequence[str], title: str, file: Path,
-) -> None:  # fmt: skip
+    mean: NDArray[np.float64],
+    deviation: NDArray[np.float64],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    file: Path,
+) -> None:
     """Mean and deviation over seeds of each encoder (row) with each head (column)."""
     texts = [
         [
@@ -120,10 +124,15 @@ def sweep_figure(
 
 
 def _heat_map(
-    values: NDArray[np.float64], rows: Sequence[str], columns: Sequence[str],
-    row_label: str, column_label: str, file: Path, texts: Sequence[Sequence[str]] | None = None,
+    values: NDArray[np.float64],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    row_label: str,
+    column_label: str,
+    file: Path,
+    texts: Sequence[Sequence[str]] | None = None,
     title: str = "",
-) -> None:  # fmt: skip
+) -> None:
     """A table of values in [0, 1], coloured and with each value written in its cell."""
     longest = max((len(row) for row in rows), default=0)
     width = max(4.5, 1.2 + 0.08 * longest + 1.3 * len(columns))  # inches

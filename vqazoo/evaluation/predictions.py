@@ -27,9 +27,16 @@ if TYPE_CHECKING:
     from vqazoo.interfaces import Answer
 
 COLUMNS = (
-    "question_id", "image", "question", "answer", "score", "answer_type", "answerable", "selected",
+    "question_id",
+    "image",
+    "question",
+    "answer",
+    "score",
+    "answer_type",
+    "answerable",
+    "selected",
     "correct",
-)  # fmt: skip
+)
 SUBMISSIONS = {"vizwiz": "image", "vqav2": "question_id"}  # datasets, and the key of a record
 NAMED = 3  # ids named in a message
 
@@ -40,11 +47,16 @@ def rows(examples: Sequence[Example], answers: Sequence[Answer]) -> list[dict[st
     for example, answer in zip(examples, answers, strict=True):
         truth = select_answer(example.answers)
         values = (
-            example.question_id, example.image.name, example.question, answer.text,
+            example.question_id,
+            example.image.name,
+            example.question,
+            answer.text,
             None if math.isnan(answer.score) else answer.score,
-            answer.answer_type, answer.answerable, truth or None,
+            answer.answer_type,
+            answer.answerable,
+            truth or None,
             same_answer(example, answer.text) if truth else None,
-        )  # fmt: skip
+        )
         found.append(dict(zip(COLUMNS, values, strict=True)))
     return found
 
@@ -128,8 +140,10 @@ def read_predictions(file: Path, examples: Sequence[Example]) -> list[Answer]:
             answerable=_number(record, "answerable", where, None),
         )
     absent = [example.question_id for row, example in enumerate(examples) if row not in found]
-    for ids, told in ((unknown, "answers questions that the split does not have"),
-                      (absent, "has no answer to questions of the split")):  # fmt: skip
+    for ids, told in (
+        (unknown, "answers questions that the split does not have"),
+        (absent, "has no answer to questions of the split"),
+    ):
         if ids:
             shown = ", ".join(ids[:NAMED]) + (", ..." if len(ids) > NAMED else "")
             raise DataError(
@@ -186,10 +200,12 @@ def _records(file: Path) -> Iterable[dict[str, Any]]:
             found: list[Any] = list(reader)
             if tuple(reader.fieldnames or ()) == COLUMNS:  # which was written here
                 found = [
-                    {key: from_cell(cell) if isinstance(cell, str) else cell
-                     for key, cell in row.items()}
+                    {
+                        key: from_cell(cell) if isinstance(cell, str) else cell
+                        for key, cell in row.items()
+                    }
                     for row in found
-                ]  # fmt: skip
+                ]
         elif suffix == ".json":
             found = json.loads(text)
         elif suffix in (".jsonl", ".ndjson"):

@@ -259,9 +259,11 @@ class _Measure:
         smallest = math.sqrt(2) * smallest_difference(scores, pictures)
         for metric in self.one(name, float(scores.mean()), how):
             yield replace(
-                metric, interval=(low, high), interval_method=f"bootstrap over {drawn(pictures)}",
+                metric,
+                interval=(low, high),
+                interval_method=f"bootstrap over {drawn(pictures)}",
                 smallest_difference=None if math.isnan(smallest) else smallest,
-            )  # fmt: skip
+            )
 
     def by_type(self, name: str, scores: Floats, how: str) -> Iterator[Metric]:
         """Means over the questions of each answer type and each question type."""
@@ -349,9 +351,13 @@ def _words(measure: _Measure, answers: Sequence[Answer], truths: Sequence[str]) 
 
 
 def _wups(
-    measure: _Measure, answers: Sequence[Answer], truths: Sequence[str], data: str,
-    wanted: bool | None, report: Callable[[str], None],
-) -> Iterator[Metric]:  # fmt: skip
+    measure: _Measure,
+    answers: Sequence[Answer],
+    truths: Sequence[str],
+    data: str,
+    wanted: bool | None,
+    report: Callable[[str], None],
+) -> Iterator[Metric]:
     manifest = cast(DatasetManifest, registry.manifest("dataset", data))
     if wanted is False or (wanted is None and not manifest.wups):
         return
@@ -372,9 +378,11 @@ def _wups(
 
 
 def _answerability(
-    measure: _Measure, examples: Sequence[Example], answers: Sequence[Answer],
+    measure: _Measure,
+    examples: Sequence[Example],
+    answers: Sequence[Answer],
     report: Callable[[str], None],
-) -> Iterator[Metric]:  # fmt: skip
+) -> Iterator[Metric]:
     """How well unanswerable questions are told, where somebody said which are."""
     if any(example.answerable is None for example in examples):
         return
@@ -384,8 +392,9 @@ def _answerability(
         return
     chance = np.array([answer.answerable for answer in answers], dtype=np.float64)
     for name, positive, value in (
-        ("unanswerable", unanswerable, 1 - chance), ("answerable", ~unanswerable, chance),
-    ):  # fmt: skip
+        ("unanswerable", unanswerable, 1 - chance),
+        ("answerable", ~unanswerable, chance),
+    ):
         found = reliability.average_precision(positive, value)
         if not np.isnan(found):
             how = f"positive:{name}|uninterpolated"
@@ -397,9 +406,12 @@ def _answerability(
 
 
 def _reliability(
-    measure: _Measure, answers: Sequence[Answer], scores: Floats, rule: str,
+    measure: _Measure,
+    answers: Sequence[Answer],
+    scores: Floats,
+    rule: str,
     report: Callable[[str], None],
-) -> Iterator[Metric]:  # fmt: skip
+) -> Iterator[Metric]:
     """Whether the model's confidence tells when to trust it; needs a confidence for each answer."""
     confidence = np.array([answer.score for answer in answers], dtype=np.float64)
     if np.isnan(confidence).any():

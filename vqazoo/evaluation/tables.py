@@ -278,9 +278,13 @@ def _parquet_row(example: Example) -> dict[str, Any]:
 def _features(datasets: Any) -> Any:
     text = datasets.Value("string")
     return datasets.Features(
-        {"image": datasets.Image(), "question": text, "answers": datasets.Sequence(text),
-         "question_id": text}
-    )  # fmt: skip
+        {
+            "image": datasets.Image(),
+            "question": text,
+            "answers": datasets.Sequence(text),
+            "question_id": text,
+        }
+    )
 
 
 def _package(name: str) -> Any:

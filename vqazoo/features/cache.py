@@ -40,8 +40,15 @@ KEYS, PREFIX, DIGEST = "keys", "num_prefix", "digest"  # in a shard's metadata
 CHECKED_AT_ONCE = 2**30  # bytes: fewer are checked on opening, so that damage is mended there
 PADDED = ("tokens", "mask")  # tensors whose rows differ in length
 # What reading a damaged shard leads to, of dtypes that safetensors' torch reader does not know too.
-DAMAGE = (SafetensorError, OSError, LookupError, TypeError, ValueError, AttributeError,
-          RuntimeError)  # fmt: skip
+DAMAGE = (
+    SafetensorError,
+    OSError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RuntimeError,
+)
 
 
 def cache_root(chosen: str | Path = "") -> Path:
@@ -90,8 +97,9 @@ class FeatureCache:
         indexed = read_object(self.folder / INDEX)
         files = sorted(self.folder.glob(SHARDS))
         # A name that the index knows is never given again: the index would tell the old rows.
-        self._next = 1 + max((_number(name) for name in [*indexed, *(f.name for f in files)]),
-                             default=-1)  # fmt: skip
+        self._next = 1 + max(
+            (_number(name) for name in [*indexed, *(f.name for f in files)]), default=-1
+        )
         for file in files:
             keys = None
             if file.name not in unreadable:
@@ -221,9 +229,12 @@ class MappedFeatures:
     """Rows of a cache in a given order; shards are mapped, so memory holds what was touched."""
 
     def __init__(
-        self, folder: Path, shards: Sequence[str], places: Sequence[Place],
+        self,
+        folder: Path,
+        shards: Sequence[str],
+        places: Sequence[Place],
         checked: Container[str] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._files = [folder / shard for shard in shards]
         # numbers of shards that were compared with their digests
         self._checked = {number for number, shard in enumerate(shards) if shard in checked}
@@ -238,8 +249,9 @@ class MappedFeatures:
         if len(prefixes) > 1:  # it holds for all rows, so it is not left to the rows that are used
             for number in self._tensors:
                 self._check(number)
-        self.longest = max((t["tokens"].shape[1] for t in self._tensors.values() if "tokens" in t),
-                           default=0)  # fmt: skip
+        self.longest = max(
+            (t["tokens"].shape[1] for t in self._tensors.values() if "tokens" in t), default=0
+        )
 
     def _map(self, file: Path) -> dict[str, Tensor]:
         try:

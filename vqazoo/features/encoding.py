@@ -115,9 +115,13 @@ class Rows:
 
 
 def build_images(
-    towers: Towers, paths: Sequence[Path], progress: Progress, root: str | Path = "",
-    report: Report = lambda line: None, verify: int = VERIFIED,
-) -> MappedFeatures:  # fmt: skip
+    towers: Towers,
+    paths: Sequence[Path],
+    progress: Progress,
+    root: str | Path = "",
+    report: Report = lambda line: None,
+    verify: int = VERIFIED,
+) -> MappedFeatures:
     """Features of picture and video files, computed where the cache lacks them; row i is
     `paths[i]`.
 
@@ -147,9 +151,13 @@ def build_images(
 
 
 def build_questions(
-    towers: Towers, questions: Sequence[str], progress: Progress, root: str | Path = "",
-    report: Report = lambda line: None, verify: int = VERIFIED,
-) -> MappedFeatures:  # fmt: skip
+    towers: Towers,
+    questions: Sequence[str],
+    progress: Progress,
+    root: str | Path = "",
+    report: Report = lambda line: None,
+    verify: int = VERIFIED,
+) -> MappedFeatures:
     """Features of questions, computed where the cache lacks them; row i is `questions[i]`."""
     keys: list[str] = []
     for start in range(0, len(questions), TOKENIZE_BATCH):

@@ -131,9 +131,14 @@ class CachedImages(CachedSide):
     """Image features of examples from the cache on disk, each distinct picture encoded once."""
 
     def __init__(
-        self, towers: Towers, examples: Sequence[Example], progress: Progress,
-        root: str | Path = "", report: Report = lambda line: None, verify: int = VERIFIED,
-    ) -> None:  # fmt: skip
+        self,
+        towers: Towers,
+        examples: Sequence[Example],
+        progress: Progress,
+        root: str | Path = "",
+        report: Report = lambda line: None,
+        verify: int = VERIFIED,
+    ) -> None:
         paths, rows = distinct([example.image for example in examples])
         mapped = build_images(towers, paths, progress, root, report, verify)
         super().__init__(mapped, rows, towers.device, floating_dtype(towers.image_encoder))
@@ -143,9 +148,14 @@ class CachedQuestions(CachedSide):
     """Question features of examples from the cache on disk, each distinct one encoded once."""
 
     def __init__(
-        self, towers: Towers, examples: Sequence[Example], progress: Progress,
-        root: str | Path = "", report: Report = lambda line: None, verify: int = VERIFIED,
-    ) -> None:  # fmt: skip
+        self,
+        towers: Towers,
+        examples: Sequence[Example],
+        progress: Progress,
+        root: str | Path = "",
+        report: Report = lambda line: None,
+        verify: int = VERIFIED,
+    ) -> None:
         questions, rows = distinct([example.question for example in examples])
         mapped = build_questions(towers, questions, progress, root, report, verify)
         super().__init__(mapped, rows, towers.device, floating_dtype(towers.text_encoder))
@@ -165,9 +175,12 @@ class LiveImages:
     """
 
     def __init__(
-        self, towers: Towers, examples: Sequence[Example], augment: str = "none",
+        self,
+        towers: Towers,
+        examples: Sequence[Example],
+        augment: str = "none",
         generator: random.Random | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._towers = towers
         self._paths, self._rows = distinct([example.image for example in examples])
         for path in filter(is_video, self._paths):

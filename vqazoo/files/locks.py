@@ -65,9 +65,12 @@ def lock_beside(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def writer(
-    lock: Path, what: Path, error: type[VqazooError], wait: float = 0.0,
+    lock: Path,
+    what: Path,
+    error: type[VqazooError],
+    wait: float = 0.0,
     told: Callable[[str], None] = lambda line: None,
-) -> Iterator[None]:  # fmt: skip
+) -> Iterator[None]:
     """Hold a lock in this block; the thread that holds it may take it again.
 
     Folders that the lock file needs are made, and removed again if nothing else is in them.

@@ -57,8 +57,12 @@ def _exchange() -> tuple[Any, Callable[[bytes, bytes], tuple[Any, ...]]]:
         if sys.platform == "darwin":
             return library.renamex_np, lambda one, other: (one, other, RENAME_SWAP)
         return library.renameat2, lambda one, other: (
-            AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE
-        )  # fmt: skip
+            AT_FDCWD,
+            one,
+            AT_FDCWD,
+            other,
+            RENAME_EXCHANGE,
+        )
     except (OSError, TypeError, AttributeError):
         return None, lambda one, other: ()
 

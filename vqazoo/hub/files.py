@@ -179,9 +179,12 @@ def _for_encoder(error: HubError, repo: str, revision: str | None, name: str) ->
 
 
 def fetch_checkpoint(
-    ref: HubRef, cache_dir: Path | None = None, names: Sequence[str] = (), weights: bool = True,
+    ref: HubRef,
+    cache_dir: Path | None = None,
+    names: Sequence[str] = (),
+    weights: bool = True,
     config: bytes | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """A repository's checkpoint folder in the Hub cache, every file of one commit.
 
     With a 40-digit commit that is cached, no request is made. Only config, weights, answers and

@@ -26,8 +26,18 @@ MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs
 MAX_ASPECT = 100  # longer pictures would need gigabytes once their shorter side is resized
 # Only formats that Pillow decodes itself: EPS, for one, would run Ghostscript.
 FORMATS = (
-    "AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP",
-)  # fmt: skip
+    "AVIF",
+    "BMP",
+    "GIF",
+    "ICO",
+    "JPEG",
+    "JPEG2000",
+    "MPO",
+    "PNG",
+    "PPM",
+    "TIFF",
+    "WEBP",
+)
 UPRIGHT = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

@@ -134,9 +134,15 @@ def _chosen(source: str | Path, choose: Callable[[int], list[int]]) -> list[Imag
     except VqazooError:
         raise
     except (
-        av.FFmpegError, OSError, ValueError, LookupError, ArithmeticError, EOFError, MemoryError,
+        av.FFmpegError,
+        OSError,
+        ValueError,
+        LookupError,
+        ArithmeticError,
+        EOFError,
+        MemoryError,
         NotImplementedError,
-    ) as error:  # fmt: skip
+    ) as error:
         raise _undecodable(name, error) from error
 
 

@@ -20,9 +20,16 @@ from vqazoo.manifests import EncoderManifest
 from vqazoo.registry import registry
 
 REDISTRIBUTABLE = {
-    "mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0",
-    "isc", "unlicense",
-}  # fmt: skip
+    "mit",
+    "apache-2.0",
+    "bsd-2-clause",
+    "bsd-3-clause",
+    "cc0-1.0",
+    "cc-by-4.0",
+    "cc-by-sa-4.0",
+    "isc",
+    "unlicense",
+}
 
 
 def bundle_encoders(

@@ -329,9 +329,14 @@ def _ask_for_license(card: str, report: Report) -> None:
 
 
 def _commit(
-    upload: Upload, folder: Path, ref: HubRef, private: bool, message: str, create_pr: bool,
+    upload: Upload,
+    folder: Path,
+    ref: HubRef,
+    private: bool,
+    message: str,
+    create_pr: bool,
     report: Report,
-) -> tuple[Pushed, str]:  # fmt: skip
+) -> tuple[Pushed, str]:
     """Upload everything; what was done, and the card as it was merged."""
     from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
 

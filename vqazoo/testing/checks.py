@@ -38,9 +38,10 @@ def require_finite(owner: str, features: Features) -> None:
 def require_same(owner: str, expected: Features, found: Features) -> None:
     """The same features; tokens are compared where they are real."""
     require(
-        expected.tensors().keys() == found.tensors().keys(), owner,
+        expected.tensors().keys() == found.tensors().keys(),
+        owner,
         f"it gives now {sorted(expected.tensors())}, now {sorted(found.tensors())}",
-    )  # fmt: skip
+    )
     problem = "alone, in a batch, padded and restored, a row must stay the same"
     if expected.pooled is not None and found.pooled is not None:
         require_close(owner, expected.pooled, found.pooled, f"pooled differs: {problem}")
@@ -54,9 +55,10 @@ def check_signature(owner: str, manifest: Manifest, component: type, positional:
     parameters = list(inspect.signature(component).parameters.values())
     given, rest = parameters[: len(positional)], parameters[len(positional) :]
     require(
-        len(given) == len(positional), owner,
+        len(given) == len(positional),
+        owner,
         f"its constructor must take {', '.join(positional)} by position",
-    )  # fmt: skip
+    )
     names = {one.name for one in rest if one.kind != inspect.Parameter.VAR_KEYWORD}
     differing = names ^ set(manifest.args)
     require(

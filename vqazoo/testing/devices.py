@@ -39,9 +39,14 @@ class Elsewhere(Tensor):
     @staticmethod
     def __new__(cls, inner: Tensor) -> Elsewhere:
         made: Elsewhere = Tensor._make_wrapper_subclass(
-            cls, inner.shape, inner.stride(), inner.storage_offset(), dtype=inner.dtype,
-            device=ELSEWHERE, requires_grad=False,
-        )  # fmt: skip
+            cls,
+            inner.shape,
+            inner.stride(),
+            inner.storage_offset(),
+            dtype=inner.dtype,
+            device=ELSEWHERE,
+            requires_grad=False,
+        )
         made.held = inner
         return made
 
@@ -161,6 +166,7 @@ def require_elsewhere(owner: str, features: Features) -> None:
     """What a part gives is on its own device."""
     for name, tensor in features.tensors().items():
         require(
-            isinstance(tensor, Elsewhere), owner,
+            isinstance(tensor, Elsewhere),
+            owner,
             f"its {name} is on the CPU, whatever its device is: make it on that of its input",
-        )  # fmt: skip
+        )

@@ -119,13 +119,15 @@ def _check_blocks(owner: str, encoder: Encoder) -> None:
             seen |= inside
             shared = sorted(inside & reading[other])
             require(
-                not shared, where,
+                not shared,
+                where,
                 f"block {number} holds '{(shared or [''])[0]}', which the {other} tower reads too",
-            )  # fmt: skip
+            )
             require(
-                bool(inside & reading[side]), where,
+                bool(inside & reading[side]),
+                where,
                 f"block {number}, {prefixes}, gets no gradient from the {side} tower",
-            )  # fmt: skip
+            )
 
 
 def _check_image_tower(owner: str, encoder: Encoder, tower: TowerSpec) -> None:
@@ -147,10 +149,11 @@ def _check_text_tower(owner: str, encoder: Encoder, tower: TowerSpec) -> None:
     assert longest is not None, f"{owner}: spec.context_length is missing."
     ids, mask = encoder.tokenize(texts)
     require(
-        ids.dtype == torch.int64 and mask.dtype == torch.bool and ids.shape == mask.shape, owner,
+        ids.dtype == torch.int64 and mask.dtype == torch.bool and ids.shape == mask.shape,
+        owner,
         "tokenize must return ids int64 and mask bool of one shape (B, L), but returned "
         f"{ids.dtype} {tuple(ids.shape)} and {mask.dtype} {tuple(mask.shape)}",
-    )  # fmt: skip
+    )
     lengths = mask.sum(dim=1)
     expected = torch.arange(ids.shape[1]) < lengths[:, None]
     require(torch.equal(mask, expected), owner, "tokenize must pad on the right")
@@ -159,13 +162,15 @@ def _check_text_tower(owner: str, encoder: Encoder, tower: TowerSpec) -> None:
     )
     endless, endless_mask = encoder.tokenize(["what is that thing there " * 400])
     require(
-        endless.shape[1] <= longest, owner,
+        endless.shape[1] <= longest,
+        owner,
         f"tokenize kept {endless.shape[1]} tokens of a long text, but the longest is {longest}",
-    )  # fmt: skip
+    )
     require(
-        bool(endless[0, -1] == ids[0, lengths[0] - 1]), owner,
+        bool(endless[0, -1] == ids[0, lengths[0] - 1]),
+        owner,
         "a text that is cut must still end with the end token",
-    )  # fmt: skip
+    )
     require_finite(owner, encoder.encode_question(endless, endless_mask, offered_kinds(tower)))
 
     def encode(rows: slice, wants: frozenset[str]) -> Features:
@@ -182,32 +187,37 @@ def _check_text_tower(owner: str, encoder: Encoder, tower: TowerSpec) -> None:
 def _check_spelling(owner: str, encoder: Encoder, embedding: nn.Module) -> None:
     """`pieces`, `decode`, and the embedding that heads writing token by token borrow."""
     require(
-        isinstance(embedding, nn.Embedding), owner,
+        isinstance(embedding, nn.Embedding),
+        owner,
         f"lend('token_embedding') must give an nn.Embedding, not a {type(embedding).__name__}",
-    )  # fmt: skip
+    )
     size = cast(nn.Embedding, embedding).num_embeddings
     for name in ("start_id", "end_id"):
         token = getattr(encoder, name, None)
         require(
-            isinstance(token, int) and 0 <= token < size, owner,
+            isinstance(token, int) and 0 <= token < size,
+            owner,
             f"{name} is {token}, but it must be a token of the embedding, 0 to {size - 1}",
-        )  # fmt: skip
+        )
     texts = ["red", "dark blue", "3", "red " * 300]
     spelled = encoder.pieces(texts)
     for text, tokens in zip(texts, spelled, strict=True):
         require(
-            not {encoder.start_id, encoder.end_id} & set(tokens), owner,
+            not {encoder.start_id, encoder.end_id} & set(tokens),
+            owner,
             f"pieces({text[:20]!r}) holds the start or end token",
-        )  # fmt: skip
+        )
         require(
-            all(0 <= token < size for token in tokens), owner,
+            all(0 <= token < size for token in tokens),
+            owner,
             f"pieces({text[:20]!r}) holds a token that the embedding lacks",
-        )  # fmt: skip
+        )
         said = encoder.decode(tokens)
         require(
-            normalise(said) == normalise(text), owner,
+            normalise(said) == normalise(text),
+            owner,
             f"decode(pieces({text[:20]!r})) is {said[:40]!r}",
-        )  # fmt: skip
+        )
 
 
 def _check_tower(owner: str, encode: Any, tower: TowerSpec, count: int) -> None:
@@ -225,9 +235,10 @@ def _check_tower(owner: str, encode: Any, tower: TowerSpec, count: int) -> None:
         for kind in wants:
             tensor, width = getattr(found, kind), getattr(tower, kind)
             require(
-                tensor.shape[-1] == width, owner,
+                tensor.shape[-1] == width,
+                owner,
                 f"{kind} is {tensor.shape[-1]} wide, but the spec says {width}",
-            )  # fmt: skip
+            )
             require_close(
                 owner, getattr(full, kind), tensor, f"{kind} depends on what else is wanted"
             )
@@ -240,9 +251,10 @@ def _check_tower(owner: str, encode: Any, tower: TowerSpec, count: int) -> None:
                 owner, torch.ones_like(norms), norms, "the spec says norm 1, but pooled has not"
             )
         require(
-            not torch.equal(full.pooled[0], full.pooled[1]), owner,
+            not torch.equal(full.pooled[0], full.pooled[1]),
+            owner,
             "two different inputs give the same vector",
-        )  # fmt: skip
+        )
     for row in range(count):
         alone = encode(slice(row, row + 1), offered)
         require_same(owner, full.index(slice(row, row + 1)), alone)

@@ -60,9 +60,10 @@ def check_fusion(
     build = builder(owner, manifest, component, args, *sides.values())
     fusion = build(0).eval()
     require(
-        fusion.out.kind == manifest.provides, owner,
+        fusion.out.kind == manifest.provides,
+        owner,
         f"out.kind is '{fusion.out.kind}', but the manifest provides '{manifest.provides}'",
-    )  # fmt: skip
+    )
     looked = random_features(sides["image"], 4, 5, seed=1)
     asked = random_features(sides["question"], 4, 6, seed=2)
     with torch.no_grad():
@@ -96,6 +97,7 @@ def check_fusion(
     (result * torch.randn(result.shape, generator=generator())).sum().backward()
     check_gradients(owner, fusion)
     require(
-        all(leaf.grad is not None for leaf in leaves), owner,
+        all(leaf.grad is not None for leaf in leaves),
+        owner,
         "no gradient reaches the towers, so they could not be fine-tuned",
-    )  # fmt: skip
+    )

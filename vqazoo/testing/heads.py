@@ -95,17 +95,22 @@ def check_head(
         restored = build(1)
         restored.load_state_dict(head.state_dict(), strict=True)
         require(
-            restored.eval().predict(fused) == head.predict(fused), owner,
+            restored.eval().predict(fused) == head.predict(fused),
+            owner,
             "restored from its state_dict it answers differently",
-        )  # fmt: skip
+        )
     _check_sums(owner, build(0), fused, head.targets(examples))
     _check_device(owner, head, encoder, manifest, fused, examples)
 
 
 def _check_device(
-    owner: str, head: Head, encoder: Encoder, manifest: HeadManifest, fused: Features,
+    owner: str,
+    head: Head,
+    encoder: Encoder,
+    manifest: HeadManifest,
+    fused: Features,
     examples: Sequence[Example],
-) -> None:  # fmt: skip
+) -> None:
     """Loss and answers, also by every strategy and of given answers, on another device."""
     targets = head.targets(examples)
     options: list[dict[str, Any]] = [{}]
@@ -124,14 +129,16 @@ def _check_device(
 
 def _check_head_manifest(owner: str, manifest: HeadManifest) -> None:
     require(
-        manifest.answer_mode in ("classify", "generate"), owner,
+        manifest.answer_mode in ("classify", "generate"),
+        owner,
         f"answer_mode is {manifest.answer_mode!r}, but it must be 'classify' or 'generate'",
-    )  # fmt: skip
+    )
     default = cast(FusionManifest, registry.manifest("fusion", manifest.default_fusion))
     require(
-        default.provides == manifest.requires, owner,
+        default.provides == manifest.requires,
+        owner,
         f"its default fusion provides {default.provides}, but it requires {manifest.requires}",
-    )  # fmt: skip
+    )
     registry.fill("fusion", manifest.default_fusion, dict(manifest.default_fusion_args))
 
 
@@ -141,9 +148,10 @@ def _check_nothing_borrowed_is_owned(owner: str, head: Head, encoder: Encoder) -
     require(not kept, owner, f"its state_dict holds borrowed tensors: {', '.join(kept)}")
     own = {id(module) for module in head.modules()}
     require(
-        not any(id(module) in own for module in encoder.modules()), owner,
+        not any(id(module) in own for module in encoder.modules()),
+        owner,
         "it registers a borrowed module as its own; keep it in a tuple",
-    )  # fmt: skip
+    )
 
 
 def _check_targets(owner: str, head: Head, fused: Features, examples: Sequence[Example]) -> None:
@@ -151,9 +159,10 @@ def _check_targets(owner: str, head: Head, fused: Features, examples: Sequence[E
     targets = head.targets(examples)
     for name, tensor in targets.items():
         require(
-            isinstance(tensor, Tensor) and len(tensor) == len(examples), owner,
+            isinstance(tensor, Tensor) and len(tensor) == len(examples),
+            owner,
             f"target '{name}' must be a tensor with one row an example",
-        )  # fmt: skip
+        )
     rows = torch.tensor([3, 0])
     with evaluating(head), torch.no_grad():
         picked, _ = head.loss(fused.index(rows), _rows(targets, rows))
@@ -161,9 +170,10 @@ def _check_targets(owner: str, head: Head, fused: Features, examples: Sequence[E
         require_close(owner, direct, picked, "picked rows of the targets give another loss")
         outside, _ = head.loss(fused.index(slice(-1, None)), _rows(targets, slice(-1, None)))
     require(
-        bool(outside.isfinite()), owner,
+        bool(outside.isfinite()),
+        owner,
         f"the loss of a batch with only unknown answers is {outside.item()}",
-    )  # fmt: skip
+    )
 
 
 def _check_sums(owner: str, head: Head, fused: Features, targets: Targets) -> None:
@@ -174,8 +184,9 @@ def _check_sums(owner: str, head: Head, fused: Features, targets: Targets) -> No
     for name, each in units.items():
         require(
             each.shape == (len(fused),) and bool((each >= 0).all() and each.isfinite().all()),
-            owner, f"loss_units of '{name}' must be (B,), finite and 0 or more",
-        )  # fmt: skip
+            owner,
+            f"loss_units of '{name}' must be (B,), finite and 0 or more",
+        )
     whole = {name: each.sum().item() for name, each in units.items()}
     learning = [p for p in head.parameters() if p.requires_grad]
     with evaluating(head), torch.enable_grad():
@@ -186,16 +197,19 @@ def _check_sums(owner: str, head: Head, fused: Features, targets: Targets) -> No
         for rows in (slice(0, 1), slice(1, None)):
             sums, _ = batch_sums(head, fused.index(rows), _rows(targets, rows))
             require(
-                sums.keys() == units.keys(), owner,
+                sums.keys() == units.keys(),
+                owner,
                 f"loss_sums names {sorted(sums)}, but loss_units {sorted(units)}",
-            )  # fmt: skip
+            )
             weighted_loss(head, sums, whole).backward()
     for parameter, expected in zip(learning, together, strict=True):
         if expected is not None:
             require_close(
-                owner, expected, cast(Tensor, parameter.grad),
+                owner,
+                expected,
+                cast(Tensor, parameter.grad),
                 "sums of its loss over two batches do not add up to that of both",
-            )  # fmt: skip
+            )
     head.zero_grad()
 
 
@@ -206,13 +220,15 @@ def _check_learning(owner: str, head: Head, fused: Features, targets: Targets) -
     leaf = getattr(fused, "pooled" if fused.pooled is not None else "tokens").requires_grad_()
     loss, parts = head.loss(fused, targets)
     require(
-        loss.dim() == 0 and bool(loss.isfinite()), owner,
+        loss.dim() == 0 and bool(loss.isfinite()),
+        owner,
         f"the loss must be a finite scalar, but its shape is {tuple(loss.shape)}: {loss}",
-    )  # fmt: skip
+    )
     require(
-        all(isinstance(value, float) for value in parts.values()), owner,
+        all(isinstance(value, float) for value in parts.values()),
+        owner,
         "the named parts of the loss must be floats",
-    )  # fmt: skip
+    )
     loss.backward()
     check_gradients(owner, head)
     require(leaf.grad is not None, owner, "no gradient reaches the fusion")
@@ -227,10 +243,11 @@ def _check_learning(owner: str, head: Head, fused: Features, targets: Targets) -
     with evaluating(head), torch.no_grad():
         after = head.loss(fused, targets)[0].item()
     require(
-        after < 0.8 * before, owner,
+        after < 0.8 * before,
+        owner,
         f"its loss on {len(fused)} rows went from {before:.3f} to {after:.3f} in {STEPS} steps, "
         f"but it should fall well below",
-    )  # fmt: skip
+    )
 
 
 def _check_answers(owner: str, head: Head, manifest: HeadManifest, fused: Features) -> None:
@@ -249,9 +266,10 @@ def _check_answers(owner: str, head: Head, manifest: HeadManifest, fused: Featur
             _same_answer(owner, expected, head.predict(fused.index(one), **decode)[0][0])
             _same_answer(owner, expected, head.predict(padded(fused), **decode)[row][0])
     require(
-        head.predict(fused, 1, **defaults) == head.predict(fused), owner,
+        head.predict(fused, 1, **defaults) == head.predict(fused),
+        owner,
         "its manifest's decode defaults are not those of predict",
-    )  # fmt: skip
+    )
     for top_k in (3, len(ANSWERS) + 2):
         for ranked in head.predict(fused, top_k):
             texts, scores = [one.text for one in ranked], [one.score for one in ranked]
@@ -260,22 +278,25 @@ def _check_answers(owner: str, head: Head, manifest: HeadManifest, fused: Featur
             require(scores == sorted(scores, reverse=True), owner, f"not best first: {scores}")
             total = max(scores) if manifest.independent_scores else sum(scores)
             require(
-                min(scores) >= 0 and total <= 1 + TOLERANCE, owner,
+                min(scores) >= 0 and total <= 1 + TOLERANCE,
+                owner,
                 f"scores are no probabilities of different answers: {scores}",
-            )  # fmt: skip
+            )
             if manifest.answer_mode == "classify":
                 require(set(texts) <= set(ANSWERS.texts), owner, f"not in the list: {texts}")
                 require(
-                    len(ranked) == min(top_k, len(ANSWERS)), owner,
+                    len(ranked) == min(top_k, len(ANSWERS)),
+                    owner,
                     f"top_k {top_k} of {len(ANSWERS)} answers gave {len(ranked)}",
-                )  # fmt: skip
+                )
 
 
 def _same_answer(owner: str, expected: Answer, found: Answer) -> None:
     require(
-        expected.text == found.text and abs(expected.score - found.score) < TOLERANCE, owner,
+        expected.text == found.text and abs(expected.score - found.score) < TOLERANCE,
+        owner,
         f"a row is answered {expected} in a batch, but {found} alone or padded",
-    )  # fmt: skip
+    )
 
 
 @contextmanager

@@ -24,9 +24,13 @@ LANGUAGE_MODEL = "language_model"
 
 
 def check_protocols(
-    owner: str, head: Head, manifest: HeadManifest, fused: Features, answers: AnswerList,
+    owner: str,
+    head: Head,
+    manifest: HeadManifest,
+    fused: Features,
+    answers: AnswerList,
     encoder: Encoder,
-) -> None:  # fmt: skip
+) -> None:
     """What the protocols show is what `predict` answers by, for a head in eval mode.
 
     Heads around a language model are left out: what they score are its words.
@@ -48,10 +52,11 @@ def _check_logits(
     logits = head.logits(fused)
     wanted = (len(fused), len(answers))
     require(
-        tuple(logits.shape) == wanted, owner,
+        tuple(logits.shape) == wanted,
+        owner,
         f"logits gives {tuple(logits.shape)}, but one score for each answer of the list, {wanted}, "
         f"was expected",
-    )  # fmt: skip
+    )
     scores = logits.sigmoid() if manifest.independent_scores else logits.softmax(dim=1)
     best = [row[0] for row in head.predict(fused)]
     places = torch.tensor([answers.texts.index(one.text) for one in best])
@@ -62,14 +67,16 @@ def _check_logits(
     if isinstance(head, GivesTypes):
         names, types = head.type_names(), head.type_logits(fused)
         require(
-            tuple(types.shape) == (len(fused), len(names)), owner,
+            tuple(types.shape) == (len(fused), len(names)),
+            owner,
             f"type_logits gives {tuple(types.shape)} for {len(names)} types",
-        )  # fmt: skip
+        )
         told = [one.answer_type for one in best]
         require(
-            [names[place] for place in types.argmax(dim=1).tolist()] == told, owner,
+            [names[place] for place in types.argmax(dim=1).tolist()] == told,
+            owner,
             "type_logits are largest at other types than predict tells",
-        )  # fmt: skip
+        )
     if isinstance(head, GivesAnswerability):
         chance = head.answerable_logits(fused).sigmoid()
         said = torch.tensor([one.answerable for one in best])
@@ -97,9 +104,10 @@ def _check_writing(
     for row, (answer,) in enumerate(head.predict(fused, **greedy)):
         text = _text(rows[row], vocabulary, encoder)
         require(
-            text == answer.text and abs(float(total[row].exp()) - answer.score) < TOLERANCE, owner,
+            text == answer.text and abs(float(total[row].exp()) - answer.score) < TOLERANCE,
+            owner,
             f"begin_answer and spelling write {text!r} where predict answers {answer}",
-        )  # fmt: skip
+        )
 
 
 def _text(tokens: list[int], vocabulary: Any, encoder: Encoder) -> str:

@@ -47,9 +47,10 @@ def check_reader(
     reader: DatasetReader = build(0)
     there = reader.splits()
     require(
-        isinstance(there, list) and all(isinstance(name, str) for name in there), owner,
+        isinstance(there, list) and all(isinstance(name, str) for name in there),
+        owner,
         f"splits() must be a list of names, but is {there!r}",
-    )  # fmt: skip
+    )
     require(bool(there), owner, "splits() names no split: check the files that it was given")
     require(len(set(there)) == len(there), owner, f"splits() repeats a name: {there}")
     require(reader.splits() == there, owner, "splits() varies between calls")
@@ -70,9 +71,10 @@ def _read(where: str, reader: DatasetReader, split: str) -> list[Example]:
     except TypeError as error:
         raise AssertionError(f"{where}: it cannot be read ({error}).") from error
     require(
-        isinstance(examples, list) and all(isinstance(one, Example) for one in examples), where,
+        isinstance(examples, list) and all(isinstance(one, Example) for one in examples),
+        where,
         f"read() must give a list of Examples, but gives a {type(examples).__name__}",
-    )  # fmt: skip
+    )
     require(bool(examples), where, "it is named by splits(), but has no example")
     return examples
 
@@ -103,25 +105,29 @@ def _check_examples(where: str, examples: Sequence[Example]) -> None:
         require(not twice, row, f"question_id {example.question_id!r} occurs twice in the split")
         seen.add(example.question_id)
         require(
-            isinstance(example.image, Path), row,
+            isinstance(example.image, Path),
+            row,
             f"image is {example.image!r}, but a pathlib.Path was expected",
-        )  # fmt: skip
+        )
         _check_labels(row, example)
 
 
 def _check_labels(row: str, example: Example) -> None:
     require(
-        isinstance(example.answers, tuple), row,
+        isinstance(example.answers, tuple),
+        row,
         f"answers is a {type(example.answers).__name__}, but a tuple of texts was expected",
-    )  # fmt: skip
+    )
     require(
-        example.answerable is None or isinstance(example.answerable, bool), row,
+        example.answerable is None or isinstance(example.answerable, bool),
+        row,
         f"answerable is {example.answerable!r}, but True, False or None was expected",
-    )  # fmt: skip
+    )
     require(
-        not example.confidences or len(example.confidences) == len(example.answers), row,
+        not example.confidences or len(example.confidences) == len(example.answers),
+        row,
         f"{len(example.confidences)} confidences for {len(example.answers)} answers",
-    )  # fmt: skip
+    )
     strange = [one for one in example.confidences if one not in CONFIDENCES]
     require(not strange, row, f"a confidence is {strange[:1]}, but yes, maybe or no was expected")
     require(not example.targets, row, "targets are set by an answer rule, not by a reader")

@@ -21,10 +21,24 @@ FACTOR, FREE_BYTES, FREE_TENSORS = 8, 64 * MIB, 1000  # times what is stored, pl
 MANY_TENSORS = 1_000_000
 ENCODER_TENSORS = 100_000  # of an encoder whose weights are not here yet; the largest have 50,000
 MAKERS = {
-    torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.randint,
-    torch.randperm, torch.arange, torch.linspace, torch.logspace, torch.eye, torch.empty_strided,
-    Tensor.new_empty, Tensor.new_zeros, Tensor.new_ones, Tensor.new_full,
-}  # fmt: skip
+    torch.empty,
+    torch.zeros,
+    torch.ones,
+    torch.full,
+    torch.rand,
+    torch.randn,
+    torch.randint,
+    torch.randperm,
+    torch.arange,
+    torch.linspace,
+    torch.logspace,
+    torch.eye,
+    torch.empty_strided,
+    Tensor.new_empty,
+    Tensor.new_zeros,
+    Tensor.new_ones,
+    Tensor.new_full,
+}
 
 
 _measuring: ContextVar[bool] = ContextVar("measuring", default=False)  # a shape, for a bound inside

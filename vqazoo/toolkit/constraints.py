@@ -77,15 +77,21 @@ class Rules:
     def counts_said(self) -> bool:
         """Whether the tokens that were read before the answer matter."""
         return bool(
-            self.repetition_penalty != 1 or self.no_repeat_ngram_size or self.max_length
-            or self.min_length or self.bad_words_ids or self.forced_bos_token_id != NONE
-        )  # fmt: skip
+            self.repetition_penalty != 1
+            or self.no_repeat_ngram_size
+            or self.max_length
+            or self.min_length
+            or self.bad_words_ids
+            or self.forced_bos_token_id != NONE
+        )
 
     def ends(self, end: int) -> tuple[int, ...]:
         """The tokens that end an answer, where `end` does unless told otherwise."""
-        return tuple(one for one in self.eos_token_ids if one != NONE) if self.eos_token_ids else (
-            end,
-        )  # fmt: skip
+        return (
+            tuple(one for one in self.eos_token_ids if one != NONE)
+            if self.eos_token_ids
+            else (end,)
+        )
 
     def limits(self, rows: int, max_tokens: int, longest: int) -> list[int]:
         """How many tokens each row may write, as transformers counts: new ones before all.

@@ -19,25 +19,38 @@ STRATEGY, BEAM_SIZE = "strategy", "beam_size"
 CONSTRAINTS = {
     "min_tokens": Arg(int, 0, "shortest answer: the end is not written before", minimum=0),
     "repetition_penalty": Arg(
-        float, 1.0, "above 1 makes tokens that were written, or read before them, less likely "
-        "(Keskar et al. 2019)", minimum=1e-6,
+        float,
+        1.0,
+        "above 1 makes tokens that were written, or read before them, less likely "
+        "(Keskar et al. 2019)",
+        minimum=1e-6,
     ),
     "no_repeat_ngram_size": Arg(int, 0, "no n tokens in a row occur twice; 0: off", minimum=0),
-}  # fmt: skip
+}
 EARLY_STOPPING = Arg(
-    str, "false", "beam: false stops where improvement is unlikely, true at beam_size finished "
-    "answers, never only where none can be better", ("false", "true", "never"), strategy=BEAM,
-)  # fmt: skip
+    str,
+    "false",
+    "beam: false stops where improvement is unlikely, true at beam_size finished "
+    "answers, never only where none can be better",
+    ("false", "true", "never"),
+    strategy=BEAM,
+)
 SAMPLE_K = Arg(
-    int, 0, "nucleus: draw from at most so many likeliest tokens; 0: all", minimum=0,
+    int,
+    0,
+    "nucleus: draw from at most so many likeliest tokens; 0: all",
+    minimum=0,
     strategy=NUCLEUS,
-)  # fmt: skip
+)
 
 
 def choose(
-    head: str, manifest: HeadManifest, defaults: Mapping[str, Any], given: Mapping[str, Any],
+    head: str,
+    manifest: HeadManifest,
+    defaults: Mapping[str, Any],
+    given: Mapping[str, Any],
     top_k: int = 1,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """The options that `Head.predict` is called with.
 
     Args:

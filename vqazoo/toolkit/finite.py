@@ -19,9 +19,12 @@ STATISTICS = ("running_mean", "running_var")  # buffers, but learnt ones
 
 
 def check_finite(
-    tensors: Mapping[str, Tensor], owner: str, advice: str, bounded: Collection[str] = (),
+    tensors: Mapping[str, Tensor],
+    owner: str,
+    advice: str,
+    bounded: Collection[str] = (),
     error: type[VqazooError] = CheckpointError,
-) -> None:  # fmt: skip
+) -> None:
     """Refuse weights that hold nan, or those of `bounded` that are infinite.
 
     Other tensors may be infinite: an attention mask of -inf is a buffer that models keep.
@@ -44,9 +47,12 @@ def check_finite(
 def check_pretrained(encoder: nn.Module, name: str) -> None:
     """Raise WeightsError if the weights of the encoder `name` hold nan, or are infinite."""
     check_finite(
-        encoder.state_dict(), f"the encoder '{name}'", "get its weights again, or use others",
-        bounded_names(encoder), WeightsError,
-    )  # fmt: skip
+        encoder.state_dict(),
+        f"the encoder '{name}'",
+        "get its weights again, or use others",
+        bounded_names(encoder),
+        WeightsError,
+    )
 
 
 def strange(tensor: Tensor) -> str:

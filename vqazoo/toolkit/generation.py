@@ -31,25 +31,52 @@ WITHOUT_EFFECT = frozenset(
 )
 # Settings that our heads take under the same name, and their neutral values.
 SAME = {
-    "length_penalty": 1.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
-    "bad_words_ids": [], "suppress_tokens": [], "begin_suppress_tokens": [],
-    "forced_bos_token_id": -1, "top_p": 1.0, "temperature": 1.0,
-}  # fmt: skip
+    "length_penalty": 1.0,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "bad_words_ids": [],
+    "suppress_tokens": [],
+    "begin_suppress_tokens": [],
+    "forced_bos_token_id": -1,
+    "top_p": 1.0,
+    "temperature": 1.0,
+}
 READ = {
-    *SAME, "num_beams", "do_sample", "top_k", "early_stopping", "max_length", "max_new_tokens",
-    "min_length", "min_new_tokens", "eos_token_id", "bos_token_id", "forced_eos_token_id",
-}  # fmt: skip
+    *SAME,
+    "num_beams",
+    "do_sample",
+    "top_k",
+    "early_stopping",
+    "max_length",
+    "max_new_tokens",
+    "min_length",
+    "min_new_tokens",
+    "eos_token_id",
+    "bos_token_id",
+    "forced_eos_token_id",
+}
 NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "num_return_sequences": (1,), "num_beam_groups": (1,), "diversity_penalty": (0.0,),
-    "penalty_alpha": (0.0,), "encoder_repetition_penalty": (1.0,), "guidance_scale": (1.0,),
-    "encoder_no_repeat_ngram_size": (0,), "renormalize_logits": (False,),
-    "remove_invalid_values": (False,), "token_healing": (False,), "low_memory": (False,),
+    "num_return_sequences": (1,),
+    "num_beam_groups": (1,),
+    "diversity_penalty": (0.0,),
+    "penalty_alpha": (0.0,),
+    "encoder_repetition_penalty": (1.0,),
+    "guidance_scale": (1.0,),
+    "encoder_no_repeat_ngram_size": (0,),
+    "renormalize_logits": (False,),
+    "remove_invalid_values": (False,),
+    "token_healing": (False,),
+    "low_memory": (False,),
     "use_mtp": (False,),
-}  # fmt: skip
+}
 # Neutral unless tokens are drawn.
 DRAWN: dict[str, tuple[Any, ...]] = {
-    "typical_p": (1.0,), "epsilon_cutoff": (0.0,), "eta_cutoff": (0.0,), "min_p": (), "top_h": (),
-}  # fmt: skip
+    "typical_p": (1.0,),
+    "epsilon_cutoff": (0.0,),
+    "eta_cutoff": (0.0,),
+    "min_p": (),
+    "top_h": (),
+}
 
 
 def decode_options(folder: Path, place: str, start: int, end: int) -> dict[str, Any]:
@@ -106,14 +133,24 @@ def warn_of_unread(folder: Path, place: str) -> None:
     if not (folder / GENERATION).is_file():
         return
     _, said = _read(folder, place)
-    neutral = {**SAME, **DEFAULTS, "num_beams": 1, "do_sample": False, "top_k": 50,
-               "early_stopping": False, "max_length": LONGEST, "min_length": 0}  # fmt: skip
+    neutral = {
+        **SAME,
+        **DEFAULTS,
+        "num_beams": 1,
+        "do_sample": False,
+        "top_k": 50,
+        "early_stopping": False,
+        "max_length": LONGEST,
+        "min_length": 0,
+    }
     ignored = [
         f"{name} = {value}"
         for name, value in said.items()
-        if name not in WITHOUT_EFFECT and not name.endswith("os_token_id")
-        and value != neutral.get(name) and value not in NEUTRAL.get(name, DRAWN.get(name, ()))
-    ]  # fmt: skip
+        if name not in WITHOUT_EFFECT
+        and not name.endswith("os_token_id")
+        and value != neutral.get(name)
+        and value not in NEUTRAL.get(name, DRAWN.get(name, ()))
+    ]
     if ignored:
         warnings.warn(
             f"'{place}' names {', '.join(ignored)} in {GENERATION}, which transformers' generate "
@@ -207,8 +244,15 @@ def _are_counts(value: Any) -> bool:
 KINDS = {
     **dict.fromkeys(("num_beams", "max_length", "max_new_tokens"), lambda v: _is_count(v) and v),
     **dict.fromkeys(
-        ("min_length", "min_new_tokens", "top_k", "no_repeat_ngram_size", "bos_token_id",
-         "forced_bos_token_id"), _is_count,
+        (
+            "min_length",
+            "min_new_tokens",
+            "top_k",
+            "no_repeat_ngram_size",
+            "bos_token_id",
+            "forced_bos_token_id",
+        ),
+        _is_count,
     ),
     **dict.fromkeys(("length_penalty", "repetition_penalty", "temperature", "top_p"), _is_number),
     **dict.fromkeys(("suppress_tokens", "begin_suppress_tokens"), _are_counts),
@@ -217,4 +261,4 @@ KINDS = {
     "eos_token_id": lambda v: _is_count(v) or (_are_counts(v) and v),
     "forced_eos_token_id": lambda v: _is_count(v) or (_are_counts(v) and len(v) == 1),
     "bad_words_ids": lambda v: isinstance(v, list) and all(_are_counts(one) and one for one in v),
-}  # fmt: skip
+}

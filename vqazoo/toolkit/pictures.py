@@ -22,18 +22,43 @@ RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # Pi
 LONGER, SHORTER = 1333, 800  # ViLT's greatest ratio of sides (Kim et al. 2021, section 4.1)
 # What a processor does to a picture; a class that does one of these in its own way is not read.
 STEPS = (
-    "preprocess", "process_image", "convert_to_rgb", "resize", "center_crop", "rescale",
-    "normalize", "pad", "_preprocess", "_prepare_image_like_inputs",
-    "_preprocess_image_like_inputs", "_standardize_kwargs",
-)  # fmt: skip
+    "preprocess",
+    "process_image",
+    "convert_to_rgb",
+    "resize",
+    "center_crop",
+    "rescale",
+    "normalize",
+    "pad",
+    "_preprocess",
+    "_prepare_image_like_inputs",
+    "_preprocess_image_like_inputs",
+    "_standardize_kwargs",
+)
 OF_VIDEOS = "VideoMAEImageProcessorPil"  # of GIT for videos: it does the usual to each frame
 OF_VILT = "ViltImageProcessorPil"
-SILENT = frozenset({  # keys that change no pixel of one picture, whoever wrote them
-    "image_processor_type", "feature_extractor_type", "processor_class", "auto_map",
-    "use_square_size", "size_divisor", "num_channels", "patch_size", "use_fast", "backend",
-    "_valid_processor_keys", "_valid_kwargs_names", "model_valid_processing_keys",
-    "_processor_class", "image_seq_length", "num_image_tokens", "image_token", "video_processor",
-})  # fmt: skip
+SILENT = frozenset(
+    {  # keys that change no pixel of one picture, whoever wrote them
+        "image_processor_type",
+        "feature_extractor_type",
+        "processor_class",
+        "auto_map",
+        "use_square_size",
+        "size_divisor",
+        "num_channels",
+        "patch_size",
+        "use_fast",
+        "backend",
+        "_valid_processor_keys",
+        "_valid_kwargs_names",
+        "model_valid_processing_keys",
+        "_processor_class",
+        "image_seq_length",
+        "num_image_tokens",
+        "image_token",
+        "video_processor",
+    }
+)
 
 
 def read_preprocess(repository: Repository) -> Preprocess:

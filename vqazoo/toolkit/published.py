@@ -84,9 +84,12 @@ def place_tensors(
 
 
 def match_tensors(
-    state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], rules: Rules,
-    unused: Sequence[str], source: str,
-) -> dict[str, Tensor]:  # fmt: skip
+    state: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    rules: Rules,
+    unused: Sequence[str],
+    source: str,
+) -> dict[str, Tensor]:
     """The published tensors under our names, all of those in `state`.
 
     Args:

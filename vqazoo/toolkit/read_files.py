@@ -27,11 +27,14 @@ def read_files(folder: Path, patterns: Sequence[str], repo: str = "") -> tuple[F
     found = {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
     return tuple(
         FileReference(
-            kind, source, file.relative_to(folder).as_posix(), revision,
+            kind,
+            source,
+            file.relative_to(folder).as_posix(),
+            revision,
             hashlib.sha256(file.read_bytes()).hexdigest(),
         )
         for file in sorted(found)
-    )  # fmt: skip
+    )
 
 
 def check_files(encoder: Encoder, tower: Mapping[str, Any], name: str) -> None:

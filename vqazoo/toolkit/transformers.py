@@ -29,10 +29,20 @@ PACKAGES = ("sentencepiece", "protobuf")  # of SigLIP's tokenizer
 READ = {
     "model": ("config.json",),
     "image": ("preprocessor_config.json", "processor_config.json"),
-    "question": ("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*",
-                 "merges.txt", "*.model", "modules.json", "config_sentence_transformers.json",
-                 "sentence_*_config.json", "[0-9]_*/*.json", "[0-9]_*/vocab.*"),
-}  # fmt: skip
+    "question": (
+        "tokenizer*.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab.*",
+        "merges.txt",
+        "*.model",
+        "modules.json",
+        "config_sentence_transformers.json",
+        "sentence_*_config.json",
+        "[0-9]_*/*.json",
+        "[0-9]_*/vocab.*",
+    ),
+}
 
 
 class Repository:

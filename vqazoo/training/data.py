@@ -55,11 +55,14 @@ class RunData:
         """
         answers = hashlib.sha256("\x1e".join(self.answers.texts).encode()).hexdigest()
         return {
-            "train": digest(self.train), "validation": digest(self.validation), "answers": answers,
-            "labels": self._labels(), "confidences": self._confidences(),
+            "train": digest(self.train),
+            "validation": digest(self.validation),
+            "answers": answers,
+            "labels": self._labels(),
+            "confidences": self._confidences(),
             "pictures": self._pictures(FileKeys(caches)),
             "counts": [self.train_count, len(self.validation), len(self.answers)],
-        }  # fmt: skip
+        }
 
     def _pictures(self, files: FileKeys) -> str:
         """Of the content of the distinct pictures, in order of first use."""

@@ -14,9 +14,17 @@ from typing import Any
 import torch
 
 LIBRARIES = (
-    "vqazoo", "torch", "torchvision", "timm", "open_clip_torch", "transformers", "tokenizers",
-    "safetensors", "numpy", "pillow",
-)  # fmt: skip
+    "vqazoo",
+    "torch",
+    "torchvision",
+    "timm",
+    "open_clip_torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "pillow",
+)
 
 
 def describe_environment(

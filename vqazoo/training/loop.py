@@ -165,9 +165,14 @@ def run(
 
 
 def _run(
-    config: RunConfig, out: Path, resume: bool, report: Callable[[str], None],
-    progress: Progress | None, group: Group, device: torch.device,
-) -> VQAModel:  # fmt: skip
+    config: RunConfig,
+    out: Path,
+    resume: bool,
+    report: Callable[[str], None],
+    progress: Progress | None,
+    group: Group,
+    device: torch.device,
+) -> VQAModel:
     training = config.training
     if not group.first:
         report, progress = (lambda line: None), None
@@ -240,8 +245,9 @@ def _run(
         if stage.number > position.stage:
             if stage.number > 1 and not position.best_stored:  # resumed from a release before
                 restore(model, out / BEST)
-            position = replace(Position(), stage=stage.number, total=position.total,
-                               best=position.best)  # fmt: skip
+            position = replace(
+                Position(), stage=stage.number, total=position.total, best=position.best
+            )
 
         # What trains in this stage, and where its features come from.
         if not has_adapters(model):
@@ -339,8 +345,17 @@ def _run(
                 position.best_stored = True
             if group.first:
                 with writing(out):
-                    save_state(out / STATE, model, learning, optimiser, scaler, averaged, config,
-                               position, marks)  # fmt: skip
+                    save_state(
+                        out / STATE,
+                        model,
+                        learning,
+                        optimiser,
+                        scaler,
+                        averaged,
+                        config,
+                        position,
+                        marks,
+                    )
                 loggers.write(line)  # once the epoch counts, so that none is written twice
 
     loggers.close()

@@ -27,9 +27,14 @@ Report = Callable[[str], None]
 
 
 def run_recipe(
-    config: RunConfig, out: Path, resume: bool, report: Report, progress: Progress,
-    decode: Mapping[str, Any] | None = None, candidates: Sequence[str] | None = None,
-) -> Path:  # fmt: skip
+    config: RunConfig,
+    out: Path,
+    resume: bool,
+    report: Report,
+    progress: Progress,
+    decode: Mapping[str, Any] | None = None,
+    candidates: Sequence[str] | None = None,
+) -> Path:
     """Train, score the test split, measure the question-only baseline, and write the card.
 
     Args:
@@ -48,9 +53,14 @@ def run_recipe(
 
 
 def _run_recipe(
-    config: RunConfig, out: Path, resume: bool, report: Report, progress: Progress,
-    decode: Mapping[str, Any] | None, candidates: Sequence[str] | None,
-) -> Path:  # fmt: skip
+    config: RunConfig,
+    out: Path,
+    resume: bool,
+    report: Report,
+    progress: Progress,
+    decode: Mapping[str, Any] | None,
+    candidates: Sequence[str] | None,
+) -> Path:
     data = config.data
     reader = open_dataset(data.type, data.args)
     reader.check_split(data.test_split)  # before hours of training
@@ -120,9 +130,14 @@ def _blinded(config: RunConfig, fusion: Block, image: Block, trains: bool) -> Ru
         for one in training.stages[:1]
     ]
     plain = replace(
-        training, trainable=kept(training.trainable), unfreeze_blocks=0, stages=first,
-        augment="none", lora=TrainingConfig().lora, loggers=[],
-    )  # fmt: skip
+        training,
+        trainable=kept(training.trainable),
+        unfreeze_blocks=0,
+        stages=first,
+        augment="none",
+        lora=TrainingConfig().lora,
+        loggers=[],
+    )
     name = f"{config.name}-{BASELINE}" if config.name else ""
     return replace(config, image_encoder=image, fusion=fusion, training=plain, name=name)
 

@@ -49,22 +49,32 @@ def stages(training: TrainingConfig) -> list[Stage]:
         rate = training.learning_rate
         return [
             Stage(
-                1, training.epochs, training.batch_size, training.patience, rate,
-                training.encoder_learning_rate or rate, tuple(training.trainable),
+                1,
+                training.epochs,
+                training.batch_size,
+                training.patience,
+                rate,
+                training.encoder_learning_rate or rate,
+                tuple(training.trainable),
                 training.unfreeze_blocks,
             )
-        ]  # fmt: skip
+        ]
     found = []
     for number, given in enumerate(training.stages, start=1):
         rate = given.learning_rate or training.learning_rate
         encoder_rate = given.encoder_learning_rate or training.encoder_learning_rate or rate
         found.append(
             Stage(
-                number, given.epochs, given.batch_size or training.batch_size,
-                given.patience or training.patience, rate, encoder_rate, tuple(given.trainable),
+                number,
+                given.epochs,
+                given.batch_size or training.batch_size,
+                given.patience or training.patience,
+                rate,
+                encoder_rate,
+                tuple(given.trainable),
                 given.unfreeze_blocks,
             )
-        )  # fmt: skip
+        )
     for before, after in pairwise(found):
         if not _keeps_training(before, after):
             raise ConfigError(

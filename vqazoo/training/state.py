@@ -149,8 +149,15 @@ def _reading(file: Path) -> Iterator[None]:
     """Turn what a garbled state of a release without digests does into one sentence."""
     try:
         yield
-    except (CheckpointError, SafetensorError, OSError, LookupError, TypeError, ValueError,
-            RecursionError) as error:  # fmt: skip
+    except (
+        CheckpointError,
+        SafetensorError,
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ) as error:
         said = str(error) or type(error).__name__
         raise TrainingError(
             f"'{file}' cannot be read ({said}): the run cannot be resumed; its best model is in "

@@ -170,9 +170,12 @@ class EpochSums:
         self._rows = 0
 
     def add(
-        self, sums: Mapping[str, Tensor], units: Mapping[str, float],
-        parts: Mapping[str, float], rows: int,
-    ) -> float:  # fmt: skip
+        self,
+        sums: Mapping[str, Tensor],
+        units: Mapping[str, float],
+        parts: Mapping[str, float],
+        rows: int,
+    ) -> float:
         """Count a batch; its own loss, 0 where it teaches nothing."""
         together = torch.stack([one.detach().float() for one in sums.values()]).tolist()
         here = dict(zip(sums, together, strict=True))

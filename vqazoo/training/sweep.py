@@ -104,10 +104,15 @@ def sweep(
 
 
 def _sweep(
-    cells: Sequence[Cell], out: Path, base: str | Path | Mapping[str, Any] | None,
-    assignments: Sequence[str], flags: Mapping[str, Any], split: str,
-    report: Callable[[str], None], progress: Progress | None,
-) -> list[Result]:  # fmt: skip
+    cells: Sequence[Cell],
+    out: Path,
+    base: str | Path | Mapping[str, Any] | None,
+    assignments: Sequence[str],
+    flags: Mapping[str, Any],
+    split: str,
+    report: Callable[[str], None],
+    progress: Progress | None,
+) -> list[Result]:
     results: list[Result] = []
     told: tuple[str, str] | None = None  # metric and data of the table, once there is a score
     for number, cell in enumerate(cells, start=1):
@@ -192,9 +197,17 @@ def write_results(results: Sequence[Result], out: Path, metric: str, split: str,
         value = "" if one.value is None else f"{one.value:.6f}"
         cell = one.cell
         table.append(
-            (cell.encoder, cell.fusion or "default", cell.head, cell.seed, metric, value,
-             one.questions, split)
-        )  # fmt: skip
+            (
+                cell.encoder,
+                cell.fusion or "default",
+                cell.head,
+                cell.seed,
+                metric,
+                value,
+                one.questions,
+                split,
+            )
+        )
     write_file(out / f"{RESULTS}.csv", csv_text(table).encode())
 
     rows = list(dict.fromkeys(one.cell.encoder for one in results))

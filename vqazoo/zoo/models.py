@@ -64,18 +64,22 @@ def load_found(found: Found, options: LoadOptions | None = None) -> VQAModel:
     if found.published is not None:
         model: VQAModel = read_published(found.published, options or LoadOptions())
         check_finite(
-            model.state_dict(), f"the checkpoint '{found.published.place}'",
-            "get it again, or use another", bounded_names(model),
-        )  # fmt: skip
+            model.state_dict(),
+            f"the checkpoint '{found.published.place}'",
+            "get it again, or use another",
+            bounded_names(model),
+        )
         return model
     assert found.folder is not None
     return load_checkpoint(found.folder, found.config)
 
 
 def resolve(
-    ref: str, cache_dir: str | Path | None = None, names: Sequence[str] = (),
+    ref: str,
+    cache_dir: str | Path | None = None,
+    names: Sequence[str] = (),
     config: bytes | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """The checkpoint folder of a model reference; one on the Hub is fetched into its cache.
 
     Args:

@@ -19,9 +19,19 @@ PERIOD = re.compile(r"\.(?!\d)")
 MOST_PERIODS = 32
 DIGIT_COMMA = re.compile(r"\d,\d")
 NUMBERS = {
-    "none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5",
-    "six": "6", "seven": "7", "eight": "8", "nine": "9", "ten": "10",
-}  # fmt: skip
+    "none": "0",
+    "zero": "0",
+    "one": "1",
+    "two": "2",
+    "three": "3",
+    "four": "4",
+    "five": "5",
+    "six": "6",
+    "seven": "7",
+    "eight": "8",
+    "nine": "9",
+    "ten": "10",
+}
 ARTICLES = ("a", "an", "the")
 # ruff: noqa: SIM905 - a list of words reads better as text
 # Words that get their apostrophe back: each is its spelling without one apostrophe, or with one
@@ -42,10 +52,15 @@ CONTRACTIONS = {
     **{word.replace("'", ""): word for word in _RESTORED},
     **{word.replace("'", "", 1): word for word in _RESTORED_TWICE},
     **{word[::-1].replace("'", "", 1)[::-1]: word for word in _RESTORED_TWICE},
-    "ow's'at": "'ow's'at", "'ows'at": "'ow's'at", "'ow'sat": "'ow's'at", "twas": "'twas",
-    "somebody'd": "somebodyd", "yall'd've": "y'all'd've", "y'alld've": "y'all'd've",
+    "ow's'at": "'ow's'at",
+    "'ows'at": "'ow's'at",
+    "'ow'sat": "'ow's'at",
+    "twas": "'twas",
+    "somebody'd": "somebodyd",
+    "yall'd've": "y'all'd've",
+    "y'alld've": "y'all'd've",
     "y'all'dve": "y'all'd've",
-}  # fmt: skip
+}
 
 
 @lru_cache(maxsize=1_000_000)

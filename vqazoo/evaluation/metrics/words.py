@@ -85,12 +85,18 @@ def bleu(answers: Sequence[str], references: Sequence[str]) -> BleuScores:
             counts[order] += times * found.counts[order]
             totals[order] += times * found.totals[order]
     scores = [
-        _share(BLEU.compute_bleu(
-            counts[:order], totals[:order], answer_length, reference_length,
-            smooth_method="exp", max_ngram_order=order,
-        ).score)
+        _share(
+            BLEU.compute_bleu(
+                counts[:order],
+                totals[:order],
+                answer_length,
+                reference_length,
+                smooth_method="exp",
+                max_ngram_order=order,
+            ).score
+        )
         for order in ORDERS
-    ]  # fmt: skip
+    ]
     # sacrebleu tells the signature after a score only
     for metric in (corpus, per_sentence, one_word):
         metric.corpus_score([""], [[""]])

@@ -21,9 +21,12 @@ DOWN = 0.1  # a similarity below the threshold is multiplied by this
 VARIABLE = "VQAZOO_WORDNET"
 KINDS = ("adj", "adv", "noun", "verb")  # nltk opens the lists of all, even for nouns alone
 NEEDED = (
-    "data.noun", "data.adj", "lexnames", *(f"index.{kind}" for kind in KINDS),
+    "data.noun",
+    "data.adj",
+    "lexnames",
+    *(f"index.{kind}" for kind in KINDS),
     *(f"{kind}.exc" for kind in KINDS),
-)  # fmt: skip
+)
 VERSION = "3.0"
 DEBIAN = "/usr/share/wordnet"
 

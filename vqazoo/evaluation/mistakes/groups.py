@@ -108,16 +108,23 @@ class Mistakes:
     def to_json(self) -> dict[str, Any]:
         """Everything but the questions, which are in the prediction files of `vqazoo eval`."""
         return {
-            "model": self.model, "data": self.data, "split": self.split, "measure": self.measure,
-            "questions": len(self.scores), "score": self.score, "mistakes": self.count,
+            "model": self.model,
+            "data": self.data,
+            "split": self.split,
+            "measure": self.measure,
+            "questions": len(self.scores),
+            "score": self.score,
+            "mistakes": self.count,
             "confusions": _json(self.confusions),
             "groupings": [
                 {
                     "title": grouping.title,
                     "groups": [
                         {
-                            "name": group.name, "questions": group.questions,
-                            "score": group.score, "cost": group.cost,
+                            "name": group.name,
+                            "questions": group.questions,
+                            "score": group.score,
+                            "cost": group.cost,
                             "mistakes": [self.examples[i].question_id for i in group.mistakes],
                             "confusions": _json(group.confusions),
                         }
@@ -126,7 +133,7 @@ class Mistakes:
                 }
                 for grouping in self.groupings
             ],
-        }  # fmt: skip
+        }
 
 
 def group_mistakes(
@@ -158,9 +165,16 @@ def group_mistakes(
     if looks is not None:
         groupings.append(_by_looks(split_up, looks.index(rows)))
     return Mistakes(
-        model, data, split, "vqa-accuracy" if several else "accuracy", scored, given, scores,
-        tuple(groupings), split_up.confusions(range(len(scored)), CONFUSIONS),
-    )  # fmt: skip
+        model,
+        data,
+        split,
+        "vqa-accuracy" if several else "accuracy",
+        scored,
+        given,
+        scores,
+        tuple(groupings),
+        split_up.confusions(range(len(scored)), CONFUSIONS),
+    )
 
 
 def _by_text(split_up: _Splitter, known: AnswerList | None) -> list[Grouping]:
@@ -170,29 +184,37 @@ def _by_text(split_up: _Splitter, known: AnswerList | None) -> list[Grouping]:
     found = [
         split_up.by("Type of question", STARTS, lambda i: types[i]),
         split_up.by(
-            "Type of answer", "As the data set says, else told from the words of the answer.",
+            "Type of answer",
+            "As the data set says, else told from the words of the answer.",
             lambda i: examples[i].answer_type or answer_kind(select_answer(examples[i].answers)),
         ),
         split_up.by(
-            "Length of the question", "Words, split at blanks.",
+            "Length of the question",
+            "Words, split at blanks.",
             lambda i: _place(LENGTHS, len(examples[i].question.split())),
         ),
-    ]  # fmt: skip
+    ]
     if any(example.question_type for example in examples):
         about = "Type of question as the data set names it."
         kind = split_up.by("Kind of question", about, lambda i: examples[i].question_type or OTHER)
         found.insert(1, kind)
     if known is not None and any(known.counts):
         counts = known.counted_by(comparison_of(examples))
-        found.append(split_up.by(
-            "Frequency of the right answer", "How many training questions had it as their answer.",
-            lambda i: _times(counts.get(truth_of(examples[i]), 0)),
-        ))  # fmt: skip
+        found.append(
+            split_up.by(
+                "Frequency of the right answer",
+                "How many training questions had it as their answer.",
+                lambda i: _times(counts.get(truth_of(examples[i]), 0)),
+            )
+        )
     if any(example.answerable is not None for example in examples):
-        found.append(split_up.by(
-            "Answerability", "Whether people said that the picture can answer the question.",
-            lambda i: ANSWERABLE[examples[i].answerable],
-        ))  # fmt: skip
+        found.append(
+            split_up.by(
+                "Answerability",
+                "Whether people said that the picture can answer the question.",
+                lambda i: ANSWERABLE[examples[i].answerable],
+            )
+        )
     return found
 
 
@@ -224,9 +246,12 @@ class _Splitter:
         self.unsure = [-a.score if not math.isnan(a.score) else 0.0 for a in answers]
 
     def by(
-        self, title: str, about: str, name: Callable[[int], str],
+        self,
+        title: str,
+        about: str,
+        name: Callable[[int], str],
         order: Callable[[int], float] | None = None,
-    ) -> Grouping:  # fmt: skip
+    ) -> Grouping:
         """Groups of rows with one name; mistakes by `order`, else the surest first."""
         rows: dict[str, list[int]] = defaultdict(list)
         for row in range(len(self.examples)):
@@ -239,9 +264,13 @@ class _Splitter:
         wrong = [row for row in rows if self.scores[row] < MISTAKE]
         wrong.sort(key=order or (lambda row: self.unsure[row]))
         return Group(
-            name, len(rows), float(self.scores[rows].mean()), lost / len(self.scores),
-            tuple(wrong), self.confusions(wrong, OWN_CONFUSIONS),
-        )  # fmt: skip
+            name,
+            len(rows),
+            float(self.scores[rows].mean()),
+            lost / len(self.scores),
+            tuple(wrong),
+            self.confusions(wrong, OWN_CONFUSIONS),
+        )
 
     def confusions(self, rows: Sequence[int], most: int) -> tuple[Confusion, ...]:
         """The most frequent pairs of expected and given answer among mistakes."""

@@ -151,8 +151,14 @@ class _Page:
             tag("thead", tag("tr", *heads, tag("td", class_="scale"))),
             tag("tbody", *rows),
         )
-        return tag("div", table, class_="wide", tabindex="0", role="region",
-                   aria_label=f"Table: {grouping.title}")  # fmt: skip
+        return tag(
+            "div",
+            table,
+            class_="wide",
+            tabindex="0",
+            role="region",
+            aria_label=f"Table: {grouping.title}",
+        )
 
     def _row(self, group: Group, most: float) -> Html:
         numbers = (
@@ -189,9 +195,12 @@ class _Page:
             self._picture(example.image),
             tag("div", tag("bdi", _short(example.question))),
             tag("div", "said ", tag("bdi", _short(answer.text or "nothing"), class_="given"), sure),
-            tag("div", "right: ", tag("bdi", _short(select_answer(example.answers)),
-                                      class_="expected")),
-        )  # fmt: skip
+            tag(
+                "div",
+                "right: ",
+                tag("bdi", _short(select_answer(example.answers)), class_="expected"),
+            ),
+        )
 
     def _picture(self, file: Path) -> Html:
         if not self.pictures:
