@@ -10,9 +10,9 @@ ENVIRONMENT := .venv
 BIN := $(ENVIRONMENT)/bin
 RUN := runs/quickstart
 LOWEST ?= .venv-lowest
-LOWEST_TESTS ?= tests/blip tests/demo tests/encoders tests/export tests/families tests/fusions \
-  tests/git tests/heads tests/hub tests/serve tests/vilt tests/weights tests/lowest tests/metrics \
-  tests/test_golden.py tests/test_images.py tests/test_image_kinds.py tests/test_training.py
+LOWEST_TESTS ?= tests/plugins/blip tests/plugins/demo tests/plugins/encoders tests/plugins/export tests/whole/families tests/plugins/fusions \
+  tests/plugins/git tests/plugins/heads tests/whole/hub tests/plugins/serve tests/plugins/vilt tests/whole/weights tests/whole/lowest tests/core/evaluation/metrics \
+  tests/whole/test_golden.py tests/core/media/test_images.py tests/core/media/test_image_kinds.py tests/core/training/test_training.py
 .DEFAULT_GOAL := help
 
 .PHONY: help quickstart test coverage lint lowest kills mutants fuzz benchmarks catalogue catalogues docs clean
@@ -55,7 +55,7 @@ lint: $(ENVIRONMENT)/installed
 # of its own (about 6 GB), and the tests that use those packages most: about half an hour.
 lowest:
 	$(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/python tests/lowest/constraints.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python tests/whole/lowest/constraints.py > $(LOWEST)/constraints.txt
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 	    --constraint $(LOWEST)/constraints.txt --editable '.[dev,easy-vqa,pretrained]'
@@ -64,16 +64,16 @@ lowest:
 # Small faults, one by one, that the tests must notice; goes on where it was stopped.
 mutants: $(ENVIRONMENT)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
-	$(BIN)/python tests/mutation/mutants.py --out runs/mutants.jsonl
+	$(BIN)/python tests/whole/mutation/mutants.py --out runs/mutants.jsonl
 
 # 300 processes killed while they write, with SIGKILL and SIGTERM in turn: nothing may be lost.
 kills: $(ENVIRONMENT)/installed
 	mkdir -p runs
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kills.kills --kills 300 --out runs/kills.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.whole.kills.kills --kills 300 --out runs/kills.jsonl
 
 # Damaged folders: each loads as it says, or is refused in a sentence.
 fuzz: $(ENVIRONMENT)/installed
-	$(BIN)/python -m tests.fuzz 20000
+	$(BIN)/python -m tests.whole.fuzz 20000
 
 benchmarks: $(ENVIRONMENT)/installed
 	for script in $(filter-out %/families.py %/serving.py,$(wildcard tests/benchmarks/*.py)) \
@@ -82,8 +82,8 @@ benchmarks: $(ENVIRONMENT)/installed
 
 # Every module of timm and every architecture of open_clip against the library itself: hours on 2 cores.
 catalogues: $(ENVIRONMENT)/installed
-	$(BIN)/python tests/catalogues/timm_models.py
-	$(BIN)/python tests/catalogues/open_clip_models.py --layers 2
+	$(BIN)/python tests/whole/catalogues/timm_models.py
+	$(BIN)/python tests/whole/catalogues/open_clip_models.py --layers 2
 
 docs: $(ENVIRONMENT)/installed
 	$(BIN)/sphinx-build -W -n -q -b html docs dist/docs

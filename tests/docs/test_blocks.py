@@ -27,7 +27,7 @@ LANGUAGES = {"bash", "console", "csv", "json", "math", "python", "sh", "text", "
 RUN_ELSEWHERE = {
     "docs/parts/": "run with their output compared by the tests of those pages",
     "docs/tour.md": "test_tour.py",
-    "docs/add-a-head.md": "tests/test_docs.py",
+    "docs/add-a-head.md": "tests/docs/test_tutorials.py",
     "docs/how-to/add-a": "test_plugin_pages.py",
 }
 CONVERTS = "docs/how-to/local-weights.md"  # which reads a pickle of its own

@@ -5,7 +5,7 @@ that is made again proves nothing. After adding a format version run, once,
 
     PYTHONPATH=. python tests/golden/make.py
 
-and put the SHA-256 that it prints into tests/test_golden.py.
+and put the SHA-256 that it prints into tests/whole/test_golden.py.
 """
 
 from __future__ import annotations
