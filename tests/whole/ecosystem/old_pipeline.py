@@ -1,8 +1,8 @@
 """Calls of the pipeline that transformers 5 removed, and what transformers 4.57 returned for them.
 
 `python -m tests.whole.ecosystem.old_pipeline` records old_pipeline.json anew, with the
-interpreter named in VQAZOO_TRANSFORMERS4_PYTHON, which has transformers 4.57. That interpreter runs this file alone:
-nothing of vqazoo is imported at the top.
+interpreter named in VQAZOO_TRANSFORMERS4_PYTHON, which has transformers 4.57. That interpreter runs
+this file alone: nothing of vqazoo is imported at the top.
 """
 
 from __future__ import annotations
