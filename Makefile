@@ -49,6 +49,7 @@ coverage: $(ENVIRONMENT)/installed
 lint: $(ENVIRONMENT)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 # Everything that users install at the lowest version that pyproject.toml states, in an environment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -26,8 +27,22 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "sphinx_reredirects",
 ]
 exclude_patterns = ["_build"]
+
+# Addresses of before the pages had rooms
+ROOMS = {
+    "learn": "tour",
+    "how-to": "add-a-head own-data demo serve export explain python publishing",
+    "reference": "api api-data api-parts contracts checkpoint datasets metrics training",
+    "about": "systems families pretraining results traps security contributing",
+}
+redirects = {page: f"{room}/{page}.html" for room, pages in ROOMS.items() for page in pages.split()}
+redirects |= {"distilbert": "about/systems.html", "how-to/own-images": "own-data.html"}
+for file in (Path(__file__).parent / "reference" / "parts").rglob("*.md"):
+    part = file.relative_to(Path(__file__).parent / "reference").with_suffix("")
+    redirects[str(part)] = f"{'../' * len(part.parts[1:])}reference/{part}.html"
 
 # Markdown
 myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
@@ -43,7 +58,10 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!vqazoo\.).*"),  # other libraries: not looked up, that would need a network
-    ("py:.*", r"vqazoo\.(config|sources|registry\.T).*"),  # inside, and not part of the reference
+    (
+        "py:.*",
+        r"vqazoo\.(config|features\.sources|registry\.T).*",
+    ),  # inside, and not part of the reference
 ]
 
 # Pages

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from vqazoo.errors import ConfigError, IncompatibleError
-from vqazoo.interfaces import Encoder, Preprocess, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS
+
+if TYPE_CHECKING:
+    from vqazoo.interfaces import Encoder, Preprocess, TowerSpec
 
 PROJECTIONS = ("proj", "text_projection", "visual_projection")  # bare parameters after the blocks
 LENT = ("text_embedding", "language_model")  # modules of the text tower that heads run themselves
@@ -149,7 +151,7 @@ def _encoded(encoder: Encoder, side: str, tower: TowerSpec) -> Tensor:
     offered = {POOLED: tower.pooled, TOKENS: tower.tokens}
     wants = frozenset(kind for kind, width in offered.items() if width is not None)
     if side == "image":
-        height, width = cast(Preprocess, encoder.spec.preprocess).size
+        height, width = cast("Preprocess", encoder.spec.preprocess).size
         found = encoder.encode_image(torch.zeros(1, 3, height, width, device=device), wants)
     else:
         ids, mask = encoder.tokenize(["why?"])

@@ -49,7 +49,7 @@ class Entry:
     Attributes:
         parts: registry names of image encoder, text encoder, fusion, head.
         data: registry name of the dataset.
-        weights: `packaged`, `hub`, `published` (by others, see docs/families.md) or `none`.
+        weights: `packaged`, `hub`, `published` (by others, see docs/about/families.md) or `none`.
         size: bytes of the packaged weights, else 0.
         accuracy: on the test split, with its signature; None while nothing was trained.
         pin: of weights on the Hub.

@@ -206,7 +206,7 @@ class DatasetManifest(Manifest):
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyManifest(Manifest):
-    """Published checkpoints in another library's layout, mapped onto parts; see docs/families.md.
+    """Checkpoints in another library's layout, mapped onto parts; see docs/about/families.md.
 
     `build` names a function `read(place, config, options)`: place is a folder or `repo@commit`,
     config the content of its config.json, options a LoadOptions; it returns a VQAModel.

@@ -2,7 +2,7 @@
 
 transformers 5 has none. A script written for it runs on once `from transformers import pipeline`
 says `from vqazoo import pipeline`. Source: transformers 4.57, pipelines/base.py and
-pipelines/visual_question_answering.py; where this one differs is told in docs/python.md.
+pipelines/visual_question_answering.py; where this one differs is told in docs/how-to/python.md.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ ASKED = (
 
 def run_tour() -> None:
     names: dict[str, object] = {}
-    for block in blocks("docs/tour.md"):
+    for block in blocks("docs/learn/tour.md"):
         if block.language == "python":
             exec(compile(block.content, str(block), "exec"), names)
         for line in commands(block) if block.language == "sh" else []:

@@ -25,15 +25,15 @@ LANGUAGES = {"bash", "console", "csv", "json", "math", "python", "sh", "text", "
 # Python that is compiled here but not run, by page and by what it says first; the reason is a test
 # that runs it elsewhere, or what it needs.
 RUN_ELSEWHERE = {
-    "docs/parts/": "run with their output compared by the tests of those pages",
-    "docs/tour.md": "test_tour.py",
-    "docs/add-a-head.md": "tests/docs/test_tutorials.py",
+    "docs/reference/parts/": "run with their output compared by the tests of those pages",
+    "docs/learn/tour.md": "test_tour.py",
+    "docs/how-to/add-a-head.md": "tests/docs/test_tutorials.py",
     "docs/how-to/add-a": "test_plugin_pages.py",
 }
 CONVERTS = "docs/how-to/local-weights.md"  # which reads a pickle of its own
 NEEDS = {
-    ("docs/families.md", "hub:Salesforce"): "published weights",
-    ("docs/publishing.md", "hub:owner/name"): "the Hub",
+    ("docs/about/families.md", "hub:Salesforce"): "published weights",
+    ("docs/how-to/publishing.md", "hub:owner/name"): "the Hub",
 }
 BETWEEN = {"|", "&&", "||", ";", ">", "2>", ">>", "&", "<", "do", "then"}  # of commands of a line
 LAUNCHERS = {"--no-python", "--no_python"}  # of torchrun and accelerate

@@ -44,7 +44,7 @@ def test_the_tour_runs_as_it_is_written(
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     printed = ""
-    for block in blocks("docs/tour.md"):
+    for block in blocks("docs/learn/tour.md"):
         if block.language == "text":
             said = shown_lines(printed)
             for line in shown_lines(block.content):

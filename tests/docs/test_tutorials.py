@@ -19,7 +19,7 @@ from tests.docs.pages import blocks, install, vqazoo
 def acme(tmp_path_factory) -> Path:
     """The tutorial's files, laid out as pip would install them."""
     folder = tmp_path_factory.mktemp("acme")
-    install("docs/add-a-head.md", folder)
+    install("docs/how-to/add-a-head.md", folder)
     return folder
 
 
@@ -61,13 +61,13 @@ def test_without_the_plugin_its_checkpoint_names_what_is_missing(acme, table, tm
 def test_the_own_data_page_works_as_written(tmp_path, picture, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
-    shown = blocks("docs/own-data.md", "csv")[0].content
+    shown = blocks("docs/how-to/own-data.md", "csv")[0].content
     names = re.findall(r"photos/\w+\.jpg", shown)
     for name in names:
         Image.open(picture).save(tmp_path / name)
     (tmp_path / "train.csv").write_text(shown)
     (tmp_path / "test.csv").write_text(shown)
-    commands = blocks("docs/own-data.md", "sh")[0].content
+    commands = blocks("docs/how-to/own-data.md", "sh")[0].content
     for line in commands.replace("\\\n", " ").splitlines():
         done = vqazoo(*shlex.split(line)[1:])
         assert done.returncode == 0, done.stderr

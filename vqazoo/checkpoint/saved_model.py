@@ -1,4 +1,4 @@
-"""The checkpoint folder: save, load and check. See docs/checkpoint.md. Imports torch, safetensors.
+"""The checkpoint folder: save, load and check; see docs/reference/checkpoint.md. Imports torch.
 
 A folder holds what was trained; frozen pretrained encoders are referenced, not copied. It is
 written beside its final place and renamed, so a killed save never leaves a half folder.

@@ -78,7 +78,7 @@ def _whereabouts(entry: Entry) -> str:
 def _model_summary(entry: Entry) -> str:
     parts = " + ".join(dict.fromkeys(entry.parts.values()))
     if entry.weights == PUBLISHED:
-        return f"{parts}: published by others, see docs/families.md"
+        return f"{parts}: published by others, see docs/about/families.md"
     if entry.accuracy is None:
         return f"{parts} on {entry.data}: run its recipe"
     return f"{parts} on {entry.data}: {entry.accuracy['name']} {entry.accuracy['value']:.2%}"

@@ -10,8 +10,8 @@ from vqazoo.data.examples import (
     present,
     split_by_image,
     usable,
-    write_list,
 )
+from vqazoo.files.writing import write_list
 
 __all__ = [
     "MAX_QUESTION_CHARACTERS",

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from vqazoo.data.examples import write_list
 from vqazoo.errors import ImageError
+from vqazoo.files.writing import write_list
 from vqazoo.media.images import open_image
 from vqazoo.media.video import is_video, watch
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from vqazoo.data.comparison import STEMS, TEXT, Comparison, rule
 from vqazoo.errors import ConfigError, DataError, QuestionError, UnknownNameError, did_you_mean
+from vqazoo.files.writing import write_list
 from vqazoo.manifests import DatasetManifest
 from vqazoo.registry import registry
 
@@ -203,12 +204,6 @@ def _told(bad: set[Path], examples: Sequence[Example], what: str, list_file: Pat
         f"{len(bad):,} of {len({e.image for e in examples}):,} pictures {what}, such as "
         f"'{paths[0]}' (all in '{list_file}')"
     )
-
-
-def write_list(file: Path, paths: Sequence[str]) -> None:
-    """Write paths, one a line."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("\n".join(paths) + "\n", encoding="utf-8")
 
 
 def check_question(question: str, where: str = "The question") -> str:

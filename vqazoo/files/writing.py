@@ -1,6 +1,7 @@
 """The files of a checkpoint folder: their names, whole-or-nothing writing, verified reading.
 
-See docs/checkpoint.md. Imports only the standard library; checkpoint.py knows the tensors.
+See docs/reference/checkpoint.md. Imports only the standard library; vqazoo/checkpoint knows the
+tensors.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -122,6 +123,12 @@ def _write_flushed(handle: BinaryIO, content: bytes) -> None:
     handle.write(content)
     handle.flush()
     os.fsync(handle.fileno())
+
+
+def write_list(file: Path, paths: Sequence[str]) -> None:
+    """Write paths, one a line."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(paths) + "\n", encoding="utf-8")
 
 
 def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:

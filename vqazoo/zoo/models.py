@@ -167,7 +167,7 @@ def load(
     Args:
         ref: a zoo name (`vqazoo.list_models()`), `hub:OWNER/NAME[@REVISION]`, or `dir:PATH` of a
             checkpoint folder. With a zoo name or a 40-digit revision that is cached, no network
-            is used. Published checkpoints of the families in docs/families.md, such as
+            is used. Published checkpoints of the families in docs/about/families.md, such as
             `hub:Salesforce/blip-vqa-base`, are read in transformers' own layout.
         device: where to put it, such as `cpu` or `cuda`.
         cache_dir: folder of the Hub's cache, of encoders too; default: the Hub's own (`HF_HOME`).

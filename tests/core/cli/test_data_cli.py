@@ -239,7 +239,7 @@ def test_each_release_of_a_dataset_has_its_own_counts(
 def test_pictures_of_a_large_split_are_opened_on_request_alone(
     pictures: int, looked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Up to 2,000, says docs/datasets.md."""
+    """Up to 2,000, says docs/reference/datasets.md."""
     opened: list[int] = []
     monkeypatch.setattr(
         "vqazoo.data.report.unreadable", lambda files: opened.append(len(files)) or []

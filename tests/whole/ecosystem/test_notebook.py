@@ -11,7 +11,7 @@ nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 
-NOTEBOOK = Path(__file__).parents[3] / "docs" / "quick-tour.ipynb"
+NOTEBOOK = Path(__file__).parents[3] / "docs" / "learn" / "quick-tour.ipynb"
 LARGEST = 300_000  # bytes
 
 

@@ -160,7 +160,7 @@ def test_an_exported_dataset_is_read_back_by_both_libraries(table, split, tmp_pa
 
 
 def test_a_dataset_that_the_package_datasets_saved_can_be_learnt_from(split, records, tmp_path):
-    """As docs/python.md says: `to_parquet`, then `hf:FOLDER`."""
+    """As docs/how-to/python.md says: `to_parquet`, then `hf:FOLDER`."""
     datasets = pytest.importorskip("datasets")
     columns = ("image", "question", "answers")
     rows = [{column: record[column] for column in columns} for record in records]

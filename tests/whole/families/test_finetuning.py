@@ -1,4 +1,4 @@
-"""Published checkpoints trained further, by the words of docs/families.md, and saved."""
+"""Published checkpoints trained further, by the words of docs/about/families.md, and saved."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_every_repository_that_is_named_is_on_the_page():
 
 
 def test_abbreviated_rows_of_the_families_are_on_the_page_too():
-    said = (ROOT / "docs/families.md").read_text()
+    said = (ROOT / "docs/about/families.md").read_text()
     for owner, names in re.findall(r"^\| `(Salesforce|microsoft|dandelin)/([^|]*)\|", said, re.M):
         whole = ""
         for name in (part.strip("` ") for part in names.split(",")):
