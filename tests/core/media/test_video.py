@@ -149,7 +149,7 @@ def test_a_film_stored_on_its_side_is_turned_upright(matrix, corner, tmp_path):
 
 PEAK = """
 import resource, sys
-from vqazoo.video import open_video
+from vqazoo.media.video import open_video
 open_video(sys.argv[1], 6)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 open_video(sys.argv[2], 6)
