@@ -1,6 +1,7 @@
 # Each command sets up a private environment in .venv first (about 6 GB, a few minutes, once).
 #   make quickstart   train, score and ask a first model: about 5 minutes on 2 CPU cores
-#   make test         lint, types and tests
+#   make test         lint, types and tests: about 10 minutes on 2 CPU cores
+#   make proofs       the tests that take longest: the site, tutorials, browser, wheel, processes
 #   make docs         the documentation as pages
 #   make lowest       the lowest versions that are allowed, in .venv-lowest (6 GB more)
 # PYTHON=python3.12 make ... chooses another interpreter, 3.11 or newer.
@@ -15,10 +16,10 @@ LOWEST_TESTS ?= tests/plugins/blip tests/plugins/demo tests/plugins/encoders tes
   tests/whole/test_golden.py tests/core/media/test_images.py tests/core/media/test_image_kinds.py tests/core/training/test_training.py
 .DEFAULT_GOAL := help
 
-.PHONY: help quickstart test coverage lint lowest kills mutants fuzz benchmarks catalogue catalogues docs clean
+.PHONY: help quickstart test proofs coverage lint lowest kills mutants fuzz benchmarks catalogue catalogues docs clean
 
 help:
-	@sed -n '2,6s/^# *//p' Makefile
+	@sed -n '2,7s/^# *//p' Makefile
 
 $(ENVIRONMENT)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "vqazoo needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + ": set PYTHON=python3.12, for instance.")'
@@ -40,7 +41,10 @@ quickstart: $(ENVIRONMENT)/installed
 
 # Two processes with a thread each: faster on 2 cores than one process with two threads.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rs -m "not proof"
+
+proofs: $(ENVIRONMENT)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rs -m proof
 
 # Apart from `make test`: until Python 3.12, threads that begin while coverage watches may die.
 coverage: $(ENVIRONMENT)/installed

@@ -31,6 +31,7 @@ def every_page_installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.proof
 def test_the_tests_that_the_pages_show_pass(site: Path) -> None:
     done = run(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=site, PYTHONPATH=str(site)
@@ -50,6 +51,7 @@ def test_the_verb_is_in_the_help(site: Path) -> None:
     assert "first-words         Count the first words of questions." in told
 
 
+@pytest.mark.proof
 def test_encoder_fusion_and_dataset_train_together_and_load(
     site: Path, table: Path, tmp_path: Path
 ) -> None:

@@ -12,6 +12,8 @@ import pytest
 import vqazoo
 from tests.docs.pages import ROOT, all_pages, prose
 
+pytestmark = pytest.mark.proof
+
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src"}
 RELATIONS = {"stylesheet", "icon", "preload", "preconnect", "dns-prefetch", "modulepreload"}
 

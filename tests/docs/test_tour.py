@@ -12,6 +12,8 @@ import pytest
 from tests.docs.pages import Block, blocks
 from vqazoo.cli import run
 
+pytestmark = pytest.mark.proof
+
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e-\d+)?")
 SETUP = ("pip install", "mkdir ")  # what this test has done already
 

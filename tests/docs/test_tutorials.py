@@ -14,6 +14,8 @@ from PIL import Image
 
 from tests.docs.pages import blocks, install, vqazoo
 
+pytestmark = pytest.mark.proof
+
 
 @pytest.fixture(scope="module")
 def acme(tmp_path_factory) -> Path:

@@ -13,6 +13,8 @@ import pytest
 
 from vqazoo.catalogue import PACKAGED, entries
 
+pytestmark = pytest.mark.proof
+
 ROOT = Path(__file__).parents[2]
 
 

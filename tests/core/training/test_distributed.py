@@ -116,6 +116,7 @@ def test_two_processes_train_the_model_of_one(
     assert (both / "best/model.safetensors").is_file()
 
 
+@pytest.mark.proof
 def test_accelerate_launches_the_same_run(
     socket_enabled: None, table: Path, tmp_path: Path
 ) -> None:
@@ -174,6 +175,7 @@ HEADS = {  # whose losses are means over tokens, or over classes that weigh uneq
 }
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("head", HEADS)
 def test_processes_and_accumulated_batches_make_the_step_of_one_big_batch(
     socket_enabled: None, head: str, table: Path, tmp_path: Path

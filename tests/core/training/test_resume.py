@@ -147,6 +147,7 @@ def test_a_stage_starts_from_the_best_model_also_where_a_tower_trained_in_vain(
     assert third["validation_loss"] == pytest.approx(first["validation_loss"], rel=1e-4)
 
 
+@pytest.mark.proof
 def test_killed_in_the_first_epoch_of_its_second_stage_it_ends_the_same(
     table: Path, tmp_path: Path
 ) -> None:

@@ -15,6 +15,8 @@ from tests.plugins.demo.conftest import LOOPBACK, Demo
 from vqazoo_demo.examples import EXAMPLES
 from vqazoo_demo.results import NOT_ENOUGH
 
+pytestmark = pytest.mark.proof
+
 OpenPage = Callable[..., Any]
 LSTM, GATED = "tiny-clip-lstm-easyvqa", "tiny-clip-linear-flawedshapes"
 

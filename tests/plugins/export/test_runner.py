@@ -18,6 +18,8 @@ from vqazoo.cli import run
 from vqazoo_export.agreement import agreement
 from vqazoo_export.int8 import quantised
 
+pytestmark = pytest.mark.proof
+
 TOLERANCE = 1e-4
 ALONE = """
 import json, sys

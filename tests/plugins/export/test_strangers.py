@@ -23,6 +23,8 @@ from vqazoo.toolkit.decoding import START, Spelling, State, as_answers, write
 from vqazoo_export.agreement import load_runner
 from vqazoo_export.folder import Options, export_model
 
+pytestmark = pytest.mark.proof
+
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")

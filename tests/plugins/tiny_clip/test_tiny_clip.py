@@ -100,6 +100,7 @@ def test_sizes_stay_small(encoder):
 # ---- what it learnt -------------------------------------------------------------------------
 
 
+@pytest.mark.proof
 def test_the_recorded_figures_are_those_of_the_packaged_weights(encoder):
     """Measured again here, on the same held-out pictures; rounding of float16 aside."""
     recorded = json.loads((WEIGHTS / "figures.json").read_text())
@@ -179,6 +180,7 @@ def test_captions_are_true_of_their_scene():
 # ---- pretraining ----------------------------------------------------------------------------
 
 
+@pytest.mark.proof
 def test_pretraining_lowers_the_loss_and_repeats_with_its_seed(tmp_path):
     lines: list[str] = []
     for name in "ab":

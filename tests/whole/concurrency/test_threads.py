@@ -40,6 +40,7 @@ def test_eight_users_get_the_answers_that_each_gets_alone(
         assert all(same_answer(one, alone[number]) for one in given), (alone[number], given)
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "dir:blip-captions"])
 def test_eight_users_get_the_explanations_that_each_gets_alone(
     name: str, pictures: list[Image.Image], tmp_path: Path

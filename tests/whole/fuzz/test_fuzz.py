@@ -36,6 +36,7 @@ def alarm() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.proof
 @pytest.mark.filterwarnings("ignore")
 def test_a_damaged_folder_loads_or_is_refused_in_a_sentence(tmp_path, toy, alarm):  # noqa: F811
     kinds, seen = make_kinds(tmp_path), Counter()

@@ -94,6 +94,7 @@ def move_on(hub, repo: str) -> None:
     hub.commit(repo, changed, "main moves on")
 
 
+@pytest.mark.proof
 def test_encoders_come_from_their_own_commit_once_and_then_from_the_cache(
     hub, ada, encoders, picture, tmp_path
 ):

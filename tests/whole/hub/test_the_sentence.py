@@ -19,6 +19,8 @@ from PIL import Image
 
 from vqazoo.catalogue import catalogue, entries
 
+pytestmark = pytest.mark.proof
+
 NAME = "clip-lstm-vizwiz"
 ENCODER = "timm/vit_base_patch32_clip_224.openai"
 QUESTION = "what is in this can?"
