@@ -41,10 +41,10 @@ def compare(
         raise click.UsageError("Missing option '--data': name the dataset that was answered.")
     from vqazoo.data import open_dataset, usable
     from vqazoo.errors import DataError
+    from vqazoo.evaluation.agreement import measured
     from vqazoo.evaluation.metrics.significance import compare as paired
     from vqazoo.evaluation.metrics.significance import drawn, smallest_difference
     from vqazoo.evaluation.predictions import read_predictions
-    from vqazoo.evaluation.split import measured
 
     reader = open_dataset(data, dataset_args(data, {}, data_root, assignments))
     reader.check_split(split)

@@ -75,9 +75,10 @@ def eval_command(
     options, chosen = asked(decode, candidates)
     from vqazoo.card import refresh
     from vqazoo.data import open_dataset, usable
+    from vqazoo.evaluation.metric import by_name
     from vqazoo.evaluation.predictions import read_predictions
     from vqazoo.evaluation.results import write_results
-    from vqazoo.evaluation.split import by_name, score
+    from vqazoo.evaluation.score import score
     from vqazoo.files.writing import RECIPE, json_bytes, write_file
     from vqazoo.zoo.recipes import trained_on
 

@@ -6,17 +6,19 @@ What `vqazoo eval`, `vqazoo errors` and `vqazoo recipe run` share. Imports torch
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+
 from vqazoo.data import Example
-from vqazoo.evaluation.split import predict
 from vqazoo.features.encoding import Progress, Report
 from vqazoo.features.sources import (
     CachedImages,
     CachedQuestions,
+    FeatureSource,
     LiveQuestions,
     PairedFeatures,
     Side,
@@ -27,7 +29,9 @@ from vqazoo.model import VQAModel
 from vqazoo.registry import registry
 from vqazoo.toolkit.constraints import Rules
 from vqazoo.toolkit.decode_options import GREEDY, STRATEGY, described
+from vqazoo.toolkit.evaluating import evaluating
 
+PREDICT_BATCH = 512
 RULES = frozenset(one.name for one in fields(Rules))
 
 
@@ -99,3 +103,35 @@ def answer_split(
     source = PairedFeatures(images, questions)
     count = len(examples)
     return predict(model, source, count, candidates=asking.candidates, **asking.decode)
+
+
+def predict(
+    model: VQAModel,
+    source: FeatureSource,
+    count: int,
+    start: int = 0,
+    on_batch: Callable[[int], None] | None = None,
+    candidates: Sequence[str] | None = None,
+    **decode: Any,
+) -> list[Answer]:
+    """The best answer for the rows `start` to `start + count` of a feature source.
+
+    Args:
+        candidates: the answers to choose from, in place of writing or picking one.
+        decode: options of the head, as `VQAModel.answer` takes them.
+
+    Raises:
+        ConfigError: an option is not understood; there are candidates, but the head does not rank.
+    """
+    answers: list[Answer] = []
+    options = model.decode_options(decode)
+    answering = model.ranks(candidates) if candidates is not None else model.head.predict
+    with evaluating(model), torch.inference_mode():
+        for first in range(start, start + count, PREDICT_BATCH):
+            rows = torch.arange(first, min(first + PREDICT_BATCH, start + count))  # (B,)
+            fused = model.fusion(*source.batch(rows))
+            ranked = answering(fused) if candidates is not None else answering(fused, **options)
+            answers += [row[0] for row in ranked]
+            if on_batch:
+                on_batch(len(rows))
+    return answers

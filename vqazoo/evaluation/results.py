@@ -10,6 +10,7 @@ import numpy as np
 
 from vqazoo.data import Example
 from vqazoo.data.damage import unreadable
+from vqazoo.evaluation.agreement import measured
 from vqazoo.evaluation.figures import answer_figure, confusion_figure, grid_rows, reliability_figure
 from vqazoo.evaluation.metrics.reliability import risk_coverage
 from vqazoo.evaluation.predictions import (
@@ -19,7 +20,6 @@ from vqazoo.evaluation.predictions import (
     to_csv,
     to_json_lines,
 )
-from vqazoo.evaluation.split import measured
 from vqazoo.files.writing import write_file
 from vqazoo.interfaces import Answer
 from vqazoo.registry import registry

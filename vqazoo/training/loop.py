@@ -30,8 +30,9 @@ from vqazoo.config import (
 )
 from vqazoo.data import digest
 from vqazoo.data.answers import MOST_FREQUENT, apply_rule
+from vqazoo.evaluation.answering import predict
 from vqazoo.evaluation.figures import loss_figure
-from vqazoo.evaluation.split import predict, quick_metrics
+from vqazoo.evaluation.score import quick_metrics
 from vqazoo.features.cache import cache_root
 from vqazoo.features.encoding import Progress
 from vqazoo.files.writing import BEST, ENVIRONMENT, RECIPE, json_bytes, json_lines, write_file

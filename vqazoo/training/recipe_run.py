@@ -11,8 +11,9 @@ from vqazoo.card import refresh
 from vqazoo.config import Block, RunConfig, TrainingConfig
 from vqazoo.data import open_dataset, usable
 from vqazoo.evaluation.answering import Asking, answer_split
+from vqazoo.evaluation.metric import Metric
 from vqazoo.evaluation.results import write_results
-from vqazoo.evaluation.split import Metric, score
+from vqazoo.evaluation.score import score
 from vqazoo.features.encoding import Progress
 from vqazoo.files.writing import BEST, METRICS, json_bytes, write_file
 from vqazoo.manifests import POOLED, EncoderManifest, FusionManifest, HeadManifest

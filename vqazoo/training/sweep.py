@@ -19,9 +19,11 @@ from vqazoo.checkpoint.saved_model import load_checkpoint
 from vqazoo.config import RunConfig, config_digest
 from vqazoo.data import open_dataset, usable
 from vqazoo.errors import DataError, IncompatibleError, TrainingError
+from vqazoo.evaluation.answering import predict
 from vqazoo.evaluation.figures import sweep_figure
+from vqazoo.evaluation.metric import Metric
 from vqazoo.evaluation.predictions import to_csv
-from vqazoo.evaluation.split import Metric, predict, quick_metrics
+from vqazoo.evaluation.score import quick_metrics
 from vqazoo.features.encoding import Progress
 from vqazoo.features.sources import CachedFeatures
 from vqazoo.files.csv_cells import csv_text

@@ -1,164 +1,41 @@
-"""Answering whole splits, and scores that say how they were made. Imports torch."""
+"""Every metric that questions and their answers allow."""
 
 from __future__ import annotations
 
-import math
-from bisect import bisect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from vqazoo.data import Example, digest
-from vqazoo.data.answers import NORMALISER, SELECTION, AnswerList, same_answer, truth_of
-from vqazoo.data.comparison import TEXT, Comparison
+from vqazoo.data.answers import SELECTION, AnswerList, same_answer, truth_of
 from vqazoo.errors import DataError
+from vqazoo.evaluation.agreement import (
+    SEVERAL,
+    Floats,
+    accuracies,
+    asked_several,
+    compared,
+    comparison_of,
+    have_several_answers,
+    measured,
+)
+from vqazoo.evaluation.metric import PEOPLE, SINGLE, Measure, Metric, today
 from vqazoo.evaluation.metrics import reliability, vqa_accuracy, words
 from vqazoo.evaluation.metrics import wups as wups_metric
-from vqazoo.evaluation.metrics.significance import bootstrap_interval, drawn, smallest_difference
-from vqazoo.features.sources import FeatureSource
 from vqazoo.interfaces import Answer
 from vqazoo.manifests import DatasetManifest
-from vqazoo.model import VQAModel
 from vqazoo.registry import registry
-from vqazoo.toolkit.evaluating import evaluating
 
-PREDICT_BATCH = 512
-SEVERAL = 3  # answers a question from which on agreement with people is measured
-SINGLE = f"rule:{SELECTION}|normaliser:{NORMALISER}"
-PEOPLE = "rule:leave-one-out-by-index"
 WUPS_THRESHOLDS = ("0.0", "0.9")
-COUNT_GROUPS = {0: "0", 1: "1-9", 10: "10-99", 100: "100-999", 1000: "1000+"}  # from this count on
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One number with everything needed to compare it.
-
-    Attributes:
-        name: what was measured; a part of the questions is named after a slash, as in
-            `vqa-accuracy/answer-type=number`.
-        value: in [0, 1] (effective reliability may be below).
-        questions: how many were scored, none left out.
-        signature: metric, version, answer rule, normaliser, data set, split, count.
-        data_sha256: digest of the scored examples; date: UTC day of measuring.
-        interval: 95% bootstrap interval of the value, where there is one; interval_method: what
-            was drawn for it.
-        smallest_difference: that the set can show between two models that err independently of
-            each other; models that share mistakes differ detectably by less (`vqazoo compare`).
-    """
-
-    name: str
-    value: float
-    split: str
-    questions: int
-    signature: str
-    data_sha256: str
-    date: str
-    interval: tuple[float, float] | None = None
-    interval_method: str | None = None
-    smallest_difference: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if value is not None}
-
-
-def predict(
-    model: VQAModel,
-    source: FeatureSource,
-    count: int,
-    start: int = 0,
-    on_batch: Callable[[int], None] | None = None,
-    candidates: Sequence[str] | None = None,
-    **decode: Any,
-) -> list[Answer]:
-    """The best answer for the rows `start` to `start + count` of a feature source.
-
-    Args:
-        candidates: the answers to choose from, in place of writing or picking one.
-        decode: options of the head, as `VQAModel.answer` takes them.
-
-    Raises:
-        ConfigError: an option is not understood; there are candidates, but the head does not rank.
-    """
-    answers: list[Answer] = []
-    options = model.decode_options(decode)
-    answering = model.ranks(candidates) if candidates is not None else model.head.predict
-    with evaluating(model), torch.inference_mode():
-        for first in range(start, start + count, PREDICT_BATCH):
-            rows = torch.arange(first, min(first + PREDICT_BATCH, start + count))  # (B,)
-            fused = model.fusion(*source.batch(rows))
-            ranked = answering(fused) if candidates is not None else answering(fused, **options)
-            answers += [row[0] for row in ranked]
-            if on_batch:
-                on_batch(len(rows))
-    return answers
-
-
-def is_correct(example: Example, answer: Answer) -> bool:
-    """Whether the answer is the selected one of the example, by the rule of its dataset."""
-    return same_answer(example, answer.text)
-
-
-def accuracies(examples: Sequence[Example], answers: Sequence[Answer]) -> Floats:
-    """1 or 0 for each question; an answer the model cannot give counts as a miss."""
-    pairs = zip(examples, answers, strict=True)
-    return np.array([is_correct(example, answer) for example, answer in pairs], dtype=np.float64)
-
-
-def vqa_accuracies(examples: Sequence[Example], answers: Sequence[Answer]) -> Floats:
-    """VQA accuracy of each question, as the reference code normalises."""
-    pairs = zip(examples, answers, strict=True)
-    return np.array([vqa_accuracy.accuracy(*compared(e, answer)) for e, answer in pairs])
-
-
-def compared(example: Example, answer: Answer) -> tuple[str, list[str]]:
-    """The answer and those of people as the dataset's rule reads them."""
-    read = example.comparison.read
-    return read(answer.text), [read(one) for one in example.answers]
-
-
-def comparison_of(examples: Sequence[Example]) -> Comparison:
-    """The rule by which answers of the examples, of one dataset, are compared."""
-    return examples[0].comparison if examples else TEXT
-
-
-def have_several_answers(examples: Sequence[Example]) -> bool:
-    """Whether most questions have enough answers to measure agreement with people."""
-    return 2 * len(asked_several(examples)) >= len(examples) > 0
-
-
-def asked_several(examples: Sequence[Example]) -> list[int]:
-    """The rows on which agreement with people can be measured: those with enough answers."""
-    return [row for row, example in enumerate(examples) if len(example.answers) >= SEVERAL]
-
-
-def measured(
-    examples: Sequence[Example], answers: Sequence[Answer]
-) -> tuple[str, list[int], Floats]:
-    """The main measure of a set, the rows on which it is measured, and their scores.
-
-    It is `vqa-accuracy` where most questions have answers of three people or more, on those; else
-    `accuracy`, on all.
-    """
-    if not have_several_answers(examples):
-        return "accuracy", list(range(len(examples))), accuracies(examples, answers)
-    rows = asked_several(examples)
-    kept = [examples[row] for row in rows]
-    return "vqa-accuracy", rows, vqa_accuracies(kept, [answers[row] for row in rows])
 
 
 def quick_metrics(
     examples: Sequence[Example], answers: Sequence[Answer], data: str, split: str, known: AnswerList
 ) -> list[Metric]:
     """What the training loop measures after each epoch: accuracy and what to compare it with."""
-    measure = _Measure(data, split, digest(examples), _today(), examples)
+    measure = Measure(data, split, digest(examples), today(), examples)
     truths = [truth_of(example) for example in examples]
     right = float(accuracies(examples, answers).mean())
     found = list(measure.one("accuracy", right, SINGLE))
@@ -167,10 +44,6 @@ def quick_metrics(
         how = f"{PEOPLE}|normaliser:vqa-reference-v1"
         found += measure.one("vqa-accuracy", float(agreed.mean()), how, len(rows))
     return [*found, *_baselines(measure, examples, truths, known)]
-
-
-def _today() -> str:
-    return datetime.now(UTC).date().isoformat()
 
 
 def score(
@@ -200,7 +73,7 @@ def score(
     if not labelled:
         raise DataError(f"The split '{split}' of '{data}' has no answers: nothing can be scored.")
     scored, given = [e for e, _ in labelled], [a for _, a in labelled]
-    measure = _Measure(data, split, digest(scored), _today(), scored, decode)
+    measure = Measure(data, split, digest(scored), today(), scored, decode)
     found: list[Metric] = []
     truths = [truth_of(example) for example in scored]
     read = comparison_of(scored).read
@@ -232,69 +105,7 @@ def score(
     return found
 
 
-@dataclass(frozen=True)
-class _Measure:
-    """Makes metrics of one set of scored questions."""
-
-    data: str
-    split: str
-    sha256: str
-    date: str
-    examples: Sequence[Example]
-    decode: str = ""
-
-    def one(
-        self, name: str, value: float, how: str, questions: int | None = None
-    ) -> Iterator[Metric]:
-        count = len(self.examples) if questions is None else questions
-        how = f"{how}|decode:{self.decode}" if self.decode else how
-        rule = comparison_of(self.examples).name
-        compared_by = "" if rule == TEXT.name else f"|comparison:{rule}"
-        signature = f"{name}|v1|{how}{compared_by}|data:{self.data}|split:{self.split}|n:{count}"
-        yield Metric(name, float(value), self.split, count, signature, self.sha256, self.date)
-
-    def with_interval(self, name: str, scores: Floats, how: str) -> Iterator[Metric]:
-        pictures = [str(example.image) for example in self.examples]
-        low, high = bootstrap_interval(scores, pictures=pictures)
-        smallest = math.sqrt(2) * smallest_difference(scores, pictures)
-        for metric in self.one(name, float(scores.mean()), how):
-            yield replace(
-                metric,
-                interval=(low, high),
-                interval_method=f"bootstrap over {drawn(pictures)}",
-                smallest_difference=None if math.isnan(smallest) else smallest,
-            )
-
-    def by_type(self, name: str, scores: Floats, how: str) -> Iterator[Metric]:
-        """Means over the questions of each answer type and each question type."""
-        for field in ("answer_type", "question_type"):
-            rows: dict[str, list[int]] = {}
-            for row, example in enumerate(self.examples):
-                rows.setdefault(getattr(example, field), []).append(row)
-            rows.pop("", None)
-            for kind, chosen in sorted(rows.items()):
-                part = f"{name}/{field.replace('_', '-')}={kind}"
-                yield from self.one(part, scores[chosen].mean(), how, len(chosen))
-
-    def by_count(
-        self, scores: Floats, truths: Sequence[str], known: AnswerList
-    ) -> Iterator[Metric]:
-        """Accuracy by how often the selected answer was learnt; 0 also if it is not in the list."""
-        if not any(known.counts):  # a list that was never counted
-            return
-        counts = known.counted_by(comparison_of(self.examples))
-        places = np.array(
-            [bisect(list(COUNT_GROUPS), counts.get(truth, 0)) - 1 for truth in truths]
-        )
-        for place, group in enumerate(COUNT_GROUPS.values()):
-            chosen = scores[places == place]
-            if len(chosen):
-                how = f"{SINGLE}|counts:training answers"
-                part = f"accuracy/answer-count={group}"
-                yield from self.one(part, float(chosen.mean()), how, len(chosen))
-
-
-def _agreement(measure: _Measure, answers: Sequence[Answer], scores: Floats) -> Iterator[Metric]:
+def _agreement(measure: Measure, answers: Sequence[Answer], scores: Floats) -> Iterator[Metric]:
     """VQA accuracy in its variants."""
     examples = measure.examples
     yield from measure.with_interval(
@@ -313,7 +124,7 @@ def _agreement(measure: _Measure, answers: Sequence[Answer], scores: Floats) -> 
 
 
 def _baselines(
-    measure: _Measure, examples: Sequence[Example], truths: Sequence[str], known: AnswerList
+    measure: Measure, examples: Sequence[Example], truths: Sequence[str], known: AnswerList
 ) -> Iterator[Metric]:
     """What a constant answer scores, and what the answer list can reach."""
     constant = known.texts[known.counts.index(max(known.counts))]
@@ -329,7 +140,7 @@ def _baselines(
     yield from measure.one("known-answer-share", reachable, SINGLE)
 
 
-def _words(measure: _Measure, answers: Sequence[Answer], truths: Sequence[str]) -> Iterator[Metric]:
+def _words(measure: Measure, answers: Sequence[Answer], truths: Sequence[str]) -> Iterator[Metric]:
     """SQuAD, BLEU and chrF against the selected answer."""
     texts = [answer.text for answer in answers]
     one = f"references:{SELECTION}"
@@ -351,7 +162,7 @@ def _words(measure: _Measure, answers: Sequence[Answer], truths: Sequence[str]) 
 
 
 def _wups(
-    measure: _Measure,
+    measure: Measure,
     answers: Sequence[Answer],
     truths: Sequence[str],
     data: str,
@@ -378,7 +189,7 @@ def _wups(
 
 
 def _answerability(
-    measure: _Measure,
+    measure: Measure,
     examples: Sequence[Example],
     answers: Sequence[Answer],
     report: Callable[[str], None],
@@ -406,7 +217,7 @@ def _answerability(
 
 
 def _reliability(
-    measure: _Measure,
+    measure: Measure,
     answers: Sequence[Answer],
     scores: Floats,
     rule: str,
@@ -445,8 +256,3 @@ def _are_probabilities(
         f"from 0 to 1; what only ranks the answers was measured."
     )
     return False
-
-
-def by_name(metrics: Sequence[Metric]) -> Mapping[str, dict[str, Any]]:
-    """Metrics as JSON under their names."""
-    return {metric.name: metric.to_json() for metric in metrics}
