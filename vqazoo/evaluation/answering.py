@@ -92,17 +92,18 @@ def answer_split(
         model.check_reads_questions()
     asking.check(model)
     options = model.decode_options(asking.decode)
-    if images is None:
-        images = CachedImages(model, examples, progress, cache, report)
     rules = {name: value for name, value in options.items() if name in RULES}
     questions: Side
-    if asking.candidates is None and Rules(**rules).counts_said:
-        questions = LiveQuestions(model, examples)  # the cache does not hold their tokens
-    else:
-        questions = CachedQuestions(model, examples, progress, cache, report)
-    source = PairedFeatures(images, questions)
-    count = len(examples)
-    return predict(model, source, count, candidates=asking.candidates, **asking.decode)
+    with evaluating(model):  # what is encoded, too
+        if images is None:
+            images = CachedImages(model, examples, progress, cache, report)
+        if asking.candidates is None and Rules(**rules).counts_said:
+            questions = LiveQuestions(model, examples)  # the cache does not hold their tokens
+        else:
+            questions = CachedQuestions(model, examples, progress, cache, report)
+        source = PairedFeatures(images, questions)
+        count = len(examples)
+        return predict(model, source, count, candidates=asking.candidates, **asking.decode)
 
 
 def predict(

@@ -76,7 +76,10 @@ class Measure:
         yield Metric(name, float(value), self.split, count, signature, self.sha256, self.date)
 
     def with_interval(self, name: str, scores: Floats, how: str) -> Iterator[Metric]:
-        pictures = [str(example.image) for example in self.examples]
+        pictures = [  # one without a file is in memory, and stands for itself
+            str(example.image) if example.image.name else f"row {row}"
+            for row, example in enumerate(self.examples)
+        ]
         low, high = bootstrap_interval(scores, pictures=pictures)
         smallest = math.sqrt(2) * smallest_difference(scores, pictures)
         for metric in self.one(name, float(scores.mean()), how):

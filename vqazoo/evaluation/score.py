@@ -10,7 +10,7 @@ import numpy as np
 
 from vqazoo.data import Example, digest
 from vqazoo.data.answers import SELECTION, AnswerList, same_answer, truth_of
-from vqazoo.errors import DataError
+from vqazoo.errors import DataError, UnknownNameError
 from vqazoo.evaluation.agreement import (
     SEVERAL,
     Floats,
@@ -68,7 +68,7 @@ def score(
         DataError: no example has an answer, so nothing can be scored; WUPS was asked for, but
             WordNet is not there.
     """
-    data = registry.canonical("dataset", data)
+    data, manifest = registered(data)
     labelled = [(e, a) for e, a in zip(examples, answers, strict=True) if e.answers]
     if not labelled:
         raise DataError(f"The split '{split}' of '{data}' has no answers: nothing can be scored.")
@@ -99,10 +99,22 @@ def score(
         found += _baselines(measure, scored, truths, known)
     worded = [replace(answer, text=read(answer.text)) for answer in given]
     found += _words(measure, worded, truths)
-    found += _wups(measure, worded, truths, data, wups, report)
+    found += _wups(measure, worded, truths, manifest, wups, report)
     found += _answerability(measure, scored, given, report)
     found += _reliability(main, trusted, per_question, rule, report)
     return found
+
+
+def registered(data: str) -> tuple[str, DatasetManifest | None]:
+    """The name of a dataset as the registry spells it, with its manifest.
+
+    The name as it is and None: of questions that no registered reader read.
+    """
+    try:
+        name = registry.canonical("dataset", data)
+    except UnknownNameError:
+        return data, None
+    return name, cast(DatasetManifest, registry.manifest("dataset", name))
 
 
 def _agreement(measure: Measure, answers: Sequence[Answer], scores: Floats) -> Iterator[Metric]:
@@ -165,12 +177,11 @@ def _wups(
     measure: Measure,
     answers: Sequence[Answer],
     truths: Sequence[str],
-    data: str,
+    manifest: DatasetManifest | None,
     wanted: bool | None,
     report: Callable[[str], None],
 ) -> Iterator[Metric]:
-    manifest = cast(DatasetManifest, registry.manifest("dataset", data))
-    if wanted is False or (wanted is None and not manifest.wups):
+    if wanted is False or (wanted is None and not (manifest and manifest.wups)):
         return
     try:
         similarity = wups_metric.wordnet_similarity()

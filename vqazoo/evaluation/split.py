@@ -1,0 +1,267 @@
+"""Scoring a split: its questions are read, asked and scored here, and nowhere else. Imports torch.
+
+`vqazoo.evaluate` takes what a user names; `vqazoo eval`, `errors`, `compare`, `recipe run` and
+`sweep` share its steps: `read_split`, `evaluate_questions`, `scored`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vqazoo.config import config_digest
+from vqazoo.data import DatasetReader, Example, open_dataset, usable
+from vqazoo.data.answers import AnswerList
+from vqazoo.errors import DataError, UnknownNameError, did_you_mean
+from vqazoo.evaluation.answering import Asking, answer_split
+from vqazoo.evaluation.metric import Metric, by_name
+from vqazoo.evaluation.metrics import wups as wups_metric
+from vqazoo.evaluation.results import write_results
+from vqazoo.evaluation.score import score
+from vqazoo.evaluation.tables import Predictions, predict
+from vqazoo.features.encoding import Progress, Report
+from vqazoo.files.writing import METRICS, json_bytes, write_file
+from vqazoo.interfaces import Answer
+from vqazoo.model import BATCH, VQAModel
+from vqazoo.registry import registry
+
+MISSING_IMAGES = "missing-images.txt"
+IN_MEMORY = "rows in memory"  # data without a registered reader, in signatures
+WHOLE = "all"  # the split of data that has none
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Questions of a split, ready to be asked.
+
+    Attributes:
+        data: name of the dataset as the registry spells it, for signatures; split: of the split.
+    """
+
+    data: str
+    split: str
+    examples: Sequence[Example]
+
+    @property
+    def answered(self) -> bool:
+        """Whether any question has an answer of people, so that something can be scored."""
+        return any(example.answers for example in self.examples)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The answers to a split, and what they score.
+
+    Attributes:
+        model: what answered: its reference, parts and config digest, and how it was asked; empty
+            for answers of others.
+        data, split: names as in the signatures of the metrics.
+        metrics: each with its signature; empty where no question has an answer of people.
+        predictions: the answers with their questions: a sequence of dicts with `to_csv`,
+            `to_pandas`, `examples` and `answers`.
+    """
+
+    model: str
+    data: str
+    split: str
+    metrics: tuple[Metric, ...]
+    predictions: Predictions
+
+    def __getitem__(self, name: str) -> Metric:
+        """The metric of a name, such as `accuracy`.
+
+        Raises:
+            UnknownNameError: it was not measured.
+            DataError: nothing was, since the split has no answers.
+        """
+        metrics = {metric.name: metric for metric in self.metrics}
+        if not metrics:
+            raise self.unanswered()
+        if name not in metrics:
+            raise UnknownNameError(
+                f"The metric {name!r} was not measured.{did_you_mean(name, metrics)} "
+                f"Measured were {', '.join(metrics)}."
+            )
+        return metrics[name]
+
+    def unanswered(self) -> DataError:
+        """What to raise where scores are needed, but no question has an answer of people."""
+        return DataError(
+            f"The split '{self.split}' of '{self.data}' has no answers: nothing can be scored."
+        )
+
+    def to_json(self) -> Mapping[str, dict[str, Any]]:
+        """The metrics under their names, as `vqazoo eval --json` prints them."""
+        return by_name(self.metrics)
+
+    def write(self, folder: str | Path, pictures: bool = True, seed: int = 0) -> None:
+        """Write what `vqazoo eval --out` does: predictions, `metrics.json` and pictures.
+
+        Args:
+            pictures: whether to draw the answers, the confusions, and risk against coverage.
+            seed: chooses the questions in the picture of answers.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        out = Path(folder).expanduser()
+        examples, answers = self.predictions.examples, self.predictions.answers
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            write_results(out, self.data, examples, answers, seed, pictures)
+            if self.metrics:
+                content = json_bytes([metric.to_json() for metric in self.metrics])
+                write_file(out / METRICS, content)
+        except OSError as error:
+            raise DataError(
+                f"The results cannot be written to '{out}' ({error}): name another folder."
+            ) from error
+
+
+def read_split(
+    data: str | DatasetReader,
+    args: Mapping[str, Any],
+    split: str,
+    skip_missing: bool = False,
+    missing: Path = Path(MISSING_IMAGES),
+    report: Report = print,
+    look: bool = True,
+) -> Questions:
+    """The questions of a split whose pictures are there.
+
+    Args:
+        data: name of a dataset, with its arguments, or a reader.
+        skip_missing: leave out questions without a readable picture, and report it; False: stop.
+        missing: where such pictures are listed.
+        look: whether to look for pictures; False: they are not needed.
+
+    Raises:
+        UnknownNameError, ConfigError, DataError: the dataset, its arguments, a file, the split or
+            a picture cannot be used.
+    """
+    if isinstance(data, DatasetReader):
+        reader, name = data, data.registered_as or f"{type(data).__name__} (not registered)"
+    else:
+        name = registry.canonical("dataset", data)
+        reader = open_dataset(name, registry.fill("dataset", name, dict(args)))
+    reader.check_split(split)
+    examples = reader.read(split)
+    if look:
+        examples = with_pictures(examples, skip_missing, missing, report)
+    return Questions(name, split, examples)
+
+
+def with_pictures(
+    examples: Sequence[Example], skip_missing: bool, missing: Path, report: Report
+) -> list[Example]:
+    """Those whose picture can be used; see `read_split`."""
+    kept, left_out = usable(examples, skip_missing, missing)
+    if left_out:
+        report(f"Left out {left_out:,} questions without a picture, listed in '{missing}'.")
+    return kept
+
+
+def evaluate_questions(
+    model: VQAModel,
+    questions: Questions,
+    asking: Asking | None = None,
+    wups: bool | None = None,
+    cache: str | Path = "",
+    report: Report = print,
+    progress: Progress = lambda steps, _: iter(steps),
+    reference: str = "",
+) -> Evaluation:
+    """Ask a model every question of a split, and score what it answers.
+
+    Args:
+        asking: decode options or candidates; None: the model's own way.
+        wups, cache, report: as for `vqazoo.evaluate`; reference: by which the model was loaded.
+
+    Raises:
+        ConfigError, CacheError, ImageError: as `answer_split`.
+        DataError: WUPS was asked for, but WordNet is not there.
+    """
+    asking = asking or Asking()
+    _check_wups(wups)
+    answers = answer_split(model, questions.examples, asking, progress, cache, report)
+    return _of_model(model, questions, answers, asking, wups, report, reference)
+
+
+def evaluate_table(
+    model: VQAModel,
+    rows: Iterable[Any],
+    split: str = WHOLE,
+    asking: Asking | None = None,
+    wups: bool | None = None,
+    report: Report = print,
+    reference: str = "",
+) -> Evaluation:
+    """As `evaluate_questions`, of rows as `VQAModel.predict` takes them; nothing is cached."""
+    asking = asking or Asking()
+    asking.check(model)
+    _check_wups(wups)
+    found = predict(model, rows, BATCH, asking.decode, asking.candidates)
+    questions = Questions(IN_MEMORY, split, found.examples)
+    return _of_model(model, questions, found.answers, asking, wups, report, reference)
+
+
+def scored(
+    questions: Questions,
+    answers: Sequence[Answer],
+    known: AnswerList | None = None,
+    wups: bool | None = None,
+    report: Report = print,
+    decode: str = "",
+    model: str = "",
+) -> Evaluation:
+    """The evaluation of given answers, of whoever gave them.
+
+    Args:
+        known, wups, decode: as for `score`; model: what answered, see `Evaluation`.
+    """
+    metrics: Sequence[Metric] = ()
+    if questions.answered:
+        examples, data, split = questions.examples, questions.data, questions.split
+        metrics = score(examples, answers, data, split, known, wups, report, decode)
+    predictions = Predictions(questions.examples, answers)
+    return Evaluation(model, questions.data, questions.split, tuple(metrics), predictions)
+
+
+def signature(model: VQAModel, reference: str = "") -> str:
+    """What tells one model from another: its reference, parts and config digest."""
+    config = model.config
+    parts = (
+        f"image:{config.image_encoder.type}",
+        f"text:{config.text_encoder.type}",
+        f"fusion:{config.fusion.type}",
+        f"head:{config.head.type}",
+        f"config:{config_digest(config)[:8]}",
+    )
+    return "|".join((reference or "in memory", *parts))
+
+
+def known_answers(model: VQAModel) -> AnswerList | None:
+    """The answers that a model learnt, for its baselines; None: it has no list."""
+    return model.answers if len(model.answers) else None
+
+
+def _of_model(
+    model: VQAModel,
+    questions: Questions,
+    answers: Sequence[Answer],
+    asking: Asking,
+    wups: bool | None,
+    report: Report,
+    reference: str,
+) -> Evaluation:
+    how = asking.signature(model)
+    told = signature(model, reference) + (f"|decode:{how}" if how else "")
+    return scored(questions, answers, known_answers(model), wups, report, how, told)
+
+
+def _check_wups(wanted: bool | None) -> None:
+    """Raise DataError where WUPS is asked for without WordNet, before the questions are asked."""
+    if wanted:
+        wups_metric.wordnet_similarity()
