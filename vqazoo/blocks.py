@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Encoder, Preprocess, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo.modes import evaluating
 
 PROJECTIONS = ("proj", "text_projection", "visual_projection")  # bare parameters after the blocks
 LENT = ("text_embedding", "language_model")  # modules of the text tower that heads run themselves
@@ -116,17 +117,15 @@ def read_side(encoder: Encoder, side: str) -> Reading:
         return Reading()
     named = {n: p for n, p in encoder.named_parameters() if p.is_floating_point()}
     before = {name: parameter.requires_grad for name, parameter in named.items()}
-    training = {module: module.training for module in encoder.modules()}
     calls: list[str] = []
     hooks = [
         module.register_forward_pre_hook(lambda _, __, name=name: calls.append(name))
         for name, module in encoder.named_modules()
     ]
     try:
-        encoder.eval()
         for parameter in named.values():
             parameter.requires_grad_()
-        with torch.enable_grad():
+        with evaluating(encoder), torch.enable_grad():
             total = _encoded(encoder, side, tower)
         gradients: Sequence[Tensor | None] = [None] * len(named)
         if total.requires_grad:
@@ -136,8 +135,6 @@ def read_side(encoder: Encoder, side: str) -> Reading:
             hook.remove()
         for name, parameter in named.items():
             parameter.requires_grad_(before[name])
-        for module, mode in training.items():
-            module.training = mode
     used = {n for n, gradient in zip(named, gradients, strict=True) if gradient is not None}
     lent = _lent(encoder) if side == "text" else set()
     return Reading(frozenset(used | lent), tuple(calls))

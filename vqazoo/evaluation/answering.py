@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -24,12 +24,10 @@ from vqazoo.features.sources import (
     Side,
 )
 from vqazoo.interfaces import Answer
-from vqazoo.manifests import HeadManifest
 from vqazoo.model import VQAModel
-from vqazoo.registry import registry
+from vqazoo.modes import evaluating
 from vqazoo.toolkit.constraints import Rules
 from vqazoo.toolkit.decode_options import GREEDY, STRATEGY, described
-from vqazoo.toolkit.evaluating import evaluating
 
 PREDICT_BATCH = 512
 RULES = frozenset(one.name for one in fields(Rules))
@@ -58,7 +56,7 @@ class Asking:
         if self.candidates is not None:
             content = hashlib.sha256("\n".join(self.candidates).encode()).hexdigest()
             return f"rank of {len(self.candidates)} candidates,sha256={content[:8]}"
-        manifest = cast(HeadManifest, registry.manifest("head", model.config.head.type))
+        manifest = model.head_manifest
         options = model.decode_options(self.decode)
         strategy = options.get(STRATEGY, GREEDY)
         told = {

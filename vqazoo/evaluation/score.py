@@ -10,7 +10,7 @@ import numpy as np
 
 from vqazoo.data import Example, digest
 from vqazoo.data.answers import SELECTION, AnswerList, same_answer, truth_of
-from vqazoo.errors import DataError, UnknownNameError
+from vqazoo.errors import DataError
 from vqazoo.evaluation.agreement import (
     SEVERAL,
     Floats,
@@ -108,12 +108,15 @@ def score(
 def registered(data: str) -> tuple[str, DatasetManifest | None]:
     """The name of a dataset as the registry spells it, with its manifest.
 
-    The name as it is and None: of questions that no registered reader read.
+    The name as it is and None: of questions that no registered reader read, named with a blank,
+    which no registered name has.
+
+    Raises:
+        UnknownNameError, PluginError: see the message.
     """
-    try:
-        name = registry.canonical("dataset", data)
-    except UnknownNameError:
+    if " " in data.partition(":")[0]:
         return data, None
+    name = registry.canonical("dataset", data)
     return name, cast(DatasetManifest, registry.manifest("dataset", name))
 
 

@@ -13,7 +13,7 @@ from vqazoo.features.encoding import Progress, Report
 from vqazoo.features.sources import CachedImages
 from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
-from vqazoo.toolkit.evaluating import evaluating
+from vqazoo.modes import evaluating
 
 
 def find_mistakes(
