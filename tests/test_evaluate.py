@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 from collections.abc import Iterator
@@ -20,7 +21,9 @@ from vqazoo.errors import ConfigError, DataError, UnknownNameError
 from vqazoo.evaluation.metrics import wups
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
+from vqazoo.training.steps import mean_loss
 
+ROOT = Path(__file__).parent.parent
 MODEL = "tiny-clip-linear-easyvqa"
 
 
@@ -259,6 +262,45 @@ def test_an_error_leaves_the_model_in_the_mode_of_before(
             with pytest.raises(RuntimeError, match="broken"):
                 vqazoo.evaluate(training, rows)
         assert modes(training) == before
+
+
+def test_an_error_in_the_validation_loss_leaves_the_mode_of_before(training: VQAModel) -> None:
+    class Broken:
+        def batch(self, rows: torch.Tensor) -> Any:
+            raise RuntimeError("broken")
+
+    before = modes(training)
+    example = Example(Path("0.png"), "why?", ("yes",), "1", targets=(("yes", 1.0),))
+    targets = training.head.targets([example])
+    with pytest.raises(RuntimeError, match="broken"):
+        mean_loss(training, Broken(), targets, 0)
+    assert modes(training) == before
+
+
+def test_nobody_else_remembers_a_mode_and_puts_it_back() -> None:
+    """`x = model.training ... model.train(x)` is what `evaluating` does, and does after errors."""
+    pairs = []
+    for file in [*ROOT.glob("vqazoo/**/*.py"), *ROOT.glob("plugins/**/*.py")]:
+        for function in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            nodes = list(ast.walk(function))
+            remembers = any(
+                isinstance(node, ast.Attribute)
+                and node.attr == "training"
+                and isinstance(node.ctx, ast.Load)
+                for node in nodes
+            )
+            puts_back = any(
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "train"
+                and [type(given) for given in node.args] == [ast.Name]
+                for node in nodes
+            )
+            if remembers and puts_back:
+                pairs.append(f"{file.name}: {function.name}")
+    assert pairs == []
 
 
 def test_towers_trained_by_hand_are_not_read_from_the_cache_of_their_reference(

@@ -62,7 +62,8 @@ def create(
     if image is None or text is None:
         missing = "image_encoder" if image is None else "text_encoder"
         raise ConfigError(f"No {missing} is named: give encoder= for both towers, or {missing}=.")
-    own_fusion, own_head = own_part(fusion, Fusion), own_part(head, Head)
+    own_fusion = own_part(fusion, Fusion)  # type: ignore[type-abstract]
+    own_head = own_part(head, Head)  # type: ignore[type-abstract]
     head_block = _named_block("head", head, own_head)
     if fusion is None:
         manifest = declared(own_head, HeadManifest)

@@ -38,7 +38,7 @@ def own_part(given: Any, base: type[P]) -> P | type[P] | None:
     if not isinstance(given, nn.Module | type):
         return None
     if isinstance(given, base) or (isinstance(given, type) and issubclass(given, base)):
-        return cast("P | type[P]", given)
+        return given
     kind = base.__name__.lower()
     raise ConfigError(
         f"The {kind} is {_class_name(given)}, but a name, or a class derived from "
