@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import vqazoo
 import vqazoo.evaluation.split
+from tests.test_captions_and_ranking import build
 from vqazoo.cli import run
 from vqazoo.data import DatasetReader, Example, open_dataset
 from vqazoo.errors import ConfigError, DataError, UnknownNameError
@@ -87,13 +90,13 @@ def test_examples_and_rows_score_as_their_split(table: Path, model: VQAModel) ->
     of_split = vqazoo.evaluate(model, reader_of(table))
     for data in (examples, rows):
         evaluation = vqazoo.evaluate(model, data)
-        assert evaluation["accuracy"].value == of_split["accuracy"].value
-        assert evaluation["accuracy"].interval == of_split["accuracy"].interval
+        assert evaluation.metric("accuracy").value == of_split.metric("accuracy").value
+        assert evaluation.metric("accuracy").interval == of_split.metric("accuracy").interval
         assert [row["answer"] for row in evaluation.predictions] == [
             row["answer"] for row in of_split.predictions
         ]
-        assert "|data:rows in memory|split:all|" in evaluation["accuracy"].signature
-    assert "|split:mine|" in vqazoo.evaluate(model, examples, "mine")["accuracy"].signature
+        assert "|data:rows in memory|split:all|" in evaluation.metric("accuracy").signature
+    assert "|split:mine|" in vqazoo.evaluate(model, examples, "mine").metric("accuracy").signature
 
 
 def test_a_reader_without_a_name_says_so_in_the_signature(table: Path, model: VQAModel) -> None:
@@ -105,7 +108,7 @@ def test_a_reader_without_a_name_says_so_in_the_signature(table: Path, model: VQ
             return reader_of(table).read(split)
 
     evaluation = vqazoo.evaluate(model, Mine())
-    assert "|data:Mine (not registered)|" in evaluation["accuracy"].signature
+    assert "|data:Mine (not registered)|" in evaluation.metric("accuracy").signature
     with pytest.raises(UnknownNameError, match="Did you mean 'test'"):
         vqazoo.evaluate(model, Mine(), "tset")
 
@@ -131,7 +134,7 @@ def test_options_and_candidates_are_signed(table: Path) -> None:
     writer = vqazoo.load("tiny-clip-lstm-easyvqa")
     rows = reader_of(table).read("test")[:6]
     beam = vqazoo.evaluate(writer, rows, decode={"strategy": "beam"})
-    assert "|decode:" in beam["accuracy"].signature
+    assert "|decode:" in beam.metric("accuracy").signature
     assert "|decode:" in beam.model
     with pytest.raises(ConfigError, match="does not rank"):
         vqazoo.evaluate(writer, rows, candidates=["yes", "no"])
@@ -149,7 +152,7 @@ def test_a_split_without_answers_is_predicted_but_not_scored(
     evaluation.write(tmp_path)
     assert not (tmp_path / "metrics.json").exists()
     with pytest.raises(DataError, match="no answers: nothing can be scored"):
-        evaluation["accuracy"]
+        evaluation.metric("accuracy")
 
 
 def test_mistakes_are_one_sentence(
@@ -163,7 +166,7 @@ def test_mistakes_are_one_sentence(
     with pytest.raises(DataError, match="no rows"):
         vqazoo.evaluate(model, [])
     with pytest.raises(UnknownNameError, match=r"'acuracy' was not measured\. Did you mean"):
-        vqazoo.evaluate(model, rows)["acuracy"]
+        vqazoo.evaluate(model, rows).metric("acuracy")
     gone = Example(tmp_path / "no.png", "why?", ("x",), "9")
     with pytest.raises(DataError, match="do not exist"):
         vqazoo.evaluate(model, [*rows, gone], missing=tmp_path / "missing.txt")
@@ -320,3 +323,41 @@ def test_towers_trained_by_hand_are_not_read_from_the_cache_of_their_reference(
     assert [row["score"] for row in evaluation.predictions] == pytest.approx(
         [row["score"] for row in expected], abs=1e-3
     )
+
+
+# ---- other tables -------------------------------------------------------------------------------
+
+
+def test_pictures_in_memory_frames_and_generators_are_scored(table: Path, model: VQAModel) -> None:
+    pandas = pytest.importorskip("pandas")
+    examples = reader_of(table).read("test")
+    rows = [
+        {
+            "image": Image.fromarray(np.asarray(Image.open(example.image))),
+            "question": example.question,
+            "answer": list(example.answers),
+        }
+        for example in examples
+    ]
+    expected = vqazoo.evaluate(model, examples).metric("accuracy")
+    for data in (rows, iter(rows), pandas.DataFrame(rows)):
+        metric = vqazoo.evaluate(model, data).metric("accuracy")
+        assert metric.value == expected.value
+        assert metric.interval is not None
+        low, high = metric.interval
+        assert low < metric.value < high, "pictures without a file are not all one picture"
+
+
+def test_candidates_of_a_table_are_ranked_as_those_of_a_split(table: Path) -> None:
+    ranker, candidates = build(frames=0), ["red", "blue circle", "a shape"]
+    examples = reader_of(table).read("test")[:6]
+    rows = [{"image": example.image, "question": example.question} for example in examples]
+    of_split = vqazoo.evaluate(ranker, examples, candidates=candidates)
+    of_table = vqazoo.evaluate(ranker, rows, candidates=candidates)
+    given = [row["answer"] for row in of_table.predictions]
+    assert given == [row["answer"] for row in of_split.predictions]
+    assert set(given) <= set(candidates)
+    assert "|decode:rank of 3 candidates" in of_split.metric("accuracy").signature
+    for data in (examples, rows):
+        with pytest.raises(ConfigError, match="candidates to choose from are given too"):
+            vqazoo.evaluate(ranker, data, candidates=candidates, decode={"strategy": "beam"})

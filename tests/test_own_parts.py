@@ -77,7 +77,7 @@ def test_a_head_of_a_notebook_is_trained_in_plain_pytorch_and_evaluated(table: P
     answers = sorted({example.target for example in examples})
     torch.manual_seed(0)
     model = vqazoo.create(encoder="tiny-clip", fusion=Product, head=Nearest, answers=answers)
-    before = vqazoo.evaluate(model, examples)["accuracy"].value
+    before = vqazoo.evaluate(model, examples).metric("accuracy").value
     pixels = torch.stack([model.transform(example.image) for example in examples])
     questions = [example.question for example in examples]
     targets = model.head.targets(examples)
@@ -96,9 +96,9 @@ def test_a_head_of_a_notebook_is_trained_in_plain_pytorch_and_evaluated(table: P
         for example in examples
     ]
     right = sum(text == example.target for text, example in zip(given, examples, strict=True))
-    assert evaluation["accuracy"].value == pytest.approx(right / len(examples))
+    assert evaluation.metric("accuracy").value == pytest.approx(right / len(examples))
     assert [row["answer"] for row in evaluation.predictions] == given
-    assert evaluation["accuracy"].value > max(before, 0.8)
+    assert evaluation.metric("accuracy").value > max(before, 0.8)
     assert "|fusion:object:Product|head:object:Nearest|" in evaluation.model
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from vqazoo.data import Example
+from vqazoo.errors import ConfigError
 from vqazoo.features.encoding import Progress, Report
 from vqazoo.features.sources import (
     CachedImages,
@@ -50,6 +51,11 @@ class Asking:
         model.decode_options(self.decode)
         if self.candidates is not None:
             model.ranks(self.candidates)
+            if self.decode:
+                raise ConfigError(
+                    "Decode options are for answers that are written, but candidates to choose "
+                    "from are given too: leave out one of them."
+                )
 
     def signature(self, model: VQAModel) -> str:
         """What differs from the defaults of the model's head; empty: nothing."""

@@ -69,7 +69,7 @@ class Evaluation:
     metrics: tuple[Metric, ...]
     predictions: Predictions
 
-    def __getitem__(self, name: str) -> Metric:
+    def metric(self, name: str) -> Metric:
         """The metric of a name, such as `accuracy`.
 
         Raises:
