@@ -361,3 +361,14 @@ def test_candidates_of_a_table_are_ranked_as_those_of_a_split(table: Path) -> No
     for data in (examples, rows):
         with pytest.raises(ConfigError, match="candidates to choose from are given too"):
             vqazoo.evaluate(ranker, data, candidates=candidates, decode={"strategy": "beam"})
+
+
+def test_a_zoo_model_scores_on_its_own_data_what_its_card_says() -> None:
+    pytest.importorskip("easy_vqa", reason="the package easy-vqa is not installed")
+    card = json.loads((ROOT / "model_cards" / MODEL / "metrics.json").read_text())
+    published = {metric["name"]: metric for metric in card if metric["split"] == "test"}
+    evaluation = vqazoo.evaluate(MODEL, device="cpu")
+    assert (evaluation.data, evaluation.split) == ("easy-vqa", "test")
+    metric = evaluation.metric("accuracy")
+    assert metric.signature == published["accuracy"]["signature"]
+    assert metric.value == pytest.approx(published["accuracy"]["value"], abs=1e-3)
