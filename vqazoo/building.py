@@ -84,7 +84,7 @@ def create(
     if own_fusion is None and own_head is None:
         return build_model(config, known, pretrained)
     towers = build_towers(config)
-    model = assemble(config, towers, known, own_fusion, own_head)
+    model = assemble(config, towers, known, own_fusion, own_head).cpu()  # as the towers are
     if pretrained:
         _load_towers(config, towers)
     check_joined(model)
