@@ -11,17 +11,20 @@ if TYPE_CHECKING:
     from vqazoo.building import create
     from vqazoo.catalogue import list_models
     from vqazoo.errors import VqazooError
+    from vqazoo.evaluation.split import Evaluation
     from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head
     from vqazoo.media.video import Video
     from vqazoo.model import VQAModel
     from vqazoo.pipelines import pipeline
     from vqazoo.publish.transfer import pull, push
     from vqazoo.training.loop import train
+    from vqazoo.zoo.evaluate import evaluate
     from vqazoo.zoo.models import load
 
 _HOMES = {
     "Answer": "interfaces",
     "Encoder": "interfaces",
+    "Evaluation": "evaluation.split",
     "Features": "interfaces",
     "Fusion": "interfaces",
     "Head": "interfaces",
@@ -29,6 +32,7 @@ _HOMES = {
     "Video": "media.video",
     "VqazooError": "errors",
     "create": "building",
+    "evaluate": "zoo.evaluate",
     "list_models": "catalogue",
     "load": "zoo.models",
     "pipeline": "pipelines",
@@ -39,6 +43,7 @@ _HOMES = {
 __all__ = [
     "Answer",
     "Encoder",
+    "Evaluation",
     "Features",
     "Fusion",
     "Head",
@@ -47,6 +52,7 @@ __all__ = [
     "VqazooError",
     "__version__",
     "create",
+    "evaluate",
     "list_models",
     "load",
     "pipeline",

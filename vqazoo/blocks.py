@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo.modes import evaluating
 
 if TYPE_CHECKING:
     from vqazoo.interfaces import Encoder, Preprocess, TowerSpec
@@ -118,17 +119,15 @@ def read_side(encoder: Encoder, side: str) -> Reading:
         return Reading()
     named = {n: p for n, p in encoder.named_parameters() if p.is_floating_point()}
     before = {name: parameter.requires_grad for name, parameter in named.items()}
-    training = {module: module.training for module in encoder.modules()}
     calls: list[str] = []
     hooks = [
         module.register_forward_pre_hook(lambda _, __, name=name: calls.append(name))
         for name, module in encoder.named_modules()
     ]
     try:
-        encoder.eval()
         for parameter in named.values():
             parameter.requires_grad_()
-        with torch.enable_grad():
+        with evaluating(encoder), torch.enable_grad():
             total = _encoded(encoder, side, tower)
         gradients: Sequence[Tensor | None] = [None] * len(named)
         if total.requires_grad:
@@ -138,8 +137,6 @@ def read_side(encoder: Encoder, side: str) -> Reading:
             hook.remove()
         for name, parameter in named.items():
             parameter.requires_grad_(before[name])
-        for module, mode in training.items():
-            module.training = mode
     used = {n for n, gradient in zip(named, gradients, strict=True) if gradient is not None}
     lent = _lent(encoder) if side == "text" else set()
     return Reading(frozenset(used | lent), tuple(calls))

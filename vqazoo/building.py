@@ -17,6 +17,16 @@ from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Encoder, Fusion, Head, TowerSpec
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.model import VQAModel, kinds
+from vqazoo.own_parts import (
+    block_of,
+    built,
+    check_joined,
+    declared,
+    fusion_manifest_of,
+    head_manifest_of,
+    offered_kinds,
+    own_part,
+)
 from vqazoo.registry import registry
 from vqazoo.toolkit.finite import check_pretrained
 
@@ -25,18 +35,21 @@ BlockLike = str | Mapping[str, Any] | Block
 
 def create(
     *,
-    head: BlockLike,
+    head: BlockLike | Head | type[Head],
     answers: Iterable[str],
     encoder: BlockLike | None = None,
     image_encoder: BlockLike | None = None,
     text_encoder: BlockLike | None = None,
-    fusion: BlockLike | None = None,
+    fusion: BlockLike | Fusion | type[Fusion] | None = None,
     pretrained: bool = True,
 ) -> VQAModel:
     """Build an untrained model from names of parts, ready to train or inspect.
 
     Args:
         head: name, or a table {"type": ..., "args": {...}}; the same holds for the other parts.
+            Head and fusion may also be classes of yours, or objects of them: such a model
+            answers and is evaluated, but no checkpoint can name it (see
+            docs/how-to/from-a-notebook.md).
         answers: the answers the model shall know.
         encoder: both towers; `image_encoder` and `text_encoder` replace one.
         fusion: the head's default if None.
@@ -49,17 +62,33 @@ def create(
     if image is None or text is None:
         missing = "image_encoder" if image is None else "text_encoder"
         raise ConfigError(f"No {missing} is named: give encoder= for both towers, or {missing}=.")
-    head_block = fill_block("head", _block(head, "head"))
+    own_fusion = own_part(fusion, Fusion)  # type: ignore[type-abstract]
+    own_head = own_part(head, Head)  # type: ignore[type-abstract]
+    head_block = _named_block("head", head, own_head)
     if fusion is None:
-        manifest = cast(HeadManifest, registry.manifest("head", head_block.type))
+        manifest = declared(own_head, HeadManifest)
+        if own_head is None:
+            manifest = cast(HeadManifest, registry.manifest("head", head_block.type))
+        if manifest is None:
+            raise ConfigError(
+                "The head is yours, and names no fusion of its own: give fusion= as well."
+            )
         fusion = Block(manifest.default_fusion, dict(manifest.default_fusion_args))
     config = ModelConfig(
         fill_block("encoder", _block(image, "image_encoder")),
         fill_block("encoder", _block(text, "text_encoder")),
-        fill_block("fusion", _block(fusion, "fusion")),
+        _named_block("fusion", fusion, own_fusion),
         head_block,
     )
-    return build_model(config, AnswerList.from_texts(answers), pretrained)
+    known = AnswerList.from_texts(answers)
+    if own_fusion is None and own_head is None:
+        return build_model(config, known, pretrained)
+    towers = build_towers(config)
+    model = assemble(config, towers, known, own_fusion, own_head).cpu()  # as the towers are
+    if pretrained:
+        _load_towers(config, towers)
+    check_joined(model)
+    return model
 
 
 def build_model(config: ModelConfig, answers: AnswerList, pretrained: bool = True) -> VQAModel:
@@ -75,33 +104,59 @@ def build_model(config: ModelConfig, answers: AnswerList, pretrained: bool = Tru
     towers = build_towers(config)
     model = assemble(config, towers, answers)
     if pretrained:
-        named = {"text": config.text_encoder.type}
-        for key, encoder in towers.items():
-            cast(Encoder, encoder).load_pretrained()
-            check_pretrained(encoder, named.get(key, config.image_encoder.type))
+        _load_towers(config, towers)
     return model
 
 
-def assemble(config: ModelConfig, towers: nn.ModuleDict, answers: AnswerList) -> VQAModel:
+def _load_towers(config: ModelConfig, towers: nn.ModuleDict) -> None:
+    named = {"text": config.text_encoder.type}
+    for key, encoder in towers.items():
+        cast(Encoder, encoder).load_pretrained()
+        check_pretrained(encoder, named.get(key, config.image_encoder.type))
+
+
+def assemble(
+    config: ModelConfig,
+    towers: nn.ModuleDict,
+    answers: AnswerList,
+    own_fusion: Fusion | type[Fusion] | None = None,
+    own_head: Head | type[Head] | None = None,
+) -> VQAModel:
     """A model of these encoders, with a fusion and head of random weights, in eval mode.
+
+    Args:
+        own_fusion, own_head: in place of those that the config names.
 
     Raises:
         IncompatibleError: parts do not fit.
     """
     image = cast(Encoder, towers["both" if "both" in towers else "image"])
     text = cast(Encoder, towers["both" if "both" in towers else "text"])
-    fusion_manifest = cast(FusionManifest, registry.manifest("fusion", config.fusion.type))
-    image_spec = _check_tower(config.image_encoder, "image", image.spec.image, fusion_manifest)
-    question_spec = _check_tower(
-        config.text_encoder, "question", text.spec.question, fusion_manifest
-    )
-    fusion: Fusion = registry.build(
-        "fusion", config.fusion.type, image_spec, question_spec, **config.fusion.args
-    )
-    head: Head = registry.build(
-        "head", config.head.type, fusion.out, answers, text, **config.head.args
-    )
-    return VQAModel(config, towers, fusion, head, answers).eval()
+    fusion_manifest = declared(own_fusion, FusionManifest)
+    if own_fusion is None:
+        fusion_manifest = cast(FusionManifest, registry.manifest("fusion", config.fusion.type))
+    requires = fusion_manifest.requires if fusion_manifest else frozenset()
+    image_spec = _check_tower(config.image_encoder, "image", image.spec.image, requires)
+    question_spec = _check_tower(config.text_encoder, "question", text.spec.question, requires)
+    fusion: Fusion
+    if own_fusion is None:
+        fusion = registry.build(
+            "fusion", config.fusion.type, image_spec, question_spec, **config.fusion.args
+        )
+    else:
+        fusion = built(own_fusion, image_spec, question_spec)
+        fusion_manifest = fusion_manifest or fusion_manifest_of(fusion, image_spec, question_spec)
+    head: Head
+    head_manifest = None  # that of its name
+    if own_head is None:
+        head = registry.build(
+            "head", config.head.type, fusion.out, answers, text, **config.head.args
+        )
+    else:
+        head = built(own_head, fusion.out, answers, text)
+        head_manifest = declared(own_head, HeadManifest) or head_manifest_of(head, fusion.out)
+    model = VQAModel(config, towers, fusion, head, answers, fusion_manifest, head_manifest)
+    return model.eval()
 
 
 def build_towers(config: ModelConfig, apart: bool = False) -> nn.ModuleDict:
@@ -128,6 +183,11 @@ def _build_encoder(block: Block, towers: set[str]) -> Encoder:
     )
 
 
+def _named_block(kind: str, given: Any, own: Any) -> Block:
+    """The block of a part: filled, or of an object, which only says its class."""
+    return fill_block(kind, _block(given, kind)) if own is None else block_of(own)
+
+
 def _block(given: BlockLike, where: str) -> Block:
     if isinstance(given, Block):
         return given
@@ -135,19 +195,17 @@ def _block(given: BlockLike, where: str) -> Block:
 
 
 def _check_tower(
-    block: Block, side: str, spec: TowerSpec | None, fusion: FusionManifest
+    block: Block, side: str, spec: TowerSpec | None, requires: frozenset[str]
 ) -> TowerSpec:
-    """The spec of a tower that offers what the fusion requires, or IncompatibleError."""
+    """The spec of a tower that offers what a fusion requires, or IncompatibleError."""
     tower = "image" if side == "image" else "text"
     if spec is None:
         raise IncompatibleError(
             f"The encoder '{block.type}' has no {tower} tower: name another one with "
             f"--{tower}-encoder."
         )
-    offered = {
-        kind for kind, dim in (("pooled", spec.pooled), ("tokens", spec.tokens)) if dim is not None
-    }
-    missing = kinds(fusion.requires, side) - offered
+    offered = offered_kinds(spec)
+    missing = kinds(requires, side) - offered
     if missing:
         raise IncompatibleError(
             f"The fusion requires {side}.{sorted(missing)[0]}, but the {tower} tower of "

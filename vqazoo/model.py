@@ -26,15 +26,16 @@ from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head, floating_
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.media.images import open_image, pixels
 from vqazoo.media.video import Video, is_video, watch
+from vqazoo.modes import evaluating
 from vqazoo.registry import registry
 from vqazoo.toolkit.decode_options import choose
-from vqazoo.toolkit.evaluating import evaluating
 
 if TYPE_CHECKING:
     from vqazoo.evaluation.tables import Predictions
 
 BATCH = 64  # rows encoded at once by `answer`
 EVERYTHING = "*"
+OBJECT = "object:"  # before the class of a part that was given as an object and has no name
 SIDES = {"image": "image", "question": "text"}  # side: key in `towers`, where it has its own
 
 
@@ -47,7 +48,7 @@ class VQAModel(nn.Module):
         config: the four parts, filled.
         answers: the answers known from training.
         towers: the encoders: one module `both`, or `image` and `text`.
-        fusion, head: the trained parts.
+        fusion, head: the trained parts; fusion_manifest, head_manifest: what they declare.
         trainable: prefixes of tower parameters that train; empty: the encoders are frozen.
         altered: prefixes of frozen ones that are not as the encoder's reference has them, because
             the model started from another; a checkpoint holds them.
@@ -60,14 +61,23 @@ class VQAModel(nn.Module):
         fusion: Fusion,
         head: Head,
         answers: AnswerList,
+        fusion_manifest: FusionManifest | None = None,
+        head_manifest: HeadManifest | None = None,
     ) -> None:
+        """The manifests are those of the parts' names, unless others are given."""
         super().__init__()
+        self.fusion_manifest = fusion_manifest or cast(
+            FusionManifest, registry.manifest("fusion", config.fusion.type)
+        )
+        self.head_manifest = head_manifest or cast(
+            HeadManifest, registry.manifest("head", config.head.type)
+        )
         self.config = config
         self.answers = answers
         self.towers = towers
         self.fusion = fusion
         self.head = head
-        requires = cast(FusionManifest, registry.manifest("fusion", config.fusion.type)).requires
+        requires = self.fusion_manifest.requires
         self.wants_image = kinds(requires, "image")
         self.wants_question = kinds(requires, "question")
         self.trainable: tuple[str, ...] = ()
@@ -128,9 +138,21 @@ class VQAModel(nn.Module):
         return self.trains(name) or name.startswith(self.altered)
 
     def holds_tower(self, side: str) -> bool:
-        """Whether any tensor of the tower of a side, `image` or `question`, is held."""
+        """Whether any tensor of the tower of a side, `image` or `question`, is held.
+
+        So is that of a tower which a loop of the user's own trains, whose parameters require a
+        gradient.
+        """
         changed = {name.partition(".")[0] for name in self.altered}
-        return self.trains_tower(side) or bool(changed & {"both", SIDES[side]})
+        towers = {"both", SIDES[side]}
+        learning = (
+            p for name, tower in self.towers.items() if name in towers for p in tower.parameters()
+        )
+        return (
+            self.trains_tower(side)
+            or bool(changed & towers)
+            or any(p.requires_grad for p in learning)
+        )
 
     def save(self, folder: str | Path) -> None:
         """Write a complete checkpoint folder, which `vqazoo.load("dir:FOLDER")` reads.
@@ -269,8 +291,7 @@ class VQAModel(nn.Module):
         Raises:
             ConfigError: the head writes no captions.
         """
-        manifest = cast(HeadManifest, registry.manifest("head", self.config.head.type))
-        if not manifest.captions:
+        if not self.head_manifest.captions:
             raise ConfigError(
                 f"The head '{self.config.head.type}' writes no captions: load a model with a head "
                 f"that does, see 'vqazoo info'."
@@ -341,8 +362,7 @@ class VQAModel(nn.Module):
             ConfigError: an option is not known, or is not read by the strategy that is asked for.
         """
         head = self.config.head.type
-        manifest = cast(HeadManifest, registry.manifest("head", head))
-        return choose(head, manifest, self.config.decode, given, top_k)
+        return choose(head, self.head_manifest, self.config.decode, given, top_k)
 
     def ranks(self, candidates: Sequence[str]) -> Callable[..., list[list[Answer]]]:
         """The head's ranking of those answers: takes fused features and `top_k`.
@@ -365,8 +385,7 @@ class VQAModel(nn.Module):
 
     def check_reads_questions(self) -> None:
         """Raises ConfigError: it is a captioner, whose answer to any question is its caption."""
-        fusion = cast(FusionManifest, registry.manifest("fusion", self.config.fusion.type))
-        head = cast(HeadManifest, registry.manifest("head", self.config.head.type))
+        fusion, head = self.fusion_manifest, self.head_manifest
         if fusion.ignores == "question" and head.captions and not len(self.answers):
             raise ConfigError(
                 f"This model describes pictures and reads no question (fusion "

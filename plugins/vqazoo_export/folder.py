@@ -18,7 +18,7 @@ import torch
 from vqazoo.errors import ConfigError, missing_package
 from vqazoo.files.writing import json_bytes, write_folder, writing
 from vqazoo.model import VQAModel
-from vqazoo.toolkit.evaluating import evaluating
+from vqazoo.modes import evaluating
 from vqazoo.version import __version__
 from vqazoo_export.graphs import TOKEN_AXIS, Graph, as_archive, as_onnx, graphs_of, traced
 from vqazoo_export.heads import exported_head

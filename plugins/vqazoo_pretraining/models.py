@@ -24,6 +24,7 @@ from vqazoo.files.writing import write_file
 from vqazoo.interfaces import Features, width
 from vqazoo.manifests import TOKENS
 from vqazoo.model import VQAModel
+from vqazoo.modes import evaluating
 from vqazoo.registry import load_object
 from vqazoo_pretraining.blip import BLIPObjectives
 from vqazoo_pretraining.loop import Objectives
@@ -220,15 +221,13 @@ class BLIPPretraining(Pretraining):
 
     def _untied(self) -> VQAModel:
         """A captioner of the same towers, with a random head."""
-        mode = self.model.training
-        made = assemble(self.captioner_config, self.model.towers, AnswerList((), ()))
-        made.set_trainable(self.model.trainable)  # a new model freezes its towers
-        self.model.train(mode)
+        with evaluating(self.model):  # as a new model is, whose towers are the same
+            made = assemble(self.captioner_config, self.model.towers, AnswerList((), ()))
+            made.set_trainable(self.model.trainable)  # a new model freezes its towers
         return made.to(self.model.device)
 
     def write(self, image: Features, **decode: Any) -> list[str]:
-        self.eval()
-        with torch.inference_mode():
+        with evaluating(self), torch.inference_mode():
             return [ranked[0].text for ranked in self.decoder.predict(image, 1, **decode)]
 
     def learnt(self) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vqazoo.data import Example
 from vqazoo.evaluation.metrics import vqa_accuracy
-from vqazoo.evaluation.split import score
+from vqazoo.evaluation.score import score
 from vqazoo.interfaces import Answer
 
 QUESTIONS = 214_354

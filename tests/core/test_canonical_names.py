@@ -21,7 +21,7 @@ from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import UnknownNameError
 from vqazoo.evaluation.results import write_results
-from vqazoo.evaluation.split import score
+from vqazoo.evaluation.score import score
 from vqazoo.interfaces import Answer
 from vqazoo.registry import Provider, Registry, registry
 from vqazoo.training.loop import run

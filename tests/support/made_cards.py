@@ -9,7 +9,7 @@ from typing import Any
 from vqazoo.card.prose import spans
 from vqazoo.config import plain, run_config, to_toml
 from vqazoo.data.answers import AnswerList
-from vqazoo.evaluation.split import Metric
+from vqazoo.evaluation.metric import Metric
 from vqazoo.files.writing import json_bytes
 
 NAME = "shapes-by-hand"

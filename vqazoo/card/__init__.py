@@ -38,7 +38,7 @@ from vqazoo.files.writing import (
 )
 
 if TYPE_CHECKING:
-    from vqazoo.evaluation.split import Metric
+    from vqazoo.evaluation.metric import Metric
 
 __all__ = [
     "PICTURES",

@@ -53,7 +53,7 @@ from vqazoo.files.writing import (
 from vqazoo.hub.files import pinned, pinned_commits
 from vqazoo.interfaces import Encoder, Preprocess, dtype_name, fingerprint
 from vqazoo.manifests import HeadManifest, fill_args
-from vqazoo.model import VQAModel
+from vqazoo.model import OBJECT, VQAModel
 from vqazoo.registry import registry
 from vqazoo.toolkit.finite import bounded_names, check_finite, check_pretrained
 from vqazoo.toolkit.read_files import check_files
@@ -81,6 +81,7 @@ def save_checkpoint(
         CheckpointError: the disk is full, the folder or answers are refused, or a weight is nan or
             infinite; an older one stays.
     """
+    _check_named(model)
     check_answer_lengths(model.answers.texts, "The model")
     advice = f"'{folder}' was not written; train with a lower training.learning_rate"
     check_finite(saved_tensors(model), "the model", advice, bounded_names(model))
@@ -104,6 +105,19 @@ def save_checkpoint(
             f"The checkpoint could not be saved to '{folder}' ({error}): free space or choose "
             f"another folder; an older checkpoint there is unchanged."
         ) from error
+
+
+def _check_named(model: VQAModel) -> None:
+    """Raise CheckpointError for a part without a name, which nobody could build again."""
+    for kind, block in (("fusion", model.config.fusion), ("head", model.config.head)):
+        if block.type.startswith(OBJECT):
+            name = block.type.removeprefix(OBJECT)
+            raise CheckpointError(
+                f"The {kind} is an object of the class {name}, which a checkpoint cannot name: "
+                f"offer the class as an entry point (docs/reference/contracts.md), or in this process "
+                f"with registry.register, and create the model with its name; until then keep "
+                f"model.{kind}.state_dict()."
+            )
 
 
 def saved_tensors(model: VQAModel) -> dict[str, Tensor]:

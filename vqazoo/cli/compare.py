@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vqazoo.cli.options import JSON, data_options, dataset_args
+from vqazoo.cli.options import JSON, data_options, given_args
 from vqazoo.cli.output import print_json, say
 
 
@@ -39,18 +39,22 @@ def compare(
     """
     if data is None:
         raise click.UsageError("Missing option '--data': name the dataset that was answered.")
-    from vqazoo.data import open_dataset, usable
     from vqazoo.errors import DataError
+    from vqazoo.evaluation.agreement import measured
     from vqazoo.evaluation.metrics.significance import compare as paired
     from vqazoo.evaluation.metrics.significance import drawn, smallest_difference
     from vqazoo.evaluation.predictions import read_predictions
-    from vqazoo.evaluation.split import measured
+    from vqazoo.evaluation.split import read_split
 
-    reader = open_dataset(data, dataset_args(data, {}, data_root, assignments))
-    reader.check_split(split)
-    examples = reader.read(split)
-    if skip_missing:
-        examples, _ = usable(examples, True, Path("missing-images.txt"))
+    args = given_args(data_root, assignments)
+    examples = read_split(
+        data,
+        args,
+        split,
+        skip_missing,
+        report=lambda line: say(line, err=True),
+        look=skip_missing,  # only then are pictures needed
+    ).examples
     labelled = [row for row, example in enumerate(examples) if example.answers]
     if not labelled:
         raise DataError(f"The split '{split}' of '{data}' has no answers: nothing can be compared.")

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from vqazoo.cli.completion import complete_model
-from vqazoo.cli.options import JSON, asked, data_options, dataset_args, decode_options
+from vqazoo.cli.options import JSON, asked, data_options, decode_options, given_args
 from vqazoo.cli.output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from vqazoo.data import Example
-    from vqazoo.evaluation.answering import Asking
     from vqazoo.evaluation.mistakes import Mistakes
-    from vqazoo.evaluation.mistakes.similarity import Clusters
-    from vqazoo.interfaces import Answer
-    from vqazoo.model import VQAModel
-    from vqazoo.zoo.models import Found
 
 PAGE = "mistakes.html"
 PRINTED = 3  # groups of each grouping
@@ -69,12 +61,13 @@ def errors(
 
     Example: vqazoo errors runs/first --out mistakes.html
     """
-    from vqazoo.data import open_dataset, usable
     from vqazoo.errors import ConfigError, DataError
     from vqazoo.evaluation.answering import Asking
-    from vqazoo.evaluation.mistakes import group_mistakes, write_page
-    from vqazoo.files.writing import RECIPE, write_file
-    from vqazoo.zoo.models import find, load_found
+    from vqazoo.evaluation.mistakes import write_page
+    from vqazoo.evaluation.mistakes.search import find_mistakes
+    from vqazoo.evaluation.predictions import read_predictions
+    from vqazoo.files.writing import write_file
+    from vqazoo.zoo.evaluate import subject
 
     if predictions is not None and (decode or candidates is not None):
         raise click.UsageError("--decode and --candidates ask the model: leave out --predictions.")
@@ -82,26 +75,18 @@ def errors(
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--out is '{out}', but a file that ends in .html was expected.")
     page = None if as_json and out is None else out or Path(PAGE)
-    model = _model_of(run)
-    there = find(model, names=(RECIPE,))
-    args: dict[str, Any] = {}
-    if data is None:
-        data, args, trained_split = _trained_on(model, there)
-        split = split or trained_split
-    split = split or "test"
-    reader = open_dataset(data, dataset_args(data, args, data_root, assignments))
-    reader.check_split(split)
     missing = (page or Path(PAGE)).with_name("missing-images.txt")
-    examples, left_out = usable(reader.read(split), skip_missing, missing)
-    if left_out:
-        _say(f"Left out {left_out:,} questions without a picture, listed in '{missing}'.")
-    loaded = load_found(there)
-    asking = Asking(options, chosen)
-    answers, looks = _answered(loaded, examples, predictions, device, cache, asking)
-    known = loaded.answers if len(loaded.answers) else None
-    found = group_mistakes(examples, answers, run, data, split, known, looks)
+    args = given_args(data_root, assignments)
+    there = subject(_model_of(run), data, split or "", args, skip_missing, missing, _say)
+    questions = there.questions
+    answers = None if predictions is None else read_predictions(predictions, questions.examples)
+    mistakes = find_mistakes(
+        there.load(device), questions, run, Asking(options, chosen), answers, cache, _say, progress
+    )
     if page is not None:
-        content = write_page(found, "" if no_pictures else _licence(data), not no_pictures)
+        content = write_page(
+            mistakes, "" if no_pictures else _licence(questions.data), not no_pictures
+        )
         try:
             write_file(page, content.encode())
         except OSError as error:
@@ -110,9 +95,9 @@ def errors(
             ) from error
         _say(f"Wrote '{page}': open it in a browser.")
     if as_json:
-        print_json(found.to_json())
+        print_json(mistakes.to_json())
     else:
-        _print(found)
+        _print(mistakes)
 
 
 def _model_of(run: str) -> str:
@@ -123,48 +108,6 @@ def _model_of(run: str) -> str:
     if (folder / BEST).is_dir():
         return f"dir:{folder / BEST}"
     return f"dir:{folder}" if folder.is_dir() and ":" not in run else run
-
-
-def _trained_on(model: str, found: Found) -> tuple[str, dict[str, Any], str]:
-    """Dataset, its arguments and the test split of a model's recipe.
-
-    Raises:
-        ConfigError: the model has no recipe.
-    """
-    from vqazoo.errors import ConfigError
-    from vqazoo.zoo.recipes import trained_on
-
-    if found.folder is None:
-        raise ConfigError(
-            f"'{model}' was published without a recipe of vqazoo: name the dataset with --data."
-        )
-    data = trained_on(found.folder)
-    return data.type, dict(data.args), data.test_split
-
-
-def _answered(
-    model: VQAModel,
-    examples: Sequence[Example],
-    predictions: Path | None,
-    device: str,
-    cache: str,
-    asking: Asking,
-) -> tuple[Sequence[Answer], Clusters]:
-    """The answers, from a file or the model, and clusters of the pictures."""
-    from vqazoo.evaluation.answering import answer_split
-    from vqazoo.evaluation.mistakes.similarity import cluster, picture_vectors
-    from vqazoo.evaluation.predictions import read_predictions
-    from vqazoo.features.sources import CachedImages
-    from vqazoo.model import pick_device
-
-    model.to(pick_device(device)).eval()
-    images = CachedImages(model, examples, progress, cache, _say)
-    if predictions is not None:
-        answers = read_predictions(predictions, examples)
-    else:
-        answers = answer_split(model, examples, asking, progress, cache, _say, images)
-    vectors = picture_vectors(images, len(examples))
-    return answers, cluster(vectors, [example.image for example in examples])
 
 
 def _licence(data: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,11 +13,16 @@ from vqazoo.cli.options import (
     JSON,
     asked,
     data_options,
-    dataset_args,
     decode_options,
+    given_args,
     make_folder,
 )
 from vqazoo.cli.output import print_json, print_table, progress, say
+
+if TYPE_CHECKING:
+    from vqazoo.evaluation.metric import Metric
+
+MISSING_IMAGES = "missing-images.txt"
 
 
 @click.command("eval")
@@ -73,75 +79,71 @@ def eval_command(
     if predictions is not None and (decode or candidates is not None):
         raise click.UsageError("--decode and --candidates are for a MODEL, not for --predictions.")
     options, chosen = asked(decode, candidates)
-    from vqazoo.card import refresh
-    from vqazoo.data import open_dataset, usable
-    from vqazoo.evaluation.predictions import read_predictions
-    from vqazoo.evaluation.results import write_results
-    from vqazoo.evaluation.split import by_name, score
-    from vqazoo.files.writing import RECIPE, json_bytes, write_file
-    from vqazoo.zoo.recipes import trained_on
+    from vqazoo.evaluation.split import read_split, scored
+    from vqazoo.zoo.evaluate import TEST, evaluate
 
-    def report(line: str) -> None:
-        say(line, err=True)
-
-    args: dict[str, Any] = {}
-    found = folder = None
-    if model is not None:
-        from vqazoo.zoo.models import find
-
-        found = find(model, names=(RECIPE,))
-        folder = found.folder
-        if folder is None and (data is None or record):
-            raise click.UsageError(
-                f"'{model}' was published without a recipe of vqazoo: name the dataset with "
-                f"--data, and leave out --record."
-            )
-        if data is None:
-            assert folder is not None
-            own = trained_on(folder)
-            data, args = own.type, own.args
-            split = split or own.test_split
-    assert data is not None
-    split = split or "test"
-    reader = open_dataset(data, dataset_args(data, args, data_root, assignments))
-    reader.check_split(split)
+    if record and _is_published(model or ""):
+        raise click.UsageError(
+            f"'{model}' was published without a recipe of vqazoo: leave out --record."
+        )
     if out is not None:
         make_folder(out)
-    examples = reader.read(split)
-    known = None
-    if predictions is None or skip_missing:  # who answers others' files need not have the pictures
-        missing = (out or Path.cwd()) / "missing-images.txt"
-        examples, left_out = usable(examples, skip_missing, missing)
-        if left_out:
-            report(f"Left out {left_out:,} questions without a picture, listed in '{missing}'.")
-    how = ""
+    args, wanted = given_args(data_root, assignments), wups or None
+    missing = (out or Path.cwd()) / MISSING_IMAGES
     if predictions is not None:
-        answers = read_predictions(predictions, examples)
-    else:
-        from vqazoo.evaluation.answering import Asking, answer_split
-        from vqazoo.model import pick_device
-        from vqazoo.zoo.models import load_found
+        from vqazoo.evaluation.predictions import read_predictions
 
-        assert found is not None
-        loaded = load_found(found).to(pick_device(device))
-        known = loaded.answers if len(loaded.answers) else None
-        asking = Asking(options, chosen)
-        answers = answer_split(loaded, examples, asking, progress, cache, report)
-        how = asking.signature(loaded)
+        assert data is not None
+        questions = read_split(
+            data, args, split or TEST, skip_missing, missing, _report, look=skip_missing
+        )
+        answers = read_predictions(predictions, questions.examples)
+        evaluation = scored(questions, answers, wups=wanted, report=_report)
+    else:
+        assert model is not None
+        evaluation = evaluate(
+            model,
+            data,
+            split or "",
+            data_args=args,
+            decode=options,
+            candidates=chosen,
+            skip_missing=skip_missing,
+            missing=missing,
+            wups=wanted,
+            device=device,
+            cache=cache,
+            report=_report,
+            progress=progress,
+        )
     if out is not None:
-        write_results(out, data, examples, answers, seed)
-    if not any(example.answers for example in examples) and out is not None:
-        report(f"The split '{split}' has no answers: wrote predictions only.")
+        evaluation.write(out, seed=seed)
+    if not evaluation.metrics:
+        if out is None:
+            raise evaluation.unanswered()
+        _report(f"The split '{evaluation.split}' has no answers: wrote predictions only.")
         return
-    metrics = score(examples, answers, data, split, known, wups or None, report, how)
-    if out is not None:
-        write_file(out / "metrics.json", json_bytes([metric.to_json() for metric in metrics]))
     if record:
-        assert folder is not None
-        refresh(folder, metrics, out)
+        from vqazoo.card import refresh
+        from vqazoo.zoo.models import resolve
+
+        assert model is not None
+        refresh(resolve(model), evaluation.metrics, out)
     if as_json:
-        print_json(by_name(metrics))
-        return
+        print_json(evaluation.to_json())
+    else:
+        _print(evaluation.metrics)
+
+
+def _is_published(model: str) -> bool:
+    """Whether others published it in a layout of their own, which keeps no scores."""
+    from vqazoo.zoo.models import published
+
+    return published(model) is not None
+
+
+def _print(metrics: Sequence[Metric]) -> None:
+    """A table of the scores, and what differences they can show."""
     rows = [
         (
             metric.name,
@@ -154,8 +156,12 @@ def eval_command(
     print_table(("metric", "value", "95% interval", "signature"), rows, right=("value",))
     for metric in metrics:
         if metric.smallest_difference is not None:
-            report(
+            _report(
                 f"{metric.name}: the smallest difference between two models that these questions "
                 f"can show is {100 * metric.smallest_difference:.2f} points, less if the models "
                 f"share mistakes ('vqazoo compare' tells)."
             )
+
+
+def _report(line: str) -> None:
+    say(line, err=True)

@@ -166,12 +166,20 @@ def dataset_args(
     Raises:
         ConfigError, UnknownNameError: an argument or the dataset is not known.
     """
-    from vqazoo.config import set_value
     from vqazoo.registry import registry
 
-    given = dict(args)
-    if data_root is not None:
-        given["data_root"] = data_root
+    return registry.fill("dataset", data, {**args, **given_args(data_root, assignments)})
+
+
+def given_args(data_root: str | None, assignments: Sequence[str]) -> dict[str, Any]:
+    """The arguments of a dataset that --data-root and --set give.
+
+    Raises:
+        ConfigError: an assignment is no KEY=VALUE.
+    """
+    from vqazoo.config import set_value
+
+    given: dict[str, Any] = {} if data_root is None else {"data_root": data_root}
     for assignment in assignments:
         set_value(given, assignment)
-    return registry.fill("dataset", data, given)
+    return given

@@ -77,7 +77,12 @@ class DatasetReader(ABC):
 
     A subclass is built as `Cls(**args)` with the manifest's arguments, and as
     `Cls(variant, **args)` if the manifest has a variant. Use `open_dataset` to build one.
+
+    Attributes:
+        registered_as: the name by which `open_dataset` built it; empty: it was built by hand.
     """
+
+    registered_as: str = ""
 
     @abstractmethod
     def splits(self) -> list[str]:
@@ -121,6 +126,7 @@ def open_dataset(name: str, args: Mapping[str, Any]) -> DatasetReader:
         )
     positional = (variant,) if variant else ()
     reader = cast(DatasetReader, registry.build("dataset", name, *positional, **args))
+    object.__setattr__(reader, "registered_as", registry.canonical("dataset", name))
     if manifest.comparison not in (TEXT.name, STEMS):
         _compare_by(reader, manifest.comparison)
     return reader

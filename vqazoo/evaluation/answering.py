@@ -6,28 +6,31 @@ What `vqazoo eval`, `vqazoo errors` and `vqazoo recipe run` share. Imports torch
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+
+import torch
 
 from vqazoo.data import Example
-from vqazoo.evaluation.split import predict
+from vqazoo.errors import ConfigError
 from vqazoo.features.encoding import Progress, Report
 from vqazoo.features.sources import (
     CachedImages,
     CachedQuestions,
+    FeatureSource,
     LiveQuestions,
     PairedFeatures,
     Side,
 )
 from vqazoo.interfaces import Answer
-from vqazoo.manifests import HeadManifest
 from vqazoo.model import VQAModel
-from vqazoo.registry import registry
+from vqazoo.modes import evaluating
 from vqazoo.toolkit.constraints import Rules
 from vqazoo.toolkit.decode_options import GREEDY, STRATEGY, described
 
+PREDICT_BATCH = 512
 RULES = frozenset(one.name for one in fields(Rules))
 
 
@@ -48,13 +51,18 @@ class Asking:
         model.decode_options(self.decode)
         if self.candidates is not None:
             model.ranks(self.candidates)
+            if self.decode:
+                raise ConfigError(
+                    "Decode options are for answers that are written, but candidates to choose "
+                    "from are given too: leave out one of them."
+                )
 
     def signature(self, model: VQAModel) -> str:
         """What differs from the defaults of the model's head; empty: nothing."""
         if self.candidates is not None:
             content = hashlib.sha256("\n".join(self.candidates).encode()).hexdigest()
             return f"rank of {len(self.candidates)} candidates,sha256={content[:8]}"
-        manifest = cast(HeadManifest, registry.manifest("head", model.config.head.type))
+        manifest = model.head_manifest
         options = model.decode_options(self.decode)
         strategy = options.get(STRATEGY, GREEDY)
         told = {
@@ -88,14 +96,47 @@ def answer_split(
         model.check_reads_questions()
     asking.check(model)
     options = model.decode_options(asking.decode)
-    if images is None:
-        images = CachedImages(model, examples, progress, cache, report)
     rules = {name: value for name, value in options.items() if name in RULES}
     questions: Side
-    if asking.candidates is None and Rules(**rules).counts_said:
-        questions = LiveQuestions(model, examples)  # the cache does not hold their tokens
-    else:
-        questions = CachedQuestions(model, examples, progress, cache, report)
-    source = PairedFeatures(images, questions)
-    count = len(examples)
-    return predict(model, source, count, candidates=asking.candidates, **asking.decode)
+    with evaluating(model):  # what is encoded, too
+        if images is None:
+            images = CachedImages(model, examples, progress, cache, report)
+        if asking.candidates is None and Rules(**rules).counts_said:
+            questions = LiveQuestions(model, examples)  # the cache does not hold their tokens
+        else:
+            questions = CachedQuestions(model, examples, progress, cache, report)
+        source = PairedFeatures(images, questions)
+        count = len(examples)
+        return predict(model, source, count, candidates=asking.candidates, **asking.decode)
+
+
+def predict(
+    model: VQAModel,
+    source: FeatureSource,
+    count: int,
+    start: int = 0,
+    on_batch: Callable[[int], None] | None = None,
+    candidates: Sequence[str] | None = None,
+    **decode: Any,
+) -> list[Answer]:
+    """The best answer for the rows `start` to `start + count` of a feature source.
+
+    Args:
+        candidates: the answers to choose from, in place of writing or picking one.
+        decode: options of the head, as `VQAModel.answer` takes them.
+
+    Raises:
+        ConfigError: an option is not understood; there are candidates, but the head does not rank.
+    """
+    answers: list[Answer] = []
+    options = model.decode_options(decode)
+    answering = model.ranks(candidates) if candidates is not None else model.head.predict
+    with evaluating(model), torch.inference_mode():
+        for first in range(start, start + count, PREDICT_BATCH):
+            rows = torch.arange(first, min(first + PREDICT_BATCH, start + count))  # (B,)
+            fused = model.fusion(*source.batch(rows))
+            ranked = answering(fused) if candidates is not None else answering(fused, **options)
+            answers += [row[0] for row in ranked]
+            if on_batch:
+                on_batch(len(rows))
+    return answers

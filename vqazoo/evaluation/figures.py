@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from vqazoo.data import Example
 from vqazoo.data.answers import normalise, select_answer
+from vqazoo.evaluation.agreement import is_correct
 from vqazoo.evaluation.metrics.reliability import RiskCoverage
-from vqazoo.evaluation.split import is_correct
 from vqazoo.files.writing import write_file
 from vqazoo.interfaces import Answer
 from vqazoo.media.video import still

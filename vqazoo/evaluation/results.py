@@ -10,6 +10,7 @@ import numpy as np
 
 from vqazoo.data import Example
 from vqazoo.data.damage import unreadable
+from vqazoo.evaluation.agreement import measured
 from vqazoo.evaluation.figures import answer_figure, confusion_figure, grid_rows, reliability_figure
 from vqazoo.evaluation.metrics.reliability import risk_coverage
 from vqazoo.evaluation.predictions import (
@@ -19,24 +20,28 @@ from vqazoo.evaluation.predictions import (
     to_csv,
     to_json_lines,
 )
-from vqazoo.evaluation.split import measured
+from vqazoo.evaluation.score import registered
 from vqazoo.files.writing import write_file
 from vqazoo.interfaces import Answer
-from vqazoo.registry import registry
 
 GRID = 12  # questions in the picture grid
 
 
 def write_results(
-    out: Path, data: str, examples: Sequence[Example], answers: Sequence[Answer], seed: int
+    out: Path,
+    data: str,
+    examples: Sequence[Example],
+    answers: Sequence[Answer],
+    seed: int,
+    pictures: bool = True,
 ) -> None:
-    """Prediction files in every form that fits, and pictures of them.
+    """Prediction files in every form that fits, and, if `pictures`, pictures of them.
 
     Args:
         data: registry name of the dataset, for its official submission form.
         seed: chooses the questions in the picture grid.
     """
-    data = registry.canonical("dataset", data).removeprefix("vqazoo/")  # where others offer it too
+    data = registered(data)[0].removeprefix("vqazoo/")  # where others offer it too
     write_file(out / "predictions.csv", to_csv(examples, answers).encode())
     write_file(out / "predictions.jsonl", to_json_lines(examples, answers).encode())
     if data in SUBMISSIONS:
@@ -44,6 +49,8 @@ def write_results(
     if data == "vizwiz" and all(answer.answerable is not None for answer in answers):
         content = answerability_submission(examples, answers)
         write_file(out / "submission-answerability.json", content.encode())
+    if not pictures:
+        return
     shown = [
         row for row in grid_rows(examples, answers, GRID, seed) if examples[row].image.is_file()
     ]

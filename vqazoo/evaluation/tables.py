@@ -6,10 +6,11 @@ Imports no torch; pandas, datasets and pyarrow when they are asked for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from importlib import import_module
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vqazoo.data import Example
 from vqazoo.data.answer_cells import Classes, class_names, read_answers
@@ -40,10 +41,13 @@ class Predictions(Sequence[dict[str, Any]]):
     def __init__(self, examples: Sequence[Example], answers: Sequence[Answer]) -> None:
         self.examples = examples
         self.answers = answers
-        self.rows = rows(examples, answers)
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        return rows(self.examples, self.answers)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.examples)
 
     def __getitem__(self, row: Any) -> Any:
         return self.rows[row]
@@ -89,8 +93,14 @@ class Predictions(Sequence[dict[str, Any]]):
         return datasets.Dataset.from_list(self.rows, features=datasets.Features(features))
 
 
-def predict(model: VQAModel, data: Any, batch_size: int, decode: Mapping[str, Any]) -> Predictions:
-    """What `VQAModel.predict` does."""
+def predict(
+    model: VQAModel,
+    data: Any,
+    batch_size: int,
+    decode: Mapping[str, Any],
+    candidates: Sequence[str] | None = None,
+) -> Predictions:
+    """What `VQAModel.predict` does; with candidates, each answer is chosen among these."""
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}, but it must be 1 or more.")
     table = _table(data)
@@ -99,8 +109,12 @@ def predict(model: VQAModel, data: Any, batch_size: int, decode: Mapping[str, An
     while batch := list(islice(table, batch_size)):
         pictures = [picture for picture, _ in batch]
         asked = [example for _, example in batch]
+        questions = [example.question for example in asked]
         try:
-            answers += model.answer(pictures, [example.question for example in asked], **decode)
+            if candidates is None:
+                answers += model.answer(pictures, questions, **decode)
+            else:
+                answers += cast("list[Answer]", model.rank(pictures, questions, candidates))
         except ImageError as error:
             rest = chain(pictures, (picture for picture, _ in table))
             raise _all_damaged(error, rest, len(examples) + 1) from error

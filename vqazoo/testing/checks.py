@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from typing import cast
 
 import torch
@@ -115,18 +114,6 @@ def padded(features: Features) -> Features:
     tokens = torch.cat([features.tokens, torch.zeros(rows, 3, width)], dim=1)
     mask = torch.cat([features.mask, torch.zeros(rows, 3, dtype=torch.bool)], dim=1)
     return Features(features.pooled, tokens.masked_fill(~mask[:, :, None], 50.0), mask)
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients; the mode is put back afterwards."""
-    training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        module.train(training)
 
 
 def only(tower: TowerSpec, kinds: Collection[str]) -> TowerSpec:

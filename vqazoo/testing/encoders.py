@@ -12,9 +12,9 @@ from vqazoo.data.answers import normalise
 from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Encoder, Features, Preprocess, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS, EncoderManifest
+from vqazoo.modes import evaluating
 from vqazoo.testing.checks import (
     check_signature,
-    evaluating,
     generator,
     offered_kinds,
     require,
@@ -58,7 +58,7 @@ def check_encoder(
     else:
         require(False, owner, "lend('no such module') must raise IncompatibleError")
     _check_blocks(owner, encoder)
-    with evaluating(encoder):
+    with evaluating(encoder), torch.no_grad():
         if spec.image is not None:
             _check_image_tower(owner, encoder, spec.image)
         if spec.question is not None:

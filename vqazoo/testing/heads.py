@@ -22,12 +22,12 @@ from vqazoo.interfaces import (
     TowerSpec,
 )
 from vqazoo.manifests import FusionManifest, HeadManifest
+from vqazoo.modes import evaluating
 from vqazoo.registry import registry
 from vqazoo.testing.checks import (
     TOLERANCE,
     check_gradients,
     check_signature,
-    evaluating,
     only,
     padded,
     random_features,
@@ -88,10 +88,9 @@ def check_head(
     fused = random_features(tower, len(examples), 5, seed=5)
     _check_targets(owner, head, fused, examples)
     _check_learning(owner, head, fused, head.targets(examples))
-    with evaluating(head):
+    with evaluating(head), torch.no_grad():
         _check_answers(owner, head, manifest, fused)
-        with torch.no_grad():
-            check_protocols(owner, head, manifest, fused, ANSWERS, encoder)
+        check_protocols(owner, head, manifest, fused, ANSWERS, encoder)
         restored = build(1)
         restored.load_state_dict(head.state_dict(), strict=True)
         require(

@@ -30,8 +30,10 @@ from vqazoo.config import (
 )
 from vqazoo.data import digest
 from vqazoo.data.answers import MOST_FREQUENT, apply_rule
+from vqazoo.errors import ConfigError
+from vqazoo.evaluation.answering import predict
 from vqazoo.evaluation.figures import loss_figure
-from vqazoo.evaluation.split import predict, quick_metrics
+from vqazoo.evaluation.score import quick_metrics
 from vqazoo.features.cache import cache_root
 from vqazoo.features.encoding import Progress
 from vqazoo.files.writing import BEST, ENVIRONMENT, RECIPE, json_bytes, json_lines, write_file
@@ -134,6 +136,12 @@ def gather_config(
     for name, value in flags.items():
         if value is None:
             continue
+        if isinstance(value, torch.nn.Module | type):
+            raise ConfigError(
+                f"The {name} is a class or an object, but a run is repeated from its recipe, "
+                f"which holds names: offer the class under one with registry.register, or train "
+                f"the model of vqazoo.create in a loop of your own."
+            )
         if name == "encoder":  # stands for both towers, so it replaces both
             tables.pop("image_encoder", None)
             tables.pop("text_encoder", None)

@@ -20,6 +20,7 @@ from vqazoo.data import Example
 from vqazoo.errors import ConfigError, TrainingError
 from vqazoo.interfaces import Encoder, Preprocess
 from vqazoo.model import VQAModel
+from vqazoo.modes import evaluating
 from vqazoo.training.steps import move
 
 ADAPTER, BASE = "lora_", "base_layer."  # how peft names what it puts into a layer
@@ -94,13 +95,11 @@ def _called_linear_layers(model: VQAModel) -> list[str]:
     example = Example(Path("image.png"), "why?", (text,), "1", targets=((text, 1.0),))
     height, width = cast(Preprocess, model.image_encoder.spec.preprocess).size
     pixels = torch.zeros(1, 3, height, width)
-    training = model.training
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            fused = model.eval()(pixels, [example.question])
+        with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            fused = model(pixels, [example.question])
             model.head.loss(fused, move(model.head.targets([example]), model.device))
     finally:
-        model.train(training)
         for hook in hooks:
             hook.remove()
     return [name for name, module in linear.items() if module in called]

@@ -9,10 +9,9 @@ from typing import Any, cast
 
 from vqazoo.card import refresh
 from vqazoo.config import Block, RunConfig, TrainingConfig
-from vqazoo.data import open_dataset, usable
-from vqazoo.evaluation.answering import Asking, answer_split
-from vqazoo.evaluation.results import write_results
-from vqazoo.evaluation.split import Metric, score
+from vqazoo.evaluation.answering import Asking
+from vqazoo.evaluation.metric import Metric
+from vqazoo.evaluation.split import evaluate_questions, read_split
 from vqazoo.features.encoding import Progress
 from vqazoo.files.writing import BEST, METRICS, json_bytes, write_file
 from vqazoo.manifests import POOLED, EncoderManifest, FusionManifest, HeadManifest
@@ -61,32 +60,28 @@ def _run_recipe(
     decode: Mapping[str, Any] | None,
     candidates: Sequence[str] | None,
 ) -> Path:
-    data = config.data
-    reader = open_dataset(data.type, data.args)
-    reader.check_split(data.test_split)  # before hours of training
-    examples, _ = usable(reader.read(data.test_split), data.skip_missing, out / "missing-test.txt")
+    data, results = config.data, out / config.data.test_split
+    missing = out / "missing-test.txt"
+    questions = read_split(  # before hours of training
+        data.type, data.args, data.test_split, data.skip_missing, missing, report
+    )
     device = pick_device(config.training.device)
     model = run(config, out, resume and (out / STATE).exists(), report, progress).to(device)
     asking, cache = Asking(decode or {}, candidates), config.training.cache
-    answers = answer_split(model, examples, asking, progress, cache, report)
-    how = asking.signature(model)
-    results = out / data.test_split
-    results.mkdir(exist_ok=True)
-    write_results(results, data.type, examples, answers, config.seed)
-    if any(example.answers for example in examples):
-        test = data.test_split
-        metrics = score(examples, answers, data.type, test, model.answers, None, report, how)
+    evaluation = evaluate_questions(model, questions, asking, None, cache, report, progress)
+    evaluation.write(results, seed=config.seed)
+    if evaluation.metrics:
+        metrics = list(evaluation.metrics)
         baseline = question_only(config)
         if baseline is not None:
             report("Training the baseline that sees only the question.")
             place = out / BASELINE
             blind = run(baseline, place, resume and (place / STATE).exists(), report, progress)
-            guessed = answer_split(blind.to(device), examples, asking, progress, cache, report)
-            metrics += as_baseline(
-                score(examples, guessed, data.type, test, None, False, report, how),
-                baseline.fusion,
+            guessed = evaluate_questions(
+                blind.to(device), questions, asking, False, cache, report, progress
             )
-        write_file(results / METRICS, json_bytes([metric.to_json() for metric in metrics]))
+            metrics += as_baseline(guessed.metrics, baseline.fusion)
+            write_file(results / METRICS, json_bytes([metric.to_json() for metric in metrics]))
         refresh(out / BEST, metrics, results)
     return out / BEST
 
@@ -142,7 +137,7 @@ def _blinded(config: RunConfig, fusion: Block, image: Block, trains: bool) -> Ru
     return replace(config, image_encoder=image, fusion=fusion, training=plain, name=name)
 
 
-def as_baseline(metrics: list[Metric], fusion: Block) -> list[Metric]:
+def as_baseline(metrics: Sequence[Metric], fusion: Block) -> list[Metric]:
     """The accuracies of a question-only model, named and signed as such."""
     manifest = cast(FusionManifest, registry.manifest("fusion", fusion.type))
     args = "".join(f",{name}={value}" for name, value in manifest.blind_args.items())

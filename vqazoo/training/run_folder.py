@@ -24,7 +24,7 @@ from vqazoo.checkpoint.saved_model import (
 )
 from vqazoo.config import RunConfig, config_digest, shareable, to_toml
 from vqazoo.errors import ConfigError, TrainingError
-from vqazoo.evaluation.split import Metric
+from vqazoo.evaluation.metric import Metric
 from vqazoo.files.locks import writer
 from vqazoo.files.writing import BEST, CARD, ENVIRONMENT, METRICS, RECIPE, json_bytes
 from vqazoo.model import VQAModel

@@ -16,6 +16,7 @@ from vqazoo.errors import ConfigError, TrainingError
 from vqazoo.features.sources import FeatureSource
 from vqazoo.interfaces import Head, Targets
 from vqazoo.model import VQAModel
+from vqazoo.modes import evaluating
 from vqazoo.toolkit.losses import batch_sums, row_units, weight_of
 from vqazoo.training.distributed import Group
 from vqazoo.training.stages import Stage
@@ -121,19 +122,16 @@ def advance(position: Position, value: float, training: TrainingConfig, stage: S
 
 def mean_loss(model: VQAModel, source: FeatureSource, targets: Targets, first: int) -> float | None:
     """Loss of the rows from `first` on together, in eval mode; None if they teach nothing."""
-    was_training = model.training
-    model.eval()
     units = row_units(model.head, targets)
     sums = dict.fromkeys(units, 0.0)
     count = len(next(iter(targets.values())))
-    with torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         for start in range(0, count, LOSS_BATCH):
             rows = torch.arange(start, min(start + LOSS_BATCH, count))  # (b,)
             fused = model.fusion(*source.batch(rows + first))
             found, _ = batch_sums(model.head, fused, take(targets, rows.to(model.device)))
             for name, total in found.items():
                 sums[name] += total.item()
-    model.train(was_training)
     counted = {name: each.double().sum().item() for name, each in units.items()}
     return _joined(model.head, sums, counted)
 

@@ -17,15 +17,13 @@ import numpy as np
 
 from vqazoo.checkpoint.saved_model import load_checkpoint
 from vqazoo.config import RunConfig, config_digest
-from vqazoo.data import open_dataset, usable
+from vqazoo.data import open_dataset
 from vqazoo.errors import DataError, IncompatibleError, TrainingError
 from vqazoo.evaluation.figures import sweep_figure
-from vqazoo.evaluation.predictions import to_csv
-from vqazoo.evaluation.split import Metric, predict, quick_metrics
+from vqazoo.evaluation.split import evaluate_questions, read_split
 from vqazoo.features.encoding import Progress
-from vqazoo.features.sources import CachedFeatures
 from vqazoo.files.csv_cells import csv_text
-from vqazoo.files.writing import METRICS, json_bytes, write_file
+from vqazoo.files.writing import METRICS, write_file
 from vqazoo.model import pick_device
 from vqazoo.training.data import MISSING_IMAGES
 from vqazoo.training.loop import gather_config, run
@@ -128,7 +126,7 @@ def _sweep(
             if not _finished(folder, config):
                 report(f"{label}: training")
                 run(config, folder, (folder / STATE).exists(), report, progress)
-            metrics = _score(folder, config, split, progress)
+            metrics = _score(folder, config, split, report, progress)
         except IncompatibleError as error:
             report(f"{label}: {error}")
             results.append(Result(cell, None))
@@ -156,7 +154,11 @@ def _finished(folder: Path, config: RunConfig) -> bool:
 
 
 def _score(
-    folder: Path, config: RunConfig, split: str, progress: Progress | None
+    folder: Path,
+    config: RunConfig,
+    split: str,
+    report: Callable[[str], None],
+    progress: Progress | None,
 ) -> list[dict[str, Any]]:
     """The metrics of a trained cell; answered once, then read from its folder."""
     if not split:
@@ -165,27 +167,19 @@ def _score(
     file = folder / split / METRICS
     if file.is_file():
         return list(json.loads(file.read_text()))
-    reader = open_dataset(config.data.type, config.data.args)
-    reader.check_split(split)
-    examples, _ = usable(reader.read(split), config.data.skip_missing, folder / MISSING_IMAGES)
-    if not any(example.answers for example in examples):
+    data, missing = config.data, folder / MISSING_IMAGES
+    questions = read_split(data.type, data.args, split, data.skip_missing, missing, report)
+    if not questions.answered:
         raise DataError(
-            f"The split '{split}' of '{config.data.type}' has no answers: nothing can be "
+            f"The split '{split}' of '{data.type}' has no answers: nothing can be "
             f"scored; choose another --split."
         )
     model = load_checkpoint(folder / "best").to(pick_device(config.training.device))
-    source = CachedFeatures(
-        model, examples, progress or (lambda steps, _: iter(steps)), config.training.cache
-    )
-    answers = predict(model, source, len(examples))
-    labelled = [(e, a) for e, a in zip(examples, answers, strict=True) if e.answers]
-    metrics: list[Metric] = quick_metrics(
-        [e for e, _ in labelled], [a for _, a in labelled], config.data.type, split, model.answers
-    )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_file(file.parent / "predictions.csv", to_csv(examples, answers).encode())
-    write_file(file, json_bytes([metric.to_json() for metric in metrics]))
-    return [metric.to_json() for metric in metrics]
+    shown = progress or (lambda steps, _: iter(steps))
+    cache = config.training.cache
+    evaluation = evaluate_questions(model, questions, None, False, cache, report, shown)
+    evaluation.write(file.parent, pictures=False)
+    return [metric.to_json() for metric in evaluation.metrics]
 
 
 def write_results(results: Sequence[Result], out: Path, metric: str, split: str, data: str) -> None:

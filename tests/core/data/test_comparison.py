@@ -15,8 +15,9 @@ from vqazoo.data import Example, open_dataset
 from vqazoo.data.answers import AnswerList, apply_rule, same_answer
 from vqazoo.data.comparison import RULES, STEMS, Stems, rule
 from vqazoo.errors import ConfigError
+from vqazoo.evaluation.agreement import accuracies, vqa_accuracies
 from vqazoo.evaluation.mistakes import group_mistakes
-from vqazoo.evaluation.split import accuracies, score, vqa_accuracies
+from vqazoo.evaluation.score import score
 from vqazoo.interfaces import Answer
 from vqazoo.manifests import DatasetManifest
 from vqazoo.registry import registry

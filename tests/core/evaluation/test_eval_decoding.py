@@ -21,7 +21,7 @@ from vqazoo.data import Example
 from vqazoo.errors import ConfigError
 from vqazoo.evaluation.answering import Asking
 from vqazoo.evaluation.metrics.significance import standard_error
-from vqazoo.evaluation.split import quick_metrics, score
+from vqazoo.evaluation.score import quick_metrics, score
 from vqazoo.interfaces import Answer
 from vqazoo.registry import registry
 

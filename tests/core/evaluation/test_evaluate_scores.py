@@ -12,8 +12,9 @@ import pytest
 from vqazoo.data import Example, digest
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import DataError
+from vqazoo.evaluation.metric import Metric, by_name
 from vqazoo.evaluation.metrics import wups as wups_metric
-from vqazoo.evaluation.split import Metric, by_name, quick_metrics, score
+from vqazoo.evaluation.score import quick_metrics, score
 from vqazoo.interfaces import Answer
 
 KNOWN = AnswerList(("red", "no", "two"), (5, 3, 1))

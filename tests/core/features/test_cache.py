@@ -21,7 +21,7 @@ import vqazoo.features.encoding
 import vqazoo.features.sources
 from vqazoo.data import Example
 from vqazoo.errors import CacheError, DataError, ImageError
-from vqazoo.evaluation.split import predict
+from vqazoo.evaluation.answering import predict
 from vqazoo.features.cache import DIGEST, FeatureCache, clear
 from vqazoo.features.encoding import (
     Report,

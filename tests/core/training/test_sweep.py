@@ -185,7 +185,11 @@ def test_another_split_is_scored_once(
     assert run(small(table, tmp_path, "--split", "test")) == 0
     assert {row["split"] for row in rows_of(tmp_path)} == {"test"}
     assert {row["questions"] for row in rows_of(tmp_path)} == {"72"}
-    monkeypatch.setattr(vqazoo.training.sweep, "predict", lambda *_: pytest.fail("answered again"))
+
+    def again(*_: object) -> None:
+        pytest.fail("answered again")
+
+    monkeypatch.setattr(vqazoo.training.sweep, "evaluate_questions", again)
     assert run(small(table, tmp_path, "--split", "test")) == 0
 
 

@@ -15,7 +15,7 @@ from tests.whole.concurrency.families import PACKAGED, family
 from tests.whole.concurrency.users import QUESTIONS, THREADS, asked, same_answer, together
 from vqazoo.interfaces import Answer
 from vqazoo.media.images import open_image
-from vqazoo.toolkit.evaluating import evaluating
+from vqazoo.modes import evaluating
 
 
 def test_a_model_in_training_mode_answers_all_users_in_eval_mode(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from vqazoo.evaluation.split import accuracies
+from vqazoo.evaluation.agreement import accuracies
 from vqazoo.evaluation.tables import write_parquet
 
 PYTHON = os.environ.get("VQAZOO_LMMS_EVAL_PYTHON", sys.executable)

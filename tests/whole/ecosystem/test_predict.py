@@ -13,8 +13,8 @@ from PIL import Image
 from vqazoo.cli import run
 from vqazoo.data import open_dataset
 from vqazoo.errors import ConfigError, DataError, ImageError
+from vqazoo.evaluation.agreement import accuracies
 from vqazoo.evaluation.predictions import COLUMNS, read_predictions
-from vqazoo.evaluation.split import accuracies
 from vqazoo.evaluation.tables import to_datasets, write_parquet
 
 

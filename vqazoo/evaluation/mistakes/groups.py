@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList, normalise, select_answer, truth_of
 from vqazoo.errors import DataError
-from vqazoo.evaluation.figures import answer_kind
-from vqazoo.evaluation.mistakes.similarity import Clusters
-from vqazoo.evaluation.split import (
-    COUNT_GROUPS,
+from vqazoo.evaluation.agreement import (
     accuracies,
     comparison_of,
     have_several_answers,
     vqa_accuracies,
 )
+from vqazoo.evaluation.figures import answer_kind
+from vqazoo.evaluation.metric import COUNT_GROUPS
+from vqazoo.evaluation.mistakes.similarity import Clusters
 from vqazoo.interfaces import Answer
 
 MISTAKE = 0.5  # an answer that scores less is one

@@ -14,7 +14,7 @@ from vqazoo.data import Example
 from vqazoo.errors import DataError
 from vqazoo.evaluation.mistakes import Grouping, Mistakes, group_mistakes
 from vqazoo.evaluation.mistakes.similarity import cluster
-from vqazoo.evaluation.split import score
+from vqazoo.evaluation.score import score
 from vqazoo.interfaces import Answer
 
 

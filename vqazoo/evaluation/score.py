@@ -1,0 +1,272 @@
+"""Every metric that questions and their answers allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+
+from vqazoo.data import Example, digest
+from vqazoo.data.answers import SELECTION, AnswerList, same_answer, truth_of
+from vqazoo.errors import DataError
+from vqazoo.evaluation.agreement import (
+    SEVERAL,
+    Floats,
+    accuracies,
+    asked_several,
+    compared,
+    comparison_of,
+    have_several_answers,
+    measured,
+)
+from vqazoo.evaluation.metric import PEOPLE, SINGLE, Measure, Metric, today
+from vqazoo.evaluation.metrics import reliability, vqa_accuracy, words
+from vqazoo.evaluation.metrics import wups as wups_metric
+from vqazoo.interfaces import Answer
+from vqazoo.manifests import DatasetManifest
+from vqazoo.registry import registry
+
+WUPS_THRESHOLDS = ("0.0", "0.9")
+
+
+def quick_metrics(
+    examples: Sequence[Example], answers: Sequence[Answer], data: str, split: str, known: AnswerList
+) -> list[Metric]:
+    """What the training loop measures after each epoch: accuracy and what to compare it with."""
+    measure = Measure(data, split, digest(examples), today(), examples)
+    truths = [truth_of(example) for example in examples]
+    right = float(accuracies(examples, answers).mean())
+    found = list(measure.one("accuracy", right, SINGLE))
+    name, rows, agreed = measured(examples, answers)
+    if name == "vqa-accuracy":
+        how = f"{PEOPLE}|normaliser:vqa-reference-v1"
+        found += measure.one("vqa-accuracy", float(agreed.mean()), how, len(rows))
+    return [*found, *_baselines(measure, examples, truths, known)]
+
+
+def score(
+    examples: Sequence[Example],
+    answers: Sequence[Answer],
+    data: str,
+    split: str,
+    known: AnswerList | None = None,
+    wups: bool | None = None,
+    report: Callable[[str], None] = lambda line: None,
+    decode: str = "",
+) -> list[Metric]:
+    """Every metric that the examples and answers allow.
+
+    Args:
+        decode: how the answers were made, for signatures; empty: by the head's defaults.
+        known: the answers a model can give, for its baselines; None for answers of others.
+        wups: whether to compute WUPS; None: where the dataset's manifest asks for it and WordNet
+            is there; that it is not is reported.
+
+    Raises:
+        DataError: no example has an answer, so nothing can be scored; WUPS was asked for, but
+            WordNet is not there.
+    """
+    data, manifest = registered(data)
+    labelled = [(e, a) for e, a in zip(examples, answers, strict=True) if e.answers]
+    if not labelled:
+        raise DataError(f"The split '{split}' of '{data}' has no answers: nothing can be scored.")
+    scored, given = [e for e, _ in labelled], [a for _, a in labelled]
+    measure = Measure(data, split, digest(scored), today(), scored, decode)
+    found: list[Metric] = []
+    truths = [truth_of(example) for example in scored]
+    read = comparison_of(scored).read
+    right = accuracies(scored, given)
+    found += measure.with_interval("accuracy", right, SINGLE)
+    name, rows, per_question = measured(scored, given)
+    main, rule, trusted = measure, SINGLE, given
+    if name == "vqa-accuracy":
+        trusted = [given[row] for row in rows]
+        main = replace(measure, examples=[scored[row] for row in rows])
+        rule = f"{PEOPLE}|normaliser:vqa-reference-v1"
+        found += _agreement(main, trusted, per_question)
+    several = len(asked_several(scored))
+    if 0 < several < len(scored):
+        report(
+            f"{'Measured' if name == 'vqa-accuracy' else 'Left out'} vqa-accuracy: {several:,} of "
+            f"{len(scored):,} questions have the {SEVERAL} answers that it needs"
+            f"{', and only they count' if name == 'vqa-accuracy' else ', too few'}."
+        )
+    found += main.by_type(name, per_question, rule)
+    if known is not None:
+        found += measure.by_count(right, truths, known)
+        found += _baselines(measure, scored, truths, known)
+    worded = [replace(answer, text=read(answer.text)) for answer in given]
+    found += _words(measure, worded, truths)
+    found += _wups(measure, worded, truths, manifest, wups, report)
+    found += _answerability(measure, scored, given, report)
+    found += _reliability(main, trusted, per_question, rule, report)
+    return found
+
+
+def registered(data: str) -> tuple[str, DatasetManifest | None]:
+    """The name of a dataset as the registry spells it, with its manifest.
+
+    The name as it is and None: of questions that no registered reader read, named with a blank,
+    which no registered name has.
+
+    Raises:
+        UnknownNameError, PluginError: see the message.
+    """
+    if " " in data.partition(":")[0]:
+        return data, None
+    name = registry.canonical("dataset", data)
+    return name, cast(DatasetManifest, registry.manifest("dataset", name))
+
+
+def _agreement(measure: Measure, answers: Sequence[Answer], scores: Floats) -> Iterator[Metric]:
+    """VQA accuracy in its variants."""
+    examples = measure.examples
+    yield from measure.with_interval(
+        "vqa-accuracy", scores, f"{PEOPLE}|normaliser:vqa-reference-v1"
+    )
+    pairs = list(zip(examples, answers, strict=True))
+    always = [vqa_accuracy.accuracy_always(*compared(e, a)) for e, a in pairs]
+    yield from measure.one(
+        "vqa-accuracy-always", float(np.mean(always)), f"{PEOPLE}|normaliser:vqa-always-v1"
+    )
+    if all(example.answerable is not None for example in examples):
+        vizwiz = [vqa_accuracy.accuracy_vizwiz(*compared(e, a)) for e, a in pairs]
+        yield from measure.one(
+            "vizwiz-accuracy", float(np.mean(vizwiz)), f"{PEOPLE}|normaliser:vizwiz-v1"
+        )
+
+
+def _baselines(
+    measure: Measure, examples: Sequence[Example], truths: Sequence[str], known: AnswerList
+) -> Iterator[Metric]:
+    """What a constant answer scores, and what the answer list can reach."""
+    constant = known.texts[known.counts.index(max(known.counts))]
+    same = sum(same_answer(example, constant) for example in examples) / len(truths)
+    yield from measure.one("constant-answer-accuracy", same, SINGLE)
+    if have_several_answers(examples):
+        _, rows, agreed = measured(examples, [Answer(constant, 1.0)] * len(examples))
+        how = f"{PEOPLE}|normaliser:vqa-reference-v1"
+        name = "constant-answer-vqa-accuracy"
+        yield from measure.one(name, float(agreed.mean()), how, len(rows))
+    texts = known.counted_by(comparison_of(examples))
+    reachable = sum(truth in texts for truth in truths) / len(truths)
+    yield from measure.one("known-answer-share", reachable, SINGLE)
+
+
+def _words(measure: Measure, answers: Sequence[Answer], truths: Sequence[str]) -> Iterator[Metric]:
+    """SQuAD, BLEU and chrF against the selected answer."""
+    texts = [answer.text for answer in answers]
+    one = f"references:{SELECTION}"
+    pairs = list(zip(texts, truths, strict=True))
+    exact = np.mean([words.exact_match(text, [truth]) for text, truth in pairs])
+    yield from measure.one("squad-exact-match", float(exact), f"{one}|normaliser:squad-v1.1")
+    overlap = np.mean([words.f1(text, [truth]) for text, truth in pairs])
+    yield from measure.one("squad-f1", float(overlap), f"{one}|normaliser:squad-v1.1")
+    bleu = words.bleu(texts, truths)
+    for order, value in zip(words.ORDERS, bleu.corpus, strict=True):
+        how = f"{one}|corpus|order:{order}|sacrebleu:{bleu.corpus_signature}"
+        yield from measure.one(f"bleu-{order}", value, how)
+    how = f"{one}|mean of sentences|sacrebleu:{bleu.sentence_signature}"
+    yield from measure.one("sentence-bleu", bleu.sentence, how)
+    how = f"{one}|mean of sentences|sacrebleu:{bleu.sentence_1_signature}"
+    yield from measure.one("sentence-bleu-1", bleu.sentence_1, how)
+    value, signature = words.chrf(texts, truths)
+    yield from measure.one("chrf", value, f"{one}|corpus|sacrebleu:{signature}")
+
+
+def _wups(
+    measure: Measure,
+    answers: Sequence[Answer],
+    truths: Sequence[str],
+    manifest: DatasetManifest | None,
+    wanted: bool | None,
+    report: Callable[[str], None],
+) -> Iterator[Metric]:
+    if wanted is False or (wanted is None and not (manifest and manifest.wups)):
+        return
+    try:
+        similarity = wups_metric.wordnet_similarity()
+    except DataError as error:
+        if wanted:
+            raise
+        report(f"Left out WUPS: {error}")
+        return
+    for threshold in WUPS_THRESHOLDS:
+        values = [
+            wups_metric.wups(answer.text, truth, float(threshold), similarity)
+            for answer, truth in zip(answers, truths, strict=True)
+        ]
+        how = f"references:{SELECTION}|wordnet:3.0|similarity:wu-palmer-nouns"
+        yield from measure.one(f"wups-{threshold}", float(np.mean(values)), how)
+
+
+def _answerability(
+    measure: Measure,
+    examples: Sequence[Example],
+    answers: Sequence[Answer],
+    report: Callable[[str], None],
+) -> Iterator[Metric]:
+    """How well unanswerable questions are told, where somebody said which are."""
+    if any(example.answerable is None for example in examples):
+        return
+    unanswerable = np.array([not example.answerable for example in examples])
+    yield from measure.one("unanswerable-share", float(unanswerable.mean()), "rule:answerable=0")
+    if any(answer.answerable is None for answer in answers):
+        return
+    chance = np.array([answer.answerable for answer in answers], dtype=np.float64)
+    for name, positive, value in (
+        ("unanswerable", unanswerable, 1 - chance),
+        ("answerable", ~unanswerable, chance),
+    ):
+        found = reliability.average_precision(positive, value)
+        if not np.isnan(found):
+            how = f"positive:{name}|uninterpolated"
+            yield from measure.one(f"answerability-ap-{name}", found, how)
+    if not _are_probabilities(chance, "answerability-f1", "'answerable'", report):
+        return
+    found = reliability.f1_score(unanswerable, (1 - chance) > 0.5)
+    yield from measure.one("answerability-f1", found, "positive:unanswerable|threshold:0.5")
+
+
+def _reliability(
+    measure: Measure,
+    answers: Sequence[Answer],
+    scores: Floats,
+    rule: str,
+    report: Callable[[str], None],
+) -> Iterator[Metric]:
+    """Whether the model's confidence tells when to trust it; needs a confidence for each answer."""
+    confidence = np.array([answer.score for answer in answers], dtype=np.float64)
+    if np.isnan(confidence).any():
+        return
+    curve = reliability.risk_coverage(scores, confidence)
+    how = f"score:{rule}|confidence:answer score"
+    yield from measure.one("risk-coverage-area", curve.area(), how)
+    for risk in reliability.RISKS:
+        name = f"coverage-at-{round(100 * risk)}-percent-risk"
+        yield from measure.one(name, curve.coverage_at(risk), how)
+    for cost in reliability.COSTS:
+        best, everything = reliability.effective_reliability(scores, confidence, cost)
+        name = f"effective-reliability-{cost}"
+        yield from measure.one(f"{name}-best", best, f"{how}|threshold:best on this split")
+        yield from measure.one(f"{name}-all", everything, f"{how}|threshold:none")
+    if not _are_probabilities(confidence, "calibration-error", "'score'", report):
+        return
+    error = reliability.calibration_error(scores, confidence)
+    yield from measure.one("calibration-error", error, f"{how}|bins:{reliability.BINS}")
+
+
+def _are_probabilities(
+    values: Floats, metric: str, column: str, report: Callable[[str], None]
+) -> bool:
+    """Whether all are in [0, 1]; if not, it is reported that the metric is left out."""
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and high <= 1 + 1e-6:
+        return True
+    report(
+        f"Left out {metric}: {column} goes from {low:.4g} to {high:.4g}, but probabilities are "
+        f"from 0 to 1; what only ranks the answers was measured."
+    )
+    return False

@@ -1,0 +1,175 @@
+"""`vqazoo.evaluate`: a model, or a reference to one, asked all the questions of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from vqazoo.data import DatasetReader, Example
+from vqazoo.errors import ConfigError
+from vqazoo.files.writing import RECIPE
+from vqazoo.zoo.models import Found, find, load, load_found
+from vqazoo.zoo.recipes import trained_on
+
+if TYPE_CHECKING:
+    from vqazoo.evaluation.split import Evaluation, Questions
+    from vqazoo.features.encoding import Progress, Report
+    from vqazoo.model import VQAModel
+
+TEST = "test"  # the split, where neither the user nor a recipe names one
+MISSING = Path("missing-images.txt")
+
+Data = str | DatasetReader | Iterable[Any]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that was found, and the questions that it is to be asked; it is not loaded yet."""
+
+    reference: str
+    found: Found
+    questions: Questions
+
+    def load(self, device: str = "auto") -> VQAModel:
+        """The model, in eval mode on the device of that name.
+
+        Raises:
+            As `vqazoo.load`.
+        """
+        from vqazoo.model import pick_device
+
+        return load_found(self.found).to(pick_device(device))
+
+
+def subject(
+    reference: str,
+    data: str | DatasetReader | None = None,
+    split: str = "",
+    data_args: Mapping[str, Any] | None = None,
+    skip_missing: bool = False,
+    missing: Path = MISSING,
+    report: Report = print,
+    look: bool = True,
+) -> Subject:
+    """Find a model and read the questions, before anything large is loaded.
+
+    Args:
+        data, split, data_args: as for `evaluate`; the rest: as for `read_split`.
+
+    Raises:
+        ConfigError: no data is named, and the model has no recipe that names some.
+        VqazooError: as `vqazoo.load`, and as `read_split`.
+    """
+    from vqazoo.evaluation.split import read_split
+
+    found = find(reference, names=(RECIPE,))
+    args: dict[str, Any] = {}
+    if data is None:
+        if found.folder is None:
+            raise ConfigError(
+                f"'{reference}' was published without a recipe of vqazoo: name the dataset "
+                f"(data, --data)."
+            )
+        own = trained_on(found.folder)
+        data, args, split = own.type, dict(own.args), split or own.test_split
+    args |= data_args or {}
+    read = read_split(data, args, split or TEST, skip_missing, missing, report, look)
+    return Subject(reference, found, read)
+
+
+def evaluate(
+    model: str | VQAModel,
+    data: Data | None = None,
+    split: str = "",
+    *,
+    data_args: Mapping[str, Any] | None = None,
+    decode: Mapping[str, Any] | None = None,
+    candidates: Sequence[str] | None = None,
+    skip_missing: bool = False,
+    missing: str | Path = MISSING,
+    wups: bool | None = None,
+    device: str = "auto",
+    cache: str | Path = "",
+    report: Report = print,
+    progress: Progress = lambda steps, _: iter(steps),
+) -> Evaluation:
+    """Ask a model every question of a split and score the answers, as `vqazoo eval` does.
+
+    Args:
+        model: a model, or a reference as `vqazoo.load` takes it.
+        data: name of a dataset; a reader of one; examples that a reader read; or a table as
+            `VQAModel.predict` takes it. None: what the recipe of a referenced model names.
+        split: which split; default: the recipe's test split with its data, else `test`. Of
+            examples and tables it is only a name in signatures, by default `all`.
+        data_args: arguments of a dataset that is named, such as {"data_root": "DIR"}.
+        decode: options of the head, as `VQAModel.answer` takes them.
+        candidates: the answers to choose from, in place of writing or picking one.
+        skip_missing: leave out questions whose picture is missing or damaged, and report it.
+        missing: the file in which such pictures are listed.
+        wups: whether to compute WUPS; None: where it is usual for the dataset.
+        device: of a referenced model; one that is given stays where it is.
+        cache: folder of cached features; default: vqazoo's own. A table is not cached.
+        report: receives lines of text about what was left out.
+        progress: shows steps of encoding.
+
+    Returns:
+        Metrics with their signatures, and the answers. The model's mode, training or eval, is
+        afterwards what it was, also after an error.
+
+    Raises:
+        ConfigError: an argument does not fit the others, or an option is not understood.
+        DataError: a file, row or picture cannot be used, or WordNet, asked for, is not there.
+        VqazooError: as `vqazoo.load`, of a reference.
+    """
+    from vqazoo.evaluation.answering import Asking
+    from vqazoo.evaluation.split import (
+        IN_MEMORY,
+        WHOLE,
+        Questions,
+        evaluate_questions,
+        evaluate_table,
+        read_split,
+        with_pictures,
+    )
+    from vqazoo.model import VQAModel
+
+    if not isinstance(model, str | VQAModel):
+        raise ConfigError(
+            f"The model is a {type(model).__name__}, but a model of vqazoo or a reference to one "
+            f"was expected, such as 'dir:FOLDER'."
+        )
+    if data_args and not isinstance(data, str | None):
+        raise ConfigError(
+            "data_args are given, but the data is no name of a dataset: leave them out."
+        )
+    asking, place = Asking(decode or {}, candidates), Path(missing)
+    reference = model if isinstance(model, str) else ""
+    if data is None or isinstance(data, str | DatasetReader):
+        if isinstance(model, str):
+            asked = subject(model, data, split, data_args, skip_missing, place, report)
+            questions, loaded = asked.questions, asked.load(device)
+        elif data is None:
+            raise ConfigError(
+                "No data is named, and a model in memory does not say what it was trained on: "
+                "give data, such as 'easy-vqa'."
+            )
+        else:
+            args = data_args or {}
+            questions = read_split(data, args, split or TEST, skip_missing, place, report)
+            loaded = model
+    else:
+        loaded = load(model, device) if isinstance(model, str) else model
+        if not _are_examples(data):
+            name = split or WHOLE
+            return evaluate_table(loaded, data, name, asking, wups, report, reference)
+        kept = with_pictures(data, skip_missing, place, report)
+        questions = Questions(IN_MEMORY, split or WHOLE, kept)
+    return evaluate_questions(loaded, questions, asking, wups, cache, report, progress, reference)
+
+
+def _are_examples(data: Iterable[Any]) -> TypeGuard[Sequence[Example]]:
+    """Whether a reader read them, so that each picture is a file."""
+    listed = isinstance(data, Sequence) and not isinstance(data, str | bytes) and len(data) > 0
+    return listed and all(isinstance(row, Example) for row in data)
