@@ -114,8 +114,9 @@ def _check_named(model: VQAModel) -> None:
             name = block.type.removeprefix(OBJECT)
             raise CheckpointError(
                 f"The {kind} is an object of the class {name}, which a checkpoint cannot name: "
-                f"offer the class as an entry point (docs/reference/contracts.md), or in this process "
-                f"with registry.register, and create the model with its name; until then keep "
+                f"offer the class as an entry point (docs/reference/contracts.md), or in this "
+                f"process with registry.register, and create the model with its name; until then "
+                f"keep "
                 f"model.{kind}.state_dict()."
             )
 
