@@ -15,7 +15,7 @@ from vqazoo.config import Block, ModelConfig, fill_block, parse
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Encoder, Fusion, Head, TowerSpec
-from vqazoo.manifests import FusionManifest, HeadManifest
+from vqazoo.manifests import FusionManifest
 from vqazoo.model import VQAModel, kinds
 from vqazoo.registry import registry
 from vqazoo.toolkit.finite import check_pretrained
@@ -51,7 +51,7 @@ def create(
         raise ConfigError(f"No {missing} is named: give encoder= for both towers, or {missing}=.")
     head_block = fill_block("head", _block(head, "head"))
     if fusion is None:
-        manifest = cast(HeadManifest, registry.manifest("head", head_block.type))
+        manifest = registry.manifest("head", head_block.type)
         fusion = Block(manifest.default_fusion, dict(manifest.default_fusion_args))
     config = ModelConfig(
         fill_block("encoder", _block(image, "image_encoder")),
@@ -90,7 +90,7 @@ def assemble(config: ModelConfig, towers: nn.ModuleDict, answers: AnswerList) ->
     """
     image = cast(Encoder, towers["both" if "both" in towers else "image"])
     text = cast(Encoder, towers["both" if "both" in towers else "text"])
-    fusion_manifest = cast(FusionManifest, registry.manifest("fusion", config.fusion.type))
+    fusion_manifest = registry.manifest("fusion", config.fusion.type)
     image_spec = _check_tower(config.image_encoder, "image", image.spec.image, fusion_manifest)
     question_spec = _check_tower(
         config.text_encoder, "question", text.spec.question, fusion_manifest
@@ -123,9 +123,10 @@ def build_towers(config: ModelConfig, apart: bool = False) -> nn.ModuleDict:
 
 def _build_encoder(block: Block, towers: set[str]) -> Encoder:
     variant = block.type.partition(":")[2] or None
-    return cast(
-        Encoder, registry.build("encoder", block.type, variant, frozenset(towers), **block.args)
+    encoder: Encoder = registry.build(
+        "encoder", block.type, variant, frozenset(towers), **block.args
     )
+    return encoder
 
 
 def _block(given: BlockLike, where: str) -> Block:

@@ -19,7 +19,7 @@ import tomli_w
 from vqazoo.data.answers import RULE_NAMES
 from vqazoo.errors import ConfigError, did_you_mean
 from vqazoo.files.places import is_local
-from vqazoo.manifests import EncoderManifest, HeadManifest
+from vqazoo.manifests import EncoderManifest
 from vqazoo.registry import registry
 
 C = TypeVar("C")
@@ -266,7 +266,7 @@ def run_config(given: Mapping[str, Any]) -> RunConfig:
             raise ConfigError(f"No {needed} is named: give {flag}, or [{needed}] in the config.")
     if "fusion" not in tables:
         head = parse(Block, _as_table(tables["head"]), "head")
-        manifest = cast(HeadManifest, registry.manifest("head", head.type))
+        manifest = registry.manifest("head", head.type)
         tables["fusion"] = {
             "type": manifest.default_fusion,
             "args": dict(manifest.default_fusion_args),

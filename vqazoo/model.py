@@ -23,7 +23,6 @@ from vqazoo.errors import (
 )
 from vqazoo.features.encoding import as_video, encode_pictures, need_frames
 from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head, floating_dtype
-from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.media.images import open_image, pixels
 from vqazoo.media.video import Video, is_video, watch
 from vqazoo.registry import registry
@@ -67,7 +66,7 @@ class VQAModel(nn.Module):
         self.towers = towers
         self.fusion = fusion
         self.head = head
-        requires = cast(FusionManifest, registry.manifest("fusion", config.fusion.type)).requires
+        requires = registry.manifest("fusion", config.fusion.type).requires
         self.wants_image = kinds(requires, "image")
         self.wants_question = kinds(requires, "question")
         self.trainable: tuple[str, ...] = ()
@@ -269,7 +268,7 @@ class VQAModel(nn.Module):
         Raises:
             ConfigError: the head writes no captions.
         """
-        manifest = cast(HeadManifest, registry.manifest("head", self.config.head.type))
+        manifest = registry.manifest("head", self.config.head.type)
         if not manifest.captions:
             raise ConfigError(
                 f"The head '{self.config.head.type}' writes no captions: load a model with a head "
@@ -341,7 +340,7 @@ class VQAModel(nn.Module):
             ConfigError: an option is not known, or is not read by the strategy that is asked for.
         """
         head = self.config.head.type
-        manifest = cast(HeadManifest, registry.manifest("head", head))
+        manifest = registry.manifest("head", head)
         return choose(head, manifest, self.config.decode, given, top_k)
 
     def ranks(self, candidates: Sequence[str]) -> Callable[..., list[list[Answer]]]:
@@ -365,8 +364,8 @@ class VQAModel(nn.Module):
 
     def check_reads_questions(self) -> None:
         """Raises ConfigError: it is a captioner, whose answer to any question is its caption."""
-        fusion = cast(FusionManifest, registry.manifest("fusion", self.config.fusion.type))
-        head = cast(HeadManifest, registry.manifest("head", self.config.head.type))
+        fusion = registry.manifest("fusion", self.config.fusion.type)
+        head = registry.manifest("head", self.config.head.type)
         if fusion.ignores == "question" and head.captions and not len(self.answers):
             raise ConfigError(
                 f"This model describes pictures and reads no question (fusion "

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset
@@ -20,7 +20,6 @@ from torch.utils.data import Dataset
 from vqazoo.catalogue import entries
 from vqazoo.errors import ConfigError, QuestionError, UnknownNameError, did_you_mean
 from vqazoo.interfaces import Answer
-from vqazoo.manifests import HeadManifest
 from vqazoo.model import BATCH, VQAModel
 from vqazoo.registry import registry
 from vqazoo.zoo.models import load
@@ -136,7 +135,7 @@ class VisualQuestionAnsweringPipeline:
     def writes(self) -> bool:
         """Whether the head writes answers, rather than picks them from a list."""
         manifest = registry.manifest("head", self.model.config.head.type)
-        return cast(HeadManifest, manifest).answer_mode == "generate"
+        return manifest.answer_mode == "generate"
 
     def __call__(
         self,

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Features, GivesAnswerability, GivesLogits, GivesTypes, Writes
-from vqazoo.manifests import HeadManifest
 from vqazoo.model import VQAModel
 from vqazoo.registry import registry
 from vqazoo.toolkit.constraints import Rules
@@ -54,7 +53,7 @@ def exported_head(model: VQAModel) -> ExportedHead:
         ConfigError: the head cannot be exported.
     """
     name, head = model.config.head.type, model.head
-    manifest = cast(HeadManifest, registry.manifest("head", name))
+    manifest = registry.manifest("head", name)
     if LANGUAGE_MODEL in manifest.borrows:
         raise ConfigError(
             f"The head '{name}' cannot be exported: the language model that it borrows orders its "

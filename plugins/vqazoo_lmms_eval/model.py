@@ -15,7 +15,6 @@ import vqazoo
 from vqazoo.data.answers import normalise
 from vqazoo.errors import ConfigError, DataError, IncompatibleError
 from vqazoo.interfaces import Answer
-from vqazoo.manifests import HeadManifest
 from vqazoo.model import BATCH, pick_device
 from vqazoo.registry import registry
 
@@ -133,7 +132,7 @@ class VqazooModel(lmms):
             first = cast(Answer, self.model.rank(picture, question, texts, top_k=len(texts)))
             scores = {one.text: one.score for one in (first, *first.alternatives)}
             return self.model.answer(picture, question, **self.decode), scores
-        if cast(HeadManifest, registry.manifest("head", head)).answer_mode != "classify":
+        if registry.manifest("head", head).answer_mode != "classify":
             raise IncompatibleError(
                 f"The head '{head}' tells no probability of a given answer, which this task "
                 f"compares: use a model whose head picks from a list, or ranks."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -169,10 +169,9 @@ def _answered(
 
 def _licence(data: str) -> str:
     """What to heed before the page is passed on."""
-    from vqazoo.manifests import DatasetManifest
     from vqazoo.registry import registry
 
-    manifest = cast(DatasetManifest, registry.manifest("dataset", data))
+    manifest = registry.manifest("dataset", data)
     if manifest.shows_pictures:
         return ""
     said = f" ({manifest.license})" if manifest.license else ""

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from vqazoo.data import Example
 from vqazoo.evaluation.split import predict
@@ -22,7 +22,6 @@ from vqazoo.features.sources import (
     Side,
 )
 from vqazoo.interfaces import Answer
-from vqazoo.manifests import HeadManifest
 from vqazoo.model import VQAModel
 from vqazoo.registry import registry
 from vqazoo.toolkit.constraints import Rules
@@ -54,7 +53,7 @@ class Asking:
         if self.candidates is not None:
             content = hashlib.sha256("\n".join(self.candidates).encode()).hexdigest()
             return f"rank of {len(self.candidates)} candidates,sha256={content[:8]}"
-        manifest = cast(HeadManifest, registry.manifest("head", model.config.head.type))
+        manifest = registry.manifest("head", model.config.head.type)
         options = model.decode_options(self.decode)
         strategy = options.get(STRATEGY, GREEDY)
         told = {

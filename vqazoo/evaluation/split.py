@@ -7,7 +7,7 @@ from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from vqazoo.evaluation.metrics import wups as wups_metric
 from vqazoo.evaluation.metrics.significance import bootstrap_interval, drawn, smallest_difference
 from vqazoo.features.sources import FeatureSource
 from vqazoo.interfaces import Answer
-from vqazoo.manifests import DatasetManifest
 from vqazoo.model import VQAModel
 from vqazoo.registry import registry
 from vqazoo.toolkit.evaluating import evaluating
@@ -358,7 +357,7 @@ def _wups(
     wanted: bool | None,
     report: Callable[[str], None],
 ) -> Iterator[Metric]:
-    manifest = cast(DatasetManifest, registry.manifest("dataset", data))
+    manifest = registry.manifest("dataset", data)
     if wanted is False or (wanted is None and not manifest.wups):
         return
     try:

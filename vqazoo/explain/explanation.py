@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +16,6 @@ from vqazoo.explain.gradients import pixel_gradients, word_gradients
 from vqazoo.explain.maps import Map, onto_picture, pixel_map, token_map
 from vqazoo.explain.words import word_places
 from vqazoo.interfaces import Answer, AttendsToImage, floating_dtype
-from vqazoo.manifests import HeadManifest
 from vqazoo.media.images import open_image, pixels, placement
 from vqazoo.media.video import Video, is_video
 from vqazoo.model import VQAModel
@@ -92,7 +91,7 @@ def explain(
 
 def _target(model: VQAModel, answer: str) -> str:
     """The answer as the head learns it: classifiers know answers by their normalised texts."""
-    manifest = cast(HeadManifest, registry.manifest("head", model.config.head.type))
+    manifest = registry.manifest("head", model.config.head.type)
     if manifest.answer_mode != "classify":
         return answer
     if normalise(answer) not in {normalise(text) for text in model.answers.texts}:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -47,8 +47,8 @@ def check_fusion(
             batch, a side is ignored, a parameter gets no gradient, or saved tensors do not restore
             the fusion.
     """
-    owner, known, component = found("fusion", part, manifest)
-    manifest = cast(FusionManifest, needed(owner, known))
+    owner, known, component = found(FusionManifest, part, manifest)
+    manifest = needed(owner, known)
     if isinstance(component, type):
         check_signature(owner, manifest, component, ["image", "question"])
     sides = {}

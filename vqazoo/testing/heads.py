@@ -21,7 +21,7 @@ from vqazoo.interfaces import (
     Targets,
     TowerSpec,
 )
-from vqazoo.manifests import FusionManifest, HeadManifest
+from vqazoo.manifests import HeadManifest
 from vqazoo.registry import registry
 from vqazoo.testing.checks import (
     TOLERANCE,
@@ -69,8 +69,8 @@ def check_head(
             what it offers besides (protocols of vqazoo.interfaces such as `GivesLogits`) is not
             what it answers by.
     """
-    owner, known, component = found("head", part, manifest)
-    manifest = cast(HeadManifest, needed(owner, known))
+    owner, known, component = found(HeadManifest, part, manifest)
+    manifest = needed(owner, known)
     if isinstance(component, type):
         check_signature(owner, manifest, component, ["fused", "answers", "text_encoder"])
     _check_head_manifest(owner, manifest)
@@ -133,7 +133,7 @@ def _check_head_manifest(owner: str, manifest: HeadManifest) -> None:
         owner,
         f"answer_mode is {manifest.answer_mode!r}, but it must be 'classify' or 'generate'",
     )
-    default = cast(FusionManifest, registry.manifest("fusion", manifest.default_fusion))
+    default = registry.manifest("fusion", manifest.default_fusion)
     require(
         default.provides == manifest.requires,
         owner,

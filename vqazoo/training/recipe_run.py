@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from vqazoo.card import refresh
 from vqazoo.config import Block, RunConfig, TrainingConfig
@@ -15,7 +15,7 @@ from vqazoo.evaluation.results import write_results
 from vqazoo.evaluation.split import Metric, score
 from vqazoo.features.encoding import Progress
 from vqazoo.files.writing import BEST, METRICS, json_bytes, write_file
-from vqazoo.manifests import POOLED, EncoderManifest, FusionManifest, HeadManifest
+from vqazoo.manifests import POOLED
 from vqazoo.model import pick_device
 from vqazoo.registry import registry
 from vqazoo.training.loop import run
@@ -100,10 +100,10 @@ def question_only(config: RunConfig) -> RunConfig | None:
 
     Since the picture does not matter, the text encoder of `question-only` reads it too if it can.
     """
-    fusion = cast(FusionManifest, registry.manifest("fusion", config.fusion.type))
-    blind = cast(FusionManifest, registry.manifest("fusion", BASELINE))
-    head = cast(HeadManifest, registry.manifest("head", config.head.type))
-    text = cast(EncoderManifest, registry.manifest("encoder", config.text_encoder.type))
+    fusion = registry.manifest("fusion", config.fusion.type)
+    blind = registry.manifest("fusion", BASELINE)
+    head = registry.manifest("head", config.head.type)
+    text = registry.manifest("encoder", config.text_encoder.type)
     if fusion.ignores == "image":
         return None
     if head.requires == blind.provides and POOLED in text.question:
@@ -144,7 +144,7 @@ def _blinded(config: RunConfig, fusion: Block, image: Block, trains: bool) -> Ru
 
 def as_baseline(metrics: list[Metric], fusion: Block) -> list[Metric]:
     """The accuracies of a question-only model, named and signed as such."""
-    manifest = cast(FusionManifest, registry.manifest("fusion", fusion.type))
+    manifest = registry.manifest("fusion", fusion.type)
     args = "".join(f",{name}={value}" for name, value in manifest.blind_args.items())
     return [
         replace(
