@@ -12,7 +12,7 @@ import pytest
 from vqazoo.cli.output import print_json
 from vqazoo.data import Example
 from vqazoo.errors import DataError
-from vqazoo.evaluation.predictions import submission, to_json_lines
+from vqazoo.evaluation.predictions import submissions, to_json_lines
 from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import json_bytes, json_lines
 from vqazoo.interfaces import Answer
@@ -42,7 +42,7 @@ def test_answers_to_a_split_with_such_numbers_are_not_written_as_they_are() -> N
     assert json.loads(line)["score"] is None
     with pytest.raises(DataError, match="'score' is inf"):
         to_json_lines([example], [Answer("x", math.inf)])
-    assert json.loads(submission("vizwiz", [example], [Answer("x", math.nan)]))
+    assert json.loads(submissions("vizwiz", [example], [Answer("x", math.nan)])["submission.json"])
 
 
 def test_the_texts_are_those_of_json_itself() -> None:

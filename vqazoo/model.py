@@ -370,8 +370,8 @@ class VQAModel(nn.Module):
             raise ConfigError(
                 f"This model describes pictures and reads no question (fusion "
                 f"'{self.config.fusion.type}'): call model.caption(image), or run  vqazoo caption "
-                f"MODEL IMAGE ; for questions load a model that was made for them, such as "
-                f"hub:Salesforce/blip-vqa-base."
+                f"MODEL IMAGE ; for questions load a model that was made for them, see "
+                f"'vqazoo list models'."
             )
 
     def _checked_question(self, question: Any) -> str:

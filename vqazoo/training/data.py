@@ -13,6 +13,7 @@ from vqazoo.data import DatasetReader, Example, digest, open_dataset, split_by_i
 from vqazoo.data.answers import SEVERAL, AnswerList, apply_rule, normalise, select_answer
 from vqazoo.errors import ConfigError, DataError
 from vqazoo.files.keys import FileKeys
+from vqazoo.manifests import HeadManifest
 from vqazoo.registry import registry
 
 MISSING_IMAGES = "missing-images.txt"  # in the run folder: of the training split
@@ -146,10 +147,11 @@ def given_labels(head: str, examples: Sequence[Example]) -> dict[str, int]:
 def _check_rule(config: RunConfig) -> None:
     manifest = registry.manifest("head", config.head.type)
     if config.data.answer_rule in SEVERAL and not manifest.weighted_targets:
+        able = [name for name, one in registry.usable(HeadManifest) if one.weighted_targets]
         raise ConfigError(
             f"The answer rule '{config.data.answer_rule}' gives several weighted answers, but the "
             f"head '{config.head.type}' learns one: choose another data.answer_rule, or a head of "
-            f"several answers, such as mlp, linear or med-decoder."
+            f"several answers ({', '.join(able)})."
         )
 
 
