@@ -55,7 +55,8 @@ def test_the_texts_are_those_of_json_itself() -> None:
 # with what was kept, or is read by nobody but its writer.
 ELSEWHERE = {
     "vqazoo/files/json_text.py", "vqazoo/cli/terminal.py",
-    "vqazoo/config.py", "vqazoo/features/cache.py", "plugins/vqazoo_hf/sentence.py",  # digests
+    "vqazoo/config/writing.py", "vqazoo/features/cache.py",  # digests, and so is that of
+    "plugins/vqazoo_hf/sentence.py",
     "vqazoo/training/state.py",  # of a run's state: -inf is a best value that there is not yet
     "vqazoo/files/reading.py", "plugins/vqazoo_datasets/rows.py",
     "plugins/vqazoo_datasets/files.py", "plugins/vqazoo_datasets/table.py",

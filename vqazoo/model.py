@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,25 +19,22 @@ from vqazoo.data.asking import pair
 from vqazoo.errors import (
     ConfigError,
     QuestionError,
-    did_you_mean,
 )
 from vqazoo.features.encoding import as_video, encode_pictures, need_frames
-from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head, floating_dtype
-from vqazoo.media.images import open_image, pixels
+from vqazoo.interfaces import Answer, Features, Fusion, Head
 from vqazoo.media.video import Video, is_video, watch
 from vqazoo.registry import registry
 from vqazoo.toolkit.decode_options import choose
 from vqazoo.toolkit.evaluating import evaluating
+from vqazoo.towers import EncodingModel
 
 if TYPE_CHECKING:
     from vqazoo.evaluation.tables import Predictions
 
 BATCH = 64  # rows encoded at once by `answer`
-EVERYTHING = "*"
-SIDES = {"image": "image", "question": "text"}  # side: key in `towers`, where it has its own
 
 
-class VQAModel(nn.Module):
+class VQAModel(EncodingModel):
     """A model for visual question answering, made of an encoder, a fusion and a head.
 
     Make one with `vqazoo.create`, `vqazoo.load` or `vqazoo.train`.
@@ -45,11 +42,8 @@ class VQAModel(nn.Module):
     Attributes:
         config: the four parts, filled.
         answers: the answers known from training.
-        towers: the encoders: one module `both`, or `image` and `text`.
         fusion, head: the trained parts.
-        trainable: prefixes of tower parameters that train; empty: the encoders are frozen.
-        altered: prefixes of frozen ones that are not as the encoder's reference has them, because
-            the model started from another; a checkpoint holds them.
+        towers, trainable, altered: the encoders, see `vqazoo.towers.EncodingModel`.
     """
 
     def __init__(
@@ -60,29 +54,15 @@ class VQAModel(nn.Module):
         head: Head,
         answers: AnswerList,
     ) -> None:
-        super().__init__()
+        requires = registry.manifest("fusion", config.fusion.type).requires
+        super().__init__(towers, kinds(requires, "image"), kinds(requires, "question"))
         self.config = config
         self.answers = answers
-        self.towers = towers
         self.fusion = fusion
         self.head = head
-        requires = registry.manifest("fusion", config.fusion.type).requires
-        self.wants_image = kinds(requires, "image")
-        self.wants_question = kinds(requires, "question")
-        self.trainable: tuple[str, ...] = ()
-        self.altered: tuple[str, ...] = ()
-        self._training_towers: frozenset[str] = frozenset()
         self.set_trainable(())
 
     # ---- parts ------------------------------------------------------------------------------
-
-    @property
-    def image_encoder(self) -> Encoder:
-        return cast(Encoder, self.towers["both" if "both" in self.towers else "image"])
-
-    @property
-    def text_encoder(self) -> Encoder:
-        return cast(Encoder, self.towers["both" if "both" in self.towers else "text"])
 
     @property
     def blocks(self) -> tuple[Block, Block]:
@@ -93,43 +73,6 @@ class VQAModel(nn.Module):
     def frames(self) -> int:
         """How many frames of a video it reads; 0: it reads pictures only."""
         return self.fusion.frames
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    def set_trainable(self, prefixes: Iterable[str]) -> None:
-        """Let the tower parameters train whose names start with a prefix (`*`: all of them).
-
-        Raises:
-            ConfigError: a prefix fits no parameter of the towers.
-        """
-        self.trainable = tuple(prefixes)
-        names = [name for name, _ in self.towers.named_parameters()]
-        for prefix in self.trainable:
-            if prefix != EVERYTHING and not any(name.startswith(prefix) for name in names):
-                raise ConfigError(
-                    f"No encoder parameter starts with {prefix!r}:"
-                    f"{did_you_mean(prefix, names)} They look like {', '.join(names[:3])}."
-                )
-        for name, parameter in self.towers.named_parameters():
-            # Quantised weights are integers, which have no gradient.
-            parameter.requires_grad_(self.trains(name) and parameter.is_floating_point())
-        self._training_towers = frozenset(n.partition(".")[0] for n in names if self.trains(n))
-        self.train(self.training)
-
-    def trains(self, name: str) -> bool:
-        """Whether the tower tensor or module of that name trains."""
-        return any(p == EVERYTHING or name.startswith(p) for p in self.trainable)
-
-    def holds(self, name: str) -> bool:
-        """Whether a checkpoint holds the tower tensor of that name, since no reference does."""
-        return self.trains(name) or name.startswith(self.altered)
-
-    def holds_tower(self, side: str) -> bool:
-        """Whether any tensor of the tower of a side, `image` or `question`, is held."""
-        changed = {name.partition(".")[0] for name in self.altered}
-        return self.trains_tower(side) or bool(changed & {"both", SIDES[side]})
 
     def save(self, folder: str | Path) -> None:
         """Write a complete checkpoint folder, which `vqazoo.load("dir:FOLDER")` reads.
@@ -144,49 +87,13 @@ class VQAModel(nn.Module):
 
         save_model(self, Path(folder).expanduser())
 
-    def trains_tower(self, side: str) -> bool:
-        """Whether parameters of the tower of a side, `image` or `question`, train."""
-        return bool(self._training_towers & {"both", SIDES[side]})
-
-    def train(self, mode: bool = True) -> VQAModel:
-        """Training mode for what trains; frozen encoder modules stay in eval mode."""
-        super().train(mode)
-        for name, module in self.towers.named_modules():
-            if mode and not self.trains(name):
-                module.training = False
-        return self
-
     # ---- forward ----------------------------------------------------------------------------
-
-    def encode_image(self, pixels: Tensor) -> Features:
-        """Image features of (B, 3, H, W) pixels, of the kinds the fusion wants.
-
-        Pixels of any precision are computed with in the image tower's.
-        """
-        pixels = pixels.to(self.device, floating_dtype(self.image_encoder))
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_tower("image")):
-            return self.image_encoder.encode_image(pixels, self.wants_image)
-
-    def encode_question(self, questions: Sequence[str]) -> Features:
-        """Question features of B questions, of the kinds the fusion wants."""
-        ids, mask = self.text_encoder.tokenize(questions)  # (B, L) each
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_tower("question")):
-            features = self.text_encoder.encode_question(
-                ids.to(self.device), mask.to(self.device), self.wants_question
-            )
-        return replace(features, ids=ids.masked_fill(~mask, -1).to(self.device))
 
     def forward(self, pixels: Tensor, questions: Sequence[str]) -> Features:
         """Fused features of B pictures (B, 3, H, W) and B questions."""
         return cast(
             Features, self.fusion(self.encode_image(pixels), self.encode_question(questions))
         )
-
-    def transform(self, source: Any) -> Tensor:
-        """Pixels (3, H, W) of a picture, as the image encoder wants them."""
-        preprocess = self.image_encoder.spec.preprocess
-        assert preprocess is not None
-        return pixels(open_image(source), preprocess)
 
     # ---- answering --------------------------------------------------------------------------
 

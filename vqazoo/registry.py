@@ -49,7 +49,7 @@ BASES = {
     "head": "vqazoo.interfaces:Head",
     "dataset": "vqazoo.data:DatasetReader",
     "family": "collections.abc:Callable",
-    "command": "click:Command",
+    "command": "click.core:Command",
 }
 PLUGINS_VARIABLE = "VQAZOO_PLUGINS"
 
@@ -280,7 +280,7 @@ class Registry:
         )
         if not fits:
             raise PluginError(
-                f"{where} should be a {base.__module__}.{base.__name__}, but '{manifest.build}' "
+                f"{where} should be a {BASES[kind].replace(':', '.')}, but '{manifest.build}' "
                 f"is {found!r}."
             )
         return found
@@ -292,7 +292,7 @@ class Registry:
     def build(self, kind: str, ref: str, *context: Any, **args: Any) -> Any:
         """Check `args` against the manifest, import the component and call it.
 
-        `context` is what the core passes by position (see the constructors in interfaces.py).
+        `context` is what the core passes by position (see the constructors in vqazoo.interfaces).
         """
         filled = self.fill(kind, ref, args)
         return self.component(kind, ref)(*context, **filled)

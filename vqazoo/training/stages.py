@@ -9,7 +9,8 @@ from typing import cast
 from vqazoo.config import TrainingConfig
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Encoder
-from vqazoo.model import EVERYTHING, VQAModel
+from vqazoo.model import VQAModel
+from vqazoo.towers import EVERYTHING
 
 
 @dataclass(frozen=True)
