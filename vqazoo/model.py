@@ -21,7 +21,7 @@ from vqazoo.errors import (
     QuestionError,
 )
 from vqazoo.features.encoding import as_video, encode_pictures, need_frames
-from vqazoo.interfaces import Answer, Features, Fusion, Head
+from vqazoo.interfaces import Answer, Captions, Features, Fusion, Head, RanksAnswers
 from vqazoo.media.video import Video, is_video, watch
 from vqazoo.registry import registry
 from vqazoo.toolkit.decode_options import choose
@@ -175,8 +175,8 @@ class VQAModel(EncodingModel):
         Raises:
             ConfigError: the head writes no captions.
         """
-        manifest = registry.manifest("head", self.config.head.type)
-        if not manifest.captions:
+        describe = self._captioner()
+        if describe is None:
             raise ConfigError(
                 f"The head '{self.config.head.type}' writes no captions: load a model with a head "
                 f"that does, see 'vqazoo info'."
@@ -188,7 +188,7 @@ class VQAModel(EncodingModel):
             captions = [
                 _first(ranked)
                 for fused in self._fused(asked.pictures, asked.questions)
-                for ranked in self.head.predict(fused, top_k, **options)
+                for ranked in describe(fused, top_k, **options)
             ]
         return captions[0] if asked.single else captions
 
@@ -256,8 +256,8 @@ class VQAModel(EncodingModel):
         Raises:
             ConfigError: the head does not rank, or there are no candidates.
         """
-        rank = getattr(self.head, "rank", None)
-        if rank is None:
+        head = self.head
+        if not isinstance(head, RanksAnswers):
             raise ConfigError(
                 f"The head '{self.config.head.type}' does not rank given answers: use a head that "
                 f"writes answers, or model.answer with top_k."
@@ -267,13 +267,21 @@ class VQAModel(EncodingModel):
                 f"The candidates are {candidates!r}, but a list of answers was expected."
             )
         listed = list(candidates)
-        return lambda fused, top_k=1: cast("list[list[Answer]]", rank(fused, listed, top_k))
+        return lambda fused, top_k=1: head.rank(fused, listed, top_k)
+
+    def _captioner(self) -> Callable[..., list[list[Answer]]] | None:
+        """What describes pictures, None if nothing does."""
+        if isinstance(self.head, Captions):
+            return self.head.caption
+        manifest = registry.manifest("head", self.config.head.type)
+        # Heads from before the protocol say it in the manifest alone: their answer is the caption.
+        return self.head.predict if manifest.captions else None
 
     def check_reads_questions(self) -> None:
         """Raises ConfigError: it is a captioner, whose answer to any question is its caption."""
         fusion = registry.manifest("fusion", self.config.fusion.type)
-        head = registry.manifest("head", self.config.head.type)
-        if fusion.ignores == "question" and head.captions and not len(self.answers):
+        captioner = fusion.ignores == "question" and self._captioner() is not None
+        if captioner and not len(self.answers):
             raise ConfigError(
                 f"This model describes pictures and reads no question (fusion "
                 f"'{self.config.fusion.type}'): call model.caption(image), or run  vqazoo caption "

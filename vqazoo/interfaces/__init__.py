@@ -11,9 +11,14 @@ from vqazoo.interfaces.heads import Answer, Head, Targets
 from vqazoo.interfaces.modules import dtype_name, fingerprint, floating_dtype
 from vqazoo.interfaces.offers import (
     AttendsToImage,
+    Captions,
     GivesAnswerability,
     GivesLogits,
+    GivesScores,
     GivesTypes,
+    RanksAnswers,
+    SharesBlocks,
+    StartsReading,
     Writes,
 )
 from vqazoo.interfaces.references import FileReference, LoadOptions, WeightsReference
@@ -22,6 +27,7 @@ from vqazoo.interfaces.towers import EncoderSpec, Preprocess, TowerSpec, width
 __all__ = [
     "Answer",
     "AttendsToImage",
+    "Captions",
     "Encoder",
     "EncoderSpec",
     "Features",
@@ -30,11 +36,15 @@ __all__ = [
     "Fusion",
     "GivesAnswerability",
     "GivesLogits",
+    "GivesScores",
     "GivesTypes",
     "Head",
     "LanguageModel",
     "LoadOptions",
     "Preprocess",
+    "RanksAnswers",
+    "SharesBlocks",
+    "StartsReading",
     "Targets",
     "TextCodec",
     "TowerSpec",

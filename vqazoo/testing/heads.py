@@ -14,10 +14,12 @@ from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
 from vqazoo.interfaces import (
     Answer,
+    Captions,
     Encoder,
     Features,
     FusedSpec,
     Head,
+    RanksAnswers,
     Targets,
     TowerSpec,
 )
@@ -67,7 +69,7 @@ def check_head(
             with their rows, sums of the loss do not add up, the loss does not fall, a parameter
             gets no gradient, answers depend on the batch, saved tensors do not restore the head, or
             what it offers besides (protocols of vqazoo.interfaces such as `GivesLogits`) is not
-            what it answers by.
+            what its manifest says, or not what it answers by.
     """
     owner, known, component = found(HeadManifest, part, manifest)
     manifest = needed(owner, known)
@@ -122,9 +124,10 @@ def _check_device(
         for decode in options:
             head.predict(sent(fused), **decode)
         head.predict(sent(fused), 3)
-        rank = getattr(head, "rank", None)
-        if rank is not None:
-            rank(sent(fused), list(ANSWERS.texts))
+        if isinstance(head, RanksAnswers):
+            head.rank(sent(fused), list(ANSWERS.texts))
+        if isinstance(head, Captions):
+            head.caption(sent(fused))
 
 
 def _check_head_manifest(owner: str, manifest: HeadManifest) -> None:
