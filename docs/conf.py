@@ -43,7 +43,8 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!vqazoo\.).*"),  # other libraries: not looked up, that would need a network
-    ("py:.*", r"vqazoo\.(config|sources|registry\.T).*"),  # inside, and not part of the reference
+    # Inside, and not part of the reference.
+    ("py:.*", r"vqazoo\.(config|features\.sources|registry\.[TM]).*"),
 ]
 
 # Pages
