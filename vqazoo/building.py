@@ -68,7 +68,7 @@ def create(
     if fusion is None:
         manifest = declared(own_head, HeadManifest)
         if own_head is None:
-            manifest = cast(HeadManifest, registry.manifest("head", head_block.type))
+            manifest = registry.manifest("head", head_block.type)
         if manifest is None:
             raise ConfigError(
                 "The head is yours, and names no fusion of its own: give fusion= as well."
@@ -134,7 +134,7 @@ def assemble(
     text = cast(Encoder, towers["both" if "both" in towers else "text"])
     fusion_manifest = declared(own_fusion, FusionManifest)
     if own_fusion is None:
-        fusion_manifest = cast(FusionManifest, registry.manifest("fusion", config.fusion.type))
+        fusion_manifest = registry.manifest("fusion", config.fusion.type)
     requires = fusion_manifest.requires if fusion_manifest else frozenset()
     image_spec = _check_tower(config.image_encoder, "image", image.spec.image, requires)
     question_spec = _check_tower(config.text_encoder, "question", text.spec.question, requires)
@@ -178,9 +178,10 @@ def build_towers(config: ModelConfig, apart: bool = False) -> nn.ModuleDict:
 
 def _build_encoder(block: Block, towers: set[str]) -> Encoder:
     variant = block.type.partition(":")[2] or None
-    return cast(
-        Encoder, registry.build("encoder", block.type, variant, frozenset(towers), **block.args)
+    encoder: Encoder = registry.build(
+        "encoder", block.type, variant, frozenset(towers), **block.args
     )
+    return encoder
 
 
 def _named_block(kind: str, given: Any, own: Any) -> Block:

@@ -54,6 +54,7 @@ class Entry:
         accuracy: on the test split, with its signature; None while nothing was trained.
         pin: of weights on the Hub.
         repo: of published weights, owner/name.
+        default_for: the task whose model it is where none is named; see `vqazoo.pipeline`.
     """
 
     parts: Mapping[str, str]
@@ -63,6 +64,7 @@ class Entry:
     accuracy: Mapping[str, Any] | None = None
     pin: Pin | None = None
     repo: str = ""
+    default_for: str = ""
 
 
 def catalogue() -> Path:
@@ -134,7 +136,13 @@ def generate(folder: Path) -> dict[str, Any]:
     for file in folder.glob(f"*/{ELSEWHERE}"):
         said = tomllib.loads(file.read_text(encoding="utf-8"))
         parts = {role: _type(said.get(role, said.get("encoder"))) for role in BLOCKS}
-        found[file.parent.name] = Entry(parts, said["data"], PUBLISHED, repo=said["repo"])
+        found[file.parent.name] = Entry(
+            parts,
+            said["data"],
+            PUBLISHED,
+            repo=said["repo"],
+            default_for=said.get("default_for", ""),
+        )
     return {name: asdict(found[name]) for name in sorted(found)}
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
 
-from vqazoo.errors import ConfigError, IncompatibleError, PluginError, did_you_mean
-from vqazoo.manifests import EncoderManifest, FusionManifest, HeadManifest, Manifest
+from vqazoo.errors import ConfigError, IncompatibleError, did_you_mean
+from vqazoo.manifests import EncoderManifest, FusionManifest, HeadManifest
 from vqazoo.registry import registry
 
 SIDES = {"image": "image", "question": "text"}  # what a fusion names -> the tower that gives it
@@ -23,15 +22,17 @@ def check_compatible(image_ref: str, text_ref: str, fusion_ref: str, head_ref: s
         IncompatibleError: two parts do not fit; the message names both and parts that would.
         UnknownNameError, PluginError: a part cannot be found or used.
     """
-    fusion = cast(FusionManifest, registry.manifest("fusion", fusion_ref))
+    fusion = registry.manifest("fusion", fusion_ref)
     for side, ref in (("image", image_ref), ("question", text_ref)):
-        encoder = cast(EncoderManifest, registry.manifest("encoder", ref))
+        encoder = registry.manifest("encoder", ref)
         offered, required = _offered(encoder, side), _required(fusion, side)
         tower, missing = SIDES[side], required - offered
         if offered and not missing:
             continue
         fitting = _examples(
-            name for name, m in _encoders() if _offered(m, side) and required <= _offered(m, side)
+            name
+            for name, m in registry.usable(EncoderManifest)
+            if _offered(m, side) and required <= _offered(m, side)
         )
         if not offered:
             raise IncompatibleError(
@@ -45,7 +46,7 @@ def check_compatible(image_ref: str, text_ref: str, fusion_ref: str, head_ref: s
             f"of the encoder '{ref}' offers only {_listed(offered)}: choose another fusion "
             f"({fusions}) or another --{tower}-encoder ({fitting})."
         )
-    head = cast(HeadManifest, registry.manifest("head", head_ref))
+    head = registry.manifest("head", head_ref)
     if head.requires != fusion.provides:
         raise IncompatibleError(
             f"The head '{head_ref}' requires {head.requires} features, but the fusion "
@@ -53,9 +54,11 @@ def check_compatible(image_ref: str, text_ref: str, fusion_ref: str, head_ref: s
             f"({_shown(compatible('fusion', head=head_ref))}) or another head "
             f"({_shown(compatible('head', fusion=fusion_ref))})."
         )
-    text = cast(EncoderManifest, registry.manifest("encoder", text_ref))
+    text = registry.manifest("encoder", text_ref)
     if lacking := head.borrows - text.lends:
-        lenders = _examples(n for n, m in _encoders() if m.question and head.borrows <= m.lends)
+        lenders = _examples(
+            n for n, m in registry.usable(EncoderManifest) if m.question and head.borrows <= m.lends
+        )
         raise IncompatibleError(
             f"The head '{head_ref}' borrows the {min(lacking)} of the text encoder, but "
             f"'{text_ref}' lends {_listed(text.lends) or 'nothing'}: name another --text-encoder "
@@ -86,20 +89,31 @@ def compatible(kind: str, **chosen: str) -> list[str]:
             )
     if kind not in ("encoder", "fusion", "head"):
         raise ConfigError(f"Compatibility is known of encoders, fusions and heads, not {kind}s.")
+    chosen = {
+        part: registry.canonical(part if part in ("fusion", "head") else "encoder", ref)
+        for part, ref in chosen.items()
+    }
     towers = {side: _chosen_tower(side, chosen) for side in SIDES}
     text = chosen.get("text_encoder") or (chosen.get("encoder") if towers["question"] else None)
-    lent = cast(EncoderManifest, registry.manifest("encoder", text)).lends if text else None
-    fusions = _parts("fusion", chosen.get("fusion"))
-    heads = _parts("head", chosen.get("head"))
+    lent = registry.manifest("encoder", text).lends if text else None
+    fusion_ref, head_ref = chosen.get("fusion"), chosen.get("head")
+    fusions = (
+        [(fusion_ref, registry.manifest("fusion", fusion_ref))]
+        if fusion_ref is not None
+        else list(registry.usable(FusionManifest))
+    )
+    heads = (
+        [(head_ref, registry.manifest("head", head_ref))]
+        if head_ref is not None
+        else list(registry.usable(HeadManifest))
+    )
 
     def joined(
-        fusion: Manifest,
-        head: Manifest,
+        fusion: FusionManifest,
+        head: HeadManifest,
         offers: dict[str, frozenset[str] | None],
         lent: frozenset[str] | None = lent,
     ) -> bool:
-        assert isinstance(fusion, FusionManifest)
-        assert isinstance(head, HeadManifest)
         if lent is not None and not head.borrows <= lent:
             return False
         return head.requires == fusion.provides and all(
@@ -114,7 +128,7 @@ def compatible(kind: str, **chosen: str) -> list[str]:
         return [name for name, head in heads if any(joined(f, head, towers) for _, f in fusions)]
     return [
         name
-        for name, encoder in _encoders()
+        for name, encoder in registry.usable(EncoderManifest)
         if any(
             joined(
                 fusion,
@@ -135,30 +149,12 @@ def _chosen_tower(side: str, chosen: dict[str, str]) -> frozenset[str] | None:
     ref = own or chosen.get("encoder")
     if ref is None:
         return None
-    offered = _offered(cast(EncoderManifest, registry.manifest("encoder", ref)), side)
+    offered = _offered(registry.manifest("encoder", ref), side)
     if not offered and own is not None:
         raise IncompatibleError(
             f"The encoder '{ref}' has no {tower} tower: name another one as {tower}-encoder."
         )
     return offered or None
-
-
-def _parts(kind: str, chosen: str | None) -> list[tuple[str, Manifest]]:
-    """The chosen part, or all of a kind that can be used."""
-    if chosen is not None:
-        return [(chosen, registry.manifest(kind, chosen))]
-    found = []
-    for name, provider in registry.providers(kind):
-        try:
-            manifest = registry.load_manifest(kind, name, provider)
-        except PluginError:  # `vqazoo plugins` says why
-            continue
-        found.append((name, manifest))
-    return found
-
-
-def _encoders() -> list[tuple[str, EncoderManifest]]:
-    return [(name, cast(EncoderManifest, m)) for name, m in _parts("encoder", None)]
 
 
 def _offered(encoder: EncoderManifest, side: str) -> frozenset[str]:
@@ -173,7 +169,7 @@ def _required(fusion: FusionManifest, side: str) -> frozenset[str]:
 
 def _examples(names: Iterable[str]) -> str:
     """References that can be typed: a family's example, or the name."""
-    manifests = dict(_encoders())
+    manifests = dict(registry.usable(EncoderManifest))
     return _shown([manifests[name].example or name for name in names])
 
 

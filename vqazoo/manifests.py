@@ -132,8 +132,9 @@ class FusionManifest(Manifest):
         requires: out of `image.pooled`, `image.tokens`, `question.pooled`, `question.tokens`.
         provides: `pooled` or `tokens`.
         ignores: `image` or `question` in baselines that leave one out on purpose; empty: neither.
+            The question-only baseline of a recipe is made of one that ignores the image.
         blind_args: arguments with which it never looks at the picture, for the question-only
-            baseline of heads that the fusion `question-only` does not fit; empty: there are none.
+            baseline of heads that no fusion fits which ignores the image; empty: there are none.
     """
 
     requires: frozenset[str]
@@ -189,6 +190,9 @@ class DatasetManifest(Manifest):
         hub_id: `owner/name` of the same data on the Hub, for model cards; empty: it is not there.
         example_question: one as this dataset asks them, for model cards.
         shows_pictures: whether some of its pictures may be passed on, on a published model card.
+        submission: `module:function`, called as `submission(examples, answers)`: the official files
+            of the dataset's evaluation server, their contents by file name; empty: it has none.
+        hub_variant: whether the variant names a repository on the Hub, whose id a card states.
     """
 
     splits: tuple[str, ...] = ()
@@ -202,6 +206,8 @@ class DatasetManifest(Manifest):
     hub_id: str = ""
     example_question: str = ""
     shows_pictures: bool = False
+    submission: str = ""
+    hub_variant: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,27 +19,24 @@ from vqazoo.data.asking import pair
 from vqazoo.errors import (
     ConfigError,
     QuestionError,
-    did_you_mean,
 )
 from vqazoo.features.encoding import as_video, encode_pictures, need_frames
-from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head, floating_dtype
+from vqazoo.interfaces import Answer, Captions, Features, Fusion, Head, RanksAnswers
 from vqazoo.manifests import FusionManifest, HeadManifest
-from vqazoo.media.images import open_image, pixels
 from vqazoo.media.video import Video, is_video, watch
 from vqazoo.modes import evaluating
 from vqazoo.registry import registry
 from vqazoo.toolkit.decode_options import choose
+from vqazoo.towers import EncodingModel
 
 if TYPE_CHECKING:
     from vqazoo.evaluation.tables import Predictions
 
 BATCH = 64  # rows encoded at once by `answer`
-EVERYTHING = "*"
 OBJECT = "object:"  # before the class of a part that was given as an object and has no name
-SIDES = {"image": "image", "question": "text"}  # side: key in `towers`, where it has its own
 
 
-class VQAModel(nn.Module):
+class VQAModel(EncodingModel):
     """A model for visual question answering, made of an encoder, a fusion and a head.
 
     Make one with `vqazoo.create`, `vqazoo.load` or `vqazoo.train`.
@@ -47,11 +44,8 @@ class VQAModel(nn.Module):
     Attributes:
         config: the four parts, filled.
         answers: the answers known from training.
-        towers: the encoders: one module `both`, or `image` and `text`.
         fusion, head: the trained parts; fusion_manifest, head_manifest: what they declare.
-        trainable: prefixes of tower parameters that train; empty: the encoders are frozen.
-        altered: prefixes of frozen ones that are not as the encoder's reference has them, because
-            the model started from another; a checkpoint holds them.
+        towers, trainable, altered: the encoders, see `vqazoo.towers.EncodingModel`.
     """
 
     def __init__(
@@ -65,35 +59,18 @@ class VQAModel(nn.Module):
         head_manifest: HeadManifest | None = None,
     ) -> None:
         """The manifests are those of the parts' names, unless others are given."""
-        super().__init__()
-        self.fusion_manifest = fusion_manifest or cast(
-            FusionManifest, registry.manifest("fusion", config.fusion.type)
-        )
-        self.head_manifest = head_manifest or cast(
-            HeadManifest, registry.manifest("head", config.head.type)
-        )
+        fusion_declares = fusion_manifest or registry.manifest("fusion", config.fusion.type)
+        requires = fusion_declares.requires
+        super().__init__(towers, kinds(requires, "image"), kinds(requires, "question"))
+        self.fusion_manifest = fusion_declares
+        self.head_manifest = head_manifest or registry.manifest("head", config.head.type)
         self.config = config
         self.answers = answers
-        self.towers = towers
         self.fusion = fusion
         self.head = head
-        requires = self.fusion_manifest.requires
-        self.wants_image = kinds(requires, "image")
-        self.wants_question = kinds(requires, "question")
-        self.trainable: tuple[str, ...] = ()
-        self.altered: tuple[str, ...] = ()
-        self._training_towers: frozenset[str] = frozenset()
         self.set_trainable(())
 
     # ---- parts ------------------------------------------------------------------------------
-
-    @property
-    def image_encoder(self) -> Encoder:
-        return cast(Encoder, self.towers["both" if "both" in self.towers else "image"])
-
-    @property
-    def text_encoder(self) -> Encoder:
-        return cast(Encoder, self.towers["both" if "both" in self.towers else "text"])
 
     @property
     def blocks(self) -> tuple[Block, Block]:
@@ -104,55 +81,6 @@ class VQAModel(nn.Module):
     def frames(self) -> int:
         """How many frames of a video it reads; 0: it reads pictures only."""
         return self.fusion.frames
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    def set_trainable(self, prefixes: Iterable[str]) -> None:
-        """Let the tower parameters train whose names start with a prefix (`*`: all of them).
-
-        Raises:
-            ConfigError: a prefix fits no parameter of the towers.
-        """
-        self.trainable = tuple(prefixes)
-        names = [name for name, _ in self.towers.named_parameters()]
-        for prefix in self.trainable:
-            if prefix != EVERYTHING and not any(name.startswith(prefix) for name in names):
-                raise ConfigError(
-                    f"No encoder parameter starts with {prefix!r}:"
-                    f"{did_you_mean(prefix, names)} They look like {', '.join(names[:3])}."
-                )
-        for name, parameter in self.towers.named_parameters():
-            # Quantised weights are integers, which have no gradient.
-            parameter.requires_grad_(self.trains(name) and parameter.is_floating_point())
-        self._training_towers = frozenset(n.partition(".")[0] for n in names if self.trains(n))
-        self.train(self.training)
-
-    def trains(self, name: str) -> bool:
-        """Whether the tower tensor or module of that name trains."""
-        return any(p == EVERYTHING or name.startswith(p) for p in self.trainable)
-
-    def holds(self, name: str) -> bool:
-        """Whether a checkpoint holds the tower tensor of that name, since no reference does."""
-        return self.trains(name) or name.startswith(self.altered)
-
-    def holds_tower(self, side: str) -> bool:
-        """Whether any tensor of the tower of a side, `image` or `question`, is held.
-
-        So is that of a tower which a loop of the user's own trains, whose parameters require a
-        gradient.
-        """
-        changed = {name.partition(".")[0] for name in self.altered}
-        towers = {"both", SIDES[side]}
-        learning = (
-            p for name, tower in self.towers.items() if name in towers for p in tower.parameters()
-        )
-        return (
-            self.trains_tower(side)
-            or bool(changed & towers)
-            or any(p.requires_grad for p in learning)
-        )
 
     def save(self, folder: str | Path) -> None:
         """Write a complete checkpoint folder, which `vqazoo.load("dir:FOLDER")` reads.
@@ -167,49 +95,13 @@ class VQAModel(nn.Module):
 
         save_model(self, Path(folder).expanduser())
 
-    def trains_tower(self, side: str) -> bool:
-        """Whether parameters of the tower of a side, `image` or `question`, train."""
-        return bool(self._training_towers & {"both", SIDES[side]})
-
-    def train(self, mode: bool = True) -> VQAModel:
-        """Training mode for what trains; frozen encoder modules stay in eval mode."""
-        super().train(mode)
-        for name, module in self.towers.named_modules():
-            if mode and not self.trains(name):
-                module.training = False
-        return self
-
     # ---- forward ----------------------------------------------------------------------------
-
-    def encode_image(self, pixels: Tensor) -> Features:
-        """Image features of (B, 3, H, W) pixels, of the kinds the fusion wants.
-
-        Pixels of any precision are computed with in the image tower's.
-        """
-        pixels = pixels.to(self.device, floating_dtype(self.image_encoder))
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_tower("image")):
-            return self.image_encoder.encode_image(pixels, self.wants_image)
-
-    def encode_question(self, questions: Sequence[str]) -> Features:
-        """Question features of B questions, of the kinds the fusion wants."""
-        ids, mask = self.text_encoder.tokenize(questions)  # (B, L) each
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_tower("question")):
-            features = self.text_encoder.encode_question(
-                ids.to(self.device), mask.to(self.device), self.wants_question
-            )
-        return replace(features, ids=ids.masked_fill(~mask, -1).to(self.device))
 
     def forward(self, pixels: Tensor, questions: Sequence[str]) -> Features:
         """Fused features of B pictures (B, 3, H, W) and B questions."""
         return cast(
             Features, self.fusion(self.encode_image(pixels), self.encode_question(questions))
         )
-
-    def transform(self, source: Any) -> Tensor:
-        """Pixels (3, H, W) of a picture, as the image encoder wants them."""
-        preprocess = self.image_encoder.spec.preprocess
-        assert preprocess is not None
-        return pixels(open_image(source), preprocess)
 
     # ---- answering --------------------------------------------------------------------------
 
@@ -291,7 +183,8 @@ class VQAModel(nn.Module):
         Raises:
             ConfigError: the head writes no captions.
         """
-        if not self.head_manifest.captions:
+        describe = self._captioner()
+        if describe is None:
             raise ConfigError(
                 f"The head '{self.config.head.type}' writes no captions: load a model with a head "
                 f"that does, see 'vqazoo info'."
@@ -303,7 +196,7 @@ class VQAModel(nn.Module):
             captions = [
                 _first(ranked)
                 for fused in self._fused(asked.pictures, asked.questions)
-                for ranked in self.head.predict(fused, top_k, **options)
+                for ranked in describe(fused, top_k, **options)
             ]
         return captions[0] if asked.single else captions
 
@@ -370,8 +263,8 @@ class VQAModel(nn.Module):
         Raises:
             ConfigError: the head does not rank, or there are no candidates.
         """
-        rank = getattr(self.head, "rank", None)
-        if rank is None:
+        head = self.head
+        if not isinstance(head, RanksAnswers):
             raise ConfigError(
                 f"The head '{self.config.head.type}' does not rank given answers: use a head that "
                 f"writes answers, or model.answer with top_k."
@@ -381,17 +274,24 @@ class VQAModel(nn.Module):
                 f"The candidates are {candidates!r}, but a list of answers was expected."
             )
         listed = list(candidates)
-        return lambda fused, top_k=1: cast("list[list[Answer]]", rank(fused, listed, top_k))
+        return lambda fused, top_k=1: head.rank(fused, listed, top_k)
+
+    def _captioner(self) -> Callable[..., list[list[Answer]]] | None:
+        """What describes pictures, None if nothing does."""
+        if isinstance(self.head, Captions):
+            return self.head.caption
+        # Heads from before the protocol say it in the manifest alone: their answer is the caption.
+        return self.head.predict if self.head_manifest.captions else None
 
     def check_reads_questions(self) -> None:
         """Raises ConfigError: it is a captioner, whose answer to any question is its caption."""
-        fusion, head = self.fusion_manifest, self.head_manifest
-        if fusion.ignores == "question" and head.captions and not len(self.answers):
+        captioner = self.fusion_manifest.ignores == "question" and self._captioner() is not None
+        if captioner and not len(self.answers):
             raise ConfigError(
                 f"This model describes pictures and reads no question (fusion "
                 f"'{self.config.fusion.type}'): call model.caption(image), or run  vqazoo caption "
-                f"MODEL IMAGE ; for questions load a model that was made for them, such as "
-                f"hub:Salesforce/blip-vqa-base."
+                f"MODEL IMAGE ; for questions load a model that was made for them, see "
+                f"'vqazoo list models'."
             )
 
     def _checked_question(self, question: Any) -> str:

@@ -24,7 +24,6 @@ from vqazoo.model import BATCH, VQAModel
 from vqazoo.zoo.models import load
 
 TASKS = ("visual-question-answering", "vqa")
-DEFAULT_MODEL = "vilt-b32-vqav2"  # the same checkpoint as in transformers
 TOP_K = 5
 PARTS = ("config", "feature_extractor", "image_processor", "processor", "tokenizer")
 # A model prepares pictures and questions itself; no code of a repository is run, nothing fetched.
@@ -87,7 +86,7 @@ def pipeline(
                 f"leave it out."
             )
     if model is None:
-        model = DEFAULT_MODEL
+        model = _default_model()
         warnings.warn(f"No model was named, so it is {model!r}: name one.", stacklevel=2)
     if isinstance(model, VQAModel):
         return VisualQuestionAnsweringPipeline(model.to(_device(device, model)), **options)
@@ -209,6 +208,20 @@ class VisualQuestionAnsweringPipeline:
         if "max_new_tokens" in kept and self.writes:
             kept["max_tokens"] = kept.pop("max_new_tokens")
         return kept
+
+
+def _default_model() -> str:
+    """The zoo model that the catalogue names for the task.
+
+    Raises:
+        ConfigError: there is none in a catalogue of one's own.
+    """
+    named = [name for name, entry in entries().items() if entry.default_for == TASKS[0]]
+    if not named:
+        raise ConfigError(
+            f"No model was named, and the catalogue has none for '{TASKS[0]}': name one."
+        )
+    return named[0]
 
 
 def _check_task(task: str | None, model: Any) -> None:

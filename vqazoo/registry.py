@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from vqazoo.errors import PluginError, UnknownNameError, did_you_mean, suggest
 from vqazoo.manifests import (
@@ -29,6 +29,9 @@ from vqazoo.manifests import (
     Manifest,
     fill_args,
 )
+from vqazoo.names import NAME, RESERVED, Ref, parse_ref
+
+__all__ = ["KINDS", "Provider", "Ref", "Registry", "group", "load_object", "parse_ref", "registry"]
 
 MANIFESTS: dict[str, type[Manifest]] = {
     "encoder": EncoderManifest,
@@ -46,21 +49,12 @@ BASES = {
     "head": "vqazoo.interfaces:Head",
     "dataset": "vqazoo.data:DatasetReader",
     "family": "collections.abc:Callable",
-    "command": "click:Command",
+    "command": "click.core:Command",
 }
 PLUGINS_VARIABLE = "VQAZOO_PLUGINS"
-RESERVED = frozenset({"hub", "dir"})  # prefixes of model references
-NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 T = TypeVar("T")
-
-
-class Ref(NamedTuple):
-    """A parsed reference: `[distribution/]name[:variant]`."""
-
-    distribution: str | None
-    name: str
-    variant: str | None
+M = TypeVar("M", bound=Manifest)
 
 
 @dataclass(frozen=True)
@@ -77,11 +71,9 @@ class Provider:
         return f"{self.distribution} {self.version}".strip()
 
 
-def parse_ref(text: str) -> Ref:
-    """Split a reference; case and `_` for `-` are forgiven in the name, never in the variant."""
-    family, _, variant = text.partition(":")
-    distribution, _, name = family.rpartition("/")
-    return Ref(distribution or None, name.strip().casefold().replace("_", "-"), variant or None)
+def kind_of(sort: type[Manifest]) -> str:
+    """The kind whose manifests are of that class."""
+    return next(kind for kind, known in MANIFESTS.items() if known is sort)
 
 
 def group(kind: str) -> str:
@@ -190,13 +182,50 @@ class Registry:
 
     # ---- level 2: manifests -----------------------------------------------------------------
 
+    @overload
+    def manifest(self, kind: Literal["encoder"], ref: str) -> EncoderManifest: ...
+
+    @overload
+    def manifest(self, kind: Literal["fusion"], ref: str) -> FusionManifest: ...
+
+    @overload
+    def manifest(self, kind: Literal["head"], ref: str) -> HeadManifest: ...
+
+    @overload
+    def manifest(self, kind: Literal["dataset"], ref: str) -> DatasetManifest: ...
+
+    @overload
+    def manifest(self, kind: Literal["family"], ref: str) -> FamilyManifest: ...
+
+    @overload
+    def manifest(self, kind: Literal["command"], ref: str) -> CommandManifest: ...
+
+    @overload
+    def manifest(self, kind: str, ref: str) -> Manifest: ...
+
     def manifest(self, kind: str, ref: str) -> Manifest:
-        """The manifest that a reference names; imports the plugin's small manifest module.
+        """The manifest that a reference names, of the class that its kind has.
+
+        Imports the plugin's small manifest module.
 
         Raises:
             UnknownNameError, PluginError: as `provider`; or the plugin cannot be used.
         """
         return self.load_manifest(kind, parse_ref(ref).name, self.provider(kind, ref))
+
+    def usable(self, sort: type[M]) -> Iterator[tuple[str, M]]:
+        """Every part whose manifest is of that class, with its name.
+
+        Broken plugins are left out: `vqazoo plugins` says why.
+        """
+        kind = kind_of(sort)
+        for name, provider in self.providers(kind):
+            try:
+                manifest = self.load_manifest(kind, name, provider)
+            except PluginError:
+                continue
+            assert isinstance(manifest, sort)
+            yield name, manifest
 
     def load_manifest(self, kind: str, name: str, provider: Provider) -> Manifest:
         """The manifest of one provider, checked. Raises PluginError naming the distribution."""
@@ -251,7 +280,7 @@ class Registry:
         )
         if not fits:
             raise PluginError(
-                f"{where} should be a {base.__module__}.{base.__name__}, but '{manifest.build}' "
+                f"{where} should be a {BASES[kind].replace(':', '.')}, but '{manifest.build}' "
                 f"is {found!r}."
             )
         return found
@@ -263,7 +292,7 @@ class Registry:
     def build(self, kind: str, ref: str, *context: Any, **args: Any) -> Any:
         """Check `args` against the manifest, import the component and call it.
 
-        `context` is what the core passes by position (see the constructors in interfaces.py).
+        `context` is what the core passes by position (see the constructors in vqazoo.interfaces).
         """
         filled = self.fill(kind, ref, args)
         return self.component(kind, ref)(*context, **filled)

@@ -245,6 +245,10 @@ class MedDecoder(SummedHead):
         (encoder,) = self._borrowed
         return Spelling(encoder.end_id, self.longest)
 
+    def caption(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
+        """The answer to no question; see `Captions`."""
+        return self.predict(fused, top_k, **decode)
+
     @torch.no_grad()
     def rank(
         self, fused: Features, candidates: Sequence[str], top_k: int = 1, first_k: int = 128

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.errors import ConfigError, did_you_mean
-from vqazoo.interfaces import Encoder, Features
+from vqazoo.interfaces import Encoder, Features, StartsReading
 from vqazoo.manifests import fill_args
 from vqazoo_blip2.fusion import QFormerFusion
 from vqazoo_blip2.manifest import OBJECTIVE_ARGS
@@ -61,7 +61,8 @@ class QFormerObjectives(nn.Module):
         self._borrowed = (fusion, text_embedding, codec, words)  # in a tuple, so not registered
         qformer, width = fusion.qformer, words.embedding_dim
         # BLIP's text encoders have one token to read a text with and one to write it
-        self.read_id: int = getattr(codec, "encode_id", codec.start_id)
+        apart: StartsReading | None = codec if isinstance(codec, StartsReading) else None
+        self.read_id: int = codec.start_id if apart is None else apart.encode_id
         self.max_tokens: int = filled["max_tokens"]
         self.hard_negatives: bool = filled["hard_negatives"]
         self.smoothing: float = filled["label_smoothing"]

@@ -40,6 +40,7 @@ VIZWIZ = DatasetManifest(
     prepare=FETCH,
     counts={"train": 20_523, "val": 4_319, "test": 8_000},
     other_counts={"train": 20_000, "val": 3_173, "test": 8_000},  # in 2018
+    submission="vqazoo_datasets.submissions:vizwiz",
     license="CC-BY-4.0",
     example_question="what is in this can?",
     shows_pictures=True,
@@ -57,6 +58,7 @@ VQAV2 = DatasetManifest(
     splits=("train", "val", "test-dev", "test"),
     prepare=FETCH,
     counts={"train": 443_757, "val": 214_354, "test-dev": 107_394, "test": 447_793},
+    submission="vqazoo_datasets.submissions:vqa",
     license="CC-BY-4.0 for questions and answers; COCO terms of use for the pictures",
     example_question="how many people are there?",
 )
@@ -171,6 +173,7 @@ HF = DatasetManifest(
     build="vqazoo_datasets.hf:HuggingFace",
     source="the package datasets, or your files",
     variant="repository, repository:config, or folder of parquet files",
+    hub_variant=True,
     args={
         "image_column": Arg(str, "image", "column with the picture"),
         "question_column": Arg(str, "question", "column with the question"),

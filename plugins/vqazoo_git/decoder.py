@@ -249,6 +249,10 @@ class GITDecoder(SummedHead):
         kept = (part for pair in now for part in pair)
         return self.logits(x[:, 0]), (place + 1, real, *kept)
 
+    def caption(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
+        """The answer to no question; see `Captions`."""
+        return self.predict(fused, top_k, **decode)
+
     @torch.no_grad()
     def rank(
         self, fused: Features, candidates: Sequence[str], top_k: int = 1

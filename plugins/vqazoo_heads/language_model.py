@@ -13,7 +13,15 @@ from torch.nn import functional as F
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError, IncompatibleError, QuestionError
-from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, LanguageModel, Targets
+from vqazoo.interfaces import (
+    Answer,
+    Encoder,
+    Features,
+    FusedSpec,
+    GivesScores,
+    LanguageModel,
+    Targets,
+)
 from vqazoo.toolkit.decoding import Spelling, State, Step, as_answers, write
 from vqazoo.toolkit.losses import SummedHead
 
@@ -87,9 +95,9 @@ class LMGenerate(SummedHead):
 
     def begin_answer(self, fused: Features) -> tuple[Tensor, State, Step]:
         model, _ = self._borrowed
-        # What is not normalised, if there is such: a repetition penalty tells the two apart.
-        start = getattr(model, "start_scores", model.start)
-        return (*start(*self.prompt(fused)), getattr(model, "step_scores", model.step))
+        if isinstance(model, GivesScores):
+            return (*model.start_scores(*self.prompt(fused)), model.step_scores)
+        return (*model.start(*self.prompt(fused)), model.step)
 
     def spelling(self) -> Spelling:
         _, encoder = self._borrowed
@@ -106,6 +114,10 @@ class LMGenerate(SummedHead):
             step, state, encoder.end_id, top_k, self.longest, first=first, said=said, **decode
         )
         return as_answers(written, encoder.decode)
+
+    def caption(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
+        """The answer to no question; see `Captions`."""
+        return self.predict(fused, top_k, **decode)
 
     def rank(
         self, fused: Features, candidates: Sequence[str], top_k: int = 1

@@ -14,7 +14,7 @@ from tqdm import tqdm
 import vqazoo
 from vqazoo.data.answers import normalise
 from vqazoo.errors import ConfigError, DataError, IncompatibleError
-from vqazoo.interfaces import Answer
+from vqazoo.interfaces import Answer, RanksAnswers
 from vqazoo.model import BATCH, pick_device
 
 
@@ -127,7 +127,7 @@ class VqazooModel(lmms):
     ) -> tuple[Answer, dict[str, float]]:
         """The best answer, and the probabilities of given ones."""
         head = self.model.config.head.type
-        if hasattr(self.model.head, "rank"):
+        if isinstance(self.model.head, RanksAnswers):
             first = cast(Answer, self.model.rank(picture, question, texts, top_k=len(texts)))
             scores = {one.text: one.score for one in (first, *first.alternatives)}
             return self.model.answer(picture, question, **self.decode), scores

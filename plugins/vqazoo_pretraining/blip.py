@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.errors import ConfigError
-from vqazoo.interfaces import Encoder, Features
+from vqazoo.interfaces import Encoder, Features, StartsReading
 from vqazoo.manifests import fill_args
 from vqazoo_pretraining.manifest import BLIP_OBJECTIVES, OBJECTIVE_ARGS
 from vqazoo_pretraining.pairing import by_length, caption_keys, negatives
@@ -84,7 +84,8 @@ class BLIPObjectives(nn.Module):
         longest = encoder.spec.context_length or filled["max_tokens"]
         self.max_tokens = min(filled["max_tokens"], longest)
         self.class_id = int(encoder.tokenize(["a"])[0][0, 0])  # [CLS]
-        self.encode_id = int(getattr(encoder, "encode_id", self.class_id))
+        apart: StartsReading | None = encoder if isinstance(encoder, StartsReading) else None
+        self.encode_id = self.class_id if apart is None else apart.encode_id
         text_dim = fusion.out.dim
         self.image_projection = nn.Linear(image_dim, filled["dim"])
         self.text_projection = nn.Linear(text_dim, filled["dim"])

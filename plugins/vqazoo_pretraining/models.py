@@ -25,7 +25,7 @@ from vqazoo.interfaces import Features, width
 from vqazoo.manifests import TOKENS
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
-from vqazoo.registry import load_object
+from vqazoo.registry import load_object, registry
 from vqazoo_pretraining.blip import BLIPObjectives
 from vqazoo_pretraining.loop import Objectives
 from vqazoo_pretraining.manifest import BLIP_OBJECTIVES
@@ -70,6 +70,7 @@ def model_config(
         "heads": shape.heads,
         "hidden_dim": 4 * shape.dim,
     }
+    text_encoder = registry.canonical("encoder", text_encoder)
     words = text_encoder.partition(":")[0] == "words"
     tables: dict[str, Any] = {
         "image_encoder": {"type": image_encoder},

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from vqazoo.errors import VqazooError, did_you_mean
-from vqazoo.interfaces import Answer
+from vqazoo.interfaces import Answer, RanksAnswers
 from vqazoo.model import VQAModel
 from vqazoo_serve.batching import Batcher, Row
 from vqazoo_serve.bodies import Asked
@@ -116,4 +116,4 @@ class Answering:
 
 def can_rank(model: VQAModel) -> bool:
     """Whether the model chooses among given candidates."""
-    return hasattr(model.head, "rank")
+    return isinstance(model.head, RanksAnswers)

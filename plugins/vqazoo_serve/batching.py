@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Thread
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 
@@ -163,8 +163,7 @@ class Batcher:
         if first.candidates is None:
             options = model.decode_options({}, first.top_k)
             return model.head.predict(fused, first.top_k, **options)
-        rank = cast(Any, model.head).rank
-        return cast("list[list[Answer]]", rank(fused, list(first.candidates), first.top_k))
+        return model.ranks(first.candidates)(fused, first.top_k)
 
     def _features(
         self,

@@ -178,7 +178,7 @@ def test_a_broken_import_is_told_only_to_who_asks(install: Install, source: str,
         ("", "importing '.*' failed .AttributeError"),
         ("class Made: pass", r"should be a vqazoo\.interfaces\.Fusion, but '.*' is <class"),
         ("from vqazoo.interfaces import Fusion\ndef Made(): pass", "is <function Made"),
-        ("from vqazoo.interfaces import Head as Made", "is <class 'vqazoo.interfaces.Head'"),
+        ("from vqazoo.interfaces import Head as Made", "is <class 'vqazoo.interfaces.heads.Head'"),
     ],
 )
 def test_a_part_that_is_not_what_it_claims_is_refused_when_built(

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from vqazoo.config import Block, DataConfig, ModelConfig, RunConfig, fill_block, parse, run_config
 from vqazoo.data.answers import AnswerList
@@ -89,15 +89,15 @@ class Facts:
     def dataset(self) -> DatasetManifest | None:
         if self.data is None:
             return None
-        return cast(DatasetManifest, registry.manifest("dataset", self.data.type))
+        return registry.manifest("dataset", self.data.type)
 
     @property
     def fusion(self) -> FusionManifest:
-        return cast(FusionManifest, registry.manifest("fusion", self.model.fusion.type))
+        return registry.manifest("fusion", self.model.fusion.type)
 
     @property
     def head(self) -> HeadManifest:
-        return cast(HeadManifest, registry.manifest("head", self.model.head.type))
+        return registry.manifest("head", self.model.head.type)
 
     @property
     def shows_pictures(self) -> bool:
@@ -107,7 +107,7 @@ class Facts:
     def encoder(self, tower: str) -> EncoderManifest:
         """The manifest of the `image` or `text` encoder."""
         block = self.model.image_encoder if tower == "image" else self.model.text_encoder
-        return cast(EncoderManifest, registry.manifest("encoder", block.type))
+        return registry.manifest("encoder", block.type)
 
     def reference(self, tower: str) -> Mapping[str, str] | None:
         """Where the weights of the `image` or `text` encoder come from; None: from this folder."""

@@ -251,8 +251,7 @@ def _hub_dataset(facts: Facts) -> str:
     """The Hub's id of the training data; empty where it is not on the Hub, or nobody says."""
     if facts.data is None or facts.dataset is None:
         return ""
-    family, _, variant = facts.data.type.partition(":")
-    if family != "hf":
+    if not facts.dataset.hub_variant:
         return facts.dataset.hub_id
-    repo = re.split("[@:]", variant, maxsplit=1)[0]
+    repo = re.split("[@:]", facts.data.type.partition(":")[2], maxsplit=1)[0]
     return repo if HUB_ID.fullmatch(repo) and not Path(repo).exists() else ""

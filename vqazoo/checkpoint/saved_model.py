@@ -52,7 +52,7 @@ from vqazoo.files.writing import (
 )
 from vqazoo.hub.files import pinned, pinned_commits
 from vqazoo.interfaces import Encoder, Preprocess, dtype_name, fingerprint
-from vqazoo.manifests import HeadManifest, fill_args
+from vqazoo.manifests import fill_args
 from vqazoo.model import OBJECT, VQAModel
 from vqazoo.registry import registry
 from vqazoo.toolkit.finite import bounded_names, check_finite, check_pretrained
@@ -290,7 +290,7 @@ def _decode_defaults(file: Path, head: str, said: Any) -> dict[str, Any]:
             f"'{file}': '{DECODE}' is {shown(said)}, but a table was expected; get the checkpoint "
             f"again."
         )
-    manifest = cast(HeadManifest, registry.manifest("head", head))
+    manifest = registry.manifest("head", head)
     filled = fill_args(f"'{file}', {DECODE}", manifest.decode, said)
     return {name: filled[name] for name in said}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -67,11 +67,10 @@ def info(
     from vqazoo.data import open_dataset
     from vqazoo.data.report import report_on
     from vqazoo.errors import DataError
-    from vqazoo.manifests import DatasetManifest
     from vqazoo.registry import registry
 
     reader = open_dataset(name, dataset_args(name, {}, data_root, assignments))
-    manifest = cast(DatasetManifest, registry.manifest("dataset", name))
+    manifest = registry.manifest("dataset", name)
     if not reader.splits():
         root = "" if data_root is None else f" in '{data_root}'"
         fetch = f", or fetch the files with  vqazoo data prepare {name} --data-root DIR"
@@ -181,10 +180,9 @@ def prepare(name: str, data_root: Path, as_json: bool) -> None:
     made from the VQA v2 training files that are in the data root.
     """
     from vqazoo.errors import ConfigError
-    from vqazoo.manifests import DatasetManifest
     from vqazoo.registry import load_object, registry
 
-    manifest = cast(DatasetManifest, registry.manifest("dataset", name))
+    manifest = registry.manifest("dataset", name)
     family, _, variant = name.partition(":")
     if variant and not manifest.variant:
         raise ConfigError(
@@ -194,7 +192,7 @@ def prepare(name: str, data_root: Path, as_json: bool) -> None:
         able = [
             known
             for known in registry.names("dataset")
-            if cast(DatasetManifest, registry.manifest("dataset", known)).prepare
+            if registry.manifest("dataset", known).prepare
         ]
         raise ConfigError(
             f"There is nothing to fetch for the dataset '{name}': it is generated, installed or "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -112,10 +112,9 @@ def _model_of(run: str) -> str:
 
 def _licence(data: str) -> str:
     """What to heed before the page is passed on."""
-    from vqazoo.manifests import DatasetManifest
     from vqazoo.registry import registry
 
-    manifest = cast(DatasetManifest, registry.manifest("dataset", data))
+    manifest = registry.manifest("dataset", data)
     if manifest.shows_pictures:
         return ""
     said = f" ({manifest.license})" if manifest.license else ""

@@ -28,7 +28,7 @@ def features() -> None:
 @part("--image-encoder", "encoder", "Replaces the image tower.")
 @part("--text-encoder", "encoder", "Replaces the text tower.")
 @part("--fusion", "fusion", "Tells which features are needed; default: the head's own choice.")
-@part("--head", "head", "The head that will be trained; default: mlp, or that of --config.")
+@part("--head", "head", "The head that will be trained; default: that of --config, else any.")
 @part("--data", "dataset", "Dataset.")
 @click.option("--data-root", help="Folder of the dataset's official files.")
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file, as for vqazoo train.")
@@ -74,7 +74,7 @@ def build(
         "image_encoder": image_encoder,
         "text_encoder": text_encoder,
         "fusion": fusion,
-        "head": head or (None if config else "mlp"),
+        "head": head or (None if config else _any_head(fusion)),
         "data": data,
     }
     filled = gather_config(config, assignments, flags)
@@ -219,6 +219,21 @@ def clear(names: tuple[str, ...], everything: bool, cache: str, as_json: bool) -
         return
     caches = "1 cache" if len(folders) == 1 else f"{len(folders)} caches"
     say(f"Removed {caches}, {freed / 1e6:,.1f} MB.")
+
+
+def _any_head(fusion: str | None) -> str | None:
+    """A head for a config that names none, since it is not used: one that takes what the fusion
+    gives, or whose own fusion reads pooled features."""
+    from vqazoo.manifests import HeadManifest
+    from vqazoo.registry import registry
+
+    pooled = {"image.pooled", "question.pooled"}
+    for name, head in registry.usable(HeadManifest):
+        joined = registry.manifest("fusion", fusion or head.default_fusion)
+        fits = head.requires == joined.provides if fusion else joined.requires == pooled
+        if fits and not head.borrows:
+            return name
+    return None
 
 
 def _chosen(names: tuple[str, ...], cache: str) -> list[tuple[Path, dict[str, object]]]:

@@ -61,12 +61,14 @@ def info(name: str, as_json: bool) -> None:
 
 def _plain(value: Any) -> Any:
     """Manifest values as JSON types."""
+    from vqazoo.manifests import Arg
+
     if isinstance(value, (frozenset, tuple)):
         return sorted(value)
     if isinstance(value, dict):
         return {
             key: asdict(item) | {"type": item.type.__name__, "choices": list(item.choices)}
-            if hasattr(item, "help")
+            if isinstance(item, Arg)
             else item
             for key, item in value.items()
         }

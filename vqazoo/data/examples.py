@@ -9,12 +9,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from vqazoo.data.comparison import STEMS, TEXT, Comparison, rule
 from vqazoo.errors import ConfigError, DataError, QuestionError, UnknownNameError, did_you_mean
 from vqazoo.files.writing import write_list
-from vqazoo.manifests import DatasetManifest
 from vqazoo.registry import registry
 
 MAX_QUESTION_CHARACTERS = 2000
@@ -116,8 +115,9 @@ def open_dataset(name: str, args: Mapping[str, Any]) -> DatasetReader:
     Raises:
         UnknownNameError, ConfigError, PluginError, DataError: see the message.
     """
+    name = registry.canonical("dataset", name)
     family, _, variant = name.partition(":")
-    manifest = cast(DatasetManifest, registry.manifest("dataset", name))
+    manifest = registry.manifest("dataset", name)
     if bool(manifest.variant) != bool(variant):
         wanted = f"a {manifest.variant} after a colon" if manifest.variant else "nothing"
         raise ConfigError(
@@ -125,7 +125,7 @@ def open_dataset(name: str, args: Mapping[str, Any]) -> DatasetReader:
             f"'{family}{':...' if manifest.variant else ''}'."
         )
     positional = (variant,) if variant else ()
-    reader = cast(DatasetReader, registry.build("dataset", name, *positional, **args))
+    reader: DatasetReader = registry.build("dataset", name, *positional, **args)
     object.__setattr__(reader, "registered_as", registry.canonical("dataset", name))
     if manifest.comparison not in (TEXT.name, STEMS):
         _compare_by(reader, manifest.comparison)

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from vqazoo.data import Example
 from vqazoo.data.answers import same_answer, select_answer
-from vqazoo.errors import DataError
+from vqazoo.errors import DataError, PluginError
 from vqazoo.files.csv_cells import csv_text, from_cell
 from vqazoo.files.json_text import json_text
 from vqazoo.files.reading import LONGEST_ANSWER
+from vqazoo.registry import load_object, registry
 
 if TYPE_CHECKING:
     from vqazoo.interfaces import Answer
@@ -37,7 +38,6 @@ COLUMNS = (
     "selected",
     "correct",
 )
-SUBMISSIONS = {"vizwiz": "image", "vqav2": "question_id"}  # datasets, and the key of a record
 NAMED = 3  # ids named in a message
 
 
@@ -77,23 +77,23 @@ def to_json_lines(examples: Sequence[Example], answers: Sequence[Answer]) -> str
     return "".join(json_text(row) + "\n" for row in rows(examples, answers))
 
 
-def submission(data: str, examples: Sequence[Example], answers: Sequence[Answer]) -> str:
-    """The official JSON of `vizwiz` ({image, answer}) or `vqav2` ({question_id, answer})."""
-    records: list[dict[str, Any]] = []
-    for example, answer in zip(examples, answers, strict=True):
-        if SUBMISSIONS[data] == "image":
-            records.append({"image": example.image.name, "answer": answer.text})
-        else:
-            number = example.question_id if example.text_id else int(example.question_id)
-            records.append({"question_id": number, "answer": answer.text})
-    return json_text(records)
+def submissions(
+    data: str, examples: Sequence[Example], answers: Sequence[Answer]
+) -> dict[str, str]:
+    """The official files of a dataset, contents by name; none where its manifest names no writer.
 
-
-def answerability_submission(examples: Sequence[Example], answers: Sequence[Answer]) -> str:
-    """VizWiz's second task: {image, answerable}, the confidence that it can be answered."""
-    pairs = zip(examples, answers, strict=True)
-    records = [{"image": e.image.name, "answerable": a.answerable} for e, a in pairs]
-    return json_text(records, ascii_only=True)
+    Raises:
+        PluginError: the writer names a file that lies elsewhere.
+    """
+    writer = registry.manifest("dataset", data).submission
+    files: dict[str, str] = load_object(writer)(examples, answers) if writer else {}
+    for name in files:
+        if name != Path(name).name:
+            raise PluginError(
+                f"The submission of the dataset '{data}' names the file {name!r}, but a name "
+                f"without folders was expected: correct it in '{writer}'."
+            )
+    return files
 
 
 def read_predictions(file: Path, examples: Sequence[Example]) -> list[Answer]:

@@ -13,14 +13,7 @@ from vqazoo.data.damage import unreadable
 from vqazoo.evaluation.agreement import measured
 from vqazoo.evaluation.figures import answer_figure, confusion_figure, grid_rows, reliability_figure
 from vqazoo.evaluation.metrics.reliability import risk_coverage
-from vqazoo.evaluation.predictions import (
-    SUBMISSIONS,
-    answerability_submission,
-    submission,
-    to_csv,
-    to_json_lines,
-)
-from vqazoo.evaluation.score import registered
+from vqazoo.evaluation.predictions import submissions, to_csv, to_json_lines
 from vqazoo.files.writing import write_file
 from vqazoo.interfaces import Answer
 
@@ -38,17 +31,13 @@ def write_results(
     """Prediction files in every form that fits, and, if `pictures`, pictures of them.
 
     Args:
-        data: registry name of the dataset, for its official submission form.
+        data: registry name of the dataset, for its official submission files.
         seed: chooses the questions in the picture grid.
     """
-    data = registered(data)[0].removeprefix("vqazoo/")  # where others offer it too
     write_file(out / "predictions.csv", to_csv(examples, answers).encode())
     write_file(out / "predictions.jsonl", to_json_lines(examples, answers).encode())
-    if data in SUBMISSIONS:
-        write_file(out / "submission.json", submission(data, examples, answers).encode())
-    if data == "vizwiz" and all(answer.answerable is not None for answer in answers):
-        content = answerability_submission(examples, answers)
-        write_file(out / "submission-answerability.json", content.encode())
+    for name, content in submissions(data, examples, answers).items():
+        write_file(out / name, content.encode())
     if not pictures:
         return
     shown = [

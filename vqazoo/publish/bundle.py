@@ -16,7 +16,6 @@ from vqazoo.files.writing import CONFIG, WEIGHTS, json_bytes, write_file
 from vqazoo.hub.files import BUNDLED
 from vqazoo.hub.requests import HubRef, asked
 from vqazoo.interfaces import Encoder, WeightsReference
-from vqazoo.manifests import EncoderManifest
 from vqazoo.registry import registry
 
 REDISTRIBUTABLE = {
@@ -86,7 +85,7 @@ def _without_file(block: Block) -> Block:
 
 def _licensed(name: str, reference: WeightsReference, stated: str) -> WeightsReference:
     """The reference with its licence, or WeightsError if nothing allows passing the weights on."""
-    manifest = cast(EncoderManifest, registry.manifest("encoder", name))
+    manifest = registry.manifest("encoder", name)
     found = reference.license or manifest.license or _hub_license(reference)
     if not stated and found.lower() not in REDISTRIBUTABLE:
         raise WeightsError(

@@ -72,8 +72,8 @@ def _built(
     """The encoder itself, how messages name it, and its manifest."""
     if isinstance(part, Encoder):
         return part, type(part).__name__, manifest
-    owner, known, component = found("encoder", part, manifest)
-    declared = cast(EncoderManifest, needed(owner, known))
+    owner, known, component = found(EncoderManifest, part, manifest)
+    declared = needed(owner, known)
     sides = {"image": declared.image, "question": declared.question}
     towers = frozenset(side for side, kinds in sides.items() if kinds)
     check_signature(owner, declared, component, ["variant", "towers"])

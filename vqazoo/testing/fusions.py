@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 
-from vqazoo.interfaces import Fusion, TowerSpec
+from vqazoo.interfaces import AttendsToImage, Features, Fusion, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS, FusionManifest
 from vqazoo.testing.checks import (
     check_fused,
@@ -17,6 +17,7 @@ from vqazoo.testing.checks import (
     padded,
     random_features,
     require,
+    require_close,
     require_same,
 )
 from vqazoo.testing.devices import elsewhere, require_elsewhere, sent
@@ -44,11 +45,11 @@ def check_fusion(
 
     Raises:
         AssertionError: the manifest lies, a shape is wrong, padding matters, a row depends on its
-            batch, a side is ignored, a parameter gets no gradient, or saved tensors do not restore
-            the fusion.
+            batch, a side is ignored, a parameter gets no gradient, saved tensors do not restore the
+            fusion, or the attention that it offers is none.
     """
-    owner, known, component = found("fusion", part, manifest)
-    manifest = cast(FusionManifest, needed(owner, known))
+    owner, known, component = found(FusionManifest, part, manifest)
+    manifest = needed(owner, known)
     if isinstance(component, type):
         check_signature(owner, manifest, component, ["image", "question"])
     sides = {}
@@ -84,6 +85,8 @@ def check_fusion(
             ignored, said = torch.allclose(first, second), manifest.ignores == side
             require(ignored <= said, owner, f"it ignores the {side}")
             require(said <= ignored, owner, f"it uses the {side}, which its manifest denies")
+        if isinstance(fusion, AttendsToImage):
+            _check_attention(owner, fusion, looked, asked)
         restored = build(1)
         restored.load_state_dict(fusion.state_dict(), strict=True)
         again = restored.eval()(looked, asked)
@@ -100,4 +103,29 @@ def check_fusion(
         all(leaf.grad is not None for leaf in leaves),
         owner,
         "no gradient reaches the towers, so they could not be fine-tuned",
+    )
+
+
+def _check_attention(
+    owner: str, fusion: AttendsToImage, image: Features, question: Features
+) -> None:
+    """Weights over the image tokens that are there, which add up to 1 in each row."""
+    require(
+        image.tokens is not None and image.mask is not None,
+        owner,
+        "it has a method attention, but requires no image tokens to look at",
+    )
+    assert image.tokens is not None
+    assert image.mask is not None
+    weights = fusion.attention(image, question)
+    wanted = tuple(image.tokens.shape[:2])
+    require(
+        tuple(weights.shape) == wanted,
+        owner,
+        f"attention gives {tuple(weights.shape)}, but {wanted} was expected",
+    )
+    rows = weights.masked_fill(~image.mask, 0).sum(dim=1)
+    require(bool((weights >= 0).all()), owner, "its attention is negative somewhere")
+    require_close(
+        owner, torch.ones_like(rows), rows, "its attention to real tokens does not add up to 1"
     )

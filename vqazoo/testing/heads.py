@@ -14,14 +14,16 @@ from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
 from vqazoo.interfaces import (
     Answer,
+    Captions,
     Encoder,
     Features,
     FusedSpec,
     Head,
+    RanksAnswers,
     Targets,
     TowerSpec,
 )
-from vqazoo.manifests import FusionManifest, HeadManifest
+from vqazoo.manifests import HeadManifest
 from vqazoo.modes import evaluating
 from vqazoo.registry import registry
 from vqazoo.testing.checks import (
@@ -67,10 +69,10 @@ def check_head(
             with their rows, sums of the loss do not add up, the loss does not fall, a parameter
             gets no gradient, answers depend on the batch, saved tensors do not restore the head, or
             what it offers besides (protocols of vqazoo.interfaces such as `GivesLogits`) is not
-            what it answers by.
+            what its manifest says, or not what it answers by.
     """
-    owner, known, component = found("head", part, manifest)
-    manifest = cast(HeadManifest, needed(owner, known))
+    owner, known, component = found(HeadManifest, part, manifest)
+    manifest = needed(owner, known)
     if isinstance(component, type):
         check_signature(owner, manifest, component, ["fused", "answers", "text_encoder"])
     _check_head_manifest(owner, manifest)
@@ -121,9 +123,10 @@ def _check_device(
         for decode in options:
             head.predict(sent(fused), **decode)
         head.predict(sent(fused), 3)
-        rank = getattr(head, "rank", None)
-        if rank is not None:
-            rank(sent(fused), list(ANSWERS.texts))
+        if isinstance(head, RanksAnswers):
+            head.rank(sent(fused), list(ANSWERS.texts))
+        if isinstance(head, Captions):
+            head.caption(sent(fused))
 
 
 def _check_head_manifest(owner: str, manifest: HeadManifest) -> None:
@@ -132,7 +135,7 @@ def _check_head_manifest(owner: str, manifest: HeadManifest) -> None:
         owner,
         f"answer_mode is {manifest.answer_mode!r}, but it must be 'classify' or 'generate'",
     )
-    default = cast(FusionManifest, registry.manifest("fusion", manifest.default_fusion))
+    default = registry.manifest("fusion", manifest.default_fusion)
     require(
         default.provides == manifest.requires,
         owner,

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from vqazoo.errors import PluginError
 from vqazoo.manifests import Manifest, fill_args
-from vqazoo.registry import load_object, parse_ref, registry
+from vqazoo.registry import kind_of, load_object, parse_ref, registry
+
+M = TypeVar("M", bound=Manifest)
 
 
-def found(kind: str, part: Any, manifest: Manifest | None) -> tuple[str, Manifest | None, Any]:
+def found(sort: type[M], part: Any, manifest: M | None) -> tuple[str, M | None, Any]:
     """How messages name a part, its manifest, and what builds it: a class, or a finished object.
 
     The manifest of a class or object is the one given, or the installed one that names the class.
+
+    Args:
+        sort: class of the manifest, which tells the kind of the part.
     """
+    kind = kind_of(sort)
     if isinstance(part, str):
-        known = manifest or registry.manifest(kind, part)
+        known = manifest
+        if known is None:
+            named = registry.manifest(kind, part)
+            assert isinstance(named, sort)  # as the registry checked
+            known = named
         return f"The {kind} '{part}'", known, registry.component(kind, part)
     cls = part if isinstance(part, type) else type(part)
-    return f"The {kind} {cls.__name__}", manifest or _installed(kind, cls), part
+    return f"The {kind} {cls.__name__}", manifest or _installed(sort, cls), part
 
 
-def needed(owner: str, manifest: Manifest | None) -> Manifest:
+def needed(owner: str, manifest: M | None) -> M:
     """The manifest, without which the part cannot be checked."""
     if manifest is None:
         raise TypeError(f"{owner} is in no installed manifest: pass its manifest, manifest=... .")
@@ -58,10 +68,12 @@ def variant_of(part: Any) -> str | None:
     return parse_ref(part).variant if isinstance(part, str) else None
 
 
-def _installed(kind: str, cls: type) -> Manifest | None:
+def _installed(sort: type[M], cls: type) -> M | None:
+    kind = kind_of(sort)
     for name, provider in registry.providers(kind):
         try:
             known = registry.load_manifest(kind, name, provider)
+            assert isinstance(known, sort)  # as the registry checked
             if provider.component is cls or load_object(known.build) is cls:
                 return known
         except (PluginError, ImportError, AttributeError):

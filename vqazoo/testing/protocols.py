@@ -9,12 +9,14 @@ from torch import Tensor
 
 from vqazoo.data.answers import AnswerList
 from vqazoo.interfaces import (
+    Captions,
     Encoder,
     Features,
     GivesAnswerability,
     GivesLogits,
     GivesTypes,
     Head,
+    RanksAnswers,
     Writes,
 )
 from vqazoo.manifests import HeadManifest
@@ -31,19 +33,86 @@ def check_protocols(
     answers: AnswerList,
     encoder: Encoder,
 ) -> None:
-    """What the protocols show is what `predict` answers by, for a head in eval mode.
+    """The protocols agree with the manifest, and what they show is what `predict` answers by, for
+    a head in eval mode.
 
-    Heads around a language model are left out: what they score are its words.
+    Heads around a language model show no scores that could be compared: theirs are of its words.
 
     Raises:
         AssertionError: naming what differs.
     """
+    _check_said(owner, head, manifest)
+    if isinstance(head, RanksAnswers):
+        _check_ranking(owner, head, fused, answers)
+    if isinstance(head, Captions):
+        described = head.caption(fused)
+        require(
+            len(described) == len(fused) and all(len(row) == 1 for row in described),
+            owner,
+            "caption must describe every row, once with top_k 1",
+        )
     if LANGUAGE_MODEL in manifest.borrows:
         return
     if manifest.answer_mode == "classify" and isinstance(head, GivesLogits):
         _check_logits(owner, head, manifest, fused, answers)
     if manifest.answer_mode == "generate" and isinstance(head, Writes):
         _check_writing(owner, head, manifest, fused, encoder)
+
+
+def _check_said(owner: str, head: Head, manifest: HeadManifest) -> None:
+    """What is known before the head is built is what it offers once it is."""
+    captions = isinstance(head, Captions)
+    require(
+        captions or not manifest.captions,
+        owner,
+        "its manifest says captions=True, but it has no method caption, see "
+        "vqazoo.interfaces.Captions",
+    )
+    require(
+        manifest.captions or not captions,
+        owner,
+        "it has a method caption, but its manifest does not say captions=True",
+    )
+    require(
+        not isinstance(head, Writes) or manifest.answer_mode == "generate",
+        owner,
+        "it has begin_answer and spelling, as heads that write, but its manifest's answer_mode is "
+        "'classify'",
+    )
+
+
+def _check_ranking(owner: str, head: RanksAnswers, fused: Features, answers: AnswerList) -> None:
+    """Every candidate once; the first ones if fewer are asked for; a row for itself.
+
+    What is best is the head's own, so scores need not fall.
+    """
+    texts = list(answers.texts)
+    whole = head.rank(fused, texts, len(texts))
+    for row, ranked in enumerate(whole):
+        require(
+            sorted(one.text for one in ranked) == sorted(texts),
+            owner,
+            f"rank gives {[one.text for one in ranked]} of the candidates {texts}",
+        )
+        require(
+            all(0 <= one.score <= 1 for one in ranked),
+            owner,
+            "rank gives scores that are no probabilities",
+        )
+        (only,) = head.rank(fused.index(slice(row, row + 1)), texts, len(texts))
+        alone = {one.text: one.score for one in only}
+        require(
+            all(abs(alone[one.text] - one.score) < TOLERANCE for one in ranked),
+            owner,
+            "rank scores a row otherwise alone than in a batch",
+        )
+    for top_k, few in ((2, head.rank(fused, texts, 2)), (1, head.rank(fused, texts))):
+        require(
+            [[one.text for one in row] for row in few]
+            == [[one.text for one in row[:top_k]] for row in whole],
+            owner,
+            f"rank with top_k {top_k} (default 1) must give the first {top_k} of all",
+        )
 
 
 def _check_logits(

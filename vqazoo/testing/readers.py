@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from vqazoo.data import DatasetReader, Example
 from vqazoo.errors import DataError, UnknownNameError
@@ -37,11 +37,11 @@ def check_reader(
             type; or reading again gives other examples, or the same in another order.
         DataError: the files themselves cannot be used.
     """
-    owner, known, component = found("dataset", part, manifest)
+    owner, known, component = found(DatasetManifest, part, manifest)
     variant = variant_of(part)
     context = [] if variant is None else [variant]
     if isinstance(component, type) and known is not None:
-        positional = ["variant"] if cast(DatasetManifest, known).variant else []
+        positional = ["variant"] if known.variant else []
         check_signature(owner, known, component, positional)
     build = builder(owner, known, component, args, *context)
     reader: DatasetReader = build(0)

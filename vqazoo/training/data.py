@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from vqazoo.config import RunConfig
 from vqazoo.data import DatasetReader, Example, digest, open_dataset, split_by_image, usable
@@ -137,7 +137,7 @@ def read_run_data(config: RunConfig, out: Path | None) -> RunData:
 
 def given_labels(head: str, examples: Sequence[Example]) -> dict[str, int]:
     """What a head learns besides the answers, and how many of the examples came with it."""
-    labels = cast(HeadManifest, registry.manifest("head", head)).labels
+    labels = registry.manifest("head", head).labels
     return {
         name: sum(getattr(example, name) not in (None, "") for example in examples)
         for name in labels
@@ -145,12 +145,13 @@ def given_labels(head: str, examples: Sequence[Example]) -> dict[str, int]:
 
 
 def _check_rule(config: RunConfig) -> None:
-    manifest = cast(HeadManifest, registry.manifest("head", config.head.type))
+    manifest = registry.manifest("head", config.head.type)
     if config.data.answer_rule in SEVERAL and not manifest.weighted_targets:
+        able = [name for name, one in registry.usable(HeadManifest) if one.weighted_targets]
         raise ConfigError(
             f"The answer rule '{config.data.answer_rule}' gives several weighted answers, but the "
             f"head '{config.head.type}' learns one: choose another data.answer_rule, or a head of "
-            f"several answers, such as mlp, linear or med-decoder."
+            f"several answers ({', '.join(able)})."
         )
 
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from vqazoo.card import refresh
-from vqazoo.config import Block, RunConfig, TrainingConfig
+from vqazoo.config import Block, RunConfig, TrainingConfig, fill_block
 from vqazoo.evaluation.answering import Asking
 from vqazoo.evaluation.metric import Metric
 from vqazoo.evaluation.split import evaluate_questions, read_split
 from vqazoo.features.encoding import Progress
 from vqazoo.files.writing import BEST, METRICS, json_bytes, write_file
-from vqazoo.manifests import POOLED, EncoderManifest, FusionManifest, HeadManifest
-from vqazoo.model import pick_device
+from vqazoo.manifests import FusionManifest
+from vqazoo.model import kinds, pick_device
 from vqazoo.registry import registry
 from vqazoo.training.loop import run
 from vqazoo.training.run_folder import one_writer
 from vqazoo.training.state import STATE
 
-BASELINE = "question-only"  # the fusion, and the folder of its run
+BASELINE = "question-only"  # what the baseline sees: in names of metrics, and of its folder
 Report = Callable[[str], None]
 
 
@@ -89,22 +89,23 @@ def _run_recipe(
 def question_only(config: RunConfig) -> RunConfig | None:
     """The same recipe with a fusion that never looks at the picture, and a frozen image encoder.
 
-    That is `question-only` with both encoders frozen; or, where it fits neither head nor text
-    encoder, the recipe's own fusion with its `blind_args`, and what trains of the text encoder.
-    None if the recipe's own never looks, or if there is neither.
+    That is the first one by name which ignores the image and fits head and text encoder, with both
+    encoders frozen; or, where none fits, the recipe's own fusion with its `blind_args`, and what
+    trains of the text encoder. None if the recipe's own never looks, or if there is neither.
 
-    Since the picture does not matter, the text encoder of `question-only` reads it too if it can.
+    Since the picture does not matter, the text encoder of the former reads it too if it can.
     """
-    fusion = cast(FusionManifest, registry.manifest("fusion", config.fusion.type))
-    blind = cast(FusionManifest, registry.manifest("fusion", BASELINE))
-    head = cast(HeadManifest, registry.manifest("head", config.head.type))
-    text = cast(EncoderManifest, registry.manifest("encoder", config.text_encoder.type))
+    fusion = registry.manifest("fusion", config.fusion.type)
+    head = registry.manifest("head", config.head.type)
+    text = registry.manifest("encoder", config.text_encoder.type)
     if fusion.ignores == "image":
         return None
-    if head.requires == blind.provides and POOLED in text.question:
-        args, image = registry.fill("fusion", BASELINE, {}), config.image_encoder
-        block = Block(BASELINE, args, blind.version)
-        return _blinded(config, block, config.text_encoder if text.image else image, trains=False)
+    for name, blind in registry.usable(FusionManifest):
+        reads = kinds(blind.requires, "question") <= text.question
+        if blind.ignores == "image" and reads and blind.provides == head.requires:
+            block = fill_block("fusion", Block(name))
+            image = config.text_encoder if text.image else config.image_encoder
+            return _blinded(config, block, image, trains=False)
     if fusion.blind_args and config.image_encoder != config.text_encoder:
         block = replace(config.fusion, args={**config.fusion.args, **fusion.blind_args})
         if block == config.fusion:  # it never looks
@@ -139,7 +140,7 @@ def _blinded(config: RunConfig, fusion: Block, image: Block, trains: bool) -> Ru
 
 def as_baseline(metrics: Sequence[Metric], fusion: Block) -> list[Metric]:
     """The accuracies of a question-only model, named and signed as such."""
-    manifest = cast(FusionManifest, registry.manifest("fusion", fusion.type))
+    manifest = registry.manifest("fusion", fusion.type)
     args = "".join(f",{name}={value}" for name, value in manifest.blind_args.items())
     return [
         replace(

@@ -16,7 +16,8 @@ from vqazoo.features.sources import (
     PairedFeatures,
     Side,
 )
-from vqazoo.model import SIDES, VQAModel
+from vqazoo.model import VQAModel
+from vqazoo.towers import SIDES
 from vqazoo.training.data import RunData
 
 

@@ -8,8 +8,9 @@ from typing import cast
 
 from vqazoo.config import TrainingConfig
 from vqazoo.errors import ConfigError
-from vqazoo.interfaces import Encoder
-from vqazoo.model import EVERYTHING, VQAModel
+from vqazoo.interfaces import Encoder, SharesBlocks
+from vqazoo.model import VQAModel
+from vqazoo.towers import EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def unfreeze(model: VQAModel, stage: Stage) -> None:
     model.set_trainable(dict.fromkeys(prefixes))
 
 
-def last_blocks(encoder: Encoder, side: str, count: int) -> list[str]:
+def last_blocks(encoder: SharesBlocks, side: str, count: int) -> list[str]:
     """Name prefixes of the last blocks of a tower, `image` or `text`, and of what follows them.
 
     Raises:

@@ -5,12 +5,11 @@ Such a folder has a config.json with a `model_type`, and not the keys that vqazo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from vqazoo.errors import CheckpointError, PluginError
+from vqazoo.errors import CheckpointError
 from vqazoo.files.reading import parse_json, read_plain, shown
 from vqazoo.files.writing import CONFIG, LARGEST
 from vqazoo.hub.files import fetch_config
@@ -60,7 +59,7 @@ def find_published(ref: str, cache_dir: Path | None) -> tuple[Published | None, 
     if not isinstance(config, dict) or "format_version" in config or "model_type" not in config:
         return None, content
     model_type = config["model_type"]
-    for name, manifest in _families():
+    for name, manifest in registry.usable(FamilyManifest):
         if isinstance(model_type, str) and model_type in manifest.model_types:
             return Published(name, place, config), content
     raise CheckpointError(
@@ -79,15 +78,7 @@ def read_published(published: Published, options: Any) -> Any:
     return read(published.place, published.config, options)
 
 
-def _families() -> Iterator[tuple[str, FamilyManifest]]:
-    """Families whose plugin can be used; `vqazoo plugins` says why another cannot."""
-    for name, provider in registry.providers("family"):
-        try:
-            yield name, cast(FamilyManifest, registry.load_manifest("family", name, provider))
-        except PluginError:
-            continue
-
-
 def _listed() -> str:
-    told = [f"{name} (such as hub:{m.examples[0]})" for name, m in _families() if m.examples]
+    families = registry.usable(FamilyManifest)
+    told = [f"{name} (such as hub:{m.examples[0]})" for name, m in families if m.examples]
     return ", ".join(told) or "none is installed"

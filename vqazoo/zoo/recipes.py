@@ -6,20 +6,12 @@ chose, and what differs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vqazoo.catalogue import catalogue
 from vqazoo.config import DataConfig, RunConfig, read_toml, run_config
 from vqazoo.errors import UnknownNameError, did_you_mean
 from vqazoo.files.writing import RECIPE
-
-if TYPE_CHECKING:
-    pass
-
-BASELINE = "question-only"  # the fusion, and the folder of its run
-Report = Callable[[str], None]
 
 
 def list_recipes() -> list[str]:

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,9 @@ from vqazoo.data import Example
 from vqazoo.errors import DataError
 from vqazoo.evaluation.predictions import (
     COLUMNS,
-    answerability_submission,
     read_predictions,
     rows,
-    submission,
+    submissions,
     to_csv,
     to_json_lines,
 )
@@ -90,13 +90,17 @@ def test_json_lines_are_one_object_a_line_in_plain_characters() -> None:
 
 
 def test_official_submissions_have_their_two_keys() -> None:
-    vizwiz = json.loads(submission("vizwiz", EXAMPLES, ANSWERS))
+    files = submissions("vizwiz", EXAMPLES, ANSWERS)
+    vizwiz = json.loads(files["submission.json"])
     assert vizwiz[0] == {"image": "a.jpg", "answer": "red."}
-    vqa = json.loads(submission("vqav2", EXAMPLES, ANSWERS))
+    (written,) = submissions("vqav2", EXAMPLES, ANSWERS).values()
+    vqa = json.loads(written)
     assert vqa[1] == {"question_id": 12, "answer": ANSWERS[1].text}
-    task = json.loads(answerability_submission(EXAMPLES, ANSWERS))
-    assert task[0] == {"image": "a.jpg", "answerable": 0.5}
-    assert task[2] == {"image": "c.jpg", "answerable": 0.0}
+    assert list(files) == ["submission.json"]  # one answer says nothing of answerability
+    told = [replace(answer, answerable=0.25) for answer in ANSWERS]
+    task = json.loads(submissions("vizwiz", EXAMPLES, told)["submission-answerability.json"])
+    assert task[0] == {"image": "a.jpg", "answerable": 0.25}
+    assert submissions("easy-vqa", EXAMPLES, ANSWERS) == {}
 
 
 @pytest.mark.parametrize("write", [rows, to_csv, to_json_lines])
@@ -139,7 +143,7 @@ def test_any_answer_survives(tmp_path: Path, found: list[tuple[str, float, float
 
 @pytest.mark.parametrize("data", ["vizwiz", "vqav2"])
 def test_submissions_are_read_back_without_scores(tmp_path: Path, data: str) -> None:
-    file = written(tmp_path, "p.json", submission(data, EXAMPLES, ANSWERS))
+    file = written(tmp_path, "p.json", submissions(data, EXAMPLES, ANSWERS)["submission.json"])
     found = read_predictions(file, EXAMPLES)
     assert [one.text for one in found] == [one.text for one in ANSWERS]
     assert all(math.isnan(one.score) for one in found)

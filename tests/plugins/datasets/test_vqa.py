@@ -12,7 +12,7 @@ import pytest
 
 from vqazoo.data import DatasetReader, Example, open_dataset
 from vqazoo.errors import ConfigError, DataError, UnknownNameError
-from vqazoo.evaluation.predictions import submission
+from vqazoo.evaluation.predictions import submissions
 from vqazoo.interfaces import Answer
 
 TRAIN = ("v2_OpenEnded_mscoco_train2014_questions.json", "v2_mscoco_train2014_annotations.json")
@@ -305,7 +305,7 @@ def test_ids_may_be_texts_and_submissions_keep_their_type(tmp_path: Path) -> Non
         [{**annotation(1), "question_id": one} for one in ids],
     ).read("mine")
     assert [example.question_id for example in found] == ["222006012_0", "7", "8"]
-    written = json.loads(submission("vqav2", found, [Answer("cat", 1.0)] * 3))
+    written = json.loads(submissions("vqav2", found, [Answer("cat", 1.0)] * 3)["submission.json"])
     assert [record["question_id"] for record in written] == ids
 
 
