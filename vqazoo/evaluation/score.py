@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 
@@ -117,7 +116,7 @@ def registered(data: str) -> tuple[str, DatasetManifest | None]:
     if " " in data.partition(":")[0]:
         return data, None
     name = registry.canonical("dataset", data)
-    return name, cast(DatasetManifest, registry.manifest("dataset", name))
+    return name, registry.manifest("dataset", name)
 
 
 def _agreement(measure: Measure, answers: Sequence[Answer], scores: Floats) -> Iterator[Metric]:
