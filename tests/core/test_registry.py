@@ -155,6 +155,10 @@ def test_build_passes_context_given_arguments_and_defaults(install: Install) -> 
         ("import surely_absent_module", "ModuleNotFoundError: No module named 'surely_absent"),
         ("raise RuntimeError('boom')", "RuntimeError: boom"),
         ("raise SystemExit('bye')", "SystemExit: bye"),
+        (
+            "from vqazoo.losses import class_loss",
+            "has moved, see 'Import paths that moved' in docs/",
+        ),
         ("def (:", "SyntaxError"),
         ("", "AttributeError"),  # the entry point names nothing
     ],
