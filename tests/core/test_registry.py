@@ -157,7 +157,7 @@ def test_build_passes_context_given_arguments_and_defaults(install: Install) -> 
         ("raise SystemExit('bye')", "SystemExit: bye"),
         (
             "from vqazoo.losses import class_loss",
-            "has moved, see 'Import paths that moved' in docs/",
+            "has moved, see 'Import paths that moved'",
         ),
         ("def (:", "SyntaxError"),
         ("", "AttributeError"),  # the entry point names nothing
