@@ -31,9 +31,6 @@ REFUSED_SECONDS = 1.0  # for refusals to go out, when the service ends at once
 HANDLED = (signal.SIGTERM, signal.SIGINT)
 INTERRUPTED = 130  # exit code
 KEEP_ALIVE = 5  # seconds that a connection may rest between two requests
-# Seconds that a thread which computes keeps Python's lock from others. The event loop gives it up
-# at every read and write, and waits that long for each such thread. Python's own is five times that.
-SWITCH_SECONDS = 0.001
 MOST_WAITING = 4096  # connections that the system keeps until they are taken; others try again
 # Of them, those that are taken in one go: few, so that one is read before it can be cut for others.
 MOST_BACKLOG = 16
@@ -116,7 +113,6 @@ def run(models: Mapping[str, VQAModel], settings: Settings, listener: socket.soc
     if not settings.token and host not in ("127.0.0.1", "::1"):
         LOG.warning(f"Anybody who reaches this address may ask: set {TOKEN_VARIABLE}.")
     server = server_for(models, settings)
-    sys.setswitchinterval(SWITCH_SECONDS)
     # After the server's own handling of signals: by then there is nothing to end.
     for number in HANDLED:
         signal.signal(number, lambda *_: None)
