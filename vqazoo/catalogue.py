@@ -124,7 +124,12 @@ def write_pin(folder: Path, pin: Pin) -> None:
 
 
 def digest_of_config(folder: Path) -> str:
-    return hashlib.sha256((folder / CONFIG).read_bytes()).hexdigest()
+    return digest((folder / CONFIG).read_bytes())
+
+
+def digest(content: bytes) -> str:
+    """As a pin has it of config.json."""
+    return hashlib.sha256(content).hexdigest()
 
 
 # ---- generating the list --------------------------------------------------------------------

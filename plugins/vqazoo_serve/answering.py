@@ -6,6 +6,7 @@ Imports torch.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,9 +22,11 @@ from vqazoo_serve.images import LargePicture, Picture, prepare
 from vqazoo_serve.metrics import Metrics
 from vqazoo_serve.settings import Refusal, Settings
 
-DECODING_THREADS = 2  # of each kind; one of large pictures may hold one of `max_pixels`
+DECODING_THREADS = 2
 # Larger ones have threads of their own: whoever sends many of them delays only others like them.
 QUICK_PIXELS = 4_000_000
+# Each may hold a picture of `max_pixels`. They leave half of the cores to everything else.
+LARGE_THREADS = max(1, min(DECODING_THREADS, (os.cpu_count() or 1) // 2))
 
 
 class Answering:
@@ -43,7 +46,7 @@ class Answering:
         )
         self.reading = ThreadPoolExecutor(1, "vqazoo-bodies")  # holds Python's lock: one is enough
         self._quick = ThreadPoolExecutor(DECODING_THREADS, "vqazoo-pictures")
-        self._large = ThreadPoolExecutor(DECODING_THREADS, "vqazoo-large-pictures")
+        self._large = ThreadPoolExecutor(LARGE_THREADS, "vqazoo-large-pictures")
 
     def close(self) -> None:
         """Answer what was taken, then stop."""

@@ -7,6 +7,7 @@ import hmac
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import cache
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
@@ -163,12 +164,14 @@ def _add_views(app: FastAPI, answering: Answering, settings: Settings, metrics: 
     async def read_metrics() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
+    @cache  # the same for everybody
+    def described() -> str:
+        return page.render(app.openapi(), with_form=not settings.token)
+
     @app.get("/", include_in_schema=False)
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return HTMLResponse(
-            page.render(app.openapi(), with_form=not settings.token), headers=page.HEADERS
-        )
+        return HTMLResponse(described(), headers=page.HEADERS)
 
 
 def _guards(settings: Settings) -> list[Any]:

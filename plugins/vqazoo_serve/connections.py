@@ -22,13 +22,14 @@ LOG = logging.getLogger("vqazoo_serve")
 AFTER_DEADLINE = 5.0  # seconds for the refusal of a late request, until its connection is cut
 LONGEST_HEAD = 16 * 1024  # bytes of the headers of a request
 EVENTS_AT_ONCE = 64  # that are taken from one connection before others have their turn
-PAUSE = 0.02  # seconds until the next; times the number of connections that pause
+PAUSE = 0.02  # seconds until the next; times the connections that pause
 
 NEW, KNOWN, SENDING, ANSWERING = range(4)  # how far a connection got
 
 
 class Paced(h11.Connection):
-    """Stops after some events: a body of a million chunks would keep the event loop for minutes."""
+    """Stops after some events: a body of a million chunks would keep the event loop for minutes,
+    and so would thousands of requests that are sent in a row, not waiting for their answers."""
 
     events_left = EVENTS_AT_ONCE
 
@@ -62,6 +63,7 @@ class Connection(H11Protocol):
         self._pause: asyncio.TimerHandle | None = None
         self.gone = False
         self._begun = False  # whether some of a request is here
+        self._in_a_row = False  # whether the next one was sent before the answer to the last
         self._answered = 0
         self._since = 0.0
 
@@ -96,19 +98,24 @@ class Connection(H11Protocol):
 
     def handle_events(self) -> None:
         conn = cast(Paced, self.conn)
-        conn.events_left = EVENTS_AT_ONCE
+        in_a_row, self._in_a_row = self._in_a_row, False
+        conn.events_left = 0 if in_a_row else EVENTS_AT_ONCE
         super().handle_events()
         if conn.events_left == 0 and self._pause is None and not self.transport.is_closing():
             self.transport.pause_reading()
+            turns = len(self.paused) + (not in_a_row)  # alone, a row of requests waits for nobody
             self.paused.add(self)
-            self._pause = self.loop.call_later(PAUSE * len(self.paused), self._go_on)
+            self._pause = self.loop.call_later(PAUSE * turns, self._go_on)
 
     def on_response_complete(self) -> None:
         self._answered += 1
         self._begin()  # if the next request is here already, its time starts now
         if self.conn.their_state is h11.SEND_BODY:  # refused, and still sending
             self._cut_after(AFTER_DEADLINE)
+        self._in_a_row = bool(self.conn.trailing_data[0])  # others have their turn before it
         super().on_response_complete()
+        if self.conn.trailing_data[0]:  # its time is that of the request that waits there
+            self._unset_keepalive_if_required()
         self._rest_if_idle()
 
     def send_400_response(self, msg: str) -> None:

@@ -24,6 +24,7 @@ from vqazoo.catalogue import (
     PIN,
     Pin,
     catalogue,
+    digest,
     digest_of_config,
     entries,
     read_pin,
@@ -115,20 +116,20 @@ def pull(ref: str, folder: str | Path | None = None, cache_dir: str | Path | Non
         ) from error
 
 
-def _found(ref: str, cache: Path | None) -> tuple[Path, Pin | None]:
-    """The verified folder of a model, and what it is on the Hub."""
+def _found(ref: str, cache: Path | None) -> tuple[Path, HubRef | None]:
+    """The verified folder of a model, and its commit on the Hub."""
     hub = _on_the_hub(ref)
     if hub is None:
         found = resolve(ref, cache)
         read_folder(found)
         return found, None
     found = _verified(ref, hub, cache)
-    return found, Pin(hub.repo, found.name, digest_of_config(found))
+    return found, HubRef(hub.repo, found.name)
 
 
 def _copied(ref: str, target: Path, cache: Path | None) -> Path:
     _check_target(target)
-    found, pin = _found(ref, cache)
+    found, commit = _found(ref, cache)
 
     def read() -> dict[str, bytes]:
         read_folder(found)
@@ -137,7 +138,8 @@ def _copied(ref: str, target: Path, cache: Path | None) -> Path:
 
     contents = steady(found, read)
     _check_unchanged(target, contents, cache)
-    if pin:
+    if commit:
+        pin = Pin(commit.repo, commit.revision, digest(contents[CONFIG]))
         contents[PIN] = json_bytes(vars(pin))
     write_folder(target, contents)
     return target
@@ -275,7 +277,6 @@ def push(
             folder = Path(scratch) / ref.repo.partition("/")[2]
             save_checkpoint(model, folder)
         read_folder(folder)
-        config = digest_of_config(folder)
         name = _zoo_name(folder, required=pin)
         title = name or ref.repo.partition("/")[2]
         source = folder
@@ -290,9 +291,9 @@ def push(
             return Pushed(ref.repo, "", "", upload.sizes(merge(upload.card, upload.fresh)))
         message = message or f"{title}: pushed by vqazoo"
         done, card = _commit(upload, folder, ref, private, message, create_pr, report)
-        here = Pin(done.repo, done.commit, digest_of_config(source))
+        here = Pin(done.repo, done.commit, digest(upload.files[CONFIG]))
         if own and not create_pr:
-            _note(own, config, here, "" if include_encoder else card, report)
+            _note(own, here, "" if include_encoder else card, report)
         if pin:
             _pin(upload, card, name, here)
         _ask_for_license(card, report)
@@ -403,22 +404,22 @@ def _text(content: bytes | None) -> str | None:
     return None if content is None else content.decode(errors="replace")
 
 
-def _note(folder: Path, config: str, pin: Pin, card: str, report: Report) -> None:
-    """Keep in the folder which commit it is on the Hub, and the card as it is there.
+def _note(folder: Path, pin: Pin, card: str, report: Report) -> None:
+    """Keep in the folder which commit it is on the Hub, and the card as it is there; but not in
+    one that holds another model, since a training run saved it meanwhile.
 
     Args:
-        config: digest of its config.json when it was pushed.
+        card: empty: none is kept, and no commit either.
     """
     if folder.absolute().parent.name == "snapshots":  # of the Hub's cache, which is not ours
         return
     try:
         with editing(folder):
-            if digest_of_config(folder) != config:  # a training run has saved another model
+            if not card or digest_of_config(folder) != pin.config_sha256:
                 return
-            if card and (folder / CARD).is_file():
+            if (folder / CARD).is_file():
                 write_file(folder / CARD, card.encode())
-            if card:
-                write_pin(folder, pin)
+            write_pin(folder, pin)
     except (OSError, CheckpointError) as error:
         report(f"It was pushed, but '{folder / PIN}' could not be written ({error}).")
 

@@ -17,8 +17,9 @@ from vqazoo.card.facts import LOG
 from vqazoo.config import RunConfig, parse, plain, run_config, shareable, to_toml
 from vqazoo.errors import CheckpointError, ConfigError
 from vqazoo.files.places import Places, check_loadable, is_local, without_notes
-from vqazoo.files.reading import check_tensors_header, memory, parse_json, read_plain
+from vqazoo.files.reading import check_tensors_header, memory, parse_json, read_plain, shown
 from vqazoo.files.writing import (
+    ANSWERS,
     CARD,
     CONFIG,
     ENVIRONMENT,
@@ -64,7 +65,7 @@ def prepare(folder: Path, source: Path, name: str, license: str = "") -> Upload:
 
     Raises:
         CheckpointError: a file cannot be read, is a link that leads out of the folder, or has a
-            path of this machine where others need another.
+            path of this machine where others need another, or one among its answers.
         WeightsError: an encoder is read from this machine, so nobody else could load the model.
     """
     files = {one: read_plain(source / one, memory()) for one in REQUIRED if one != WEIGHTS}
@@ -76,6 +77,7 @@ def prepare(folder: Path, source: Path, name: str, license: str = "") -> Upload:
     own = card_text(files.pop(CARD, b""), folder)
     here = Places(folder.absolute(), source.absolute())
     here.learn(json.loads(read_plain(folder / CONFIG, memory())))
+    _check_answers(files[ANSWERS], here)
     files |= _without_paths(files, folder / RECIPE, here)
     fresh = render_card(files, here.value(name))
     if license:
@@ -94,6 +96,26 @@ def _check_notes(weights: Path) -> None:
         raise CheckpointError(
             f"The metadata of '{weights}' name a path of this machine: load the model and save it "
             f"anew, which writes none."
+        )
+
+
+def _check_answers(content: bytes, here: Places) -> None:
+    """Refuse answers that name a place of this machine: their digest is recorded.
+
+    An answer is running text, for it may begin with a slash, as what stands on a sign does.
+    """
+    saved = parse_json(content)
+    saved.pop("counts", None)  # numbers
+    for place, answer in enumerate(saved.pop("answers")):
+        if here.text(answer) != answer:
+            raise CheckpointError(
+                f"{ANSWERS} has as answer {place} {shown(answer)}, a path of this machine: train "
+                f"with answers that leave it out."
+            )
+    if here.document(saved) != saved:
+        raise CheckpointError(
+            f"{ANSWERS} names a path of this machine beside its answers: load the model and save "
+            f"it anew, which writes none."
         )
 
 

@@ -163,6 +163,19 @@ def test_a_client_that_never_reads_is_cut(quick):
     assert answered(quick)
 
 
+def test_requests_in_a_row_on_many_connections_take_turns_with_others(models):
+    """Twenty connections of a thousand requests each: without turns, thousands in two seconds."""
+    row = b"GET /docs HTTP/1.1\r\nHost: a\r\n\r\n" * 1000
+    counted = 'vqazoo_requests_total{path="/docs",status="200"}'
+    with serving({CLASSIFIER: models[CLASSIFIER]}) as client, many(client, 20, row):
+        time.sleep(1)  # until all of them are read
+        before, begun = metric(client, counted), time.monotonic()
+        time.sleep(2)
+        served = metric(client, counted) - before
+        assert 0 < served < 100 * (time.monotonic() - begun)  # 53 a second
+        assert answered(client)
+
+
 def test_requests_in_a_row_are_answered_in_order(quick):
     with connected(quick) as connection:
         requests = [HEAD + BODY, b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n",

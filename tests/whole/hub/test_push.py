@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -317,6 +319,49 @@ def test_a_pin_with_included_encoders_is_of_the_config_that_was_pushed(
     before = answers(vqazoo.load(f"dir:{folder}"), picture)
     vqazoo.push(folder, REPO, pin=True, include_encoder=True)
     assert answers(vqazoo.load(NAME), picture) == before
+
+
+@pytest.mark.parametrize("include", [False, True])
+def test_a_pin_is_of_the_bytes_that_were_uploaded_whatever_the_folder_holds_by_then(
+    hub, ada, folder, cards, picture, monkeypatch, include
+):
+    from huggingface_hub import HfApi
+
+    before = answers(vqazoo.load(f"dir:{folder}"), picture)
+    commit = HfApi.create_commit
+
+    def slow(*arguments, **options):
+        """Meanwhile another model is saved, here and where the encoder was put into a copy."""
+        bundles = Path(tempfile.gettempdir()).glob("vqazoo-push-*/bundle/config.json")
+        for config in (folder / "config.json", *bundles):
+            config.write_text(config.read_text() + "\n")
+        return commit(*arguments, **options)
+
+    monkeypatch.setattr(HfApi, "create_commit", slow)
+    vqazoo.push(folder, REPO, pin=True, include_encoder=include)
+    pushed = hub.files(REPO)["config.json"]
+    pin = json.loads((cards / NAME / "hub.json").read_text())
+    assert pin["config_sha256"] == hashlib.sha256(pushed).hexdigest()
+    assert answers(vqazoo.load(NAME), picture) == before
+    assert not (folder / "hub.json").exists()  # it holds another model
+
+
+def test_a_folder_that_changes_before_its_files_are_read_is_noted_as_what_was_pushed(
+    hub, ada, folder, monkeypatch
+):
+    from vqazoo import transfer
+
+    prepare = transfer.prepare
+
+    def late(*arguments):
+        config = folder / "config.json"
+        config.write_text(config.read_text() + "\n")
+        return prepare(*arguments)
+
+    monkeypatch.setattr(transfer, "prepare", late)
+    vqazoo.push(folder, REPO)
+    noted = json.loads((folder / "hub.json").read_text())["config_sha256"]
+    assert noted == hashlib.sha256(hub.files(REPO)["config.json"]).hexdigest()
 
 
 def test_a_catalogue_that_cannot_be_written_is_told(hub, ada, folder, cards, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import struct
@@ -159,8 +160,6 @@ def test_no_file_of_a_push_names_a_place_of_this_machine(
 
 
 def test_weights_whose_metadata_name_a_place_are_refused(hub, ada, folder, capsys):
-    import hashlib
-
     from safetensors.torch import load_file, save
 
     weights = folder / "model.safetensors"
@@ -217,3 +216,54 @@ def test_an_argument_that_is_no_path_is_published(value: str) -> None:
 )  # fmt: skip
 def test_running_text_keeps_all_but_places_of_a_machine(text: str, shown: str) -> None:
     assert Places().text(text) == Places("/tmp").text(text) == shown
+
+
+def with_answers(folder: Path, change: dict[str, object], answers: list[str]) -> Path:
+    """A folder whose answers are others, and whose config.json has their digest."""
+    saved = json.loads((folder / "answers.json").read_text()) | change
+    saved["answers"][: len(answers)] = answers
+    content = json.dumps(saved).encode()
+    (folder / "answers.json").write_bytes(content)
+    config = json.loads((folder / "config.json").read_text())
+    config["sha256"]["answers.json"] = hashlib.sha256(content).hexdigest()
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "answers", "words"),
+    [
+        ({}, ["/home/alice/shapes/red.png"], "has as answer 0 '/home/alice/shapes/red.png'"),
+        ({}, ["a", "in ~alice/x"], "has as answer 1 'in ~alice/x'"),
+        ({}, ["C:\\Users\\alice\\red.png"], "a path of this machine"),
+        ({"source": "/opt/alice/answers.txt"}, [], "beside its answers"),
+    ],
+)
+def test_answers_that_name_a_place_are_refused(hub, ada, folder, capsys, change, answers, words):
+    with_answers(folder, change, answers)
+    assert words in refused(["push", folder, REPO], capsys)
+    assert hub.requests == []
+
+
+def test_an_answer_in_this_working_folder_is_refused(
+    hub, ada, folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with_answers(folder, {}, [f"{tmp_path}/red.png"])
+    assert "a path of this machine" in refused(["push", folder, REPO], capsys)
+
+
+def test_answers_that_only_look_like_paths_are_published(hub, ada, folder):
+    read = [
+        "n/a",
+        "/think",
+        "and/or",
+        "9/11",
+        "http://www.example.org/home/x",
+        "c:\\>",
+        "~",
+        "a: b",
+    ]
+    read = read[: len(json.loads((folder / "answers.json").read_text())["answers"])]
+    vqazoo.push(with_answers(folder, {}, read), REPO)
+    assert json.loads(hub.files(REPO)["answers.json"])["answers"][: len(read)] == read
