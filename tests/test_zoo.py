@@ -11,10 +11,10 @@ import pytest
 from huggingface_hub import ModelCard
 
 import vqazoo
-from vqazoo.catalogue import PACKAGED, entries
+from vqazoo.catalogue import PACKAGED, catalogue, entries, list_models
 from vqazoo.config import run_config
 from vqazoo.errors import CheckpointError, HubError, UnknownNameError, VqazooError
-from vqazoo.zoo.models import catalogue, list_models, resolve
+from vqazoo.zoo.models import resolve
 
 SHIPPED = [name for name, entry in entries().items() if entry.weights == PACKAGED]
 
