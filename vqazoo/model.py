@@ -24,7 +24,8 @@ from vqazoo.errors import (
 from vqazoo.features.encoding import as_video, encode_pictures, need_frames
 from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head, floating_dtype
 from vqazoo.manifests import FusionManifest, HeadManifest
-from vqazoo.media.images import open_image, pixels
+from vqazoo.media.images import open_image
+from vqazoo.media.pixels import pixels
 from vqazoo.media.video import Video, is_video, watch
 from vqazoo.registry import registry
 from vqazoo.toolkit.decode_options import choose
