@@ -9,7 +9,6 @@ SOURCES = sorted(file for folder in ("vqazoo", "plugins") for file in (ROOT / fo
 LINES = 350  # a source file has fewer
 SKIPS = 30  # fewer places that the formatter must leave alone
 STILL_LONG = {  # to be split by meaning; nothing is added here
-    "plugins/vqazoo_tiny_clip/flawed_shapes.py",
     "vqazoo/checkpoint/saved_model.py",
     "vqazoo/config.py",
     "vqazoo/evaluation/split.py",
