@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from vqazoo.media.video import Video
     from vqazoo.model import VQAModel
     from vqazoo.pipelines import pipeline
-    from vqazoo.publish.transfer import pull, push
+    from vqazoo.publish.pull import pull
+    from vqazoo.publish.push import push
     from vqazoo.training.loop import train
     from vqazoo.zoo.evaluate import evaluate
     from vqazoo.zoo.models import load
@@ -36,8 +37,8 @@ _HOMES = {
     "list_models": "catalogue",
     "load": "zoo.models",
     "pipeline": "pipelines",
-    "pull": "publish.transfer",
-    "push": "publish.transfer",
+    "pull": "publish.pull",
+    "push": "publish.push",
     "train": "training.loop",
 }
 __all__ = [

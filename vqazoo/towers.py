@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from vqazoo.errors import ConfigError, did_you_mean
 from vqazoo.interfaces import Encoder, Features, floating_dtype
-from vqazoo.media.images import open_image, pixels
+from vqazoo.media.images import open_image
+from vqazoo.media.pixels import pixels
 
 EVERYTHING = "*"
 SIDES = {"image": "image", "question": "text"}  # side: key in `towers`, where it has its own

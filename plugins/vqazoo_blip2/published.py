@@ -29,8 +29,7 @@ from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.toolkit.generation import DEFAULTS, warn_of_unread
 from vqazoo.toolkit.published import Rules, match_tensors, read_weights
-from vqazoo.toolkit.transformers import Repository, load_tensors
-from vqazoo_hf.language_tower import read_tokenizer
+from vqazoo.toolkit.transformers import Repository, load_tensors, read_tokenizer
 
 ARCHITECTURE = "Blip2ForConditionalGeneration"
 EXAMPLES = ("Salesforce/blip2-opt-2.7b", "Salesforce/blip2-flan-t5-xl")

@@ -14,14 +14,7 @@ from torch.nn import functional as F
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList, normalise
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
-from vqazoo.toolkit.losses import SummedHead
-from vqazoo_heads.classes import (
-    class_balance,
-    class_sum,
-    class_targets,
-    class_units,
-    ranked_answers,
-)
+from vqazoo.toolkit.classes import ClassHead, class_sum, class_targets, class_units, ranked_answers
 
 TYPES = ("unanswerable", "unsuitable", "yes", "no", "number", "colour", "other")
 _NUMBER_WORDS = (
@@ -64,7 +57,7 @@ class Outputs(NamedTuple):
     answerable: Tensor  # (B,) logit
 
 
-class LinearHead(SummedHead):
+class LinearHead(ClassHead):
     """LayerNorm, dropout, Linear(D -> 512) = h; no other non-linearity stands between the layers.
 
     answer = gate * Linear(Dropout(LayerNorm(h))), gate = sigmoid(Linear(type)), type = Linear(h).
@@ -80,8 +73,6 @@ class LinearHead(SummedHead):
     Source: Deuser et al. 2022, arXiv 2206.05281, section 3, and its published demo.
     """
 
-    class_weight: Tensor | None  # (K,) weight of each class in the answer loss
-
     def __init__(
         self,
         fused: FusedSpec,
@@ -96,10 +87,8 @@ class LinearHead(SummedHead):
         label_smoothing: float,
         balance: float,
     ) -> None:
-        super().__init__()
-        self.answers = answers
+        super().__init__(answers, balance)
         self.label_smoothing = label_smoothing
-        self.register_buffer("class_weight", class_balance(answers, balance), persistent=False)
         self.loss_weights = {
             "answer": answer_weight,
             "type": type_weight,

@@ -13,18 +13,11 @@ from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
-from vqazoo.toolkit.losses import SummedHead
-from vqazoo_heads.classes import (
-    UNKNOWN,
-    class_sum,
-    class_targets,
-    class_units,
-    ranked_answers,
-)
+from vqazoo.toolkit.classes import UNKNOWN, ClassHead, class_targets, ranked_scores
 from vqazoo_heads.language_model import borrowed
 
 
-class LMClassifier(SummedHead):
+class LMClassifier(ClassHead):
     """A language model reads the fused tokens; one of its states goes through a linear layer.
 
     The language model is borrowed from the text encoder, so training.trainable decides whether it
@@ -52,7 +45,7 @@ class LMClassifier(SummedHead):
         full_vocabulary: bool,
         label_smoothing: float,
     ) -> None:
-        super().__init__()
+        super().__init__(answers)
         model = borrowed(text_encoder)
         if model.kind == "decoder":
             raise IncompatibleError(
@@ -61,7 +54,6 @@ class LMClassifier(SummedHead):
                 "lm-generate, or a text encoder such as minilm-lm."
             )
         self._borrowed = (model, text_encoder)  # in a tuple, so not registered
-        self.answers = answers
         self.read = read
         self.full_vocabulary = full_vocabulary
         self.label_smoothing = label_smoothing
@@ -104,16 +96,10 @@ class LMClassifier(SummedHead):
         scores: Tensor = self.output(state.to(self.output.weight.dtype))  # (B, K)
         return scores
 
-    def loss_units(self, targets: Targets) -> dict[str, Tensor]:
-        return {"answer": class_units(targets)}
-
-    def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
-        return {"answer": class_sum(self.logits(fused), targets, self.smoothing)}
-
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         scores = self.logits(fused)  # (B, K)
         if not self.full_vocabulary:
-            return ranked_answers(self.answers, scores, top_k)
+            return ranked_scores(self.answers, scores.softmax(dim=1), top_k)
         _, encoder = self._borrowed
         best, pieces = scores.softmax(dim=1).topk(min(top_k, scores.shape[1]), dim=1)  # (B, k)
         return [

@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from vqazoo.errors import ConfigError, IncompatibleError, WeightsError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
 from vqazoo.manifests import TOKENS
-from vqazoo.toolkit.transformers import Repository, TextCodec, load_into
+from vqazoo.toolkit.transformers import Repository, TextCodec, load_into, read_tokenizer
 from vqazoo.toolkit.weights import read_tensors
 from vqazoo_hf.language_model import AUTO, BOTH, DECODER, ENCODER, NESTED, HFLanguageModel
 from vqazoo_hf.text import as_packaged, minilm_folder, packaged_file
 
 LONGEST = 512  # tokens of a question, where nothing says less
 SLOT = "{}"
-TOKENIZER_FILES = ("tokenizer*.json", "vocab*", "*.model")
 LAST = (
     "ln_f",
     "norm",
@@ -222,21 +221,6 @@ class PromptCodec(TextCodec):
         spelled = self.tokenizer(text, add_special_tokens=special, verbose=False)
         ids: list[int] = spelled["input_ids"]
         return ids
-
-
-def read_tokenizer(repository: Repository) -> Any:
-    """The tokenizer beside a language model, which is of no use without.
-
-    Raises:
-        WeightsError: there is none; transformers would make one without words.
-    """
-    folder = repository.folder
-    if not any(file for pattern in TOKENIZER_FILES for file in folder.glob(pattern)):
-        raise WeightsError(
-            f"The language model in '{folder}' has no tokenizer: add tokenizer.json and "
-            f"tokenizer_config.json from where the model was published."
-        )
-    return repository.tokenizer()
 
 
 def _load_nested(model: Any, folder: Path, prefix: str) -> None:

@@ -17,7 +17,8 @@ from safetensors.torch import load as safetensors_load
 from torch import nn
 
 from vqazoo.errors import CheckpointError, IncompatibleError, WeightsError
-from vqazoo.files.reading import check_tensors_header, memory, read_plain, shown
+from vqazoo.files.reading import memory, read_plain, shown
+from vqazoo.files.tensors_header import check_tensors_header
 from vqazoo_hf.sentence_steps import (
     MODULES,
     SENTENCE,

@@ -11,7 +11,8 @@ from torch import nn
 
 from vqazoo.errors import CheckpointError, ConfigError, VqazooError, WeightsError
 from vqazoo.files.encoder_files import check_folder, read_config
-from vqazoo.files.reading import read_tensors_header, shown
+from vqazoo.files.reading import shown
+from vqazoo.files.tensors_header import read_tensors_header
 from vqazoo.hub.files import fetch_file, fetch_folder
 from vqazoo.interfaces import FileReference
 from vqazoo.toolkit.allowance import Stored, encoder_allowance

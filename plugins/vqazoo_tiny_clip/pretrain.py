@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from vqazoo.errors import TrainingError
 from vqazoo.files.json_text import json_text, known_numbers
 from vqazoo.files.writing import json_bytes, json_lines, write_file
-from vqazoo.media.images import pixels
+from vqazoo.media.pixels import pixels
 from vqazoo_tiny_clip.model import PREPROCESS, TOKENIZER, WEIGHTS, TinyCLIP, TinyCLIPConfig
 from vqazoo_tiny_clip.render import COLOURS, NUMBERS, SHAPES, Scene, draw_scene, write_caption
 from vqazoo_tiny_clip.tokenizer import TextCodec, train_tokenizer

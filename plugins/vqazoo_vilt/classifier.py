@@ -12,10 +12,9 @@ from torch.nn import functional as F
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList, normalise
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
+from vqazoo.toolkit.classes import UNKNOWN, ranked_scores
 from vqazoo.toolkit.layers import initialise
 from vqazoo.toolkit.losses import SummedHead
-
-UNKNOWN = -1  # class of an answer that is not in the list
 
 
 class ViLTClassifier(SummedHead):
@@ -80,8 +79,4 @@ class ViLTClassifier(SummedHead):
 
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         scores = self.logits(fused).sigmoid()  # (B, K)
-        best = scores.topk(min(top_k, len(self.answers)), dim=1)  # (B, k) each
-        return [
-            [Answer(self.answers.texts[c], s) for s, c in zip(row_scores, classes, strict=True)]
-            for row_scores, classes in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        ]
+        return ranked_scores(self.answers, scores, top_k)

@@ -21,7 +21,8 @@ from torch.nn import functional as F
 import vqazoo
 from vqazoo.data import Example
 from vqazoo.features.sources import LiveFeatures
-from vqazoo.media.images import open_image, pixels
+from vqazoo.media.images import open_image
+from vqazoo.media.pixels import pixels
 from vqazoo.registry import registry
 from vqazoo.training.steps import make_batches
 from vqazoo_tiny_clip.render import draw_scene

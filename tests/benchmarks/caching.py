@@ -30,7 +30,8 @@ from vqazoo.data import Example
 from vqazoo.data.answers import MOST_FREQUENT, apply_rule
 from vqazoo.features.encoding import build_images
 from vqazoo.features.sources import CachedFeatures
-from vqazoo.media.images import open_image, pixels
+from vqazoo.media.images import open_image
+from vqazoo.media.pixels import pixels
 from vqazoo.model import VQAModel
 from vqazoo.training.steps import take
 

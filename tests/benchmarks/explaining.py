@@ -21,7 +21,7 @@ from PIL import Image
 import vqazoo
 from vqazoo.explain import explain
 from vqazoo.explain.maps import Map, onto_picture, pixel_map
-from vqazoo.media.images import placement
+from vqazoo.media.pixels import placement
 from vqazoo_datasets.sort_of_clevr import HALF, SIDE, paint, place, rows
 from vqazoo_tiny_clip.render import SIZE, Scene, draw_shape
 

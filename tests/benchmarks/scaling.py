@@ -120,7 +120,7 @@ def measure_vqa(folder: Path) -> dict[str, Any]:
 
     from vqazoo.data import open_dataset
     from vqazoo.data.answers import MOST_FREQUENT, AnswerList, apply_rule
-    from vqazoo_heads.classes import class_targets
+    from vqazoo.toolkit.classes import class_targets
 
     start = time.perf_counter()
     examples = open_dataset("vqav2", _vqa_args(folder)).read("train")

@@ -26,7 +26,7 @@ from vqazoo.registry import registry
 from vqazoo.training.recipe_run import question_only
 from vqazoo_fusions.pooled import QuestionOnly
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 GROUPS = {name: group for name, group in PROJECT["entry-points"].items() if "vqazoo." in name}
 NAMES = {name for group in GROUPS.values() for name in group}

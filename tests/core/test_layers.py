@@ -22,7 +22,7 @@ STANDARD_LIBRARY = [
     "registry",
     "compatibility",
     "catalogue",
-    "config",
+    "config.tables",
     "data.examples",
     "data.answers",
     "files.writing",

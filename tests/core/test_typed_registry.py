@@ -15,7 +15,7 @@ from vqazoo.manifests import EncoderManifest, FamilyManifest
 from vqazoo.registry import KINDS, MANIFESTS, Registry, kind_of, registry
 from vqazoo_pretraining.models import Shape, model_config
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SOURCES = sorted(file for folder in ("vqazoo", "plugins") for file in (ROOT / folder).rglob("*.py"))
 
 

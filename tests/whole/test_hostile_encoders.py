@@ -247,7 +247,7 @@ def test_a_dtype_that_is_not_read_is_told_by_its_name(tmp_path, dtype, sort):
             ).load_pretrained()
         return
     if sort == "checkpoint":
-        from vqazoo.files.reading import check_tensors_header
+        from vqazoo.files.tensors_header import check_tensors_header
 
         with pytest.raises(VqazooError, match=f"has the dtype '{dtype}'"):
             check_tensors_header(content, weights)

@@ -25,7 +25,8 @@ from tests.support.hostile import (  # noqa: F401
 from tests.support.toy import toy  # noqa: F401
 from vqazoo.checkpoint.saved_model import load_checkpoint
 from vqazoo.errors import CheckpointError, DataError
-from vqazoo.files.reading import HEADER, is_plain_name, memory, read_plain
+from vqazoo.files.reading import is_plain_name, memory, read_plain
+from vqazoo.files.tensors_header import HEADER
 from vqazoo.files.writing import REQUIRED, read_config, write_folder
 from vqazoo_datasets.unpack import unpack
 

@@ -26,15 +26,9 @@ from vqazoo.compatibility import check_compatible
 from vqazoo.config import Block, ModelConfig, fill_block, parse, plain
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import CheckpointError, VqazooError
-from vqazoo.files.reading import (
-    check_answer_lengths,
-    check_tensors_header,
-    parse_json,
-    read_plain,
-    shown,
-    size,
-)
+from vqazoo.files.reading import check_answer_lengths, parse_json, read_plain, shown, size
 from vqazoo.files.switch import recover, steady
+from vqazoo.files.tensors_header import check_tensors_header
 from vqazoo.files.writing import (
     ANSWERS,
     BLOCKS,

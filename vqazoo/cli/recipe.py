@@ -153,7 +153,7 @@ def run_command(
             say(f"The model is in '{folder}', with its card.")
         document = {"model": str(folder)}
         if repo:
-            from vqazoo.publish.transfer import push
+            from vqazoo.publish.push import push
 
             document["url"] = push(folder, repo, private=private, pin=pin, report=report).url
             if not as_json:

@@ -100,7 +100,7 @@ def pull(ref: str, folder: Path | None, cache_dir: Path | None, as_json: bool) -
 
     Example: vqazoo pull hub:me/my-first-vqa runs/pulled
     """
-    from vqazoo.publish.transfer import pull as fetch
+    from vqazoo.publish.pull import pull as fetch
 
     with told_when_interrupted(
         lambda: "run the same command again; files that were whole are not fetched twice."

@@ -14,6 +14,7 @@ from vqazoo.evaluation.agreement import measured
 from vqazoo.evaluation.figures import answer_figure, confusion_figure, grid_rows, reliability_figure
 from vqazoo.evaluation.metrics.reliability import risk_coverage
 from vqazoo.evaluation.predictions import submissions, to_csv, to_json_lines
+from vqazoo.evaluation.score import registered
 from vqazoo.files.writing import write_file
 from vqazoo.interfaces import Answer
 
@@ -31,13 +32,14 @@ def write_results(
     """Prediction files in every form that fits, and, if `pictures`, pictures of them.
 
     Args:
-        data: registry name of the dataset, for its official submission files.
+        data: name of the dataset, for its official submission files.
         seed: chooses the questions in the picture grid.
     """
     write_file(out / "predictions.csv", to_csv(examples, answers).encode())
     write_file(out / "predictions.jsonl", to_json_lines(examples, answers).encode())
-    for name, content in submissions(data, examples, answers).items():
-        write_file(out / name, content.encode())
+    if registered(data)[1] is not None:
+        for name, content in submissions(data, examples, answers).items():
+            write_file(out / name, content.encode())
     if not pictures:
         return
     shown = [

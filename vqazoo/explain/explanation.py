@@ -16,7 +16,8 @@ from vqazoo.explain.gradients import pixel_gradients, word_gradients
 from vqazoo.explain.maps import Map, onto_picture, pixel_map, token_map
 from vqazoo.explain.words import word_places
 from vqazoo.interfaces import Answer, AttendsToImage, floating_dtype
-from vqazoo.media.images import open_image, pixels, placement
+from vqazoo.media.images import open_image
+from vqazoo.media.pixels import pixels, placement
 from vqazoo.media.video import Video, is_video
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqazoo.media.images import Placement
+from vqazoo.media.pixels import Placement
 
 SMOOTH = 32  # the blur's deviation is the shorter side over this: 7 pixels of 224
 BRIGHTEST = 99.5  # percentile that gets the weight 1, or single pixels would darken all others

@@ -43,7 +43,8 @@ from vqazoo.interfaces import (
     floating_dtype,
     most_frames,
 )
-from vqazoo.media.images import open_image, pixels
+from vqazoo.media.images import open_image
+from vqazoo.media.pixels import pixels
 from vqazoo.media.video import is_video, watch
 
 ENCODE_BATCH = 64

@@ -13,16 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vqazoo.errors import CheckpointError, WeightsError
-from vqazoo.files.reading import (
-    KINDS,
-    MIB,
-    check_no_pointer,
-    check_tensors_header,
-    inside,
-    memory,
-    read_plain,
-    shown,
-)
+from vqazoo.files.reading import KINDS, MIB, check_no_pointer, inside, memory, read_plain, shown
+from vqazoo.files.tensors_header import check_tensors_header
 from vqazoo.files.writing import LARGEST_SIDE
 
 LARGEST_CONFIG = 16 * MIB  # names of 100,000 classes have room

@@ -17,7 +17,8 @@ from vqazoo.card.facts import LOG
 from vqazoo.config import RunConfig, parse, plain, run_config, shareable, to_toml
 from vqazoo.errors import CheckpointError, ConfigError
 from vqazoo.files.places import Places, check_loadable, is_local, without_notes
-from vqazoo.files.reading import check_tensors_header, memory, parse_json, read_plain, shown
+from vqazoo.files.reading import memory, parse_json, read_plain, shown
+from vqazoo.files.tensors_header import check_tensors_header
 from vqazoo.files.writing import (
     ANSWERS,
     CARD,

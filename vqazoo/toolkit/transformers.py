@@ -23,6 +23,7 @@ from vqazoo.toolkit.read_files import read_files
 from vqazoo.toolkit.weights import INDEX, SINGLE, read_index, read_tensors, stored, weights_digest
 
 SMALL = ["*.json", "*.txt", "*.model"]  # configs, vocabularies
+TOKENIZER_FILES = ("tokenizer*.json", "vocab*", "*.model")
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")  # one of them; the last: sentencepiece
 PACKAGES = ("sentencepiece", "protobuf")  # of SigLIP's tokenizer
 # What transformers and sentence-transformers read besides weights, by the tower that needs it.
@@ -303,3 +304,18 @@ class TextCodec:
         """The text of ids without special tokens."""
         text: str = self.tokenizer.decode(list(ids))
         return text.strip()
+
+
+def read_tokenizer(repository: Repository) -> Any:
+    """The tokenizer beside a language model, which is of no use without.
+
+    Raises:
+        WeightsError: there is none; transformers would make one without words.
+    """
+    folder = repository.folder
+    if not any(file for pattern in TOKENIZER_FILES for file in folder.glob(pattern)):
+        raise WeightsError(
+            f"The language model in '{folder}' has no tokenizer: add tokenizer.json and "
+            f"tokenizer_config.json from where the model was published."
+        )
+    return repository.tokenizer()

@@ -25,9 +25,9 @@ from vqazoo.files.reading import (
     open_plain,
     parse_json,
     read_plain,
-    read_tensors_header,
     shown,
 )
+from vqazoo.files.tensors_header import read_tensors_header
 from vqazoo.toolkit.allowance import Stored
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -23,7 +23,7 @@ from vqazoo.checkpoint.saved_model import saved_tensors
 from vqazoo.config import RunConfig, config_digest
 from vqazoo.errors import CheckpointError, TrainingError
 from vqazoo.files.digests import tensor_digest
-from vqazoo.files.reading import read_tensors_header
+from vqazoo.files.tensors_header import read_tensors_header
 from vqazoo.files.writing import BEST, write_file
 from vqazoo.model import VQAModel
 from vqazoo.training.optimisation import AveragedWeights

@@ -14,7 +14,7 @@ from vqazoo.card import render_card
 from vqazoo.card.prose import join, merge, split_front
 from vqazoo.errors import ConfigError
 from vqazoo.manifests import DatasetManifest
-from vqazoo.publish.transfer import push
+from vqazoo.publish.push import push
 from vqazoo.registry import registry
 
 

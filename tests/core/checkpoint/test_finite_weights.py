@@ -17,7 +17,7 @@ import vqazoo
 from tests.plugins.encoders.tiny import hf_text
 from vqazoo.cli import run
 from vqazoo.errors import CheckpointError, WeightsError
-from vqazoo.publish.transfer import push
+from vqazoo.publish.push import push
 from vqazoo.toolkit.finite import bounded_names, check_finite, strange
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)

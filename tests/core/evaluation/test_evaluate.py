@@ -26,7 +26,7 @@ from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
 from vqazoo.training.steps import mean_loss
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 MODEL = "tiny-clip-linear-easyvqa"
 
 

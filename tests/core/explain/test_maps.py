@@ -9,7 +9,7 @@ from PIL import Image
 
 from vqazoo.explain.maps import onto_picture, pixel_map, token_map
 from vqazoo.interfaces import Preprocess
-from vqazoo.media.images import pixels, placement
+from vqazoo.media.pixels import pixels, placement
 
 MEAN = STD = (0.5, 0.5, 0.5)
 MODES = {

@@ -27,7 +27,7 @@ from vqazoo.files import locks, switch
 from vqazoo.files.locks import lock_beside, writer
 from vqazoo.files.switch import recover
 from vqazoo.files.writing import make_once, write_file, write_folder
-from vqazoo.publish.transfer import pull
+from vqazoo.publish.pull import pull
 from vqazoo.training.run_folder import LOCK, one_writer
 from vqazoo_datasets.unpack import unpack
 

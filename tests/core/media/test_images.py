@@ -19,7 +19,8 @@ from torchvision import transforms
 from vqazoo.errors import ImageError
 from vqazoo.interfaces import Preprocess
 from vqazoo.media import images
-from vqazoo.media.images import open_image, pixels
+from vqazoo.media.images import open_image
+from vqazoo.media.pixels import pixels
 
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
 

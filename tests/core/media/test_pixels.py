@@ -17,7 +17,7 @@ from torchvision.transforms import InterpolationMode
 
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Preprocess
-from vqazoo.media.images import pixels
+from vqazoo.media.pixels import pixels
 
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
 MODES = {

@@ -40,7 +40,7 @@ from vqazoo_heads.mlp import MLPHead
 from vqazoo_hf.language_model import HFLanguageModel
 from vqazoo_serve.answering import can_rank
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 PROTOCOLS = [one for one in vars(interfaces).values() if getattr(one, "_is_runtime_protocol", 0)]
 PICTURE = Image.new("RGB", (32, 32), "red")
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.plugins.encoders.tiny import hf_clip, hf_text
 from vqazoo.errors import ConfigError, IncompatibleError, WeightsError
-from vqazoo.media.images import pixels
+from vqazoo.media.pixels import pixels
 from vqazoo.registry import registry
 
 transformers = pytest.importorskip("transformers")

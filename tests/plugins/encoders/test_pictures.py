@@ -14,7 +14,8 @@ from PIL import Image
 
 from vqazoo.errors import VqazooError
 from vqazoo.interfaces import Preprocess
-from vqazoo.media.images import open_image, pixels
+from vqazoo.media.images import open_image
+from vqazoo.media.pixels import pixels
 from vqazoo.toolkit.pictures import read_fitting, read_preprocess
 from vqazoo.toolkit.transformers import Repository
 

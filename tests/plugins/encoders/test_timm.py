@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from vqazoo.errors import IncompatibleError, UnknownNameError, WeightsError
-from vqazoo.media.images import pixels
+from vqazoo.media.pixels import pixels
 from vqazoo.registry import registry
 
 timm = pytest.importorskip("timm")

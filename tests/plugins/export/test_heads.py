@@ -16,7 +16,8 @@ from PIL import Image
 import vqazoo
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Preprocess
-from vqazoo.media.images import open_image, pixels
+from vqazoo.media.images import open_image
+from vqazoo.media.pixels import pixels
 from vqazoo_export.folder import Options, export_model
 from vqazoo_export.heads import exported_head
 from vqazoo_export.runner.pixels import pixels as run_pixels

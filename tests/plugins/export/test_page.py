@@ -17,7 +17,8 @@ from PIL import Image
 
 from tests.plugins.export.conftest import chromium, runtime_folder
 from vqazoo.interfaces import Preprocess
-from vqazoo.media.images import open_image, pixels
+from vqazoo.media.images import open_image
+from vqazoo.media.pixels import pixels
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [

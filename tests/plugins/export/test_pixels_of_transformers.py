@@ -14,7 +14,8 @@ from PIL import Image
 
 import vqazoo_export
 from vqazoo.interfaces import Preprocess
-from vqazoo.media.images import open_image, pixels
+from vqazoo.media.images import open_image
+from vqazoo.media.pixels import pixels
 from vqazoo_export.runner.pixels import pixels as run_pixels
 
 USUAL = Preprocess(

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.support.toy import example, fused, make_head
-from vqazoo_heads.classes import UNKNOWN
+from vqazoo.toolkit.classes import UNKNOWN
 from vqazoo_heads.linear import TYPES, answer_type
 
 TEXTS = ("unanswerable", "yes", "blue", "3", "dog")

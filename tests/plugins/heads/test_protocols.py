@@ -53,14 +53,14 @@ def test_heads_of_the_zoo_offer_what_they_can(name: str, offered: set[type]) -> 
 class Unordered(MLPHead):
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> Any:
         logits = self.layers(fused.pooled).flip(1)  # another order than `logits` has
-        from vqazoo_heads.classes import ranked_answers
+        from vqazoo.toolkit.classes import ranked_answers
 
         return ranked_answers(self.answers, logits, top_k)
 
 
 class Wide(MLPHead):
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> Any:
-        from vqazoo_heads.classes import ranked_answers
+        from vqazoo.toolkit.classes import ranked_answers
 
         return ranked_answers(self.answers, super().logits(fused), top_k)
 

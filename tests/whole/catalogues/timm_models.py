@@ -28,7 +28,8 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 from tests.whole.catalogues.outcomes import difference, pictures, report
-from vqazoo.media.images import open_image, pixels
+from vqazoo.media.images import open_image
+from vqazoo.media.pixels import pixels
 from vqazoo.registry import registry
 
 IMAGE = frozenset({"image"})

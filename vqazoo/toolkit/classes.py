@@ -1,15 +1,21 @@
-"""What both classifiers share: answers as class numbers, and class scores as answers."""
+"""What classifiers share: answers as class numbers, their loss, class scores as answers.
+
+Imports torch.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
-from vqazoo.interfaces import Answer, Targets
+from vqazoo.interfaces import Answer, Features, Targets
+from vqazoo.toolkit.losses import SummedHead
 
 UNKNOWN = -1  # class of an answer that is not in the list
 
@@ -82,8 +88,49 @@ def class_balance(answers: AnswerList, power: float) -> Tensor | None:
 
 def ranked_answers(answers: AnswerList, logits: Tensor, top_k: int) -> list[list[Answer]]:
     """The best answers of each row of (B, K) logits, with softmax probabilities."""
-    scores, classes = logits.softmax(dim=1).topk(min(top_k, len(answers)), dim=1)  # (B, k)
+    return ranked_scores(answers, logits.softmax(dim=1), top_k)
+
+
+def ranked_scores(answers: AnswerList, scores: Tensor, top_k: int) -> list[list[Answer]]:
+    """The best answers of each row of (B, K) scores, which the answers keep."""
+    best, classes = scores.topk(min(top_k, len(answers)), dim=1)  # (B, k)
     return [
         [Answer(answers.texts[c], s) for s, c in zip(row_scores, row_classes, strict=True)]
-        for row_scores, row_classes in zip(scores.tolist(), classes.tolist(), strict=True)
+        for row_scores, row_classes in zip(best.tolist(), classes.tolist(), strict=True)
     ]
+
+
+class ClassHead(SummedHead):
+    """A head that scores each known answer: a subclass writes `logits`.
+
+    Targets are class numbers with their weights, the loss is cross-entropy over rows with a known
+    answer, and answers are ranked by softmax probability. An answer outside the list teaches
+    nothing and counts as a miss in every score.
+
+    Args of the constructor: the K `answers` that the head knows, and the power `balance` that
+    makes rare ones weigh more in the loss, see `class_balance`.
+    """
+
+    class_weight: Tensor | None  # (K,) weight of each class in the loss
+
+    def __init__(self, answers: AnswerList, balance: float = 0.0) -> None:
+        super().__init__()
+        self.answers = answers
+        self.register_buffer("class_weight", class_balance(answers, balance), persistent=False)
+
+    @abstractmethod
+    def logits(self, fused: Features) -> Tensor:
+        """Class scores (B, K) before the softmax."""
+
+    def targets(self, examples: Sequence[Example]) -> Targets:
+        return class_targets(self.answers, examples)
+
+    def loss_units(self, targets: Targets) -> dict[str, Tensor]:
+        return {"answer": class_units(targets, self.class_weight)}
+
+    def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
+        logits = self.logits(fused)  # (B, K)
+        return {"answer": class_sum(logits, targets, self.smoothing, self.class_weight)}
+
+    def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
+        return ranked_answers(self.answers, self.logits(fused), top_k)

@@ -1,0 +1,155 @@
+"""Pulling models with their cards from the Hugging Face Hub into a folder. Imports torch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from vqazoo.catalogue import (
+    PIN,
+    Pin,
+    digest,
+    digest_of_config,
+    entries,
+    read_pin,
+)
+from vqazoo.checkpoint.saved_model import read_folder
+from vqazoo.errors import CheckpointError, HubError
+from vqazoo.files.switch import steady
+from vqazoo.files.writing import (
+    CARD,
+    CONFIG,
+    METRICS,
+    REQUIRED,
+    json_bytes,
+    write_folder,
+    writing,
+)
+from vqazoo.hub.files import altered, fetch_again, fetch_checkpoint, fetch_config
+from vqazoo.hub.requests import AbsentError, HubRef, asked
+from vqazoo.publish.upload import EXTRAS
+from vqazoo.zoo.models import resolve
+
+
+def pull(ref: str, folder: str | Path | None = None, cache_dir: str | Path | None = None) -> Path:
+    """Fetch a model with its card into the Hub cache, verify it, and copy it to a folder.
+
+    Args:
+        ref: as `vqazoo.load` takes it.
+        folder: where to copy it; None: leave it in the cache.
+        cache_dir: folder of the Hub's cache; default: the Hub's own.
+
+    Returns:
+        The folder with the files.
+
+    Raises:
+        HubError, CheckpointError, UnknownNameError: see the message, such as that another process
+            writes that folder; `folder` is unchanged.
+    """
+    cache = Path(cache_dir).expanduser() if cache_dir else None
+    target = Path(folder).expanduser() if folder is not None else None
+    if target is None:
+        return _found(ref, cache)[0]
+    try:
+        with writing(target, CheckpointError):
+            return _copied(ref, target, cache)
+    except OSError as error:
+        raise CheckpointError(
+            f"The model could not be copied to '{target}' ({error}): free space or choose another "
+            f"folder."
+        ) from error
+
+
+def _found(ref: str, cache: Path | None) -> tuple[Path, HubRef | None]:
+    """The verified folder of a model, and its commit on the Hub."""
+    hub = _on_the_hub(ref)
+    if hub is None:
+        found = resolve(ref, cache)
+        read_folder(found)
+        return found, None
+    found = _verified(ref, hub, cache)
+    return found, HubRef(hub.repo, found.name)
+
+
+def _copied(ref: str, target: Path, cache: Path | None) -> Path:
+    _check_target(target)
+    found, commit = _found(ref, cache)
+
+    def read() -> dict[str, bytes]:
+        read_folder(found)
+        names = [name for name in (*REQUIRED, *EXTRAS) if (found / name).is_file()]
+        return {name: (found / name).read_bytes() for name in names}
+
+    contents = steady(found, read)
+    _check_unchanged(target, contents, cache)
+    if commit:
+        pin = Pin(commit.repo, commit.revision, digest(contents[CONFIG]))
+        contents[PIN] = json_bytes(vars(pin))
+    write_folder(target, contents)
+    return target
+
+
+def _on_the_hub(ref: str) -> HubRef | None:
+    """The repository that a model reference leads to; None for a local or unknown one."""
+    prefix, colon, rest = ref.partition(":")
+    if colon and prefix == "hub":
+        return HubRef.parse(rest)
+    pin = entries()[ref].pin if not colon and ref in entries() else None
+    return HubRef(pin.repo, pin.revision) if pin else None
+
+
+def _verified(ref: str, hub: HubRef, cache: Path | None) -> Path:
+    """The folder in the cache, with the card; what was altered there is fetched anew."""
+    folder = fetch_config(hub, cache).parent
+    at = HubRef(hub.repo, folder.name)
+    if anew := altered(folder):
+        fetch_again(at, anew, cache)
+    found = resolve(f"hub:{at}" if ref.startswith("hub:") else ref, cache)
+    fetch_checkpoint(at, cache, EXTRAS)
+    read_folder(found)
+    return found
+
+
+def _check_target(folder: Path) -> None:
+    """A folder that a pull may replace holds nothing but what an earlier one put there."""
+    if not folder.exists():
+        return
+    held = {file.name for file in folder.iterdir()} if folder.is_dir() else {folder.name}
+    if held and not (PIN in held and held <= {*REQUIRED, *EXTRAS, PIN}):
+        raise CheckpointError(
+            f"'{folder}' holds other files: name a folder that is empty, does not exist, or was "
+            f"pulled before."
+        )
+
+
+def _check_unchanged(folder: Path, fresh: Mapping[str, bytes], cache: Path | None) -> None:
+    """Refuse to replace a card, metrics or weights that were changed since they were pulled."""
+    seen = read_pin(folder)
+    if seen is None:
+        return
+    known = (folder / CONFIG).is_file() and digest_of_config(folder) == seen.config_sha256
+    for name in (CARD, METRICS) if known else (CARD, METRICS, *REQUIRED):
+        own = (folder / name).read_bytes() if (folder / name).is_file() else fresh.get(name)
+        if own == fresh.get(name):
+            continue
+        pulled = None
+        with contextlib.suppress(HubError):  # then nothing tells that it can be replaced
+            pulled = remote_file(HubRef(seen.repo, seen.revision), name, cache)
+        if own != pulled:
+            raise CheckpointError(
+                f"'{folder / name}' was changed since it was pulled: push it, or pull into another "
+                f"folder."
+            )
+
+
+def remote_file(ref: HubRef, name: str, cache: Path | None = None) -> bytes | None:
+    """A file of a repository; None if it has none, or none any more."""
+    from huggingface_hub import hf_hub_download
+
+    def fetch() -> str:
+        return hf_hub_download(ref.repo, name, revision=ref.revision, cache_dir=cache)
+
+    with contextlib.suppress(AbsentError):
+        return Path(asked(fetch, ref, name)).read_bytes()
+    return None
