@@ -36,7 +36,7 @@ OTHER_MEANINGS = {
     ("vqazoo/evaluation/mistakes/page.py", "table"): "an element of HTML",
     ("vqazoo/explain/maps.py", "bilinear"): "torch's mode of interpolation",
     ("vqazoo/files/writing.py", "table"): "a table of a config, in a message",
-    ("vqazoo/media/images.py", "bilinear"): "Pillow's filter",
+    ("vqazoo/media/pixels.py", "bilinear"): "Pillow's filter",
     ("vqazoo/toolkit/pictures.py", "bilinear"): "Pillow's filter",
     ("vqazoo/training/environment.py", "git"): "the program",
     ("vqazoo/training/environment.py", "timm"): "the library, whose version is recorded",
