@@ -55,12 +55,12 @@ def push(
 
     Example: vqazoo push runs/first/best me/my-first-vqa --private
     """
-    from vqazoo.publish import transfer
+    from vqazoo.publish.push import push as upload
 
     with told_when_interrupted(
         lambda: "a model is published by one commit at the end, so run the same command again."
     ):
-        done = transfer.push(
+        done = upload(
             folder,
             repo,
             private=private,

@@ -254,12 +254,12 @@ def test_a_model_object_is_pushed_without_a_folder(hub, ada, picture):
 def test_a_folder_that_cannot_be_written_is_pushed_all_the_same(
     hub, ada, folder, monkeypatch, capsys
 ):
-    from vqazoo.publish import transfer
+    from vqazoo.publish import push
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(transfer, "write_pin", full)
+    monkeypatch.setattr(push, "write_pin", full)
     assert run_cli_err(["push", folder, REPO], capsys).count("hub.json' could not be written") == 1
     assert set(hub.files(REPO)) >= FILES
 
