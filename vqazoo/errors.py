@@ -84,3 +84,10 @@ def missing_package(part: str, package: str, extra: str) -> WeightsError:
         f"{part} needs the package '{package}', which is not installed: "
         f"run  pip install 'vqazoo[{extra}]'."
     )
+
+
+def moved(error: BaseException) -> str:
+    """Where to look if a plugin imports a module of vqazoo that is not there."""
+    if not isinstance(error, ImportError) or not (error.name or "").startswith("vqazoo."):
+        return ""
+    return ", which has moved, see 'Import paths that moved' in docs/reference/contracts.md"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeVar, overload
 
-from vqazoo.errors import PluginError, UnknownNameError, did_you_mean, suggest
+from vqazoo.errors import PluginError, UnknownNameError, did_you_mean, moved, suggest
 from vqazoo.manifests import (
     CommandManifest,
     DatasetManifest,
@@ -236,7 +236,7 @@ class Registry:
                 found = provider.entry_point.load()
             except (Exception, SystemExit) as error:  # whatever a plugin does at import
                 raise PluginError(
-                    f"{where} cannot be imported ({type(error).__name__}: {error}){_moved(error)}: "
+                    f"{where} cannot be imported ({type(error).__name__}: {error}){moved(error)}: "
                     f"repair or uninstall '{provider.distribution}'; 'vqazoo plugins' shows all "
                     f"plugins."
                 ) from error
@@ -271,7 +271,7 @@ class Registry:
             except (Exception, SystemExit) as error:  # whatever a plugin does at import
                 raise PluginError(
                     f"{where} cannot be built: importing '{manifest.build}' failed "
-                    f"({type(error).__name__}: {error}){_moved(error)}."
+                    f"({type(error).__name__}: {error}){moved(error)}."
                 ) from error
         base = load_object(BASES[kind])
         fits = (
@@ -330,13 +330,6 @@ def load_object(path: str) -> Any:
     """Import `module:attribute`."""
     module, _, attribute = path.partition(":")
     return getattr(importlib.import_module(module), attribute)
-
-
-def _moved(error: BaseException) -> str:
-    """Where to look if a plugin imports a module of vqazoo that is not there."""
-    if not isinstance(error, ImportError) or not (error.name or "").startswith("vqazoo."):
-        return ""
-    return ", which has moved, see 'Import paths that moved' in docs/reference/contracts.md"
 
 
 def _a(noun: str) -> str:

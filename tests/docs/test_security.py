@@ -31,7 +31,7 @@ def test_every_promise_is_held_by_tests_that_exist() -> None:
 
 
 def test_every_figure_of_a_promise_stands_among_the_results() -> None:
-    results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    results = (ROOT / "docs" / "about" / "results.md").read_text(encoding="utf-8")
     known = set(re.findall(r"\d[\d,.]*\d|\d", results))
     for promise, _, measured in promises():
         for figure in re.findall(r"\d[\d,.]*\d|\d", measured):
