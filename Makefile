@@ -41,10 +41,10 @@ quickstart: $(ENVIRONMENT)/installed
 
 # Two processes with a thread each: faster on 2 cores than one process with two threads.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rs -m "not proof"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rfEs -m "not proof"
 
 proofs: $(ENVIRONMENT)/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rs -m proof
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rfEs -m proof
 
 # Apart from `make test`: until Python 3.12, threads that begin while coverage watches may die.
 coverage: $(ENVIRONMENT)/installed

@@ -80,7 +80,7 @@ def eval_command(
         raise click.UsageError("--decode and --candidates are for a MODEL, not for --predictions.")
     options, chosen = asked(decode, candidates)
     from vqazoo.evaluation.split import read_split, scored
-    from vqazoo.zoo.evaluate import TEST, evaluate
+    from vqazoo.zoo.evaluate import TEST, UnnamedDataError, evaluate
 
     if record and _is_published(model or ""):
         raise click.UsageError(
@@ -101,21 +101,24 @@ def eval_command(
         evaluation = scored(questions, answers, wups=wanted, report=_report)
     else:
         assert model is not None
-        evaluation = evaluate(
-            model,
-            data,
-            split or "",
-            data_args=args,
-            decode=options,
-            candidates=chosen,
-            skip_missing=skip_missing,
-            missing=missing,
-            wups=wanted,
-            device=device,
-            cache=cache,
-            report=_report,
-            progress=progress,
-        )
+        try:
+            evaluation = evaluate(
+                model,
+                data,
+                split or "",
+                data_args=args,
+                decode=options,
+                candidates=chosen,
+                skip_missing=skip_missing,
+                missing=missing,
+                wups=wanted,
+                device=device,
+                cache=cache,
+                report=_report,
+                progress=progress,
+            )
+        except UnnamedDataError as error:
+            raise click.UsageError(str(error)) from error
     if out is not None:
         evaluation.write(out, seed=seed)
     if not evaluation.metrics:

@@ -24,6 +24,10 @@ MISSING = Path("missing-images.txt")
 Data = str | DatasetReader | Iterable[Any]
 
 
+class UnnamedDataError(ConfigError):
+    """No data is named, and nothing says which a model was trained on."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """A model that was found, and the questions that it is to be asked; it is not loaded yet."""
@@ -59,7 +63,7 @@ def subject(
         data, split, data_args: as for `evaluate`; the rest: as for `read_split`.
 
     Raises:
-        ConfigError: no data is named, and the model has no recipe that names some.
+        UnnamedDataError: no data is named, and the model has no recipe that names some.
         VqazooError: as `vqazoo.load`, and as `read_split`.
     """
     from vqazoo.evaluation.split import read_split
@@ -68,9 +72,9 @@ def subject(
     args: dict[str, Any] = {}
     if data is None:
         if found.folder is None:
-            raise ConfigError(
-                f"'{reference}' was published without a recipe of vqazoo: name the dataset "
-                f"(data, --data)."
+            raise UnnamedDataError(
+                f"'{reference}' was published without a recipe of vqazoo: name the dataset with "
+                f"--data (in Python: data=)."
             )
         own = trained_on(found.folder)
         data, args, split = own.type, dict(own.args), split or own.test_split
@@ -151,7 +155,7 @@ def evaluate(
             asked = subject(model, data, split, data_args, skip_missing, place, report)
             questions, loaded = asked.questions, asked.load(device)
         elif data is None:
-            raise ConfigError(
+            raise UnnamedDataError(
                 "No data is named, and a model in memory does not say what it was trained on: "
                 "give data, such as 'easy-vqa'."
             )

@@ -349,16 +349,16 @@ def test_a_pin_is_of_the_bytes_that_were_uploaded_whatever_the_folder_holds_by_t
 def test_a_folder_that_changes_before_its_files_are_read_is_noted_as_what_was_pushed(
     hub, ada, folder, monkeypatch
 ):
-    from vqazoo import transfer
+    from vqazoo.publish import push
 
-    prepare = transfer.prepare
+    prepare = push.prepare
 
     def late(*arguments):
         config = folder / "config.json"
         config.write_text(config.read_text() + "\n")
         return prepare(*arguments)
 
-    monkeypatch.setattr(transfer, "prepare", late)
+    monkeypatch.setattr(push, "prepare", late)
     vqazoo.push(folder, REPO)
     noted = json.loads((folder / "hub.json").read_text())["config_sha256"]
     assert noted == hashlib.sha256(hub.files(REPO)["config.json"]).hexdigest()
