@@ -125,6 +125,8 @@ def test_several_models_answer_side_by_side_and_one_says_that_the_photo_shows_to
 
 
 def test_everything_can_be_done_by_keyboard(open_page: OpenPage, teal_circle: Path) -> None:
+    from playwright.sync_api import expect
+
     page = open_page()
     page.on("filechooser", lambda _: None)  # so that the browser knows of us before the first key
     page.wait_for_timeout(200)
@@ -143,8 +145,11 @@ def test_everything_can_be_done_by_keyboard(open_page: OpenPage, teal_circle: Pa
     page.keyboard.type("what color is the circle?")
     assert page.locator(":focus").evaluate("box => getComputedStyle(box).outlineStyle") == "solid"
     page.keyboard.press("Tab")
-    page.keyboard.press("Space")  # the first model, which was chosen, is so no more
+    chosen = page.locator(":focus")  # the first model
     page.keyboard.press("Space")
+    expect(chosen).not_to_be_checked()
+    page.keyboard.press("Space")
+    expect(chosen).to_be_checked()
     tab_to(page, "Ask")
     page.keyboard.press("Enter")
     status(page, f"{LSTM} says: teal")
