@@ -10,8 +10,8 @@ from pathlib import Path
 
 from vqazoo.catalogue import catalogue
 from vqazoo.config import DataConfig, RunConfig, read_toml, run_config
-from vqazoo.errors import UnknownNameError, did_you_mean
-from vqazoo.files.writing import RECIPE
+from vqazoo.errors import CheckpointError, ConfigError, UnknownNameError, did_you_mean
+from vqazoo.files.writing import BEST, RECIPE
 
 
 def list_recipes() -> list[str]:
@@ -38,11 +38,19 @@ def trained_on(folder: Path) -> DataConfig:
     """The data that the recipe of a checkpoint folder names.
 
     Of a run's best checkpoint the run's own recipe is read, which has the folders of this machine.
-    """
-    from vqazoo.files.writing import BEST
 
+    Raises:
+        CheckpointError: there is no such folder. ConfigError: it has no recipe, or a broken one.
+    """
     whole = folder.parent / RECIPE
     own = whole if folder.name == BEST and whole.is_file() else folder / RECIPE
+    if not folder.is_dir():
+        raise CheckpointError(f"There is no checkpoint folder '{folder}': check the path.")
+    if not own.is_file():
+        raise ConfigError(
+            f"'{folder}' has no {RECIPE}, so nothing tells its data: name the dataset with --data "
+            f"(in Python: data=)."
+        )
     return run_config(read_toml(own)).data
 
 

@@ -240,3 +240,15 @@ def test_a_seed_repeats_the_numbers(four: Path, capsys: pytest.CaptureFixture[st
     arguments = ["compare", four / "a.csv", four / "b.csv", *data(four / "table.csv")]
     one, two = (document(capsys, *arguments, "--seed", 3) for _ in range(2))
     assert one == two
+
+
+@pytest.mark.parametrize("verb", ["eval", "errors"])
+def test_a_folder_that_is_not_there_or_has_no_recipe_is_told(verb, tmp_path, capsys):
+    from vqazoo.cli import run
+
+    assert run([verb, f"dir:{tmp_path / 'nowhere'}"]) == 1
+    assert "There is no checkpoint folder" in capsys.readouterr().err
+    assert run([verb, f"dir:{tmp_path}"]) == 1
+    assert "has no recipe.toml, so nothing tells its data: name the dataset with --data" in (
+        capsys.readouterr().err
+    )
