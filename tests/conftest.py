@@ -20,8 +20,13 @@ from vqazoo_tiny_clip.render import draw_scene
 PICTURES = 24
 # Objects sent between processes of our own are pickled by the first; the last reads the file of an
 # installed package, which is trusted.
-READERS = ("multiprocessing", "concurrent", "torch.multiprocessing", "torch.distributed",
-           "vqazoo_timm.efficientnet_lite0")  # fmt: skip
+READERS = (
+    "multiprocessing",
+    "concurrent",
+    "torch.multiprocessing",
+    "torch.distributed",
+    "vqazoo_timm.efficientnet_lite0",
+)
 
 
 class PickleGuard:

@@ -32,10 +32,15 @@ def writing(model: Any, raw: Any, rows: int) -> None:
 
     def theirs(beams: int) -> list[list[int]]:
         said = raw.text_decoder.generate(
-            input_ids=start, encoder_hidden_states=fused.tokens, eos_token_id=102, pad_token_id=0,
-            encoder_attention_mask=fused.mask.long(), max_new_tokens=LENGTH, do_sample=False,
+            input_ids=start,
+            encoder_hidden_states=fused.tokens,
+            eos_token_id=102,
+            pad_token_id=0,
+            encoder_attention_mask=fused.mask.long(),
+            max_new_tokens=LENGTH,
+            do_sample=False,
             num_beams=beams,
-        )  # fmt: skip
+        )
         return said[:, 1:].tolist()
 
     beam = {"strategy": "beam", "beam_size": 3, "length_penalty": 1.0}

@@ -53,11 +53,15 @@ def save_blip(folder: Path) -> None:
     )
     (folder / "preprocessor_config.json").write_text(
         json.dumps(
-            {"size": {"height": 384, "width": 384}, "image_mean": [0.48, 0.46, 0.41],
-             "image_std": [0.27, 0.26, 0.28], "resample": 3,
-             "image_processor_type": "BlipImageProcessor"}
+            {
+                "size": {"height": 384, "width": 384},
+                "image_mean": [0.48, 0.46, 0.41],
+                "image_std": [0.27, 0.26, 0.28],
+                "resample": 3,
+                "image_processor_type": "BlipImageProcessor",
+            }
         )
-    )  # fmt: skip
+    )
 
 
 def load_blip(folder: Path) -> Any:

@@ -48,12 +48,17 @@ def save(folder: Path) -> None:
     )
     (folder / "preprocessor_config.json").write_text(
         json.dumps(
-            {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224},
-             "do_center_crop": True, "image_mean": [0.48, 0.46, 0.41],
-             "image_std": [0.27, 0.26, 0.28], "resample": 3,
-             "image_processor_type": "CLIPImageProcessor"}
+            {
+                "size": {"shortest_edge": 224},
+                "crop_size": {"height": 224, "width": 224},
+                "do_center_crop": True,
+                "image_mean": [0.48, 0.46, 0.41],
+                "image_std": [0.27, 0.26, 0.28],
+                "resample": 3,
+                "image_processor_type": "CLIPImageProcessor",
+            }
         )
-    )  # fmt: skip
+    )
 
 
 def ours(folder: Path) -> object:
@@ -126,9 +131,12 @@ def writing(folder: Path) -> None:
 
     def generate(beams: int) -> list[int]:
         out = raw.generate(
-            pixel_values=pixels, input_ids=ids, max_new_tokens=LENGTH, do_sample=False,
+            pixel_values=pixels,
+            input_ids=ids,
+            max_new_tokens=LENGTH,
+            do_sample=False,
             num_beams=beams,
-        )  # fmt: skip
+        )
         return out[0, ids.shape[1] :].tolist()
 
     def answer(questions: list[str], **decode: object) -> list[str]:
@@ -155,8 +163,9 @@ def writing(folder: Path) -> None:
         lambda: model.head.predict(fused, max_tokens=LENGTH),
         lambda: uncached(model, fused),
     )
-    candidates = [f"word{200 + i} word{3000 + i}" if i % 3 else f"word{200 + i}"
-                  for i in range(RANKED)]  # fmt: skip
+    candidates = [
+        f"word{200 + i} word{3000 + i}" if i % 3 else f"word{200 + i}" for i in range(RANKED)
+    ]
     started = time.process_time()
     model.rank(picture, QUESTION, candidates)
     seconds = time.process_time() - started
@@ -164,8 +173,10 @@ def writing(folder: Path) -> None:
     for text in candidates[:NAIVE]:
         model.rank(picture, QUESTION, [text])
     naive = (time.process_time() - started) / NAIVE * RANKED
-    print(f"rank of {RANKED} answers {seconds:7.2f} s, one by one about {naive:7.0f} s  "
-          f"ratio {seconds / naive:.4f}")  # fmt: skip
+    print(
+        f"rank of {RANKED} answers {seconds:7.2f} s, one by one about {naive:7.0f} s  "
+        f"ratio {seconds / naive:.4f}"
+    )
 
 
 def uncached(model: object, fused: object) -> None:

@@ -72,12 +72,12 @@ def bodies() -> dict[str, bytes]:
         "headers": b"GET /health HTTP/1.1\r\n" + b"A: b\r\n" * 100_000,
         "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         "upgrade": b"GET /answer HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket"
-                   b"\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: YQ==\r\n\r\n",
+        b"\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: YQ==\r\n\r\n",
         "in a row": b"GET /docs HTTP/1.1\r\nHost: a\r\n\r\n" * 200,
         "large pictures": many_pixels(),
         "one-byte chunks": JSON + CHUNKED + b"1\r\n \r\n" * 500_000,
         "a broken chunk": JSON + CHUNKED + b"zz\r\n",
-    }  # fmt: skip
+    }
 
 
 def starts() -> dict[str, tuple[int, bytes, bytes]]:
@@ -192,24 +192,33 @@ def main(count: int, pause: float, names: Sequence[str]) -> None:
     cuts = [f"{float(number):.0f} for {why.decode()}" for why, number in found]
     for name, replies in (("alone", alone), ("beside hostile clients", beside)):
         lost, crossed = lost_and_crossed(asks, replies, own)
-        print(f"{name}: {count:,} requests of {CLIENTS} clients: {lost} lost, {crossed} crossed; "
-              f"{percentiles([one for one, _ in replies])}")  # fmt: skip
+        print(
+            f"{name}: {count:,} requests of {CLIENTS} clients: {lost} lost, {crossed} crossed; "
+            f"{percentiles([one for one, _ in replies])}"
+        )
     p99 = [statistics.quantiles([one for one, _ in r], n=100)[98] for r in (alone, beside)]
     print(f"p99 beside hostile clients / alone: {p99[1] / p99[0]:.2f}")
-    print("memory: " + ", ".join(f"{one:.0f} MB" for one in memory) + " (warm, after those alone, "
-          "after those beside, and when all is quiet again)")  # fmt: skip
+    print(
+        "memory: " + ", ".join(f"{one:.0f} MB" for one in memory) + " (warm, after those alone, "
+        "after those beside, and when all is quiet again)"
+    )
     others = [line for line in lines if json.loads(line)["event"] != "request"]
-    print(f"log: {len(lines):,} lines, {sum(map(len, lines)) / 1e6:.1f} MB, {len(others)} of them "
-          f"no requests; connections cut: {', '.join(cuts) or 'none'}")  # fmt: skip
+    print(
+        f"log: {len(lines):,} lines, {sum(map(len, lines)) / 1e6:.1f} MB, {len(others)} of them "
+        f"no requests; connections cut: {', '.join(cuts) or 'none'}"
+    )
     print(f"hostile: {sum(ends.values()):,} times, a connection or many at a time")
     for name, number in sorted(ends.items()):
         print(f"    {name}: {number}")
 
 
 def beside_hostile(
-    served: Service, pool: ThreadPoolExecutor, asks: Sequence[object], pause: float,
+    served: Service,
+    pool: ThreadPoolExecutor,
+    asks: Sequence[object],
+    pause: float,
     names: Sequence[str],
-) -> tuple[list[tuple[float, object]], dict[str, int]]:  # fmt: skip
+) -> tuple[list[tuple[float, object]], dict[str, int]]:
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     ours, theirs = context.Pipe()

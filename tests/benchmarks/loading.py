@@ -50,8 +50,10 @@ def compare(name: str, folder: Path, files: list[Path], repeats: int) -> None:
 
     ours, theirs = median(lambda: load_checkpoint(folder), repeats), median(raw, repeats)
     size = sum(file.stat().st_size for file in files) / 1e6
-    print(f"{name:32} {size:8.1f} MB  load {ours:7.3f} s  safetensors {theirs:7.3f} s  "
-          f"ratio {ours / theirs:6.2f}")  # fmt: skip
+    print(
+        f"{name:32} {size:8.1f} MB  load {ours:7.3f} s  safetensors {theirs:7.3f} s  "
+        f"ratio {ours / theirs:6.2f}"
+    )
 
 
 def full_size(root: Path) -> tuple[Path, Path, Path]:
@@ -83,8 +85,10 @@ def main() -> None:
         ours, encoder, whole = full_size(Path(root))
         compare("CLIP ViT-B/32 + LSTM", ours, [ours / WEIGHTS, encoder], repeats)
         sizes = [file.stat().st_size / 1e6 for file in (ours / WEIGHTS, whole)]
-        print(f"file {sizes[0]:.1f} MB, whole model {sizes[1]:.1f} MB: {sizes[1] / sizes[0]:.2f} "
-              f"times smaller")  # fmt: skip
+        print(
+            f"file {sizes[0]:.1f} MB, whole model {sizes[1]:.1f} MB: {sizes[1] / sizes[0]:.2f} "
+            f"times smaller"
+        )
 
 
 if __name__ == "__main__":

@@ -34,10 +34,13 @@ def words(rng: random.Random, count: int) -> str:
 def ten_answers(rng: random.Random) -> list[dict[str, Any]]:
     usual = words(rng, 1 + int(rng.random() < 0.2))
     return [
-        {"answer": usual if rng.random() < 0.7 else words(rng, 1), "answer_confidence": "yes",
-         "answer_id": number}
+        {
+            "answer": usual if rng.random() < 0.7 else words(rng, 1),
+            "answer_confidence": "yes",
+            "answer_id": number,
+        }
         for number in range(1, 11)
-    ]  # fmt: skip
+    ]
 
 
 def write_vizwiz(folder: Path, rows: int) -> None:
@@ -58,20 +61,34 @@ def write_vizwiz(folder: Path, rows: int) -> None:
 def write_vqa(folder: Path, questions: int, images: int) -> None:
     rng = random.Random(0)
     name = "v2_OpenEnded_mscoco_train2014_questions.json"
-    with open(folder / name, "w") as asked, \
-         open(folder / "v2_mscoco_train2014_annotations.json", "w") as noted:  # fmt: skip
+    with (
+        open(folder / name, "w") as asked,
+        open(folder / "v2_mscoco_train2014_annotations.json", "w") as noted,
+    ):
         asked.write('{"questions": [')
         noted.write('{"annotations": [')
         for number in range(questions):
             comma = ", " if number else ""
             image = number % images
-            asked.write(comma + json.dumps(
-                {"image_id": image, "question": f"what {words(rng, 4)}?", "question_id": number}
-            ))  # fmt: skip
-            noted.write(comma + json.dumps(
-                {"question_id": number, "image_id": image, "answers": ten_answers(rng),
-                 "question_type": "what", "answer_type": "other", "multiple_choice_answer": ""}
-            ))  # fmt: skip
+            asked.write(
+                comma
+                + json.dumps(
+                    {"image_id": image, "question": f"what {words(rng, 4)}?", "question_id": number}
+                )
+            )
+            noted.write(
+                comma
+                + json.dumps(
+                    {
+                        "question_id": number,
+                        "image_id": image,
+                        "answers": ten_answers(rng),
+                        "question_type": "what",
+                        "answer_type": "other",
+                        "multiple_choice_answer": "",
+                    }
+                )
+            )
         asked.write("]}")
         noted.write("]}")
 
@@ -109,10 +126,14 @@ def measure_vizwiz(folder: Path) -> dict[str, Any]:
         targets[rows]
     done = time.perf_counter()
     return {
-        "rows": len(examples), "read": read - start, "build": built - read, "epoch": done - built,
-        "reading_mb": after_reading - base, "building_mb": after_building - after_reading,
+        "rows": len(examples),
+        "read": read - start,
+        "build": built - read,
+        "epoch": done - built,
+        "reading_mb": after_reading - base,
+        "building_mb": after_building - after_reading,
         "peak_mb": peak_megabytes(),
-    }  # fmt: skip
+    }
 
 
 def measure_vqa(folder: Path) -> dict[str, Any]:
@@ -146,9 +167,12 @@ def measure_vqa(folder: Path) -> dict[str, Any]:
         optimiser.step()
     done = time.perf_counter()
     return {
-        "rows": len(examples), "read": read - start, "answers": learnt - read,
-        "epoch": done - learnt, "peak_mb": peak_megabytes(),
-    }  # fmt: skip
+        "rows": len(examples),
+        "read": read - start,
+        "answers": learnt - read,
+        "epoch": done - learnt,
+        "peak_mb": peak_megabytes(),
+    }
 
 
 def _vqa_args(folder: Path) -> dict[str, Any]:
@@ -160,8 +184,10 @@ def _vqa_args(folder: Path) -> dict[str, Any]:
 def in_process(kind: str, folder: Path) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, __file__, "--measure", kind, "--folder", str(folder)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 

@@ -32,9 +32,15 @@ def main() -> None:
         usual = word()
         people = tuple(usual if rng.random() < 0.7 else word() for _ in range(10))
         examples.append(
-            Example(Path("x.jpg"), "what?", people, str(number), answer_type=TYPES[number % 3],
-                    question_type=f"what {number % 65}")
-        )  # fmt: skip
+            Example(
+                Path("x.jpg"),
+                "what?",
+                people,
+                str(number),
+                answer_type=TYPES[number % 3],
+                question_type=f"what {number % 65}",
+            )
+        )
         answers.append(Answer(usual if rng.random() < 0.6 else word(), rng.random()))
     start = time.perf_counter()
     for measure in (vqa_accuracy.accuracy, vqa_accuracy.accuracy_always):

@@ -58,10 +58,13 @@ def load(names: Sequence[str]) -> dict[str, VQAModel]:
     """The models of that name; CLIP has the same random weights in every process."""
     torch.manual_seed(0)
     return {
-        name: vqazoo.create(encoder=f"open-clip:{CLIP}", head="mlp", answers=["yes", "no", "red"],
-                            pretrained=False) if name == CLIP else vqazoo.load(name)
+        name: vqazoo.create(
+            encoder=f"open-clip:{CLIP}", head="mlp", answers=["yes", "no", "red"], pretrained=False
+        )
+        if name == CLIP
+        else vqazoo.load(name)
         for name in names
-    }  # fmt: skip
+    }
 
 
 def serve(names: Sequence[str], place: Connection) -> None:
@@ -151,8 +154,14 @@ def mixture(count: int) -> tuple[list[Ask], dict[Any, vqazoo.Answer]]:
     rng = random.Random(0)
     models = load(TINY)
     pictures = [draw_scene(rng).paint() for _ in range(24)]
-    questions = ["what color is the shape?", "what shape is it?", "is there a circle?",
-                 "is it not red?", "how many shapes are there?", "which color?"]  # fmt: skip
+    questions = [
+        "what color is the shape?",
+        "what shape is it?",
+        "is there a circle?",
+        "is it not red?",
+        "how many shapes are there?",
+        "which color?",
+    ]
     texts = [encoded(picture, "PNG") for picture in pictures]
     asks = []
     for _ in range(count):
@@ -190,8 +199,10 @@ def mixed(count: int) -> None:
         seconds = time.perf_counter() - started
         after = served.memory()
     lost, crossed = lost_and_crossed(asks, replies, own)
-    print(f"{count:,} requests of {CLIENTS} clients to {len(TINY)} models: {lost} lost, {crossed} "
-          f"crossed; {(count - warm) / seconds:.0f} requests a second")  # fmt: skip
+    print(
+        f"{count:,} requests of {CLIENTS} clients to {len(TINY)} models: {lost} lost, {crossed} "
+        f"crossed; {(count - warm) / seconds:.0f} requests a second"
+    )
     print(f"latency: {percentiles([one for one, _ in replies[warm:]])}")
     print(f"memory: {before:.0f} MB after {warm:,} requests, {after:.0f} MB at the end")
 
@@ -220,10 +231,13 @@ def clip(rounds: int, count: int) -> None:
     def requests(pictures: int, new_questions: bool) -> list[Ask]:
         photos = [photo() for _ in range(pictures)]
         return [
-            Ask(CLIP, *photos[n % pictures],
-                [f"is it number {next(numbers)}?" if new_questions else POOL[n % len(POOL)]])
+            Ask(
+                CLIP,
+                *photos[n % pictures],
+                [f"is it number {next(numbers)}?" if new_questions else POOL[n % len(POOL)]],
+            )
             for n in range(count)
-        ]  # fmt: skip
+        ]
 
     kinds = {
         "every picture and question new": (count, True),
@@ -251,10 +265,14 @@ def clip(rounds: int, count: int) -> None:
                     for (_, answers), one in zip(replies, own, strict=True)
                 )
             one, many = statistics.median(alone), statistics.median(together)
-            print(f"{kind:48} {count / one:6.1f} /s alone {count / many:6.1f} /s served  "
-                  f"ratio {one / many:.2f}; {percentiles(latencies)}; {wrong} wrong")  # fmt: skip
-        print(f"memory: {before:.0f} MB after {count} requests, {served.memory():.0f} MB at the "
-              f"end; {torch.get_num_threads()} threads")  # fmt: skip
+            print(
+                f"{kind:48} {count / one:6.1f} /s alone {count / many:6.1f} /s served  "
+                f"ratio {one / many:.2f}; {percentiles(latencies)}; {wrong} wrong"
+            )
+        print(
+            f"memory: {before:.0f} MB after {count} requests, {served.memory():.0f} MB at the "
+            f"end; {torch.get_num_threads()} threads"
+        )
 
 
 if __name__ == "__main__":

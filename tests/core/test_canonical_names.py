@@ -31,19 +31,25 @@ SPELLED = ["tiny-clip", "tiny_clip", "Tiny-CLIP", "vqazoo/tiny-clip", "VQAzoo/Ti
 
 def settings(table: Path, encoder: Any, text: Any, head: str, fusion: str, data: str) -> Any:
     return {
-        "image_encoder": encoder, "text_encoder": text, "fusion": fusion, "head": head,
+        "image_encoder": encoder,
+        "text_encoder": text,
+        "fusion": fusion,
+        "head": head,
         "data": {"type": data, "args": {"train": str(table)}, "validation_fraction": 0.25},
         "training": {"epochs": 1, "batch_size": 18},
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("spelled", SPELLED)
 def test_every_spelling_gives_one_model(spelled: str) -> None:
     plain = vqazoo.create(encoder="tiny-clip", head="lstm", answers=["red"])
     made = vqazoo.create(
-        image_encoder="tiny-clip", text_encoder=spelled, head="vqazoo/LSTM", fusion="Concat",
+        image_encoder="tiny-clip",
+        text_encoder=spelled,
+        head="vqazoo/LSTM",
+        fusion="Concat",
         answers=["red"],
-    )  # fmt: skip
+    )
     assert made.config == plain.config
     assert list(made.towers) == ["both"]
 
@@ -101,17 +107,31 @@ def test_the_command_line_writes_the_submission_of_a_dataset_of_any_spelling(
     tmp_path: Path, data: str
 ) -> None:
     record = {
-        "image": "a.jpg", "question": "what is it?", "answer_type": "other", "answerable": 1,
+        "image": "a.jpg",
+        "question": "what is it?",
+        "answer_type": "other",
+        "answerable": 1,
         "answers": [{"answer": "red", "answer_confidence": "yes"}] * 10,
-    }  # fmt: skip
+    }
     (tmp_path / "val.json").write_text(json.dumps([record]))
     (tmp_path / "mine.csv").write_text("question_id,answer\na.jpg,red\n")
     done = CliRunner().invoke(
         command,
-        ["eval", "--predictions", str(tmp_path / "mine.csv"), "--data", data, "--data-root",
-         str(tmp_path), "--split", "val", "--out", str(tmp_path / "out")],
+        [
+            "eval",
+            "--predictions",
+            str(tmp_path / "mine.csv"),
+            "--data",
+            data,
+            "--data-root",
+            str(tmp_path),
+            "--split",
+            "val",
+            "--out",
+            str(tmp_path / "out"),
+        ],
         catch_exceptions=False,
-    )  # fmt: skip
+    )
     assert done.exit_code == 0, done.output
     assert (tmp_path / "out/submission.json").is_file()
     assert "data:vizwiz|" in (tmp_path / "out/metrics.json").read_text()

@@ -146,8 +146,9 @@ def test_a_video_and_a_picture_may_be_asked_together(
     video = vqazoo.Video(frames[:2])
     together = model.rank([video, frames[3]], QUESTION, CANDIDATES)
     assert together == [
-        model.rank(video, QUESTION, CANDIDATES), model.rank(frames[3], QUESTION, CANDIDATES)
-    ]  # fmt: skip
+        model.rank(video, QUESTION, CANDIDATES),
+        model.rank(frames[3], QUESTION, CANDIDATES),
+    ]
 
 
 def test_a_model_of_pictures_refuses_a_video(frames: list[Image.Image]) -> None:

@@ -43,9 +43,12 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Registry:
     for name, (image, question) in ENCODERS.items():
         variant = "a size" if name == "grid-only" else ""
         manifest = EncoderManifest(
-            summary="", image=image, question=question, variant=variant,
+            summary="",
+            image=image,
+            question=question,
+            variant=variant,
             example=f"{name}:small" if variant else "",
-        )  # fmt: skip
+        )
         add("encoder", name, manifest, Encoder)
     for name, (requires, provides) in FUSIONS.items():
         fusion = FusionManifest(summary="", requires=frozenset(requires), provides=provides)
@@ -127,8 +130,11 @@ def test_unknown_parts_are_refused_with_a_suggestion(parts: Registry) -> None:
         ("fusion", {"encoder": "pooled-both"}, ["blind", "join"]),
         ("fusion", {"encoder": "picture-only"}, ["blind", "join"]),  # its text tower is open
         ("fusion", {"encoder": "text-only"}, ["attend", "blind", "grid-pool", "join"]),
-        ("fusion", {"encoder": "pooled-both", "image_encoder": "both"},
-         ["blind", "grid-pool", "join"]),
+        (
+            "fusion",
+            {"encoder": "pooled-both", "image_encoder": "both"},
+            ["blind", "grid-pool", "join"],
+        ),
         ("fusion", {"encoder": "pooled-both", "head": "read"}, []),
         ("head", {"fusion": "attend"}, ["read"]),
         ("head", {"encoder": "pooled-both"}, ["classify"]),
@@ -138,7 +144,7 @@ def test_unknown_parts_are_refused_with_a_suggestion(parts: Registry) -> None:
         ("encoder", {"fusion": "grid-pool"}, ["both", "grid-only", "text-only"]),
         ("encoder", {}, ["both", "grid-only", "picture-only", "pooled-both", "text-only"]),
     ],
-)  # fmt: skip
+)
 def test_compatible_parts_are_listed(
     parts: Registry, kind: str, chosen: dict[str, str], expected: list[str]
 ) -> None:

@@ -17,13 +17,32 @@ from vqazoo.errors import ConfigError, UnknownNameError
 
 TABLES = {"encoder": "tiny-clip", "head": {"type": "lstm"}, "data": {"type": "easy-vqa"}}
 DEFAULTS = {
-    "epochs": 10, "batch_size": 256, "accumulate": 1, "learning_rate": 1e-3,
-    "encoder_learning_rate": 0.0, "weight_decay": 0.01, "betas": [0.9, 0.999], "epsilon": 1e-8,
-    "schedule": "cosine", "warmup_epochs": 0.0, "milestones": [], "factor": 0.1,
-    "plateau_patience": 2, "clip_norm": 1.0, "clip_value": 0.0, "precision": "float32",
-    "average": 0.0, "monitor": "accuracy", "eval_steps": 0, "patience": 0, "trainable": [],
-    "unfreeze_blocks": 0, "stages": [], "augment": "none", "group_by_image": False,
-}  # fmt: skip
+    "epochs": 10,
+    "batch_size": 256,
+    "accumulate": 1,
+    "learning_rate": 1e-3,
+    "encoder_learning_rate": 0.0,
+    "weight_decay": 0.01,
+    "betas": [0.9, 0.999],
+    "epsilon": 1e-8,
+    "schedule": "cosine",
+    "warmup_epochs": 0.0,
+    "milestones": [],
+    "factor": 0.1,
+    "plateau_patience": 2,
+    "clip_norm": 1.0,
+    "clip_value": 0.0,
+    "precision": "float32",
+    "average": 0.0,
+    "monitor": "accuracy",
+    "eval_steps": 0,
+    "patience": 0,
+    "trainable": [],
+    "unfreeze_blocks": 0,
+    "stages": [],
+    "augment": "none",
+    "group_by_image": False,
+}
 
 
 def test_a_filled_config_names_both_towers_and_the_default_fusion_of_the_head():

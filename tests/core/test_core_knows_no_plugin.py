@@ -146,9 +146,11 @@ def test_the_question_only_baseline_is_the_fusion_that_ignores_the_picture(
     monkeypatch.delitem(registry._scan()["fusion"], "question-only")
     assert question_only(settings()) is None
     manifest = FusionManifest(
-        summary="another one", requires=frozenset({"image.pooled", "question.pooled"}),
-        provides="pooled", ignores="image",
-    )  # fmt: skip
+        summary="another one",
+        requires=frozenset({"image.pooled", "question.pooled"}),
+        provides="pooled",
+        ignores="image",
+    )
     offer("fusion", "unseeing", manifest, QuestionOnly)
     found = question_only(settings())
     assert found is not None
@@ -172,8 +174,9 @@ def test_a_rule_of_several_answers_names_the_heads_that_learn_them(tmp_path: Pat
     from vqazoo.training.data import _check_rule
 
     config = settings(head="lstm", data={"type": "easy-vqa", "answer_rule": "soft"})
-    able = [name for name in registry.names("head")
-            if registry.manifest("head", name).weighted_targets]  # fmt: skip
+    able = [
+        name for name in registry.names("head") if registry.manifest("head", name).weighted_targets
+    ]
     with pytest.raises(ConfigError, match=rf"several answers \({', '.join(able)}\)"):
         _check_rule(config)
 

@@ -73,8 +73,17 @@ def test_a_light_file_loads_nothing_heavy(name):
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    heavy = {"torch", "numpy", "transformers", "timm", "open_clip", "PIL", "matplotlib",
-             "safetensors", "huggingface_hub"}  # fmt: skip
+    heavy = {
+        "torch",
+        "numpy",
+        "transformers",
+        "timm",
+        "open_clip",
+        "PIL",
+        "matplotlib",
+        "safetensors",
+        "huggingface_hub",
+    }
     assert not heavy & set(done.stdout.split())
     assert (
         imported(CORE / f"{name.replace('.', '/')}.py") - set(sys.stdlib_module_names)

@@ -31,9 +31,13 @@ def test_every_form_of_a_picture_gives_the_same_answer(model, picture):
     image = Image.open(picture).convert("RGB")
     array = np.asarray(image)
     forms = [
-        picture, str(picture), image, array, array.astype(np.float32) / 255,
+        picture,
+        str(picture),
+        image,
+        array,
+        array.astype(np.float32) / 255,
         torch.from_numpy(array.copy()).permute(2, 0, 1),
-    ]  # fmt: skip
+    ]
     answers = {repr(model.answer(form, QUESTIONS[0])) for form in forms}
     assert len(answers) == 1
 
@@ -97,9 +101,14 @@ def test_a_long_question_is_cut_with_a_warning(model, picture):
 
 @pytest.mark.parametrize(
     ("question", "told"),
-    [("", "is empty"), ("  \n", "is empty"), ("a" * 10_000, "10,000 characters"), (7, "is 7"),
-     (["what?", None], "is None")],
-)  # fmt: skip
+    [
+        ("", "is empty"),
+        ("  \n", "is empty"),
+        ("a" * 10_000, "10,000 characters"),
+        (7, "is 7"),
+        (["what?", None], "is None"),
+    ],
+)
 def test_a_question_that_cannot_be_used_is_told(model, picture, question, told):
     with pytest.raises(QuestionError, match=told):
         model.answer(picture, question)

@@ -46,9 +46,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(image: str, text: str, fusion: str, head: str) -> vqazoo.VQAModel:
     torch.manual_seed(0)
     return vqazoo.create(
-        image_encoder=image, text_encoder=text, fusion=block("fusion", fusion),
-        head=block("head", head), answers=ANSWERS,
-    ).eval()  # fmt: skip
+        image_encoder=image,
+        text_encoder=text,
+        fusion=block("fusion", fusion),
+        head=block("head", head),
+        answers=ANSWERS,
+    ).eval()
 
 
 def check(model: vqazoo.VQAModel, precision: str, picture: Path, place: Path) -> None:

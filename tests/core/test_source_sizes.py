@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(file for folder in ("vqazoo", "plugins") for file in (ROOT / folder).rglob("*.py"))
 LINES = 350  # a source file has fewer
-SKIPS = 30  # fewer places that the formatter must leave alone
+SKIPS = 30  # fewer places that the formatter must leave alone, tests included
 STILL_LONG = {  # to be split by meaning; nothing is added here
     "vqazoo/checkpoint/saved_model.py",
     "vqazoo/features/cache.py",
@@ -26,6 +26,7 @@ def test_no_source_file_is_long_but_those_that_are_named() -> None:
     assert long == STILL_LONG
 
 
-def test_the_formatter_lays_out_the_sources() -> None:
-    skips = sum(file.read_text(encoding="utf-8").count("fmt: skip") for file in SOURCES)
+def test_the_formatter_lays_out_sources_and_tests() -> None:
+    files = [*SOURCES, *(ROOT / "tests").rglob("*.py")]
+    skips = sum(file.read_text(encoding="utf-8").count("# " + "fmt: skip") for file in files)
     assert skips < SKIPS

@@ -79,9 +79,13 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """A process of this Python, `-m pytest ...` for instance, its output captured."""
     return subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, check=False, cwd=cwd,
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
         env={**os.environ, **environment},
-    )  # fmt: skip
+    )
 
 
 def vqazoo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -62,10 +62,25 @@ def test_encoder_fusion_and_dataset_train_together_and_load(
             asked.setdefault(picture, []).append([row["question"], row["answer"].split("|")[0]])
     (tmp_path / "train.json").write_text(json.dumps(asked))
     done = vqazoo(
-        "train", "--image-encoder", "histogram", "--text-encoder", "tiny-clip", "--fusion", "film",
-        "--head", "mlp", "--data", "quiz", "--data-root", str(tmp_path), "--set",
-        "training.epochs=1", "--out", str(tmp_path / "run"), PYTHONPATH=str(site),
-    )  # fmt: skip
+        "train",
+        "--image-encoder",
+        "histogram",
+        "--text-encoder",
+        "tiny-clip",
+        "--fusion",
+        "film",
+        "--head",
+        "mlp",
+        "--data",
+        "quiz",
+        "--data-root",
+        str(tmp_path),
+        "--set",
+        "training.epochs=1",
+        "--out",
+        str(tmp_path / "run"),
+        PYTHONPATH=str(site),
+    )
     assert done.returncode == 0, done.stderr
     checked = vqazoo("check", str(tmp_path / "run" / "best"), PYTHONPATH=str(site))
     assert "histogram" in checked.stdout

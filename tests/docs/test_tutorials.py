@@ -33,28 +33,53 @@ def test_the_tutorial_head_is_listed_with_its_distribution(acme):
 def test_the_tutorial_head_trains_evaluates_and_keeps_the_contract(acme, table, tmp_path):
     out = tmp_path / "run"
     done = vqazoo(
-        "train", "--encoder", "tiny-clip", "--head", "nearest", "--data", "table",
-        "--set", f"data.args.train={table}", "--set", "training.epochs=2", "--out", str(out),
+        "train",
+        "--encoder",
+        "tiny-clip",
+        "--head",
+        "nearest",
+        "--data",
+        "table",
+        "--set",
+        f"data.args.train={table}",
+        "--set",
+        "training.epochs=2",
+        "--out",
+        str(out),
         PYTHONPATH=str(acme),
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     done = vqazoo("check", str(out / "best"), PYTHONPATH=str(acme))
     assert "head           nearest" in done.stdout
     test = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_nearest.py"],
-        cwd=acme, env={**os.environ, "PYTHONPATH": str(acme)}, capture_output=True, text=True,
+        cwd=acme,
+        env={**os.environ, "PYTHONPATH": str(acme)},
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert "1 passed" in test.stdout, test.stdout
 
 
 def test_without_the_plugin_its_checkpoint_names_what_is_missing(acme, table, tmp_path):
     out = tmp_path / "run"
     vqazoo(
-        "train", "--encoder", "tiny-clip", "--head", "nearest", "--data", "table",
-        "--set", f"data.args.train={table}", "--set", "training.epochs=1", "--out", str(out),
+        "train",
+        "--encoder",
+        "tiny-clip",
+        "--head",
+        "nearest",
+        "--data",
+        "table",
+        "--set",
+        f"data.args.train={table}",
+        "--set",
+        "training.epochs=1",
+        "--out",
+        str(out),
         PYTHONPATH=str(acme),
-    )  # fmt: skip
+    )
     done = vqazoo("check", str(out / "best"))
     assert done.returncode == 1
     assert done.stderr.startswith("Error: Unknown head 'nearest'.")

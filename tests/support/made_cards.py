@@ -13,8 +13,21 @@ from vqazoo.evaluation.metric import Metric
 from vqazoo.files.writing import json_bytes
 
 NAME = "shapes-by-hand"
-SECTIONS = ["summary", "parts", "run", "data", "metrics", "types", "abstention", "failures",
-            "examples", "training", "origin", "reproduce", "cite"]  # fmt: skip
+SECTIONS = [
+    "summary",
+    "parts",
+    "run",
+    "data",
+    "metrics",
+    "types",
+    "abstention",
+    "failures",
+    "examples",
+    "training",
+    "origin",
+    "reproduce",
+    "cite",
+]
 PUBLISHED = {"training.epochs": "25 (section 4)"}
 RECIPE: dict[str, Any] = {
     "name": NAME,
@@ -32,23 +45,38 @@ RECIPE: dict[str, Any] = {
     },
 }
 REFERENCE = {
-    "kind": "package", "source": "vqazoo_tiny_clip", "file": "weights/model.safetensors",
-    "revision": "0.1.0", "sha256": "00", "license": "MIT",
-}  # fmt: skip
+    "kind": "package",
+    "source": "vqazoo_tiny_clip",
+    "file": "weights/model.safetensors",
+    "revision": "0.1.0",
+    "sha256": "00",
+    "license": "MIT",
+}
 ENVIRONMENT = {
-    "date": "2031-02-03T04:05:06+00:00", "device": "cpu", "hardware": "abacus, 3 CPU cores",
-    "python": "3.11.7", "versions": {"torch": "9.8.7"}, "commit": "c0ffee+",
-    "data_sha256": {"train": "1234abcd"}, "questions": {"train": 1100, "validation": 55},
-}  # fmt: skip
+    "date": "2031-02-03T04:05:06+00:00",
+    "device": "cpu",
+    "hardware": "abacus, 3 CPU cores",
+    "python": "3.11.7",
+    "versions": {"torch": "9.8.7"},
+    "commit": "c0ffee+",
+    "data_sha256": {"train": "1234abcd"},
+    "questions": {"train": 1100, "validation": 55},
+}
 LOG = [
     {"epoch": 1, "loss": 1.0, "seconds": 20.0, "encoding_seconds": 300.0},
     {"epoch": 2, "loss": 0.5, "seconds": 40.0, "encoding_seconds": 0.0},
 ]
 
 
-def metric(name: str, value: float, questions: int = 200, split: str = "test",
-           interval: tuple[float, float] | None = None, data: str = "easy-vqa",
-           end: str = "") -> Metric:  # fmt: skip
+def metric(
+    name: str,
+    value: float,
+    questions: int = 200,
+    split: str = "test",
+    interval: tuple[float, float] | None = None,
+    data: str = "easy-vqa",
+    end: str = "",
+) -> Metric:
     signature = f"{name}|v1|data:{data}|split:{split}|n:{questions}{end}"
     return Metric(name, value, split, questions, signature, "5678", "2031-02-03", interval)
 
@@ -70,16 +98,20 @@ METRICS = [
 ]
 
 
-def contents(recipe: Mapping[str, Any] = RECIPE, metrics: list[Metric] = METRICS,
-             **changes: bytes | None) -> dict[str, bytes]:  # fmt: skip
+def contents(
+    recipe: Mapping[str, Any] = RECIPE, metrics: list[Metric] = METRICS, **changes: bytes | None
+) -> dict[str, bytes]:
     """Files of a checkpoint folder; `None` leaves one out."""
     config = run_config(recipe)
     checkpoint = {
-        "format_version": 1, "vqazoo_version": "0.1.0", **plain(config.model),
+        "format_version": 1,
+        "vqazoo_version": "0.1.0",
+        **plain(config.model),
         "preprocess": {"size": [48, 64], "mode": "squash"},
         "towers": {"both": {"reference": REFERENCE, "fingerprint": "00"}},
-        "trainable": [], "parameters": {"total": 1000, "trainable": 250},
-    }  # fmt: skip
+        "trainable": [],
+        "parameters": {"total": 1000, "trainable": 250},
+    }
     answers = AnswerList(("red", "no"), (1000, 100), 1.0)
     files: dict[str, bytes | None] = {
         "config.json": json_bytes(checkpoint),

@@ -20,9 +20,16 @@ from vqazoo.registry import registry
 ANSWERS = ["red", "blue", "yes", "no", "a circle"]
 QUESTIONS = ["what is this?", "is the circle red", "what color is it?"]
 SMALL = {
-    "dim": 16, "rank": 16, "layers": 1, "heads": 2, "hidden_dim": 16, "min_count": 1, "queries": 4,
-    "num_layers": 1, "max_tokens": 12,
-}  # fmt: skip
+    "dim": 16,
+    "rank": 16,
+    "layers": 1,
+    "heads": 2,
+    "hidden_dim": 16,
+    "min_count": 1,
+    "queries": 4,
+    "num_layers": 1,
+    "max_tokens": 12,
+}
 
 # A new part needs one line here.
 FUSIONS = [
@@ -142,9 +149,12 @@ def test_every_compatible_combination_learns_saves_and_loads(
     for fusion in fusions:
         torch.manual_seed(0)
         model = vqazoo.create(
-            image_encoder=image, text_encoder=text, fusion=block("fusion", fusion),
-            head=block("head", head), answers=ANSWERS,
-        )  # fmt: skip
+            image_encoder=image,
+            text_encoder=text,
+            fusion=block("fusion", fusion),
+            head=block("head", head),
+            answers=ANSWERS,
+        )
         model.train()
         height, width = model.image_encoder.spec.preprocess.size
         fused = model(torch.randn(5, 3, height, width), ["what?"] * 5)

@@ -78,9 +78,11 @@ def test_a_config_is_neither_long_nor_deep():
     for _ in range(DEEPEST + 1):
         deep = [deep]
     for value, told in (
-        ({"a": [1] * (MOST_ITEMS + 1)}, "1,001 items"), (["x" * (LONGEST_TEXT + 1)], "4,097 char"),
-        (deep, "more than 16 deep"), ({"a": [{"\x1b": 1}]}, "unprintable key"),
-    ):  # fmt: skip
+        ({"a": [1] * (MOST_ITEMS + 1)}, "1,001 items"),
+        (["x" * (LONGEST_TEXT + 1)], "4,097 char"),
+        (deep, "more than 16 deep"),
+        ({"a": [{"\x1b": 1}]}, "unprintable key"),
+    ):
         with pytest.raises(ValueError, match=told):
             check_extent(value, "config.json")
 
@@ -199,7 +201,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "a version that is true": (lambda c: c["head"].update(version=True), "'head.version' is True"),
     "a version as a list": (lambda c: c["head"].update(version=[1]), "'head.version' is"),
     "long arguments": (lambda c: c["head"]["args"].update(a=["x" * 4000] * 999), "takes more than"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -293,8 +295,19 @@ def test_an_encoder_may_not_ask_for_giant_pictures(tmp_path, side):
 # ---- names that want to be code or files ----------------------------------------------------
 
 BLOCKS = ["image_encoder", "text_encoder", "fusion", "head"]
-CODE = ["os:system", "../evil", "builtins.eval", "torch.hub:load", "/etc/passwd", "evil.py",
-        "__import__('os')", "vqazoo_heads.linear:LinearHead", "pip/evil", "", "x;evil"]  # fmt: skip
+CODE = [
+    "os:system",
+    "../evil",
+    "builtins.eval",
+    "torch.hub:load",
+    "/etc/passwd",
+    "evil.py",
+    "__import__('os')",
+    "vqazoo_heads.linear:LinearHead",
+    "pip/evil",
+    "",
+    "x;evil",
+]
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -211,11 +211,20 @@ def test_a_tokenizer_that_names_a_file_elsewhere_reads_its_own(tmp_path):
 
 def test_published_numbers_are_not_taken_for_counts(tmp_path):
     """Llama 4, Gemma 3n, SigLIP 2, ImageNet-21k and the tokens of Llama 3, as their configs say."""
-    said = {"max_position_embeddings": 10_485_760, "vocab_size_per_layer_input": 262_144,
-            "hidden_size": 18_432, "rope_theta": 500_000_000, "num_labels": 21_843,
-            "eos_token_id": [128_001, 128_009], "layer_norm_eps": 1e-12,
-            "pad_token_id": 151_643, "num_hidden_layers": 126, "num_local_experts": 256,
-            "image_size": 512, "intermediate_size": 53_248}  # fmt: skip
+    said = {
+        "max_position_embeddings": 10_485_760,
+        "vocab_size_per_layer_input": 262_144,
+        "hidden_size": 18_432,
+        "rope_theta": 500_000_000,
+        "num_labels": 21_843,
+        "eos_token_id": [128_001, 128_009],
+        "layer_norm_eps": 1e-12,
+        "pad_token_id": 151_643,
+        "num_hidden_layers": 126,
+        "num_local_experts": 256,
+        "image_size": 512,
+        "intermediate_size": 53_248,
+    }
     check_config({**said, "text_config": said}, tmp_path / "config.json")
 
 

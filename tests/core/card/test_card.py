@@ -73,13 +73,16 @@ def test_the_front_matter_is_what_the_hub_reads(fresh: str) -> None:
 @pytest.mark.parametrize(
     ("reference", "models", "license"),
     [
-        ({"kind": "hub", "source": "openai/clip", "revision": "a" * 40}, ["openai/clip"],
-         "see its repository"),
+        (
+            {"kind": "hub", "source": "openai/clip", "revision": "a" * 40},
+            ["openai/clip"],
+            "see its repository",
+        ),
         ({"kind": "hub", "source": "timm/vit", "license": "cc-by-4.0"}, ["timm/vit"], "cc-by-4.0"),
         ({"kind": "file", "source": "/home/me/clip.safetensors"}, [], "not stated"),
         (None, [], "none: no pretrained weights"),
     ],
-)  # fmt: skip
+)
 def test_encoders_are_named_with_their_licence(
     reference: dict[str, str] | None, models: list[str], license: str
 ) -> None:
@@ -97,8 +100,10 @@ def test_encoders_are_named_with_their_licence(
 def test_packaged_encoders_name_their_origin_on_the_hub() -> None:
     recipe = {
         **{k: v for k, v in RECIPE.items() if k != "encoder"},
-        "image_encoder": "efficientnet-lite0", "text_encoder": "minilm", "head": "mlp",
-    }  # fmt: skip
+        "image_encoder": "efficientnet-lite0",
+        "text_encoder": "minilm",
+        "head": "mlp",
+    }
     files = contents(recipe)
     checkpoint = json.loads(files["config.json"])
     checkpoint["towers"] = {
@@ -106,8 +111,9 @@ def test_packaged_encoders_name_their_origin_on_the_hub() -> None:
     }
     data = ModelCard(render_card({**files, "config.json": json_bytes(checkpoint)}, NAME)).data
     assert data.to_dict()["base_model"] == [
-        "timm/tf_efficientnet_lite0.in1k", "sentence-transformers/all-MiniLM-L6-v2",
-    ]  # fmt: skip
+        "timm/tf_efficientnet_lite0.in1k",
+        "sentence-transformers/all-MiniLM-L6-v2",
+    ]
 
 
 def test_every_metric_stands_there_once_with_its_signature(fresh: str) -> None:
@@ -206,17 +212,30 @@ def test_a_question_only_model_is_compared() -> None:
 
 
 def test_what_was_not_recorded_is_said_and_not_made_up() -> None:
-    bare = contents(metrics_json=None, environment_json=None, answers_json=None, log_jsonl=None,
-                    loss_png=None, recipe_toml=None)  # fmt: skip
+    bare = contents(
+        metrics_json=None,
+        environment_json=None,
+        answers_json=None,
+        log_jsonl=None,
+        loss_png=None,
+        recipe_toml=None,
+    )
     assert set(bare) == {"config.json"}
     card = render_card(bare, "bare")
     assert sections(card) == SECTIONS
     for told in (
-        "It was not measured yet", "Nothing was measured yet", "nothing speaks for such use",
-        "What it was trained on was not recorded", "Command and settings: not recorded",
-        "Hardware: not recorded", "Time: not recorded", "Cost: not recorded",
-        "Versions: not recorded", "it cannot be repeated", "None recorded",
-    ):  # fmt: skip
+        "It was not measured yet",
+        "Nothing was measured yet",
+        "nothing speaks for such use",
+        "What it was trained on was not recorded",
+        "Command and settings: not recorded",
+        "Hardware: not recorded",
+        "Time: not recorded",
+        "Cost: not recorded",
+        "Versions: not recorded",
+        "it cannot be repeated",
+        "None recorded",
+    ):
         assert told in card
     assert not re.search(r"\d%", card)
     data = ModelCard(card).data
@@ -238,13 +257,16 @@ def test_folders_of_a_machine_do_not_reach_the_card() -> None:
 @pytest.mark.parametrize(
     ("reference", "shown"),
     [
-        ("easy-vqa", "easy-vqa"), ("hf:me/shapes", "hf:me/shapes"),
-        ("hf:/home/me/shapes/", "hf:shapes"), ("hf:~/shapes", "hf:shapes"),
-        ("hf-text:../models/bert", "hf-text:bert"), ("timm:vit@/a/b.safetensors",
-        "timm:vit@b.safetensors"), (r"hf:C:\Users\me\shapes", "hf:shapes"),
+        ("easy-vqa", "easy-vqa"),
+        ("hf:me/shapes", "hf:me/shapes"),
+        ("hf:/home/me/shapes/", "hf:shapes"),
+        ("hf:~/shapes", "hf:shapes"),
+        ("hf-text:../models/bert", "hf-text:bert"),
+        ("timm:vit@/a/b.safetensors", "timm:vit@b.safetensors"),
+        (r"hf:C:\Users\me\shapes", "hf:shapes"),
         ("open-clip:ViT-B-32@openai", "open-clip:ViT-B-32@openai"),
     ],
-)  # fmt: skip
+)
 def test_references_are_shown_without_folders(reference: str, shown: str) -> None:
     assert public(reference) == shown
 
@@ -310,8 +332,9 @@ def test_refresh_adds_metrics_and_pictures_and_keeps_prose(folder: Path, tmp_pat
     assert saved["test", "accuracy"]["value"] == 0.25
     assert saved["validation", "accuracy"]["value"] == 0.5
     text = card.read_text()
-    said = {(r.dataset_split, r.metric_type): r.metric_value
-            for r in ModelCard(text).data.eval_results}  # fmt: skip
+    said = {
+        (r.dataset_split, r.metric_type): r.metric_value for r in ModelCard(text).data.eval_results
+    }
     assert said == {key: round(100 * m["value"], 2) for key, m in saved.items()}
     assert "Teaching and baselines" in text
     assert "(answers.png)" in section(text, "examples")
@@ -390,11 +413,14 @@ def test_a_run_leaves_a_whole_card_and_later_epochs_keep_what_people_wrote(
     from vqazoo.training.run_folder import save_best
 
     out = tmp_path / "first-run"
-    config = run_config({
-        "encoder": "tiny-clip", "head": "mlp",
-        "data": {"type": "table", "args": {"train": str(table)}, "validation_fraction": 0.25},
-        "training": {"epochs": 2, "device": "cpu"},
-    })  # fmt: skip
+    config = run_config(
+        {
+            "encoder": "tiny-clip",
+            "head": "mlp",
+            "data": {"type": "table", "args": {"train": str(table)}, "validation_fraction": 0.25},
+            "training": {"epochs": 2, "device": "cpu"},
+        }
+    )
     model = train_run(config, out, report=lambda line: None)
     best = out / "best"
     for name in ("log.jsonl", "loss.png"):

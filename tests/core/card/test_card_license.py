@@ -35,10 +35,13 @@ def test_the_licence_is_the_recipes_or_none() -> None:
 @pytest.mark.parametrize(
     ("data", "listed"),
     [
-        ("easy-vqa", None), ("vizwiz", None), ("hf:me/shapes", ["me/shapes"]),
-        ("hf:me/shapes@0123abc", ["me/shapes"]), ("hf:/home/me/shapes", None),
+        ("easy-vqa", None),
+        ("vizwiz", None),
+        ("hf:me/shapes", ["me/shapes"]),
+        ("hf:me/shapes@0123abc", ["me/shapes"]),
+        ("hf:/home/me/shapes", None),
     ],
-)  # fmt: skip
+)
 def test_only_ids_of_the_hub_are_listed_as_datasets(data: str, listed: list[str] | None) -> None:
     assert front({**RECIPE, "data": {"type": data}}).get("datasets") == listed
 

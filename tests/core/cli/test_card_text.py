@@ -104,8 +104,10 @@ def test_cells_of_words_are_wrapped_in_their_column() -> None:
 def test_only_headings_are_emphasised() -> None:
     shown = render(CARD, 40, bold=True)
     assert [line for line in shown.splitlines() if "\x1b" in line] == [
-        "\x1b[1mA model\x1b[0m", "\x1b[1mMore\x1b[0m", "\x1b[1mHow to run\x1b[0m",
-    ]  # fmt: skip
+        "\x1b[1mA model\x1b[0m",
+        "\x1b[1mMore\x1b[0m",
+        "\x1b[1mHow to run\x1b[0m",
+    ]
 
 
 def test_control_characters_of_a_fetched_card_are_left_out() -> None:
@@ -118,12 +120,16 @@ def test_any_text_is_shown(text: str) -> None:
         assert "---\n---" not in render(text, width)
 
 
-@pytest.mark.parametrize(("tty", "colour", "bold"), [(True, "", True), (True, "1", False),
-                                                     (False, "", False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("tty", "colour", "bold"), [(True, "", True), (True, "1", False), (False, "", False)]
+)
 def test_bold_needs_a_terminal_that_wants_colour(
-    tty: bool, colour: str, bold: bool, monkeypatch: pytest.MonkeyPatch,
+    tty: bool,
+    colour: str,
+    bold: bool,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: tty, raising=False)
     monkeypatch.setenv("NO_COLOR", colour)
     monkeypatch.setenv("COLUMNS", "40")
@@ -152,8 +158,10 @@ def test_info_in_a_real_terminal_fits(tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "NO_COLOR"}
     process = subprocess.Popen(
         [sys.executable, "-c", f"from vqazoo.cli import main; main(['info', {MODEL!r}])"],
-        stdout=slave, stdin=subprocess.DEVNULL, env={**environment, "COLUMNS": "90"},
-    )  # fmt: skip
+        stdout=slave,
+        stdin=subprocess.DEVNULL,
+        env={**environment, "COLUMNS": "90"},
+    )
     os.close(slave)
     seen = b""
     while chunk := _read(master):

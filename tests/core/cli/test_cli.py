@@ -63,10 +63,24 @@ def test_ask_prints_ranked_answers_and_json(picture):
 def test_train_eval_check_and_ask_make_one_story(table, tmp_path, picture):
     out = tmp_path / "run"
     done = vqazoo(
-        "train", "--encoder", "tiny-clip", "--head", "linear", "--data", "table",
-        "--set", f"data.args.train={table}", "--set", f"data.args.test={table}",
-        "--set", "training.epochs=3", "--seed", 5, "--out", out,
-    )  # fmt: skip
+        "train",
+        "--encoder",
+        "tiny-clip",
+        "--head",
+        "linear",
+        "--data",
+        "table",
+        "--set",
+        f"data.args.train={table}",
+        "--set",
+        f"data.args.test={table}",
+        "--set",
+        "training.epochs=3",
+        "--seed",
+        5,
+        "--out",
+        out,
+    )
     assert done.returncode == 0, done.stderr
     assert "epoch 3/3" in done.stderr  # plain lines where there is no terminal
     assert "\r" not in done.stderr
@@ -88,9 +102,16 @@ def test_train_eval_check_and_ask_make_one_story(table, tmp_path, picture):
 
 def test_dry_run_prints_the_filled_config_and_shapes_and_writes_nothing(tmp_path):
     done = vqazoo(
-        "train", "--encoder", "tiny-clip", "--head", "lstm", "--data", "easy-vqa", "--dry-run",
+        "train",
+        "--encoder",
+        "tiny-clip",
+        "--head",
+        "lstm",
+        "--data",
+        "easy-vqa",
+        "--dry-run",
         cwd=tmp_path,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert "hidden_dim = 512" in done.stdout
     assert "pooled (B, 192)" in done.stdout
@@ -156,7 +177,8 @@ def test_verbs_of_a_plugin_work(tmp_path):
     done = vqazoo("render-captions", "--out", tmp_path / "shapes", "--count", 3)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "shapes").glob("*.png"))) == 3
-    done = vqazoo("pretrain-tiny-clip", "--out", tmp_path / "clip", "--steps", 2, "--batch-size", 8,
-                  "--json")  # fmt: skip
+    done = vqazoo(
+        "pretrain-tiny-clip", "--out", tmp_path / "clip", "--steps", 2, "--batch-size", 8, "--json"
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["options"]["steps"] == 2

@@ -20,10 +20,16 @@ def files(tmp_path: Path) -> Path:
     """train.csv of five questions about three pictures, test.csv of two about two of them."""
     for number in range(4):
         Image.new("RGB", (32, 32), (number * 60, 0, 90)).save(tmp_path / f"{number}.png")
-    write(tmp_path / "train.csv", [
-        ("0.png", "what is it?", "cat|cat|dog"), ("0.png", "why?", "cat"), ("1.png", "why?", "dog"),
-        ("2.png", "what is it?", "cat"), ("2.png", "who?", "bird"),
-    ])  # fmt: skip
+    write(
+        tmp_path / "train.csv",
+        [
+            ("0.png", "what is it?", "cat|cat|dog"),
+            ("0.png", "why?", "cat"),
+            ("1.png", "why?", "dog"),
+            ("2.png", "what is it?", "cat"),
+            ("2.png", "who?", "bird"),
+        ],
+    )
     write(tmp_path / "test.csv", [("2.png", "who?", "cat"), ("3.png", "who?", "fish")])
     return tmp_path
 
@@ -34,8 +40,18 @@ def write(file: Path, rows: list[tuple[str, ...]]) -> None:
 
 
 def info(files: Path, *more: str) -> int:
-    return run(["data", "info", "table", "--set", f"train={files / 'train.csv'}",
-                "--set", f"test={files / 'test.csv'}", *more])  # fmt: skip
+    return run(
+        [
+            "data",
+            "info",
+            "table",
+            "--set",
+            f"train={files / 'train.csv'}",
+            "--set",
+            f"test={files / 'test.csv'}",
+            *more,
+        ]
+    )
 
 
 def error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -143,9 +159,14 @@ def test_mistakes_of_info_are_one_line_with_the_next_step(
     locked = tmp_path / "file"
     locked.write_text("")
     assert "cannot be made" in error(
-        capsys, "info", "table", "--set", f"train={files / 'train.csv'}",
-        "--list", str(locked / "list.txt"),
-    )  # fmt: skip
+        capsys,
+        "info",
+        "table",
+        "--set",
+        f"train={files / 'train.csv'}",
+        "--list",
+        str(locked / "list.txt"),
+    )
 
 
 def test_a_hugging_face_dataset_needs_its_name(capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,16 +234,24 @@ def exported(folder: Path, splits: dict[str, list[str]]) -> None:
     for split, answers in splits.items():
         for number in range(len(answers)):
             Image.new("RGB", (4, 4), (number, 0, 0)).save(folder / f"{number}.png")
-        rows = [{"image": f"{n}.png", "question": "what?", "answers": [one]}
-                for n, one in enumerate(answers)]  # fmt: skip
+        rows = [
+            {"image": f"{n}.png", "question": "what?", "answers": [one]}
+            for n, one in enumerate(answers)
+        ]
         parquet.write_table(pyarrow.Table.from_pylist(rows), folder / f"{split}.parquet")
 
 
 def test_each_release_of_a_dataset_has_its_own_counts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record = {"image_name": "a.jpg", "question": "where?", "answer": "here", "answer_type": "OPEN",
-              "question_type": "POS", "phrase_type": "freeform"}  # fmt: skip
+    record = {
+        "image_name": "a.jpg",
+        "question": "where?",
+        "answer": "here",
+        "answer_type": "OPEN",
+        "question_type": "POS",
+        "phrase_type": "freeform",
+    }
     (tmp_path / "trainset.json").write_text(
         json.dumps([{**record, "qid": number} for number in range(3_064)])
     )

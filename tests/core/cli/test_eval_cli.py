@@ -37,10 +37,16 @@ def answered(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def four(tmp_path: Path) -> Path:
     """Four questions with known answers, and two files of answers: a right 3, b right 1."""
     Image.new("RGB", (32, 32)).save(tmp_path / "0.png")
-    write(tmp_path / "table.csv", [
-        ("image", "question", "answer", "question_id"),
-        *(("0.png", "what?", text, f"q{n}") for n, text in enumerate(("cat", "dog", "2", "no"))),
-    ])  # fmt: skip
+    write(
+        tmp_path / "table.csv",
+        [
+            ("image", "question", "answer", "question_id"),
+            *(
+                ("0.png", "what?", text, f"q{n}")
+                for n, text in enumerate(("cat", "dog", "2", "no"))
+            ),
+        ],
+    )
     for name, answers in (("a", ["cat", "dog", "2", "yes"]), ("b", ["cat", "", "3", "yes"])):
         rows = [(f"q{n}", answer) for n, answer in enumerate(answers)]
         write(tmp_path / f"{name}.csv", [("question_id", "answer"), *reversed(rows)])
@@ -90,9 +96,13 @@ def test_answers_in_a_file_score_as_the_model_that_gave_them(
 
 def test_everything_is_written_beside_the_scores(answered: Path) -> None:
     assert {file.name for file in answered.iterdir()} >= {
-        "predictions.csv", "predictions.jsonl", "metrics.json", "answers.png", "confusion.png",
+        "predictions.csv",
+        "predictions.jsonl",
+        "metrics.json",
+        "answers.png",
+        "confusion.png",
         "risk-coverage.png",
-    }  # fmt: skip
+    }
     for file in answered.glob("*.png"):
         with Image.open(file) as picture:
             picture.verify()
@@ -104,8 +114,19 @@ def test_a_score_is_what_counting_gives(four: Path, capsys: pytest.CaptureFixtur
     assert found["accuracy"]["questions"] == 4
     assert "risk-coverage-area" not in found  # nobody said how sure the answers are
     out = four / "out"
-    assert run(["eval", "--predictions", str(four / "a.csv"), *data(four / "table.csv"),
-                "--out", str(out)]) == 0  # fmt: skip
+    assert (
+        run(
+            [
+                "eval",
+                "--predictions",
+                str(four / "a.csv"),
+                *data(four / "table.csv"),
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     assert "accuracy" in capsys.readouterr().out
     assert not (out / "risk-coverage.png").exists()
     assert (out / "answers.png").is_file()
@@ -130,8 +151,9 @@ def test_questions_without_a_picture_are_left_out_of_both(
     for name in ("a", "b"):
         lines = (four / f"{name}.csv").read_text().splitlines()
         (four / f"{name}.csv").write_text("\n".join(x for x in lines if not x.startswith("q3")))
-    found = document(capsys, "eval", "--predictions", four / "a.csv", *arguments,
-                     "--out", four / "o")  # fmt: skip
+    found = document(
+        capsys, "eval", "--predictions", four / "a.csv", *arguments, "--out", four / "o"
+    )
     assert found["accuracy"]["value"] == 1
     found = document(capsys, "compare", four / "a.csv", four / "b.csv", *arguments)
     assert (found["questions"], found["first"]) == (3, 1)
@@ -161,10 +183,14 @@ def test_mistakes_in_files_are_one_sentence(four: Path, capsys: pytest.CaptureFi
         capsys, "compare", four / "a.csv", four / "b.csv", *table, "--split", "tset"
     )
     unlabelled = four / "unlabelled.csv"
-    write(unlabelled, [("image", "question", "question_id"),
-                       *(("0.png", "what?", f"q{n}") for n in range(4))])  # fmt: skip
-    for verb in (["eval", "--predictions", four / "a.csv"],
-                 ["compare", four / "a.csv", four / "b.csv"]):  # fmt: skip
+    write(
+        unlabelled,
+        [("image", "question", "question_id"), *(("0.png", "what?", f"q{n}") for n in range(4))],
+    )
+    for verb in (
+        ["eval", "--predictions", four / "a.csv"],
+        ["compare", four / "a.csv", four / "b.csv"],
+    ):
         assert "has no answers: nothing can be" in error(capsys, *verb, *data(unlabelled))
 
 
@@ -189,8 +215,19 @@ def test_wups_is_left_out_aloud_without_wordnet(
 def test_dollars_in_questions_are_drawn_as_dollars(four: Path) -> None:
     rows = (four / "table.csv").read_text().replace("what?", "is $5 ^{ more than $4 \\frac?")
     (four / "table.csv").write_text(rows)
-    assert run(["eval", "--predictions", str(four / "a.csv"), *data(four / "table.csv"),
-                "--out", str(four / "out")]) == 0  # fmt: skip
+    assert (
+        run(
+            [
+                "eval",
+                "--predictions",
+                str(four / "a.csv"),
+                *data(four / "table.csv"),
+                "--out",
+                str(four / "out"),
+            ]
+        )
+        == 0
+    )
 
 
 # ---- compare --------------------------------------------------------------------------------
@@ -215,8 +252,13 @@ def test_several_answers_are_compared_by_vqa_accuracy(
     four: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     people = ["cat|cat|dog", "dog|dog|dog", "2|3|3", "no|yes|yes"]
-    write(four / "table.csv", [("image", "question", "answer", "question_id"),
-          *(("0.png", "what?", answer, f"q{n}") for n, answer in enumerate(people))])  # fmt: skip
+    write(
+        four / "table.csv",
+        [
+            ("image", "question", "answer", "question_id"),
+            *(("0.png", "what?", answer, f"q{n}") for n, answer in enumerate(people)),
+        ],
+    )
     found = document(capsys, "compare", four / "a.csv", four / "b.csv", *data(four / "table.csv"))
     assert found["metric"] == "vqa-accuracy"
     # Of three people, each is left out once: a third of those that two of the others say.

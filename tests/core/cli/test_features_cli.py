@@ -24,9 +24,20 @@ def root(tmp_path: Path) -> Path:
 
 def build(table: Path, root: Path, *more: str) -> int:
     return run(
-        ["features", "build", "--encoder", "tiny-clip", "--data", "table",
-         "--set", f"data.args.train={table}", "--cache", str(root), *more]
-    )  # fmt: skip
+        [
+            "features",
+            "build",
+            "--encoder",
+            "tiny-clip",
+            "--data",
+            "table",
+            "--set",
+            f"data.args.train={table}",
+            "--cache",
+            str(root),
+            *more,
+        ]
+    )
 
 
 def caches(root: Path, side: str) -> list[Path]:
@@ -56,9 +67,23 @@ def test_training_after_build_computes_nothing(
         return real(self, pixels)
 
     monkeypatch.setattr(VQAModel, "encode_image", count)
-    train = ["train", "--encoder", "tiny-clip", "--head", "mlp", "--data", "table",
-             "--set", f"data.args.train={table}", "--set", "training.epochs=1",
-             "--set", f"training.cache={root}", "--out", str(tmp_path / "run")]  # fmt: skip
+    train = [
+        "train",
+        "--encoder",
+        "tiny-clip",
+        "--head",
+        "mlp",
+        "--data",
+        "table",
+        "--set",
+        f"data.args.train={table}",
+        "--set",
+        "training.epochs=1",
+        "--set",
+        f"training.cache={root}",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     assert run(train) == 0
     assert sum(rows) == 4  # only those that are verified
     assert "Encoding" not in capsys.readouterr().err
@@ -112,8 +137,9 @@ def test_verify_names_a_damaged_shard(
     content = bytearray(shard.read_bytes())
     if harm == "nan":
         content[-2:] = b"\xff\x7f"
-    shard.write_bytes(content[:-50] if harm == "cut" else bytes(len(content)) * (harm == "fill")
-                      or content)  # fmt: skip
+    shard.write_bytes(
+        content[:-50] if harm == "cut" else bytes(len(content)) * (harm == "fill") or content
+    )
     assert run(["features", "verify", "--cache", str(root)]) == 1
     told = capsys.readouterr()
     assert f"damaged: {shard.name}" in told.out
@@ -152,6 +178,15 @@ def test_mistakes_are_one_sentence_with_the_next_step(
     with FileLock(root / name / "lock"):
         assert "is being written by another process" in error(capsys, "clear", name, *here)
     assert "Did you mean 'train'" in error(
-        capsys, "build", "--encoder", "tiny-clip", "--data", "table",
-        "--set", f"data.args.train={table}", "--split", "trian", *here,
-    )  # fmt: skip
+        capsys,
+        "build",
+        "--encoder",
+        "tiny-clip",
+        "--data",
+        "table",
+        "--set",
+        f"data.args.train={table}",
+        "--split",
+        "trian",
+        *here,
+    )

@@ -45,9 +45,13 @@ def on_a_terminal(*arguments: str, **environment: str) -> str:
     """What a verb prints where standard output is a terminal of 100 columns."""
     known = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
     child = pexpect.spawn(
-        sys.executable, ["-c", COMMAND, *arguments], dimensions=(50, 100), encoding="utf-8",
-        env={**known, "TERM": "xterm-256color", **environment}, timeout=300,
-    )  # fmt: skip
+        sys.executable,
+        ["-c", COMMAND, *arguments],
+        dimensions=(50, 100),
+        encoding="utf-8",
+        env={**known, "TERM": "xterm-256color", **environment},
+        timeout=300,
+    )
     text: str = child.read()
     child.close()
     assert child.exitstatus == 0, text
@@ -60,9 +64,10 @@ def on_a_terminal(*arguments: str, **environment: str) -> str:
 def test_every_verb_that_prints_can_print_json():
     found = dict(leaves(vqazoo))
     without = {
-        name for name, command in found.items()
+        name
+        for name, command in found.items()
         if not any("--json" in parameter.opts for parameter in command.params)
-    }  # fmt: skip
+    }
     assert without == RUN_UNTIL_STOPPED
     assert {"train", "recipe show", "data prepare", "features verify", "push"} <= found.keys()
 
@@ -87,8 +92,20 @@ def test_json_is_one_document_and_nothing_else(arguments, key, capsys, monkeypat
 
 def test_training_tells_its_best_model_and_score_as_json(table, tmp_path, capsys):
     out = tmp_path / "run"
-    arguments = ["train", "--encoder", "tiny-clip", "--head", "mlp", "--data", "table", "--quiet",
-                 "--set", f"data.args.train={table}", "--set", "training.epochs=1"]  # fmt: skip
+    arguments = [
+        "train",
+        "--encoder",
+        "tiny-clip",
+        "--head",
+        "mlp",
+        "--data",
+        "table",
+        "--quiet",
+        "--set",
+        f"data.args.train={table}",
+        "--set",
+        "training.epochs=1",
+    ]
     assert run([*arguments, "--out", str(out), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["best"] == str(out / "best")
@@ -132,9 +149,20 @@ def test_brackets_in_a_cell_are_text_and_no_markup(monkeypatch, capsys):
 
 def test_training_shows_a_bar_on_a_terminal_and_leaves_plain_lines(table, tmp_path):
     shown = on_a_terminal(
-        "train", "--encoder", "tiny-clip", "--head", "mlp", "--data", "table", "--set",
-        f"data.args.train={table}", "--set", "training.epochs=2", "--out", str(tmp_path / "run"),
-    )  # fmt: skip
+        "train",
+        "--encoder",
+        "tiny-clip",
+        "--head",
+        "mlp",
+        "--data",
+        "table",
+        "--set",
+        f"data.args.train={table}",
+        "--set",
+        "training.epochs=2",
+        "--out",
+        str(tmp_path / "run"),
+    )
     assert "━" in shown
     assert re.search(r"epoch 2/2 +loss \d", shown)
 
@@ -150,12 +178,25 @@ def test_a_stopped_run_is_one_that_the_told_command_goes_on_with(
     table, tmp_path, sent, code, words
 ):
     out = tmp_path / "run"
-    arguments = ["train", "--encoder", "tiny-clip", "--head", "mlp", "--data", "table", "--set",
-                 f"data.args.train={table}", "--out", str(out)]  # fmt: skip
+    arguments = [
+        "train",
+        "--encoder",
+        "tiny-clip",
+        "--head",
+        "mlp",
+        "--data",
+        "table",
+        "--set",
+        f"data.args.train={table}",
+        "--out",
+        str(out),
+    ]
     child = subprocess.Popen(
         [sys.executable, "-c", COMMAND, *arguments, "--set", "training.epochs=100000"],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert child.stderr is not None
     for line in child.stderr:
         if line.startswith("epoch 3/"):
@@ -225,9 +266,13 @@ def test_tab_completes_in_a_fresh_shell(shell, typed, completed, command_on_path
         pytest.skip(f"{shell} is not installed")
     arguments, setup = START[shell]
     child = pexpect.spawn(
-        shell, arguments, encoding="utf-8", timeout=300, dimensions=(24, 200),
+        shell,
+        arguments,
+        encoding="utf-8",
+        timeout=300,
+        dimensions=(24, 200),
         env={**os.environ, "TERM": "dumb", "PS1": "> "},
-    )  # fmt: skip
+    )
     child.sendline(f"{setup}; echo re''ady")
     child.expect("ready")
     child.send(f"{typed}\t")
@@ -239,8 +284,15 @@ def test_fish_completes_too(command_on_path, tmp_path):
     if shutil.which("fish") is None:
         pytest.skip("fish is not installed")
     done = subprocess.run(
-        ["fish", "--no-config", "-c",
-         "vqazoo completion fish | source; complete -C 'vqazoo train --head lst'"],
-        capture_output=True, text=True, check=True, timeout=300,
-    )  # fmt: skip
+        [
+            "fish",
+            "--no-config",
+            "-c",
+            "vqazoo completion fish | source; complete -C 'vqazoo train --head lst'",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
     assert done.stdout.split() == ["lstm"]

@@ -65,9 +65,13 @@ def test_a_program_that_handles_or_ignores_sigterm_goes_on_doing_so():
         signal.signal(signal.SIGTERM, before)
 
 
-@pytest.mark.parametrize(("number", "raised"), [
-    (signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("number", "raised"),
+    [
+        (signal.SIGTERM, Terminated),
+        (signal.SIGINT, KeyboardInterrupt),
+    ],
+)
 def test_a_signal_that_is_heard_in_a_finaliser_is_not_lost(number: int, raised: type) -> None:
     """Python swallows what is raised there, so that the work would go on to its end."""
 

@@ -21,8 +21,21 @@ from vqazoo.cli.terminal import UNSAFE, printable, printable_json
 
 ROOT = Path(__file__).parents[3]
 # A title, a clear screen, a one-byte CSI, an overwritten line, a turned text, a false line.
-EVIL = ["\x1b]0;owned\x07", "\x1b[2J", "\x9b31m", "ok\rno", "\u202egnp.exe", "a\nError: b",
-        "\udcff", "\u2066x\u2069", "\x00", "\x7f", "\u200f", "\ufeff", "\U000e0041"]  # fmt: skip
+EVIL = [
+    "\x1b]0;owned\x07",
+    "\x1b[2J",
+    "\x9b31m",
+    "ok\rno",
+    "\u202egnp.exe",
+    "a\nError: b",
+    "\udcff",
+    "\u2066x\u2069",
+    "\x00",
+    "\x7f",
+    "\u200f",
+    "\ufeff",
+    "\U000e0041",
+]
 FAIR = ["naïve", "日本語", "שלום", "नमस्ते\u200dक", "👩\u200d🚀", "it's 100%", "[bold]x[/bold]"]
 
 

@@ -77,12 +77,23 @@ def test_confidences_are_read_with_the_answers() -> None:
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
-        (3, "int"), ([3], "int"), (np.int64(3), "int"), (2.5, "float"), (True, "bool"),
-        ([False], "bool"), (np.bool_(True), "bool"), (b"red", "bytes"), ({"label": "x"}, "dict"),
-        ([["red"]], "list"), ({"red"}, "set"), ({"answer": ["a"], "answer_id": [1, 2]}, "dict"),
-        ("[1, 2]", "int"), ("[ball, sun]", "str"), ("['a', 'b'", "str"),
+        (3, "int"),
+        ([3], "int"),
+        (np.int64(3), "int"),
+        (2.5, "float"),
+        (True, "bool"),
+        ([False], "bool"),
+        (np.bool_(True), "bool"),
+        (b"red", "bytes"),
+        ({"label": "x"}, "dict"),
+        ([["red"]], "list"),
+        ({"red"}, "set"),
+        ({"answer": ["a"], "answer_id": [1, 2]}, "dict"),
+        ("[1, 2]", "int"),
+        ("[ball, sun]", "str"),
+        ("['a', 'b'", "str"),
     ],
-)  # fmt: skip
+)
 def test_anything_else_is_refused_by_row_column_and_type(value: Any, kind: str) -> None:
     with pytest.raises(DataError, match=rf"^Row 1: 'answers' is .*this holds {kind}: "):
         read(value)
@@ -99,19 +110,29 @@ def table() -> Any:
     """One row in each layout that `datasets` has for the same two answers."""
     datasets = pytest.importorskip("datasets")
     label, text = datasets.ClassLabel(names=["red", "blue"]), datasets.Value("string")
-    features = datasets.Features({
-        "image": datasets.Image(), "question": text, "class": label,
-        "classes": datasets.Sequence(label), "plain": datasets.Sequence(text), "written": text,
-        "objects": datasets.Sequence({"answer": text, "answer_confidence": text}),
-    })  # fmt: skip
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "question": text,
+            "class": label,
+            "classes": datasets.Sequence(label),
+            "plain": datasets.Sequence(text),
+            "written": text,
+            "objects": datasets.Sequence({"answer": text, "answer_confidence": text}),
+        }
+    )
     pixels = io.BytesIO()
     Image.new("RGB", (4, 4)).save(pixels, "PNG")
     objects = {"answer": ["red", "blue"], "answer_confidence": ["yes", "maybe"]}
     row = {
-        "image": {"bytes": pixels.getvalue(), "path": "a.png"}, "question": "what?", "class": 1,
-        "classes": [0, 1], "plain": ["red", "blue"], "written": "['red', 'blue']",
+        "image": {"bytes": pixels.getvalue(), "path": "a.png"},
+        "question": "what?",
+        "class": 1,
+        "classes": [0, 1],
+        "plain": ["red", "blue"],
+        "written": "['red', 'blue']",
         "objects": objects,
-    }  # fmt: skip
+    }
     return datasets.Dataset.from_list([row], features=features)
 
 
@@ -134,9 +155,15 @@ def test_predict_reads_what_datasets_holds(table: Any, column: str) -> None:
 def test_hf_reads_what_datasets_wrote(table: Any, column: str, tmp_path: Path) -> None:
     table.to_parquet(str(tmp_path / "train.parquet"))
     args = {"data_root": str(tmp_path / "pictures"), "answer_column": column}
-    reader = open_dataset(f"hf:{tmp_path}", {
-        "image_column": "image", "question_column": "question", "id_column": "question_id", **args,
-    })  # fmt: skip
+    reader = open_dataset(
+        f"hf:{tmp_path}",
+        {
+            "image_column": "image",
+            "question_column": "question",
+            "id_column": "question_id",
+            **args,
+        },
+    )
     (found,) = reader.read("train")
     assert found.answers == (("blue",) if column == "class" else TWO)
     assert found.confidences == (("yes", "maybe") if column == "objects" else ())
@@ -144,11 +171,16 @@ def test_hf_reads_what_datasets_wrote(table: Any, column: str, tmp_path: Path) -
 
 def test_an_unlabelled_class_is_no_answer(table: Any) -> None:
     datasets = pytest.importorskip("datasets")
-    features = datasets.Features({"image": datasets.Value("string"),
-                                  "question": datasets.Value("string"),
-                                  "answer": datasets.ClassLabel(names=["red"])})  # fmt: skip
-    rows = datasets.Dataset.from_list([{"image": "a.png", "question": "what?", "answer": -1}],
-                                      features=features)  # fmt: skip
+    features = datasets.Features(
+        {
+            "image": datasets.Value("string"),
+            "question": datasets.Value("string"),
+            "answer": datasets.ClassLabel(names=["red"]),
+        }
+    )
+    rows = datasets.Dataset.from_list(
+        [{"image": "a.png", "question": "what?", "answer": -1}], features=features
+    )
     assert asked(rows).answers == ()
 
 
@@ -156,9 +188,13 @@ def test_predict_reads_frames_of_pandas() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"image": ["a.png"], "question": ["what?"]})
     for value, expected in (
-        (["red", "blue"], TWO), (np.array(["red", "blue"]), TWO), ("red", ("red",)), (None, ()),
-        (pandas.NA, ()), ({"answer": ["red", "blue"]}, TWO),
-    ):  # fmt: skip
+        (["red", "blue"], TWO),
+        (np.array(["red", "blue"]), TWO),
+        ("red", ("red",)),
+        (None, ()),
+        (pandas.NA, ()),
+        ({"answer": ["red", "blue"]}, TWO),
+    ):
         frame["answers"] = pandas.Series([value], dtype=object)
         assert asked(frame).answers == expected
     frame["answers"] = pandas.Series(["red"], dtype="category")
@@ -173,9 +209,17 @@ def test_predict_reads_frames_of_pandas() -> None:
 
 def csv_table(folder: Path, text: str) -> list[Example]:
     (folder / "t.csv").write_text(text)
-    args = {"train": str(folder / "t.csv"), "validation": "", "test": "", "image_root": "",
-            "image_column": "image", "question_column": "question", "answer_column": "answer",
-            "id_column": "question_id", "answer_separator": "|"}  # fmt: skip
+    args = {
+        "train": str(folder / "t.csv"),
+        "validation": "",
+        "test": "",
+        "image_root": "",
+        "image_column": "image",
+        "question_column": "question",
+        "answer_column": "answer",
+        "id_column": "question_id",
+        "answer_separator": "|",
+    }
     return open_dataset("table", args).read("train")
 
 

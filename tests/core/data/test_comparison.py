@@ -34,9 +34,20 @@ def daquar(root: Path) -> list[str]:
 def nlvr(root: Path) -> list[str]:
     labels = ["true", "false", "true"]
     (root / "test").mkdir()
-    (root / "test/test.json").write_text("".join(json.dumps({
-        "sentence": "There is a box.", "label": label, "identifier": f"{n}-0", "directory": "1",
-    }) + "\n" for n, label in enumerate(labels)))  # fmt: skip
+    (root / "test/test.json").write_text(
+        "".join(
+            json.dumps(
+                {
+                    "sentence": "There is a box.",
+                    "label": label,
+                    "identifier": f"{n}-0",
+                    "directory": "1",
+                }
+            )
+            + "\n"
+            for n, label in enumerate(labels)
+        )
+    )
     return labels
 
 
@@ -46,11 +57,14 @@ RAW = (("surfing", "surf"), ("horses", "horse"), ("riding horses", "ride horse")
 def okvqa(root: Path) -> list[str]:
     questions = [{"question_id": n, "image_id": n, "question": "what?"} for n in range(len(RAW))]
     notes = [
-        {"question_id": n, "answers": [
-            {"answer": stem, "raw_answer": raw, "answer_confidence": "yes"} for _ in range(10)
-        ]}
+        {
+            "question_id": n,
+            "answers": [
+                {"answer": stem, "raw_answer": raw, "answer_confidence": "yes"} for _ in range(10)
+            ],
+        }
         for n, (raw, stem) in enumerate(RAW)
-    ]  # fmt: skip
+    ]
     names = ("OpenEnded_mscoco_val2014_questions.json", "mscoco_val2014_annotations.json")
     (root / names[0]).write_text(json.dumps({"questions": questions}))
     (root / names[1]).write_text(json.dumps({"annotations": notes}))
@@ -72,8 +86,11 @@ def test_published_answers_are_kept_and_given_back_are_right(name: str, tmp_path
     assert [example.answers[0] for example in examples] == published
     given = [Answer(text, 1.0) for text in published]
     metrics = {one.name: one for one in score(examples, given, name, WRITERS[name][1], wups=False)}
-    named = {"accuracy", "squad-exact-match", *(["vqa-accuracy", "vqa-accuracy-always"]
-                                                if name == "okvqa" else [])}  # fmt: skip
+    named = {
+        "accuracy",
+        "squad-exact-match",
+        *(["vqa-accuracy", "vqa-accuracy-always"] if name == "okvqa" else []),
+    }
     assert {metric: metrics[metric].value for metric in named} == dict.fromkeys(named, 1.0)
     manifest = registry.manifest("dataset", name)
     assert isinstance(manifest, DatasetManifest)
@@ -90,12 +107,16 @@ def test_eval_compare_and_prediction_files_follow_the_same_rule(
     file = tmp_path / "mine.csv"
     with open(file, "w", newline="") as handle:
         csv.writer(handle).writerows(
-            [("question_id", "answer"),
-             *((e.question_id, text) for e, text in zip(examples, published, strict=True))]
-        )  # fmt: skip
+            [
+                ("question_id", "answer"),
+                *((e.question_id, text) for e, text in zip(examples, published, strict=True)),
+            ]
+        )
     where = ["--data", name, "--data-root", str(tmp_path), "--split", WRITERS[name][1]]
-    assert run(["eval", "--predictions", str(file), *where, "--json",
-                "--out", str(tmp_path / "out")]) == 0  # fmt: skip
+    assert (
+        run(["eval", "--predictions", str(file), *where, "--json", "--out", str(tmp_path / "out")])
+        == 0
+    )
     assert json.loads(capsys.readouterr().out)["accuracy"]["value"] == 1.0
     with open(tmp_path / "out/predictions.csv", newline="") as handle:
         assert {row["correct"] for row in csv.DictReader(handle)} == {"1"}
@@ -105,22 +126,39 @@ def test_eval_compare_and_prediction_files_follow_the_same_rule(
 
 def test_sets_are_compared_as_sets_and_learnt_in_one_order(tmp_path: Path) -> None:
     examples, _ = read("daquar", tmp_path)
-    assert [same_answer(examples[0], text) for text in (
-        "table, chair", "chair, table", "Chair,Table", "chair", "chair, table, lamp",
-    )] == [True, True, True, False, False]  # fmt: skip
+    assert [
+        same_answer(examples[0], text)
+        for text in (
+            "table, chair",
+            "chair, table",
+            "Chair,Table",
+            "chair",
+            "chair, table, lamp",
+        )
+    ] == [True, True, True, False, False]
     learnt = [example.target for example in apply_rule("most-frequent", examples, 0)]
     assert learnt == ["chair, table", "lamp", "chair, table", "door, lamp, window"]
 
 
 def test_labels_have_synonyms_and_are_learnt_as_yes_and_no(tmp_path: Path) -> None:
     examples, _ = read("nlvr", tmp_path)
-    assert [same_answer(examples[0], text) for text in (
-        "true", "True", "yes", "Yes.", "false", "no", "maybe",
-    )] == [True] * 4 + [False] * 3  # fmt: skip
+    assert [
+        same_answer(examples[0], text)
+        for text in (
+            "true",
+            "True",
+            "yes",
+            "Yes.",
+            "false",
+            "no",
+            "maybe",
+        )
+    ] == [True] * 4 + [False] * 3
     assert [e.target for e in apply_rule("most-frequent", examples, 0)] == ["yes", "no", "yes"]
     known = AnswerList(("yes", "no"), (5, 4))
-    metrics = {m.name: m.value for m in score(examples, [Answer("yes", 1.0)] * 3, "nlvr", "test",
-                                              known)}  # fmt: skip
+    metrics = {
+        m.name: m.value for m in score(examples, [Answer("yes", 1.0)] * 3, "nlvr", "test", known)
+    }
     assert metrics["known-answer-share"] == 1.0
     assert metrics["constant-answer-accuracy"] == pytest.approx(2 / 3)
     assert metrics["accuracy"] == pytest.approx(2 / 3)
@@ -139,8 +177,9 @@ def test_what_people_said_is_right_though_the_release_stems_it(tmp_path: Path) -
     assert [e.target for e in apply_rule("most-frequent", examples, 0)] == [raw for raw, _ in RAW]
     assert [e.targets for e in apply_rule("soft", examples, 0)] == [((r, 1.0),) for r, _ in RAW]
     known = AnswerList(tuple(raw for raw, _ in RAW), (3, 2, 1))
-    metrics = {m.name: m.value for m in score(examples, [Answer("surf", 1.0)] * 3, "okvqa", "val",
-                                              known)}  # fmt: skip
+    metrics = {
+        m.name: m.value for m in score(examples, [Answer("surf", 1.0)] * 3, "okvqa", "val", known)
+    }
     assert metrics["known-answer-share"] == 1.0
 
 
@@ -198,15 +237,27 @@ def test_stems_are_read_from_any_table_that_has_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "stem"),
     [
-        ("horses", "horse"), ("horse", "horse"), ("buses", "bus"), ("puppies", "puppy"),
-        ("riding", "ride"), ("swimming", "swim"), ("surfing", "surf"),
-        ("Riding  Horses", "ride horse"), ("gas", "gas"),
-        ("king", "king"), ("glass", "glass"), ("s", "s"), ("ing", "ing"), ("", ""),
+        ("horses", "horse"),
+        ("horse", "horse"),
+        ("buses", "bus"),
+        ("puppies", "puppy"),
+        ("riding", "ride"),
+        ("swimming", "swim"),
+        ("surfing", "surf"),
+        ("Riding  Horses", "ride horse"),
+        ("gas", "gas"),
+        ("king", "king"),
+        ("glass", "glass"),
+        ("s", "s"),
+        ("ing", "ing"),
+        ("", ""),
         ("cats", "cats"),
-        ("spring", "spring"), ("surfing.", "surf."),
-        ("horses, (buses)", "horse, (bus)"), (".", "."),
+        ("spring", "spring"),
+        ("surfing.", "surf."),
+        ("horses, (buses)", "horse, (bus)"),
+        (".", "."),
     ],
-)  # fmt: skip
+)
 def test_inflected_words_that_nobody_said_are_stemmed_to_published_words(
     given: str, stem: str
 ) -> None:
@@ -218,39 +269,75 @@ ODD = ("Yes", "No.", "3", "on the left", "a", "the", "it's a dog", "T-shirt", "2
 
 
 def vizwiz(root: Path) -> None:
-    (root / "val.json").write_text(json.dumps([
-        {"image": f"{n}.jpg", "question": "what?", "answerable": 1, "answers": [
-            {"answer": text, "answer_confidence": "yes"}] * 10} for n, text in enumerate(ODD)
-    ]))  # fmt: skip
+    (root / "val.json").write_text(
+        json.dumps(
+            [
+                {
+                    "image": f"{n}.jpg",
+                    "question": "what?",
+                    "answerable": 1,
+                    "answers": [{"answer": text, "answer_confidence": "yes"}] * 10,
+                }
+                for n, text in enumerate(ODD)
+            ]
+        )
+    )
 
 
 def vqav2(root: Path) -> None:
     questions = [{"question_id": n, "image_id": n, "question": "what?"} for n in range(len(ODD))]
     notes = [{"question_id": n, "answers": [{"answer": text}] * 10} for n, text in enumerate(ODD)]
     (root / "v2_OpenEnded_mscoco_val2014_questions.json").write_text(
-        json.dumps({"questions": questions}))  # fmt: skip
+        json.dumps({"questions": questions})
+    )
     (root / "v2_mscoco_val2014_annotations.json").write_text(json.dumps({"annotations": notes}))
 
 
 def gqa(root: Path) -> None:
-    (root / "val_balanced_questions.json").write_text(json.dumps({
-        str(n): {"question": "what?", "imageId": "1", "answer": text,
-                 "types": {"structural": "query"}} for n, text in enumerate(ODD)
-    }))  # fmt: skip
+    (root / "val_balanced_questions.json").write_text(
+        json.dumps(
+            {
+                str(n): {
+                    "question": "what?",
+                    "imageId": "1",
+                    "answer": text,
+                    "types": {"structural": "query"},
+                }
+                for n, text in enumerate(ODD)
+            }
+        )
+    )
 
 
 def textvqa(root: Path) -> None:
-    (root / "TextVQA_0.5.1_val.json").write_text(json.dumps({"data": [
-        {"question_id": n, "question": "what?", "image_id": "a", "answers": [text] * 10}
-        for n, text in enumerate(ODD)
-    ]}))  # fmt: skip
+    (root / "TextVQA_0.5.1_val.json").write_text(
+        json.dumps(
+            {
+                "data": [
+                    {"question_id": n, "question": "what?", "image_id": "a", "answers": [text] * 10}
+                    for n, text in enumerate(ODD)
+                ]
+            }
+        )
+    )
 
 
 def vqa_rad(root: Path) -> None:
-    (root / "testset.json").write_text(json.dumps([
-        {"qid": n, "image_name": "a.jpg", "question": "what?", "answer": answer,
-         "answer_type": "OPEN", "question_type": "PRES"} for n, answer in enumerate([*ODD, 4, 0.5])
-    ]))  # fmt: skip
+    (root / "testset.json").write_text(
+        json.dumps(
+            [
+                {
+                    "qid": n,
+                    "image_name": "a.jpg",
+                    "question": "what?",
+                    "answer": answer,
+                    "answer_type": "OPEN",
+                    "question_type": "PRES",
+                }
+                for n, answer in enumerate([*ODD, 4, 0.5])
+            ]
+        )
+    )
 
 
 def table(root: Path) -> None:
@@ -259,8 +346,14 @@ def table(root: Path) -> None:
         csv.writer(handle).writerows([("image", "question", "answer"), *rows])
 
 
-OTHERS = {"vizwiz": vizwiz, "vqav2": vqav2, "gqa": gqa, "textvqa": textvqa, "vqa-rad": vqa_rad,
-          "table": table}  # fmt: skip
+OTHERS = {
+    "vizwiz": vizwiz,
+    "vqav2": vqav2,
+    "gqa": gqa,
+    "textvqa": textvqa,
+    "vqa-rad": vqa_rad,
+    "table": table,
+}
 
 
 @pytest.mark.parametrize("name", OTHERS)

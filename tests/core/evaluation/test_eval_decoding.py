@@ -64,23 +64,36 @@ def rows_of(table: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("options", "signed"),
     [
-        (["beam_size=3", "length_penalty=-1"],
-         "decode:beam_size=3,length_penalty=-1.0,strategy=beam"),
-        (["strategy=nucleus", "temperature=1.0", "seed=4"],
-         "decode:seed=4,strategy=nucleus,temperature=1.0"),
+        (
+            ["beam_size=3", "length_penalty=-1"],
+            "decode:beam_size=3,length_penalty=-1.0,strategy=beam",
+        ),
+        (
+            ["strategy=nucleus", "temperature=1.0", "seed=4"],
+            "decode:seed=4,strategy=nucleus,temperature=1.0",
+        ),
         (["repetition_penalty=1.5", "max_tokens=3"], "decode:max_tokens=3,repetition_penalty=1.5"),
         ([], ""),
     ],
-)  # fmt: skip
+)
 def test_eval_answers_by_the_options_and_signs_them(
     options: list[str], signed: str, folder: Path, table: Path, tmp_path: Path, capsys: Any
 ) -> None:
     told = [part for one in options for part in ("--decode", one)]
     out = tmp_path / "out"
     found = document(
-        capsys, "eval", f"dir:{folder}", *data(table), *told, "--device", "cpu", "--out", out,
-        "--cache", tmp_path / "cache",
-    )  # fmt: skip
+        capsys,
+        "eval",
+        f"dir:{folder}",
+        *data(table),
+        *told,
+        "--device",
+        "cpu",
+        "--out",
+        out,
+        "--cache",
+        tmp_path / "cache",
+    )
     decode: dict[str, Any] = {}
     for one in options:
         name, _, value = one.partition("=")
@@ -120,9 +133,15 @@ def test_what_cannot_be_done_is_told(folder: Path, listed: Path, table: Path, ca
         capsys, "eval", model, *data(table), *both
     )
     assert "read by strategy=beam" in error(
-        capsys, "eval", model, *data(table), "--decode", "strategy=greedy", "--decode",
+        capsys,
+        "eval",
+        model,
+        *data(table),
+        "--decode",
+        "strategy=greedy",
+        "--decode",
         "beam_size=2",
-    )  # fmt: skip
+    )
     assert "does not rank given answers" in error(
         capsys, "eval", "tiny-clip-linear-easyvqa", *data(table), "--candidates", listed
     )
@@ -248,8 +267,9 @@ def test_one_question_of_few_answers_does_not_remove_vqa_accuracy() -> None:
         "count."
     ]
     known = vqazoo.data.answers.AnswerList(("red",), (1,))
-    assert {m.name: m.questions for m in quick_metrics(examples, answers([1] * 10), "table", "t",
-                                                       known)}["vqa-accuracy"] == 9  # fmt: skip
+    assert {
+        m.name: m.questions for m in quick_metrics(examples, answers([1] * 10), "table", "t", known)
+    }["vqa-accuracy"] == 9
     few = [people(n, "red") for n in range(9)] + [people(9, *["red"] * 10)]
     told.clear()
     names = {m.name for m in score(few, answers([1] * 10), "table", "t", report=told.append)}

@@ -19,24 +19,37 @@ from vqazoo.interfaces import Answer
 
 KNOWN = AnswerList(("red", "no", "two"), (5, 3, 1))
 WORDS = [
-    "squad-exact-match", "squad-f1", "bleu-1", "bleu-2", "bleu-3", "bleu-4", "sentence-bleu",
+    "squad-exact-match",
+    "squad-f1",
+    "bleu-1",
+    "bleu-2",
+    "bleu-3",
+    "bleu-4",
+    "sentence-bleu",
     "sentence-bleu-1",
     "chrf",
-]  # fmt: skip
+]
 TRUST = [
     "risk-coverage-area",
-    "coverage-at-1-percent-risk", "coverage-at-5-percent-risk", "coverage-at-10-percent-risk",
-    "effective-reliability-1-best", "effective-reliability-1-all",
-    "effective-reliability-10-best", "effective-reliability-10-all",
-    "effective-reliability-100-best", "effective-reliability-100-all",
+    "coverage-at-1-percent-risk",
+    "coverage-at-5-percent-risk",
+    "coverage-at-10-percent-risk",
+    "effective-reliability-1-best",
+    "effective-reliability-1-all",
+    "effective-reliability-10-best",
+    "effective-reliability-10-all",
+    "effective-reliability-100-best",
+    "effective-reliability-100-all",
     "calibration-error",
-]  # fmt: skip
+]
 
 
-def asked(question_id: str, *answers: str, kind: str = "", form: str = "",
-          answerable: bool | None = None) -> Example:  # fmt: skip
-    return Example(Path(f"{question_id}.jpg"), "what?", answers, question_id, kind, form,
-                   answerable)  # fmt: skip
+def asked(
+    question_id: str, *answers: str, kind: str = "", form: str = "", answerable: bool | None = None
+) -> Example:
+    return Example(
+        Path(f"{question_id}.jpg"), "what?", answers, question_id, kind, form, answerable
+    )
 
 
 SINGLE = [asked("1", "Red."), asked("2", "no"), asked("3", "a cat"), asked("4", "two")]
@@ -277,9 +290,12 @@ def test_quick_metrics_are_a_part_of_the_full_ones() -> None:
     quick = quick_metrics(TEN, TEN_GIVEN, "table", "val", KNOWN)
     everything = {one.name: one for one in score(TEN, TEN_GIVEN, "table", "val", KNOWN)}
     assert [one.name for one in quick] == [
-        "accuracy", "vqa-accuracy", "constant-answer-accuracy", "constant-answer-vqa-accuracy",
+        "accuracy",
+        "vqa-accuracy",
+        "constant-answer-accuracy",
+        "constant-answer-vqa-accuracy",
         "known-answer-share",
-    ]  # fmt: skip
+    ]
     for one in quick:
         full = everything[one.name]
         assert (one.value, one.signature) == (pytest.approx(full.value), full.signature)

@@ -127,9 +127,17 @@ def test_kinds_of_answers_add_up_to_a_row(tmp_path: Path, drawn: list[Figure]) -
 
 @pytest.mark.parametrize(
     ("text", "kind"),
-    [("Yes", "yes/no"), ("1,000", "number"), ("$5", "number"), ("10:30", "number"),
-     ("unanswerable", "unanswerable"), ("two", "other"), ("", "other"), ("5 cats", "other")],
-)  # fmt: skip
+    [
+        ("Yes", "yes/no"),
+        ("1,000", "number"),
+        ("$5", "number"),
+        ("10:30", "number"),
+        ("unanswerable", "unanswerable"),
+        ("two", "other"),
+        ("", "other"),
+        ("5 cats", "other"),
+    ],
+)
 def test_the_kind_of_an_answer_is_told_from_its_words(text: str, kind: str) -> None:
     assert answer_kind(text) == kind
 
@@ -206,13 +214,20 @@ def test_the_risk_curve_is_in_percent(tmp_path: Path, drawn: list[Figure]) -> No
 def test_shares_of_kinds_are_of_a_row(tmp_path: Path, drawn: list[Figure]) -> None:
     truths, said = ("yes", "yes", "no", "2"), ("no", "4", "yes", "3")
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    examples = [Example(tmp_path / "a.png", "what?", (truth,), str(n))
-                for n, truth in enumerate(truths)]  # fmt: skip
+    examples = [
+        Example(tmp_path / "a.png", "what?", (truth,), str(n)) for n, truth in enumerate(truths)
+    ]
     answers = [Answer(text, 0.5) for text in said]
     confusion_figure(examples, answers, tmp_path / "confusion.png")
     axes = drawn[0].axes[0]
     assert [text.get_text() for text in axes.texts] == [
-        "67%", "33%", "0%", "0%",
-        "0%", "100%", "0%", "0%",
-    ]  # fmt: skip
+        "67%",
+        "33%",
+        "0%",
+        "0%",
+        "0%",
+        "100%",
+        "0%",
+        "0%",
+    ]
     assert axes.get_images()[0].get_array().tolist()[1] == [0, 1, 0, 0]

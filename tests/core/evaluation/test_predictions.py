@@ -167,14 +167,23 @@ def test_an_unknown_score_is_left_out(tmp_path: Path, name: str, write: Any) -> 
         ("p.csv", "\ufeffquestion_id,answer\r\n11,red\r\n12,two\r\n13,no\r\n"),
         ("p.CSV", "answer,extra,question_id\nred,,11\ntwo,,12\nno,,13\n"),
         ("p.csv", "image,answer\na.jpg,red\nval/b.jpg,two\nc.jpg,no\n"),
-        ("p.jsonl", '{"question_id": 13, "answer": "no"}\n\n{"question_id": 12, "answer": "two"}\n'
-                    '{"question_id": "11", "answer": "red", "other": [1]}'),
-        ("p.ndjson", '{"image": "a.jpg", "answer": "red"}\r\n{"image": "b.jpg", "answer": "two"}\n'
-                     '{"question_id": "", "image": "c.jpg", "answer": "no"}\n'),
-        ("p.json", '[{"question_id": 11, "answer": "red"}, {"image": "c.jpg", "answer": "no"},'
-                   '{"question_id": 12, "answer": "two"}]'),
+        (
+            "p.jsonl",
+            '{"question_id": 13, "answer": "no"}\n\n{"question_id": 12, "answer": "two"}\n'
+            '{"question_id": "11", "answer": "red", "other": [1]}',
+        ),
+        (
+            "p.ndjson",
+            '{"image": "a.jpg", "answer": "red"}\r\n{"image": "b.jpg", "answer": "two"}\n'
+            '{"question_id": "", "image": "c.jpg", "answer": "no"}\n',
+        ),
+        (
+            "p.json",
+            '[{"question_id": 11, "answer": "red"}, {"image": "c.jpg", "answer": "no"},'
+            '{"question_id": 12, "answer": "two"}]',
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_id_or_picture_and_an_answer_are_enough(tmp_path: Path, name: str, text: str) -> None:
     found = read_predictions(written(tmp_path, name, text), EXAMPLES)
     assert [one.text for one in found] == ["red", "two", "no"]
@@ -199,12 +208,18 @@ GOOD = '{"question_id": 11, "answer": "a"}\n{"question_id": 12, "answer": "b"}\n
     ("name", "text", "said"),
     [
         ("p.jsonl", GOOD, "has no answer to questions of the split: 1 of them (13)"),
-        ("p.jsonl", GOOD + '{"question_id": 99, "answer": "c"}',
-         "answers questions that the split does not have: 1 of them (99)"),
+        (
+            "p.jsonl",
+            GOOD + '{"question_id": 99, "answer": "c"}',
+            "answers questions that the split does not have: 1 of them (99)",
+        ),
         ("p.jsonl", GOOD + '{"image": "z.jpg", "answer": "c"}', "does not have: 1 of them (z.jpg)"),
         ("p.jsonl", GOOD + GOOD, "record 3: question '11' is answered a second time"),
-        ("p.jsonl", '{"question_id": 11, "answer": "a"}\n{"image": "a.jpg", "answer": "a"}',
-         "record 2: question '11' is answered a second time"),
+        (
+            "p.jsonl",
+            '{"question_id": 11, "answer": "a"}\n{"image": "a.jpg", "answer": "a"}',
+            "record 2: question '11' is answered a second time",
+        ),
         ("p.jsonl", '{"question_id": 11, "answer": 3}', "record 1: 'answer' is 3, but a text"),
         ("p.jsonl", '{"question_id": 11}', "record 1: 'answer' is None, but a text"),
         ("p.csv", "question_id,answer\n11\n", "record 1: 'answer' is None, but a text"),
@@ -212,10 +227,16 @@ GOOD = '{"question_id": 11, "answer": "a"}\n{"question_id": 12, "answer": "b"}\n
         ("p.csv", "id,answer\n11,a\n", "record 1: there is no 'question_id', so"),
         ("p.csv", "question_id,answer,score\n11,a,high\n", "record 1: 'score' is 'high', but a"),
         ("p.csv", "question_id,answer,score\n11,a,-inf\n", "record 1: 'score' is '-inf', but a"),
-        ("p.jsonl", '{"question_id": 11, "answer": "a", "score": 1' + "0" * 400 + "}",
-         "'score' is '1000"),
-        ("p.jsonl", '{"question_id": 11, "answer": "a", "answerable": [1]}',
-         "record 1: 'answerable' is '[1]', but a number"),
+        (
+            "p.jsonl",
+            '{"question_id": 11, "answer": "a", "score": 1' + "0" * 400 + "}",
+            "'score' is '1000",
+        ),
+        (
+            "p.jsonl",
+            '{"question_id": 11, "answer": "a", "answerable": [1]}',
+            "record 1: 'answerable' is '[1]', but a number",
+        ),
         ("p.txt", GOOD, "end in '.txt', but .csv, .jsonl or .json"),
         ("p", GOOD, "end in '', but .csv, .jsonl or .json"),
         ("p.json", GOOD, "not valid JSON"),
@@ -227,7 +248,7 @@ GOOD = '{"question_id": 11, "answer": "a"}\n{"question_id": 12, "answer": "b"}\n
         ("p.jsonl", "[1]\n", "not a list of records"),
         ("p.jsonl", "", "has no answer to questions of the split: 3 of them (11, 12, 13)"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_does_not_answer_the_split_is_refused_with_the_reason(
     tmp_path: Path, name: str, text: str, said: str
 ) -> None:

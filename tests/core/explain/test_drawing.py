@@ -87,8 +87,9 @@ def test_ask_refuses_other_files_before_it_loads_anything(picture: Path) -> None
 
 
 def test_the_legend_is_a_band_of_all_hues_below_the_pictures() -> None:
-    bare = Explanation(Answer("red", 0.5), "integrated-gradients", np.zeros((30, 40), np.float32),
-                       (("what", 0.0),))  # fmt: skip
+    bare = Explanation(
+        Answer("red", 0.5), "integrated-gradients", np.zeros((30, 40), np.float32), (("what", 0.0),)
+    )
     pixels = np.asarray(draw(bare, Image.new("RGB", (40, 30), "white")))
     darkest = (pixels == INK).all(axis=2).nonzero()
     assert len(darkest[0]) == LEGEND[1] + 1, "nothing else is that dark: no word matters"
@@ -107,10 +108,11 @@ def test_each_word_stands_on_its_hue_and_can_be_read() -> None:
     words = (("colour", 1.0), *(("word", 0.25),) * 30, ("circle", 0.5))  # several lines
     picture = Image.new("RGB", (40, 30), "white")
     sheets = [
-        np.asarray(draw(Explanation(Answer("red", 0.5), "integrated-gradients", image, told),
-                        picture))
+        np.asarray(
+            draw(Explanation(Answer("red", 0.5), "integrated-gradients", image, told), picture)
+        )
         for told in (words, tuple((word, 0.0) for word, _ in words))
-    ]  # fmt: skip
+    ]
     for _, weight in words:
         boxes = [int((sheet == _hue(weight)).all(axis=2).sum()) for sheet in sheets]
         assert boxes[0] > boxes[1] + 600, "a box of the hue, but for the letters"

@@ -160,7 +160,7 @@ def test_words_that_are_cut_off_have_no_pieces(writer: VQAModel) -> None:
     "make",
     [blip, lambda folder: blip2(folder, "opt"), lambda folder: blip2(folder, "t5"), git, vilt],
     ids=["blip", "blip2-opt", "blip2-t5", "git", "vilt"],
-)  # fmt: skip
+)
 def test_published_layouts_are_explained(make: Callable[[Path], object], tmp_path: Path) -> None:
     make(tmp_path)
     model = vqazoo.load(f"dir:{tmp_path}")

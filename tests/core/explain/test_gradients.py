@@ -59,8 +59,9 @@ def test_an_input_that_the_score_ignores_gets_nothing() -> None:
 
 
 def test_a_kink_is_met_with_more_steps() -> None:
-    found = _integrated(lambda x: (1000 * (x[:, 0] - 0.98)).relu().mean(), torch.zeros(1),
-                        torch.ones(1))  # fmt: skip
+    found = _integrated(
+        lambda x: (1000 * (x[:, 0] - 0.98)).relu().mean(), torch.zeros(1), torch.ones(1)
+    )
     assert found.steps > 32
 
 

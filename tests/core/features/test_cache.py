@@ -83,8 +83,13 @@ def plain(steps: Sequence[int], _: str) -> Iterator[int]:
     return iter(steps)
 
 
-def images(model: VQAModel, files: Sequence[Path], root: Path, verify: int = 0,
-    report: Report = lambda line: None) -> torch.Tensor:  # fmt: skip
+def images(
+    model: VQAModel,
+    files: Sequence[Path],
+    root: Path,
+    verify: int = 0,
+    report: Report = lambda line: None,
+) -> torch.Tensor:
     found = build_images(model, files, plain, root, report, verify).batch(torch.arange(len(files)))
     return found["pooled"] if "pooled" in found else found["tokens"]
 
@@ -363,9 +368,13 @@ def test_features_larger_than_memory_are_mapped_and_give_equal_batches(
 
 @pytest.mark.parametrize(("share", "held"), [(0.45, True), (0.55, False)])
 def test_features_are_held_if_they_take_at_most_half_of_the_free_memory(
-    model: VQAModel, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    share: float, held: bool,
-) -> None:  # fmt: skip
+    model: VQAModel,
+    pictures: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    share: float,
+    held: bool,
+) -> None:
     mapped = build_images(model, pictures, plain, tmp_path)
     monkeypatch.setattr(vqazoo.features.sources, "memory_free", lambda _: mapped.nbytes() / share)
     side = vqazoo.features.sources.CachedImages(model, examples_of(pictures), plain, tmp_path)
@@ -431,9 +440,16 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(
 
 
 PREPARED_OTHERWISE: dict[str, Any] = {
-    "size": (96, 96), "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "interpolation": "nearest",
-    "mode": "pad", "resize": 80, "fill": 7, "longest": 128, "multiple": 32,
-}  # fmt: skip
+    "size": (96, 96),
+    "mean": (0.1, 0.2, 0.3),
+    "std": (0.4, 0.5, 0.6),
+    "interpolation": "nearest",
+    "mode": "pad",
+    "resize": 80,
+    "fill": 7,
+    "longest": 128,
+    "multiple": 32,
+}
 
 
 @pytest.mark.parametrize("field", PREPARED_OTHERWISE)

@@ -119,9 +119,12 @@ def test_a_flipped_bit_of_an_index_gives_nobody_the_row_of_another(
 
 
 def test_an_index_that_tells_rows_in_another_order_is_not_believed(
-    model: VQAModel, pictures: list[Path], built: tuple[Path, torch.Tensor], tmp_path: Path,
+    model: VQAModel,
+    pictures: list[Path],
+    built: tuple[Path, torch.Tensor],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     source, wanted = built
     root = shutil.copytree(source, tmp_path / "c")
     (index,) = root.glob("image-*/index.json")
@@ -146,9 +149,12 @@ def test_verify_finds_the_flipped_bit_of_a_finite_value(
 
 
 def test_a_cache_of_an_earlier_release_is_used_and_said_to_be_unchecked(
-    model: VQAModel, pictures: list[Path], built: tuple[Path, torch.Tensor], tmp_path: Path,
+    model: VQAModel,
+    pictures: list[Path],
+    built: tuple[Path, torch.Tensor],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     source, wanted = built
     root = shutil.copytree(source, tmp_path / "c")
     (shard,) = root.glob("image-*/shard-*.safetensors")
@@ -233,9 +239,13 @@ def test_verify_reads_pictures_of_which_the_file_system_tells_nothing(
 def begun(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
     vqazoo.train(
-        encoder="tiny-clip", head="mlp", data={"type": "table", "args": {"train": str(table)}},
-        set=["training.epochs=2", "training.features=live"], out=out, report=lambda _: None,
-    )  # fmt: skip
+        encoder="tiny-clip",
+        head="mlp",
+        data={"type": "table", "args": {"train": str(table)}},
+        set=["training.epochs=2", "training.features=live"],
+        out=out,
+        report=lambda _: None,
+    )
     return out
 
 
@@ -277,9 +287,12 @@ def test_pictures_replaced_under_the_same_names_stop_the_resumed_run(
     out = tmp_path / "run"
     settings = {"head": "mlp", "encoder": "tiny-clip"}
     vqazoo.train(
-        **settings, data={"type": "table", "args": {"train": str(folder / table.name)}},
-        set=["training.epochs=1"], out=out, report=lambda _: None,
-    )  # fmt: skip
+        **settings,
+        data={"type": "table", "args": {"train": str(folder / table.name)}},
+        set=["training.epochs=1"],
+        out=out,
+        report=lambda _: None,
+    )
     resumed(out)
     picture = sorted(folder.rglob("*.png"))[0]
     Image.new("RGB", (64, 64), (1, 2, 3)).save(picture)

@@ -143,9 +143,12 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(
 
 @pytest.mark.parametrize("content", ['{"kinds": 5, "encoder": ["x"]}', "{", "[" * 100_000])
 def test_a_damaged_meta_is_told_and_written_anew(
-    model: VQAModel, pictures: list[Path], tmp_path: Path, content: str,
+    model: VQAModel,
+    pictures: list[Path],
+    tmp_path: Path,
+    content: str,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     rows(model, pictures, tmp_path)
     meta = the(tmp_path, "meta.json")
     original = meta.read_bytes()
@@ -222,9 +225,13 @@ def test_verify_of_one_cache_reads_its_pictures_alone_and_names_the_changed_ones
 def begun(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
     vqazoo.train(
-        encoder="tiny-clip", head="mlp", data={"type": "table", "args": {"train": str(table)}},
-        set=["training.epochs=1"], out=out, report=lambda _: None,
-    )  # fmt: skip
+        encoder="tiny-clip",
+        head="mlp",
+        data={"type": "table", "args": {"train": str(table)}},
+        set=["training.epochs=1"],
+        out=out,
+        report=lambda _: None,
+    )
     return out
 
 
@@ -272,8 +279,14 @@ def test_a_state_that_is_cut_is_one_sentence(begun: Path, tmp_path: Path, cut: i
 
 
 def marks(tmp_path: Path, *confidences: str) -> dict[str, Any]:
-    example = Example(tmp_path / "a.png", "which?", ("red",) * len(confidences), "1",
-                      confidences=confidences, targets=(("red", 1.0),))  # fmt: skip
+    example = Example(
+        tmp_path / "a.png",
+        "which?",
+        ("red",) * len(confidences),
+        "1",
+        confidences=confidences,
+        targets=(("red", 1.0),),
+    )
     data = RunData([example], 1, AnswerList.from_texts(["red"]), 0, 0, 0)
     return data.marks(tmp_path)
 
@@ -333,10 +346,11 @@ def content(file: Path) -> dict[str, Any]:
 
 def same(one: dict[str, Any], other: dict[str, Any], used: set[str]) -> bool:
     return all(
-        torch.equal(one[name], other[name]) if isinstance(one[name], torch.Tensor)
+        torch.equal(one[name], other[name])
+        if isinstance(one[name], torch.Tensor)
         else one[name] == other[name]
         for name in used
-    )  # fmt: skip
+    )
 
 
 def test_each_flipped_bit_of_a_shard_is_noticed_or_changes_nothing(
@@ -344,8 +358,10 @@ def test_each_flipped_bit_of_a_shard_is_noticed_or_changes_nothing(
 ) -> None:
     rows(model, pictures[:4], tmp_path)
     shard = the(tmp_path, "shard-000000.safetensors")
-    wanted = {name: value.clone() if isinstance(value, torch.Tensor) else value
-              for name, value in content(shard).items()}  # fmt: skip
+    wanted = {
+        name: value.clone() if isinstance(value, torch.Tensor) else value
+        for name, value in content(shard).items()
+    }
     harmless = 0
     for place in each_flipped(shard, 1, 300):
         if not vqazoo.features.cache.is_damaged(shard):
@@ -359,8 +375,10 @@ def test_each_flipped_bit_of_a_state_is_noticed_or_changes_nothing(
     begun: Path, tmp_path: Path
 ) -> None:
     state = shutil.copytree(begun, tmp_path / "run") / "state.safetensors"
-    wanted = {name: value.clone() if isinstance(value, torch.Tensor) else value
-              for name, value in content(state).items()}  # fmt: skip
+    wanted = {
+        name: value.clone() if isinstance(value, torch.Tensor) else value
+        for name, value in content(state).items()
+    }
     harmless = 0
     for place in each_flipped(state, 7, 60):
         try:

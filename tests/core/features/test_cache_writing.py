@@ -109,8 +109,11 @@ def process(pictures: Sequence[Path], root: Path, pause: float = 0.0) -> subproc
     """A process that is about to build the cache, once it reads a line."""
     started = subprocess.Popen(
         [sys.executable, "-c", BUILD, str(pictures[0].parent), str(root), str(pause)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert started.stdout is not None
     assert started.stdout.readline() == "ready\n", started.communicate()[1]
     return started

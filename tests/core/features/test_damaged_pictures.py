@@ -32,16 +32,30 @@ def table(tmp_path: Path) -> Path:
     (tmp_path / DAMAGED[2]).write_text("no picture")
     file = tmp_path / "train.csv"
     with open(file, "w", newline="") as handle:
-        csv.writer(handle).writerows([
-            ("image", "question", "answer"),
-            *((f"{n // 2}.png", f"is it {n % 2}?", ("yes", "no")[n % 2]) for n in range(24)),
-        ])  # fmt: skip
+        csv.writer(handle).writerows(
+            [
+                ("image", "question", "answer"),
+                *((f"{n // 2}.png", f"is it {n % 2}?", ("yes", "no")[n % 2]) for n in range(24)),
+            ]
+        )
     return file
 
 
 def settings(table: Path, *more: str) -> list[str]:
-    return ["train", "--encoder", "tiny-clip", "--head", "mlp", "--data", "table",
-            "--set", f"data.args.train={table}", "--set", "training.epochs=1", *more]  # fmt: skip
+    return [
+        "train",
+        "--encoder",
+        "tiny-clip",
+        "--head",
+        "mlp",
+        "--data",
+        "table",
+        "--set",
+        f"data.args.train={table}",
+        "--set",
+        "training.epochs=1",
+        *more,
+    ]
 
 
 def listed(message: str) -> list[str]:
@@ -83,8 +97,18 @@ def test_eval_and_features_tell_all_of_them_and_go_on_without(
     all_three(capsys, *evaluate)
     assert run([*evaluate, "--skip-missing"]) == 0
     capsys.readouterr()
-    build = ["features", "build", "--encoder", "tiny-clip", "--data", "table",
-             "--set", f"data.args.train={table}", "--cache", str(tmp_path / "fresh")]  # fmt: skip
+    build = [
+        "features",
+        "build",
+        "--encoder",
+        "tiny-clip",
+        "--data",
+        "table",
+        "--set",
+        f"data.args.train={table}",
+        "--cache",
+        str(tmp_path / "fresh"),
+    ]
     all_three(capsys, *build)
     assert run([*build, "--skip-missing", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == 9
@@ -115,8 +139,24 @@ def test_answers_of_others_are_scored_though_a_picture_is_damaged(
     mine = tmp_path / "mine.csv"
     mine.write_text("question_id,answer\n" + "".join(f"{n},yes\n" for n in range(1, 25)))
     out = tmp_path / "scored"
-    assert run(["eval", "--predictions", str(mine), "--data", "table", "--set", f"train={table}",
-                "--split", "train", "--out", str(out)]) == 0  # fmt: skip
+    assert (
+        run(
+            [
+                "eval",
+                "--predictions",
+                str(mine),
+                "--data",
+                "table",
+                "--set",
+                f"train={table}",
+                "--split",
+                "train",
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     assert (out / "metrics.json").is_file()
     assert (out / "answers.png").is_file()
 

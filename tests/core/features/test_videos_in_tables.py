@@ -72,9 +72,11 @@ def clips(tmp_path: Path) -> Path:
 def made(encoder: str, frames: int = FRAMES) -> vqazoo.VQAModel:
     torch.manual_seed(0)
     return vqazoo.create(
-        encoder=encoder, fusion={"type": "git", "args": {"frames": frames}},
-        head={"type": "git-decoder", "args": SMALL}, answers=["red", "blue", "yes"],
-    )  # fmt: skip
+        encoder=encoder,
+        fusion={"type": "git", "args": {"frames": frames}},
+        head={"type": "git-decoder", "args": SMALL},
+        answers=["red", "blue", "yes"],
+    )
 
 
 def plain(steps, _):
@@ -83,8 +85,10 @@ def plain(steps, _):
 
 def examples(clips: Path) -> list[Example]:
     with open(clips, newline="") as handle:
-        return [Example(clips.parent / row["image"], row["question"], (row["answer"],), str(n))
-                for n, row in enumerate(csv.DictReader(handle))]  # fmt: skip
+        return [
+            Example(clips.parent / row["image"], row["question"], (row["answer"],), str(n))
+            for n, row in enumerate(csv.DictReader(handle))
+        ]
 
 
 def test_clips_train_and_are_scored_by_what_happens_in_them(
@@ -94,12 +98,16 @@ def test_clips_train_and_are_scored_by_what_happens_in_them(
     header, *rows = clips.read_text().splitlines()
     often.write_text("\n".join([header, *rows * 6]) + "\n")
     config = {
-        "encoder": encoder, "fusion": {"type": "git", "args": {"frames": FRAMES}},
+        "encoder": encoder,
+        "fusion": {"type": "git", "args": {"frames": FRAMES}},
         "head": {"type": "git-decoder", "args": SMALL},
-        "data": {"type": "table", "args": {"train": str(often), "validation": str(clips)},
-                 "validation_split": "validation"},
+        "data": {
+            "type": "table",
+            "args": {"train": str(often), "validation": str(clips)},
+            "validation_split": "validation",
+        },
         "training": {"epochs": 6, "batch_size": 4, "learning_rate": 0.01},
-    }  # fmt: skip
+    }
     model = vqazoo.train(config=config, out=tmp_path / "run", **QUIET)
     log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert log[-1]["loss"] < 0.5 * log[0]["loss"]
@@ -108,8 +116,20 @@ def test_clips_train_and_are_scored_by_what_happens_in_them(
     assert best > 0.65  # 0.63 at most if the order of the frames told nothing
     capsys.readouterr()
     best_model = f"dir:{tmp_path / 'run/best'}"
-    assert run(["eval", best_model, "--split", "validation", "--json",
-                "--out", str(tmp_path / "scored")]) == 0  # fmt: skip
+    assert (
+        run(
+            [
+                "eval",
+                best_model,
+                "--split",
+                "validation",
+                "--json",
+                "--out",
+                str(tmp_path / "scored"),
+            ]
+        )
+        == 0
+    )
     scored = json.loads(capsys.readouterr().out)["accuracy"]["value"]
     assert scored == pytest.approx(best)
     assert (tmp_path / "scored/answers.png").is_file()
@@ -163,8 +183,9 @@ def test_embeddings_of_time_get_gradients_of_the_frames_that_are_there(encoder: 
     image = Features(tokens=tokens, mask=mask, frames=3, frame_counts=counts)
     out = model.fusion(image, model.encode_question(["what", "what"]))
     out.tokens[:, :6].square().sum().backward()
-    moved = [bool(time.grad is not None and time.grad.abs().max() > 0)
-             for time in model.fusion.temporal]  # fmt: skip
+    moved = [
+        bool(time.grad is not None and time.grad.abs().max() > 0) for time in model.fusion.temporal
+    ]
     assert moved == [True, True, True, False]
 
 

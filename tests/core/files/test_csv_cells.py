@@ -20,9 +20,23 @@ from vqazoo_demo.flagging import FlaggedTable
 
 STARTS = ("=", "+", "-", "@", "\t", "\r")  # OWASP, CSV Injection
 FORMULAS = [
-    '=HYPERLINK("http://127.0.0.1/?"&A1,"more")', "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)",
-    "\t=1", "\r=1", "'=1", "''-x", "'plain", "-", "plain", "n=1", "\n=2", "\uff1d1", "it's", "",
-]  # fmt: skip
+    '=HYPERLINK("http://127.0.0.1/?"&A1,"more")',
+    "+1+cmd|' /C calc'!A0",
+    "-2+3",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "'=1",
+    "''-x",
+    "'plain",
+    "-",
+    "plain",
+    "n=1",
+    "\n=2",
+    "\uff1d1",
+    "it's",
+    "",
+]
 
 
 def cells(text: str) -> list[list[str]]:

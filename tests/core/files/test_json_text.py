@@ -32,8 +32,9 @@ def test_a_number_that_json_does_not_know_is_refused_with_its_place(write, numbe
 @pytest.mark.parametrize("number", STRANGE)
 def test_a_log_has_null_for_it(number: float) -> None:
     assert json.loads(json_lines([{"loss": number, "all": [number]}])) == {
-        "loss": None, "all": [None],
-    }  # fmt: skip
+        "loss": None,
+        "all": [None],
+    }
 
 
 def test_answers_to_a_split_with_such_numbers_are_not_written_as_they_are() -> None:
@@ -54,19 +55,26 @@ def test_the_texts_are_those_of_json_itself() -> None:
 # Why these may call json.dumps: what they make is a digest, a message or a comparison, is compared
 # with what was kept, or is read by nobody but its writer.
 ELSEWHERE = {
-    "vqazoo/files/json_text.py", "vqazoo/cli/terminal.py",
-    "vqazoo/config/writing.py", "vqazoo/features/cache.py",  # digests, and so is that of
+    "vqazoo/files/json_text.py",
+    "vqazoo/cli/terminal.py",
+    "vqazoo/config/writing.py",
+    "vqazoo/features/cache.py",  # digests, and so is that of
     "plugins/vqazoo_hf/sentence.py",
     "vqazoo/training/state.py",  # of a run's state: -inf is a best value that there is not yet
-    "vqazoo/files/reading.py", "plugins/vqazoo_datasets/rows.py",
-    "plugins/vqazoo_datasets/files.py", "plugins/vqazoo_datasets/table.py",
+    "vqazoo/files/reading.py",
+    "plugins/vqazoo_datasets/rows.py",
+    "plugins/vqazoo_datasets/files.py",
+    "plugins/vqazoo_datasets/table.py",
     "plugins/vqazoo_pretraining/captions.py",  # messages
-    "plugins/vqazoo_open_clip/sources.py", "vqazoo/toolkit/generation.py",
-    "vqazoo/cli/options.py", "vqazoo/cli/train.py",  # a text as TOML
+    "plugins/vqazoo_open_clip/sources.py",
+    "vqazoo/toolkit/generation.py",
+    "vqazoo/cli/options.py",
+    "vqazoo/cli/train.py",  # a text as TOML
     "plugins/vqazoo_export/runner/run.py",  # needs nothing of vqazoo
-    "plugins/vqazoo_serve/logs.py", "plugins/vqazoo_serve/connections.py",  # texts, whole numbers
+    "plugins/vqazoo_serve/logs.py",
+    "plugins/vqazoo_serve/connections.py",  # texts, whole numbers
     "plugins/vqazoo_demo/doors.py",
-}  # fmt: skip
+}
 
 
 def test_all_that_is_kept_or_printed_is_written_by_one_function() -> None:

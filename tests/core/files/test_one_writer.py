@@ -240,9 +240,12 @@ def test_a_second_run_in_a_folder_is_told_who_is_there(table, tmp_path):
     out = tmp_path / "runs" / "one"
     with holder(out / LOCK) as number, pytest.raises(TrainingError) as caught:
         vqazoo.train(
-            out=out, encoder="tiny-clip", head="mlp",
-            data={"type": "table", "args": {"train": str(table)}}, report=lambda line: None,
-        )  # fmt: skip
+            out=out,
+            encoder="tiny-clip",
+            head="mlp",
+            data={"type": "table", "args": {"train": str(table)}},
+            report=lambda line: None,
+        )
     told = str(caught.value)
     assert f"'{out}' is being written by process {number} of this machine (since 20" in told
     assert "pytest" in told or "-c" in told  # its command

@@ -55,8 +55,11 @@ def test_deep_values_are_scaled_or_refused_in_a_sentence(mode: str) -> None:
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
 def test_a_grey_array_may_have_a_channel(kind: str) -> None:
-    grey = {"uint8": VALUES[:, :, :1], "uint16": VALUES[:, :, :1].astype(np.uint16) * 257,
-            "float32": VALUES[:, :, :1].astype(np.float32) / 255}[kind]  # fmt: skip
+    grey = {
+        "uint8": VALUES[:, :, :1],
+        "uint16": VALUES[:, :, :1].astype(np.uint16) * 257,
+        "float32": VALUES[:, :, :1].astype(np.float32) / 255,
+    }[kind]
     found = open_image(grey)
     assert np.array_equal(np.asarray(found), np.repeat(VALUES[:, :, :1], 3, axis=2))
     assert np.array_equal(np.asarray(found), np.asarray(open_image(grey[:, :, 0])))

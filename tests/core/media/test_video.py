@@ -20,10 +20,14 @@ av = pytest.importorskip("av")
 
 BLOCK, BITS = 8, 24  # a frame shows its number as bits: 4 x 6 blocks, white for 1
 CONTAINERS = [
-    ("film.mp4", "libx264"), ("film.mp4", "mpeg4"), ("film.mkv", "libx264"),
-    ("film.webm", "libvpx"), ("film.avi", "mpeg4"), ("film.mov", "libx264"),
+    ("film.mp4", "libx264"),
+    ("film.mp4", "mpeg4"),
+    ("film.mkv", "libx264"),
+    ("film.webm", "libvpx"),
+    ("film.avi", "mpeg4"),
+    ("film.mov", "libx264"),
     ("film.m4v", "mpeg4"),
-]  # fmt: skip
+]
 
 
 def picture(number):
@@ -171,9 +175,11 @@ def test_a_very_long_film_is_read_in_little_memory(tmp_path):
         container.mux(stream.encode())
     short = write(tmp_path / "short.mkv", 50)
     told = subprocess.run(
-        [sys.executable, "-c", PEAK, str(short), str(film)], capture_output=True, text=True,
+        [sys.executable, "-c", PEAK, str(short), str(film)],
+        capture_output=True,
+        text=True,
         check=True,
-    ).stdout  # fmt: skip
+    ).stdout
     assert int(told) < 60_000  # KiB
 
 

@@ -32,8 +32,9 @@ def test_a_mask_of_an_encoder_on_the_cpu_is_found() -> None:
             found = super().encode_image(pixels, wants)
             if found.tokens is None:
                 return found
-            return Features(found.pooled, found.tokens,
-                            torch.ones(found.tokens.shape[:2], dtype=torch.bool), 1)  # fmt: skip
+            return Features(
+                found.pooled, found.tokens, torch.ones(found.tokens.shape[:2], dtype=torch.bool), 1
+            )
 
     with pytest.raises(AssertionError, match="image tower: its mask is on the CPU"):
         check_encoder(toy(OnCPU))
@@ -132,8 +133,15 @@ def test_parts_are_checked_by_class_and_by_object_too() -> None:
 
     image, question = TowerSpec(7, None), TowerSpec(9, None)
     check_fusion(Sum(image, question, dim=5), image=image, question=question)
-    made = MLPHead(FusedSpec("pooled", 12), ANSWERS, toy_encoder(), hidden_dim=8, dropout=0.0,
-                   label_smoothing=0.0, balance=0.0)  # fmt: skip
+    made = MLPHead(
+        FusedSpec("pooled", 12),
+        ANSWERS,
+        toy_encoder(),
+        hidden_dim=8,
+        dropout=0.0,
+        label_smoothing=0.0,
+        balance=0.0,
+    )
     check_head(made, dim=12)
 
 

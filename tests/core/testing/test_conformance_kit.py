@@ -180,13 +180,23 @@ def test_a_fusion_that_provides_another_kind_is_caught(offer: Any) -> None:
 def test_a_head_that_saves_a_borrowed_tensor_is_caught(offer: Any) -> None:
     class Greedy(LSTMHead):
         def __init__(
-            self, fused: Any, answers: Any, text_encoder: Any, *,
-            hidden_dim: int, dropout: float, full_vocabulary: bool,
-        ) -> None:  # fmt: skip
+            self,
+            fused: Any,
+            answers: Any,
+            text_encoder: Any,
+            *,
+            hidden_dim: int,
+            dropout: float,
+            full_vocabulary: bool,
+        ) -> None:
             super().__init__(
-                fused, answers, text_encoder,
-                hidden_dim=hidden_dim, dropout=dropout, full_vocabulary=full_vocabulary,
-            )  # fmt: skip
+                fused,
+                answers,
+                text_encoder,
+                hidden_dim=hidden_dim,
+                dropout=dropout,
+                full_vocabulary=full_vocabulary,
+            )
             self.embedding = text_encoder.lend("token_embedding")
 
     offer("head", LSTM, Greedy)
@@ -251,13 +261,21 @@ def test_a_head_that_does_not_rank_is_caught(offer: Any) -> None:
         ({"pooled": torch.zeros(2, 3, 4)}, "pooled must be"),
         ({"tokens": torch.zeros(2, 3)}, "tokens must be"),
         ({"tokens": torch.zeros(2, 3, 4)}, r"mask must be \(2, 3\), but it is None"),
-        ({"tokens": torch.zeros(2, 3, 4), "mask": torch.ones(2, 4, dtype=torch.bool)},
-         r"mask must be \(2, 3\), but it is \(2, 4\)"),
+        (
+            {"tokens": torch.zeros(2, 3, 4), "mask": torch.ones(2, 4, dtype=torch.bool)},
+            r"mask must be \(2, 3\), but it is \(2, 4\)",
+        ),
         ({"tokens": torch.zeros(2, 3, 4), "mask": torch.ones(2, 3)}, "mask must be bool"),
-        ({"pooled": torch.zeros(1, 4), "tokens": torch.zeros(2, 3, 4),
-          "mask": torch.ones(2, 3, dtype=torch.bool)}, "pooled has 1 rows, tokens 2"),
+        (
+            {
+                "pooled": torch.zeros(1, 4),
+                "tokens": torch.zeros(2, 3, 4),
+                "mask": torch.ones(2, 3, dtype=torch.bool),
+            },
+            "pooled has 1 rows, tokens 2",
+        ),
     ],
-)  # fmt: skip
+)
 def test_features_of_shapes_that_do_not_fit_are_refused(tensors: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Features(**tensors)

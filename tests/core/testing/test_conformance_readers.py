@@ -82,8 +82,13 @@ def test_answers_that_are_no_texts_are_one_sentence_everywhere(cls: type[Quiz]) 
 def changed(**values: Any) -> type[Quiz]:
     class Changed(Quiz):
         def example(self, number: int) -> Example:
-            fields = {"image": Path("a.png"), "question": "what?", "answers": ("red",),
-                      "question_id": str(number), **values}  # fmt: skip
+            fields = {
+                "image": Path("a.png"),
+                "question": "what?",
+                "answers": ("red",),
+                "question_id": str(number),
+                **values,
+            }
             return Example(**fields)
 
     return Changed
@@ -164,16 +169,38 @@ def test_tables_and_parquet_keep_the_contract(table: Path, tmp_path: Path) -> No
 
 
 GQA = {
-    "question": "Is it dark?", "imageId": "2354786", "isBalanced": True, "answer": "yes",
-    "groups": {"global": None, "local": "06-sky_dark"}, "fullAnswer": "Yes, it is dark.",
+    "question": "Is it dark?",
+    "imageId": "2354786",
+    "isBalanced": True,
+    "answer": "yes",
+    "groups": {"global": None, "local": "06-sky_dark"},
+    "fullAnswer": "Yes, it is dark.",
     "types": {"detailed": "verifyAttr", "semantic": "attr", "structural": "verify"},
-}  # fmt: skip
-TEXTVQA = {"question": "what brand?", "image_id": "0054c91397f2fe05", "question_id": 3,
-           "set_name": "train", "answers": ["nokia"] * 10}  # fmt: skip
-NLVR = {"sentence": "There is a tower.", "label": "true", "identifier": "3125-1",
-        "directory": "2", "evals": {}, "structured_rep": []}  # fmt: skip
-RAD = {"qid": "0", "phrase_type": "freeform", "image_name": "synpic54610.jpg", "answer": 12,
-       "question": "How many ribs?", "question_type": "SIZE", "answer_type": "OPEN"}  # fmt: skip
+}
+TEXTVQA = {
+    "question": "what brand?",
+    "image_id": "0054c91397f2fe05",
+    "question_id": 3,
+    "set_name": "train",
+    "answers": ["nokia"] * 10,
+}
+NLVR = {
+    "sentence": "There is a tower.",
+    "label": "true",
+    "identifier": "3125-1",
+    "directory": "2",
+    "evals": {},
+    "structured_rep": [],
+}
+RAD = {
+    "qid": "0",
+    "phrase_type": "freeform",
+    "image_name": "synpic54610.jpg",
+    "answer": 12,
+    "question": "How many ribs?",
+    "question_type": "SIZE",
+    "answer_type": "OPEN",
+}
 
 
 @pytest.mark.parametrize(
@@ -182,10 +209,13 @@ RAD = {"qid": "0", "phrase_type": "freeform", "image_name": "synpic54610.jpg", "
         ("gqa", "train_balanced_questions.json", {"02930152": GQA}),
         ("textvqa", "TextVQA_0.5.1_train.json", {"dataset_type": "train", "data": [TEXTVQA]}),
         ("nlvr", "train/train.json", NLVR),
-        ("vqa-rad", "VQA_RAD Dataset Public.json",
-         [RAD, {**RAD, "qid": "1", "phrase_type": "test_freeform"}]),
+        (
+            "vqa-rad",
+            "VQA_RAD Dataset Public.json",
+            [RAD, {**RAD, "qid": "1", "phrase_type": "test_freeform"}],
+        ),
     ],
-)  # fmt: skip
+)
 def test_readers_of_releases_keep_the_contract(
     tmp_path: Path, name: str, file: str, content: Any
 ) -> None:
@@ -197,17 +227,22 @@ def test_readers_of_releases_keep_the_contract(
 
 
 ROOT = Path(os.environ.get("VQAZOO_TEST_DATA", "no-folder"))
-MINI = {"questions": "vqa_questions_{split}.json.gz",
-        "annotations": "vqa_annotatons_{split}.json.gz", "pictures": "train2014"}  # fmt: skip
+MINI = {
+    "questions": "vqa_questions_{split}.json.gz",
+    "annotations": "vqa_annotatons_{split}.json.gz",
+    "pictures": "train2014",
+}
 
 
 @pytest.mark.parametrize(
     ("name", "folder", "args"),
     [
-        ("vizwiz", "vizwiz_2018_val", {}), ("vizwiz", "vizwiz_test", {}),
-        ("cocoqa", "cocoqa", {}), ("vqav2", "vqa2_mini", MINI),
+        ("vizwiz", "vizwiz_2018_val", {}),
+        ("vizwiz", "vizwiz_test", {}),
+        ("cocoqa", "cocoqa", {}),
+        ("vqav2", "vqa2_mini", MINI),
     ],
-)  # fmt: skip
+)
 def test_readers_keep_the_contract_on_real_files(name: str, folder: str, args: Any) -> None:
     if not (ROOT / folder).is_dir():
         pytest.skip(f"VQAZOO_TEST_DATA names no folder with {folder}")

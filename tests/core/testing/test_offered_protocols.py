@@ -64,9 +64,10 @@ def offer() -> Iterator[Any]:
 
 def offering(kind: str, protocol: Any) -> set[str]:
     return {
-        name for name in registry.names(kind)
+        name
+        for name in registry.names(kind)
         if issubclass(registry.component(kind, name), protocol)
-    }  # fmt: skip
+    }
 
 
 def test_parts_of_the_zoo_offer_what_they_can() -> None:
@@ -92,9 +93,12 @@ def test_a_manifest_says_what_the_head_offers(name: str) -> None:
 
 def test_a_text_encoder_says_how_a_text_starts_that_is_read() -> None:
     words: Encoder = vqazoo.create(
-        image_encoder="tiny-clip", text_encoder="words:tiny-clip", fusion="med",
-        head="med-decoder", answers=["red"],
-    ).text_encoder  # fmt: skip
+        image_encoder="tiny-clip",
+        text_encoder="words:tiny-clip",
+        fusion="med",
+        head="med-decoder",
+        answers=["red"],
+    ).text_encoder
     assert isinstance(words, StartsReading)
     assert words.encode_id != words.start_id
     plain = vqazoo.create(encoder="tiny-clip", head="mlp", answers=["red"]).text_encoder

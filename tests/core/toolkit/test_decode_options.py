@@ -65,8 +65,9 @@ def test_further_options_choose_too():
     ):
         assert choose(head, manifest(head), {}, given)["strategy"] == strategy
     assert choose("git-decoder", manifest("git-decoder"), {}, {"early_stopping": True}) == {
-        "early_stopping": "true", "strategy": "beam",
-    }  # fmt: skip
+        "early_stopping": "true",
+        "strategy": "beam",
+    }
 
 
 @pytest.mark.parametrize("head", WRITERS)
@@ -120,12 +121,13 @@ def test_the_ways_to_ask_all_heed_the_options(writer, picture):
     assert asked[0]["answer"] == beam.text
     for call in (
         lambda: writer.answer(picture, QUESTION, strategy="greedy", temperature=0.5),
-        lambda: writer.predict([{"image": picture, "question": QUESTION}], strategy="greedy",
-                               beam_size=3),
+        lambda: writer.predict(
+            [{"image": picture, "question": QUESTION}], strategy="greedy", beam_size=3
+        ),
         lambda: vqazoo.pipeline("vqa", model=writer, strategy="greedy", beam_size=3)(
             picture, QUESTION
         ),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ConfigError, match="is read by strategy="):
             call()
 

@@ -23,19 +23,26 @@ def test_a_layer_is_that_of_bert(is_decoder: bool) -> None:
 
     torch.manual_seed(0)
     config = BertConfig(
-        hidden_size=D, num_attention_heads=4, intermediate_size=24, is_decoder=is_decoder,
+        hidden_size=D,
+        num_attention_heads=4,
+        intermediate_size=24,
+        is_decoder=is_decoder,
         add_cross_attention=is_decoder,
-    )  # fmt: skip
+    )
     config._attn_implementation = "eager"
     theirs = BertLayer(config).eval()
     ours = TextLayer(D, 4, 24, D if is_decoder else 0).eval()
     names = {
-        "attention.self": "attention", "attention.output.dense": "attention.output",
-        "attention.output.LayerNorm": "attention_norm", "crossattention.self": "cross",
+        "attention.self": "attention",
+        "attention.output.dense": "attention.output",
+        "attention.output.LayerNorm": "attention_norm",
+        "crossattention.self": "cross",
         "crossattention.output.dense": "cross.output",
-        "crossattention.output.LayerNorm": "cross_norm", "intermediate.dense": "inner",
-        "output.dense": "outer", "output.LayerNorm": "outer_norm",
-    }  # fmt: skip
+        "crossattention.output.LayerNorm": "cross_norm",
+        "intermediate.dense": "inner",
+        "output.dense": "outer",
+        "output.LayerNorm": "outer_norm",
+    }
     state = {}
     for name, tensor in theirs.state_dict().items():
         place = max((old for old in names if name.startswith(old)), key=len)

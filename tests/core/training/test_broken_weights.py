@@ -27,7 +27,7 @@ def settings(table: Path, **training: Any) -> dict[str, Any]:
         "fusion": {"type": "hadamard", "args": {"dim": 16}},
         "data": {"type": "table", "args": {"train": str(table)}, "validation_fraction": 0.25},
         "training": {"epochs": 3, "batch_size": 18, "learning_rate": 0.01, **training},
-    }  # fmt: skip
+    }
 
 
 def refuse(constant: str) -> None:
@@ -45,9 +45,13 @@ def check_folder(out: Path, epochs: int) -> None:
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 @pytest.mark.parametrize("options", [{}, {"average": 0.9}, {"precision": "bf16"}])
 def test_weights_that_the_last_step_of_an_epoch_breaks_are_never_saved(
-    broken: float, options: dict[str, Any], table: Path, tmp_path: Path, toy: str,  # noqa: F811
+    broken: float,
+    options: dict[str, Any],
+    table: Path,
+    tmp_path: Path,
+    toy: str,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """54 rows make three steps; the third of epoch 2 leads nowhere, and its loss is finite."""
     steps: list[int] = []
     real = torch.optim.AdamW.step
@@ -72,8 +76,11 @@ def test_weights_that_the_last_step_of_an_epoch_breaks_are_never_saved(
 
 
 def test_a_gradient_that_is_no_number_in_the_last_step_is_noticed(
-    table: Path, tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch  # noqa: F811
-) -> None:  # fmt: skip
+    table: Path,
+    tmp_path: Path,
+    toy: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The square root of 0 has a finite value and an infinite slope."""
     real, calls = MLPHead.loss_sums, []
 
@@ -92,9 +99,12 @@ def test_a_gradient_that_is_no_number_in_the_last_step_is_noticed(
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 def test_a_validation_loss_that_is_no_number_stops_before_it_is_the_best(
-    broken: float, table: Path, tmp_path: Path, toy: str,  # noqa: F811
+    broken: float,
+    table: Path,
+    tmp_path: Path,
+    toy: str,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     real, calls = MLPHead.loss_sums, []
 
     def spoilt(self: MLPHead, fused: Features, targets: Targets) -> dict[str, torch.Tensor]:
@@ -109,8 +119,11 @@ def test_a_validation_loss_that_is_no_number_stops_before_it_is_the_best(
 
 
 def test_a_validation_within_the_epoch_saves_no_broken_model(
-    table: Path, tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch  # noqa: F811
-) -> None:  # fmt: skip
+    table: Path,
+    tmp_path: Path,
+    toy: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     real = torch.optim.AdamW.step
 
     def breaking(self: torch.optim.AdamW, *args: Any, **kwargs: Any) -> Any:
@@ -126,8 +139,11 @@ def test_a_validation_within_the_epoch_saves_no_broken_model(
 
 
 def test_steps_that_the_scaler_skips_are_no_fault(
-    table: Path, tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch  # noqa: F811
-) -> None:  # fmt: skip
+    table: Path,
+    tmp_path: Path,
+    toy: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A scale that overflows is halved, and its step left out."""
     real = torch.amp.GradScaler.__init__
 
@@ -142,5 +158,7 @@ def test_steps_that_the_scaler_skips_are_no_fault(
 def test_lines_are_json_whatever_a_head_reports() -> None:
     lines = [{"loss": 1.5, "part": math.nan, "within": [{"loss": -math.inf, "step": 2}]}]
     assert json.loads(json_lines(lines), parse_constant=refuse) == {
-        "loss": 1.5, "part": None, "within": [{"loss": None, "step": 2}],
-    }  # fmt: skip
+        "loss": 1.5,
+        "part": None,
+        "within": [{"loss": None, "step": 2}],
+    }

@@ -36,10 +36,14 @@ def settings(table: Path, root: Path, batch_size: int) -> dict[str, Any]:
         "fusion": {"type": "hadamard", "args": {"dim": 16}},
         "data": {"type": "table", "args": {"train": str(table)}, "validation_fraction": 0.25},
         "training": {
-            "epochs": EPOCHS, "batch_size": batch_size, "learning_rate": 0.01, "epsilon": 1e-3,
-            "cache": str(root), "device": "cpu",
+            "epochs": EPOCHS,
+            "batch_size": batch_size,
+            "learning_rate": 0.01,
+            "epsilon": 1e-3,
+            "cache": str(root),
+            "device": "cpu",
         },
-    }  # fmt: skip
+    }
 
 
 def flags(table: Path, root: Path, out: Path, batch_size: int) -> list[str]:
@@ -47,10 +51,15 @@ def flags(table: Path, root: Path, out: Path, batch_size: int) -> list[str]:
     sets = [
         'head={type="mlp",args={hidden_dim=16,dropout=0.0}}',
         'fusion={type="hadamard",args={dim=16}}',
-        f"data.args.train={table}", "data.validation_fraction=0.25", f"training.epochs={EPOCHS}",
-        f"training.batch_size={batch_size}", "training.learning_rate=0.01",
-        "training.epsilon=1e-3", f"training.cache={root}", "training.device=cpu",
-    ]  # fmt: skip
+        f"data.args.train={table}",
+        "data.validation_fraction=0.25",
+        f"training.epochs={EPOCHS}",
+        f"training.batch_size={batch_size}",
+        "training.learning_rate=0.01",
+        "training.epsilon=1e-3",
+        f"training.cache={root}",
+        "training.device=cpu",
+    ]
     sets = [part for one in sets for part in ("--set", one)]
     return ["train", "--encoder", "tiny-clip", "--data", "table", *sets, "--out", str(out)]
 
@@ -61,8 +70,12 @@ def launched(launcher: list[str], script: Path, arguments: list[str]) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "no_proxy": "*"}
     done = subprocess.run(
         [sys.executable, "-m", *launcher, str(script), *arguments],
-        capture_output=True, text=True, check=False, env=environment, timeout=120,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     assert all(f"process {rank} of 2\n" in done.stderr for rank in (0, 1)), done.stderr
     return done.stderr
@@ -75,15 +88,33 @@ def free_port() -> str:
 
 
 def torchrun() -> list[str]:
-    return ["torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1",
-            "--master-port", free_port()]  # fmt: skip
+    return [
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-addr",
+        "127.0.0.1",
+        "--master-port",
+        free_port(),
+    ]
 
 
 def accelerate() -> list[str]:
     """As for GPUs, since several processes on CPUs need MPI; the run itself is on the CPU."""
-    return ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
-            "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-            "--main_process_port", free_port()]  # fmt: skip
+    return [
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        free_port(),
+    ]
 
 
 def difference(a: Path, b: Path) -> float:
@@ -163,8 +194,11 @@ def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert local_device("cuda") == "cuda"
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert [local_device(name) for name in ("auto", "cuda", "cuda:0", "cpu")] == [
-        "cuda:1", "cuda:1", "cuda:0", "cpu",
-    ]  # fmt: skip
+        "cuda:1",
+        "cuda:1",
+        "cuda:0",
+        "cpu",
+    ]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert local_device("auto") == "auto"
 
@@ -186,8 +220,11 @@ def test_processes_and_accumulated_batches_make_the_step_of_one_big_batch(
     alone = [*flags(table, tmp_path / "cache", big, 54), *parts]
     done = subprocess.run(
         [sys.executable, "-c", "from vqazoo.cli import main; main()", *alone],
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     more = [*parts, "--set", "training.accumulate=8"]
     shared = [*flags(table, tmp_path / "cache", cut, 7), *more]

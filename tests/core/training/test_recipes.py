@@ -34,10 +34,17 @@ def keys(tables: dict[str, Any], prefix: str = "") -> set[str]:
 
 def test_the_recipes_that_the_zoo_promises_are_there():
     promised = {
-        "clip-lstm-vizwiz", "clip-linear-vizwiz", "clip-linear-vizwiz-rn50x64", "clip-gru-vqav2",
-        "tiny-clip-lstm-easyvqa", "tiny-clip-linear-easyvqa", "tiny-clip-gru-easyvqa",
-        "effnet-minilm-mlp-daquar", "tiny-clip-mlp-sortofclevr", "tiny-clip-linear-flawedshapes",
-    }  # fmt: skip
+        "clip-lstm-vizwiz",
+        "clip-linear-vizwiz",
+        "clip-linear-vizwiz-rn50x64",
+        "clip-gru-vqav2",
+        "tiny-clip-lstm-easyvqa",
+        "tiny-clip-linear-easyvqa",
+        "tiny-clip-gru-easyvqa",
+        "effnet-minilm-mlp-daquar",
+        "tiny-clip-mlp-sortofclevr",
+        "tiny-clip-linear-flawedshapes",
+    }
     assert promised <= set(list_recipes())
 
 
@@ -173,14 +180,16 @@ def test_missing_data_is_told_before_anything_is_trained(capfd, tmp_path):
 @pytest.fixture(scope="module")
 def own_recipe(table: Path, tmp_path_factory) -> Path:
     """A recipe of somebody's own: the table as training and as test split."""
-    config: RunConfig = run_config({
-        "name": "tiny-clip-mlp-mine",
-        "encoder": "tiny-clip",
-        "head": "mlp",
-        "data": {"type": "table", "args": {"train": str(table), "test": str(table)}},
-        "training": {"epochs": 2, "learning_rate": 3e-3},
-        "origin": {"source": "a test", "ours": {"training.epochs": "few"}},
-    })  # fmt: skip
+    config: RunConfig = run_config(
+        {
+            "name": "tiny-clip-mlp-mine",
+            "encoder": "tiny-clip",
+            "head": "mlp",
+            "data": {"type": "table", "args": {"train": str(table), "test": str(table)}},
+            "training": {"epochs": 2, "learning_rate": 3e-3},
+            "origin": {"source": "a test", "ours": {"training.epochs": "few"}},
+        }
+    )
     file = tmp_path_factory.mktemp("recipe") / "mine.toml"
     file.write_text(to_toml(config))
     return file
@@ -217,11 +226,14 @@ def test_what_is_published_names_no_folder_of_this_machine(own_recipe, tmp_path,
 def test_a_folder_in_the_training_defaults_is_never_published(table):
     from vqazoo.config import shareable
 
-    config = run_config({
-        "encoder": "tiny-clip", "head": "mlp",
-        "data": {"type": "table", "args": {"train": str(table), "answer_separator": ";"}},
-        "training": {"cache": "/somewhere"},
-    })  # fmt: skip
+    config = run_config(
+        {
+            "encoder": "tiny-clip",
+            "head": "mlp",
+            "data": {"type": "table", "args": {"train": str(table), "answer_separator": ";"}},
+            "training": {"cache": "/somewhere"},
+        }
+    )
     cleaned = shareable(config)
     assert cleaned.data.args["train"] == ""
     assert cleaned.data.args["answer_separator"] == ";"

@@ -37,10 +37,15 @@ def settings(table: Path, **training: Any) -> dict[str, Any]:
         "fusion": {"type": "hadamard", "args": {"dim": 16}},
         "data": {"type": "table", "args": {"train": str(table)}, "validation_fraction": 0.25},
         "training": {
-            "batch_size": 18, "learning_rate": 0.001, "schedule": "constant", "monitor": "loss",
-            "eval_steps": 1, "stages": STAGES, **training,
+            "batch_size": 18,
+            "learning_rate": 0.001,
+            "schedule": "constant",
+            "monitor": "loss",
+            "eval_steps": 1,
+            "stages": STAGES,
+            **training,
         },
-    }  # fmt: skip
+    }
 
 
 def go(table: Path, out: Path, resume: bool = False, **training: Any) -> None:
@@ -88,8 +93,13 @@ def whole(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
     ("epoch", "step"), [(epoch, step) for epoch in (2, 3, 4) for step in (0, 1, 2, 3)]
 )
 def test_stopped_within_an_epoch_it_ends_the_same(
-    epoch: int, step: int, table: Path, tmp_path: Path, whole: Path, toy: str  # noqa: F811
-) -> None:  # fmt: skip
+    epoch: int,
+    step: int,
+    table: Path,
+    tmp_path: Path,
+    whole: Path,
+    toy: str,  # noqa: F811
+) -> None:
     """Each step validates, so `best` may come from the epoch that is lost; 3 is after the last."""
 
     def progress(steps: Iterable[Any], label: str) -> Iterator[Any]:
@@ -109,9 +119,14 @@ def test_stopped_within_an_epoch_it_ends_the_same(
 @pytest.mark.parametrize("epoch", [2, 3, 4])
 @pytest.mark.parametrize("place", ["save_state", "loss_figure", "advance"])
 def test_stopped_between_best_and_state_it_ends_the_same(
-    epoch: int, place: str, table: Path, tmp_path: Path, whole: Path, toy: str,  # noqa: F811
+    epoch: int,
+    place: str,
+    table: Path,
+    tmp_path: Path,
+    whole: Path,
+    toy: str,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     real: Callable[..., Any] = getattr(vqazoo.training.loop, place)
     calls = []
 
@@ -153,27 +168,37 @@ def test_killed_in_the_first_epoch_of_its_second_stage_it_ends_the_same(
 ) -> None:
     stages = "training.stages=[{epochs=1},{epochs=2,unfreeze_blocks=1,encoder_learning_rate=1e-5}]"
     sets = [
-        f"data.args.train={table}", "data.validation_fraction=0.25", "training.batch_size=9",
-        'training.monitor="loss"', "training.eval_steps=1", "training.learning_rate=1e-3", stages,
-    ]  # fmt: skip
+        f"data.args.train={table}",
+        "data.validation_fraction=0.25",
+        "training.batch_size=9",
+        'training.monitor="loss"',
+        "training.eval_steps=1",
+        "training.learning_rate=1e-3",
+        stages,
+    ]
     arguments = ["train", "--encoder", "tiny-clip", "--head", "mlp", "--data", "table"]
-    program = "\n".join([
-        "import os, signal, sys, vqazoo.training.loop as t",
-        "real, count = t.save_best, [0]",
-        "def save_best(*args):",
-        "    real(*args)",
-        "    count[0] += os.path.exists(sys.argv[-1] + '/state.safetensors')",
-        "    count[0] < 2 or os.kill(os.getpid(), signal.SIGKILL)",
-        "t.save_best = save_best",
-        "from vqazoo.cli import main",
-        "main(sys.argv[1:])",
-    ])  # fmt: skip
+    program = "\n".join(
+        [
+            "import os, signal, sys, vqazoo.training.loop as t",
+            "real, count = t.save_best, [0]",
+            "def save_best(*args):",
+            "    real(*args)",
+            "    count[0] += os.path.exists(sys.argv[-1] + '/state.safetensors')",
+            "    count[0] < 2 or os.kill(os.getpid(), signal.SIGKILL)",
+            "t.save_best = save_best",
+            "from vqazoo.cli import main",
+            "main(sys.argv[1:])",
+        ]
+    )
     sets = [part for one in sets for part in ("--set", one)]
     killed = subprocess.run(
         [sys.executable, "-c", program, *arguments, *sets, "--out", str(tmp_path / "cut")],
-        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         timeout=300,
-    )  # fmt: skip
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     config = gather_config(None, [], {}, tmp_path / "cut")
     assert len(log_of(tmp_path / "cut")) == 1
@@ -212,8 +237,12 @@ def append(file: Path, *rows: str) -> None:
     ],
 )
 def test_appended_rows_stop_the_resumed_run_in_a_sentence(
-    rows: list[str], said: str, table: Path, tmp_path: Path, toy: str  # noqa: F811
-) -> None:  # fmt: skip
+    rows: list[str],
+    said: str,
+    table: Path,
+    tmp_path: Path,
+    toy: str,  # noqa: F811
+) -> None:
     """A new answer, or counts that bring the answers into another order."""
     file = copied(table, tmp_path / "data")
     stopped_after_one_epoch(file, tmp_path / "run")
@@ -234,17 +263,25 @@ def test_changed_labels_stop_the_resumed_run(tmp_path: Path) -> None:
         for number in range(16):
             Image.new("RGB", (64, 64), (9 * number, 0, 0)).save(tmp_path / f"{number}.png")
             answers = [{"answer": "red", "answer_confidence": "yes"}] * 10
-            records.append({
-                "image": f"../{number}.png", "question": "which colour?", "answers": answers,
-                "answer_type": "other", "answerable": number % 2 ^ flipped,
-            })  # fmt: skip
+            records.append(
+                {
+                    "image": f"../{number}.png",
+                    "question": "which colour?",
+                    "answers": answers,
+                    "answer_type": "other",
+                    "answerable": number % 2 ^ flipped,
+                }
+            )
         annotations.write_text(json.dumps(records))
 
-    config = run_config({
-        "encoder": "tiny-clip", "head": "linear",
-        "data": {"type": "vizwiz", "args": {"data_root": str(tmp_path)}},
-        "training": {"epochs": 2, "batch_size": 8},
-    })  # fmt: skip
+    config = run_config(
+        {
+            "encoder": "tiny-clip",
+            "head": "linear",
+            "data": {"type": "vizwiz", "args": {"data_root": str(tmp_path)}},
+            "training": {"epochs": 2, "batch_size": 8},
+        }
+    )
 
     def progress(steps: Iterable[Any], label: str) -> Iterable[Any]:
         if label == "epoch 2":
@@ -263,8 +300,11 @@ def test_changed_labels_stop_the_resumed_run(tmp_path: Path) -> None:
 
 
 def test_another_order_of_answers_is_told_also_for_a_state_of_an_earlier_release(
-    table: Path, tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch  # noqa: F811
-) -> None:  # fmt: skip
+    table: Path,
+    tmp_path: Path,
+    toy: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from safetensors import safe_open
     from safetensors.torch import save_file
 
@@ -333,8 +373,11 @@ def test_a_state_of_another_model_is_told(table: Path, tmp_path: Path, toy: str)
 
 
 def test_tensorboard_shows_an_interrupted_epoch_once(
-    table: Path, tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch  # noqa: F811
-) -> None:  # fmt: skip
+    table: Path,
+    tmp_path: Path,
+    toy: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -373,9 +416,13 @@ class Tracker:
 
 @pytest.mark.parametrize(("name", "key"), [("wandb", "id"), ("trackio", "name")])
 def test_a_resumed_run_is_the_same_run_of_a_tracker_and_equal_folder_names_are_two(
-    name: str, key: str, table: Path, tmp_path: Path, toy: str,  # noqa: F811
+    name: str,
+    key: str,
+    table: Path,
+    tmp_path: Path,
+    toy: str,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     tracker = Tracker()
     monkeypatch.setitem(sys.modules, name, tracker)  # type: ignore[arg-type]
     stopped_after_one_epoch(table, tmp_path / "a/run", loggers=[name])

@@ -31,7 +31,8 @@ from vqazoo_heads.mlp import MLPHead
 SMALL = {"dim": 16, "layers": 1, "heads": 2, "hidden_dim": 16, "dropout": 0.0}
 HEADS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # head, and the data's settings
     "mlp, rare answers weigh more": (
-        {"type": "mlp", "args": {"hidden_dim": 16, "dropout": 0.0, "balance": 0.7}}, {},
+        {"type": "mlp", "args": {"hidden_dim": 16, "dropout": 0.0, "balance": 0.7}},
+        {},
     ),
     "mlp, soft answers, few known": (
         {"type": "mlp", "args": {"hidden_dim": 16, "dropout": 0.0, "label_smoothing": 0.1}},
@@ -45,7 +46,7 @@ HEADS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # head, and the dat
     "gru": ({"type": "gru", "args": {"hidden_dim": 16, "min_count": 1}}, {}),
     "vilt-classifier": ({"type": "vilt-classifier"}, {"most_answers": 3, "answer_rule": "soft"}),
     "med-decoder": ({"type": "med-decoder", "args": SMALL}, {"answer_rule": "share"}),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +64,17 @@ def settings(table: Path, head: Any, data: Any, **training: Any) -> dict[str, An
     return {
         "encoder": "toy",
         "head": head,
-        "fusion": {"type": "med", "args": SMALL} if tokens else
-                  {"type": "hadamard", "args": {"dim": 16}},
+        "fusion": {"type": "med", "args": SMALL}
+        if tokens
+        else {"type": "hadamard", "args": {"dim": 16}},
         "data": {
-            "type": "table", "args": {"train": str(table)}, "validation_fraction": 0.25, **data,
+            "type": "table",
+            "args": {"train": str(table)},
+            "validation_fraction": 0.25,
+            **data,
         },
         "training": {"epochs": 1, "learning_rate": 0.01, **training},
-    }  # fmt: skip
+    }
 
 
 def log_of(out: Path) -> list[dict[str, Any]]:
@@ -78,8 +83,11 @@ def log_of(out: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", HEADS)
 def test_accumulated_batches_have_the_gradients_of_one_big_batch(
-    name: str, worded: Path, tmp_path: Path, toy: str  # noqa: F811
-) -> None:  # fmt: skip
+    name: str,
+    worded: Path,
+    tmp_path: Path,
+    toy: str,  # noqa: F811
+) -> None:
     """54 rows at once, or in five batches of 10 and one of 4. The first moment is 0.1 gradient."""
     head, data = HEADS[name]
     options = {"clip_norm": 0.0, "schedule": "cosine"}
@@ -103,9 +111,12 @@ def test_accumulated_batches_have_the_gradients_of_one_big_batch(
 
 @pytest.mark.parametrize("name", HEADS)
 def test_a_validation_loss_does_not_depend_on_how_rows_are_grouped(
-    name: str, worded: Path, tmp_path: Path, toy: str,  # noqa: F811
+    name: str,
+    worded: Path,
+    tmp_path: Path,
+    toy: str,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     head, data = HEADS[name]
     found = []
     for rows in (512, 5):
@@ -167,8 +178,10 @@ def unknown_validation(table: Path, folder: Path) -> dict[str, Any]:
 
 
 def test_a_validation_set_of_unknown_answers_has_no_loss(
-    table: Path, tmp_path: Path, toy: str  # noqa: F811
-) -> None:  # fmt: skip
+    table: Path,
+    tmp_path: Path,
+    toy: str,  # noqa: F811
+) -> None:
     data = unknown_validation(table, tmp_path)
     head = {"type": "mlp", "args": {"hidden_dim": 16}}
     told: list[str] = []
@@ -197,9 +210,14 @@ def test_a_head_that_overrides_the_loss_is_trained_by_it_and_weighs_rows() -> No
     answers = AnswerList(("yes", "no", "red"), (2, 2, 2))
     spec = make_head("mlp", answers)
     head = OldHead(
-        type("Spec", (), {"dim": 16})(), answers, None,  # type: ignore[arg-type]
-        hidden_dim=16, dropout=0.0, label_smoothing=0.0, balance=0.0,
-    )  # fmt: skip
+        type("Spec", (), {"dim": 16})(),
+        answers,
+        None,  # type: ignore[arg-type]
+        hidden_dim=16,
+        dropout=0.0,
+        label_smoothing=0.0,
+        balance=0.0,
+    )
     features = fused(3, 16)
     targets = spec.targets([example("yes"), example("no"), example("red")])
     expected, parts = head.loss(features, targets)
@@ -270,8 +288,11 @@ class NormHead(MLPHead):
 
 
 def test_a_trained_batch_norm_never_meets_a_picture_alone(
-    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: str  # noqa: F811
-) -> None:  # fmt: skip
+    table: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    toy: str,  # noqa: F811
+) -> None:
     """54 rows in batches of 53 leave one; a batch of one row is said in a sentence."""
     import vqazoo_heads.mlp
     from vqazoo.errors import TrainingError
@@ -298,8 +319,10 @@ def test_an_image_encoder_with_batch_norm_trains_whatever_the_batches(
         "text_encoder": "tiny-clip",
     }
     tables["training"] |= {
-        "batch_size": 3, "group_by_image": group_by_image, "trainable": ["image."],
-    }  # fmt: skip
+        "batch_size": 3,
+        "group_by_image": group_by_image,
+        "trainable": ["image."],
+    }
     run(run_config(tables), tmp_path / "run", report=len)
     assert len(log_of(tmp_path / "run")) == 1
 

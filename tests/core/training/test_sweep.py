@@ -13,15 +13,40 @@ from PIL import Image
 import vqazoo.training.sweep
 from vqazoo.cli import run
 
-GRID = ["--encoders", "tiny-clip", "--heads", "mlp", "linear", "--fusions", "hadamard", "sum",
-        "--seeds", "0", "1"]  # fmt: skip
+GRID = [
+    "--encoders",
+    "tiny-clip",
+    "--heads",
+    "mlp",
+    "linear",
+    "--fusions",
+    "hadamard",
+    "sum",
+    "--seeds",
+    "0",
+    "1",
+]
 CELLS = 8
 
 
 def arguments(table: Path, out: Path, *more: str, grid: list[str] = GRID) -> list[str]:
-    return ["sweep", *grid, "--data", "table", "--set", f"data.args.train={table}",
-            "--set", f"data.args.test={table}", "--set", "training.epochs=1",
-            "--set", "training.learning_rate=0.01", "--out", str(out), *more]  # fmt: skip
+    return [
+        "sweep",
+        *grid,
+        "--data",
+        "table",
+        "--set",
+        f"data.args.train={table}",
+        "--set",
+        f"data.args.test={table}",
+        "--set",
+        "training.epochs=1",
+        "--set",
+        "training.learning_rate=0.01",
+        "--out",
+        str(out),
+        *more,
+    ]
 
 
 def rows_of(out: Path) -> list[dict[str, str]]:
@@ -158,9 +183,13 @@ def test_nothing_that_fits_is_an_error(
 
 @pytest.mark.parametrize(
     "heads",
-    [["--heads", "mlp", "gru"], ["--heads", "mlp", "--heads", "gru"], ["--heads=mlp", "gru"],
-     ["--heads", "mlp", "gru", "mlp"]],
-)  # fmt: skip
+    [
+        ["--heads", "mlp", "gru"],
+        ["--heads", "mlp", "--heads", "gru"],
+        ["--heads=mlp", "gru"],
+        ["--heads", "mlp", "gru", "mlp"],
+    ],
+)
 def test_lists_are_spread_over_words_or_options(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heads: list[str]
 ) -> None:
@@ -175,8 +204,11 @@ def test_lists_are_spread_over_words_or_options(
     grid = ["--seeds", "3", "4", *heads, "--encoders", "tiny-clip"]
     assert run(arguments(table, tmp_path, grid=grid)) == 0
     assert [(cell.head, cell.seed) for cell in seen] == [
-        ("mlp", 3), ("mlp", 4), ("gru", 3), ("gru", 4),
-    ]  # fmt: skip
+        ("mlp", 3),
+        ("mlp", 4),
+        ("gru", 3),
+        ("gru", 4),
+    ]
 
 
 def test_another_split_is_scored_once(

@@ -53,8 +53,13 @@ def test_the_loss_falls_and_the_run_folder_is_complete(table, tmp_path):
     assert [line["epoch"] for line in log] == list(range(1, 13))
     assert log[-1]["loss"] < 0.75 * log[0]["loss"]
     assert {file.name for file in (tmp_path / "run").iterdir()} == {
-        "best", "environment.json", "log.jsonl", "loss.png", "recipe.toml", "state.safetensors",
-    }  # fmt: skip
+        "best",
+        "environment.json",
+        "log.jsonl",
+        "loss.png",
+        "recipe.toml",
+        "state.safetensors",
+    }
     assert (tmp_path / "run/loss.png").read_bytes().startswith(b"\x89PNG")
     best = max(line["validation_accuracy"] for line in log)
     metrics = json.loads((tmp_path / "run/best/metrics.json").read_text())
@@ -99,10 +104,23 @@ def test_resuming_needs_only_the_run_folder(table, tmp_path):
 def test_a_kill_while_training_leaves_a_whole_best_checkpoint(table, tmp_path, picture):
     out = tmp_path / "run"
     command = [
-        sys.executable, "-c", "import sys; from vqazoo.cli import main; main(sys.argv[1:])",
-        "train", "--encoder", "tiny-clip", "--head", "mlp", "--data", "table",
-        "--set", f"data.args.train={table}", "--set", "training.epochs=10000", "--out", str(out),
-    ]  # fmt: skip
+        sys.executable,
+        "-c",
+        "import sys; from vqazoo.cli import main; main(sys.argv[1:])",
+        "train",
+        "--encoder",
+        "tiny-clip",
+        "--head",
+        "mlp",
+        "--data",
+        "table",
+        "--set",
+        f"data.args.train={table}",
+        "--set",
+        "training.epochs=10000",
+        "--out",
+        str(out),
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
     for line in process.stderr:
@@ -159,8 +177,9 @@ def test_unfrozen_and_augmented_training_encodes_live_and_resumes(table, tmp_pat
     lines: list[str] = []
     vqazoo.train(
         config=settings(table, epochs=2, group_by_image=True, **change),
-        out=tmp_path / "run", report=lines.append,
-    )  # fmt: skip
+        out=tmp_path / "run",
+        report=lines.append,
+    )
     told = "Encoding the images of every batch anew, because"
     assert any(line.startswith(told) for line in lines)
     stored = load_file(tmp_path / "run/best/model.safetensors")
@@ -173,9 +192,12 @@ def test_unfrozen_and_augmented_training_encodes_live_and_resumes(table, tmp_pat
 
 def test_the_published_milestones_give_the_published_rates():
     config = TrainingConfig(
-        epochs=36, learning_rate=4.1e-3, schedule="multi-step", factor=0.37,
+        epochs=36,
+        learning_rate=4.1e-3,
+        schedule="multi-step",
+        factor=0.37,
         milestones=[6, 12, 18, 24, 29],
-    )  # fmt: skip
+    )
     rates = [4.1e-3 * rate_factor(config, 36, epoch, 0, 10) for epoch in (0, 6, 12, 18, 24, 29)]
     published = [4.1e-3, 1.517e-3, 5.6129e-4, 2.076773e-4, 7.68406e-5, 2.843102e-5]
     assert rates == pytest.approx(published, rel=1e-6)
@@ -203,8 +225,9 @@ def test_a_loss_that_is_not_finite_names_the_questions_and_keeps_the_best(table,
     real = MLPHead.loss
     try:
         MLPHead.loss = lambda self, fused, targets: (  # type: ignore[method-assign]
-            real(self, fused, targets)[0] * float("nan"), {},
-        )  # fmt: skip
+            real(self, fused, targets)[0] * float("nan"),
+            {},
+        )
         with pytest.raises(
             TrainingError,
             match=r"The loss is nan in epoch 1, step 0, in a batch of 16 questions \(",

@@ -31,11 +31,13 @@ def settings(table: Path, head: Any = None, data: Any = None, **training: Any) -
         "head": head or {"type": "mlp", "args": {"hidden_dim": 16, "dropout": 0.0}},
         "fusion": {"type": "hadamard", "args": {"dim": 16}},
         "data": {
-            "type": "table", "args": {"train": str(table)}, "validation_fraction": 0.25,
+            "type": "table",
+            "args": {"train": str(table)},
+            "validation_fraction": 0.25,
             **(data or {}),
         },
         "training": {"epochs": 2, "batch_size": 18, "learning_rate": 0.01, **training},
-    }  # fmt: skip
+    }
 
 
 def train(
@@ -155,8 +157,15 @@ def test_a_plateau_lowers_the_rate_and_only_then(table: Path, tmp_path: Path) ->
         advance(position, value, training, stage)
         factors.append(position.factor)
     assert factors == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01])
-    train(table, tmp_path / "run", schedule="plateau", plateau_patience=0, epochs=4,
-          learning_rate=1e-9, factor=0.5)  # fmt: skip
+    train(
+        table,
+        tmp_path / "run",
+        schedule="plateau",
+        plateau_patience=0,
+        epochs=4,
+        learning_rate=1e-9,
+        factor=0.5,
+    )
     rates = [line["learning_rate"] for line in log_of(tmp_path / "run")]
     assert rates == pytest.approx([1e-9, 1e-9, 5e-10, 2.5e-10])
 
@@ -169,8 +178,16 @@ def test_the_monitored_loss_is_better_when_it_is_lower() -> None:
 
 
 def test_patience_ends_a_run_before_its_last_epoch(table: Path, tmp_path: Path) -> None:
-    train(table, tmp_path / "run", epochs=20, patience=2, learning_rate=1e-12, monitor="loss",
-          schedule="constant", weight_decay=0.0)  # fmt: skip
+    train(
+        table,
+        tmp_path / "run",
+        epochs=20,
+        patience=2,
+        learning_rate=1e-12,
+        monitor="loss",
+        schedule="constant",
+        weight_decay=0.0,
+    )
     assert len(log_of(tmp_path / "run")) < 20
     assert read_position(tmp_path / "run/state.safetensors").ended
 
@@ -257,9 +274,12 @@ def test_the_last_blocks_of_one_tower_do_not_touch_the_other(side: str, blocks: 
 
 def test_last_blocks_of_library_towers_are_the_published_ones() -> None:
     model = vqazoo.create(
-        image_encoder="timm:vit_tiny_patch16_224", text_encoder="tiny-clip", head="mlp",
-        answers=["a"], pretrained=False,
-    )  # fmt: skip
+        image_encoder="timm:vit_tiny_patch16_224",
+        text_encoder="tiny-clip",
+        head="mlp",
+        answers=["a"],
+        pretrained=False,
+    )
     assert [n.split("model.")[-1] for n in last_blocks(model.image_encoder, "image", 4)][:4] == [
         f"blocks.{i}." for i in (8, 9, 10, 11)
     ]

@@ -51,9 +51,12 @@ def test_only_the_tower_that_trains_is_encoded_for_every_batch(
     towers = {name.split(".")[1] for name in saved if name.startswith("towers.")}
     assert towers == {tower}
     fresh = vqazoo.create(
-        image_encoder=filled["image_encoder"], text_encoder="tiny-clip", head="mlp",
-        fusion=filled["fusion"], answers=["a"],
-    ).state_dict()  # fmt: skip
+        image_encoder=filled["image_encoder"],
+        text_encoder="tiny-clip",
+        head="mlp",
+        fusion=filled["fusion"],
+        answers=["a"],
+    ).state_dict()
     moved = [n for n, t in saved.items() if n in fresh and not torch.equal(t, fresh[n])]
     assert any(name.startswith(f"towers.{tower}.") for name in moved)
 
@@ -89,9 +92,14 @@ def test_answer_rows_are_not_taken_from_a_model_that_knows_other_answers(
     turned.write_text("\n".join(reversed(known)) + "\n")
     lines: list[str] = []
     train(
-        table, tmp_path / "second", data={"answers": str(turned)}, epochs=1,
-        learning_rate=1e-12, start=f"dir:{tmp_path / 'first/best'}", report=lines.append,
-    )  # fmt: skip
+        table,
+        tmp_path / "second",
+        data={"answers": str(turned)},
+        epochs=1,
+        learning_rate=1e-12,
+        start=f"dir:{tmp_path / 'first/best'}",
+        report=lines.append,
+    )
     first, second = (best(tmp_path / name) for name in ("first", "second"))
     rows = [name for name, t in first.items() if name.startswith("head.") and len(t) == len(known)]
     assert rows

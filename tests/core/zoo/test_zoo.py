@@ -29,8 +29,15 @@ def test_the_public_list_is_that_of_the_zoo():
 def test_a_packaged_model_is_small_and_complete(name):
     folder = catalogue() / name
     assert sum(file.stat().st_size for file in folder.iterdir()) < 12_000_000
-    needed = {"config.json", "model.safetensors", "answers.json", "metrics.json", "recipe.toml",
-              "environment.json", "README.md"}  # fmt: skip
+    needed = {
+        "config.json",
+        "model.safetensors",
+        "answers.json",
+        "metrics.json",
+        "recipe.toml",
+        "environment.json",
+        "README.md",
+    }
     assert needed <= {file.name for file in folder.iterdir()}
     recipe = run_config(tomllib.loads((folder / "recipe.toml").read_text()))
     assert vqazoo.load(name).config == recipe.model

@@ -46,13 +46,16 @@ FUSIONS = [
     ("gated", {"dim": 6}, {"D": 6, **VECTORS}),
     ("bilinear", {"dim": 6, "rank": 9}, {"D": 6, "R": 9, **VECTORS}),
     ("cross-attention", {"dim": 8, "layers": 3}, {"D": 8, "layers": 3, "C_v": 12, "C_q": 16}),
-    ("stacked-attention", {"dim": 6, "steps": 3, "glimpses": 5},
-     {"D": 6, "steps": 3, "G": 5, "C_v": 12, "D_q": 14}),
+    (
+        "stacked-attention",
+        {"dim": 6, "steps": 3, "glimpses": 5},
+        {"D": 6, "steps": 3, "G": 5, "C_v": 12, "D_q": 14},
+    ),
     ("prefix-mlp", {"hidden_dim": 7}, {"D": 16, "M": 7, "C_v": 12}),
     ("med", {"dim": 16, "layers": 3, "hidden_dim": 7}, {"D": 16, "C": 12, "M": 7, "layers": 3}),
     ("git", {}, {"D": 16, "C": 12}),
     ("vilt", {"dim": 16, "layers": 3, "hidden_dim": 7}, {"D": 16, "M": 7, "layers": 3}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "args", "sizes"), FUSIONS, ids=[case[0] for case in FUSIONS])
@@ -72,9 +75,13 @@ FORMULAS = [
     ("lstm", 16, {"hidden_dim": 6}, {"E": 16, "M": 6, "V": len(set("yesnomaybe")) + 1}),
     ("gru", 6, {"hidden_dim": 6, "min_count": 1}, {"M": 6, "V": 4 + 3}),
     ("vilt-classifier", 10, {}, {"D": 10, "K": 3}),
-    ("med-decoder", 12, {"dim": 16, "context_length": 20, **SMALL},
-     {"D": 16, "C": 12, "M": 7, "layers": 3, "V": 258, "P": 20}),
-]  # fmt: skip
+    (
+        "med-decoder",
+        12,
+        {"dim": 16, "context_length": 20, **SMALL},
+        {"D": 16, "C": 12, "M": 7, "layers": 3, "V": 258, "P": 20},
+    ),
+]
 
 
 @pytest.mark.parametrize(

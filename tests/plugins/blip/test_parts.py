@@ -159,9 +159,7 @@ def test_the_loss_is_the_one_of_the_paper_by_hand() -> None:
         ids = torch.tensor([[256, *b"a ", *answer[:-1]]])
         states, _ = head.read(ids, head.look(features.index(slice(row, row + 1))), None)
         scores = head.logits(states)[0, 2:]  # the prompt teaches nothing
-        each = F.cross_entropy(
-            scores, torch.tensor(answer), reduction="none", label_smoothing=0.1
-        )  # fmt: skip
+        each = F.cross_entropy(scores, torch.tensor(answer), reduction="none", label_smoothing=0.1)
         expected += share * each.sum().item()
     assert loss.item() == pytest.approx(expected / 3, rel=1e-5)
     nothing, _ = head.loss(features.index(slice(1, 2)), head.targets(asked[1:2]))
@@ -228,10 +226,12 @@ def exhaustive(
     rows = []
     for row in range(len(features)):
         seen = head.look(features.index(slice(row, row + 1)))
-        rows.append([
-            -head.token_losses(seen, torch.tensor(head.spell([text])), smoothing).sum().item()
-            for text in texts
-        ])  # fmt: skip
+        rows.append(
+            [
+                -head.token_losses(seen, torch.tensor(head.spell([text])), smoothing).sum().item()
+                for text in texts
+            ]
+        )
     return rows
 
 
@@ -316,10 +316,12 @@ def test_a_siglip_tower_feeds_blip_and_learns_saves_and_loads(
     text = text.replace("words:", "words:hf-clip:").format(tmp_path)
     torch.manual_seed(0)
     model = vqazoo.create(
-        image_encoder=f"hf-clip:{tmp_path}/siglip", text_encoder=text,
-        fusion={"type": "med", "args": SMALL}, head={"type": "med-decoder", "args": SMALL},
+        image_encoder=f"hf-clip:{tmp_path}/siglip",
+        text_encoder=text,
+        fusion={"type": "med", "args": SMALL},
+        head={"type": "med-decoder", "args": SMALL},
         answers=["red", "blue", "a circle"],
-    )  # fmt: skip
+    )
     model.train()
     asked = [
         Example(picture, "what?", (a,), a, targets=((a, 1.0),)) for a in ("red", "blue", "a circle")

@@ -129,9 +129,13 @@ def test_a_prompt_of_the_captioner_continues_as_in_transformers(tmp_path: Path) 
     ours = loaded(tmp_path)
     pixels = ours.transform(picture(4))[None]
     head = registry.build(
-        "head", "med-decoder", ours.fusion.out, ours.answers, ours.text_encoder,
+        "head",
+        "med-decoder",
+        ours.fusion.out,
+        ours.answers,
+        ours.text_encoder,
         **{**ours.config.head.args, "prompt": "a picture of "},
-    ).eval()  # fmt: skip
+    ).eval()
     head.load_state_dict(ours.head.state_dict())
     asked = tokens(ours, ["a picture of"])
     said = published.generate(pixels, asked["input_ids"].clone(), num_beams=3)[0].tolist()
@@ -208,8 +212,9 @@ def test_the_loaded_model_is_made_of_the_registered_parts(tmp_path: Path) -> Non
         ours.answer(picture(0), "what?", strategy="rank")
     with pytest.raises(ConfigError, match=r"max_tokens is 50, but .* 39 tokens"):
         ours.answer(picture(0), "what?", max_tokens=50)
-    half = read(str(tmp_path), json.loads((tmp_path / "config.json").read_text()),
-                LoadOptions("bfloat16"))  # fmt: skip
+    half = read(
+        str(tmp_path), json.loads((tmp_path / "config.json").read_text()), LoadOptions("bfloat16")
+    )
     assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
     assert half.answer(picture(0), "what?").score <= 1
 
@@ -245,9 +250,14 @@ def test_a_question_starts_with_enc_and_is_cleaned_unless_asked_otherwise(tmp_pa
     towers = frozenset({"question"})
     original = registry.build("encoder", f"hf-blip:{tmp_path}", str(tmp_path), towers)
     ported = registry.build(
-        "encoder", f"hf-blip:{tmp_path}", str(tmp_path), towers,
-        first_token="cls", clean=False, context_length=0,
-    )  # fmt: skip
+        "encoder",
+        f"hf-blip:{tmp_path}",
+        str(tmp_path),
+        towers,
+        first_token="cls",
+        clean=False,
+        context_length=0,
+    )
     original.load_pretrained(), ported.load_pretrained()
     assert not any(name.startswith("vision") for name in original.state_dict())
     (plain,), _ = original.tokenize(['What is "this"?'])
@@ -256,8 +266,9 @@ def test_a_question_starts_with_enc_and_is_cleaned_unless_asked_otherwise(tmp_pa
     embeddings = published.text_encoder.embeddings
     with torch.no_grad():
         for encoder, first in ((original, ENC), (ported, plain[0].item())):
-            states = encoder.encode_question(plain[None], torch.ones(1, len(plain)).bool(),
-                                             frozenset({"tokens"}))  # fmt: skip
+            states = encoder.encode_question(
+                plain[None], torch.ones(1, len(plain)).bool(), frozenset({"tokens"})
+            )
             expected = embeddings(torch.cat([torch.tensor([first]), plain[1:]])[None])
             assert torch.allclose(states.tokens, expected, atol=1e-6)
     assert original.spec.context_length == 35
@@ -313,8 +324,11 @@ def test_a_tensor_left_over_or_missing_or_untied_is_told(tmp_path: Path) -> None
         save_file(changed, file)
         with pytest.raises(CheckpointError, match=told):
             loaded(tmp_path)
-    second = {**good, output: good[words].clone(), "text_encoder.embeddings.position_ids":
-              torch.arange(40)[None]}  # fmt: skip
+    second = {
+        **good,
+        output: good[words].clone(),
+        "text_encoder.embeddings.position_ids": torch.arange(40)[None],
+    }
     save_file(second, file)  # as older checkpoints have them
     assert loaded(tmp_path).head.embedding.words.weight.equal(good[words])
 

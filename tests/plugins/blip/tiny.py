@@ -39,23 +39,34 @@ def blip(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
     tokenizer = transformers.BertTokenizer(
-        vocab=str(folder / "vocab.txt"), model_max_length=32, bos_token="[DEC]",
+        vocab=str(folder / "vocab.txt"),
+        model_max_length=32,
+        bos_token="[DEC]",
         additional_special_tokens=["[ENC]"],
-    )  # fmt: skip
+    )
     side = prepared_size or image_size
     pictures = transformers.BlipImageProcessor(size={"height": side, "width": side})
     transformers.BlipProcessor(pictures, tokenizer).save_pretrained(folder)
-    small = {"hidden_size": WIDTH, "intermediate_size": 48, "num_hidden_layers": 2,
-             "num_attention_heads": 4}  # fmt: skip
+    small = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     config = transformers.BlipConfig(
         text_config={
-            **small, "vocab_size": len(VOCABULARY), "max_position_embeddings": 40,
-            "bos_token_id": DEC, "sep_token_id": END, "eos_token_id": END, "pad_token_id": 0,
+            **small,
+            "vocab_size": len(VOCABULARY),
+            "max_position_embeddings": 40,
+            "bos_token_id": DEC,
+            "sep_token_id": END,
+            "eos_token_id": END,
+            "pad_token_id": 0,
             **text,
         },
         vision_config={**small, "image_size": image_size, "patch_size": 8},
         image_text_hidden_size=24,
-    )  # fmt: skip
+    )
     torch.manual_seed(seed)
     model = getattr(transformers, architecture)(config).eval()
     with torch.no_grad():  # transformers' own are so small that every answer would be the same

@@ -21,9 +21,15 @@ def opt_tokenizer() -> Any:
     vocab = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
     vocab |= {sign: 4 + i for i, sign in enumerate([*CHARACTERS, "Ġ", "Ċ"])}
     return transformers.GPT2Tokenizer(
-        vocab=vocab, merges=[], bos_token="</s>", eos_token="</s>", unk_token="</s>",
-        pad_token="<pad>", add_bos_token=True, model_max_length=64,
-    )  # fmt: skip
+        vocab=vocab,
+        merges=[],
+        bos_token="</s>",
+        eos_token="</s>",
+        unk_token="</s>",
+        pad_token="<pad>",
+        add_bos_token=True,
+        model_max_length=64,
+    )
 
 
 def t5_tokenizer() -> Any:
@@ -41,15 +47,30 @@ def language_config(kind: str, tokenizer: Any, width: int) -> Any:
     size = len(tokenizer) + WORDS_LEFT
     if kind == "opt":
         return transformers.OPTConfig(
-            vocab_size=size, hidden_size=width, word_embed_proj_dim=width, ffn_dim=48,
-            num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=96,
-            pad_token_id=1, bos_token_id=2, eos_token_id=tokenizer.convert_tokens_to_ids("Ċ"),
-        )  # fmt: skip
+            vocab_size=size,
+            hidden_size=width,
+            word_embed_proj_dim=width,
+            ffn_dim=48,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=96,
+            pad_token_id=1,
+            bos_token_id=2,
+            eos_token_id=tokenizer.convert_tokens_to_ids("Ċ"),
+        )
     return transformers.T5Config(
-        vocab_size=size, d_model=width, d_kv=8, d_ff=48, num_layers=2, num_heads=4,
-        feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=0,
-        pad_token_id=0, eos_token_id=1,
-    )  # fmt: skip
+        vocab_size=size,
+        d_model=width,
+        d_kv=8,
+        d_ff=48,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+        decoder_start_token_id=0,
+        pad_token_id=0,
+        eos_token_id=1,
+    )
 
 
 def published(
@@ -64,14 +85,25 @@ def published(
         transformers.BlipImageProcessor(size=size), tokenizer, num_query_tokens=QUERIES
     )  # adds <image>
     config = transformers.Blip2Config(
-        vision_config={"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
-                       "num_attention_heads": 2, "image_size": image_size, "patch_size": 8},
-        qformer_config={"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2,
-                        "intermediate_size": 32, "vocab_size": 50},
+        vision_config={
+            "hidden_size": 24,
+            "intermediate_size": 40,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": image_size,
+            "patch_size": 8,
+        },
+        qformer_config={
+            "hidden_size": 16,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "vocab_size": 50,
+        },
         text_config=language_config(kind, tokenizer, width).to_dict(),
         num_query_tokens=QUERIES,
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-    )  # fmt: skip
+    )
     model = transformers.Blip2ForConditionalGeneration(config).eval()
     disturb(model, seed)
     model.save_pretrained(folder, max_shard_size="60KB")

@@ -62,8 +62,16 @@ class Letters(Encoder):
 
 
 def fusion(question_dim: int = DIM, **changes: Any) -> QFormerFusion:
-    shape = {"queries": QUERIES, "layers": LAYERS, "heads": 2, "dim": DIM, "hidden_dim": 32,
-             "cross_frequency": 2, "dropout": 0.0, "reads_question": False}  # fmt: skip
+    shape = {
+        "queries": QUERIES,
+        "layers": LAYERS,
+        "heads": 2,
+        "dim": DIM,
+        "hidden_dim": 32,
+        "cross_frequency": 2,
+        "dropout": 0.0,
+        "reads_question": False,
+    }
     image, question = TowerSpec(None, IMAGE_DIM), TowerSpec(None, question_dim)
     return QFormerFusion(image, question, **{**shape, **changes})
 
@@ -88,13 +96,26 @@ def theirs(seed: int) -> Any:
     import transformers
 
     config = transformers.Blip2Config(
-        vision_config={"hidden_size": IMAGE_DIM, "intermediate_size": 40, "num_hidden_layers": 2,
-                       "num_attention_heads": 2, "image_size": 32, "patch_size": 8},
-        qformer_config={"hidden_size": DIM, "num_hidden_layers": LAYERS, "num_attention_heads": 2,
-                        "intermediate_size": 32, "vocab_size": VOCABULARY,
-                        "max_position_embeddings": 64, "use_qformer_text_input": True},
-        num_query_tokens=QUERIES, image_text_hidden_size=8,
-    )  # fmt: skip
+        vision_config={
+            "hidden_size": IMAGE_DIM,
+            "intermediate_size": 40,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 32,
+            "patch_size": 8,
+        },
+        qformer_config={
+            "hidden_size": DIM,
+            "num_hidden_layers": LAYERS,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "vocab_size": VOCABULARY,
+            "max_position_embeddings": 64,
+            "use_qformer_text_input": True,
+        },
+        num_query_tokens=QUERIES,
+        image_text_hidden_size=8,
+    )
     model = transformers.Blip2ForImageTextRetrieval(config).eval()
     disturb(model, seed)
     return model

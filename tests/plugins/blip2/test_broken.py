@@ -159,9 +159,12 @@ def test_an_end_token_that_cannot_be_used(copy, eos):
 
 @pytest.mark.parametrize(
     ("options", "package"),
-    [({"quantize": "8bit"}, "bitsandbytes"), ({"quantize": "4bit"}, "accelerate"),
-     ({"device_map": "auto"}, "accelerate")],
-)  # fmt: skip
+    [
+        ({"quantize": "8bit"}, "bitsandbytes"),
+        ({"quantize": "4bit"}, "accelerate"),
+        ({"device_map": "auto"}, "accelerate"),
+    ],
+)
 def test_a_package_that_is_not_installed(made, monkeypatch, options, package):
     real = importlib.util.find_spec
     monkeypatch.setattr(
@@ -178,8 +181,13 @@ def test_an_unknown_way_to_quantise(made):
 
 def test_a_q_former_that_is_left_on_the_disk(made, tmp_path):
     pytest.importorskip("accelerate")
-    places = {"vision_model": "cpu", "language_model": "cpu", "language_projection": "cpu",
-              "query_tokens": "cpu", "qformer": "disk"}  # fmt: skip
+    places = {
+        "vision_model": "cpu",
+        "language_model": "cpu",
+        "language_projection": "cpu",
+        "query_tokens": "cpu",
+        "qformer": "disk",
+    }
     with pytest.raises(ConfigError, match="device_map leaves qformer"):
         load(made, device_map=places)
 

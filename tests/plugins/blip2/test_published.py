@@ -41,8 +41,9 @@ def our_ids(model, image, question: str, **decode) -> list[int]:
         fused = model(model.transform(image)[None], [question])
         language_model = model.text_encoder.lend("language_model")
         first, state = language_model.start(*model.head.prompt(fused))
-        rows = write(language_model.step, state, model.text_encoder.end_id, 1, LONGEST,
-                     first=first, **decode)  # fmt: skip
+        rows = write(
+            language_model.step, state, model.text_encoder.end_id, 1, LONGEST, first=first, **decode
+        )
     return rows[0][0].tokens
 
 
@@ -220,9 +221,10 @@ def test_a_quantised_language_model_writes_what_transformers_writes(one, quantiz
 
     kind, folder, _, processor = one
     settings = transformers.BitsAndBytesConfig(
-        load_in_8bit=quantize == "8bit", load_in_4bit=quantize == "4bit",
+        load_in_8bit=quantize == "8bit",
+        load_in_4bit=quantize == "4bit",
         llm_int8_skip_modules=["vision_model", "qformer", "language_projection", "lm_head"],
-    )  # fmt: skip
+    )
     theirs = transformers.Blip2ForConditionalGeneration.from_pretrained(
         folder, quantization_config=settings, dtype=torch.float32
     ).eval()

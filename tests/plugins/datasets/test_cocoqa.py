@@ -11,12 +11,16 @@ from vqazoo.data import DatasetReader, Example, open_dataset
 from vqazoo.errors import DataError, UnknownNameError
 
 COLUMNS = {
-    "questions.txt": ["what is on the hill", "how many dogs are there", "what is the color of it",
-                      "where is the cat"],
+    "questions.txt": [
+        "what is on the hill",
+        "how many dogs are there",
+        "what is the color of it",
+        "where is the cat",
+    ],
     "answers.txt": ["sheep", "two", "red", "room"],
     "img_ids.txt": ["299254", "6415", "299254", "9"],
     "types.txt": ["0", "1", "2", "3"],
-}  # fmt: skip
+}
 
 
 def release(
@@ -116,10 +120,17 @@ def test_files_of_unequal_length_are_refused(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("questions", ""), ("answers", " "), ("img_ids", ""), ("img_ids", "12a"),
-        ("img_ids", "-7"), ("img_ids", "²"), ("types", "4"), ("types", "object"), ("types", ""),
+        ("questions", ""),
+        ("answers", " "),
+        ("img_ids", ""),
+        ("img_ids", "12a"),
+        ("img_ids", "-7"),
+        ("img_ids", "²"),
+        ("types", "4"),
+        ("types", "object"),
+        ("types", ""),
     ],
-)  # fmt: skip
+)
 def test_a_bad_line_is_named_by_its_number(tmp_path: Path, name: str, value: str) -> None:
     column = list(COLUMNS[f"{name}.txt"])
     column[1] = value

@@ -135,9 +135,12 @@ def test_a_damaged_or_foreign_archive_is_told(tmp_path: Path) -> None:
     packed = bytearray(gzip.compress(b"x" * 500))
     packed[-6] ^= 1  # of the checksum
     for name, content in (
-        ("a.gz", bytes(packed)), ("b.gz", b"<html>"), ("c.zip", b"<html>"), ("d.zip", b""),
+        ("a.gz", bytes(packed)),
+        ("b.gz", b"<html>"),
+        ("c.zip", b"<html>"),
+        ("d.zip", b""),
         ("e.zip", zipped(tmp_path / "whole.zip", {"a": b"x" * 500}).read_bytes()[:60]),
-    ):  # fmt: skip
+    ):
         (tmp_path / name).write_bytes(content)
         assert "is truncated or damaged" in told(read_text, tmp_path / name)
 
@@ -174,13 +177,18 @@ def test_text_that_is_not_utf8_names_line_and_byte(tmp_path: Path, mark: bytes) 
 # ---- JSON -----------------------------------------------------------------------------------
 
 LEAF = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
-VALUE = st.recursive(LEAF, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(), v,
-                     max_size=3), max_leaves=6)  # fmt: skip
+VALUE = st.recursive(
+    LEAF,
+    lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(), v, max_size=3),
+    max_leaves=6,
+)
 RECORDS = st.lists(st.dictionaries(st.text(max_size=5), VALUE, max_size=4), max_size=5)
 COMMON = settings(
-    max_examples=120, deadline=None, derandomize=True,
+    max_examples=120,
+    deadline=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
-)  # fmt: skip
+)
 
 
 @COMMON
@@ -192,9 +200,13 @@ COMMON = settings(
     style=st.sampled_from([{}, {"indent": 1}, {"separators": (",", ":")}, {"indent": "\t"}]),
 )
 def test_records_are_what_the_json_module_reads(
-    tmp_path: Path, rows: list[Any], others: dict[str, Any], first: bool, ascii_only: bool,
+    tmp_path: Path,
+    rows: list[Any],
+    others: dict[str, Any],
+    first: bool,
+    ascii_only: bool,
     style: dict[str, Any],
-) -> None:  # fmt: skip
+) -> None:
     file = tmp_path / "a.json"
     others.pop("annotations", None)
     own = {"annotations": rows}
@@ -239,9 +251,21 @@ def test_a_document_cut_off_anywhere_is_told(tmp_path: Path, key: str | None) ->
         assert str(file) in told(records, file, key)
 
 
-BROKEN = ['[{"a": 1},]', "[,]", '[{"a": 1} {"a": 2}]', "[] []", "[] x", "{", "", "nonsense",
-          '[{"a": 01}]', "[{'a': 1}]", '[{"a": "\n"}]', "[" * 100_000,
-          '[{"a": ' + "9" * 5000 + "}]"]  # fmt: skip
+BROKEN = [
+    '[{"a": 1},]',
+    "[,]",
+    '[{"a": 1} {"a": 2}]',
+    "[] []",
+    "[] x",
+    "{",
+    "",
+    "nonsense",
+    '[{"a": 01}]',
+    "[{'a': 1}]",
+    '[{"a": "\n"}]',
+    "[" * 100_000,
+    '[{"a": ' + "9" * 5000 + "}]",
+]
 
 
 @pytest.mark.parametrize("text", BROKEN, ids=[text[:12] for text in BROKEN])

@@ -111,9 +111,15 @@ def test_without_data_root_pictures_go_to_the_cache(
 
 @pytest.mark.parametrize(
     ("kind", "end"),
-    [("PNG", "png"), ("JPEG", "jpg"), ("GIF", "gif"), ("BMP", "bmp"), ("TIFF", "tif"),
-     ("WEBP", "webp")],
-)  # fmt: skip
+    [
+        ("PNG", "png"),
+        ("JPEG", "jpg"),
+        ("GIF", "gif"),
+        ("BMP", "bmp"),
+        ("TIFF", "tif"),
+        ("WEBP", "webp"),
+    ],
+)
 def test_the_ending_is_told_by_the_first_bytes(tmp_path: Path, kind: str, end: str) -> None:
     data = picture(3, kind)
     image = {"bytes": data, "path": None}
@@ -265,18 +271,23 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"image": pa.array([], pa.string()),
-                             "question": pa.array([], pa.string())}),
-                   tmp_path / "train.parquet")  # fmt: skip
+    pq.write_table(
+        pa.table({"image": pa.array([], pa.string()), "question": pa.array([], pa.string())}),
+        tmp_path / "train.parquet",
+    )
     with pytest.raises(DataError, match="'train' has no rows"):
         reader(tmp_path).read("train")
 
 
 @pytest.mark.parametrize(
     ("column", "there", "argument"),
-    [("image", "images", "image_column"), ("question", "Question", "question_column"),
-     ("answers", "answer", "answer_column"), ("question_id", "questionId", "id_column")],
-)  # fmt: skip
+    [
+        ("image", "images", "image_column"),
+        ("question", "Question", "question_column"),
+        ("answers", "answer", "answer_column"),
+        ("question_id", "questionId", "id_column"),
+    ],
+)
 def test_a_missing_column_names_those_that_are_there(
     tmp_path: Path, column: str, there: str, argument: str
 ) -> None:
@@ -397,8 +408,12 @@ def test_whatever_the_package_raises_is_one_sentence(hub: list[tuple[Any, ...]])
 
 
 def test_bad_rows_of_a_repository_are_named(tmp_path: Path, hub: list[tuple[Any, ...]]) -> None:
-    found = reader("owner/name:small", data_root=str(tmp_path), answer_column="question_id",
-                   id_column="answers")  # fmt: skip
+    found = reader(
+        "owner/name:small",
+        data_root=str(tmp_path),
+        answer_column="question_id",
+        id_column="answers",
+    )
     with pytest.raises(DataError, match="'owner/name:small', split 'train', row 1: 'question_id'"):
         found.read("train")
 

@@ -19,10 +19,10 @@ ROWS: list[tuple[int, int, str, list[str]]] = [
     (1, 9, "What is it? ", ["a red bus", "a red bus", "bus"]),
     (2, 9, "Where?", ["in the park", "at the park"]),  # a tie
     (3, 8, "Which?", ["red", "red", "a long red one"]),  # the main answer is short
-    (4, 7, "Why, \"so\"?", ["", " ", "because it is"]),
+    (4, 7, 'Why, "so"?', ["", " ", "because it is"]),
     (5, 6, "Who?", ["", ""]),
     (6, 5, "What colour?", ["dark red", "dark red", "red"]),  # two words are too few
-]  # fmt: skip
+]
 
 
 @pytest.fixture
@@ -109,9 +109,11 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         written(tmp_path / folder, rows)
     with pytest.raises(DataError, match=r"question 1: the question id 1 is not in "):
         build_mini(
-            tmp_path / "a" / "questions.json.gz", tmp_path / "b" / "annotations.json",
-            tmp_path / "out", None,
-        )  # fmt: skip
+            tmp_path / "a" / "questions.json.gz",
+            tmp_path / "b" / "annotations.json",
+            tmp_path / "out",
+            None,
+        )
 
 
 @pytest.mark.parametrize(

@@ -67,11 +67,13 @@ def test_sentences_are_read_as_questions(tmp_path: Path, end: str) -> None:
     assert reader.splits() == ["dev"]
     images = tmp_path / "dev/images"
     assert reader.read("dev") == [
-        Example(images / "2/dev-3125-1-0.png", GOOD[0]["sentence"], ("true",), "3125-1",
-                learnt=("yes",)),
-        Example(images / "0/dev-1514-3-0.png", GOOD[1]["sentence"], ("false",), "1514-3",
-                learnt=("no",)),
-    ]  # fmt: skip
+        Example(
+            images / "2/dev-3125-1-0.png", GOOD[0]["sentence"], ("true",), "3125-1", learnt=("yes",)
+        ),
+        Example(
+            images / "0/dev-1514-3-0.png", GOOD[1]["sentence"], ("false",), "1514-3", learnt=("no",)
+        ),
+    ]
 
 
 def test_every_split_has_its_folder(tmp_path: Path) -> None:

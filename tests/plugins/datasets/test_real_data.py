@@ -48,8 +48,11 @@ def test_vizwiz_of_2018_has_ten_answers_to_each_question() -> None:
     assert {len(example.answers) for example in found} == {10}
     assert {len(example.confidences) for example in found} == {10}
     assert Counter(example.answer_type for example in found) == {
-        "other": 1_885, "unanswerable": 1_112, "yes/no": 127, "number": 48,
-    }  # fmt: skip
+        "other": 1_885,
+        "unanswerable": 1_112,
+        "yes/no": 127,
+        "number": 48,
+    }
     assert sum(example.answerable is True for example in found) == 2_251
     assert sum(example.answerable is False for example in found) == 3_172 - 2_251
     assert found[0].question_id == "VizWiz_val_000000028000.jpg"
@@ -93,11 +96,17 @@ def test_cocoqa_is_complete_and_split_by_picture() -> None:
     for examples in (train, test):
         sound(examples)
     assert Counter(example.question_type for example in train) == {
-        "object": 54_992, "number": 5_885, "color": 13_059, "location": 4_800,
-    }  # fmt: skip
+        "object": 54_992,
+        "number": 5_885,
+        "color": 13_059,
+        "location": 4_800,
+    }
     assert Counter(example.question_type for example in test) == {
-        "object": 27_206, "number": 2_755, "color": 6_509, "location": 2_478,
-    }  # fmt: skip
+        "object": 27_206,
+        "number": 2_755,
+        "color": 6_509,
+        "location": 2_478,
+    }
     assert (len(train), len(test)) == (78_736, 38_948)
     assert len({example.answers for example in train + test}) == 430
     assert all(len(e.answers) == 1 and " " not in e.answers[0] for e in train + test)

@@ -20,8 +20,14 @@ from vqazoo.errors import DataError, UnknownNameError
 from vqazoo.files.writing import write_file
 from vqazoo_datasets.sort_of_clevr import Thing, answers, ask, paint, place, rows
 
-COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "orange": (255, 156, 0),
-           "gray": (128, 128, 128), "yellow": (255, 255, 0)}  # fmt: skip
+COLOURS = {
+    "red": (255, 0, 0),
+    "green": (0, 255, 0),
+    "blue": (0, 0, 255),
+    "orange": (255, 156, 0),
+    "gray": (128, 128, 128),
+    "yellow": (255, 255, 0),
+}
 COLOUR = re.compile("|".join(COLOURS))
 IMAGES = 50
 
@@ -194,10 +200,13 @@ def test_a_scene_with_too_few_questions_is_placed_again(monkeypatch: pytest.Monk
 def test_an_open_answer_is_not_asked_for() -> None:
     """The red circle has two squares and a circle equally near, and two equally far."""
     things = [
-        Thing("red", "circle", 37, 20), Thing("green", "square", 49, 20),
-        Thing("blue", "square", 25, 20), Thing("orange", "circle", 37, 32),
-        Thing("gray", "square", 7, 60), Thing("yellow", "circle", 67, 60),
-    ]  # fmt: skip
+        Thing("red", "circle", 37, 20),
+        Thing("green", "square", 49, 20),
+        Thing("blue", "square", 25, 20),
+        Thing("orange", "circle", 37, 32),
+        Thing("gray", "square", 7, 60),
+        Thing("yellow", "circle", 67, 60),
+    ]
     for order in (things, things[::-1], things[2:] + things[:2]):
         assert answers("relational", things[0], order) == ("", "", "3")
         assert answers("relational", things[4], order) == ("circle", "circle", "3")
@@ -274,9 +283,19 @@ def test_a_process_that_was_faster_is_no_error(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"train": 7}', '{"train": [[1, 2]]}', '{"train": [[1, 2, 3, 4]]}',
-             '{"train": [7]}', '{"train": [[]]}', "\xff"],
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"train": 7}',
+        '{"train": [[1, 2]]}',
+        '{"train": [[1, 2, 3, 4]]}',
+        '{"train": [7]}',
+        '{"train": [[]]}',
+        "\xff",
+    ],
+)
 def test_a_broken_list_of_questions_says_how_to_draw_anew(tmp_path: Path, text: str) -> None:
     reader(tmp_path).read("train")
     (file,) = tmp_path.rglob("questions.json")

@@ -74,8 +74,10 @@ def test_marks_line_ends_blank_lines_and_quotes_change_nothing(
 def test_tsv_and_json_lines_hold_the_same(folder: Path) -> None:
     expected = read(folder / "t.csv", GOOD)
     assert read(folder / "t.tsv", GOOD.replace(",", "\t")) == expected
-    rows = [dict(zip(("image", "question", "answer"), r, strict=True)) for r in
-            (("a.png", "what is this?", "cat"), ("b.png", "and this?", "dog"))]  # fmt: skip
+    rows = [
+        dict(zip(("image", "question", "answer"), r, strict=True))
+        for r in (("a.png", "what is this?", "cat"), ("b.png", "and this?", "dog"))
+    ]
     lines = "\n".join(json.dumps(row) for row in rows)
     assert read(folder / "t.jsonl", lines) == expected
     assert read(folder / "T.JSONL", "\ufeff" + lines.replace("\n", "\r\n\r\n")) == expected
@@ -152,8 +154,10 @@ def test_whatever_the_csv_module_writes_is_read_back(
             writer.writerows(["a.png", *row] for row in rows)
         reader = registry.build("dataset", "table", train=str(file), answer_separator="")
         assert [(e.question, e.answers) for e in reader.read("train")] == expected
-    lines = [json.dumps({"image": "a.png", "question": q, "answer": a}, ensure_ascii=False)
-             for q, a in rows]  # fmt: skip
+    lines = [
+        json.dumps({"image": "a.png", "question": q, "answer": a}, ensure_ascii=False)
+        for q, a in rows
+    ]
     found = read(folder / "t.jsonl", "\n".join(lines))
     assert [(e.question, e.answers) for e in found] == expected
 
@@ -288,5 +292,7 @@ def test_question_ids_must_be_unique(folder: Path) -> None:
 def test_pictures_that_are_not_there_are_the_cores_matter(folder: Path) -> None:
     content = GOOD + "none.png,what?,x\n"
     assert [example.image.name for example in read(folder / "t.csv", content)] == [
-        "a.png", "b.png", "none.png",
-    ]  # fmt: skip
+        "a.png",
+        "b.png",
+        "none.png",
+    ]

@@ -35,8 +35,12 @@ def record(number: int, image: str, **other: Any) -> dict[str, Any]:
 
 
 def release(records: list[Any]) -> dict[str, Any]:
-    return {"dataset_type": "train", "dataset_name": "textvqa", "dataset_version": "0.5.1",
-            "data": records}  # fmt: skip
+    return {
+        "dataset_type": "train",
+        "dataset_name": "textvqa",
+        "dataset_version": "0.5.1",
+        "data": records,
+    }
 
 
 def write(folder: Path, name: str, content: Any) -> Path:

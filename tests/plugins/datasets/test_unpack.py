@@ -86,8 +86,19 @@ def test_a_tar_is_unpacked_below_its_top_folder(tmp_path: Path, mode: str) -> No
         unpack(file, tmp_path / "root2", "absent")
 
 
-EVIL = ["../x", "a/../../x", "/x", "C:x", "c:\\x", "..\\x", "\\x", "a\\..\\..\\x", "a/..",
-        ".downloads/checksums.json", "./.downloads/x"]  # fmt: skip
+EVIL = [
+    "../x",
+    "a/../../x",
+    "/x",
+    "C:x",
+    "c:\\x",
+    "..\\x",
+    "\\x",
+    "a\\..\\..\\x",
+    "a/..",
+    ".downloads/checksums.json",
+    "./.downloads/x",
+]
 
 
 @pytest.mark.parametrize("name", EVIL)

@@ -94,8 +94,9 @@ def test_records_keep_the_order_of_the_file(tmp_path: Path) -> None:
 def test_annotations_may_be_packed_and_in_their_folder(tmp_path: Path) -> None:
     text = json.dumps([record()]).encode()
     expected = None
-    for number, name in enumerate(["val.json", "Annotations/val.json", "val.json.gz",
-                                   "Annotations/val.json.zip"]):  # fmt: skip
+    for number, name in enumerate(
+        ["val.json", "Annotations/val.json", "val.json.gz", "Annotations/val.json.zip"]
+    ):
         file = tmp_path / str(number) / name
         file.parent.mkdir(parents=True)
         if name.endswith(".zip"):

@@ -20,8 +20,12 @@ VAL = ("v2_OpenEnded_mscoco_val2014_questions.json", "v2_mscoco_val2014_annotati
 TEST_DEV = "v2_OpenEnded_mscoco_test-dev2015_questions.json"
 TEST = "v2_OpenEnded_mscoco_test2015_questions.json"
 OWN = {"questions": "q_{split}.json", "annotations": "a_{split}.json"}
-HEAD = {"info": {"version": "2.0", "questions": []}, "task_type": "Open-Ended",
-        "data_type": "mscoco", "license": {"annotations": "CC BY 4.0"}}  # fmt: skip
+HEAD = {
+    "info": {"version": "2.0", "questions": []},
+    "task_type": "Open-Ended",
+    "data_type": "mscoco",
+    "license": {"annotations": "CC BY 4.0"},
+}
 
 
 def question(number: int, image: int = 9, **changes: Any) -> dict[str, Any]:
@@ -30,14 +34,21 @@ def question(number: int, image: int = 9, **changes: Any) -> dict[str, Any]:
 
 def annotation(number: int, image: int = 9, **changes: Any) -> dict[str, Any]:
     answers = [
-        {"answer": f"{number % 3}", "answer_confidence": "maybe" if i == 3 else "yes",
-         "answer_id": i}
+        {
+            "answer": f"{number % 3}",
+            "answer_confidence": "maybe" if i == 3 else "yes",
+            "answer_id": i,
+        }
         for i in range(1, 11)
-    ]  # fmt: skip
+    ]
     return {
-        "question_type": "what is", "multiple_choice_answer": "1", "answers": answers,
-        "image_id": image, "answer_type": "other", "question_id": number,
-    } | changes  # fmt: skip
+        "question_type": "what is",
+        "multiple_choice_answer": "1",
+        "answers": answers,
+        "image_id": image,
+        "answer_type": "other",
+        "question_id": number,
+    } | changes
 
 
 def without(row: dict[str, Any], name: str) -> dict[str, Any]:
@@ -148,8 +159,14 @@ def test_pictures_are_in_the_folder_of_their_subset_or_in_images(
 
 def test_okvqa_has_names_and_counts_of_its_own(tmp_path: Path) -> None:
     names = ("OpenEnded_mscoco_val2014_questions.json", "mscoco_val2014_annotations.json")
-    answers = [{"answer": "pony tail", "answer_confidence": "yes", "answer_id": 1,
-                "raw_answer": "pony tails"}] * 10  # fmt: skip
+    answers = [
+        {
+            "answer": "pony tail",
+            "answer_confidence": "yes",
+            "answer_id": 1,
+            "raw_answer": "pony tails",
+        }
+    ] * 10
     release(tmp_path, [question(1)], [annotation(1, answers=answers, question_type="four")], names)
     assert reader(tmp_path, "okvqa").splits() == ["val"]
     (example,) = reader(tmp_path, "okvqa").read("val")
@@ -183,10 +200,12 @@ def test_own_files_may_be_packed_in_folders_or_without_answers(tmp_path: Path) -
         gzip.compress((tmp_path / "train" / "q.json").read_bytes())
     )
     for pattern, split in (
-        ("{split}/q.json", "train"), ("{split}/q_[{split}]_{split}.json", "x"),
-        ("g_{split}.json", "dev"), ("g_{split}.json.gz", "dev"),
+        ("{split}/q.json", "train"),
+        ("{split}/q_[{split}]_{split}.json", "x"),
+        ("g_{split}.json", "dev"),
+        ("g_{split}.json.gz", "dev"),
         (str(tmp_path / "{split}/q.json"), "train"),
-    ):  # fmt: skip
+    ):
         own = reader(tmp_path, questions=pattern)
         assert own.splits() == [split]
         assert own.read(split)[0].answers == ()
@@ -292,8 +311,12 @@ def own(root: Path, asked: list[Any], told: list[Any]) -> DatasetReader:
     """Files of another name in the VQA schema."""
     write(root / "q_mine.json", "questions", asked)
     write(root / "a_mine.json", "annotations", told)
-    args = {"data_root": str(root), "questions": "q_{split}.json",
-            "annotations": "a_{split}.json", "pictures": "train2014"}  # fmt: skip
+    args = {
+        "data_root": str(root),
+        "questions": "q_{split}.json",
+        "annotations": "a_{split}.json",
+        "pictures": "train2014",
+    }
     return open_dataset("vqav2", args)
 
 
@@ -346,9 +369,12 @@ def test_what_is_null_is_as_if_it_were_not_there(tmp_path: Path) -> None:
 
 def test_nobody_is_told_to_fetch_their_own_files_again(tmp_path: Path) -> None:
     for asked, told in (
-        ([question(1), question(1)], [annotation(1)]), ([question(1)], []), ([question(1)], [3]),
-        ([question(1)], [{"question_id": 1, "answers": []}]), ([{}], [annotation(1)]),
-    ):  # fmt: skip
+        ([question(1), question(1)], [annotation(1)]),
+        ([question(1)], []),
+        ([question(1)], [3]),
+        ([question(1)], [{"question_id": 1, "answers": []}]),
+        ([{}], [annotation(1)]),
+    ):
         with pytest.raises(DataError) as caught:
             own(tmp_path, asked, told).read("mine")
         assert "again" not in str(caught.value)
@@ -359,11 +385,15 @@ def test_nobody_is_told_to_fetch_their_own_files_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "place",
     [
-        "train2014/COCO_train2014_000000000009.jpg", "images/COCO_train2014_000000000009.jpg",
-        "train2014/000000000009.jpg", "images/000000000009.jpg", "train2017/000000000009.jpg",
-        "val2017/000000000009.jpg", "images/train2017/000000000009.jpg",
+        "train2014/COCO_train2014_000000000009.jpg",
+        "images/COCO_train2014_000000000009.jpg",
+        "train2014/000000000009.jpg",
+        "images/000000000009.jpg",
+        "train2017/000000000009.jpg",
+        "val2017/000000000009.jpg",
+        "images/train2017/000000000009.jpg",
     ],
-)  # fmt: skip
+)
 def test_pictures_have_the_names_of_2014_or_of_2017(tmp_path: Path, place: str) -> None:
     for other in ("train2014", "train2017", "val2017"):  # some of which are empty
         (tmp_path / other).mkdir()

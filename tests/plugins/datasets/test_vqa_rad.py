@@ -40,10 +40,16 @@ def record(number: int | str, phrase_type: str, **other: Any) -> dict[str, Any]:
 GOOD = [
     record("0", "freeform"),
     record("1", "test_freeform", answer_type="CLOSED ", image_name="synpic29265.jpg"),
-    record("2", "para", question="How many ribs? ", answer=12, answer_type="OPEN",
-           question_type="SIZE, PRES"),
+    record(
+        "2",
+        "para",
+        question="How many ribs? ",
+        answer=12,
+        answer_type="OPEN",
+        question_type="SIZE, PRES",
+    ),
     record("3", "test_para"),
-]  # fmt: skip
+]
 
 
 def write(folder: Path, name: str, content: Any) -> Path:

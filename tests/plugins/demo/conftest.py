@@ -71,14 +71,21 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Demo]:
         flagged, connected = folder / "flagged.csv", folder / "connected.txt"
         # A share link is not opened even if Gradio's own setting asks for one.
         environment = os.environ | {
-            "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1", "GRADIO_SHARE": "True",
-            "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", "MPLCONFIGDIR": str(folder),
-        }  # fmt: skip
+            "TMPDIR": str(temporary),
+            "OMP_NUM_THREADS": "1",
+            "GRADIO_SHARE": "True",
+            "HF_HUB_OFFLINE": "1",
+            "PYTHONUNBUFFERED": "1",
+            "MPLCONFIGDIR": str(folder),
+        }
         options = ["--port", "0", "--flagged", str(flagged), *arguments]
         process = subprocess.Popen(
             [sys.executable, "-c", GUARDED, str(connected), "demo", *options],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        )
         assert process.stdout is not None
         line = process.stdout.readline()
         assert "http://" in line, line + process.communicate(timeout=SECONDS)[0]
@@ -119,8 +126,9 @@ def open_page(browser: Any, demo: Demo) -> Iterator[Callable[..., Any]]:
     def open_page(width: str = "desktop", **options: Any) -> Any:
         context = browser.new_context(
             viewport={"width": WIDTHS[width], "height": 900},
-            permissions=["camera", "clipboard-read", "clipboard-write"], **options,
-        )  # fmt: skip
+            permissions=["camera", "clipboard-read", "clipboard-write"],
+            **options,
+        )
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(SECONDS * 1000)

@@ -22,9 +22,12 @@ from vqazoo.cli import run
     ],
 )
 def test_a_mistake_is_told_in_one_line(
-    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(["demo", "--port", "0", *arguments]) == 1
     printed = capsys.readouterr()
@@ -65,10 +68,15 @@ def test_a_taken_port_is_told(host: str) -> None:
 
 def test_the_help_imports_neither_gradio_nor_torch() -> None:
     told = subprocess.run(
-        [sys.executable, "-c",
-         "import sys\nfrom vqazoo.cli import run\nassert run(['demo', '--help']) == 0\n"
-         "print(sorted({'gradio', 'torch', 'numpy', 'PIL'} & set(sys.modules)))"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "import sys\nfrom vqazoo.cli import run\nassert run(['demo', '--help']) == 0\n"
+            "print(sorted({'gradio', 'torch', 'numpy', 'PIL'} & set(sys.modules)))",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert told.stdout.endswith("[]\n")
     assert "--flagged FILE" in told.stdout

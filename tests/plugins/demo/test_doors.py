@@ -51,9 +51,13 @@ def ask(
 
 def upload(url: str, file: Path, **headers: str) -> tuple[int, bytes]:
     content = (
-        f"--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"files\"; "
-        f"filename=\"{file.name}\"\r\n\r\n"
-    ).encode() + file.read_bytes() + f"\r\n--{BOUNDARY}--\r\n".encode()  # fmt: skip
+        (
+            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; '
+            f'filename="{file.name}"\r\n\r\n'
+        ).encode()
+        + file.read_bytes()
+        + f"\r\n--{BOUNDARY}--\r\n".encode()
+    )
     kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
     return ask(url, "/gradio_api/upload", content, kind | headers)
 
@@ -69,11 +73,17 @@ def join(url: str, picture: Any, question: Any = "what color is the circle?") ->
     """Ask the first packaged model about a picture, as a crafted request."""
     body = {
         "data": [picture, question, ["tiny-clip-gru-easyvqa"], False],
-        "fn_index": asking_function(url), "session_hash": "stranger", "event_data": None,
+        "fn_index": asking_function(url),
+        "session_hash": "stranger",
+        "event_data": None,
         "trigger_id": None,
-    }  # fmt: skip
-    return ask(url, "/gradio_api/queue/join", json.dumps(body).encode(),
-               {"Content-Type": "application/json"})  # fmt: skip
+    }
+    return ask(
+        url,
+        "/gradio_api/queue/join",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
 
 
 def file_data(path: str, **more: Any) -> dict[str, Any]:
@@ -83,8 +93,9 @@ def file_data(path: str, **more: Any) -> dict[str, Any]:
 def answers(url: str) -> str:
     """What the page is told until it has its answer."""
     told = ""
-    with urllib.request.urlopen(url + "/gradio_api/queue/data?session_hash=stranger",
-                                timeout=120) as stream:  # fmt: skip
+    with urllib.request.urlopen(
+        url + "/gradio_api/queue/data?session_hash=stranger", timeout=120
+    ) as stream:
         for line in stream:
             told += line.decode()
             if "process_completed" in told or "close_stream" in told:
@@ -162,9 +173,15 @@ def test_no_address_is_fetched_for_a_visitor(page: Demo) -> None:
 
 def test_what_the_page_does_not_ask_for_is_not_there(page: Demo) -> None:
     for path in (
-        "/gradio_api/info", "/gradio_api/call/ask", "/gradio_api/run/ask", "/monitoring",
-        "/gradio_api/openapi.json", "/gradio_api/vibe-code/", "/gradio_api/deep_link", "/login",
-    ):  # fmt: skip
+        "/gradio_api/info",
+        "/gradio_api/call/ask",
+        "/gradio_api/run/ask",
+        "/monitoring",
+        "/gradio_api/openapi.json",
+        "/gradio_api/vibe-code/",
+        "/gradio_api/deep_link",
+        "/login",
+    ):
         assert ask(page.url, path)[0] == 404, path
         assert ask(page.url, path, b"{}")[0] == 404, path
 
@@ -180,10 +197,14 @@ def test_another_page_cannot_upload_or_ask_through_the_visitors_browser(
 
 def test_uploads_are_bounded_in_total(page: Demo, secret: Path) -> None:
     status, told = ask(
-        page.url, "/gradio_api/upload", b"x",
-        {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
-         "Content-Length": str(1 << 40)},
-    )  # fmt: skip
+        page.url,
+        "/gradio_api/upload",
+        b"x",
+        {
+            "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
+            "Content-Length": str(1 << 40),
+        },
+    )
     assert status == 413
     assert b"as many pictures as it may" in told
 

@@ -64,10 +64,13 @@ def test_a_model_is_trained_on_what_was_flagged(flagged: FlaggedTable, tmp_path:
     for picture, name in zip(pictures, ("ellipse", "arrow", "box"), strict=True):
         flagged.add(picture, "what is this called?", name, "no (a model)")
     vqazoo.train(
-        out=tmp_path / "run", encoder="tiny-clip", head="mlp",
+        out=tmp_path / "run",
+        encoder="tiny-clip",
+        head="mlp",
         data={"type": "table", "args": {"train": str(flagged.file)}},
-        set=["training.epochs=1", "data.validation_fraction=0.34"], report=lambda line: None,
-    )  # fmt: skip
+        set=["training.epochs=1", "data.validation_fraction=0.34"],
+        report=lambda line: None,
+    )
     model = vqazoo.load(f"dir:{tmp_path / 'run' / 'best'}")
     assert set(model.answers.texts) <= {"ellipse", "arrow", "box"}
     assert len(model.answers.texts) == 2  # one picture is held out

@@ -98,9 +98,16 @@ def test_a_refusal_tells_the_best_guess_that_is_none() -> None:
 
 @pytest.mark.parametrize(
     ("score", "told"),
-    [(0.0, "under 1%"), (0.0099, "under 1%"), (0.01, "1%"), (0.5, "50%"), (0.99, "99%"),
-     (0.9901, "over 99%"), (1.0, "over 99%")],
-)  # fmt: skip
+    [
+        (0.0, "under 1%"),
+        (0.0099, "under 1%"),
+        (0.01, "1%"),
+        (0.5, "50%"),
+        (0.99, "99%"),
+        (0.9901, "over 99%"),
+        (1.0, "over 99%"),
+    ],
+)
 def test_no_score_is_told_as_certain_or_impossible(score: float, told: str) -> None:
     assert results.share(score) == told
 

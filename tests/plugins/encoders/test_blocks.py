@@ -190,9 +190,10 @@ def test_the_last_blocks_of_a_language_model_are_its_last_layers(
         "bloom": ["transformer.h.1.", "transformer.ln_f."],
         "t5": ["decoder.block.1.", "decoder.final_layer_norm."],
         "bart": ["model.decoder.layers.1."],
-        "bert": ["encoder.layer.1."], "roberta": ["encoder.layer.1."],
+        "bert": ["encoder.layer.1."],
+        "roberta": ["encoder.layer.1."],
         "distilbert": ["transformer.layer.1."],
-    }[family]  # fmt: skip
+    }[family]
     assert names == expected
 
 
@@ -257,12 +258,14 @@ def test_of_stages_that_heads_run_the_last_is_followed_by_what_is_registered_aft
     class Lent(Staged):
         def __init__(self) -> None:
             super().__init__()
-            self.language = nn.ModuleDict({
-                "text": nn.ModuleList(nn.Linear(16, 16) for _ in range(2)),
-                "bridge": nn.Linear(16, 16),
-                "later": nn.ModuleList(nn.Linear(16, 16) for _ in range(2)),
-                "closing": nn.LayerNorm(16),
-            })  # fmt: skip
+            self.language = nn.ModuleDict(
+                {
+                    "text": nn.ModuleList(nn.Linear(16, 16) for _ in range(2)),
+                    "bridge": nn.Linear(16, 16),
+                    "later": nn.ModuleList(nn.Linear(16, 16) for _ in range(2)),
+                    "closing": nn.LayerNorm(16),
+                }
+            )
             del self.text, self.later, self.bridge, self.seam, self.closing
 
         def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:

@@ -45,8 +45,11 @@ def test_clip_families_equal_transformers(tmp_path, family):
             given = tokenizer(QUESTIONS, padding=True, return_tensors="pt")
             given = {k: given[k] for k in ("input_ids", "attention_mask")}
         else:
-            given = {"input_ids": tokenizer(QUESTIONS, padding="max_length", max_length=16,
-                                            return_tensors="pt").input_ids}  # fmt: skip
+            given = {
+                "input_ids": tokenizer(
+                    QUESTIONS, padding="max_length", max_length=16, return_tensors="pt"
+                ).input_ids
+            }
         out = model(pixel_values=images, **given)
         torch.testing.assert_close(image.pooled, out.image_embeds, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(question.pooled, out.text_embeds, rtol=1e-5, atol=1e-6)

@@ -78,8 +78,9 @@ def test_a_timm_tag_is_read_from_the_cache_and_pinned(cache, tmp_path):
     model = timm.create_model("test_vit").eval()
     folder = tmp_path / "vit"
     folder.mkdir()
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()},
-              folder / "model.safetensors")  # fmt: skip
+    save_file(
+        {k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors"
+    )
     put(cache, "timm/test_vit.r160_in1k", folder)
     variant = "test_vit.r160_in1k"
     encoder = registry.build("encoder", f"timm:{variant}", variant, frozenset({"image"})).eval()

@@ -15,8 +15,15 @@ open_clip = pytest.importorskip("open_clip")
 BOTH = frozenset({"pooled", "tokens"})
 TOWERS = frozenset({"image", "question"})
 QUESTIONS = ["what is this?", "is the color of the circle red"]
-NAMES = ["tiny-vit", "tiny-resnet", "tiny-convnext", "tiny-timm-vit", "tiny-hf-text", "tiny-coca",
-         "tiny-sigmoid"]  # fmt: skip
+NAMES = [
+    "tiny-vit",
+    "tiny-resnet",
+    "tiny-convnext",
+    "tiny-timm-vit",
+    "tiny-hf-text",
+    "tiny-coca",
+    "tiny-sigmoid",
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -130,9 +137,13 @@ def test_preprocessing_and_weights_come_from_a_local_folder(folder):
     save_file(tensors, place / "open_clip_model.safetensors")
     config = {
         "model_cfg": open_clip_configs(folder)["tiny-vit"],
-        "preprocess_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6],
-                           "resize_mode": "squash", "interpolation": "bilinear"},
-    }  # fmt: skip
+        "preprocess_cfg": {
+            "mean": [0.1, 0.2, 0.3],
+            "std": [0.4, 0.5, 0.6],
+            "resize_mode": "squash",
+            "interpolation": "bilinear",
+        },
+    }
     (place / "open_clip_config.json").write_text(json.dumps(config))
     encoder = build(f"local-dir:{place}").eval()
     encoder.load_pretrained()

@@ -12,9 +12,13 @@ from tests.plugins.encoders.tiny import tokenizer
 from vqazoo.registry import registry
 
 SIZES = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
-    "vocab_size": 100, "max_position_embeddings": 40,
-}  # fmt: skip
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "vocab_size": 100,
+    "max_position_embeddings": 40,
+}
 WANTED = frozenset({"pooled", "tokens"})
 
 

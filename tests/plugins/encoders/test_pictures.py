@@ -22,27 +22,54 @@ from vqazoo.toolkit.transformers import Repository
 transformers = pytest.importorskip("transformers")
 
 CLASSES = {
-    "clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor", "blip": "BlipImageProcessor",
-    "blip-2": "BlipImageProcessor", "git": "CLIPImageProcessor", "vilt": "ViltImageProcessor",
-}  # fmt: skip
+    "clip": "CLIPImageProcessor",
+    "siglip": "SiglipImageProcessor",
+    "blip": "BlipImageProcessor",
+    "blip-2": "BlipImageProcessor",
+    "git": "CLIPImageProcessor",
+    "vilt": "ViltImageProcessor",
+}
 # The margins of a crop to 48 after 337 x 256 are 7 and 0, and 3, 7, 11 after the others.
-SIZES = [(337, 256), (256, 337), (64, 64), (48, 48), (51, 48), (59, 48), (48, 59), (300, 41),
-         (37, 53), (20, 31), (97, 101)]  # fmt: skip
+SIZES = [
+    (337, 256),
+    (256, 337),
+    (64, 64),
+    (48, 48),
+    (51, 48),
+    (59, 48),
+    (48, 59),
+    (300, 41),
+    (37, 53),
+    (20, 31),
+    (97, 101),
+]
 HIGH = {"height": 48, "width": 48}
 SETTINGS: dict[str, dict[str, Any]] = {
     "usual": {},
     "larger": {"size": {"shortest_edge": 55}, "do_center_crop": True, "crop_size": HIGH},
     "smaller": {"size": {"shortest_edge": 31}, "do_center_crop": True, "crop_size": HIGH},
-    "oblong": {"size": {"shortest_edge": 50}, "do_center_crop": True,
-               "crop_size": {"height": 33, "width": 62}},
+    "oblong": {
+        "size": {"shortest_edge": 50},
+        "do_center_crop": True,
+        "crop_size": {"height": 33, "width": 62},
+    },
     "crop-number": {"size": {"shortest_edge": 48}, "do_center_crop": True, "crop_size": 47},
-    "longest": {"size": {"shortest_edge": 48, "longest_edge": 60}, "do_center_crop": True,
-                "crop_size": HIGH},
+    "longest": {
+        "size": {"shortest_edge": 48, "longest_edge": 60},
+        "do_center_crop": True,
+        "crop_size": HIGH,
+    },
     "squashed": {"size": {"height": 40, "width": 52}, "do_center_crop": False},
-    "squashed-cropped": {"size": {"height": 60, "width": 51}, "do_center_crop": True,
-                         "crop_size": HIGH},
-    "squashed-padded": {"size": {"height": 41, "width": 39}, "do_center_crop": True,
-                        "crop_size": HIGH},
+    "squashed-cropped": {
+        "size": {"height": 60, "width": 51},
+        "do_center_crop": True,
+        "crop_size": HIGH,
+    },
+    "squashed-padded": {
+        "size": {"height": 41, "width": 39},
+        "do_center_crop": True,
+        "crop_size": HIGH,
+    },
     "as-it-is": {"do_resize": False, "do_center_crop": True, "crop_size": HIGH},
     "not-normalised": {"do_normalize": False},
     "not-rescaled": {"do_rescale": False},
@@ -52,7 +79,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "rgb": {"do_convert_rgb": False},
     "pad": {"do_pad": True},
     **{f"resample-{number}": {"resample": number} for number in range(6)},
-}  # fmt: skip
+}
 
 NOT_OF_VILT = (
     "smaller",
@@ -80,12 +107,23 @@ def place(folder: Path, family: str, said: dict[str, Any], nested: bool = False)
 
 def usual(family: str) -> dict[str, Any]:
     """What the published files of a family say, for small pictures."""
-    shared = {"image_mean": [0.48, 0.45, 0.4], "image_std": [0.26, 0.26, 0.27], "resample": 3,
-              "do_resize": True, "do_normalize": True, "do_rescale": True,
-              "rescale_factor": 0.00392156862745098}  # fmt: skip
+    shared = {
+        "image_mean": [0.48, 0.45, 0.4],
+        "image_std": [0.26, 0.26, 0.27],
+        "resample": 3,
+        "do_resize": True,
+        "do_normalize": True,
+        "do_rescale": True,
+        "rescale_factor": 0.00392156862745098,
+    }
     if family in ("clip", "git"):
-        return {**shared, "size": {"shortest_edge": 48}, "crop_size": HIGH, "do_center_crop": True,
-                "do_convert_rgb": True}  # fmt: skip
+        return {
+            **shared,
+            "size": {"shortest_edge": 48},
+            "crop_size": HIGH,
+            "do_center_crop": True,
+            "do_convert_rgb": True,
+        }
     if family == "vilt":
         return {**shared, "size": {"shortest_edge": 48}, "size_divisor": 32}
     return {**shared, "size": HIGH, "size_divisor": 32, "do_pad": True}  # as published BLIP has it
@@ -192,16 +230,23 @@ def test_what_a_file_leaves_out_is_what_the_class_has(tmp_path, family):
 
 @pytest.mark.parametrize(
     ("said", "named"),
-    [({"crop_pct": 0.9}, "crop_pct"), ({"do_flip_channel_order": True}, "do_flip_channel_order"),
-     ({"do_pad": True, "pad_size": HIGH}, "pad_size"), ({"do_resize": False}, "do_resize"),
-     ({"do_center_crop": False}, "do_center_crop False"), ({"resample": 9}, "resample"),
-     ({"size": {"longest_edge": 60}}, "longest_edge"), ({"rescale_factor": 0}, "rescale_factor"),
-     ({"image_mean": [0.5, 0.5]}, "image_mean"), ({"image_std": [0.5, 0, 0.5]}, "image_std"),
-     ({"size": {"max_height": 60, "max_width": 60}}, "max_height"),
-     ({"image_processor_type": "EfficientNetImageProcessor"}, "EfficientNetImageProcessor"),
-     ({"image_processor_type": "ConvNextImageProcessor"}, "ConvNextImageProcessor"),
-     ({"image_processor_type": "ViltImageProcessor"}, "ViltImageProcessor")],
-)  # fmt: skip
+    [
+        ({"crop_pct": 0.9}, "crop_pct"),
+        ({"do_flip_channel_order": True}, "do_flip_channel_order"),
+        ({"do_pad": True, "pad_size": HIGH}, "pad_size"),
+        ({"do_resize": False}, "do_resize"),
+        ({"do_center_crop": False}, "do_center_crop False"),
+        ({"resample": 9}, "resample"),
+        ({"size": {"longest_edge": 60}}, "longest_edge"),
+        ({"rescale_factor": 0}, "rescale_factor"),
+        ({"image_mean": [0.5, 0.5]}, "image_mean"),
+        ({"image_std": [0.5, 0, 0.5]}, "image_std"),
+        ({"size": {"max_height": 60, "max_width": 60}}, "max_height"),
+        ({"image_processor_type": "EfficientNetImageProcessor"}, "EfficientNetImageProcessor"),
+        ({"image_processor_type": "ConvNextImageProcessor"}, "ConvNextImageProcessor"),
+        ({"image_processor_type": "ViltImageProcessor"}, "ViltImageProcessor"),
+    ],
+)
 def test_what_is_not_done_here_is_named(tmp_path, said, named):
     settings = usual("clip") | said
     if named == "do_resize":

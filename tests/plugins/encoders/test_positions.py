@@ -13,8 +13,23 @@ from vqazoo_hf.positions import position_limit
 transformers = pytest.importorskip("transformers")
 
 LONG = "what is the color of the red circle " * 6  # 48 words
-FAMILIES = ("bert", "distilbert", "electra", "albert", "deberta-v2", "roberta", "xlm-roberta",
-            "camembert", "mpnet", "gpt2", "opt", "llama", "bart", "t5", "xlnet")  # fmt: skip
+FAMILIES = (
+    "bert",
+    "distilbert",
+    "electra",
+    "albert",
+    "deberta-v2",
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "mpnet",
+    "gpt2",
+    "opt",
+    "llama",
+    "bart",
+    "t5",
+    "xlnet",
+)
 COUNTING = ("t5", "xlnet")  # of distances, so any length
 BOTH = frozenset({"pooled", "tokens"})
 
@@ -42,8 +57,9 @@ def test_a_long_question_is_cut_as_by_the_library(tmp_path, name, said):
     torch.testing.assert_close(found.tokens[:1], wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["roberta", "xlm-roberta", "camembert", "mpnet", "bert", "gpt2",
-                                  "opt", "bart"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["roberta", "xlm-roberta", "camembert", "mpnet", "bert", "gpt2", "opt", "bart"]
+)
 def test_a_language_model_reads_as_many_tokens_as_it_has_positions_for(tmp_path, name):
     config = transformers.AutoConfig.from_pretrained(family(tmp_path / name, name))
     model = HFLanguageModel.from_config(config).eval()
@@ -72,12 +88,23 @@ def test_a_decoder_of_the_roberta_family_counts_as_its_encoder(tmp_path):
 def test_families_that_always_pool_or_name_their_width_otherwise_are_read(tmp_path, name):
     folder = tmp_path / name
     words = word_tokenizer(folder, "roberta", LIMIT)
-    more = {"embedding_size": 32, "q_groups": 1, "k_groups": 1, "v_groups": 1,
-            "post_attention_groups": 1, "intermediate_groups": 1, "output_groups": 1}  # fmt: skip
+    more = {
+        "embedding_size": 32,
+        "q_groups": 1,
+        "k_groups": 1,
+        "v_groups": 1,
+        "post_attention_groups": 1,
+        "intermediate_groups": 1,
+        "output_groups": 1,
+    }
     config = transformers.AutoConfig.for_model(
-        name, **SMALL, vocab_size=words, max_position_embeddings=LIMIT + 2, pad_token_id=1,
+        name,
+        **SMALL,
+        vocab_size=words,
+        max_position_embeddings=LIMIT + 2,
+        pad_token_id=1,
         **(more if name == "squeezebert" else {}),
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     published = transformers.AutoModel.from_config(config).eval()
     published.save_pretrained(folder)

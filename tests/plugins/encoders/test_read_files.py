@@ -142,8 +142,9 @@ def model(foreign, tmp_path) -> VQAModel:
 def test_a_tokenizer_of_a_third_repository_is_pinned(model, foreign, bert, tmp_path):
     files = recorded(tmp_path / "model", "both")
     assert {(one["source"], one["revision"]) for one in files.values()} == {
-        ("acme/words", COMMIT), ("acme/bert", COMMIT),
-    }  # fmt: skip
+        ("acme/words", COMMIT),
+        ("acme/bert", COMMIT),
+    }
     moved = tmp_path / "moved"
     shutil.copytree(tmp_path / "words", moved)
     swapped_words(moved / "tokenizer.json")

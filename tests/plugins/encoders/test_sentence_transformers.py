@@ -19,8 +19,14 @@ QUESTION = frozenset({"question"})
 BOTH = frozenset({"pooled", "tokens"})
 QUESTIONS = ["what is this ?", "What color is the RED Circle", "no", "is it red or blue or what"]
 MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
-OLD = ("cls_token", "max_tokens", "mean_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens",
-       "lasttoken")  # fmt: skip
+OLD = (
+    "cls_token",
+    "max_tokens",
+    "mean_tokens",
+    "mean_sqrt_len_tokens",
+    "weightedmean_tokens",
+    "lasttoken",
+)
 FAMILIES = ("bert", "distilbert", "roberta", "mpnet", "xlm-roberta", "gpt2", "llama", "t5")
 
 
@@ -90,9 +96,16 @@ def test_every_pooling_of_every_family(tmp_path, name, mode):
 
 @pytest.mark.parametrize(
     "names",
-    [("Normalize",), ("Dense",), ("Dense", "Normalize"), ("Residual",), ("LayerNorm", "Dropout"),
-     ("Identity", "LayerNorm", "Dense", "Normalize"), ("Normalize", "Dense")],
-)  # fmt: skip
+    [
+        ("Normalize",),
+        ("Dense",),
+        ("Dense", "Normalize"),
+        ("Residual",),
+        ("LayerNorm", "Dropout"),
+        ("Identity", "LayerNorm", "Dense", "Normalize"),
+        ("Normalize", "Dense"),
+    ],
+)
 def test_every_module_after_the_pooling(tmp_path, names):
     folder = sentence(tmp_path / "bert", modes=("mean", "max")[:1], after=layers(*names))
     encoder, found = check(folder)
@@ -100,15 +113,24 @@ def test_every_module_after_the_pooling(tmp_path, names):
     assert encoder.spec.question.normalized == (names[-1] == "Normalize")
 
 
-@pytest.mark.parametrize("setting", [
-    {"prompts": {"query": "query : "}, "default_prompt_name": "query"},
-    {"prompts": {"query": "query : "}},
-    {"prompts": {"query": "query : "}, "default_prompt_name": "query", "include_prompt": False},
-    {"prompts": {"a": "what : "}, "default_prompt_name": "a", "include_prompt": False,
-     "modes": ("cls", "max", "weightedmean", "lasttoken", "mean_sqrt_len_tokens")},
-    {"truncate_dim": 5}, {"transformer": {"max_seq_length": 6}}, {"limit": None},
-    {"transformer": {"do_lower_case": True}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"prompts": {"query": "query : "}, "default_prompt_name": "query"},
+        {"prompts": {"query": "query : "}},
+        {"prompts": {"query": "query : "}, "default_prompt_name": "query", "include_prompt": False},
+        {
+            "prompts": {"a": "what : "},
+            "default_prompt_name": "a",
+            "include_prompt": False,
+            "modes": ("cls", "max", "weightedmean", "lasttoken", "mean_sqrt_len_tokens"),
+        },
+        {"truncate_dim": 5},
+        {"transformer": {"max_seq_length": 6}},
+        {"limit": None},
+        {"transformer": {"do_lower_case": True}},
+    ],
+)
 @pytest.mark.parametrize("name", ["bert", "roberta", "gpt2"])
 def test_every_setting(tmp_path, name, setting):
     check(sentence(tmp_path / name, name, **setting))
@@ -178,13 +200,16 @@ REFUSED = [
     ("2_Dense/config.json", {"gate": True}, "gate"),
     ("sentence_bert_config.json", {"transformer_task": "fill-mask"}, "fill-mask"),
     ("sentence_bert_config.json", {"stride": 3}, "stride"),
-    ("sentence_bert_config.json", {"processing_kwargs": {"text": {"max_length": 3}}},
-     "processing_kwargs"),
+    (
+        "sentence_bert_config.json",
+        {"processing_kwargs": {"text": {"max_length": 3}}},
+        "processing_kwargs",
+    ),
     ("sentence_bert_config.json", {"tokenizer_args": {"padding_side": "left"}}, "padding_side"),
     ("config_sentence_transformers.json", {"model_type": "SparseEncoder"}, "SparseEncoder"),
     ("config_sentence_transformers.json", {"default_prompt_name": "nobody"}, "nobody"),
     ("config_sentence_transformers.json", {"quantize": True}, "quantize"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("file", "said", "named"), REFUSED)
@@ -197,8 +222,19 @@ def test_what_is_not_understood_is_named(tmp_path, file, said, named):
     ours(folder, pooling="mean")  # the way out that the message names
 
 
-@pytest.mark.parametrize("kind", ["WordEmbeddings", "CNN", "LSTM", "BoW", "CLIPModel",
-                                  "WeightedLayerPooling", "WordWeights", "Router"])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "WordEmbeddings",
+        "CNN",
+        "LSTM",
+        "BoW",
+        "CLIPModel",
+        "WeightedLayerPooling",
+        "WordWeights",
+        "Router",
+    ],
+)
 def test_a_module_that_is_not_built_is_named(tmp_path, kind):
     folder = sentence(tmp_path / "bert", after=layers("Normalize"))
     types = json.loads((folder / "modules.json").read_text())

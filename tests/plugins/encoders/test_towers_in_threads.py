@@ -20,8 +20,16 @@ BOTH = frozenset({"pooled", "tokens"})
 TOWERS = frozenset({"image", "question"})
 THREADS, ROUNDS = 8, 4
 WORDS = ("red", "blue", "a", "circle", "the", "color", "shape", "yes")
-TIMM = ["test_vit", "test_resnet", "test_convnext", "test_efficientnet", "coat_lite_tiny",
-        "swin_tiny_patch4_window7_224", "levit_128s", "tiny_vit_5m_224"]  # fmt: skip
+TIMM = [
+    "test_vit",
+    "test_resnet",
+    "test_convnext",
+    "test_efficientnet",
+    "coat_lite_tiny",
+    "swin_tiny_patch4_window7_224",
+    "levit_128s",
+    "tiny_vit_5m_224",
+]
 
 
 @pytest.fixture(scope="module", autouse=True)

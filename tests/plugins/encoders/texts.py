@@ -8,16 +8,39 @@ from typing import Any
 
 import torch
 
-WORDS = ("what", "is", "this", "red", "blue", "a", "circle", "?", "the", "color", "shape", "of",
-         "yes", "no", "it", "an", "who", "where", ":", "query")  # fmt: skip
+WORDS = (
+    "what",
+    "is",
+    "this",
+    "red",
+    "blue",
+    "a",
+    "circle",
+    "?",
+    "the",
+    "color",
+    "shape",
+    "of",
+    "yes",
+    "no",
+    "it",
+    "an",
+    "who",
+    "where",
+    ":",
+    "query",
+)
 SPECIALS = {
     "bert": ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
     "roberta": ("<s>", "<pad>", "</s>", "<unk>", "<mask>"),
 }
 LIMIT = 24  # tokens that every family here has positions for
 SMALL = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
-}  # fmt: skip
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+}
 ENDS = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
 
 
@@ -35,9 +58,10 @@ def word_tokenizer(folder: Path, kind: str, limit: int | None, lower: bool = Fal
     if lower:
         made.normalizer = normalizers.Lowercase()
     made.post_processor = processors.TemplateProcessing(
-        f"{said['cls']} $A {said['sep']}", f"{said['cls']} $A {said['sep']} $B {said['sep']}",
+        f"{said['cls']} $A {said['sep']}",
+        f"{said['cls']} $A {said['sep']} $B {said['sep']}",
         [(said[name], vocabulary[said[name]]) for name in ("cls", "sep")],
-    )  # fmt: skip
+    )
     more: dict[str, Any] = {} if limit is None else {"model_max_length": limit}
     if kind == "roberta":
         more |= {"bos_token": said["cls"], "eos_token": said["sep"]}
@@ -60,8 +84,15 @@ def family(folder: Path, name: str, limit: int | None = LIMIT, lower: bool = Fal
     torch.manual_seed(0)
     places = {"max_position_embeddings": LIMIT}
     shifted = {"max_position_embeddings": LIMIT + 2, **ENDS}
-    thin = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
-            "decoder_attention_heads": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}  # fmt: skip
+    thin = {
+        "d_model": 32,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 64,
+        "decoder_ffn_dim": 64,
+    }
     makers: dict[str, Any] = {
         "bert": lambda: t.BertModel(t.BertConfig(**SMALL, **vocab, **places)),
         "electra": lambda: t.ElectraModel(
@@ -82,15 +113,32 @@ def family(folder: Path, name: str, limit: int | None = LIMIT, lower: bool = Fal
             t.GPT2Config(n_embd=32, n_layer=2, n_head=2, n_positions=LIMIT, **vocab, **ENDS)
         ),
         "opt": lambda: t.OPTModel(
-            t.OPTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, ffn_dim=64,
-                        word_embed_proj_dim=32, **vocab, **places, **ENDS)
+            t.OPTConfig(
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                ffn_dim=64,
+                word_embed_proj_dim=32,
+                **vocab,
+                **places,
+                **ENDS,
+            )
         ),
         "llama": lambda: t.LlamaModel(
             t.LlamaConfig(**SMALL, num_key_value_heads=1, **vocab, **places, **ENDS)
         ),
         "t5": lambda: t.T5EncoderModel(
-            t.T5Config(d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, **vocab,
-                       pad_token_id=1, eos_token_id=2, decoder_start_token_id=1)
+            t.T5Config(
+                d_model=32,
+                d_kv=16,
+                d_ff=64,
+                num_layers=2,
+                num_heads=2,
+                **vocab,
+                pad_token_id=1,
+                eos_token_id=2,
+                decoder_start_token_id=1,
+            )
         ),
         "bart": lambda: t.BartModel(
             t.BartConfig(**thin, **vocab, **places, **ENDS, decoder_start_token_id=2)
@@ -98,7 +146,7 @@ def family(folder: Path, name: str, limit: int | None = LIMIT, lower: bool = Fal
         "xlnet": lambda: t.XLNetModel(
             t.XLNetConfig(d_model=32, n_layer=2, n_head=2, d_inner=64, **vocab, **ENDS)
         ),
-    }  # fmt: skip
+    }
     model = makers[name]()
     with torch.no_grad():
         for parameter in model.parameters():

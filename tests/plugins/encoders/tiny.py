@@ -7,14 +7,40 @@ from pathlib import Path
 
 import torch
 
-WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what", "is", "this", "red", "blue", "a",
-         "circle", "?", "the", "color", "shape", "of", "yes", "no", "it", "an", "##s")  # fmt: skip
+WORDS = (
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "what",
+    "is",
+    "this",
+    "red",
+    "blue",
+    "a",
+    "circle",
+    "?",
+    "the",
+    "color",
+    "shape",
+    "of",
+    "yes",
+    "no",
+    "it",
+    "an",
+    "##s",
+)
 LAYERS = {"width": 32, "layers": 2}
 VIT = {"image_size": 32, "patch_size": 8, "head_width": 16, **LAYERS}
 TEXT = {"context_length": 16, "vocab_size": 49408, "heads": 2, **LAYERS}
 RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32}
-CONVNEXT = {"image_size": 32, "timm_model_name": "test_convnext", "timm_pool": "",
-            "timm_proj": "linear"}  # fmt: skip
+CONVNEXT = {
+    "image_size": 32,
+    "timm_model_name": "test_convnext",
+    "timm_pool": "",
+    "timm_proj": "linear",
+}
 DECODER = {**TEXT, "mlp_ratio": 2, "dim_head": 16, "n_queries": 8, "attn_pooler_heads": 2}
 
 
@@ -44,8 +70,12 @@ def open_clip_configs(folder: Path) -> dict[str, dict]:
         "tiny-coca": {
             "embed_dim": 24,
             "custom_text": True,
-            "vision_cfg": {**VIT, "attentional_pool": True, "attn_pooler_heads": 2,
-                           "output_tokens": True},
+            "vision_cfg": {
+                **VIT,
+                "attentional_pool": True,
+                "attn_pooler_heads": 2,
+                "output_tokens": True,
+            },
             "text_cfg": {**TEXT, "embed_cls": True, "output_tokens": True, "vocab_size": 49408},
             "multimodal_cfg": DECODER,
         },
@@ -53,12 +83,22 @@ def open_clip_configs(folder: Path) -> dict[str, dict]:
             "embed_dim": 32,
             "init_logit_bias": -10,
             "custom_text": True,
-            "vision_cfg": {**CONVNEXT, "timm_model_name": "test_vit", "image_size": 160,
-                           "timm_proj": "none", "timm_pool": "token"},
-            "text_cfg": {**TEXT, "no_causal_mask": True, "proj_bias": True, "pool_type": "last",
-                         "width": 32},
+            "vision_cfg": {
+                **CONVNEXT,
+                "timm_model_name": "test_vit",
+                "image_size": 160,
+                "timm_proj": "none",
+                "timm_pool": "token",
+            },
+            "text_cfg": {
+                **TEXT,
+                "no_causal_mask": True,
+                "proj_bias": True,
+                "pool_type": "last",
+                "width": 32,
+            },
         },
-    }  # fmt: skip
+    }
 
 
 def register_open_clip(folder: Path) -> list[str]:
@@ -101,7 +141,10 @@ def hf_text(folder: Path, family: str) -> Path:
     models = {
         "bert": lambda: transformers.BertModel(
             transformers.BertConfig(
-                hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=64,
                 **size,
             )
         ),
@@ -110,11 +153,16 @@ def hf_text(folder: Path, family: str) -> Path:
         ),
         "gpt2": lambda: transformers.GPT2Model(
             transformers.GPT2Config(
-                n_embd=32, n_layer=2, n_head=2, vocab_size=96, n_positions=64, bos_token_id=95,
+                n_embd=32,
+                n_layer=2,
+                n_head=2,
+                vocab_size=96,
+                n_positions=64,
+                bos_token_id=95,
                 eos_token_id=95,
             )
         ),
-    }  # fmt: skip
+    }
     tokenizer(folder, family)
     models[family]().save_pretrained(folder)
     return folder
@@ -126,22 +174,37 @@ def hf_clip(folder: Path, family: str) -> Path:
 
     torch.manual_seed(0)
     tokenizer(folder, "bert")
-    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-             "num_attention_heads": 2}  # fmt: skip
-    text = {**small, "vocab_size": 96, "max_position_embeddings": 16, "pad_token_id": 0,
-            "bos_token_id": 2, "eos_token_id": 3}  # fmt: skip
+    small = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    text = {
+        **small,
+        "vocab_size": 96,
+        "max_position_embeddings": 16,
+        "pad_token_id": 0,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
+    }
     vision = {**small, "image_size": 32, "patch_size": 8}
     prepared = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4], "resample": 3}
     if family == "clip":
         config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
         transformers.CLIPModel(config).save_pretrained(folder)
-        prepared |= {"size": {"shortest_edge": 36}, "do_center_crop": True,
-                     "crop_size": {"height": 32, "width": 32},
-                     "image_processor_type": "CLIPImageProcessor"}  # fmt: skip
+        prepared |= {
+            "size": {"shortest_edge": 36},
+            "do_center_crop": True,
+            "crop_size": {"height": 32, "width": 32},
+            "image_processor_type": "CLIPImageProcessor",
+        }
     else:
         config = transformers.SiglipConfig(text_config=text, vision_config=vision)
         transformers.SiglipModel(config).save_pretrained(folder)
-        prepared |= {"size": {"height": 32, "width": 32},
-                     "image_processor_type": "SiglipImageProcessor"}  # fmt: skip
+        prepared |= {
+            "size": {"height": 32, "width": 32},
+            "image_processor_type": "SiglipImageProcessor",
+        }
     (folder / "preprocessor_config.json").write_text(json.dumps(prepared))
     return folder

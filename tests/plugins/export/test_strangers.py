@@ -32,9 +32,14 @@ pytest.importorskip("onnxruntime")
 ANSWERS = ["yes", "no", "dark blue", "red"]
 QUESTIONS = ["what is this?", "is it red", "a longer question about a blue circle?"]
 MANIFEST = HeadManifest(
-    summary="of a stranger", build="", source="ours", args={}, requires="pooled",
-    answer_mode="classify", default_fusion="hadamard",
-)  # fmt: skip
+    summary="of a stranger",
+    build="",
+    source="ours",
+    args={},
+    requires="pooled",
+    answer_mode="classify",
+    default_fusion="hadamard",
+)
 Make = Callable[..., VQAModel]
 
 

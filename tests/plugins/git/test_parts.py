@@ -35,9 +35,11 @@ def build(folder, fusion=(), head=()):
     """An untrained model whose answers vary."""
     torch.manual_seed(0)
     made = vqazoo.create(
-        encoder=f"hf-git:{folder}", fusion={"type": "git", "args": dict(fusion)},
-        head={"type": "git-decoder", "args": {**SMALL, **dict(head)}}, answers=ANSWERS,
-    )  # fmt: skip
+        encoder=f"hf-git:{folder}",
+        fusion={"type": "git", "args": dict(fusion)},
+        head={"type": "git-decoder", "args": {**SMALL, **dict(head)}},
+        answers=ANSWERS,
+    )
     with torch.no_grad():
         for parameter in [*made.fusion.parameters(), *made.head.parameters()]:
             parameter.add_(torch.randn_like(parameter) * 0.3)
@@ -76,8 +78,9 @@ def test_projected_image_tokens_stand_before_the_question():
     part, image, question = fusion(), features(2, 5, 4), features(2, 3, 6)
     out = part(image, question)
     linear, norm = part.project
-    projected = F.layer_norm(image.tokens @ linear.weight.T + linear.bias, (6,), norm.weight,
-                             norm.bias, 1e-5)  # fmt: skip
+    projected = F.layer_norm(
+        image.tokens @ linear.weight.T + linear.bias, (6,), norm.weight, norm.bias, 1e-5
+    )
     torch.testing.assert_close(out.tokens, torch.cat([projected, question.tokens], dim=1))
     assert (out.num_prefix, out.frames, part.out.dim) == (5, 0, 6)
     assert out.mask.all()
@@ -252,11 +255,18 @@ def test_it_learns_on_the_small_encoder(tmp_path):
         image_encoder="tiny-clip",
         text_encoder={"type": "words:tiny-clip", "args": {"dim": 64, "dropout": 0.0}},
         fusion={"type": "git", "args": {"frames": 2}},
-        head={"type": "git-decoder",
-              "args": {"layers": 2, "heads": 4, "hidden_dim": 128, "dropout": 0.0,
-                       "label_smoothing": 0.0}},
+        head={
+            "type": "git-decoder",
+            "args": {
+                "layers": 2,
+                "heads": 4,
+                "hidden_dim": 128,
+                "dropout": 0.0,
+                "label_smoothing": 0.0,
+            },
+        },
         answers=ANSWERS,
-    )  # fmt: skip
+    )
     height, width = model.image_encoder.spec.preprocess.size
     shown = torch.randn(8, 3, height, width)
     asked = ["what is this?"] * 4 + ["which color is the shape?"] * 4
@@ -401,9 +411,11 @@ def test_one_tower_can_be_used_alone(folder):
     )
     assert not hasattr(made.text_encoder, "image_encoder")
     made = vqazoo.create(
-        image_encoder=f"hf-git:{folder}", text_encoder="words:tiny-clip",
-        head=small(), answers=ANSWERS,
-    )  # fmt: skip
+        image_encoder=f"hf-git:{folder}",
+        text_encoder="words:tiny-clip",
+        head=small(),
+        answers=ANSWERS,
+    )
     assert not hasattr(made.image_encoder, "embeddings")
     with pytest.raises(IncompatibleError, match="lends no 'token_embedding'"):
         made.image_encoder.lend("token_embedding")
@@ -419,9 +431,11 @@ def small(**args):
 def test_a_width_that_answers_do_not_have_is_refused(folder):
     with pytest.raises(IncompatibleError, match=r"width 16, but.*answers in width 32.*dim 0"):
         vqazoo.create(
-            encoder=f"hf-git:{folder}", fusion={"type": "git", "args": {"dim": 16}}, head=small(),
+            encoder=f"hf-git:{folder}",
+            fusion={"type": "git", "args": {"dim": 16}},
+            head=small(),
             answers=ANSWERS,
-        )  # fmt: skip
+        )
 
 
 def test_heads_that_do_not_divide_the_width_are_refused(folder):

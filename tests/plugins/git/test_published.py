@@ -63,9 +63,13 @@ def theirs(folder, pixels, question, **options):
     with torch.no_grad():
         logits = model(pixel_values=pixels, input_ids=torch.tensor([asked])).logits[0, -1]
         written = model.generate(
-            pixel_values=pixels, input_ids=torch.tensor([asked]), max_new_tokens=LONGEST,
-            do_sample=False, use_cache=False, **options,
-        )  # fmt: skip
+            pixel_values=pixels,
+            input_ids=torch.tensor([asked]),
+            max_new_tokens=LONGEST,
+            do_sample=False,
+            use_cache=False,
+            **options,
+        )
     ids = written[0, len(asked) :].tolist()
     ids = ids[: ids.index(3)] if 3 in ids else ids
     return " ".join(map(str, ids)), logits
@@ -201,9 +205,15 @@ def test_other_picture_sizes_are_read_with_interpolated_positions(folder):
 
 
 def test_what_the_config_says_reaches_the_parts(tmp_path):
-    sizes = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2,
-             "intermediate_size": 40, "layer_norm_eps": 1e-3, "hidden_dropout_prob": 0.2,
-             "attention_probs_dropout_prob": 0.2}  # fmt: skip
+    sizes = {
+        "hidden_size": 24,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 40,
+        "layer_norm_eps": 1e-3,
+        "hidden_dropout_prob": 0.2,
+        "attention_probs_dropout_prob": 0.2,
+    }
     folder = git(tmp_path / "published", **sizes)
     model = spelling(folder)
     args = {"layers": 3, "heads": 2, "hidden_dim": 40, "dropout": 0.2, "epsilon": 1e-3}

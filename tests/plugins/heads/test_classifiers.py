@@ -36,24 +36,47 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("unanswerable", "unanswerable"), ("Unanswerable.", "unanswerable"),
-        ("unsuitable", "unsuitable"), ("unsuitable image", "unsuitable"),
-        ("yes", "yes"), ("no", "no"), ("nothing", "other"), ("yes it is", "other"),
-        ("7", "number"), ("1,200", "number"), ("50%", "number"), ("$5.99", "number"),
-        ("twenty-one", "number"), ("two", "number"), ("2 dogs", "other"),
-        ("red", "colour"), ("gray", "colour"), ("grey", "colour"), ("light blue", "colour"),
-        ("red and white", "colour"), ("red, white and blue", "colour"), ("blue jay", "other"),
-        ("orange juice", "other"), ("dog", "other"), ("", "other"),
+        ("unanswerable", "unanswerable"),
+        ("Unanswerable.", "unanswerable"),
+        ("unsuitable", "unsuitable"),
+        ("unsuitable image", "unsuitable"),
+        ("yes", "yes"),
+        ("no", "no"),
+        ("nothing", "other"),
+        ("yes it is", "other"),
+        ("7", "number"),
+        ("1,200", "number"),
+        ("50%", "number"),
+        ("$5.99", "number"),
+        ("twenty-one", "number"),
+        ("two", "number"),
+        ("2 dogs", "other"),
+        ("red", "colour"),
+        ("gray", "colour"),
+        ("grey", "colour"),
+        ("light blue", "colour"),
+        ("red and white", "colour"),
+        ("red, white and blue", "colour"),
+        ("blue jay", "other"),
+        ("orange juice", "other"),
+        ("dog", "other"),
+        ("", "other"),
     ],
-)  # fmt: skip
+)
 def test_answer_type_is_told_from_the_answer(text: str, expected: str) -> None:
     assert answer_type(text) == expected
 
 
 def test_the_seven_types_have_the_published_numbers() -> None:
     assert dict(enumerate(TYPES)) == {
-        0: "unanswerable", 1: "unsuitable", 2: "yes", 3: "no", 4: "number", 5: "colour", 6: "other",
-    }  # fmt: skip
+        0: "unanswerable",
+        1: "unsuitable",
+        2: "yes",
+        3: "no",
+        4: "number",
+        5: "colour",
+        6: "other",
+    }
 
 
 def test_gate_multiplies_the_logits() -> None:
@@ -99,8 +122,11 @@ def test_linear_targets_hold_class_type_and_answerability() -> None:
     targets = head.targets(rows)
     assert targets["answer"].tolist() == [[1], [UNKNOWN], [UNKNOWN], [0]]
     assert [TYPES[t] for t in targets["type"].tolist()] == [
-        "yes", "unsuitable", "colour", "unanswerable",
-    ]  # fmt: skip
+        "yes",
+        "unsuitable",
+        "colour",
+        "unanswerable",
+    ]
     assert targets["answerable"].tolist() == [1.0, 0.0, 1.0, 0.0]
 
 

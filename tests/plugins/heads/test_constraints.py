@@ -31,21 +31,35 @@ RULES: list[tuple[dict[str, Any], Oracle]] = [
         for n in (1, 2, 3)
     ),
     *(
-        ({"bad_words_ids": words},
-         library("NoBadWordsLogitsProcessor", bad_words_ids=words, eos_token_id=list(ENDS)))
+        (
+            {"bad_words_ids": words},
+            library("NoBadWordsLogitsProcessor", bad_words_ids=words, eos_token_id=list(ENDS)),
+        )
         for words in ([[3]], [[3], [2, 5]], [[7], [1, 7]], [[4, 4, 6], [9]])
     ),
     ({"min_length": 5}, library("MinLengthLogitsProcessor", min_length=5, eos_token_id=list(ENDS))),
-    ({"min_tokens": 2}, lambda read: processors.MinNewTokensLengthLogitsProcessor(
-        prompt_length_to_skip=len(read), min_new_tokens=2, eos_token_id=list(ENDS))),
+    (
+        {"min_tokens": 2},
+        lambda read: processors.MinNewTokensLengthLogitsProcessor(
+            prompt_length_to_skip=len(read), min_new_tokens=2, eos_token_id=list(ENDS)
+        ),
+    ),
     ({"forced_bos_token_id": 4}, library("ForcedBOSTokenLogitsProcessor", bos_token_id=4)),
-    ({"forced_eos_token_id": 9}, lambda read: processors.ForcedEOSTokenLogitsProcessor(
-        max_length=len(read) + LIMIT, eos_token_id=9)),
-    ({"suppress_tokens": [0, 10]},
-     library("SuppressTokensLogitsProcessor", suppress_tokens=[0, 10])),
-    ({"begin_suppress_tokens": [2, 8]}, lambda read: (
-        processors.SuppressTokensAtBeginLogitsProcessor([2, 8], begin_index=len(read)))),
-]  # fmt: skip
+    (
+        {"forced_eos_token_id": 9},
+        lambda read: processors.ForcedEOSTokenLogitsProcessor(
+            max_length=len(read) + LIMIT, eos_token_id=9
+        ),
+    ),
+    (
+        {"suppress_tokens": [0, 10]},
+        library("SuppressTokensLogitsProcessor", suppress_tokens=[0, 10]),
+    ),
+    (
+        {"begin_suppress_tokens": [2, 8]},
+        lambda read: processors.SuppressTokensAtBeginLogitsProcessor([2, 8], begin_index=len(read)),
+    ),
+]
 
 
 def cases() -> Iterator[tuple[list[int], list[int], Tensor]]:
@@ -85,18 +99,33 @@ def test_rows_have_their_own_past_and_limit_and_beams_share_a_row() -> None:
     assert found[3].isneginf().nonzero().flatten().tolist() == [3, 5]
 
 
-@pytest.mark.parametrize("option", [
-    {"repetition_penalty": 2.0}, {"no_repeat_ngram_size": 2}, {"max_length": 9}, {"min_length": 1},
-    {"bad_words_ids": [[1]]}, {"forced_bos_token_id": 0},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"repetition_penalty": 2.0},
+        {"no_repeat_ngram_size": 2},
+        {"max_length": 9},
+        {"min_length": 1},
+        {"bad_words_ids": [[1]]},
+        {"forced_bos_token_id": 0},
+    ],
+)
 def test_rules_that_count_what_was_read_say_so(option: dict[str, Any]) -> None:
     assert Rules(**option).counts_said
 
 
-@pytest.mark.parametrize("option", [
-    {}, {"min_tokens": 3}, {"suppress_tokens": [1]}, {"begin_suppress_tokens": [1]},
-    {"forced_eos_token_id": 3}, {"early_stopping": "never"}, {"sample_k": 4},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "option",
+    [
+        {},
+        {"min_tokens": 3},
+        {"suppress_tokens": [1]},
+        {"begin_suppress_tokens": [1]},
+        {"forced_eos_token_id": 3},
+        {"early_stopping": "never"},
+        {"sample_k": 4},
+    ],
+)
 def test_other_rules_need_not_know_what_was_read(option: dict[str, Any]) -> None:
     assert not Rules(**option).counts_said
 
@@ -112,11 +141,20 @@ def test_a_row_may_write_what_its_question_leaves_of_the_longest() -> None:
         Rules(said=[[1] * 5], max_length=5).limits(1, 0, 20)
 
 
-@pytest.mark.parametrize("option", [
-    {"max_length": -1}, {"min_tokens": -1}, {"sample_k": -2}, {"repetition_penalty": 0.0},
-    {"bad_words_ids": [[]]}, {"bad_words_ids": [[1, -1]]}, {"suppress_tokens": [True]},
-    {"begin_suppress_tokens": [-3]}, {"eos_token_ids": [-1, 2]},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"max_length": -1},
+        {"min_tokens": -1},
+        {"sample_k": -2},
+        {"repetition_penalty": 0.0},
+        {"bad_words_ids": [[]]},
+        {"bad_words_ids": [[1, -1]]},
+        {"suppress_tokens": [True]},
+        {"begin_suppress_tokens": [-3]},
+        {"eos_token_ids": [-1, 2]},
+    ],
+)
 def test_what_is_out_of_range_is_named(option: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(option))):
         Rules(**option)

@@ -114,9 +114,16 @@ def test_nucleus_draws_each_token_as_often_as_its_renormalised_mass() -> None:
     counts = torch.zeros(4)
     for seed in range(2000):
         row = write(
-            fixed, (torch.zeros(1),), 3, 1, 1,
-            strategy="nucleus", temperature=1.0, top_p=0.7, seed=seed,
-        )  # fmt: skip
+            fixed,
+            (torch.zeros(1),),
+            3,
+            1,
+            1,
+            strategy="nucleus",
+            temperature=1.0,
+            top_p=0.7,
+            seed=seed,
+        )
         counts[row[0][0].tokens[0]] += 1
     # 0.5 < 0.7 <= 0.8: the first two tokens are the nucleus.
     assert counts[2:].sum() == 0
@@ -161,18 +168,24 @@ def test_max_tokens_cuts_the_answer() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("beam_size", 0), ("temperature", 0.0), ("top_p", 0.0), ("top_p", 1.5),
-        ("max_tokens", -1), ("length_penalty", 101.0),
+        ("beam_size", 0),
+        ("temperature", 0.0),
+        ("top_p", 0.0),
+        ("top_p", 1.5),
+        ("max_tokens", -1),
+        ("length_penalty", 101.0),
     ],
-)  # fmt: skip
+)
 def test_an_option_out_of_range_is_named(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"'{name}' is {value}"):
         write(step, ROWS, END, 1, LIMIT, **{name: value})  # type: ignore[arg-type]
 
 
 def test_of_two_spellings_of_a_text_the_likelier_is_kept() -> None:
-    rows = as_answers([[Written([1, 2], -0.5), Written([3], -1.0), Written([4], -2.0)]],
-                      lambda tokens: "red" if tokens != [4] else "blue")  # fmt: skip
+    rows = as_answers(
+        [[Written([1, 2], -0.5), Written([3], -1.0), Written([4], -2.0)]],
+        lambda tokens: "red" if tokens != [4] else "blue",
+    )
     assert [one.text for one in rows[0]] == ["red", "blue"]
     assert rows[0][0].score == pytest.approx(0.6065, abs=1e-4)
 
@@ -216,9 +229,15 @@ def small_gpt2(seed: int) -> Any:
 
     torch.manual_seed(seed)
     config = transformers.GPT2Config(
-        vocab_size=WORDS, n_embd=16, n_layer=1, n_head=2, n_positions=32, bos_token_id=STOP,
-        eos_token_id=STOP, initializer_range=0.6,
-    )  # fmt: skip
+        vocab_size=WORDS,
+        n_embd=16,
+        n_layer=1,
+        n_head=2,
+        n_positions=32,
+        bos_token_id=STOP,
+        eos_token_id=STOP,
+        initializer_range=0.6,
+    )
     return transformers.GPT2LMHeadModel(config).eval()
 
 
@@ -241,15 +260,28 @@ def test_beams_are_those_of_transformers(beams: int, length_penalty: float) -> N
         model = small_gpt2(seed)
         prompt = torch.randint(2, WORDS, (3, 2), generator=torch.Generator().manual_seed(seed))
         said = model.generate(
-            prompt, attention_mask=torch.ones_like(prompt), num_beams=beams, do_sample=False,
-            num_return_sequences=beams, length_penalty=length_penalty, max_new_tokens=LENGTH,
-            early_stopping=False, pad_token_id=STOP,
-        )[:, 2:].tolist()  # fmt: skip
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            num_beams=beams,
+            do_sample=False,
+            num_return_sequences=beams,
+            length_penalty=length_penalty,
+            max_new_tokens=LENGTH,
+            early_stopping=False,
+            pad_token_id=STOP,
+        )[:, 2:].tolist()
         first = model(prompt).logits[:, -1].log_softmax(dim=1)
         written = write(
-            without_cache(model), (prompt,), STOP, beams, LENGTH, first=first,
-            beam_size=beams, strategy="beam", length_penalty=length_penalty,
-        )  # fmt: skip
+            without_cache(model),
+            (prompt,),
+            STOP,
+            beams,
+            LENGTH,
+            first=first,
+            beam_size=beams,
+            strategy="beam",
+            length_penalty=length_penalty,
+        )
         found = [one.tokens for row in written for one in row]
         assert found == [row[: row.index(STOP)] if STOP in row else row for row in said], seed
         lengths |= {len(tokens) for tokens in found}
@@ -270,9 +302,16 @@ def test_of_several_ends_none_takes_the_place_of_an_answer_that_goes_on() -> Non
     after_3, after_4 = [0.9, *[0.02] * 5], [0.95, *[0.01] * 5]
     start = [0.3, 0.25, 0.2, 0.14, 0.1, 0.01]
     written = write(
-        *chain(EVEN, EVEN, EVEN, after_3, after_4, EVEN, start), 0, 2, 3, strategy="beam",
-        beam_size=2, length_penalty=2.0, early_stopping="never", eos_token_ids=[0, 1, 2],
-    )  # fmt: skip
+        *chain(EVEN, EVEN, EVEN, after_3, after_4, EVEN, start),
+        0,
+        2,
+        3,
+        strategy="beam",
+        beam_size=2,
+        length_penalty=2.0,
+        early_stopping="never",
+        eos_token_ids=[0, 1, 2],
+    )
     # log(0.14 * 0.9) / 4 = -0.52, log(0.1 * 0.95) / 4 = -0.59, log(0.3) = -1.2
     assert texts(written) == [[[3], [4]]]
 
@@ -287,7 +326,13 @@ def test_early_stopping_takes_the_first_answers_that_are_finished(
     after_3, after_4 = [0.5, 0.05, 0.05, 0.05, 0.3, 0.05], [0.95, *[0.01] * 5]
     start = [0.3, 0.1, 0.1, 0.4, 0.05, 0.05]
     written = write(
-        *chain(EVEN, EVEN, EVEN, after_3, after_4, EVEN, start), 0, 2, 3, strategy="beam",
-        beam_size=2, length_penalty=2.0, early_stopping=early_stopping,
-    )  # fmt: skip
+        *chain(EVEN, EVEN, EVEN, after_3, after_4, EVEN, start),
+        0,
+        2,
+        3,
+        strategy="beam",
+        beam_size=2,
+        length_penalty=2.0,
+        early_stopping=early_stopping,
+    )
     assert texts(written) == [expected]

@@ -20,8 +20,15 @@ def test_words_stand_after_the_four_special_ones_in_alphabetical_order() -> None
     head = make_head("gru", TEXTS)
     assert (PAD, BOS, EOS, UNK) == (0, 1, 2, 3)
     assert head.words == (
-        "<pad>", "<bos>", "<eos>", "<unk>", "blue", "dark", "don't", "know",
-    )  # fmt: skip
+        "<pad>",
+        "<bos>",
+        "<eos>",
+        "<unk>",
+        "blue",
+        "dark",
+        "don't",
+        "know",
+    )
 
 
 def test_rare_words_are_unknown() -> None:

@@ -154,8 +154,10 @@ def test_the_full_vocabulary_learns_answers_of_one_piece_and_counts_the_others(t
 
 def test_gradients_pass_through_a_frozen_language_model_into_the_fusion(towers):
     for name, family in (
-        ("lm-classifier", "distilbert"), ("lm-generate", "opt"), ("lm-generate", "t5")
-    ):  # fmt: skip
+        ("lm-classifier", "distilbert"),
+        ("lm-generate", "opt"),
+        ("lm-generate", "t5"),
+    ):
         head, given = build(name, towers[family]), fused()
         given.tokens.requires_grad_()
         head.loss(given, head.targets(examples()))[0].backward()

@@ -72,10 +72,13 @@ def test_step_by_step_scores_are_those_of_the_whole_answer_at_once(family):
 @pytest.mark.parametrize("family", WRITERS)
 @pytest.mark.parametrize(
     "options",
-    [{"strategy": "greedy"}, {"strategy": "beam", "beam_size": 3},
-     {"strategy": "beam", "beam_size": 4, "length_penalty": -1.0}],
+    [
+        {"strategy": "greedy"},
+        {"strategy": "beam", "beam_size": 3},
+        {"strategy": "beam", "beam_size": 4, "length_penalty": -1.0},
+    ],
     ids=["greedy", "beam", "beam-short"],
-)  # fmt: skip
+)
 def test_a_batch_writes_what_transformers_generates_row_by_row(family, options):
     lengths = set()
     for seed in range(4):
@@ -86,15 +89,24 @@ def test_a_batch_writes_what_transformers_generates_row_by_row(family, options):
         end = write(lm.step, state, END, 1, 8, first=first)[0][0].tokens[2]  # so some end early
         found = write(lm.step, state, end, 1, 8, first=first, **options)
         for row in range(3):
-            settings = {} if options["strategy"] == "greedy" else {
-                "num_beams": options["beam_size"],
-                "length_penalty": options.get("length_penalty", 0.0),
-            }  # fmt: skip
+            settings = (
+                {}
+                if options["strategy"] == "greedy"
+                else {
+                    "num_beams": options["beam_size"],
+                    "length_penalty": options.get("length_penalty", 0.0),
+                }
+            )
             prompt = alone(x, row)
             (ids,) = model.generate(
-                inputs_embeds=prompt, attention_mask=torch.ones(prompt.shape[:2]).long(),
-                max_new_tokens=8, do_sample=False, eos_token_id=end, pad_token_id=0, **settings,
-            ).tolist()  # fmt: skip
+                inputs_embeds=prompt,
+                attention_mask=torch.ones(prompt.shape[:2]).long(),
+                max_new_tokens=8,
+                do_sample=False,
+                eos_token_id=end,
+                pad_token_id=0,
+                **settings,
+            ).tolist()
             ids = ids[1:] if model.config.is_encoder_decoder else ids
             wanted = ids[: ids.index(end)] if end in ids else ids
             assert found[row][0].tokens == wanted
@@ -202,9 +214,14 @@ def test_a_blip2_config_gives_its_language_model():
 
 @pytest.mark.parametrize(
     ("family", "kind", "longest"),
-    [("distilbert", "encoder", 48), ("roberta", "encoder", 48), ("gpt2", "decoder", 48),
-     ("t5", "encoder-decoder", None), ("bloom", "decoder", None)],
-)  # fmt: skip
+    [
+        ("distilbert", "encoder", 48),
+        ("roberta", "encoder", 48),
+        ("gpt2", "decoder", 48),
+        ("t5", "encoder-decoder", None),
+        ("bloom", "decoder", None),
+    ],
+)
 def test_kind_and_longest_sequence_are_told_from_the_config(family, kind, longest):
     lm = HFLanguageModel.from_config(tiny.config(family))
     assert (lm.kind, lm.context_length) == (kind, longest)

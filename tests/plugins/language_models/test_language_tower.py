@@ -88,13 +88,18 @@ def test_weights_that_do_not_fill_the_model_are_refused(tmp_path):
 @pytest.mark.parametrize("language", ["opt", "t5"])
 def test_the_folder_of_a_blip2_model_gives_its_language_model(tmp_path, language):
     torch.manual_seed(0)
-    small = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1,
-             "num_attention_heads": 2}  # fmt: skip
+    small = {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     config = transformers.Blip2Config(
         vision_config={**small, "image_size": 32, "patch_size": 16},
         qformer_config={**small, "encoder_hidden_size": 32, "vocab_size": 96},
-        text_config=tiny.config(language).to_dict(), num_query_tokens=4,
-    )  # fmt: skip
+        text_config=tiny.config(language).to_dict(),
+        num_query_tokens=4,
+    )
     whole = transformers.Blip2ForConditionalGeneration(config)
     whole.save_pretrained(tmp_path)
     tiny.tokenizer(tmp_path, language)

@@ -98,8 +98,11 @@ def test_encoders_are_adapted_too(tmp_path: Path, family: str) -> None:
 def test_the_layers_of_gpt_2_count_as_linear(tmp_path: Path) -> None:
     model = adapted_model(tiny.save(tmp_path / "gpt2", "gpt2"), "gpt2", ["c_attn", "attn.c_proj"])
     assert [name.split(".h.")[1] for name in layers(model)] == [
-        "0.attn.c_attn", "0.attn.c_proj", "1.attn.c_attn", "1.attn.c_proj",
-    ]  # fmt: skip
+        "0.attn.c_attn",
+        "0.attn.c_proj",
+        "1.attn.c_attn",
+        "1.attn.c_proj",
+    ]
     agrees(model, tmp_path / "saved")
 
 

@@ -109,9 +109,12 @@ def test_a_prompt_beyond_the_context_is_one_sentence(tmp_path, picture, question
 def test_a_captioner_needs_no_question_tokens_of_its_own_width(tmp_path, picture):
     torch.manual_seed(0)
     model = vqazoo.create(
-        image_encoder="tiny-clip", text_encoder=f"hf-lm:{tiny.save(tmp_path, 'gpt2')}",
-        fusion="image-tokens", head="lm-generate", answers=ANSWERS,
-    )  # fmt: skip
+        image_encoder="tiny-clip",
+        text_encoder=f"hf-lm:{tiny.save(tmp_path, 'gpt2')}",
+        fusion="image-tokens",
+        head="lm-generate",
+        answers=ANSWERS,
+    )
     assert model.head.project.weight.shape == (32, model.image_encoder.spec.image.tokens)
     one, other = model.answer(picture, ["what is this?", "is it red?"])
     assert one == other
@@ -127,15 +130,19 @@ def test_the_last_block_can_be_unfrozen_without_an_output_tied_to_the_words(tmp_
     learning = {name for name, p in text.named_parameters() if p.requires_grad}
     assert learning
     assert not any("embed" in name or "wte" in name for name in learning)
-    assert all(".1." in name or "norm" in name or "ln_f" in name or "lm_head" in name
-               for name in learning)  # fmt: skip
+    assert all(
+        ".1." in name or "norm" in name or "ln_f" in name or "lm_head" in name for name in learning
+    )
 
 
 def test_the_recipe_has_the_published_sizes_and_no_baseline_that_it_cannot_build():
     config = read_recipe("clip-distilbert-cocoqa")
     assert config.fusion.args == {
-        "num_layers": 2, "hidden_dim": 1024, "final_activation": True, "order": "question-first",
-    }  # fmt: skip
+        "num_layers": 2,
+        "hidden_dim": 1024,
+        "final_activation": True,
+        "order": "question-first",
+    }
     assert config.text_encoder.args["positions"] == "words"
     assert [stage.trainable for stage in config.training.stages] == [[], ["text."], ["text."]]
     assert question_only(config) is None

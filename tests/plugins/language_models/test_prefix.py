@@ -83,10 +83,12 @@ def test_without_layers_image_tokens_enter_as_they_are_or_projected():
 
 @pytest.mark.parametrize(
     ("args", "said"),
-    [({"num_layers": 5}, "num_layers.*is 5, but from 0 to 4"),
-     ({"hidden_dim": 0}, "hidden_dim"),
-     ({"order": "text-first"}, "'question-first', 'image-first'")],
-)  # fmt: skip
+    [
+        ({"num_layers": 5}, "num_layers.*is 5, but from 0 to 4"),
+        ({"hidden_dim": 0}, "hidden_dim"),
+        ({"order": "text-first"}, "'question-first', 'image-first'"),
+    ],
+)
 def test_arguments_out_of_range_are_refused(args, said):
     with pytest.raises(ConfigError, match=said):
         build(**args)

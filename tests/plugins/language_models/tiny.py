@@ -14,13 +14,58 @@ from tests.plugins.encoders.tiny import tokenizer as save_tokenizer
 ENCODERS = ("bert", "distilbert", "roberta")
 DECODERS = ("gpt2", "opt", "llama", "bloom")
 BOTH = ("t5", "bart")
-WORDS = ("<pad>", "</s>", "<unk>", "what", "is", "this", "red", "blue", "a", "circle", "?", "the",
-         "color", "yes", "no", ":", "question", "answer", "Question", "Answer")  # fmt: skip
+WORDS = (
+    "<pad>",
+    "</s>",
+    "<unk>",
+    "what",
+    "is",
+    "this",
+    "red",
+    "blue",
+    "a",
+    "circle",
+    "?",
+    "the",
+    "color",
+    "yes",
+    "no",
+    ":",
+    "question",
+    "answer",
+    "Question",
+    "Answer",
+)
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what", "is", "this", "red", "blue", "it",
-          "circle", "?", "the", "color", "yes", "no", "3", "'")  # fmt: skip
-SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-         "intermediate_size": 64, "vocab_size": 96, "max_position_embeddings": 48}  # fmt: skip
+PIECES = (
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "what",
+    "is",
+    "this",
+    "red",
+    "blue",
+    "it",
+    "circle",
+    "?",
+    "the",
+    "color",
+    "yes",
+    "no",
+    "3",
+    "'",
+)
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "vocab_size": 96,
+    "max_position_embeddings": 48,
+}
 
 
 def config(family: str, **changes: Any) -> Any:
@@ -31,38 +76,91 @@ def config(family: str, **changes: Any) -> Any:
             **SMALL | {"pad_token_id": 1, "max_position_embeddings": 50} | changes
         ),
         "distilbert": lambda: transformers.DistilBertConfig(
-            **{"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64, "vocab_size": 96,
-               "max_position_embeddings": 48} | changes
+            **{
+                "dim": 32,
+                "n_layers": 2,
+                "n_heads": 2,
+                "hidden_dim": 64,
+                "vocab_size": 96,
+                "max_position_embeddings": 48,
+            }
+            | changes
         ),
         "gpt2": lambda: transformers.GPT2Config(
-            **{"n_embd": 32, "n_layer": 2, "n_head": 2, "vocab_size": 96, "n_positions": 48,
-               "bos_token_id": 95, "eos_token_id": 95} | changes
+            **{
+                "n_embd": 32,
+                "n_layer": 2,
+                "n_head": 2,
+                "vocab_size": 96,
+                "n_positions": 48,
+                "bos_token_id": 95,
+                "eos_token_id": 95,
+            }
+            | changes
         ),
         "opt": lambda: transformers.OPTConfig(
-            **{"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 64,
-               "vocab_size": 96, "max_position_embeddings": 48, "word_embed_proj_dim": 32,
-               "bos_token_id": 95, "eos_token_id": 95, "pad_token_id": 1} | changes
+            **{
+                "hidden_size": 32,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+                "ffn_dim": 64,
+                "vocab_size": 96,
+                "max_position_embeddings": 48,
+                "word_embed_proj_dim": 32,
+                "bos_token_id": 95,
+                "eos_token_id": 95,
+                "pad_token_id": 1,
+            }
+            | changes
         ),
         "llama": lambda: transformers.LlamaConfig(
             **SMALL | {"bos_token_id": 95, "eos_token_id": 95} | changes
         ),
         "bloom": lambda: transformers.BloomConfig(
-            **{"hidden_size": 32, "n_layer": 2, "n_head": 2, "vocab_size": 96,
-               "bos_token_id": 95, "eos_token_id": 95} | changes
+            **{
+                "hidden_size": 32,
+                "n_layer": 2,
+                "n_head": 2,
+                "vocab_size": 96,
+                "bos_token_id": 95,
+                "eos_token_id": 95,
+            }
+            | changes
         ),
         "t5": lambda: transformers.T5Config(
-            **{"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2,
-               "vocab_size": 96, "decoder_start_token_id": 0, "eos_token_id": 1,
-               "pad_token_id": 0} | changes
+            **{
+                "d_model": 32,
+                "d_kv": 16,
+                "d_ff": 64,
+                "num_layers": 2,
+                "num_heads": 2,
+                "vocab_size": 96,
+                "decoder_start_token_id": 0,
+                "eos_token_id": 1,
+                "pad_token_id": 0,
+            }
+            | changes
         ),
         "bart": lambda: transformers.BartConfig(
-            **{"d_model": 32, "encoder_layers": 2, "decoder_layers": 2,
-               "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 64,
-               "decoder_ffn_dim": 64, "vocab_size": 96, "max_position_embeddings": 48,
-               "decoder_start_token_id": 1, "eos_token_id": 1, "bos_token_id": 0,
-               "pad_token_id": 0, "forced_eos_token_id": None} | changes
+            **{
+                "d_model": 32,
+                "encoder_layers": 2,
+                "decoder_layers": 2,
+                "encoder_attention_heads": 2,
+                "decoder_attention_heads": 2,
+                "encoder_ffn_dim": 64,
+                "decoder_ffn_dim": 64,
+                "vocab_size": 96,
+                "max_position_embeddings": 48,
+                "decoder_start_token_id": 1,
+                "eos_token_id": 1,
+                "bos_token_id": 0,
+                "pad_token_id": 0,
+                "forced_eos_token_id": None,
+            }
+            | changes
         ),
-    }[family]  # fmt: skip
+    }[family]
     return made()
 
 

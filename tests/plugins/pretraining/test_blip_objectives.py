@@ -305,10 +305,15 @@ def test_every_objective_moves_what_it_should(subject):
         layer, other = subject.model.fusion.layers[0], subject.decoder.layers[0]
         touched[name] = [
             part.weight.grad is not None and bool(part.weight.grad.abs().sum() > 0)
-            for part in (layer.attention.query, layer.cross.query, layer.inner,
-                         other.attention.query, subject.objectives.match_output,
-                         subject.objectives.text_projection)
-        ]  # fmt: skip
+            for part in (
+                layer.attention.query,
+                layer.cross.query,
+                layer.inner,
+                other.attention.query,
+                subject.objectives.match_output,
+                subject.objectives.text_projection,
+            )
+        ]
     assert touched == {
         "itc": [True, False, True, False, False, True],
         "itm": [True, True, True, False, True, False],

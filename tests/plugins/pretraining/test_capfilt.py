@@ -44,9 +44,15 @@ def test_the_report_counts_texts_and_how_right_the_filter_was(decisions):
     assert told["texts"] == {"human": 7, "web": 1, "synthetic": 2, "all": 10}
     assert told["removed_share"] == {"web": 0.75, "synthetic": 0.5}
     assert told["filter_of_web_texts"] == {
-        "texts": 4, "wrong": 2, "removed": 3, "removed_and_wrong": 2, "precision": 0.6667,
-        "recall": 1.0, "right_before": 0.5, "right_after": 1.0,
-    }  # fmt: skip
+        "texts": 4,
+        "wrong": 2,
+        "removed": 3,
+        "removed_and_wrong": 2,
+        "precision": 0.6667,
+        "recall": 1.0,
+        "right_before": 0.5,
+        "right_after": 1.0,
+    }
     assert "filter_of_synthetic_texts" not in told
     assert [one["web"] for one in told["examples"]["dropped"]] == ["web c", "web d"]
 
@@ -88,8 +94,23 @@ def capfilt(*arguments: object) -> int:
 
 def test_the_verb_writes_a_set_that_can_be_trained_on(start, shapes, noisy, tmp_path, capsys):
     out = tmp_path / "clean"
-    code = capfilt("--data", noisy, "--human", shapes, "--start", start, "--out", out,
-                   "--steps", 2, "--batch-size", 16, "--threshold", 0.3, "--json")  # fmt: skip
+    code = capfilt(
+        "--data",
+        noisy,
+        "--human",
+        shapes,
+        "--start",
+        start,
+        "--out",
+        out,
+        "--steps",
+        2,
+        "--batch-size",
+        16,
+        "--threshold",
+        0.3,
+        "--json",
+    )
     assert code == 0, capsys.readouterr().err
     told = json.loads((out / "report.json").read_text())
     assert json.loads(capsys.readouterr().out) == told
@@ -118,8 +139,18 @@ def test_captioner_and_filter_are_two_copies(start, shapes, noisy, tmp_path, mon
         trained.append((subject, tuple(names)))
 
     monkeypatch.setattr(module, "fit", record)
-    capfilt("--data", noisy, "--human", shapes, "--start", start, "--out", tmp_path / "x",
-            "--batch-size", 16)  # fmt: skip
+    capfilt(
+        "--data",
+        noisy,
+        "--human",
+        shapes,
+        "--start",
+        start,
+        "--out",
+        tmp_path / "x",
+        "--batch-size",
+        16,
+    )
     (captioner, first), (judge, second) = trained
     assert (first, second) == (("lm",), ("itc", "itm"))
     assert captioner is not judge
@@ -156,16 +187,38 @@ def test_the_captioner_draws_from_the_nucleus_of_its_own_probabilities(
         return ["a red circle"] * len(rows)
 
     monkeypatch.setattr(module, "write_captions", record)
-    code = capfilt("--data", noisy, "--human", shapes, "--start", start, "--out", tmp_path / "z",
-                   "--steps", 1, "--batch-size", 16, "--strategy", "nucleus")  # fmt: skip
+    code = capfilt(
+        "--data",
+        noisy,
+        "--human",
+        shapes,
+        "--start",
+        start,
+        "--out",
+        tmp_path / "z",
+        "--steps",
+        1,
+        "--batch-size",
+        16,
+        "--strategy",
+        "nucleus",
+    )
     assert code == 0
     del given["seed"]
     likely = torch.tensor([0.4, 0.3, 0.15, 0.1, 0.04, 0.01]).log()[None]  # (1, 6)
     drawn = Counter(
-        write(lambda tokens, state: (likely, state), (torch.zeros(1),), 5, 1, 1, seed=seed,
-              first=likely, **given)[0][0].tokens[0]
+        write(
+            lambda tokens, state: (likely, state),
+            (torch.zeros(1),),
+            5,
+            1,
+            1,
+            seed=seed,
+            first=likely,
+            **given,
+        )[0][0].tokens[0]
         for seed in range(2000)
-    )  # fmt: skip
+    )
     assert set(drawn) == {0, 1, 2, 3}, "the smallest set that holds 0.9"
     for token, share in enumerate((0.4, 0.3, 0.15, 0.1)):
         assert drawn[token] / 2000 == pytest.approx(share / 0.95, abs=0.04)

@@ -16,8 +16,18 @@ from vqazoo.cli import run
 from vqazoo_pretraining import loop
 from vqazoo_pretraining.models import load_pretraining
 
-TINY = ("--dim", 16, "--layers", 2, "--heads", 2, "--batch-size", 16,
-        "--set", "objectives.args.queue=64")  # fmt: skip
+TINY = (
+    "--dim",
+    16,
+    "--layers",
+    2,
+    "--heads",
+    2,
+    "--batch-size",
+    16,
+    "--set",
+    "objectives.args.queue=64",
+)
 
 
 def pretrain(*arguments: object) -> int:
@@ -73,8 +83,11 @@ def test_the_checkpoints_answer_and_caption(done, picture):
     assert isinstance(captioner.caption(picture).text, str)
     kept = load_file(done / "objectives.safetensors")
     assert {name.partition(".")[0] for name in kept} == {
-        "image_projection", "text_projection", "temperature", "match_output",
-    }  # fmt: skip
+        "image_projection",
+        "text_projection",
+        "temperature",
+        "match_output",
+    }
 
 
 def test_saved_copies_hold_what_was_shared(done):
@@ -130,9 +143,29 @@ def test_a_run_repeats_with_its_seed(shapes, tmp_path):
 
 
 def test_the_q_former_is_pretrained_too(shapes, tmp_path, picture, capsys):
-    code = pretrain("--data", shapes, "--out", tmp_path, "--architecture", "q-former", "--steps", 4,
-                    "--objective", "itc,lm", "--dim", 16, "--layers", 2, "--heads", 2,
-                    "--batch-size", 16, "--set", "fusion.args.queries=3", "--json")  # fmt: skip
+    code = pretrain(
+        "--data",
+        shapes,
+        "--out",
+        tmp_path,
+        "--architecture",
+        "q-former",
+        "--steps",
+        4,
+        "--objective",
+        "itc,lm",
+        "--dim",
+        16,
+        "--layers",
+        2,
+        "--heads",
+        2,
+        "--batch-size",
+        16,
+        "--set",
+        "fusion.args.queries=3",
+        "--json",
+    )
     assert code == 0, capsys.readouterr().err
     figures = json.loads(capsys.readouterr().out)
     assert set(figures["retrieval"]) == {"pairs", "by_similarity"}
@@ -165,8 +198,10 @@ def test_held_out_pictures_of_a_file_are_not_trained_on(shapes, tmp_path, capsys
     lines = shapes.read_text().splitlines()
     held_out = shapes.with_name("held-out.jsonl")
     held_out.write_text("\n".join(lines[:30]) + "\n")
-    assert pretrain("--data", shapes, "--validation", held_out, "--out", tmp_path, "--steps", 1,
-                    *TINY) == 0  # fmt: skip
+    assert (
+        pretrain("--data", shapes, "--validation", held_out, "--out", tmp_path, "--steps", 1, *TINY)
+        == 0
+    )
     printed = capsys.readouterr().out
     assert re.search(r"^pairs\.train +90$", printed, re.MULTILINE)
     assert json.loads((tmp_path / "figures.json").read_text())["pairs"] == {
@@ -226,8 +261,9 @@ def test_an_interrupted_run_leaves_what_was_saved_and_one_sentence(
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(shapes, tmp_path, capsys):
-    code = pretrain("--data", shapes, "--out", tmp_path, "--steps", 30, "--learning-rate", 1e18,
-                    *TINY)  # fmt: skip
+    code = pretrain(
+        "--data", shapes, "--out", tmp_path, "--steps", 30, "--learning-rate", 1e18, *TINY
+    )
     assert code == 1
     assert "lower --learning-rate" in capsys.readouterr().err
 

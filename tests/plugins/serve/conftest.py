@@ -13,8 +13,10 @@ from tests.plugins.serve.service import allow_loopback, scenes, serving
 from vqazoo.model import VQAModel
 
 CLASSIFIER, GATED, WRITER = (
-    "tiny-clip-lstm-easyvqa", "tiny-clip-linear-flawedshapes", "tiny-clip-git-easyvqa",
-)  # fmt: skip
+    "tiny-clip-lstm-easyvqa",
+    "tiny-clip-linear-flawedshapes",
+    "tiny-clip-git-easyvqa",
+)
 URL_LOGGERS = ("httpx", "httpcore")
 
 

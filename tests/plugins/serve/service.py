@@ -56,10 +56,16 @@ def command(log: Path, *arguments: str, **environment: str) -> Iterator[tuple[ht
     """A client of `vqazoo serve` in a process of its own, and the process; its log is a file."""
     allow_loopback()
     start = [sys.executable, "-c", "import sys; from vqazoo.cli import main; main(sys.argv[1:])"]
-    with open(log, "w") as errors, subprocess.Popen(
-        [*start, "serve", "--port", "0", *arguments], stdout=subprocess.PIPE, stderr=errors,
-        text=True, env={**os.environ, **environment},
-    ) as process:  # fmt: skip
+    with (
+        open(log, "w") as errors,
+        subprocess.Popen(
+            [*start, "serve", "--port", "0", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, **environment},
+        ) as process,
+    ):
         try:
             assert process.stdout is not None
             line = process.stdout.readline()

@@ -17,9 +17,13 @@ from tests.plugins.serve.service import metric, png, serving
 from vqazoo.interfaces import Answer
 
 QUESTIONS = [
-    "what color is the shape?", "what shape is it?", "is there a circle?", "is it not red?",
-    "how many shapes are there in this picture?", "which color?",
-]  # fmt: skip
+    "what color is the shape?",
+    "what shape is it?",
+    "is there a circle?",
+    "is it not red?",
+    "how many shapes are there in this picture?",
+    "which color?",
+]
 
 
 def as_json(answer: Answer) -> dict[str, Any]:
@@ -172,8 +176,10 @@ def test_a_cache_of_no_bytes_keeps_nothing_and_answers_all_the_same(models, pict
         for _ in range(2):
             fields = {"question": QUESTIONS[0]}
             reply = client.post("/answer", data=fields, files={"image": pictures[0]})
-            same(reply.json()["answers"][0],
-                 models[CLASSIFIER].answer(opened(pictures[0]), QUESTIONS[0]))  # fmt: skip
+            same(
+                reply.json()["answers"][0],
+                models[CLASSIFIER].answer(opened(pictures[0]), QUESTIONS[0]),
+            )
         assert metric(client, 'vqazoo_features_total{side="image",source="computed"}') == 2
         assert metric(client, "vqazoo_feature_cache_bytes") == 0
 
@@ -186,9 +192,15 @@ def test_models_health_and_metrics_say_what_there_is(client, pictures):
     assert client.get("/health").json() == {"status": "ok"}
     client.post("/answer", data={"question": QUESTIONS[0]}, files={"image": pictures[0]})
     text = client.get("/metrics").text
-    for name in ("vqazoo_requests_total", "vqazoo_request_seconds_bucket", "vqazoo_refused_total",
-                 "vqazoo_queue_questions", "vqazoo_batch_questions_bucket",
-                 "vqazoo_requests_in_flight", "process_resident_memory_bytes"):  # fmt: skip
+    for name in (
+        "vqazoo_requests_total",
+        "vqazoo_request_seconds_bucket",
+        "vqazoo_refused_total",
+        "vqazoo_queue_questions",
+        "vqazoo_batch_questions_bucket",
+        "vqazoo_requests_in_flight",
+        "process_resident_memory_bytes",
+    ):
         assert name in text
     assert 'vqazoo_requests_total{path="/answer",status="200"}' in text
 

@@ -178,8 +178,11 @@ def test_requests_in_a_row_on_many_connections_take_turns_with_others(models):
 
 def test_requests_in_a_row_are_answered_in_order(quick):
     with connected(quick) as connection:
-        requests = [HEAD + BODY, b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n",
-                    b"GET /nothing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"]  # fmt: skip
+        requests = [
+            HEAD + BODY,
+            b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET /nothing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        ]
         connection.sendall(b"".join(requests))
         states = re.findall(rb"HTTP/1.1 (\d+)", read(connection))
     assert states == [b"200", b"200", b"404"]
@@ -189,9 +192,10 @@ def test_requests_in_a_row_are_answered_in_order(quick):
 
 
 @pytest.mark.parametrize(
-    "start", [b"", HEAD[:-2], HEAD, HEAD + BODY[:50], CHUNKED], ids=["silent", "half a head",
-    "no body", "half a body", "no chunk"],
-)  # fmt: skip
+    "start",
+    [b"", HEAD[:-2], HEAD, HEAD + BODY[:50], CHUNKED],
+    ids=["silent", "half a head", "no body", "half a body", "no chunk"],
+)
 def test_three_hundred_that_never_end_take_nobodys_place(models, start):
     """More than there are places, on a service that would wait for them half a minute."""
     with (
@@ -283,8 +287,12 @@ def test_what_is_no_http_is_a_sentence(quick, sent):
 
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c", "TLS/1.0"])
 def test_no_upgrade_is_made(quick, upgrade):
-    headers = {"Connection": "Upgrade", "Upgrade": upgrade, "Sec-WebSocket-Version": "13",
-               "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}  # fmt: skip
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": upgrade,
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
     assert quick.get("/answer", headers=headers).status_code == 405
     assert quick.get("/health", headers=headers).status_code == 200
 

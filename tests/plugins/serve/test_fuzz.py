@@ -33,8 +33,11 @@ def test_every_answer_is_one_that_the_description_promises(service, mode):
     schema = schemathesis.openapi.from_url(f"{service.base_url}/openapi.json")
     operations = [result.ok() for result in schema.get_all_operations()]
     assert {one.label for one in operations} == {
-        "POST /answer", "GET /models", "GET /health", "GET /metrics",
-    }  # fmt: skip
+        "POST /answer",
+        "GET /models",
+        "GET /health",
+        "GET /metrics",
+    }
     for operation in operations:
         if operation.body or mode is GenerationMode.POSITIVE:  # else there is nothing to get wrong
             answered_as_promised(operation, mode)
@@ -42,9 +45,12 @@ def test_every_answer_is_one_that_the_description_promises(service, mode):
 
 def answered_as_promised(operation: Any, mode: GenerationMode) -> None:
     @settings(
-        max_examples=60 if operation.body else 1, derandomize=True, database=None, deadline=None,
+        max_examples=60 if operation.body else 1,
+        derandomize=True,
+        database=None,
+        deadline=None,
         suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    )
     @given(case=operation.as_strategy(generation_mode=mode))
     def check(case: Any) -> None:
         form = case.media_type == "multipart/form-data"

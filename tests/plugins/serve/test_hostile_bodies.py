@@ -103,13 +103,19 @@ def test_unknown_keys_take_no_more_memory_than_the_body():
 # ---- what is read is what others read ---------------------------------------------------------
 
 scalar = st.one_of(
-    st.none(), st.booleans(), st.integers(-(10**20), 10**20), st.text(max_size=20),
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**20), 10**20),
+    st.text(max_size=20),
     st.floats(allow_nan=False, allow_infinity=False),
-)  # fmt: skip
-fields = st.fixed_dictionaries({}, optional={
-    **{name: scalar | st.lists(scalar, max_size=most) for name, most in KNOWN.items() if most},
-    **{name: scalar for name, most in KNOWN.items() if not most},
-})  # fmt: skip
+)
+fields = st.fixed_dictionaries(
+    {},
+    optional={
+        **{name: scalar | st.lists(scalar, max_size=most) for name, most in KNOWN.items() if most},
+        **{name: scalar for name, most in KNOWN.items() if not most},
+    },
+)
 encodings = st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32-le"])
 
 
@@ -159,7 +165,7 @@ def test_broken_json_is_refused_where_the_standard_library_refuses_it(fields, pl
         (b'{"question": "\xff"}', 400, "not valid JSON"),
         (b'{"top_k": 01}', 400, "not valid JSON"),
     ],
-)  # fmt: skip
+)
 def test_json_that_says_two_things_or_none_is_refused(body, status, words):
     with pytest.raises(Refusal, match=words) as caught:
         read_object(body, KNOWN)
@@ -207,8 +213,9 @@ def test_a_form_is_read_as_starlette_reads_it(fields):
     texts, images = as_starlette_reads_it(kind, body)
     read, files = read_form(kind, body, KNOWN)
     assert files == images
-    read = {name: [str(one) for one in (v if isinstance(v, list) else [v])]
-            for name, v in read.items()}  # fmt: skip
+    read = {
+        name: [str(one) for one in (v if isinstance(v, list) else [v])] for name, v in read.items()
+    }
     assert read == texts
     assert read_form(kind, b"preamble\r\n" + body + b"epilogue", KNOWN)[1] == images
 
@@ -232,12 +239,18 @@ def test_a_form_cut_anywhere_is_refused():
         ("multipart/form-data; boundary=y", "X: y", "no header Content-Disposition"),
         ("multipart/form-data; boundary=y", "Content-Disposition: form-data", "has no name"),
         ("multipart/form-data; boundary=y", 'Content-Disposition: attachment; name="a"', "no name"),
-        ("multipart/form-data; boundary=y; charset=punycode",
-         'Content-Disposition: form-data; name="question"', "is not text in UTF-8"),
-        ("multipart/form-data; boundary=y",
-         'Content-Disposition: form-data; name="question"', "is not text in UTF-8"),
+        (
+            "multipart/form-data; boundary=y; charset=punycode",
+            'Content-Disposition: form-data; name="question"',
+            "is not text in UTF-8",
+        ),
+        (
+            "multipart/form-data; boundary=y",
+            'Content-Disposition: form-data; name="question"',
+            "is not text in UTF-8",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_form_that_cannot_be_understood_is_refused(kind, head, words):
     body = b"--y\r\n" + head.encode() + b"\r\n\r\n\xff\r\n--y--\r\n"
     with pytest.raises(Refusal, match=words):
@@ -296,8 +309,10 @@ def test_pictures_that_take_long_do_not_keep_small_ones_waiting(client, pictures
     large = png(Image.new("RGB", (2400, 2000), "red"))
     with ThreadPoolExecutor(6) as pool:
         ask = {"data": {"question": "what is it?"}}
-        waiting = [pool.submit(client.post, "/answer", **ask, files={"image": large + bytes([n])})
-                   for n in range(6)]  # fmt: skip
+        waiting = [
+            pool.submit(client.post, "/answer", **ask, files={"image": large + bytes([n])})
+            for n in range(6)
+        ]
         small = [client.post("/answer", **ask, files={"image": one}) for one in pictures]
         assert not any(one.done() for one in waiting)
         free.set()

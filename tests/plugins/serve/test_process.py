@@ -47,9 +47,14 @@ def test_sigterm_lets_it_finish_what_it_took_and_the_log_tells_no_tales(tmp_path
             files = {"image": ("holiday.png", pictures[place % len(pictures)])}
             return client.post("/answer", data={"question": f"{QUESTION} {place}"}, files=files)
 
-        eighth = client.build_request("POST", "/answer", json={
-            "image": base64.b64encode(pictures[7]).decode(), "question": QUESTION,
-        })  # fmt: skip
+        eighth = client.build_request(
+            "POST",
+            "/answer",
+            json={
+                "image": base64.b64encode(pictures[7]).decode(),
+                "question": QUESTION,
+            },
+        )
         head = f"POST /answer HTTP/1.1\r\n{header_lines(eighth)}\r\n".encode()
         with ThreadPoolExecutor(7) as pool, connected(client) as connection:
             connection.sendall(head + eighth.content[:10])

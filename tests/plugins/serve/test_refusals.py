@@ -86,8 +86,9 @@ def test_a_field_that_cannot_be_used_is_named(client, changes, words):
     body = json.dumps({k: v for k, v in (GOOD | changes).items() if v is not None or k != "image"})
     refused(
         client.post("/answer", content=body, headers={"Content-Type": "application/json"}),
-        422, words,
-    )  # fmt: skip
+        422,
+        words,
+    )
 
 
 @pytest.mark.parametrize(
@@ -172,17 +173,23 @@ def test_an_answer_that_takes_too_long_is_given_up_and_the_next_is_answered(mode
     with serving({CLASSIFIER: models[CLASSIFIER]}, timeout=0.5) as client:
         host, port = client.base_url.host, client.base_url.port
         with socket.create_connection((host, port), timeout=30) as slow:
-            slow.sendall(b"POST /answer HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-                         b"Content-Length: 100\r\n\r\n{")  # fmt: skip
+            slow.sendall(
+                b"POST /answer HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 100\r\n\r\n{"
+            )
             assert slow.recv(100).startswith(b"HTTP/1.1 408")
         assert client.get("/health").status_code == 200
 
 
 def test_without_the_token_only_health_and_the_description_are_open(models):
     with serving({CLASSIFIER: models[CLASSIFIER]}, token=TOKEN) as client:
-        for wrong in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"},
-                      {"Authorization": f"Bearer {TOKEN}x"},
-                      {"Authorization": b"Bearer \xff\xfe"}):  # fmt: skip
+        for wrong in (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": f"Basic {TOKEN}"},
+            {"Authorization": f"Bearer {TOKEN}x"},
+            {"Authorization": b"Bearer \xff\xfe"},
+        ):
             for reply in (
                 client.post("/answer", json=GOOD, headers=wrong),
                 client.get("/models", headers=wrong),

@@ -85,17 +85,36 @@ def refusal(url: str, most: int = 50_000) -> str:
 @pytest.mark.parametrize(
     ("address", "public"),
     [
-        ("93.184.216.34", True), ("2606:2800:220:1:248:1893:25c8:1946", True),
-        ("127.0.0.1", False), ("127.8.8.8", False), ("10.0.0.1", False), ("172.16.0.1", False),
-        ("192.168.1.1", False), ("169.254.169.254", False), ("100.64.0.1", False),
-        ("0.0.0.0", False), ("255.255.255.255", False), ("224.0.0.1", False),
-        ("240.0.0.1", False), ("192.0.2.1", False), ("198.18.0.1", False), ("::1", False),
-        ("::", False), ("fe80::1", False), ("fe80::1%eth0", False), ("fc00::1", False),
-        ("fec0::1", False), ("ff02::1", False), ("::ffff:127.0.0.1", False),
-        ("::ffff:10.0.0.1", False), ("64:ff9b::7f00:1", False), ("2002:7f00:1::", False),
-        ("2001:0:7f00:1::", False), ("2001:db8::1", False),
+        ("93.184.216.34", True),
+        ("2606:2800:220:1:248:1893:25c8:1946", True),
+        ("127.0.0.1", False),
+        ("127.8.8.8", False),
+        ("10.0.0.1", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("255.255.255.255", False),
+        ("224.0.0.1", False),
+        ("240.0.0.1", False),
+        ("192.0.2.1", False),
+        ("198.18.0.1", False),
+        ("::1", False),
+        ("::", False),
+        ("fe80::1", False),
+        ("fe80::1%eth0", False),
+        ("fc00::1", False),
+        ("fec0::1", False),
+        ("ff02::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:10.0.0.1", False),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
+        ("2001:0:7f00:1::", False),
+        ("2001:db8::1", False),
     ],
-)  # fmt: skip
+)
 def test_only_addresses_of_the_open_internet_are_public(address, public):
     assert is_public(address) is public
 
@@ -103,9 +122,21 @@ def test_only_addresses_of_the_open_internet_are_public(address, public):
 def test_addresses_of_this_machine_are_refused_however_they_are_written(models, sites):
     site, _ = sites
     port = site.server_address[1]
-    hosts = ["127.0.0.1", "localhost", "LOCALHOST.", "127.1", "2130706433", "0x7f000001",
-             "0177.0.0.1", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "[::]",
-             "169.254.169.254", "192.168.0.1"]  # fmt: skip
+    hosts = [
+        "127.0.0.1",
+        "localhost",
+        "LOCALHOST.",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "0.0.0.0",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::]",
+        "169.254.169.254",
+        "192.168.0.1",
+    ]
     with serving({CLASSIFIER: models[CLASSIFIER]}, allow_urls=True) as client:
         for host in hosts:
             url = f"http://{host}:{port}/"
@@ -183,6 +214,7 @@ def test_an_allowed_url_is_answered_as_the_file_is(models, sites, one_is_public)
     with serving({CLASSIFIER: models[CLASSIFIER]}, allow_urls=True) as client:
         body = {"image_url": [place(sites[0]), place(sites[0])], "question": "what color is it?"}
         by_url = client.post("/answer", json=body)
-        by_file = client.post("/answer", data={"question": "what color is it?"},
-                              files={"image": PICTURE})  # fmt: skip
+        by_file = client.post(
+            "/answer", data={"question": "what color is it?"}, files={"image": PICTURE}
+        )
     assert by_url.json()["answers"] == by_file.json()["answers"] * 2

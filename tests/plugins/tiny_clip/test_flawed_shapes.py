@@ -71,10 +71,18 @@ def test_flags_and_types_follow_the_most_frequent_answer(drawn: dict[str, list[E
     for example in drawn["train"] + drawn["test"]:
         kind = answer_type(select_answer(example.answers))
         assert example.answerable is (kind not in NOT_ANSWERABLE)
-        assert example.answer_type == {
-            "unanswerable": "unanswerable", "unsuitable": "unanswerable", "yes": "yes/no",
-            "no": "yes/no", "number": "number", "colour": "other", "other": "other",
-        }[kind]  # fmt: skip
+        assert (
+            example.answer_type
+            == {
+                "unanswerable": "unanswerable",
+                "unsuitable": "unanswerable",
+                "yes": "yes/no",
+                "no": "yes/no",
+                "number": "number",
+                "colour": "other",
+                "other": "other",
+            }[kind]
+        )
         assert example.question_type in made.ASKS
         assert len(example.answers) == len(example.confidences) == 10
         assert set(example.confidences) <= {"yes", "maybe", "no"}
@@ -113,8 +121,9 @@ def test_the_question_alone_gives_little(drawn: dict[str, list[Example]]) -> Non
         answers[example.question][select_answer(example.answers)] += 1
         refused[example.question].append(not example.answerable)
     guesses = [answers[e.question].most_common(1)[0][0] for e in drawn["test"]]
-    right = [guess == select_answer(e.answers)
-             for guess, e in zip(guesses, drawn["test"], strict=True)]  # fmt: skip
+    right = [
+        guess == select_answer(e.answers) for guess, e in zip(guesses, drawn["test"], strict=True)
+    ]
     unanswerable = np.array([not e.answerable for e in drawn["test"]])
     chance = np.array([np.mean(refused[e.question]) for e in drawn["test"]])
     found = average_precision(unanswerable, chance)
@@ -246,9 +255,18 @@ def test_a_process_that_was_faster_is_no_error(
 
 @pytest.mark.usefixtures("few")
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"train": 7}', '{"train": [7]}', '{"train": [{"image": "a.png"}]}',
-             '{"train": [{"image": 7, "asked": []}]}', "\xff"],
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"train": 7}',
+        '{"train": [7]}',
+        '{"train": [{"image": "a.png"}]}',
+        '{"train": [{"image": 7, "asked": []}]}',
+        "\xff",
+    ],
+)
 def test_a_broken_list_of_questions_says_how_to_draw_anew(tmp_path: Path, text: str) -> None:
     read(tmp_path)
     (file,) = tmp_path.rglob("questions.json")

@@ -15,10 +15,18 @@ from PIL import Image
 import vqazoo_tiny_clip.flawed_shapes as made
 
 COLOURS = {
-    "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0),
-    "black": (0, 0, 0), "gray": (128, 128, 128), "teal": (0, 128, 128), "brown": (165, 42, 42),
-    "purple": (128, 0, 128), "orange": (255, 140, 0), "pink": (255, 105, 180),
-}  # fmt: skip
+    "red": (255, 0, 0),
+    "green": (0, 255, 0),
+    "blue": (0, 0, 255),
+    "yellow": (255, 255, 0),
+    "black": (0, 0, 0),
+    "gray": (128, 128, 128),
+    "teal": (0, 128, 128),
+    "brown": (165, 42, 42),
+    "purple": (128, 0, 128),
+    "orange": (255, 140, 0),
+    "pink": (255, 105, 180),
+}
 SHAPES = ("rectangle", "triangle", "circle", "cross", "star")
 SKIN = ((236, 188, 160), (205, 145, 110), (150, 98, 70), (95, 62, 48))
 
@@ -44,8 +52,10 @@ def look(file: Path) -> list[Seen]:
     """The objects of a flawless picture: connected pixels of one colour."""
     image = pixels(file)
     values, counts = np.unique(image.reshape(-1, 3), axis=0, return_counts=True)
-    other = {(y, x) for y, x in zip(*np.nonzero((image != values[counts.argmax()]).any(axis=2)),
-                                    strict=True)}  # fmt: skip
+    other = {
+        (y, x)
+        for y, x in zip(*np.nonzero((image != values[counts.argmax()]).any(axis=2)), strict=True)
+    }
     found = []
     while other:
         start = min(other)
@@ -105,8 +115,13 @@ def truth_of(question: str, seen: list[Seen]) -> str | None:
         return str(len(asked))
     if not asked:
         return "unanswerable"
-    field = "place" if question.startswith(("where", "in which")) else \
-        "colour" if "color" in question else "shape"  # fmt: skip
+    field = (
+        "place"
+        if question.startswith(("where", "in which"))
+        else "colour"
+        if "color" in question
+        else "shape"
+    )
     values = {getattr(one, field) for one in asked}
     if "" in values:
         return None
@@ -199,9 +214,12 @@ def test_a_strong_blur_leaves_no_edge(facts: list[dict[str, Any]]) -> None:
 
 def test_a_finger_hides_all_objects_or_hardly_one(facts: list[dict[str, Any]]) -> None:
     strong, weak = of(facts, "covered", "strong"), of(facts, "covered", "weak")
-    left = [1 - background_share(image[(image != finger).any(axis=2)][:, None])
-            for image in strong for finger in SKIN
-            if 0.0 < (image == finger).all(axis=2).mean() < 0.95]  # fmt: skip
+    left = [
+        1 - background_share(image[(image != finger).any(axis=2)][:, None])
+        for image in strong
+        for finger in SKIN
+        if 0.0 < (image == finger).all(axis=2).mean() < 0.95
+    ]
     assert np.mean(left) < 0.05  # of what the finger leaves, nearly all is background
     assert np.mean([skin_share(image) for image in strong]) > 0.35
     assert 0.05 < np.mean([skin_share(image) for image in weak]) < 0.2

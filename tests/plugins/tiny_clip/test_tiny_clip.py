@@ -49,15 +49,19 @@ def test_outputs_equal_open_clip_with_the_same_tensors(encoder):
     model = open_clip_model.CLIP(
         config.embed_dim,
         open_clip_model.CLIPVisionCfg(
-            layers=config.image_layers, width=config.image_width, head_width=config.head_width,
+            layers=config.image_layers,
+            width=config.image_width,
+            head_width=config.head_width,
             image_size=config.image_size,
         ),
         open_clip_model.CLIPTextCfg(
-            context_length=config.context_length, vocab_size=config.vocab_size,
-            width=config.text_width, heads=config.text_width // config.head_width,
+            context_length=config.context_length,
+            vocab_size=config.vocab_size,
+            width=config.text_width,
+            heads=config.text_width // config.head_width,
             layers=config.text_layers,
         ),
-    ).eval()  # fmt: skip
+    ).eval()
     model.load_state_dict(encoder.model.state_dict(), strict=True)
     images, questions = torch.randn(4, 3, 64, 64), ["what is it?", "a red circle", "é 漢 🙂", "a"]
     ids, mask = encoder.tokenize(questions)
@@ -114,8 +118,12 @@ def test_the_recorded_figures_are_those_of_the_packaged_weights(encoder):
 
 def test_the_caption_of_a_picture_is_nearer_than_a_wrong_one(encoder):
     scene = Scene((250, 250, 250), (Shape("triangle", "teal", COLOURS["teal"], 12, 12, 7, 7),))
-    texts = ["a teal triangle at the top left", "a teal triangle at the bottom right",
-             "a red triangle at the top left", "a teal circle at the top left"]  # fmt: skip
+    texts = [
+        "a teal triangle at the top left",
+        "a teal triangle at the bottom right",
+        "a red triangle at the top left",
+        "a teal circle at the top left",
+    ]
     with torch.no_grad():
         image = encode_pictures(encoder.model, [scene.paint()])
         similarity = image @ encode_texts(encoder.model, encoder.codec, texts).T

@@ -100,9 +100,11 @@ def test_another_model_is_refused(folder, tmp_path):
 def test_its_towers_feed_other_parts(folder, tmp_path, picture, fusion, head):
     args = {"dim": 16, "layers": 1, "heads": 2}
     model = vqazoo.create(
-        encoder=f"hf-vilt:{folder}", fusion={"type": fusion, "args": args}, head=head,
+        encoder=f"hf-vilt:{folder}",
+        fusion={"type": fusion, "args": args},
+        head=head,
         answers=["red", "blue"],
-    )  # fmt: skip
+    )
     save_checkpoint(model, tmp_path / "saved")
     asked = picture, ["what is this", "is it red"], 2
     assert load_checkpoint(tmp_path / "saved").answer(*asked) == model.answer(*asked)
@@ -117,10 +119,20 @@ def test_the_fusion_keeps_the_contract():
 
 def test_towers_of_its_own_width_get_no_further_layer():
     torch.manual_seed(0)
-    same = registry.build("fusion", "vilt", TowerSpec(None, 16), TowerSpec(None, 16),
-                          **registry.fill("fusion", "vilt", SMALL))  # fmt: skip
-    other = registry.build("fusion", "vilt", TowerSpec(None, 8), TowerSpec(None, 12),
-                           **registry.fill("fusion", "vilt", SMALL))  # fmt: skip
+    same = registry.build(
+        "fusion",
+        "vilt",
+        TowerSpec(None, 16),
+        TowerSpec(None, 16),
+        **registry.fill("fusion", "vilt", SMALL),
+    )
+    other = registry.build(
+        "fusion",
+        "vilt",
+        TowerSpec(None, 8),
+        TowerSpec(None, 12),
+        **registry.fill("fusion", "vilt", SMALL),
+    )
     added = set(other.state_dict()) - set(same.state_dict())
     assert {name.split(".")[0] for name in added} == {"project_image", "project_question"}
 
@@ -129,10 +141,14 @@ def test_the_published_size_has_the_published_number_of_parameters():
     """12 layers of ViT-B: 85.05 million, the last norm, the pooler and two modalities."""
     with torch.device("meta"):
         made = registry.build(
-            "fusion", "vilt", TowerSpec(None, 768), TowerSpec(None, 768),
-            **registry.fill("fusion", "vilt", {"dim": 768, "layers": 12, "heads": 12,
-                                               "hidden_dim": 3072}),
-        )  # fmt: skip
+            "fusion",
+            "vilt",
+            TowerSpec(None, 768),
+            TowerSpec(None, 768),
+            **registry.fill(
+                "fusion", "vilt", {"dim": 768, "layers": 12, "heads": 12, "hidden_dim": 3072}
+            ),
+        )
     layer = 4 * (768 * 768 + 768) + 2 * 768 * 3072 + 3072 + 768 + 4 * 768
     count = sum(p.numel() for p in made.parameters())
     assert count == 12 * layer + 2 * 768 + 768 * 768 + 768 + 2 * 768
@@ -140,8 +156,13 @@ def test_the_published_size_has_the_published_number_of_parameters():
 
 def test_a_width_that_the_heads_do_not_divide_is_refused():
     with pytest.raises(ConfigError, match=r"dim 16 and heads 3.*try dim 192"):
-        registry.build("fusion", "vilt", TowerSpec(None, 8), TowerSpec(None, 8),
-                       **registry.fill("fusion", "vilt", {**SMALL, "heads": 3}))  # fmt: skip
+        registry.build(
+            "fusion",
+            "vilt",
+            TowerSpec(None, 8),
+            TowerSpec(None, 8),
+            **registry.fill("fusion", "vilt", {**SMALL, "heads": 3}),
+        )
 
 
 # ---- head ------------------------------------------------------------------------------------

@@ -99,13 +99,26 @@ def test_logits_and_answers_are_those_of_transformers(seed, tmp_path):
 
 
 def test_what_the_config_says_reaches_the_parts(tmp_path):
-    sizes = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4,
-             "intermediate_size": 40, "layer_norm_eps": 1e-3, "hidden_dropout_prob": 0.2,
-             "attention_probs_dropout_prob": 0.3}  # fmt: skip
+    sizes = {
+        "hidden_size": 24,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 40,
+        "layer_norm_eps": 1e-3,
+        "hidden_dropout_prob": 0.2,
+        "attention_probs_dropout_prob": 0.3,
+    }
     folder = vilt(tmp_path / "published", **sizes)
     model = read_from(folder)
-    args = {"dim": 24, "layers": 3, "heads": 4, "hidden_dim": 40, "epsilon": 1e-3, "dropout": 0.2,
-            "attention_dropout": 0.3}  # fmt: skip
+    args = {
+        "dim": 24,
+        "layers": 3,
+        "heads": 4,
+        "hidden_dim": 40,
+        "epsilon": 1e-3,
+        "dropout": 0.2,
+        "attention_dropout": 0.3,
+    }
     assert model.config.fusion.args == args
     expected = theirs(folder, [picture((64, 64))], QUESTIONS[:1])
     found = ours(model, [picture((64, 64))], QUESTIONS[:1])
@@ -148,8 +161,10 @@ def test_the_towers_are_frozen_and_the_rest_learns(folder):
 def test_a_processor_file_of_transformers_5_is_read_too(copy):
     before = read_from(copy).image_encoder.spec.preprocess
     (copy / "preprocessor_config.json").unlink()
-    said = {"image_processor": {**PREPROCESSOR, "size": {"shortest_edge": 64}},
-            "processor_class": "ViltProcessor"}  # fmt: skip
+    said = {
+        "image_processor": {**PREPROCESSOR, "size": {"shortest_edge": 64}},
+        "processor_class": "ViltProcessor",
+    }
     (copy / "processor_config.json").write_text(json.dumps(said))
     assert read_from(copy).image_encoder.spec.preprocess == before
 
@@ -217,8 +232,11 @@ def test_a_saved_size_that_training_did_not_write_is_refused(folder, tmp_path, v
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"architectures": ["ViltForMaskedLM"]}, r"ViLT model for another task.*ViltForMaskedLM.*"
-                                                 r"hub:dandelin/vilt-b32-finetuned-vqa"),
+        (
+            {"architectures": ["ViltForMaskedLM"]},
+            r"ViLT model for another task.*ViltForMaskedLM.*"
+            r"hub:dandelin/vilt-b32-finetuned-vqa",
+        ),
         ({"architectures": None}, "another task"),
         ({"id2label": None}, "id2label in config.json is None"),
         ({"id2label": {}}, "numbered from 0"),
@@ -231,15 +249,23 @@ def test_a_saved_size_that_training_did_not_write_is_refused(folder, tmp_path, v
         ({"num_hidden_layers": 1}, r"left over: vilt\.encoder\.layer\.1"),
         ({"intermediate_size": 50}, "of another shape"),
     ],
-)  # fmt: skip
+)
 def test_a_config_of_something_else_is_refused(copy, values, message):
     change(copy, "config.json", **values)
     with pytest.raises(CheckpointError, match=message):
         read_from(copy)
 
 
-NUMBERS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-           "vocab_size", "max_position_embeddings", "image_size", "patch_size")  # fmt: skip
+NUMBERS = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "vocab_size",
+    "max_position_embeddings",
+    "image_size",
+    "patch_size",
+)
 
 
 @pytest.mark.parametrize("value", [10**9, 10**6, 0, -1, "many", None], ids=str)
@@ -261,9 +287,16 @@ def test_random_patches_are_refused(copy):
 
 @pytest.mark.parametrize(
     "values",
-    [{"size": None}, {"size": {"height": 64, "width": 64}}, {"size_divisor": 0},
-     {"image_mean": None}, {"do_resize": False}, {"resample": 77}, {"rescale_factor": 1.0}],
-)  # fmt: skip
+    [
+        {"size": None},
+        {"size": {"height": 64, "width": 64}},
+        {"size_divisor": 0},
+        {"image_mean": None},
+        {"do_resize": False},
+        {"resample": 77},
+        {"rescale_factor": 1.0},
+    ],
+)
 def test_preprocessing_that_is_not_vilts_is_refused(copy, values):
     change(copy, "preprocessor_config.json", **values)
     with pytest.raises(WeightsError, match="does not say how pictures are prepared"):

@@ -22,34 +22,76 @@ SPECIAL: dict[str, tuple[dict[str, int], str]] = {
     "nllb": ({"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "eng_Latn": 9}, "eng_Latn $A </s>"),
 }
 ROLES = {
-    "pad": ("[PAD]", "<pad>"), "unk": ("[UNK]", "<unk>"), "cls": ("[CLS]",), "sep": ("[SEP]",),
-    "eos": ("</s>", "<eos>"), "bos": ("<s>", "<bos>"),
-}  # fmt: skip
+    "pad": ("[PAD]", "<pad>"),
+    "unk": ("[UNK]", "<unk>"),
+    "cls": ("[CLS]",),
+    "sep": ("[SEP]",),
+    "eos": ("</s>", "<eos>"),
+    "bos": ("<s>", "<bos>"),
+}
 FIRST_WORD = 1000
-ROBERTA = {"model_type": "roberta", "hidden_size": 768, "intermediate_size": 3072,
-           "num_attention_heads": 12, "num_hidden_layers": 2, "pad_token_id": 1, "bos_token_id": 0,
-           "eos_token_id": 2, "max_position_embeddings": 514, "type_vocab_size": 1}  # fmt: skip
-MT5 = {"model_type": "mt5", "d_kv": 64, "num_layers": 2, "num_decoder_layers": 2,
-       "vocab_size": 250112, "is_encoder_decoder": True, "pad_token_id": 0, "eos_token_id": 1,
-       "feed_forward_proj": "gated-gelu", "decoder_start_token_id": 0}  # fmt: skip
-NLLB = {"model_type": "m2m_100", "d_model": 1024, "encoder_layers": 2, "decoder_layers": 2,
-        "encoder_attention_heads": 16, "decoder_attention_heads": 16, "vocab_size": 256206,
-        "max_position_embeddings": 1024, "is_encoder_decoder": True, "pad_token_id": 1,
-        "scale_embedding": True}  # fmt: skip
+ROBERTA = {
+    "model_type": "roberta",
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_attention_heads": 12,
+    "num_hidden_layers": 2,
+    "pad_token_id": 1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "max_position_embeddings": 514,
+    "type_vocab_size": 1,
+}
+MT5 = {
+    "model_type": "mt5",
+    "d_kv": 64,
+    "num_layers": 2,
+    "num_decoder_layers": 2,
+    "vocab_size": 250112,
+    "is_encoder_decoder": True,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+    "feed_forward_proj": "gated-gelu",
+    "decoder_start_token_id": 0,
+}
+NLLB = {
+    "model_type": "m2m_100",
+    "d_model": 1024,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 16,
+    "decoder_attention_heads": 16,
+    "vocab_size": 256206,
+    "max_position_embeddings": 1024,
+    "is_encoder_decoder": True,
+    "pad_token_id": 1,
+    "scale_embedding": True,
+}
 CONFIGS: dict[str, dict[str, Any]] = {
     "roberta-base": ROBERTA | {"vocab_size": 50265},
     "xlm-roberta-base": ROBERTA | {"model_type": "xlm-roberta", "vocab_size": 250002},
-    "xlm-roberta-large": ROBERTA | {
-        "model_type": "xlm-roberta", "vocab_size": 250002, "hidden_size": 1024,
-        "intermediate_size": 4096, "num_attention_heads": 16,
+    "xlm-roberta-large": ROBERTA
+    | {
+        "model_type": "xlm-roberta",
+        "vocab_size": 250002,
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_attention_heads": 16,
     },
     "google/mt5-base": MT5 | {"d_model": 768, "d_ff": 2048, "num_heads": 12},
     "google/mt5-xl": MT5 | {"d_model": 2048, "d_ff": 5120, "num_heads": 32},
     "facebook/nllb-200-distilled-600M": NLLB | {"encoder_ffn_dim": 4096, "decoder_ffn_dim": 4096},
     "facebook/nllb-200-distilled-1.3B": NLLB | {"encoder_ffn_dim": 8192, "decoder_ffn_dim": 8192},
-}  # fmt: skip
-FAMILIES = {"siglip2": "gemma", "siglip": "siglip", "nllb": "nllb", "mt5": "t5",
-            "bert-base": "bert", "roberta": "roberta", "xlm-v": "roberta"}  # fmt: skip
+}
+FAMILIES = {
+    "siglip2": "gemma",
+    "siglip": "siglip",
+    "nllb": "nllb",
+    "mt5": "t5",
+    "bert-base": "bert",
+    "roberta": "roberta",
+    "xlm-v": "roberta",
+}
 
 
 def lay_out(cache: Path, repositories: set[str]) -> None:

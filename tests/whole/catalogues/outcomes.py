@@ -18,8 +18,12 @@ from torch import Tensor
 from vqazoo.errors import VqazooError
 
 EQUAL, REFUSED, DIFFERENT, TRACEBACK, LEFT_OUT = (
-    "equal", "refused in a sentence", "DIFFERENT", "TRACEBACK", "left out",
-)  # fmt: skip
+    "equal",
+    "refused in a sentence",
+    "DIFFERENT",
+    "TRACEBACK",
+    "left out",
+)
 TOLERANCE = 1e-4  # of the largest value; float32 sums in another order
 
 
@@ -70,8 +74,11 @@ def report(names: Iterable[tuple[str, Callable[[], list[str]]]], library: str) -
         outcome, reason = tried(compare)
         counts[outcome] += 1
         print(f"{name:44} {outcome:22} {' '.join(reason.split())[:200]}", flush=True)
-    told = ", ".join(f"{counts[one]} {one}" for one in
-                     (EQUAL, REFUSED, DIFFERENT, TRACEBACK, LEFT_OUT))  # fmt: skip
-    print(f"{datetime.now(UTC):%Y-%m-%d}  {library} {version(library)}, torch {torch.__version__}: "
-          f"{told}")  # fmt: skip
+    told = ", ".join(
+        f"{counts[one]} {one}" for one in (EQUAL, REFUSED, DIFFERENT, TRACEBACK, LEFT_OUT)
+    )
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d}  {library} {version(library)}, torch {torch.__version__}: "
+        f"{told}"
+    )
     return int(bool(counts[DIFFERENT] + counts[TRACEBACK]))

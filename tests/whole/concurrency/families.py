@@ -19,27 +19,50 @@ from vqazoo.model import VQAModel
 
 ANSWERS = ["red", "blue", "yes", "no", "a circle"]
 ATTENTION: dict[str, Any] = {
-    "type": "cross-attention", "args": {"dim": 16, "heads": 2, "layers": 1},
-}  # fmt: skip
+    "type": "cross-attention",
+    "args": {"dim": 16, "heads": 2, "layers": 1},
+}
 PREFIX: dict[str, Any] = {"type": "prefix-mlp", "args": {"hidden_dim": 16}}
 PACKAGED = (
-    "tiny-clip-lstm-easyvqa", "tiny-clip-mlp-sortofclevr", "tiny-clip-gru-easyvqa",
-    "tiny-clip-med-easyvqa", "tiny-clip-git-easyvqa", "tiny-clip-linear-flawedshapes",
-)  # fmt: skip
+    "tiny-clip-lstm-easyvqa",
+    "tiny-clip-mlp-sortofclevr",
+    "tiny-clip-gru-easyvqa",
+    "tiny-clip-med-easyvqa",
+    "tiny-clip-git-easyvqa",
+    "tiny-clip-linear-flawedshapes",
+)
 OPEN_CLIP = (
-    "tiny-vit", "tiny-resnet", "tiny-convnext", "tiny-hf-text", "tiny-coca", "tiny-sigmoid"
-)  # fmt: skip
+    "tiny-vit",
+    "tiny-resnet",
+    "tiny-convnext",
+    "tiny-hf-text",
+    "tiny-coca",
+    "tiny-sigmoid",
+)
 LANGUAGE_MODELS = {
-    "bert": "lm-classifier", "roberta": "lm-classifier", "gpt2": "lm-generate",
-    "opt": "lm-generate", "llama": "lm-generate", "bloom": "lm-generate", "t5": "lm-generate",
+    "bert": "lm-classifier",
+    "roberta": "lm-classifier",
+    "gpt2": "lm-generate",
+    "opt": "lm-generate",
+    "llama": "lm-generate",
+    "bloom": "lm-generate",
+    "t5": "lm-generate",
     "bart": "lm-generate",
-}  # fmt: skip
+}
 PUBLISHED = ("blip", "blip-captions", "blip2-opt", "blip2-t5", "git", "vilt")
 NAMES = (
-    *PACKAGED, *(f"open-clip:{name}" for name in OPEN_CLIP), "hf-clip:clip", "hf-clip:siglip",
-    "hf-text:bert", "hf-text:distilbert", "hf-text:gpt2", "minilm", "efficientnet-lite0",
-    *(f"hf-lm:{name}" for name in LANGUAGE_MODELS), *(f"dir:{name}" for name in PUBLISHED),
-)  # fmt: skip
+    *PACKAGED,
+    *(f"open-clip:{name}" for name in OPEN_CLIP),
+    "hf-clip:clip",
+    "hf-clip:siglip",
+    "hf-text:bert",
+    "hf-text:distilbert",
+    "hf-text:gpt2",
+    "minilm",
+    "efficientnet-lite0",
+    *(f"hf-lm:{name}" for name in LANGUAGE_MODELS),
+    *(f"dir:{name}" for name in PUBLISHED),
+)
 
 
 def family(name: str, folder: Path) -> VQAModel:

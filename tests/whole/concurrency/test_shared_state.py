@@ -23,9 +23,11 @@ def test_a_model_in_training_mode_answers_all_users_in_eval_mode(
 ) -> None:
     """The first to leave once switched dropout on for those who were still inside."""
     model = vqazoo.create(
-        encoder="tiny-clip", fusion="gated", answers=["red", "blue", "green"],
+        encoder="tiny-clip",
+        fusion="gated",
+        answers=["red", "blue", "green"],
         head={"type": "mlp", "args": {"dropout": 0.9}},
-    )  # fmt: skip
+    )
     alone = [asked(model, pictures, number) for number in range(THREADS)]
     model.train()
     for number, given in enumerate(together(lambda n: asked(model, pictures, n), times=20)):

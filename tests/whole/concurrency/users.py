@@ -16,9 +16,15 @@ from vqazoo.model import VQAModel
 THREADS = 8
 PATIENCE = 60  # seconds until a user who did not come is told of
 QUESTIONS = (
-    "what color ?", "is this red", "what is this?", "the shape ?", "is it a circle", "a color ?",
-    "is it blue", "red or blue ?",
-)  # fmt: skip
+    "what color ?",
+    "is this red",
+    "what is this?",
+    "the shape ?",
+    "is it a circle",
+    "a color ?",
+    "is it blue",
+    "red or blue ?",
+)
 
 
 def together(call: Callable[[int], Any], times: int = 1) -> list[list[Any]]:

@@ -44,14 +44,26 @@ doc_to_text: question
 
 
 def lmms_eval(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    caches = {"HF_HOME": folder / "hf", "HF_DATASETS_CACHE": folder / "cache",
-              "LMMS_EVAL_HOME": folder / "home"}  # fmt: skip
+    caches = {
+        "HF_HOME": folder / "hf",
+        "HF_DATASETS_CACHE": folder / "cache",
+        "LMMS_EVAL_HOME": folder / "home",
+    }
     return subprocess.run(
-        [PYTHON, "-m", "lmms_eval", *arguments], capture_output=True, text=True, check=False,
-        cwd=folder, timeout=900,
-        env={**os.environ, **{name: str(path) for name, path in caches.items()},
-             "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        [PYTHON, "-m", "lmms_eval", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        timeout=900,
+        env={
+            **os.environ,
+            **{name: str(path) for name, path in caches.items()},
+            "HF_HUB_OFFLINE": "1",
+            "HF_DATASETS_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+        },
+    )
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +71,11 @@ def tasks(tmp_path_factory, split) -> Path:
     """Two tasks over the drawn pictures: answers that are written, and choices."""
     found = subprocess.run(
         [PYTHON, "-c", "import importlib.util as u; print(u.find_spec('lmms_eval') is not None)"],
-        capture_output=True, text=True, check=False, cwd="/",
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+    )
     if found.stdout.strip() != "True":
         pytest.skip(f"{PYTHON} has no lmms_eval: name one that has in VQAZOO_LMMS_EVAL_PYTHON")
     folder = tmp_path_factory.mktemp("lmms")
@@ -78,10 +93,20 @@ def tasks(tmp_path_factory, split) -> Path:
 def results(tasks) -> dict[str, dict[str, float]]:
     """What `python -m lmms_eval` says of both tasks."""
     done = lmms_eval(
-        tasks.parent, "--model", "vqazoo", "--model_args", f"model={MODEL},device=cpu",
-        "--tasks", "drawn_written,drawn_chosen", "--include_path", str(tasks),
-        "--batch_size", "16", "--output_path", "out",
-    )  # fmt: skip
+        tasks.parent,
+        "--model",
+        "vqazoo",
+        "--model_args",
+        f"model={MODEL},device=cpu",
+        "--tasks",
+        "drawn_written,drawn_chosen",
+        "--include_path",
+        str(tasks),
+        "--batch_size",
+        "16",
+        "--output_path",
+        "out",
+    )
     files = list((tasks.parent / "out").rglob("*results.json"))
     assert files, done.stdout[-2000:] + done.stderr[-4000:]
     return json.loads(files[0].read_text())["results"]
@@ -108,7 +133,14 @@ def test_of_given_choices_it_takes_the_one_our_model_finds_likeliest(results, pi
 
 def test_an_unknown_model_is_one_sentence_in_its_log(tasks):
     done = lmms_eval(
-        tasks.parent, "--model", "vqazoo", "--model_args", "model=tiny-clip-lstm",
-        "--tasks", "drawn_written", "--include_path", str(tasks),
-    )  # fmt: skip
+        tasks.parent,
+        "--model",
+        "vqazoo",
+        "--model_args",
+        "model=tiny-clip-lstm",
+        "--tasks",
+        "drawn_written",
+        "--include_path",
+        str(tasks),
+    )
     assert "Unknown model 'tiny-clip-lstm'. Did you mean" in done.stdout + done.stderr

@@ -146,9 +146,15 @@ def test_names_are_those_of_the_zoo_of_folders_and_of_the_hub(folder):
 
 def test_a_folder_is_loaded_by_its_path_with_a_dtype(folder):
     vqa = vqazoo.pipeline(
-        "vqa", model=str(folder / "vilt"), torch_dtype=torch.bfloat16, use_fast=True,
-        trust_remote_code=False, framework="pt", tokenizer=str(folder / "vilt"), device="cpu",
-    )  # fmt: skip
+        "vqa",
+        model=str(folder / "vilt"),
+        torch_dtype=torch.bfloat16,
+        use_fast=True,
+        trust_remote_code=False,
+        framework="pt",
+        tokenizer=str(folder / "vilt"),
+        device="cpu",
+    )
     assert vqa.device == torch.device("cpu")
     assert next(vqa.model.head.parameters()).dtype == torch.bfloat16
     (answer,) = vqa(str(folder / "one.png"), old_pipeline.WHAT, top_k=1)

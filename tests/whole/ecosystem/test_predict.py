@@ -27,10 +27,14 @@ def predictions(picker, split):
 def records(split):
     """The split as a list of dicts with the pictures in memory."""
     return [
-        {"image": opened(example.image), "question": example.question,
-         "answers": list(example.answers), "question_id": example.question_id}
+        {
+            "image": opened(example.image),
+            "question": example.question,
+            "answers": list(example.answers),
+            "question_id": example.question_id,
+        }
         for example in split
-    ]  # fmt: skip
+    ]
 
 
 def opened(file) -> Image.Image:
@@ -87,9 +91,12 @@ def test_without_answers_there_is_no_accuracy_and_rows_are_numbered(picker, reco
 def test_empty_cells_of_a_data_frame_are_no_answers(picker, records):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(
-        {"image": [r["image"] for r in records[:2]], "question": ["what shape is it?"] * 2,
-         "answer": ["circle", None]}
-    )  # fmt: skip
+        {
+            "image": [r["image"] for r in records[:2]],
+            "question": ["what shape is it?"] * 2,
+            "answer": ["circle", None],
+        }
+    )
     found = picker.predict(frame)
     assert [row["selected"] for row in found] == ["circle", None]
     assert found.to_pandas()["selected"][0] == "circle"
@@ -232,9 +239,11 @@ def test_a_file_that_cannot_be_written_is_one_sentence(predictions, tmp_path):
 
 @pytest.mark.parametrize(
     ("package", "method", "hint"),
-    [("pandas", "to_pandas", "pip install 'pandas'"),
-     ("datasets", "to_datasets", r"pip install 'vqazoo\[hf\]'")],
-)  # fmt: skip
+    [
+        ("pandas", "to_pandas", "pip install 'pandas'"),
+        ("datasets", "to_datasets", r"pip install 'vqazoo\[hf\]'"),
+    ],
+)
 def test_a_package_that_is_missing_is_asked_for(predictions, monkeypatch, package, method, hint):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(DataError, match=hint):

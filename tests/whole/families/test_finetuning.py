@@ -78,8 +78,12 @@ def test_a_run_starts_as_the_published_model_with_its_parts(
     # GIT writes no more than the longest answer learnt, unless told otherwise.
     decode = {"max_tokens": 6} if "git" in repo else {}
     alike(told(model, pictures, **decode), told(original, pictures, **decode))
-    assert any(line.startswith(f"Started from 'hub:{repo}'") and "; new" not in line
-               and "not used" not in line for line in lines)  # fmt: skip
+    assert any(
+        line.startswith(f"Started from 'hub:{repo}'")
+        and "; new" not in line
+        and "not used" not in line
+        for line in lines
+    )
     for tower in model.towers.values():
         assert tower.reference.source == repo
     saved = load_file(tmp_path / "run/best/model.safetensors")
@@ -149,11 +153,23 @@ def test_the_command_line_takes_the_parts_of_its_start(
 
     done = CliRunner().invoke(
         command,
-        ["train", "--start", f"dir:{published[VILT]}", "--data", "table", "--set",
-         f"data.args.train={asked}", "--set", "training.epochs=1", "--set",
-         "data.validation_fraction=0.25", "--out", str(tmp_path / "run")],
+        [
+            "train",
+            "--start",
+            f"dir:{published[VILT]}",
+            "--data",
+            "table",
+            "--set",
+            f"data.args.train={asked}",
+            "--set",
+            "training.epochs=1",
+            "--set",
+            "data.validation_fraction=0.25",
+            "--out",
+            str(tmp_path / "run"),
+        ],
         catch_exceptions=False,
-    )  # fmt: skip
+    )
     assert done.exit_code == 0, done.output
     assert load_checkpoint(tmp_path / "run/best").config.head.type == "vilt-classifier"
 
@@ -166,8 +182,13 @@ def test_parts_that_are_named_win_and_must_fit(
     config = gather_config(tables, [], {"head": "mlp", "fusion": "hadamard"})
     assert config.head.type == "mlp"
     assert config.image_encoder.type.startswith("hf-blip:")
-    other = {**tables, "encoder": "tiny-clip", "head": "mlp", "fusion": "concat",
-             "data": {**tables["data"], "validation_fraction": 0.25}}  # fmt: skip
+    other = {
+        **tables,
+        "encoder": "tiny-clip",
+        "head": "mlp",
+        "fusion": "concat",
+        "data": {**tables["data"], "validation_fraction": 0.25},
+    }
     with pytest.raises(ConfigError, match=r"none of its \d+ tensors fits this model"):
         vqazoo.train(out=tmp_path / "run", config=other, report=lambda line: None)
 
@@ -208,10 +229,12 @@ def test_towers_of_a_start_that_differ_are_saved_though_they_stay_frozen(
 ) -> None:
     def config(**training: Any) -> dict[str, Any]:
         return {
-            "encoder": "tiny-clip", "head": "mlp", "fusion": "hadamard",
+            "encoder": "tiny-clip",
+            "head": "mlp",
+            "fusion": "hadamard",
             "data": {"type": "table", "args": {"train": str(table)}, "validation_fraction": 0.25},
             "training": {"epochs": 1, "learning_rate": 1e-3, **training},
-        }  # fmt: skip
+        }
 
     first = vqazoo.train(out=tmp_path / "first", config=config(trainable=["*"]), report=len)
     start = f"dir:{tmp_path / 'first/best'}"

@@ -15,9 +15,11 @@ from vqazoo.errors import CheckpointError, VqazooError
 QUESTION = "what is this"
 REPOS = list(PUBLISHED)
 ONE_OF_EACH_FAMILY = (
-    "Salesforce/blip-vqa-base", "Salesforce/blip2-opt-2.7b", "microsoft/git-base-vqav2",
+    "Salesforce/blip-vqa-base",
+    "Salesforce/blip2-opt-2.7b",
+    "microsoft/git-base-vqav2",
     "dandelin/vilt-b32-finetuned-vqa",
-)  # fmt: skip
+)
 SMALLEST = "dandelin/vilt-b32-finetuned-vqa"
 LOAD = f"""
 import sys, vqazoo

@@ -49,9 +49,12 @@ def test_git_writes_the_same_about_sixty_photographs(tmp_path, files):
         question = QUESTIONS[number % 3]
         asked = [tokenizer.cls_token_id, *tokenizer(question, add_special_tokens=False).input_ids]
         written = published.generate(
-            pixel_values=their_pixels(folder, file), input_ids=torch.tensor([asked]),
-            max_new_tokens=LONGEST, do_sample=False, use_cache=False,
-        )[0, len(asked) :].tolist()  # fmt: skip
+            pixel_values=their_pixels(folder, file),
+            input_ids=torch.tensor([asked]),
+            max_new_tokens=LONGEST,
+            do_sample=False,
+            use_cache=False,
+        )[0, len(asked) :].tolist()
         wanted = written[: written.index(3)] if 3 in written else written
         found = model.answer(str(file), question, max_tokens=LONGEST, strategy="greedy").text
         assert found == " ".join(map(str, wanted)), file

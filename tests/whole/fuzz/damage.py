@@ -12,10 +12,40 @@ from pathlib import Path
 from typing import Any
 
 ODD: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 7, 10**7, 2**31, 2**63, 2**70, 1e30, -0.5, float("nan"),
-    float("inf"), "", "x", "../x", "/dev/zero", "a\0b", "\x1b[2J", "=1+1", "hf-hub:a/b", "x" * 5000,
-    [], {}, [1], [[]], {"a": {}}, [None], [1, 2, 3], ["x"], [10**7],
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    7,
+    10**7,
+    2**31,
+    2**63,
+    2**70,
+    1e30,
+    -0.5,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "../x",
+    "/dev/zero",
+    "a\0b",
+    "\x1b[2J",
+    "=1+1",
+    "hf-hub:a/b",
+    "x" * 5000,
+    [],
+    {},
+    [1],
+    [[]],
+    {"a": {}},
+    [None],
+    [1, 2, 3],
+    ["x"],
+    [10**7],
+)
 DTYPES = ("F4", "F8_E8M0", "F6_E2M3", "F31", "BF16", "F16", "F64", "I64", "BOOL", "", None, 5)
 SPECIAL = ("pipe", "device", "folder", "nowhere", "outside", "gone", "empty", "circle")
 

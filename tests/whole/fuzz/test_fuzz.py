@@ -42,9 +42,13 @@ def test_a_damaged_folder_loads_or_is_refused_in_a_sentence(tmp_path, toy, alarm
     kinds, seen = make_kinds(tmp_path), Counter()
 
     @settings(
-        max_examples=CASES, derandomize=True, deadline=None, database=None,
-        suppress_health_check=list(HealthCheck), phases=[Phase.generate],
-    )  # fmt: skip
+        max_examples=CASES,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+    )
     @given(st.integers(0, 2**32 - 1))
     def tried(seed: int) -> None:
         signal.alarm(LONGEST)

@@ -21,8 +21,17 @@ from vqazoo.model import VQAModel
 NAME = "tiny-clip-mlp-table"
 REPO = f"ada/{NAME}"
 QUESTION = "what shape is it?"
-FILES = {"config.json", "model.safetensors", "answers.json", "README.md", "metrics.json",
-         "recipe.toml", "environment.json", "log.jsonl", "loss.png"}  # fmt: skip
+FILES = {
+    "config.json",
+    "model.safetensors",
+    "answers.json",
+    "README.md",
+    "metrics.json",
+    "recipe.toml",
+    "environment.json",
+    "log.jsonl",
+    "loss.png",
+}
 MAIN = "from vqazoo.cli import main; main()"
 DIGEST = """
 import hashlib, sys, vqazoo
@@ -61,15 +70,21 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def process(
-    hub: StandInHub, home: Path, code: str, *arguments: str | Path, token: str | None = None,
+    hub: StandInHub,
+    home: Path,
+    code: str,
+    *arguments: str | Path,
+    token: str | None = None,
     **variables: str,
-) -> subprocess.Popen[str]:  # fmt: skip
+) -> subprocess.Popen[str]:
     """A fresh Python that uses the stand-in with its own, empty home."""
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         env={**os.environ, **hub.environment(home, token), "OMP_NUM_THREADS": "1", **variables},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def said(running: subprocess.Popen[str]) -> str:

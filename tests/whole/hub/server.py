@@ -125,9 +125,14 @@ class StandInHub:
             return repository.add(ref, Commit.of(parent, kept, message, repository.namespace)).sha
 
     def pull_request(
-        self, name: str, files: Mapping[str, bytes], title: str, author: str,
-        status: str = "open", on: str = "main",
-    ) -> str:  # fmt: skip
+        self,
+        name: str,
+        files: Mapping[str, bytes],
+        title: str,
+        author: str,
+        status: str = "open",
+        on: str = "main",
+    ) -> str:
         """Propose files on top of a revision; the commit's sha is returned."""
         repository = self.repositories[name]
         with self.lock:

@@ -254,9 +254,11 @@ def own_weights(hub, ada, tmp_path) -> Path:
     for name, state in (("clip", clip), ("vit", vit)):
         save_file({k: v.clone() for k, v in state.items()}, tmp_path / f"{name}.safetensors")
     model = vqazoo.create(
-        head="mlp", answers=WORDS, image_encoder=f"timm:test_vit@{tmp_path}/vit.safetensors",
+        head="mlp",
+        answers=WORDS,
+        image_encoder=f"timm:test_vit@{tmp_path}/vit.safetensors",
         text_encoder=f"open-clip:tiny-vit@{tmp_path}/clip.safetensors",
-    )  # fmt: skip
+    )
     save_checkpoint(model, tmp_path / "saved")
     return tmp_path / "saved"
 

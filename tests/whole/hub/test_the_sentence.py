@@ -52,13 +52,15 @@ def vizwiz(tmp_path_factory) -> Path:
             photograph(rng, root / split / name)
             said = rng.choice(ANSWERS)
             kind = {"unanswerable": said, "yes": "yes/no"}.get(said, "other")
-            records.append({
-                "image": name,
-                "question": rng.choice((QUESTION, "What is this?", "Is this soup?")),
-                "answers": [{"answer": said, "answer_confidence": "yes"}] * 10,
-                "answer_type": kind,
-                "answerable": int(said != "unanswerable"),
-            })  # fmt: skip
+            records.append(
+                {
+                    "image": name,
+                    "question": rng.choice((QUESTION, "What is this?", "Is this soup?")),
+                    "answers": [{"answer": said, "answer_confidence": "yes"}] * 10,
+                    "answer_type": kind,
+                    "answerable": int(said != "unanswerable"),
+                }
+            )
         (root / "Annotations" / f"{split}.json").write_text(json.dumps(records))
     return root
 
@@ -77,9 +79,13 @@ def clip_weights() -> bytes:
 
 def run(arguments: list[str], environment: dict[str, str], home: Path) -> str:
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=home, env={**os.environ, **environment},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, *arguments],
+        cwd=home,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -92,15 +98,32 @@ def test_the_recipe_trains_pushes_pins_and_the_sentence_answers_the_same(
     hub.add_token("hf_ada", "ada")
     encoder_commit = hub.add_repo(ENCODER, {"open_clip_model.safetensors": clip_weights})
     trained = hub.environment(tmp_path / "trainer", token="hf_ada") | {
-        "VQAZOO_MODEL_CARDS": str(cards), "OMP_NUM_THREADS": "2",
-    }  # fmt: skip
+        "VQAZOO_MODEL_CARDS": str(cards),
+        "OMP_NUM_THREADS": "2",
+    }
     out = tmp_path / "run"
     run(
-        ["-c", MAIN, "recipe", "run", NAME, "--data-root", str(vizwiz), "--out", str(out),
-         "--set", "training.epochs=1", "--set", "training.batch_size=4",
-         "--push", f"ada/{NAME}", "--pin"],
-        trained, tmp_path,
-    )  # fmt: skip
+        [
+            "-c",
+            MAIN,
+            "recipe",
+            "run",
+            NAME,
+            "--data-root",
+            str(vizwiz),
+            "--out",
+            str(out),
+            "--set",
+            "training.epochs=1",
+            "--set",
+            "training.batch_size=4",
+            "--push",
+            f"ada/{NAME}",
+            "--pin",
+        ],
+        trained,
+        tmp_path,
+    )
     photo = str(vizwiz / "val" / "VizWiz_val_00000000.jpg")
     before = run(["-c", ASK, f"dir:{out}/best", photo, QUESTION], trained, tmp_path)
 

@@ -40,9 +40,12 @@ def saved(folder: Path, text: str) -> Path:
 def composite(folder: Path, text: str) -> Path:
     """A model whose words have the tokenizer of another encoder."""
     model = vqazoo.create(
-        image_encoder="tiny-clip", text_encoder=f"words:{text}", fusion="med",
-        head="med-decoder", answers=WORDS,
-    )  # fmt: skip
+        image_encoder="tiny-clip",
+        text_encoder=f"words:{text}",
+        fusion="med",
+        head="med-decoder",
+        answers=WORDS,
+    )
     save_checkpoint(model, folder)
     return folder
 
@@ -188,13 +191,17 @@ def test_a_file_that_says_a_thing_twice_is_refused_for_one_of_them_may_be_a_path
         ("words:hf-text:/home/alice/model", "words:hf-text:model"),
         ("open-clip:local-dir:/a/b", "open-clip:local-dir:b"),
         ("timm:vit@weights/v.safetensors", "timm:vit@v.safetensors"),
-        ("hf:/home/alice", "hf:..."), (r"\\server\share\x", "x"), ("hf:~alice/x", "hf:x"),
+        ("hf:/home/alice", "hf:..."),
+        (r"\\server\share\x", "x"),
+        ("hf:~alice/x", "hf:x"),
         ("accuracy|data:hf:/home/me/shapes|split:test", "accuracy|data:hf:shapes|split:test"),
-        ("https://example.org/a/b", "https://example.org/a/b"), ("/", "/"), ("n/a", "n/a"),
+        ("https://example.org/a/b", "https://example.org/a/b"),
+        ("/", "/"),
+        ("n/a", "n/a"),
         ("hf-text:sentence-transformers/all-MiniLM-L6-v2",) * 2,
         ("FILE:/home/alice/x.pdf", "x.pdf"),
     ],
-)  # fmt: skip
+)
 def test_names_are_shown_without_folders(reference: str, shown: str) -> None:
     assert public(reference) == shown
 
@@ -209,11 +216,14 @@ def test_an_argument_that_is_no_path_is_published(value: str) -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("in /home/alice/x.csv.", "in x.csv."), ("'/tmp/a b/c d'", "'c d'"),
-        ("~5/10 of and/or", "~5/10 of and/or"), ("at /Users/alice", "at ..."),
-        ("[x](/models/me/x)", "[x](/models/me/x)"), ("<!-- /vqazoo:run -->",) * 2,
+        ("in /home/alice/x.csv.", "in x.csv."),
+        ("'/tmp/a b/c d'", "'c d'"),
+        ("~5/10 of and/or", "~5/10 of and/or"),
+        ("at /Users/alice", "at ..."),
+        ("[x](/models/me/x)", "[x](/models/me/x)"),
+        ("<!-- /vqazoo:run -->",) * 2,
     ],
-)  # fmt: skip
+)
 def test_running_text_keeps_all_but_places_of_a_machine(text: str, shown: str) -> None:
     assert Places().text(text) == Places("/tmp").text(text) == shown
 

@@ -116,9 +116,13 @@ def test_a_published_model_is_read_from_its_conversion_and_saved_with_it(
 
 @pytest.mark.parametrize(
     ("title", "author", "status"),
-    [(TITLE, "mallory", "open"), ("Adding safetensors", BOT, "open"), (TITLE, BOT, "closed"),
-     (TITLE, BOT, "draft")],
-)  # fmt: skip
+    [
+        (TITLE, "mallory", "open"),
+        ("Adding safetensors", BOT, "open"),
+        (TITLE, BOT, "closed"),
+        (TITLE, BOT, "draft"),
+    ],
+)
 def test_no_other_pull_request_is_taken(hub, bert, title, author, status):
     hub.add_repo(REPO, pickled(bert))
     hub.pull_request(REPO, {SINGLE: (bert / SINGLE).read_bytes()}, title, author, status)

@@ -117,10 +117,21 @@ class Train(Scene):
     def once(self) -> None:
         self.table = questions(self.root / "table")
         self.arguments: list[object] = [
-            "train", "--encoder", "tiny-clip", "--head", "mlp", "--data", "table", "--quiet",
-            "--set", f"data.args.train={self.table}", "--set", "training.epochs=5",
-            "--set", f"training.cache={self.root / 'cache'}",
-        ]  # fmt: skip
+            "train",
+            "--encoder",
+            "tiny-clip",
+            "--head",
+            "mlp",
+            "--data",
+            "table",
+            "--quiet",
+            "--set",
+            f"data.args.train={self.table}",
+            "--set",
+            "training.epochs=5",
+            "--set",
+            f"training.cache={self.root / 'cache'}",
+        ]
         must([*self.arguments, "--out", self.root / "whole"])
         self.out = self.root / "run"
 
@@ -171,10 +182,20 @@ class Cache(Scene):
         shutil.rmtree(self.root / "cache", ignore_errors=True)
 
     def work(self) -> int:
-        return run([
-            "features", "build", "--encoder", "tiny-clip", "--data", "table",
-            "--set", f"data.args.train={self.table}", "--cache", str(self.root / "cache"),
-        ])  # fmt: skip
+        return run(
+            [
+                "features",
+                "build",
+                "--encoder",
+                "tiny-clip",
+                "--data",
+                "table",
+                "--set",
+                f"data.args.train={self.table}",
+                "--cache",
+                str(self.root / "cache"),
+            ]
+        )
 
     def rows(self) -> dict[str, bytes]:
         from vqazoo.features.cache import FeatureCache, list_caches
@@ -184,8 +205,9 @@ class Cache(Scene):
             opened = FeatureCache(folder, meta)
             for key in sorted(opened._places):
                 tensors = opened.read([key]).batch(torch.tensor([0]))
-                told = [t.contiguous().view(torch.uint8).numpy().tobytes()
-                        for t in tensors.values()]  # fmt: skip
+                told = [
+                    t.contiguous().view(torch.uint8).numpy().tobytes() for t in tensors.values()
+                ]
                 found[f"{folder.name} {key}"] = hashlib.sha256(b"".join(told)).digest()
         return found
 
@@ -336,8 +358,10 @@ def questions(folder: Path) -> Path:
     rows = [("image", "question", "answer")]
     for number in range(PICTURES):
         Image.new("RGB", (64, 64), (20 * number, 60, 90)).save(folder / f"{number}.png")
-        rows += [(f"{number}.png", "is it dark?", "yes" if number < PICTURES // 2 else "no"),
-                 (f"{number}.png", "which one is it?", str(number % 3))]  # fmt: skip
+        rows += [
+            (f"{number}.png", "is it dark?", "yes" if number < PICTURES // 2 else "no"),
+            (f"{number}.png", "which one is it?", str(number % 3)),
+        ]
     with open(folder / "questions.csv", "w", newline="") as handle:
         csv.writer(handle).writerows(rows)
     return folder / "questions.csv"
@@ -345,6 +369,14 @@ def questions(folder: Path) -> Path:
 
 SCENES = cast(
     dict[str, type[Scene]],
-    {"save": Save, "save-twice": SaveTwice, "train": Train, "cache": Cache, "push": Push,
-     "pull": Pull, "unpack": Unpack, "export": Export},
-)  # fmt: skip
+    {
+        "save": Save,
+        "save-twice": SaveTwice,
+        "train": Train,
+        "cache": Cache,
+        "push": Push,
+        "pull": Pull,
+        "unpack": Unpack,
+        "export": Export,
+    },
+)

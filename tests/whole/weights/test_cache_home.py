@@ -12,11 +12,16 @@ from vqazoo.files.writing import cache_home
 
 @pytest.mark.parametrize(
     ("own", "xdg", "place"),
-    [("/own", "/xdg", "/own"), ("", "/xdg", "/xdg/vqazoo"), (None, "/xdg", "/xdg/vqazoo"),
-     (None, None, "/home/ada/.cache/vqazoo"), (None, "", "/home/ada/.cache/vqazoo"),
-     (None, "relative/one", "/home/ada/.cache/vqazoo"),  # "must be absolute ... ignore it"
-     ("~/own", "/xdg", "/home/ada/own")],
-)  # fmt: skip
+    [
+        ("/own", "/xdg", "/own"),
+        ("", "/xdg", "/xdg/vqazoo"),
+        (None, "/xdg", "/xdg/vqazoo"),
+        (None, None, "/home/ada/.cache/vqazoo"),
+        (None, "", "/home/ada/.cache/vqazoo"),
+        (None, "relative/one", "/home/ada/.cache/vqazoo"),  # "must be absolute ... ignore it"
+        ("~/own", "/xdg", "/home/ada/own"),
+    ],
+)
 def test_the_first_of_three_that_is_set(monkeypatch, own, xdg, place):
     monkeypatch.setenv("HOME", "/home/ada")
     for name, value in (("VQAZOO_CACHE", own), ("XDG_CACHE_HOME", xdg)):

@@ -18,9 +18,12 @@ TINY = {
     "quick_gelu": True,
 }
 NAMES = {
-    "ln_1": "layer_norm1", "ln_2": "layer_norm2", "attn.out_proj": "self_attn.out_proj",
-    "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2",
-}  # fmt: skip
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "attn.out_proj": "self_attn.out_proj",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+}
 
 
 def as_transformers(visual: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -53,9 +56,14 @@ def test_tokens_are_the_last_hidden_states_before_the_final_norm(tmp_path):
         for parameter in encoder.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
     config = transformers.CLIPVisionConfig(
-        hidden_size=32, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
-        image_size=32, patch_size=8, hidden_act="quick_gelu",
-    )  # fmt: skip
+        hidden_size=32,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=8,
+        hidden_act="quick_gelu",
+    )
     published = transformers.CLIPVisionModel(config).eval()
     published.load_state_dict(as_transformers(encoder.model.visual), strict=True)
     pixels = torch.randn(2, 3, 32, 32)

@@ -61,8 +61,14 @@ def test_a_text_model_is_the_one_that_transformers_reads_from_the_pickle(tmp_pat
     pickled(folder)
     expected = transformers.AutoModel.from_pretrained(folder, use_safetensors=False)
     done = convert(str(folder), tmp_path / "out")
-    encoder = registry.build("encoder", "hf-text:x", str(tmp_path / "out"), frozenset({"question"}),
-                             pooling="mean", normalize=False)  # fmt: skip
+    encoder = registry.build(
+        "encoder",
+        "hf-text:x",
+        str(tmp_path / "out"),
+        frozenset({"question"}),
+        pooling="mean",
+        normalize=False,
+    )
     encoder.load_pretrained()
     wanted = expected.state_dict()
     same(encoder.model.state_dict(), {n: t for n, t in wanted.items() if "pooler" not in n})
@@ -128,8 +134,12 @@ def test_an_open_clip_folder_is_the_one_that_open_clip_reads(tmp_path, name, wra
     made = open_clip.create_model(name).eval()
     state = made.state_dict()
     if wrapped:
-        state = {"epoch": 3, "name": "run", "optimizer": {"state": {}, "param_groups": []},
-                 "state_dict": {f"module.{k}": v for k, v in state.items()}}  # fmt: skip
+        state = {
+            "epoch": 3,
+            "name": "run",
+            "optimizer": {"state": {}, "param_groups": []},
+            "state_dict": {f"module.{k}": v for k, v in state.items()},
+        }
     torch.save(state, folder / "open_clip_pytorch_model.bin")
     expected, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     done = convert(str(folder), tmp_path / "out")
@@ -182,10 +192,16 @@ def test_one_file_gives_one_file(tmp_path, name):
 def test_dtypes_views_and_old_pickles_keep_their_values(tmp_path):
     whole = torch.randn(4, 4)
     tensors = {
-        "whole": whole, "row": whole[1], "again": whole, "half": whole.half(),
-        "brain": whole.bfloat16(), "whole numbers": torch.arange(3), "flags": whole > 0,
-        "empty": torch.zeros(0, 3), "parameter": torch.nn.Parameter(whole[:, 1]),
-    }  # fmt: skip
+        "whole": whole,
+        "row": whole[1],
+        "again": whole,
+        "half": whole.half(),
+        "brain": whole.bfloat16(),
+        "whole numbers": torch.arange(3),
+        "flags": whole > 0,
+        "empty": torch.zeros(0, 3),
+        "parameter": torch.nn.Parameter(whole[:, 1]),
+    }
     file = tmp_path / "model.pt"
     torch.save(tensors, file, _use_new_zipfile_serialization=False)
     convert(str(file), tmp_path / "out")
@@ -244,9 +260,13 @@ def test_code_in_a_pickle_does_not_run(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("held", "told"),
-    [([torch.ones(1)], "holds a list"), ({"lr": 0.1}, "holds a table of"), ({}, "holds a table"),
-     ({"s": torch.ones(2, 2).to_sparse()}, "'s', a sparse")],
-)  # fmt: skip
+    [
+        ([torch.ones(1)], "holds a list"),
+        ({"lr": 0.1}, "holds a table of"),
+        ({}, "holds a table"),
+        ({"s": torch.ones(2, 2).to_sparse()}, "'s', a sparse"),
+    ],
+)
 def test_what_is_no_table_of_tensors_is_told(tmp_path, held, told):
     torch.save(held, tmp_path / "model.pt")
     assert told in refused(tmp_path / "model.pt", tmp_path / "out")
@@ -281,9 +301,12 @@ def test_an_index_names_only_pickles_beside_it(tmp_path, name):
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [("{}", "it has no 'weight_map'"), ('{"weight_map": 3}', "'int' object is not iterable"),
-     ("{", "line 1")],
-)  # fmt: skip
+    [
+        ("{}", "it has no 'weight_map'"),
+        ('{"weight_map": 3}', "'int' object is not iterable"),
+        ("{", "line 1"),
+    ],
+)
 def test_what_is_wrong_with_an_index_is_told(tmp_path, content, told):
     folder = hf_text(tmp_path / "source", "bert")
     shard(folder)
@@ -308,8 +331,12 @@ def test_a_tensor_that_its_shard_lacks_is_named(tmp_path):
 def test_a_repository_is_converted_and_only_what_is_needed_is_fetched(hub, tmp_path, capsys):
     folder = pickled(hf_text(tmp_path / "source", "bert"))
     files = {file.name: file.read_bytes() for file in folder.iterdir()}
-    extra = {"tf_model.h5": b"other", "code.py": b"raise SystemExit", "LICENSE": b"MIT",
-             "onnx/model.onnx": b"other"}  # fmt: skip
+    extra = {
+        "tf_model.h5": b"other",
+        "code.py": b"raise SystemExit",
+        "LICENSE": b"MIT",
+        "onnx/model.onnx": b"other",
+    }
     hub.add_repo("tester/bert", {**files, **extra})
     assert run(["convert", "tester/bert", "--out", str(tmp_path / "out"), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

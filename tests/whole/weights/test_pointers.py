@@ -41,19 +41,26 @@ def test_in_our_own_checkpoint(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["model.safetensors", "tokenizer.json", "tokenizer_config.json", "config.json",
-             "vocab.txt"],
-)  # fmt: skip
+    "name",
+    ["model.safetensors", "tokenizer.json", "tokenizer_config.json", "config.json", "vocab.txt"],
+)
 def test_in_a_text_encoders_folder(tmp_path, name):
     folder = hf_text(tmp_path / "bert", "bert")
     told = pointed(folder / name)
     with pytest.raises(WeightsError, match=told):
-        registry.build("encoder", "hf-text:x", str(folder), frozenset({"question"}),
-                       pooling="cls", normalize=False).load_pretrained()  # fmt: skip
+        registry.build(
+            "encoder",
+            "hf-text:x",
+            str(folder),
+            frozenset({"question"}),
+            pooling="cls",
+            normalize=False,
+        ).load_pretrained()
 
 
-@pytest.mark.parametrize("name", ["model.safetensors.index.json",
-                                  "model-00002-of-00003.safetensors"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["model.safetensors.index.json", "model-00002-of-00003.safetensors"]
+)
 def test_in_a_sharded_folder(tmp_path, name):
     folder = hf_clip(tmp_path / "clip", "clip")
     shard(folder)
@@ -84,8 +91,10 @@ def test_in_a_weights_file(tmp_path, encoder):
     with pytest.raises(WeightsError, match=told):
         vqazoo.create(
             image_encoder=f"{encoder}@{tmp_path}/weights.safetensors",
-            text_encoder="tiny-clip", head="mlp", answers=["red"],
-        )  # fmt: skip
+            text_encoder="tiny-clip",
+            head="mlp",
+            answers=["red"],
+        )
 
 
 def test_in_the_package_of_efficientnet(tmp_path):

@@ -21,10 +21,14 @@ from vqazoo.toolkit.transformers import Repository, load_tensors
 from vqazoo.toolkit.weights import read_tensors, weight_files
 
 ENCODERS = {
-    "hf-vilt": ("vilt", "both"), "hf-git": ("git", "both"), "hf-blip": ("blip", "both"),
-    "hf-blip2": ("blip-2", "image"), "hf-clip": ("clip", "both"), "hf-text": ("text-bert", "text"),
+    "hf-vilt": ("vilt", "both"),
+    "hf-git": ("git", "both"),
+    "hf-blip": ("blip", "both"),
+    "hf-blip2": ("blip-2", "image"),
+    "hf-clip": ("clip", "both"),
+    "hf-text": ("text-bert", "text"),
     "hf-lm": ("lm-gpt2", "text"),
-}  # fmt: skip
+}
 TOWERS = {"both": {"image", "question"}, "image": {"image"}, "text": {"question"}}
 
 
@@ -155,10 +159,22 @@ def test_a_tensor_that_its_shard_lacks_is_named_with_the_shard(copied):
 
 @pytest.mark.parametrize(
     "name",
-    ["../outside.safetensors", "../outside.bin", "/outside.safetensors", "spiece.model",
-     "pytorch_model.bin", "a/b.safetensors", "..", "", 7, None, "a\\b.safetensors",
-     "C:x.safetensors", "model-?.safetensors"],
-)  # fmt: skip
+    [
+        "../outside.safetensors",
+        "../outside.bin",
+        "/outside.safetensors",
+        "spiece.model",
+        "pytorch_model.bin",
+        "a/b.safetensors",
+        "..",
+        "",
+        7,
+        None,
+        "a\\b.safetensors",
+        "C:x.safetensors",
+        "model-?.safetensors",
+    ],
+)
 def test_an_index_names_only_safetensors_beside_it(copied, name, monkeypatch):
     folder = copied("text-bert")
     for place in (folder, folder.parent):

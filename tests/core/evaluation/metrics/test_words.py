@@ -195,10 +195,15 @@ def test_sentence_bleu_1_is_the_mean_of_sacrebleus_sentences_of_one_word() -> No
 @pytest.mark.parametrize(
     ("answer", "reference", "expected"),
     [
-        ("red car", "red", 50), ("red", "red car", 36.79), ("a red car", "the red car", 66.67),
-        ("on the wooden table", "on the table", 75), ("Red", "red", 0), ("", "red", 0),
-        ("on the table", "on the wooden table", 71.65), ("the", "the big red dog", 4.98),
+        ("red car", "red", 50),
+        ("red", "red car", 36.79),
+        ("a red car", "the red car", 66.67),
+        ("on the wooden table", "on the table", 75),
+        ("Red", "red", 0),
+        ("", "red", 0),
+        ("on the table", "on the wooden table", 71.65),
+        ("the", "the big red dog", 4.98),
     ],
-)  # fmt: skip
+)
 def test_sentence_bleu_1_of_single_answers(answer: str, reference: str, expected: float) -> None:
     assert 100 * bleu([answer], [reference]).sentence_1 == pytest.approx(expected, abs=0.005)

@@ -71,8 +71,9 @@ def test_pictures_have_names_and_stop_where_the_page_is_full(
 
 def test_pictures_can_be_left_out_and_may_be_missing(mistakes: Mistakes) -> None:
     assert "<img" not in write_page(mistakes, pictures=False)
-    gone = grouped([asked(0, "is it?", "yes"), asked(1, "what is it?", "red")],
-                   [Answer("no", 0.5)] * 2)  # fmt: skip
+    gone = grouped(
+        [asked(0, "is it?", "yes"), asked(1, "what is it?", "red")], [Answer("no", 0.5)] * 2
+    )
     assert "no picture" in write_page(gone)
 
 
@@ -81,8 +82,10 @@ def test_a_note_about_the_licence_is_shown(mistakes: Mistakes) -> None:
 
 
 def test_no_mistakes_make_a_page_too() -> None:
-    right = grouped([asked(0, "is it?", "yes"), asked(1, "what is it?", "red")],
-                    [Answer("yes", 0.5), Answer("red", 0.5)])  # fmt: skip
+    right = grouped(
+        [asked(0, "is it?", "yes"), asked(1, "what is it?", "red")],
+        [Answer("yes", 0.5), Answer("red", 0.5)],
+    )
     assert "0 of 2 answers" in write_page(right)
 
 
