@@ -5,7 +5,7 @@ They declare what a manifest would in an attribute `manifest`; without one it is
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -17,7 +17,6 @@ from vqazoo.interfaces import (
     Fusion,
     GivesLogits,
     Head,
-    Preprocess,
     TowerSpec,
     Writes,
 )
@@ -62,9 +61,9 @@ def declared(part: Any, manifest: type[M]) -> M | None:
     return found if isinstance(found, manifest) else None
 
 
-def fusion_manifest_of(fusion: Fusion, image: TowerSpec, question: TowerSpec) -> FusionManifest:
+def fusion_manifest_of(fusion: Fusion, image: TowerSpec, text: TowerSpec) -> FusionManifest:
     """It gets all that the towers offer."""
-    sides = (("image", image), ("question", question))
+    sides = (("image", image), ("text", text))
     requires = frozenset(f"{side}.{kind}" for side, spec in sides for kind in offered_kinds(spec))
     return FusionManifest(summary=_class_name(fusion), requires=requires, provides=fusion.out.kind)
 
@@ -92,7 +91,7 @@ def check_joined(model: VQAModel) -> None:
         IncompatibleError: that fails, or gives no answer to each.
     """
     fusion, head = model.config.fusion.type, model.config.head.type
-    size = cast(Preprocess, model.image_encoder.spec.preprocess).size
+    size = model.image_encoder.spec.preprocess.size
     try:
         with evaluating(model), torch.inference_mode():
             fused = model(torch.zeros(2, 3, *size), ["why?", "what is it?"])

@@ -34,7 +34,7 @@ HF_BLIP = EncoderManifest(
         ),
     },
     image=frozenset({"pooled", "tokens"}),
-    question=frozenset({"tokens"}),
+    text=frozenset({"tokens"}),
     lends=frozenset({"token_embedding", "text_embedding"}),
 )
 BLIP_FAMILY = FamilyManifest(
@@ -62,7 +62,7 @@ WORDS = EncoderManifest(
         ),
         "dropout": DROPOUT,
     },
-    question=frozenset({"tokens"}),
+    text=frozenset({"tokens"}),
     lends=frozenset({"token_embedding", "text_embedding"}),
 )
 MED_FUSION = FusionManifest(
@@ -79,7 +79,7 @@ MED_FUSION = FusionManifest(
             bool, True, "hide the padding of shorter questions from the head; transformers does not"
         ),
     },
-    requires=frozenset({"image.tokens", "question.tokens"}),
+    requires=frozenset({"image.tokens", "text.tokens"}),
     provides="tokens",
 )
 MED_DECODER = HeadManifest(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vqazoo.errors import ConfigError, IncompatibleError
-from vqazoo.interfaces import Encoder, EncoderSpec, Features, TextCodec, TowerSpec
+from vqazoo.interfaces import Encoder, EncoderSpec, Features, TextCodec, TextTowerSpec
 from vqazoo.registry import parse_ref, registry
 from vqazoo.toolkit.layers import initialise
 
@@ -75,9 +75,9 @@ class WordsEncoder(Encoder):
             )
         inner = cast(
             Encoder,
-            registry.build("encoder", variant, parse_ref(variant).variant, frozenset({"question"})),
+            registry.build("encoder", variant, parse_ref(variant).variant, frozenset({"text"})),
         )
-        if inner.codec is None or inner.spec.question is None:
+        if inner.codec is None or inner.spec.text is None:
             raise IncompatibleError(
                 f"'words:{variant}' needs a text tower, but the encoder '{variant}' has none: "
                 f"write for instance {EXAMPLE}."
@@ -85,17 +85,16 @@ class WordsEncoder(Encoder):
         self.files = inner.files
         vocabulary = cast(nn.Embedding, inner.lend("token_embedding")).num_embeddings
         longest = context_length or inner.spec.context_length
-        assert longest is not None
         self.codec = BetweenCodec(inner.codec, inner.start_id, inner.end_id, vocabulary, longest)
         self.start_id, self.end_id = vocabulary, inner.end_id
         self.encode_id = vocabulary + 1
         self.embedding = TextEmbedding(vocabulary + SPECIALS, longest, dim, dropout)
-        self.spec = EncoderSpec(question=TowerSpec(None, dim), context_length=longest)
+        self.spec = EncoderSpec(text=TextTowerSpec(None, dim, context_length=longest))
 
     def load_pretrained(self) -> None:
         """Nothing is pretrained: the embeddings start random."""
 
-    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+    def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
         ids = ids.clone()  # (B, L)
         ids[:, 0] = self.encode_id
         first = ids.new_zeros(len(ids))  # (B,)

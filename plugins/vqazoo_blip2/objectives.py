@@ -90,7 +90,7 @@ class QFormerObjectives(nn.Module):
         A caption that is too long loses its end, but not the end token.
         """
         _, _, codec, _ = self._borrowed
-        longest = min(self.max_tokens, codec.spec.context_length or self.max_tokens)
+        longest = min(self.max_tokens, codec.spec.context_length)
         rows = [[start, *pieces[: longest - 2], codec.end_id] for pieces in codec.pieces(captions)]
         length = max(len(row) for row in rows)
         ids = torch.tensor([row + [codec.end_id] * (length - len(row)) for row in rows])  # (B, T)

@@ -100,8 +100,6 @@ def _export(model: VQAModel, ref: str, out: Path, options: Options) -> dict[str,
     files["tokenizer.json"] = tokenizer
     files |= {} if options.to == TORCH else runner_files()
     files |= page_files() | runtime if options.to == WEB else {}
-    preprocess = model.image_encoder.spec.preprocess
-    assert preprocess is not None
     manifest = {
         "format": FORMAT,
         "vqazoo": __version__,
@@ -109,7 +107,7 @@ def _export(model: VQAModel, ref: str, out: Path, options: Options) -> dict[str,
         "to": options.to,
         "int8": options.int8,
         "graphs": described,
-        "preprocess": preprocess.to_json(),
+        "preprocess": model.image_encoder.spec.preprocess.to_json(),
         "tokenizer": question,
         "head": head.facts,
         "sha256": {name: _digest(content) for name, content in files.items()},
@@ -157,7 +155,7 @@ def _ending(to: str) -> str:
 
 
 def _written(model: VQAModel, graph: Graph, options: Options) -> bytes:
-    program = traced(graph, model.text_encoder.spec.context_length or 512)
+    program = traced(graph, model.text_encoder.spec.context_length)
     if options.to == TORCH:
         return as_archive(program)
     content = as_onnx(graph, program)

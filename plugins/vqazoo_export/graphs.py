@@ -68,10 +68,10 @@ class QuestionGraph(nn.Module):
 
     def __init__(self, model: VQAModel) -> None:
         super().__init__()
-        self.encoder, self.wants = model.text_encoder, model.wants_question
+        self.encoder, self.wants = model.text_encoder, model.wants_text
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.encoder.encode_question(ids, mask, self.wants).tensors().values())
+        return tuple(self.encoder.encode_text(ids, mask, self.wants).tensors().values())
 
 
 class AnswerGraph(nn.Module):
@@ -122,7 +122,6 @@ def graphs_of(model: VQAModel, head: ExportedHead, count: str) -> list[Graph]:
         ConfigError: the image encoder reads pictures of different sizes.
     """
     preprocess = model.image_encoder.spec.preprocess
-    assert preprocess is not None
     if preprocess.mode == "fit":
         raise ConfigError(
             f"The image encoder '{model.config.image_encoder.type}' cannot be exported: it reads "
@@ -132,7 +131,7 @@ def graphs_of(model: VQAModel, head: ExportedHead, count: str) -> list[Graph]:
     ids, mask = model.text_encoder.tokenize(PROBES)  # (2, L) each
     with torch.no_grad():
         image = model.image_encoder.encode_image(pixels, model.wants_image)
-        question = model.text_encoder.encode_question(ids, mask, model.wants_question)
+        question = model.text_encoder.encode_text(ids, mask, model.wants_text)
     image_names = tuple(f"image_{name}" for name in image.tensors())
     question_names = tuple(f"question_{name}" for name in question.tensors())
     parts = [

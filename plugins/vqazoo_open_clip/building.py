@@ -161,7 +161,7 @@ def config_files(name: str, towers: frozenset[str]) -> tuple[FileReference, ...]
         folder = fetch_file(place, CONFIG).parent if repo else Path(place).expanduser()
         found = read_files(folder, [CONFIG], repo)
     text = model_config(name)["text_cfg"].get("hf_model_name", "")
-    if text and "question" in towers:
+    if text and "text" in towers:
         local = not name.startswith(HUB) and Path(text).expanduser().is_dir()
         folder = text_config_folder(text, local)
         found += read_files(folder, [TEXT_CONFIG], "" if local else text)

@@ -81,8 +81,7 @@ class BLIPObjectives(nn.Module):
             )
         embedding = encoder.lend("text_embedding")
         self._borrowed = (fusion, decoder, encoder)  # in a tuple, so not registered
-        longest = encoder.spec.context_length or filled["max_tokens"]
-        self.max_tokens = min(filled["max_tokens"], longest)
+        self.max_tokens = min(filled["max_tokens"], encoder.spec.context_length)
         self.class_id = int(encoder.tokenize(["a"])[0][0, 0])  # [CLS]
         apart: StartsReading | None = encoder if isinstance(encoder, StartsReading) else None
         self.encode_id = self.class_id if apart is None else apart.encode_id

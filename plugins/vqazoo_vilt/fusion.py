@@ -28,7 +28,7 @@ class ViLT(Fusion):
     def __init__(
         self,
         image: TowerSpec,
-        question: TowerSpec,
+        text: TowerSpec,
         *,
         dim: int,
         layers: int,
@@ -46,7 +46,7 @@ class ViLT(Fusion):
                 f"heads: try dim {heads * 64}."
             )
         self.project_image = _to_width(width(image, TOKENS), dim)
-        self.project_question = _to_width(width(question, TOKENS), dim)
+        self.project_question = _to_width(width(text, TOKENS), dim)
         self.modality = nn.Embedding(2, dim)
         self.layers = nn.ModuleList(
             PreNormLayer(dim, heads, hidden_dim, dropout, attention_dropout, epsilon)
@@ -57,15 +57,15 @@ class ViLT(Fusion):
         initialise(self)  # as ViLT's code does with new layers
         self.out = FusedSpec(POOLED, dim)
 
-    def forward(self, image: Features, question: Features) -> Features:
+    def forward(self, image: Features, text: Features) -> Features:
         assert image.tokens is not None
         assert image.mask is not None
-        assert question.tokens is not None
-        assert question.mask is not None
-        q = self.project_question(question.tokens) + self.modality.weight[QUESTION]  # (B, L, D)
+        assert text.tokens is not None
+        assert text.mask is not None
+        q = self.project_question(text.tokens) + self.modality.weight[QUESTION]  # (B, L, D)
         v = self.project_image(image.tokens) + self.modality.weight[IMAGE]  # (B, N, D)
         x = torch.cat([q, v], dim=1)  # (B, L + N, D)
-        mask = torch.cat([question.mask, image.mask], dim=1)[:, None, None]  # (B, 1, 1, L + N)
+        mask = torch.cat([text.mask, image.mask], dim=1)[:, None, None]  # (B, 1, 1, L + N)
         for layer in self.layers:
             x = layer(x, mask)  # (B, L + N, D)
         first = self.norm(x[:, 0])  # (B, D)

@@ -147,7 +147,7 @@ def test_the_question_only_baseline_is_the_fusion_that_ignores_the_picture(
     assert question_only(settings()) is None
     manifest = FusionManifest(
         summary="another one",
-        requires=frozenset({"image.pooled", "question.pooled"}),
+        requires=frozenset({"image.pooled", "text.pooled"}),
         provides="pooled",
         ignores="image",
     )

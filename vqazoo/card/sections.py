@@ -33,7 +33,7 @@ def parts(facts: Facts) -> str:
     towers = {"image": model.image_encoder, "text": model.text_encoder}
     image, text = (f"{side} encoder {public(block.type)}" for side, block in towers.items())
     wide = max(len(image), len(text))
-    image_out, text_out = _offered(facts, "image"), _offered(facts, "question")
+    image_out, text_out = _offered(facts, "image"), _offered(facts, "text")
     lines = [
         f"picture   ->  {image:{wide}}  ->  {image_out}",
         f"question  ->  {text:{wide}}  ->  {text_out}",

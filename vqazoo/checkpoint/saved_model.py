@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -142,7 +142,6 @@ def referenced_names(model: VQAModel) -> set[str]:
 def describe(model: VQAModel, weights: bytes, answers: bytes) -> dict[str, Any]:
     """The content of config.json."""
     preprocess = model.image_encoder.spec.preprocess
-    assert preprocess is not None
     references = {}
     for key, encoder in model.towers.items():
         reference = cast(Encoder, encoder).reference
@@ -397,11 +396,10 @@ def _check_preprocess(model: VQAModel, folder: Folder) -> None:
     said = folder.config["preprocess"]
     saved, encoder = Preprocess.from_json(said), model.image_encoder
     made = encoder.spec.preprocess
-    assert made is not None
     margins = "margins" in made.to_json() and "margins" not in said
     sides = isinstance(made.resize, tuple) and not isinstance(saved.resize, tuple)
     if made.size == saved.size and (margins or sides):
-        encoder.spec = replace(encoder.spec, preprocess=saved)
+        encoder.spec = encoder.spec.prepared(saved)
     elif made != saved:
         raise CheckpointError(
             f"The image encoder prepares pixels as {model.image_encoder.spec.preprocess}, but the "

@@ -227,7 +227,7 @@ def _any_head(fusion: str | None) -> str | None:
     from vqazoo.manifests import HeadManifest
     from vqazoo.registry import registry
 
-    pooled = {"image.pooled", "question.pooled"}
+    pooled = {"image.pooled", "text.pooled"}
     for name, head in registry.usable(HeadManifest):
         joined = registry.manifest("fusion", fusion or head.default_fusion)
         fits = head.requires == joined.provides if fusion else joined.requires == pooled

@@ -38,7 +38,6 @@ from vqazoo.files.keys import FileKeys
 from vqazoo.interfaces import (
     Encoder,
     Features,
-    Preprocess,
     dtype_name,
     floating_dtype,
     most_frames,
@@ -52,6 +51,7 @@ TOKENIZE_BATCH = 4096
 DECODE_THREADS = 4
 AHEAD = 2  # batches of pictures decoded while one is encoded
 VERIFIED = 4  # rows computed again when a cache is opened
+NAMED = {"image": "image", "text": "question"}  # what the towers read: in caches and messages
 TOLERANCE = 0.02  # of a row's largest value: half precision and other batch sizes
 
 Progress = Callable[[Sequence[int], str], Iterator[int]]
@@ -63,7 +63,7 @@ class Towers(Protocol):
     """What features are made with: the part of a `VQAModel` before the fusion."""
 
     wants_image: frozenset[str]
-    wants_question: frozenset[str]
+    wants_text: frozenset[str]
 
     @property
     def frames(self) -> int:
@@ -88,7 +88,7 @@ class Towers(Protocol):
 
     def encode_image(self, pixels: Tensor) -> Features: ...
 
-    def encode_question(self, questions: Sequence[str]) -> Features: ...
+    def encode_text(self, texts: Sequence[str]) -> Features: ...
 
 
 @dataclass(frozen=True)
@@ -168,11 +168,9 @@ def build_questions(
 
     def encode(batches: Iterable[list[str]]) -> Iterator[Features]:
         for batch in batches:
-            yield towers.encode_question(batch)
+            yield towers.encode_text(batch)
 
-    job = _Job(
-        "question", towers, dict(zip(keys, questions, strict=True)), encode, progress, report
-    )
+    job = _Job("text", towers, dict(zip(keys, questions, strict=True)), encode, progress, report)
     return job.run(keys, root, verify)
 
 
@@ -189,7 +187,7 @@ class _Job:
 
     def run(self, keys: Sequence[str], root: str | Path, verify: int) -> MappedFeatures:
         meta = describe(self.towers, self.side)
-        folder = cache_root(root) / f"{self.side}-{folder_key(meta)}"
+        folder = cache_root(root) / f"{NAMED[self.side]}-{folder_key(meta)}"
         cache = FeatureCache(folder, meta)
         cache.drop_unreadable(keys)
         if cache.dropped:
@@ -214,12 +212,12 @@ class _Job:
         row = _half(next(self.encode([[self.sources[largest]]])), self.side)
         size = sum(tensor.nbytes for tensor in row.tensors().values()) * len(keys)
         self.report(
-            f"Encoding {len(keys):,} distinct {self.side}s once, {_megabytes(size)} on disk in "
-            f"'{cache.folder}'."
+            f"Encoding {len(keys):,} distinct {NAMED[self.side]}s once, {_megabytes(size)} on "
+            f"disk in '{cache.folder}'."
         )
         if size > disk_free(cache.folder):
             raise CacheError(
-                f"The features of {len(keys):,} {self.side}s take {_megabytes(size)}, but "
+                f"The features of {len(keys):,} {NAMED[self.side]}s take {_megabytes(size)}, but "
                 f"'{cache.folder}' has {_megabytes(disk_free(cache.folder))} free: free space, "
                 f"choose another folder with training.cache, or set training.features to live."
             )
@@ -229,7 +227,7 @@ class _Job:
         pending_keys: list[str] = []
         pending: list[Features] = []
         try:
-            shown = self.progress(starts, f"{self.side}s")
+            shown = self.progress(starts, f"{NAMED[self.side]}s")
             for _, batch, features in zip(shown, batches, encoded, strict=True):
                 half = _half(features, self.side)
                 pending_keys += batch
@@ -275,18 +273,17 @@ def describe(towers: Towers, side: str) -> dict[str, Any]:
     image = side == "image"
     encoder = towers.image_encoder if image else towers.text_encoder
     block = towers.blocks[0 if image else 1]
-    preprocess = encoder.spec.preprocess if image else None
     computed = floating_dtype(encoder)
     finer = {} if computed == torch.float32 else {"computed_in": dtype_name(computed)}
     return {
         **finer,
-        "features_of": side,
+        "features_of": NAMED[side],
         "encoder": block.type,
         "args": block.args,
         "encoder_version": block.version,
         "weights_sha256": weights_sha256(encoder, towers.holds_tower(side)),
-        "preprocess": preprocess.to_json() if isinstance(preprocess, Preprocess) else None,
-        "kinds": sorted(towers.wants_image if image else towers.wants_question),
+        "preprocess": encoder.spec.preprocess.to_json() if image else None,
+        "kinds": sorted(towers.wants_image if image else towers.wants_text),
         "dtype": "float16",
         "layout": VERSION,
     }
@@ -312,8 +309,8 @@ def _half(features: Features, side: str) -> Features:
     if not all(bool(t.isfinite().all()) for t in halves.values()):
         largest = max(float(t.float().abs().max()) for t in features.tensors().values())
         raise CacheError(
-            f"The {side} features have values up to {largest:.3g}, but half precision holds at "
-            f"most {torch.finfo(torch.float16).max:,.0f}: set training.features to live."
+            f"The {NAMED[side]} features have values up to {largest:.3g}, but half precision holds "
+            f"at most {torch.finfo(torch.float16).max:,.0f}: set training.features to live."
         )
     return Features(**halves, num_prefix=features.num_prefix, frames=features.frames)
 
@@ -429,7 +426,6 @@ def load_pixels(
 
 def _decoder(towers: Towers, augment: str = "none") -> Callable[[Path, random.Random | None], Seen]:
     preprocess = towers.image_encoder.spec.preprocess
-    assert preprocess is not None
 
     def decode(path: Path, draw: random.Random | None) -> Seen:
         if not is_video(path):

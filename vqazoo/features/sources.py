@@ -206,7 +206,7 @@ class LiveQuestions:
 
     def features(self, rows: Tensor) -> Features:
         used, place = torch.unique(self._rows[rows], return_inverse=True)
-        encoded = self._towers.encode_question([self._questions[i] for i in used.tolist()])
+        encoded = self._towers.encode_text([self._questions[i] for i in used.tolist()])
         return encoded.index(place.to(self._towers.device))
 
 

@@ -30,7 +30,7 @@ PACKAGES = ("sentencepiece", "protobuf")  # of SigLIP's tokenizer
 READ = {
     "model": ("config.json",),
     "image": ("preprocessor_config.json", "processor_config.json"),
-    "question": (
+    "text": (
         "tokenizer*.json",
         "special_tokens_map.json",
         "added_tokens.json",

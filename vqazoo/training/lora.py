@@ -18,7 +18,7 @@ from vqazoo.building import build_model
 from vqazoo.config import LoraConfig
 from vqazoo.data import Example
 from vqazoo.errors import ConfigError, TrainingError
-from vqazoo.interfaces import Encoder, Preprocess
+from vqazoo.interfaces import Encoder
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
 from vqazoo.training.steps import move
@@ -93,8 +93,7 @@ def _called_linear_layers(model: VQAModel) -> list[str]:
     hooks = [m.register_forward_pre_hook(lambda m, _: called.add(m)) for m in linear.values()]
     text = model.answers.texts[0]
     example = Example(Path("image.png"), "why?", (text,), "1", targets=((text, 1.0),))
-    height, width = cast(Preprocess, model.image_encoder.spec.preprocess).size
-    pixels = torch.zeros(1, 3, height, width)
+    pixels = torch.zeros(1, 3, *model.image_encoder.spec.preprocess.size)
     try:
         with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
             fused = model(pixels, [example.question])
