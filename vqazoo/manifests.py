@@ -17,7 +17,7 @@ from vqazoo.errors import ConfigError, did_you_mean, renamed
 POOLED = "pooled"
 TOKENS = "tokens"
 SIDES = ("image", "text")  # the towers
-FORMER_SIDES = {"question": "text"}  # the towers' former names in manifests of fusions
+FORMER_SIDES = {"question": "text"}  # what the towers were called, where that is still read
 # The variant of an encoder that is read from a repository in transformers' layout.
 PLACE = "<Hub repo>, <Hub repo>@<revision> or <folder>"
 
@@ -134,7 +134,7 @@ class EncoderManifest(Manifest):
 
 @dataclass(frozen=True, kw_only=True)
 class FusionManifest(Manifest):
-    """Joins image and question features.
+    """Joins image and text features.
 
     Attributes:
         requires: out of `image.pooled`, `image.tokens`, `text.pooled`, `text.tokens`.

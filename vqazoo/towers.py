@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vqazoo.errors import ConfigError, did_you_mean
 from vqazoo.interfaces import Encoder, Features, floating_dtype
+from vqazoo.manifests import FORMER_SIDES
 from vqazoo.media.images import open_image
 from vqazoo.media.pixels import pixels
 
@@ -87,7 +88,7 @@ class EncodingModel(nn.Module):
         gradient.
         """
         changed = {name.partition(".")[0] for name in self.altered}
-        towers = {"both", side}
+        towers = _keys(side)
         learning = (
             p for name, tower in self.towers.items() if name in towers for p in tower.parameters()
         )
@@ -99,7 +100,7 @@ class EncodingModel(nn.Module):
 
     def trains_tower(self, side: str) -> bool:
         """Whether parameters of the tower of a side, `image` or `text`, train."""
-        return bool(self._training_towers & {"both", side})
+        return bool(self._training_towers & _keys(side))
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for what trains; frozen encoder modules stay in eval mode."""
@@ -136,3 +137,8 @@ class EncodingModel(nn.Module):
     def transform(self, source: Any) -> Tensor:
         """Pixels (3, H, W) of a picture, as the image encoder wants them."""
         return pixels(open_image(source), self.image_encoder.spec.preprocess)
+
+
+def _keys(side: str) -> set[str]:
+    """Keys in `towers` under which the tower of a side, also by its former name, may stand."""
+    return {"both", FORMER_SIDES.get(side, side)}

@@ -42,7 +42,7 @@ class TextEmbedding(nn.Module):
 class WordsEncoder(Encoder):
     """The tokenizer of another text encoder, with embeddings of its own that start random.
 
-    Question tokens (B, L, D) are BLIP's: word + position embedding and LayerNorm of
+    Text tokens (B, L, D) are BLIP's: word + position embedding and LayerNorm of
     `[ENC] question end`. Two rows follow the tokenizer's vocabulary of V ids, as in BLIP: V is
     [DEC], with which a decoder starts (`start_id`), V + 1 is [ENC]. No weight of the other encoder
     is kept. The embeddings learn only if the training config names them (`trainable`).

@@ -32,7 +32,7 @@ FOLDER = click.Path(path_type=Path)
     type=click.Choice(["one", "three"]),
     default="one",
     show_default=True,
-    help="Three: image encoder, question encoder, and fusion with head.",
+    help="Three: image encoder, text encoder, and fusion with head.",
 )
 @click.option("--int8", is_flag=True, help="8-bit weights, by onnxruntime's dynamic quantisation.")
 @click.option(

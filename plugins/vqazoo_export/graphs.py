@@ -64,7 +64,7 @@ class ImageGraph(nn.Module):
 
 
 class QuestionGraph(nn.Module):
-    """Ids (B, L) int64 and mask (B, L) bool to the question features that the fusion wants."""
+    """Ids (B, L) int64 and mask (B, L) bool to the text features that the fusion wants."""
 
     def __init__(self, model: VQAModel) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class QuestionGraph(nn.Module):
 
 
 class AnswerGraph(nn.Module):
-    """Image and question features to what the head says.
+    """Image and text features to what the head says.
 
     Args of the constructor: `image` and `question` are features of those sides, whose kinds and
     `num_prefix` become part of the graph.

@@ -39,10 +39,10 @@ MEMORY_SHARE = 0.5  # of the free memory that features may take
 
 
 class FeatureSource(Protocol):
-    """Gives image and question features for rows of a list of examples."""
+    """Gives image and text features for rows of a list of examples."""
 
     def batch(self, rows: Tensor) -> tuple[Features, Features]:
-        """Image and question features of the rows (B,) int64, on the model's device."""
+        """Image and text features of the rows (B,) int64, on the model's device."""
 
 
 class Side(Protocol):
@@ -53,7 +53,7 @@ class Side(Protocol):
 
 
 class PairedFeatures:
-    """Image features from one side, question features from another."""
+    """Image features from one side, text features from another."""
 
     def __init__(self, images: Side, questions: Side) -> None:
         self._images, self._questions = images, questions
@@ -145,7 +145,7 @@ class CachedImages(CachedSide):
 
 
 class CachedQuestions(CachedSide):
-    """Question features of examples from the cache on disk, each distinct one encoded once."""
+    """Text features of examples from the cache on disk, each distinct question encoded once."""
 
     def __init__(
         self,

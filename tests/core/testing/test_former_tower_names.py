@@ -187,6 +187,10 @@ def test_the_former_calls_of_users_go_on_working() -> None:
     with torch.no_grad():
         asked, read = model.encode_question(["why?"]), model.encode_text(["why?"])
     assert torch.equal(asked.pooled, read.pooled)
+    model.set_trainable(["*"])
+    assert model.trains_tower("question")
+    assert model.trains_tower("text")
+    assert model.holds_tower("question")
 
 
 def test_each_tower_has_what_is_its_own() -> None:
