@@ -9,17 +9,17 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from vqazoo.training.settings import gather_config
 
 import vqazoo
 from tests.core.training.test_training_options import interrupted, same, train
 from tests.whole.families.published import PUBLISHED
 from tests.whole.hub.models import contents
-from vqazoo.checkpoint.saved_model import load_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.cli import vqazoo as command
 from vqazoo.errors import CheckpointError, ConfigError
 from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
-from vqazoo.training.loop import gather_config
 
 REPOS = list(PUBLISHED)
 VILT = "dandelin/vilt-b32-finetuned-vqa"
