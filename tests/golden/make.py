@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 import vqazoo
-from vqazoo.checkpoint.saved_model import save_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.data import Example
 from vqazoo.data.answers import apply_rule
 from vqazoo.files.writing import FORMAT_VERSION, REQUIRED, json_bytes

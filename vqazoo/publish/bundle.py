@@ -8,7 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.config import Block
 from vqazoo.errors import WeightsError
 from vqazoo.files.places import WEIGHTS_FILE, check_encoder, public

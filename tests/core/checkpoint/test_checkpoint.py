@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import vqazoo
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint, saved_tensors
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint, saved_tensors
 from vqazoo.errors import CheckpointError, ConfigError, UnknownNameError
 from vqazoo.files import switch
 from vqazoo.files.switch import recover

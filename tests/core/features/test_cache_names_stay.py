@@ -9,7 +9,7 @@ from PIL import Image
 
 import vqazoo
 from vqazoo.features.cache import FeatureCache, question_key
-from vqazoo.features.encoding import build_images, build_questions, describe
+from vqazoo.features.filling import build_images, build_questions, describe
 from vqazoo.model import VQAModel
 
 # Written down with the release that called the text tower `question`; tiny-clip's packaged weights.
