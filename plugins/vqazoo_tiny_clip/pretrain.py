@@ -25,6 +25,7 @@ from vqazoo.errors import TrainingError
 from vqazoo.files.json_text import json_text, known_numbers
 from vqazoo.files.writing import json_bytes, json_lines, write_file
 from vqazoo.media.pixels import pixels
+from vqazoo.modes import evaluating
 from vqazoo_tiny_clip.model import PREPROCESS, TOKENIZER, WEIGHTS, TinyCLIP, TinyCLIPConfig
 from vqazoo_tiny_clip.render import COLOURS, NUMBERS, SHAPES, Scene, draw_scene, write_caption
 from vqazoo_tiny_clip.tokenizer import TextCodec, train_tokenizer
@@ -121,7 +122,8 @@ def pretrain(
             log.append(line)
             report(json_text(known_numbers(line), ascii_only=True))
             save(model, out, log)
-    figures = measure(model.eval(), codec, seed)
+    with evaluating(model):
+        figures = measure(model, codec, seed)
     figures["training_seconds"] = round(time.perf_counter() - started, 1)
     figures["options"] = {
         "steps": steps,

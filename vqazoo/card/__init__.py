@@ -59,7 +59,7 @@ TASK = "visual-question-answering"
 
 
 def render_card(files: Mapping[str, bytes], name: str) -> str:
-    """A fresh card.
+    """A card with nothing in it that somebody wrote.
 
     Args:
         files: contents of a checkpoint folder by name: config.json, and as far as they are there

@@ -263,10 +263,12 @@ def pictures(facts: Facts, *names: str) -> list[str]:
 
 
 def percent(value: float) -> str:
+    """A share as a percentage."""
     return f"{100 * value:.2f}%"
 
 
 def public_signature(metric: Measured) -> str:
+    """The signature with the dataset's public name."""
     return metric.signature.replace(f"data:{metric.data}", f"data:{public(metric.data)}")
 
 

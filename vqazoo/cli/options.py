@@ -34,7 +34,7 @@ DEVICE = click.option("--device", help="cpu, cuda, cuda:1, mps; default: cuda if
 
 
 def decode_options(candidates: bool = True) -> Callable[[F], F]:
-    """--decode, and --candidates where answers may be chosen among; see `asked`."""
+    """Options --decode, and --candidates where answers may be chosen among; see `asked`."""
 
     def add(command: F) -> F:
         if candidates:
@@ -106,7 +106,7 @@ def canonical(kind: str) -> Callable[[click.Context, click.Parameter, str | None
 
 
 def data_options(command: F) -> F:
-    """--data, --data-root, --set and --skip-missing, for verbs that read one dataset."""
+    """Options --data, --data-root, --set and --skip-missing, of verbs that read one dataset."""
     for option in reversed(
         (
             part("--data", "dataset", "Dataset; default: the one the model was trained on."),
@@ -147,7 +147,7 @@ def run_assignments(
     skip_missing: bool = False,
     device: str | None = None,
 ) -> tuple[str, ...]:
-    """--set assignments of a training config, with those that options of their own stand for."""
+    """All --set assignments of a training config, also those that other options stand for."""
     extra = []
     if data_root is not None:
         extra.append(f"data.args.data_root={json.dumps(data_root)}")

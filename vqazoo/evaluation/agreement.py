@@ -24,7 +24,7 @@ def is_correct(example: Example, answer: Answer) -> bool:
 
 
 def accuracies(examples: Sequence[Example], answers: Sequence[Answer]) -> Floats:
-    """1 or 0 for each question; an answer the model cannot give counts as a miss."""
+    """Score 1 or 0 for each question; an answer the model cannot give counts as a miss."""
     pairs = zip(examples, answers, strict=True)
     return np.array([is_correct(example, answer) for example, answer in pairs], dtype=np.float64)
 

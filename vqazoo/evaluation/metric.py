@@ -120,6 +120,7 @@ class Measure:
 
 
 def today() -> str:
+    """The UTC day, as in `Metric.date`."""
     return datetime.now(UTC).date().isoformat()
 
 

@@ -30,21 +30,6 @@ from vqazoo.registry import registry
 WUPS_THRESHOLDS = ("0.0", "0.9")
 
 
-def quick_metrics(
-    examples: Sequence[Example], answers: Sequence[Answer], data: str, split: str, known: AnswerList
-) -> list[Metric]:
-    """What the training loop measures after each epoch: accuracy and what to compare it with."""
-    measure = Measure(data, split, digest(examples), today(), examples)
-    truths = [truth_of(example) for example in examples]
-    right = float(accuracies(examples, answers).mean())
-    found = list(measure.one("accuracy", right, SINGLE))
-    name, rows, agreed = measured(examples, answers)
-    if name == "vqa-accuracy":
-        how = f"{PEOPLE}|normaliser:vqa-reference-v1"
-        found += measure.one("vqa-accuracy", float(agreed.mean()), how, len(rows))
-    return [*found, *_baselines(measure, examples, truths, known)]
-
-
 def score(
     examples: Sequence[Example],
     answers: Sequence[Answer],
@@ -54,10 +39,13 @@ def score(
     wups: bool | None = None,
     report: Callable[[str], None] = lambda line: None,
     decode: str = "",
+    quick: bool = False,
 ) -> list[Metric]:
     """Every metric that the examples and answers allow.
 
     Args:
+        quick: only accuracy and what to compare it with, without intervals, as the training loop
+            measures after each epoch.
         decode: how the answers were made, for signatures; empty: by the head's defaults.
         known: the answers a model can give, for its baselines; None for answers of others.
         wups: whether to compute WUPS; None: where the dataset's manifest asks for it and WordNet
@@ -73,17 +61,23 @@ def score(
         raise DataError(f"The split '{split}' of '{data}' has no answers: nothing can be scored.")
     scored, given = [e for e, _ in labelled], [a for _, a in labelled]
     measure = Measure(data, split, digest(scored), today(), scored, decode)
-    found: list[Metric] = []
     truths = [truth_of(example) for example in scored]
     read = comparison_of(scored).read
     right = accuracies(scored, given)
-    found += measure.with_interval("accuracy", right, SINGLE)
     name, rows, per_question = measured(scored, given)
     main, rule, trusted = measure, SINGLE, given
     if name == "vqa-accuracy":
         trusted = [given[row] for row in rows]
         main = replace(measure, examples=[scored[row] for row in rows])
         rule = f"{PEOPLE}|normaliser:vqa-reference-v1"
+    baselines = [] if known is None else [*_baselines(measure, scored, truths, known)]
+    if quick:
+        found = [*measure.one("accuracy", right.mean(), SINGLE)]
+        if name == "vqa-accuracy":
+            found += main.one(name, per_question.mean(), rule)
+        return found + baselines
+    found = [*measure.with_interval("accuracy", right, SINGLE)]
+    if name == "vqa-accuracy":
         found += _agreement(main, trusted, per_question)
     several = len(asked_several(scored))
     if 0 < several < len(scored):
@@ -95,7 +89,7 @@ def score(
     found += main.by_type(name, per_question, rule)
     if known is not None:
         found += measure.by_count(right, truths, known)
-        found += _baselines(measure, scored, truths, known)
+        found += baselines
     worded = [replace(answer, text=read(answer.text)) for answer in given]
     found += _words(measure, worded, truths)
     found += _wups(measure, worded, truths, manifest, wups, report)

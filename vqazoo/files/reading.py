@@ -55,6 +55,7 @@ def shown(value: Any, most: int = SHOWN) -> str:
 
 
 def size(number: int) -> str:
+    """A number of bytes in words."""
     return f"{number:,} bytes"
 
 

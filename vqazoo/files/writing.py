@@ -222,7 +222,7 @@ def make_once(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def read_config(folder: Path, content: bytes | None = None) -> dict[str, Any]:
-    """config.json of a folder, with every key that this release needs.
+    """Read config.json of a folder, with every key that this release needs.
 
     Args:
         content: of config.json, if it was read before.

@@ -34,7 +34,7 @@ class Attention(nn.Module):
         return self._split(self.key(context)), self._split(self.value(context))
 
     def forward(self, x: Tensor, past: Past, mask: Tensor | None = None) -> Tensor:
-        """x (B, T, D) looks at the keys and values of S positions -> (B, T, D).
+        """Let x (B, T, D) look at the keys and values of S positions -> (B, T, D).
 
         Keys and values may have b rows, a divisor of B: then B/b rows of x, side by side, look at
         the same ones, which are not copied; the mask, if any, must be (b, 1, 1, S).
@@ -89,7 +89,7 @@ class TextLayer(nn.Module):
         context_mask: Tensor | None = None,
         past: Past | None = None,
     ) -> tuple[Tensor, Past]:
-        """x (B, T, D) -> (B, T, D), and the keys and values of past and x for the next call.
+        """Map x (B, T, D) -> (B, T, D), with the keys and values of past and x for the next call.
 
         Args:
             mask: of the S positions of past and x that each of the T may see.

@@ -83,6 +83,7 @@ def adds_up(head: Head) -> bool:
 
 
 def weight_of(head: Head, term: str) -> float:
+    """What a term weighs in the head's loss."""
     return head.loss_weights.get(term, 1.0) if isinstance(head, SummedHead) else 1.0
 
 

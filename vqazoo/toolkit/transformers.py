@@ -165,7 +165,7 @@ class Repository:
             ) from error
 
     def config(self) -> Any:
-        """transformers' config object."""
+        """The config object of transformers."""
         from transformers import AutoConfig
 
         if (self.folder / CONFIG).is_file():  # else transformers says so
@@ -180,7 +180,7 @@ class Repository:
             ) from error
 
     def tokenizer(self) -> Any:
-        """transformers' tokenizer object."""
+        """The tokenizer object of transformers."""
         from transformers import AutoTokenizer
 
         if not any(True for pattern in VOCABULARIES for _ in self.folder.glob(pattern)):

@@ -14,7 +14,6 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from vqazoo.training.validation import mean_loss
 
 import vqazoo
 import vqazoo.evaluation.split
@@ -25,6 +24,7 @@ from vqazoo.errors import ConfigError, DataError, UnknownNameError
 from vqazoo.evaluation.metrics import wups
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
+from vqazoo.training.validation import mean_loss
 
 ROOT = Path(__file__).parents[3]
 MODEL = "tiny-clip-linear-easyvqa"

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from vqazoo.training.settings import gather_config
 
 import vqazoo
 from vqazoo.checkpoint.loading import load_checkpoint
@@ -25,6 +24,7 @@ from vqazoo.registry import registry
 from vqazoo.training.data import read_run_data
 from vqazoo.training.loop import run
 from vqazoo.training.optimisation import rate_factor
+from vqazoo.training.settings import gather_config
 from vqazoo.training.steps import make_batches
 
 QUIET = {"report": lambda _: None}

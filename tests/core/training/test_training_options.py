@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from vqazoo.training.validation import monitored
 
 import vqazoo
 from vqazoo.checkpoint.loading import load_checkpoint
@@ -22,6 +21,7 @@ from vqazoo.training.optimisation import AveragedWeights, make_optimiser, rate_f
 from vqazoo.training.stages import last_blocks, stages
 from vqazoo.training.state import Position, read_position
 from vqazoo.training.steps import advance
+from vqazoo.training.validation import monitored
 
 Log = list[dict[str, Any]]
 

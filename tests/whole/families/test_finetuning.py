@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from vqazoo.training.settings import gather_config
 
 import vqazoo
 from tests.core.training.test_training_options import interrupted, same, train
@@ -20,6 +19,7 @@ from vqazoo.cli import vqazoo as command
 from vqazoo.errors import CheckpointError, ConfigError
 from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
+from vqazoo.training.settings import gather_config
 
 REPOS = list(PUBLISHED)
 VILT = "dandelin/vilt-b32-finetuned-vqa"

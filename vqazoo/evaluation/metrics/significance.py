@@ -36,7 +36,7 @@ class Interval(NamedTuple):
 def bootstrap_interval(
     scores: Floats, seed: int = 0, resamples: int = RESAMPLES, pictures: Pictures | None = None
 ) -> Interval:
-    """95% percentile interval of the mean (Efron & Tibshirani 1993, chapter 13).
+    """The 95% percentile interval of the mean (Efron & Tibshirani 1993, chapter 13).
 
     Args:
         pictures: drawn with all their questions; None: each question has one of its own.

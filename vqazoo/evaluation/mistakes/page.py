@@ -54,7 +54,7 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri
 
 
 def write_page(mistakes: Mistakes, note: str = "", pictures: bool = True) -> str:
-    """The page, whole.
+    """A whole HTML page of mistakes, which needs no other file.
 
     Args:
         note: about passing the page on, such as the licence of the pictures.
