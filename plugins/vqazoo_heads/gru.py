@@ -16,6 +16,7 @@ from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.toolkit.decoding import START, Spelling, State, Step, as_answers, write
 from vqazoo.toolkit.losses import SummedHead
+from vqazoo.toolkit.rows import padded, real_places
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -64,14 +65,11 @@ class GRUHead(SummedHead):
         rows = [
             [self.number.get(word, UNK) for word in example.target.split()] for example in examples
         ]
-        longest = max(len(row) for row in rows) + 1
-        inputs = torch.full((len(rows), longest), PAD)
-        outputs = torch.full((len(rows), longest), PAD)
-        for index, row in enumerate(rows):
-            inputs[index, : len(row) + 1] = torch.tensor([BOS, *row])
-            outputs[index, : len(row) + 1] = torch.tensor([*row, EOS])
-        length = torch.tensor([len(row) + 1 for row in rows])
-        return {"inputs": inputs, "outputs": outputs, "length": length}
+        return {
+            "inputs": padded([[BOS, *row] for row in rows], PAD),
+            "outputs": padded([[*row, EOS] for row in rows], PAD),
+            "length": torch.tensor([len(row) + 1 for row in rows]),
+        }
 
     def loss_units(self, targets: Targets) -> dict[str, Tensor]:
         return {"answer": targets["length"].float()}
@@ -80,8 +78,7 @@ class GRUHead(SummedHead):
         longest = int(targets["length"].max())  # the batch's own
         inputs, outputs = targets["inputs"][:, :longest], targets["outputs"][:, :longest]  # (B, T)
         logits = self.word_logits(self.project(fused.pooled), inputs)  # (B, T, V)
-        places = torch.arange(longest, device=inputs.device)
-        real = places < targets["length"][:, None]  # (B, T)
+        real = real_places(targets["length"], longest)  # (B, T)
         total = F.cross_entropy(
             logits[real], outputs[real], reduction="sum", label_smoothing=self.smoothing
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -22,8 +21,10 @@ from vqazoo.interfaces import (
     LanguageModel,
     Targets,
 )
+from vqazoo.toolkit.classes import ranked_texts
 from vqazoo.toolkit.decoding import Spelling, State, Step, as_answers, write
 from vqazoo.toolkit.losses import SummedHead
+from vqazoo.toolkit.rows import padded, real_places
 
 RANKED_ROWS = 256  # answers scored at once by `rank`
 
@@ -67,11 +68,7 @@ class LMGenerate(SummedHead):
         """`answer` (n, T) int64 token ids with the end, and `length` (n,) int64 of each."""
         rows = self._spell([example.target for example in examples])
         length = torch.tensor([len(row) for row in rows])  # (n,)
-        longest = max(map(len, rows), default=1)
-        answer = torch.full((len(rows), longest), self._borrowed[1].end_id)  # (n, T)
-        for index, row in enumerate(rows):
-            answer[index, : len(row)] = torch.tensor(row)
-        return {"answer": answer, "length": length}
+        return {"answer": padded(rows, self._borrowed[1].end_id), "length": length}
 
     def loss_units(self, targets: Targets) -> dict[str, Tensor]:
         return {"answer": targets["length"].float()}
@@ -81,7 +78,7 @@ class LMGenerate(SummedHead):
         answer = targets["answer"][:, : int(targets["length"].max())]  # (B, T), the batch's own
         prompt, mask = self.prompt(fused)
         scores = model.logits(prompt, mask, answer)  # (B, T, V)
-        real = torch.arange(answer.shape[1], device=answer.device) < targets["length"][:, None]
+        real = real_places(targets["length"], answer.shape[1])  # (B, T)
         total = F.cross_entropy(
             scores[real].float(), answer[real], reduction="sum", label_smoothing=self.smoothing
         )
@@ -138,23 +135,18 @@ class LMGenerate(SummedHead):
                 chunk = order[begin : begin + RANKED_ROWS]  # of similar lengths
                 answers = [spelled[index] for index in chunk]
                 scores[row, chunk] = self._score(answers, first[row], alone)
-        best, place = scores.topk(min(top_k, len(spelled)), dim=1)  # (B, k)
-        return [
-            [Answer(candidates[c], math.exp(s)) for s, c in zip(ones, places, strict=True)]
-            for ones, places in zip(best.tolist(), place.tolist(), strict=True)
-        ]
+        return ranked_texts(candidates.__getitem__, scores, top_k, logarithms=True)
 
     def _score(self, answers: list[list[int]], first: Tensor, state: tuple[Tensor, ...]) -> Tensor:
         """Log-probabilities (C,) of C answers after one prompt; first (V,), state of one row."""
         model, _ = self._borrowed
         device = first.device
-        longest = max(map(len, answers))
-        ids = torch.tensor([row + [0] * (longest - len(row)) for row in answers], device=device)
+        ids = padded(answers, 0).to(device)  # (C, T)
         length = torch.tensor([len(row) for row in answers], device=device)  # (C,)
         total = first[ids[:, 0]]  # (C,)
         left = torch.arange(len(ids), device=device)  # answers that go on, ever fewer
         state = tuple(part.expand(len(ids), *part.shape[1:]) for part in state)
-        for place in range(1, longest):
+        for place in range(1, ids.shape[1]):
             going = length > place  # (c,)
             ids, length, left = ids[going], length[going], left[going]
             state = tuple(part[going] for part in state)

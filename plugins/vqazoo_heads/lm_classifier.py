@@ -13,7 +13,13 @@ from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
-from vqazoo.toolkit.classes import UNKNOWN, ClassHead, class_targets, ranked_scores
+from vqazoo.toolkit.classes import (
+    UNKNOWN,
+    ClassHead,
+    class_targets,
+    ranked_scores,
+    ranked_texts,
+)
 from vqazoo_heads.language_model import borrowed
 
 
@@ -97,15 +103,11 @@ class LMClassifier(ClassHead):
         return scores
 
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
-        scores = self.logits(fused)  # (B, K)
+        scores = self.logits(fused).softmax(dim=1)  # (B, K), or (B, V) of word pieces
         if not self.full_vocabulary:
-            return ranked_scores(self.answers, scores.softmax(dim=1), top_k)
+            return ranked_scores(self.answers, scores, top_k)
         _, encoder = self._borrowed
-        best, pieces = scores.softmax(dim=1).topk(min(top_k, scores.shape[1]), dim=1)  # (B, k)
-        return [
-            [Answer(encoder.decode([p]), s) for s, p in zip(row, row_pieces, strict=True)]
-            for row, row_pieces in zip(best.tolist(), pieces.tolist(), strict=True)
-        ]
+        return ranked_texts(lambda piece: encoder.decode([piece]), scores, top_k)
 
 
 def _of_one_piece(answers: AnswerList, encoder: Encoder) -> tuple[AnswerList, Tensor]:

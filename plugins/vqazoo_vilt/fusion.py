@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
 from vqazoo.manifests import POOLED, TOKENS
-from vqazoo.toolkit.layers import Attention, initialise
+from vqazoo.toolkit.layers import Attention, check_heads, initialise
 
 QUESTION, IMAGE = 0, 1  # rows of the modality embedding
 
@@ -40,11 +39,7 @@ class ViLT(Fusion):
     ) -> None:
         """Raises ConfigError if `heads` does not divide `dim`."""
         super().__init__()
-        if dim % heads:
-            raise ConfigError(
-                f"The fusion 'vilt' has dim {dim} and heads {heads}, but dim must be a multiple of "
-                f"heads: try dim {heads * 64}."
-            )
+        check_heads("fusion 'vilt'", dim, heads)
         self.project_image = _to_width(width(image, TOKENS), dim)
         self.project_question = _to_width(width(question, TOKENS), dim)
         self.modality = nn.Embedding(2, dim)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqazoo.interfaces import Encoder, Features
-from vqazoo.toolkit.rows import padded, real_places
+from vqazoo.toolkit.rows import ids_and_mask
 
 TEMPERATURES = (0.001, 0.5)  # between which BLIP and BLIP-2 keep the learnt one
 
@@ -25,8 +25,7 @@ def caption_ids(
     A caption that is too long loses its end, but not the end token.
     """
     rows = [[start, *ids[: longest - 2], codec.end_id] for ids in codec.pieces(captions)]
-    ids = padded(rows, codec.end_id)  # (B, T)
-    return ids, real_places(torch.tensor([len(row) for row in rows]), ids.shape[1])
+    return ids_and_mask(rows, codec.end_id)
 
 
 def draw_negatives(chances: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,3 +18,9 @@ def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
 def real_places(length: Tensor, longest: int) -> Tensor:
     """(B, T) bool, True at the first `length` (B,) of T = `longest` places of each row."""
     return torch.arange(longest, device=length.device) < length[:, None]
+
+
+def ids_and_mask(rows: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:
+    """Rows of ids as an encoder's `tokenize` gives them: ids (n, T) int64 and mask (n, T) bool."""
+    ids = padded(rows, padding)  # (n, T)
+    return ids, real_places(torch.tensor([len(row) for row in rows]), ids.shape[1])

@@ -20,6 +20,7 @@ from vqazoo.hub.files import conversion, fetch_folder
 from vqazoo.interfaces import FileReference, WeightsReference
 from vqazoo.toolkit.allowance import encoder_allowance
 from vqazoo.toolkit.read_files import read_files
+from vqazoo.toolkit.rows import ids_and_mask
 from vqazoo.toolkit.weights import INDEX, SINGLE, read_index, read_tensors, stored, weights_digest
 
 SMALL = ["*.json", "*.txt", "*.model"]  # configs, vocabularies
@@ -287,13 +288,7 @@ class TextCodec:
         """Ids (B, L) int64 and mask (B, L) bool."""
         rows = self.tokenizer(list(texts), truncation=True, max_length=self.context_length)
         rows = [ids or [self.end_id] for ids in rows["input_ids"]]
-        longest = max(len(ids) for ids in rows)
-        ids = torch.full((len(rows), longest), self.pad_id)
-        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
-        for number, row in enumerate(rows):
-            ids[number, : len(row)] = torch.tensor(row)
-            mask[number, : len(row)] = True
-        return ids, mask
+        return ids_and_mask(rows, self.pad_id)
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids without special tokens, not truncated."""
