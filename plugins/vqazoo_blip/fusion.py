@@ -9,7 +9,7 @@ from torch import nn
 
 from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
 from vqazoo.manifests import TOKENS
-from vqazoo.toolkit.layers import TextLayer, check_heads, initialise
+from vqazoo.toolkit.layers import TextLayer, check_heads, initialise, to_width
 
 
 class MedFusion(Fusion):
@@ -42,7 +42,7 @@ class MedFusion(Fusion):
         asked, seen = width(question, TOKENS), width(image, TOKENS)
         dim = dim or asked
         check_heads("fusion 'med'", dim, heads)
-        self.project = nn.Linear(asked, dim) if asked != dim else nn.Identity()
+        self.project = to_width(asked, dim)
         self.layers = nn.ModuleList(
             TextLayer(dim, heads, hidden_dim, seen, dropout) for _ in range(layers)
         )

@@ -21,7 +21,7 @@ from vqazoo.toolkit.pairs import TEMPERATURES, caption_ids, draw_negatives, matc
 from vqazoo_blip.manifest import OBJECTIVE_ARGS
 from vqazoo_blip.tying import tie
 
-ITC, ITM, LM = "itc", "itm", "lm"
+OBJECTIVES = ITC, ITM, LM = ("itc", "itm", "lm")
 NOBODY = -1  # key of queue places that were never filled
 PADDING = -1  # where a caption has no token, as the decoder's targets have it
 LEAST_CHANCE = 1e-4  # of a negative, before chances are made to sum to 1

@@ -15,6 +15,7 @@ from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.toolkit.decoding import START, Spelling, State, Step, as_answers, write
+from vqazoo.toolkit.layers import to_width
 from vqazoo.toolkit.losses import SummedHead
 from vqazoo.toolkit.rows import padded, real_places
 
@@ -52,9 +53,7 @@ class GRUHead(SummedHead):
         self.number = {word: index for index, word in enumerate(self.words)}
         self.longest = max(len(text.split()) for text in answers.texts) + 1  # with <eos>
         self.label_smoothing = label_smoothing
-        self.project = (
-            nn.Linear(fused.dim, hidden_dim) if fused.dim != hidden_dim else nn.Identity()
-        )
+        self.project = to_width(fused.dim, hidden_dim)
         self.embedding = nn.Embedding(len(self.words), hidden_dim)
         self.gru = nn.GRU(2 * hidden_dim, hidden_dim, batch_first=True)
         self.norm = nn.LayerNorm(hidden_dim)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from vqazoo.data import Example
@@ -23,6 +23,7 @@ from vqazoo.interfaces import (
 )
 from vqazoo.toolkit.classes import ranked_texts
 from vqazoo.toolkit.decoding import Spelling, State, Step, as_answers, write
+from vqazoo.toolkit.layers import to_width
 from vqazoo.toolkit.losses import SummedHead
 from vqazoo.toolkit.rows import padded, real_places
 
@@ -61,7 +62,7 @@ class LMGenerate(SummedHead):
         self._borrowed = (model, text_encoder)  # in a tuple, so not registered
         self.longest = max_tokens
         self.label_smoothing = label_smoothing
-        self.project = nn.Linear(fused.dim, model.dim) if fused.dim != model.dim else nn.Identity()
+        self.project = to_width(fused.dim, model.dim)
         self._spell(answers.texts)
 
     def targets(self, examples: Sequence[Example]) -> Targets:

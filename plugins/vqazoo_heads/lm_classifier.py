@@ -20,6 +20,7 @@ from vqazoo.toolkit.classes import (
     ranked_scores,
     ranked_texts,
 )
+from vqazoo.toolkit.layers import to_width
 from vqazoo_heads.language_model import borrowed
 
 
@@ -63,7 +64,7 @@ class LMClassifier(ClassHead):
         self.read = read
         self.full_vocabulary = full_vocabulary
         self.label_smoothing = label_smoothing
-        self.project = nn.Linear(fused.dim, model.dim) if fused.dim != model.dim else nn.Identity()
+        self.project = to_width(fused.dim, model.dim)
         if full_vocabulary:
             self.answers, piece_ids = _of_one_piece(answers, text_encoder)
             self.register_buffer("piece_ids", piece_ids)

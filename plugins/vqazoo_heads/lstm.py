@@ -13,6 +13,7 @@ from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.toolkit.decoding import START, Spelling, State, Step, as_answers, write
+from vqazoo.toolkit.layers import to_width
 from vqazoo.toolkit.losses import SummedHead
 from vqazoo.toolkit.rows import padded
 
@@ -59,7 +60,7 @@ class LSTMHead(SummedHead):
         outputs = range(embedding.num_embeddings) if full_vocabulary else sorted(used)
         self.register_buffer("token_ids", torch.tensor(list(outputs)))
         width = embedding.embedding_dim
-        self.project = nn.Linear(fused.dim, width) if fused.dim != width else nn.Identity()
+        self.project = to_width(fused.dim, width)
         self.dropout = nn.Dropout(dropout)
         self.lstm = nn.LSTM(width, hidden_dim, batch_first=True)
         self.output = nn.Linear(hidden_dim, len(self.token_ids))

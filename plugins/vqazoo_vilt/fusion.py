@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
 from vqazoo.manifests import POOLED, TOKENS
-from vqazoo.toolkit.layers import Attention, check_heads, initialise
+from vqazoo.toolkit.layers import Attention, check_heads, initialise, to_width
 
 QUESTION, IMAGE = 0, 1  # rows of the modality embedding
 
@@ -40,8 +40,8 @@ class ViLT(Fusion):
         """Raises ConfigError if `heads` does not divide `dim`."""
         super().__init__()
         check_heads("fusion 'vilt'", dim, heads)
-        self.project_image = _to_width(width(image, TOKENS), dim)
-        self.project_question = _to_width(width(question, TOKENS), dim)
+        self.project_image = to_width(width(image, TOKENS), dim)
+        self.project_question = to_width(width(question, TOKENS), dim)
         self.modality = nn.Embedding(2, dim)
         self.layers = nn.ModuleList(
             PreNormLayer(dim, heads, hidden_dim, dropout, attention_dropout, epsilon)
@@ -96,7 +96,3 @@ class PreNormLayer(nn.Module):
         h = self.dropout(self.activation(self.inner(self.mlp_norm(x))))  # (B, T, hidden)
         out: Tensor = x + self.dropout(self.outer(h))  # (B, T, D)
         return out
-
-
-def _to_width(found: int, dim: int) -> nn.Module:
-    return nn.Identity() if found == dim else nn.Linear(found, dim)

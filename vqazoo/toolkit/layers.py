@@ -29,6 +29,11 @@ def check_heads(owner: str, dim: int, heads: int) -> None:
         )
 
 
+def to_width(found: int, dim: int) -> nn.Module:
+    """A linear layer from one width to another, or nothing where they are equal."""
+    return nn.Identity() if found == dim else nn.Linear(found, dim)
+
+
 class Attention(nn.Module):
     """Scaled dot-product attention with h heads (Vaswani et al. 2017, section 3.2), no residual.
 
