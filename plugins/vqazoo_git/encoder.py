@@ -36,12 +36,7 @@ class HFGitEncoder(Encoder):
 
         self._repository = Repository(variant)
         self.files = self._repository.files(towers)
-        config = self._repository.config()
-        if config.model_type != "git":
-            raise IncompatibleError(
-                f"'{variant}' is a '{config.model_type}' model, but hf-git takes git, such as "
-                f"microsoft/git-base-vqav2."
-            )
+        config = self._repository.config_of("hf-git", "git", "microsoft/git-base-vqav2")
         image = question = preprocess = None
         longest = min(QUESTION_CAP + 2, config.max_position_embeddings)
         # the parts are named as transformers names them

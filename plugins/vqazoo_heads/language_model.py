@@ -28,6 +28,11 @@ from vqazoo.toolkit.losses import SummedHead
 from vqazoo.toolkit.rows import padded, real_places
 
 RANKED_ROWS = 256  # answers scored at once by `rank`
+ONLY_READS = (
+    "The head 'lm-generate' needs a language model that writes, but the text encoder lends one "
+    "that only reads: use the head lm-classifier, or a text encoder such as "
+    "hf-lm:distilbert/distilgpt2."
+)
 
 
 class LMGenerate(SummedHead):
@@ -52,13 +57,7 @@ class LMGenerate(SummedHead):
         label_smoothing: float,
     ) -> None:
         super().__init__()
-        model = borrowed(text_encoder)
-        if model.kind == "encoder":
-            raise IncompatibleError(
-                "The head 'lm-generate' needs a language model that writes, but the text encoder "
-                "lends one that only reads: use the head lm-classifier, or a text encoder such as "
-                "hf-lm:distilbert/distilgpt2."
-            )
+        model = borrowed(text_encoder, "encoder", ONLY_READS)
         self._borrowed = (model, text_encoder)  # in a tuple, so not registered
         self.longest = max_tokens
         self.label_smoothing = label_smoothing
@@ -183,16 +182,19 @@ class LMGenerate(SummedHead):
             )
 
 
-def borrowed(text_encoder: Encoder) -> LanguageModel:
+def borrowed(text_encoder: Encoder, unfit: str, told: str) -> LanguageModel:
     """The language model of a text encoder.
 
     Raises:
-        IncompatibleError: it has none.
+        IncompatibleError: it has none, or one of the `unfit` kind, which is `told`.
     """
     try:
-        return cast(LanguageModel, text_encoder.lend("language_model"))
+        model = cast(LanguageModel, text_encoder.lend("language_model"))
     except IncompatibleError as error:
         raise IncompatibleError(
             "The head needs a language model, but the text encoder lends none: name one with "
             "--text-encoder, such as hf-lm:distilbert/distilbert-base-uncased or minilm-lm."
         ) from error
+    if model.kind == unfit:
+        raise IncompatibleError(told)
+    return model

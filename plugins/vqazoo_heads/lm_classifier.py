@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
-from vqazoo.errors import ConfigError, IncompatibleError
+from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.toolkit.classes import (
     UNKNOWN,
@@ -22,6 +22,12 @@ from vqazoo.toolkit.classes import (
 )
 from vqazoo.toolkit.layers import to_width
 from vqazoo_heads.language_model import borrowed
+
+ONLY_WRITES = (
+    "The head 'lm-classifier' needs a language model that reads in both directions, but the text "
+    "encoder lends one that writes from left to right: use the head lm-generate, or a text encoder "
+    "such as minilm-lm."
+)
 
 
 class LMClassifier(ClassHead):
@@ -53,13 +59,7 @@ class LMClassifier(ClassHead):
         label_smoothing: float,
     ) -> None:
         super().__init__(answers)
-        model = borrowed(text_encoder)
-        if model.kind == "decoder":
-            raise IncompatibleError(
-                "The head 'lm-classifier' needs a language model that reads in both directions, "
-                "but the text encoder lends one that writes from left to right: use the head "
-                "lm-generate, or a text encoder such as minilm-lm."
-            )
+        model = borrowed(text_encoder, "decoder", ONLY_WRITES)
         self._borrowed = (model, text_encoder)  # in a tuple, so not registered
         self.read = read
         self.full_vocabulary = full_vocabulary

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from vqazoo.errors import VqazooError, WeightsError, missing_package
+from vqazoo.errors import IncompatibleError, VqazooError, WeightsError, missing_package
 from vqazoo.files.encoder_files import check_folder, read_config, without_paths
 from vqazoo.files.reading import MIB, check_no_pointer, shown
 from vqazoo.files.writing import CONFIG
@@ -59,6 +59,7 @@ class Repository:
     """
 
     def __init__(self, place: str, inner: str = "") -> None:
+        self.place = place
         folder = Path(place).expanduser()
         self.is_local = folder.is_dir()
         self.repo, _, revision = (place, "", "") if self.is_local else place.partition("@")
@@ -179,6 +180,20 @@ class Repository:
                 f"'{self.folder}' has no {CONFIG} that transformers reads ({reason}): name a "
                 f"folder of save_pretrained."
             ) from error
+
+    def config_of(self, encoder: str, model_type: str, example: str) -> Any:
+        """transformers' config object of a model that an `encoder` reads.
+
+        Raises:
+            IncompatibleError: it is of another `model_type`; the message names an example.
+        """
+        config = self.config()
+        if config.model_type != model_type:
+            raise IncompatibleError(
+                f"'{self.place}' is a '{config.model_type}' model, but {encoder} takes "
+                f"{model_type}, such as {example}."
+            )
+        return config
 
     def tokenizer(self) -> Any:
         """transformers' tokenizer object."""

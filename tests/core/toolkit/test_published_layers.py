@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 
 from vqazoo.errors import CheckpointError, ConfigError, IncompatibleError
 from vqazoo.toolkit import (
+    Repository,
     TextLayer,
     check_architecture,
     check_fixed,
@@ -102,3 +104,12 @@ def test_a_width_that_heads_do_not_divide_is_told_with_one_that_they_do() -> Non
 def test_equal_widths_need_no_layer() -> None:
     assert not list(to_width(4, 4).parameters())
     assert to_width(4, 6)(torch.zeros(1, 4)).shape == (1, 6)
+
+
+def test_a_model_of_another_type_is_told_with_one_that_fits(tmp_path: Path) -> None:
+    transformers.BertConfig().save_pretrained(tmp_path)
+    repository = Repository(str(tmp_path))
+    assert repository.config_of("hf-toy", "bert", EXAMPLE).model_type == "bert"
+    told = rf"'{re.escape(str(tmp_path))}' is a 'bert' model, but hf-toy takes toy, such as acme/s"
+    with pytest.raises(IncompatibleError, match=told):
+        repository.config_of("hf-toy", "toy", EXAMPLE)
