@@ -15,7 +15,6 @@ from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.toolkit.generation import decode_options
 from vqazoo.toolkit.published import (
-    Rules,
     check_architecture,
     check_fixed,
     check_small,
@@ -28,7 +27,7 @@ from vqazoo_git.encoder import HFGitEncoder
 ARCHITECTURE = "GitForCausalLM"
 EXAMPLE = "microsoft/git-base-vqav2"
 EPSILON = 1e-5  # of the LayerNorm after the visual projection
-RULES: Rules = [
+RULES = [
     (r"git\.((embeddings|image_encoder)\..+(?<!position_ids))", r"towers.both.\1"),
     (r"git\.img_temporal_embedding\.(\d+)", r"fusion.temporal.\1"),
     (r"git\.visual_projection\.visual_projection\.([01]\..+)", r"fusion.project.\1"),

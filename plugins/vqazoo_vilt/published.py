@@ -14,7 +14,6 @@ from vqazoo.files.reading import shown
 from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.toolkit.published import (
-    Rules,
     attention_rules,
     check_architecture,
     check_fixed,
@@ -26,7 +25,7 @@ from vqazoo.toolkit.transformers import Repository
 ARCHITECTURE = "ViltForQuestionAnswering"
 EXAMPLE = "dandelin/vilt-b32-finetuned-vqa"
 LAYER = r"vilt\.encoder\.layer\.(\d+)\."
-RULES: Rules = [
+RULES = [
     (r"vilt\.embeddings\.token_type_embeddings\.weight", r"fusion.modality.weight"),
     (r"vilt\.(embeddings\..+)", r"towers.both.\1"),
     *attention_rules("vilt", "fusion", "attention"),
