@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vqazoo.data.text_files import decoded, json_objects
-from vqazoo.errors import DataError, did_you_mean
+from vqazoo.errors import ConfigError, DataError, did_you_mean
 from vqazoo.files.csv_cells import FLAGGED, from_cell
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -104,6 +104,15 @@ def _name(delimiter: str) -> str:
 
 def _json_rows(file: Path, text: str) -> Iterator[Row]:
     return (Row(number, cells) for number, cells in json_objects(file, text, EXAMPLE))
+
+
+def check_distinct(dataset: str, columns: Mapping[str, str]) -> None:
+    """Raise ConfigError if two of a dataset's columns, given by its arguments, have one name."""
+    if len(set(columns.values())) < len(columns):
+        raise ConfigError(
+            f"The columns of the dataset '{dataset}' are {', '.join(columns.values())}, but each "
+            f"must be another one: change one of {', '.join(columns)}."
+        )
 
 
 def missing_column(file: Path, column: str, argument: str, columns: set[str]) -> DataError:
