@@ -16,8 +16,9 @@ from typing import Any
 from vqazoo.data import DatasetReader, Example, check_question
 from vqazoo.data.answer_cells import class_names, read_answers
 from vqazoo.data.comparison import compared_by_stems
-from vqazoo.errors import ConfigError, DataError, QuestionError, did_you_mean, suggest
+from vqazoo.errors import DataError, QuestionError, did_you_mean, suggest
 from vqazoo.files.writing import cache_home
+from vqazoo_datasets.rows import check_distinct
 
 BATCH = 64  # rows, with their pictures, in memory at once
 SHARD = re.compile(r"(?P<split>.+?)(-(?P<number>\d+)(-of-(?P<all>\d+))?.*)?\.parquet")
@@ -62,11 +63,7 @@ class HuggingFace(DatasetReader):
             "answer_column": answer_column,
             "id_column": id_column,
         }
-        if len(set(self.names.values())) < len(self.names):
-            raise ConfigError(
-                f"The columns of the dataset 'hf' are {', '.join(self.names.values())}, but each "
-                f"must be another one: change one of {', '.join(self.names)}."
-            )
+        check_distinct("hf", self.names)
         self.pictures = Path(data_root).expanduser() if data_root else cache_home() / "hf"
         self.folder = Path(variant).expanduser()
         self.source: ParquetFolder | Repository

@@ -6,10 +6,10 @@ import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
+from vqazoo.toolkit.rows import ids_and_mask
 from vqazoo_tiny_clip.render import draw_scene, write_caption
 
 PAD = "<pad>"
@@ -69,13 +69,7 @@ class TextCodec:
         """Ids (B, L) int64 and mask (B, L) bool: start, pieces, end, then padding."""
         kept = self.context_length - 2
         rows = [[self.start_id, *ids[:kept], self.end_id] for ids in self.pieces(texts)]
-        longest = max(len(row) for row in rows)
-        ids = torch.full((len(rows), longest), self.pad_id)
-        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
-        for number, row in enumerate(rows):
-            ids[number, : len(row)] = torch.tensor(row)
-            mask[number, : len(row)] = True
-        return ids, mask
+        return ids_and_mask(rows, self.pad_id)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids without special tokens."""

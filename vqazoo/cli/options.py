@@ -33,6 +33,27 @@ SET = click.option(
 DEVICE = click.option("--device", help="cpu, cuda, cuda:1, mps; default: cuda if there is one.")
 
 
+DEVICE_OR_CPU = click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
+
+
+def listens_on(port: int) -> Callable[[F], F]:
+    """--host and --port, for verbs that answer over HTTP; `port` is the default."""
+
+    def add(command: F) -> F:
+        command = click.option(
+            "--port",
+            type=click.IntRange(0, 65535),
+            default=port,
+            show_default=True,
+            help="0: any free one, which is printed.",
+        )(command)
+        return click.option(
+            "--host", default="127.0.0.1", show_default=True, help="Address to listen on."
+        )(command)
+
+    return add
+
+
 def decode_options(candidates: bool = True) -> Callable[[F], F]:
     """Options --decode, and --candidates where answers may be chosen among; see `asked`."""
 

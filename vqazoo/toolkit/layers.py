@@ -11,7 +11,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqazoo.errors import ConfigError
+
 Past = tuple[Tensor, Tensor]  # keys and values, (B, h, S, D/h) each
+
+
+def check_heads(owner: str, dim: int, heads: int) -> None:
+    """Raise ConfigError unless the width can be split among the heads.
+
+    Args:
+        owner: the part, for the message, such as `fusion 'med'`.
+    """
+    if dim % heads:
+        raise ConfigError(
+            f"The {owner} has dim {dim} and heads {heads}, but dim must be a multiple of heads: "
+            f"try dim {heads * 64}{', or heads 4' if dim % 4 == 0 else ''}."
+        )
+
+
+def to_width(found: int, dim: int) -> nn.Module:
+    """A linear layer from one width to another, or nothing where they are equal."""
+    return nn.Identity() if found == dim else nn.Linear(found, dim)
 
 
 class Attention(nn.Module):
