@@ -2,13 +2,14 @@
 
 Every number comes from the folder's files; what was not recorded is said to be so. Generated
 sections stand between marks, and what people write around them survives: see card/prose.py.
-Front matter follows the Hugging Face Hub's model cards. Imports huggingface_hub, but no torch.
+Front matter follows the Hugging Face Hub's model cards.
+Imports jinja2 and huggingface_hub, but no torch.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ from vqazoo.files.writing import (
     json_bytes,
     write_file,
 )
+from vqazoo.templates import render
 
 if TYPE_CHECKING:
     from vqazoo.evaluation.metric import Metric
@@ -56,6 +58,21 @@ LARGEST = 32 * MIB  # of a file that a card is made from
 EXAMPLES = "answers.png"  # holds pictures of the dataset; the others are plots
 RESULTS = (EXAMPLES, "confusion.png", "risk-coverage.png")  # what `eval` draws
 TASK = "visual-question-answering"
+SECTIONS: dict[str, Callable[[Facts], str]] = {  # generated ones of card.md
+    "summary": card_metrics.headline,
+    "parts": card_sections.parts,
+    "run": card_sections.run,
+    "data": card_sections.data,
+    "metrics": card_metrics.metrics,
+    "types": card_metrics.types,
+    "abstention": card_metrics.abstention,
+    "failures": card_metrics.failures,
+    "examples": card_sections.examples,
+    "training": card_training.training,
+    "origin": card_training.origin,
+    "reproduce": card_training.reproduce,
+    "cite": card_training.cite,
+}
 
 
 def render_card(files: Mapping[str, bytes], name: str) -> str:
@@ -73,73 +90,13 @@ def render_card(files: Mapping[str, bytes], name: str) -> str:
     """
     facts = read_facts(files, name, name in list_models())
     kind = public(facts.data.type) if facts.data else "its training data"
-    body = f"""# {name}
-
-{marked("summary", card_metrics.headline(facts))}
-
-## How it works
-
-{marked("parts", card_sections.parts(facts))}
-
-## How to run
-
-{marked("run", card_sections.run(facts))}
-
-## Intended use
-
-Research, teaching and baselines on pictures and questions like those of its training data.
-
-## Not intended use
-
-Pictures or questions of another kind than the training data; any use where a wrong answer can hurt
-somebody. That includes assistance for blind people, unless the figures on abstention below are
-good enough for the use at hand.
-
-## Data
-
-{marked("data", card_sections.data(facts))}
-
-## Metrics
-
-{marked("metrics", card_metrics.metrics(facts))}
-
-## Results by type
-
-{marked("types", card_metrics.types(facts))}
-
-## When it should not answer
-
-{marked("abstention", card_metrics.abstention(facts))}
-
-## Known failure modes
-
-{marked("failures", card_metrics.failures(facts))}
-
-## Examples
-
-{marked("examples", card_sections.examples(facts))}
-
-## Limits
-
-It knows the kind of picture, the way of asking and the answers of {kind} only. Scores say nothing
-about others.
-
-## How it was trained
-
-{marked("training", card_training.training(facts))}
-
-## What the recipe follows
-
-{marked("origin", card_training.origin(facts))}
-
-## How to reproduce
-
-{marked("reproduce", card_training.reproduce(facts))}
-
-## How to cite
-
-{marked("cite", card_training.cite(facts))}
-"""
+    body = render(
+        __file__,
+        "card.md",
+        name=name,
+        kind=kind,
+        section=lambda one: marked(one, SECTIONS[one](facts)),
+    )
     return join(front_matter(facts), body)
 
 

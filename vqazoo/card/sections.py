@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from vqazoo.amounts import count
 from vqazoo.card.facts import VALIDATION, Facts
 from vqazoo.card.metrics import folded, pictures, table
 from vqazoo.config import Block
@@ -163,7 +164,7 @@ def data(facts: Facts) -> str:
     rows += [
         (
             split,
-            f"{_scored(facts, split, of):,}",
+            count(_scored(facts, split, of)),
             "scored" if of == recipe.type else f"scored, of {public(of)}",
         )
         for of, split in facts.scored()
@@ -210,8 +211,8 @@ def _scored(facts: Facts, split: str, data: str = "") -> int:
     return max(found, default=0)
 
 
-def _number(count: int) -> str:
-    return f"{count:,}" if count else "not recorded"
+def _number(questions: int) -> str:
+    return count(questions) if questions else "not recorded"
 
 
 def examples(facts: Facts) -> str:

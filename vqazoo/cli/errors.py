@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vqazoo.amounts import count, percent
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.options import JSON, asked, data_options, decode_options, given_args
 from vqazoo.cli.output import print_json, print_table, progress, say
@@ -134,8 +135,8 @@ def _print(found: Mistakes) -> None:
         (
             grouping.title,
             group.name,
-            f"{group.questions:,}",
-            f"{group.score:.2%}",
+            count(group.questions),
+            percent(group.score),
             f"{100 * group.cost:.2f}",
         )
         for grouping in found.groupings

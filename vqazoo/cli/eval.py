@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vqazoo.amounts import percent
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.options import (
     JSON,
@@ -150,8 +151,8 @@ def _print(metrics: Sequence[Metric]) -> None:
     rows = [
         (
             metric.name,
-            f"{metric.value:.2%}",
-            "[{:.2%}, {:.2%}]".format(*metric.interval) if metric.interval else "",
+            percent(metric.value),
+            f"[{', '.join(map(percent, metric.interval))}]" if metric.interval else "",
             metric.signature,
         )
         for metric in metrics

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from vqazoo import amounts
 from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.options import JSON, part, run_assignments
 from vqazoo.cli.output import print_json, print_table, progress, say
@@ -128,7 +129,7 @@ def info(cache: str, as_json: bool) -> None:
         (
             folder.name,
             f"{rows:,} rows",
-            f"{size / 1e6:,.1f} MB",
+            amounts.size(size),
             f"{' and '.join(map(str, meta.get('kinds') or ['?']))} of {meta.get('encoder', '?')}",
         )
         for folder, meta, rows, size in found
@@ -218,7 +219,7 @@ def clear(names: tuple[str, ...], everything: bool, cache: str, as_json: bool) -
         print_json({"removed": [folder.name for folder in folders], "bytes": freed})
         return
     caches = "1 cache" if len(folders) == 1 else f"{len(folders)} caches"
-    say(f"Removed {caches}, {freed / 1e6:,.1f} MB.")
+    say(f"Removed {caches}, {amounts.size(freed)}.")
 
 
 def _any_head(fusion: str | None) -> str | None:

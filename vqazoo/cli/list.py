@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vqazoo.amounts import size
 from vqazoo.catalogue import PACKAGED, PUBLISHED, Entry, entries
 from vqazoo.cli.options import JSON
 from vqazoo.cli.output import print_json, print_table
@@ -69,7 +70,7 @@ def _models() -> list[dict[str, str]]:
 
 def _whereabouts(entry: Entry) -> str:
     if entry.weights == PACKAGED:
-        return f"packaged, {entry.size / 1e6:.1f} MB"
+        return f"packaged, {size(entry.size)}"
     if entry.weights == PUBLISHED:
         return f"hub:{entry.repo}"
     return f"hub:{entry.pin.repo}" if entry.pin else "no weights yet"

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from vqazoo.amounts import percent
 from vqazoo.data import Example
 from vqazoo.data.answers import normalise, select_answer
 from vqazoo.evaluation.agreement import is_correct
@@ -150,7 +151,7 @@ def _heat_map(
     middle = 0.6 * np.nanmax(values)
     for row, column in np.ndindex(*values.shape):
         value = values[row, column]
-        text = f"{value:.0%}" if texts is None else texts[row][column]
+        text = percent(float(value), 0) if texts is None else texts[row][column]
         colour = "white" if value > middle else "black"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     _save(figure, file)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from vqazoo.amounts import in_bytes
 from vqazoo.errors import CheckpointError, WeightsError
 from vqazoo.files.reading import KINDS, MIB, check_no_pointer, inside, memory, read_plain, shown
 from vqazoo.files.tensors_header import check_tensors_header
@@ -77,8 +78,8 @@ def _check_entry(file: Path, folder: Path) -> None:
     inside(file, folder)
     if file.suffix != ".safetensors" and found.st_size > LARGEST_SMALL:
         raise WeightsError(
-            f"'{file}' has {found.st_size:,} bytes, but at most {LARGEST_SMALL:,} are read: it is "
-            f"no file of an encoder; do not trust the folder."
+            f"'{file}' has {in_bytes(found.st_size)}, but at most {LARGEST_SMALL:,} are read: it "
+            f"is no file of an encoder; do not trust the folder."
         )
 
 

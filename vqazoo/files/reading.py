@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from vqazoo.amounts import in_bytes
 from vqazoo.errors import CheckpointError, VqazooError
 
 MIB = 1 << 20
@@ -54,8 +55,7 @@ def shown(value: Any, most: int = SHOWN) -> str:
     return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
 
 
-def size(number: int) -> str:
-    return f"{number:,} bytes"
+size = in_bytes  # its name for checkpoint.saved_model
 
 
 def memory() -> int:
@@ -82,7 +82,7 @@ def read_plain(file: Path, most: int, root: Path | None = None) -> bytes:
     with open_plain(file, root) as (handle, length):
         if length > most:
             raise CheckpointError(
-                f"'{file}' has {size(length)}, but at most {size(most)} are read: it is "
+                f"'{file}' has {in_bytes(length)}, but at most {in_bytes(most)} are read: it is "
                 f"no file of a checkpoint that this machine could use; do not trust the folder."
             )
         return handle.read(length)

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
+from vqazoo.amounts import size
 from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.config import Block
 from vqazoo.errors import WeightsError
@@ -66,10 +67,10 @@ def bundle_encoders(
     for key, reference in bundled.items():
         config["towers"][key][BUNDLED] = asdict(reference)
     write_file(out / CONFIG, json_bytes(config))
-    sizes = [(one / WEIGHTS).stat().st_size / 1e6 for one in (folder, out)]
+    before, after = (size((one / WEIGHTS).stat().st_size) for one in (folder, out))
     report(
         f"With {' and '.join(map(_named, bundled.values())) or 'no referenced encoder'} included, "
-        f"{WEIGHTS} has {sizes[1]:.1f} MB instead of {sizes[0]:.1f} MB."
+        f"{WEIGHTS} has {after} instead of {before}."
     )
     return out
 

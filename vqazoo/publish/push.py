@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqazoo.amounts import size
 from vqazoo.card import PICTURES, merge
 from vqazoo.card.prose import split_front
 from vqazoo.catalogue import (
@@ -215,7 +216,7 @@ def _commit(
     contents: dict[str, bytes | Path] = {**upload.files, WEIGHTS: upload.weights}
     contents[CARD] = card.encode()
     sizes = upload.sizes(card)
-    report(f"Uploading {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB, to '{ref}'.")
+    report(f"Uploading {len(sizes)} files, {size(sum(sizes.values()))}, to '{ref}'.")
 
     def commit() -> CommitInfo:
         # Made anew for each try: of a commit whose answer was lost, nothing is left to do then.
