@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from vqazoo.cli.completion import complete_model
+from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import JSON, asked, decode_options
 from vqazoo.cli.output import print_json, say
 
@@ -48,7 +49,7 @@ def _options(command: F) -> F:
     return command
 
 
-@click.command()
+@click.command(cls=ExampleCommand)
 @click.argument("model", shell_complete=complete_model)
 @click.argument("image")
 @click.argument("question")
@@ -83,7 +84,7 @@ def ask(
 
     MODEL is a zoo name, dir:PATH or hub:OWNER/NAME.
 
-    Example: vqazoo ask tiny-clip-lstm-easyvqa photo.png "what color is the shape?"
+    Example: vqazoo ask {model} photo.png "what color is the shape?"
     """
     import vqazoo
     from vqazoo.errors import ConfigError
@@ -101,7 +102,7 @@ def ask(
     _print(answer, top_k, as_json, {"model": model, "image": image, "question": question})
 
 
-@click.command()
+@click.command(cls=ExampleCommand)
 @click.argument("model", shell_complete=complete_model)
 @click.argument("image")
 @decode_options(candidates=False)
@@ -111,7 +112,7 @@ def caption(
 ) -> None:
     """Let MODEL describe IMAGE, a file with a picture or a video.
 
-    Example: vqazoo caption hub:microsoft/git-base photo.jpg
+    Example: vqazoo caption hub:OWNER/NAME photo.jpg
     """
     import vqazoo
 

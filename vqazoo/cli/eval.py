@@ -10,6 +10,7 @@ import click
 
 from vqazoo.amounts import percent
 from vqazoo.cli.completion import complete_model
+from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
     JSON,
     asked,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 MISSING_IMAGES = "missing-images.txt"
 
 
-@click.command("eval")
+@click.command("eval", cls=ExampleCommand)
 @click.argument("model", required=False, shell_complete=complete_model)
 @data_options
 @click.option("--split", help="Which split to answer; default: the recipe's test split, or test.")
@@ -37,7 +38,7 @@ MISSING_IMAGES = "missing-images.txt"
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for predictions and scores.")
 @click.option("--record", is_flag=True, help="Write the scores into the model's metrics and card.")
-@click.option("--wups", is_flag=True, help="Compute WUPS too; cocoqa and daquar always do.")
+@click.option("--wups", is_flag=True, help="Compute WUPS too, as some datasets always do.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
 @click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
 @click.option("--seed", default=0, help="Chooses the questions in the picture grid.")
@@ -63,11 +64,11 @@ def eval_command(
 ) -> None:
     """Answer every question of a split with MODEL (a zoo name or dir:PATH) and score the answers.
 
-    With --out, writes predictions (CSV, JSON lines, the official submission of vizwiz and vqav2),
+    With --out, writes predictions (CSV, JSON lines, the submission that the dataset asks for),
     metrics.json and pictures. --decode and --candidates are those of 'vqazoo ask'; they stand in
     the signature of every score.
 
-    Example: vqazoo eval --predictions mine.csv --data vizwiz --data-root DIR --split val
+    Example: vqazoo eval --predictions mine.csv --data {official} --data-root DIR
     """
     if (model is None) == (predictions is None):
         raise click.UsageError("Give either MODEL or --predictions FILE, and not both.")

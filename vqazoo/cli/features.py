@@ -8,6 +8,7 @@ import click
 
 from vqazoo import amounts
 from vqazoo.cli.ending import told_when_interrupted
+from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import JSON, part, run_assignments
 from vqazoo.cli.output import print_json, print_table, progress, say
 
@@ -24,8 +25,8 @@ def features() -> None:
     """Build, look at, verify and clear cached features of frozen encoders."""
 
 
-@features.command()
-@part("--encoder", "encoder", "Both towers, such as open-clip:ViT-B-32@openai.")
+@features.command(cls=ExampleCommand)
+@part("--encoder", "encoder", "Both towers, such as {encoder} or {both}.")
 @part("--image-encoder", "encoder", "Replaces the image tower.")
 @part("--text-encoder", "encoder", "Replaces the text tower.")
 @part("--fusion", "fusion", "Tells which features are needed; default: the head's own choice.")

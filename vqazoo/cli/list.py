@@ -6,6 +6,7 @@ import click
 
 from vqazoo.amounts import size
 from vqazoo.catalogue import PACKAGED, PUBLISHED, Entry, entries
+from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import JSON
 from vqazoo.cli.output import print_json, print_table
 from vqazoo.compatibility import PARTS, compatible
@@ -19,14 +20,14 @@ CHECKED = ("encoders", "fusions", "heads")  # kinds whose compatibility is known
 BROKEN = "(broken: run 'vqazoo plugins' to see why)"
 
 
-@click.command("list")
+@click.command("list", cls=ExampleCommand)
 @click.argument("kind", type=click.Choice(KINDS, case_sensitive=False), required=False)
 @click.option(
     "--compatible-with",
     "chosen",
     multiple=True,
     metavar="KIND=NAME",
-    help="Only parts that fit this one, such as head=lstm or encoder=tiny-clip; may be repeated.",
+    help="Only parts that fit this one, such as head={head} or encoder={encoder}; may be repeated.",
 )
 @JSON
 def list_command(kind: str | None, chosen: tuple[str, ...], as_json: bool) -> None:
@@ -55,7 +56,7 @@ def _chosen(assignment: str) -> tuple[str, str]:
     if not equals or not name or part not in PARTS:
         known = [known.replace("_", "-") for known in PARTS]
         raise ConfigError(
-            f"--compatible-with takes KIND=NAME, for instance head=lstm, but got {assignment!r}."
+            f"--compatible-with takes KIND=NAME, but got {assignment!r}."
             f"{did_you_mean(part, known) if equals else ''} KIND is one of {', '.join(known)}."
         )
     return part, name.strip()

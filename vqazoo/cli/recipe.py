@@ -8,6 +8,7 @@ import click
 
 from vqazoo.cli.completion import complete_recipe
 from vqazoo.cli.ending import told_when_interrupted
+from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
     DATA_ROOT,
     DEVICE,
@@ -93,7 +94,7 @@ def copy(name: str, file: Path | None, as_json: bool) -> None:
     say(str(target))
 
 
-@recipe.command("run")
+@recipe.command("run", cls=ExampleCommand)
 @click.argument("name", metavar="NAME|FILE", shell_complete=complete_recipe)
 @DATA_ROOT
 @SKIP_MISSING
@@ -128,7 +129,7 @@ def run_command(
     NAME is a packaged recipe, or the path of a TOML file. --decode and --candidates, as in 'vqazoo
     ask', are how the test split is answered.
 
-    Example: vqazoo recipe run clip-lstm-vizwiz --data-root DIR --push me/clip-lstm-vizwiz
+    Example: vqazoo recipe run {recipe} --data-root DIR --push me/{recipe}
     """
     from vqazoo.cli.train import how_to_resume
     from vqazoo.training.loop import gather_config
