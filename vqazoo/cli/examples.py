@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from copy import copy
-from functools import partial
 from typing import TypeVar
 
 import click
@@ -53,8 +52,8 @@ def examples() -> dict[str, str]:
         "recipe": "MODEL",
         "folders": "NAME",
     }
-    encoders = _manifests(partial(registry.manifest, "encoder"), registry.names("encoder"))
-    datasets = _manifests(partial(registry.manifest, "dataset"), registry.names("dataset"))
+    encoders = _sound(lambda name: registry.manifest("encoder", name), registry.names("encoder"))
+    datasets = _sound(lambda name: registry.manifest("dataset", name), registry.names("dataset"))
     return {**told, **_models(datasets), **_encoders(encoders), **_official(datasets)}
 
 
@@ -112,7 +111,7 @@ def _official(manifests: dict[str, DatasetManifest]) -> dict[str, str]:
     return told
 
 
-def _manifests(manifest: Callable[[str], T], names: Iterable[str]) -> dict[str, T]:
+def _sound(manifest: Callable[[str], T], names: Iterable[str]) -> dict[str, T]:
     """Those of the parts that are not broken."""
     found = {}
     for name in names:
