@@ -22,7 +22,7 @@ JOINERS = "\u200c\u200d"  # which Persian, Hindi and some emoji are written with
 BLANKS = "\n\t\r"
 
 
-def render(beside: str, name: str, /, **values: Any) -> str:
+def fill(beside: str, name: str, /, **values: Any) -> str:
     """What a template file makes of values.
 
     Args:

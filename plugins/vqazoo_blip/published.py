@@ -16,7 +16,7 @@ from vqazoo.files.reading import shown
 from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.toolkit.generation import DEFAULTS, warn_of_unread
-from vqazoo.toolkit.published import Rules, check_small, read_weights
+from vqazoo.toolkit.published import TensorRules, check_small, read_weights
 from vqazoo.toolkit.transformers import Repository
 
 ANSWERS = "BlipForQuestionAnswering"
@@ -30,7 +30,7 @@ OUTPUT = "text_decoder.cls.predictions.decoder."
 UNUSED = [r".+\.position_ids", r"text_decoder\.cls\.predictions\.decoder\.(weight|bias)"]  # tied
 
 
-def _layers(published: str, ours: str) -> Rules:
+def _layers(published: str, ours: str) -> TensorRules:
     """Rules of one stack of text layers."""
     layer = published + r"\.encoder\.layer\.(\d+)\."
     return [
@@ -46,7 +46,7 @@ def _layers(published: str, ours: str) -> Rules:
     ]
 
 
-RULES: Rules = [
+RULES: TensorRules = [
     (r"vision_model\.(.+)", r"towers.both.vision.\1"),
     (
         r"text_encoder\.embeddings\.((word|position)_embeddings\.weight|LayerNorm\..+)",

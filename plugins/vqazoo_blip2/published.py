@@ -28,7 +28,7 @@ from vqazoo.files.writing import cache_home
 from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.toolkit.generation import DEFAULTS, warn_of_unread
-from vqazoo.toolkit.published import Rules, match_tensors, read_weights
+from vqazoo.toolkit.published import TensorRules, match_tensors, read_weights
 from vqazoo.toolkit.transformers import Repository, load_tensors, read_tokenizer
 
 ARCHITECTURE = "Blip2ForConditionalGeneration"
@@ -37,7 +37,7 @@ PROMPTS = {False: "Question: {} Answer:", True: "Question: {} Short answer:"}  #
 BITS = {"8bit": "load_in_8bit", "4bit": "load_in_4bit"}
 WHOLE = ["vision_model", "qformer", "language_projection", "lm_head"]  # never quantised
 LAYER = r"qformer\.encoder\.layer\.(\d+)\."
-RULES: Rules = [
+RULES: TensorRules = [
     (r"query_tokens", r"qformer.queries"),
     (r"qformer\.layernorm\.(.+)", r"qformer.norm.\1"),
     (LAYER + r"attention\.attention\.(.+)", r"qformer.layers.\1.attention.\2"),

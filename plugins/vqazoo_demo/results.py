@@ -11,7 +11,7 @@ from PIL import Image
 
 from vqazoo.amounts import percent
 from vqazoo.interfaces import Answer
-from vqazoo.templates import render
+from vqazoo.templates import fill
 from vqazoo_demo.asking import REFUSALS, Reply
 
 NOT_ENOUGH = "This photo does not show enough to answer."
@@ -39,7 +39,7 @@ def page(
     picture: Image.Image, question: str, replies: Sequence[Reply], waiting_for: str = ""
 ) -> str:
     """The replies to a question about a picture, side by side, and which model is still asked."""
-    return render(
+    return fill(
         __file__,
         "replies.html",
         thumbnail=_source(picture, THUMBNAIL),
@@ -56,18 +56,18 @@ def page(
 
 def nothing_yet() -> str:
     """What stands where the answers will stand."""
-    return render(__file__, "note.html", text=NOTHING_YET)
+    return fill(__file__, "note.html", text=NOTHING_YET)
 
 
 def problem(text: str) -> str:
     """A sentence about what went wrong."""
-    return render(__file__, "problem.html", text=text)
+    return fill(__file__, "problem.html", text=text)
 
 
 def saved(file: Path, rows: int) -> str:
     """That a right answer was kept, and how to learn from the table."""
     train = f"vqazoo train --data table --set data.args.train={file} ..."
-    return render(__file__, "saved.html", file=file, rows=rows, train=train)
+    return fill(__file__, "saved.html", file=file, rows=rows, train=train)
 
 
 def _ranked(answer: Answer) -> list[Answer]:

@@ -17,7 +17,7 @@ import torch
 
 from vqazoo.amounts import size
 from vqazoo.errors import ConfigError, missing_package
-from vqazoo.files.writing import json_bytes, write_folder, writing
+from vqazoo.files.writing import json_bytes, while_writing, write_folder
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
 from vqazoo.version import __version__
@@ -63,7 +63,7 @@ def export_model(model: VQAModel, ref: str, out: Path, options: Options) -> dict
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(writing(out, ConfigError))
+            stack.enter_context(while_writing(out, ConfigError))
         except OSError as error:
             raise _unwritable(out, error) from error
         return _export(model, ref, out, options)

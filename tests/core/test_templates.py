@@ -10,7 +10,7 @@ import pytest
 from jinja2 import UndefinedError
 from jinja2.exceptions import TemplateNotFound
 
-from vqazoo.templates import render
+from vqazoo.templates import fill
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(
@@ -31,7 +31,7 @@ HOSTILE = [
 
 def made(folder: Path, content: str, name: str = "page.html", **values: object) -> str:
     (folder / name).write_text(content, encoding="utf-8")
-    return render(str(folder / "code.py"), name, **values)
+    return fill(str(folder / "code.py"), name, **values)
 
 
 @pytest.mark.parametrize("text", HOSTILE)

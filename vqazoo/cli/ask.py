@@ -11,7 +11,7 @@ import click
 
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.examples import ExampleCommand
-from vqazoo.cli.options import JSON, asked, decode_options
+from vqazoo.cli.options import JSON, decode_flags, decode_request
 from vqazoo.cli.output import print_json, say
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _options(command: F) -> F:
 @click.argument("model", shell_complete=complete_model)
 @click.argument("image")
 @click.argument("question")
-@decode_options()
+@decode_flags()
 @click.option(
     "--explain",
     "sheet",
@@ -89,7 +89,7 @@ def ask(
     import vqazoo
     from vqazoo.errors import ConfigError
 
-    options, chosen = asked(decode, candidates)
+    options, chosen = decode_request(decode, candidates)
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise ConfigError(f"--explain is '{sheet}', but a file that ends in .png was expected.")
     loaded = vqazoo.load(model, **where)
@@ -105,7 +105,7 @@ def ask(
 @click.command(cls=ExampleCommand)
 @click.argument("model", shell_complete=complete_model)
 @click.argument("image")
-@decode_options(candidates=False)
+@decode_flags(candidates=False)
 @_options
 def caption(
     model: str, image: str, top_k: int, decode: tuple[str, ...], as_json: bool, **where: Any
@@ -116,7 +116,7 @@ def caption(
     """
     import vqazoo
 
-    options, _ = asked(decode)
+    options, _ = decode_request(decode)
     found = vqazoo.load(model, **where).caption(image, top_k, **options)
     _print(cast("Answer", found), top_k, as_json, {"model": model, "image": image})
 

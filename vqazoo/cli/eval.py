@@ -13,9 +13,9 @@ from vqazoo.cli.completion import complete_model
 from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
     JSON,
-    asked,
     data_options,
-    decode_options,
+    decode_flags,
+    decode_request,
     given_args,
     make_folder,
 )
@@ -23,8 +23,6 @@ from vqazoo.cli.output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
     from vqazoo.evaluation.metric import Metric
-
-MISSING_IMAGES = "missing-images.txt"
 
 
 @click.command("eval", cls=ExampleCommand)
@@ -42,7 +40,7 @@ MISSING_IMAGES = "missing-images.txt"
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
 @click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
 @click.option("--seed", default=0, help="Chooses the questions in the picture grid.")
-@decode_options()
+@decode_flags()
 @JSON
 def eval_command(
     model: str | None,
@@ -80,7 +78,8 @@ def eval_command(
         )
     if predictions is not None and (decode or candidates is not None):
         raise click.UsageError("--decode and --candidates are for a MODEL, not for --predictions.")
-    options, chosen = asked(decode, candidates)
+    options, chosen = decode_request(decode, candidates)
+    from vqazoo.data.examples import MISSING_IMAGES
     from vqazoo.evaluation.split import read_split, scored
     from vqazoo.zoo.evaluate import TEST, UnnamedDataError, evaluate
 

@@ -1,6 +1,6 @@
 """Examples in help texts: parts and models that are installed, so that no verb names one.
 
-A help text holds `{head}` and so on, see `examples`; they are filled when it is shown.
+A help text holds `{head}` and so on, see `installed_examples`; they are filled when it is shown.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class ExampleCommand(click.Command):
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help with the examples of this installation."""
-        told = examples()
+        told = installed_examples()
         shown = copy(self)
         shown.help = _filled(self.help, told)
         shown.params = [_option(one, told) for one in self.params]
         click.Command.format_help(shown, ctx, formatter)
 
 
-def examples() -> dict[str, str]:
+def installed_examples() -> dict[str, str]:
     """What stands for each place.
 
     `model`, `encoder`, `head`, `heads`, `dataset`: the smallest packaged model, its parts and data,

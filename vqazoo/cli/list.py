@@ -14,14 +14,14 @@ from vqazoo.errors import ConfigError, PluginError, did_you_mean
 from vqazoo.manifests import EncoderManifest, FamilyManifest
 from vqazoo.registry import registry
 
-KINDS = ("models", "encoders", "fusions", "heads", "datasets", "families")
-KIND_OF = {**{kind: kind[:-1] for kind in KINDS[1:]}, "families": "family"}
+LISTED_KINDS = ("models", "encoders", "fusions", "heads", "datasets", "families")
+KIND_OF = {**{kind: kind[:-1] for kind in LISTED_KINDS[1:]}, "families": "family"}
 CHECKED = ("encoders", "fusions", "heads")  # kinds whose compatibility is known
 BROKEN = "(broken: run 'vqazoo plugins' to see why)"
 
 
 @click.command("list", cls=ExampleCommand)
-@click.argument("kind", type=click.Choice(KINDS, case_sensitive=False), required=False)
+@click.argument("kind", type=click.Choice(LISTED_KINDS, case_sensitive=False), required=False)
 @click.option(
     "--compatible-with",
     "chosen",
@@ -38,7 +38,7 @@ def list_command(kind: str | None, chosen: tuple[str, ...], as_json: bool) -> No
     if chosen and kind is not None and kind not in CHECKED:
         raise click.UsageError(f"--compatible-with goes with {', '.join(CHECKED)}, not {kind}.")
     fitting = dict(_chosen(assignment) for assignment in chosen)
-    kinds = [kind] if kind else list(CHECKED if chosen else KINDS)
+    kinds = [kind] if kind else list(CHECKED if chosen else LISTED_KINDS)
     document = {
         one: _models() if one == "models" else _parts(KIND_OF[one], fitting) for one in kinds
     }

@@ -33,7 +33,7 @@ SET = click.option(
 DEVICE = click.option("--device", help="cpu, cuda, cuda:1, mps; default: cuda if there is one.")
 
 
-def decode_options(candidates: bool = True) -> Callable[[F], F]:
+def decode_flags(candidates: bool = True) -> Callable[[F], F]:
     """--decode, and --candidates where answers may be chosen among; see `asked`."""
 
     def add(command: F) -> F:
@@ -53,7 +53,7 @@ def decode_options(candidates: bool = True) -> Callable[[F], F]:
     return add
 
 
-def asked(
+def decode_request(
     decode: Sequence[str], candidates: Path | None = None
 ) -> tuple[dict[str, Any], list[str] | None]:
     """What --decode and --candidates say: options of the head, and answers to choose among.

@@ -15,8 +15,8 @@ from vqazoo.cli.options import (
     JSON,
     SET,
     SKIP_MISSING,
-    asked,
-    decode_options,
+    decode_flags,
+    decode_request,
     run_assignments,
 )
 from vqazoo.cli.output import print_json, print_table, progress, say
@@ -106,7 +106,7 @@ def copy(name: str, file: Path | None, as_json: bool) -> None:
 @click.option("--push", "repo", metavar="OWNER/NAME", help="Publish the model when it is done.")
 @click.option("--private", is_flag=True, help="With --push: make a new repository private.")
 @click.option("--pin", is_flag=True, help="With --push: write the commit into the catalogue.")
-@decode_options()
+@decode_flags()
 @JSON
 def run_command(
     name: str,
@@ -138,7 +138,7 @@ def run_command(
 
     if (private or pin) and not repo:
         raise click.UsageError("--private and --pin go with --push OWNER/NAME.")
-    options, chosen = asked(decode, candidates)
+    options, chosen = decode_request(decode, candidates)
     file = Path(name) if name.endswith(".toml") else recipe_file(name)
     config = gather_config(
         file, run_assignments(assignments, data_root, skip_missing, device), {"seed": seed}

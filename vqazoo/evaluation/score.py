@@ -11,8 +11,7 @@ from vqazoo.data import Example, digest
 from vqazoo.data.answers import SELECTION, AnswerList, same_answer, truth_of
 from vqazoo.errors import DataError
 from vqazoo.evaluation.agreement import (
-    SEVERAL,
-    Floats,
+    FEWEST_PEOPLE,
     accuracies,
     asked_several,
     compared,
@@ -20,8 +19,8 @@ from vqazoo.evaluation.agreement import (
     have_several_answers,
     measured,
 )
-from vqazoo.evaluation.metric import PEOPLE, SINGLE, Measure, Metric, today
-from vqazoo.evaluation.metrics import reliability, vqa_accuracy, words
+from vqazoo.evaluation.metric import PEOPLE, SINGLE_ANSWER, Measure, Metric, today
+from vqazoo.evaluation.metrics import Floats, reliability, vqa_accuracy, words
 from vqazoo.evaluation.metrics import wups as wups_metric
 from vqazoo.interfaces import Answer
 from vqazoo.manifests import DatasetManifest
@@ -37,7 +36,7 @@ def quick_metrics(
     measure = Measure(data, split, digest(examples), today(), examples)
     truths = [truth_of(example) for example in examples]
     right = float(accuracies(examples, answers).mean())
-    found = list(measure.one("accuracy", right, SINGLE))
+    found = list(measure.one("accuracy", right, SINGLE_ANSWER))
     name, rows, agreed = measured(examples, answers)
     if name == "vqa-accuracy":
         how = f"{PEOPLE}|normaliser:vqa-reference-v1"
@@ -77,9 +76,9 @@ def score(
     truths = [truth_of(example) for example in scored]
     read = comparison_of(scored).read
     right = accuracies(scored, given)
-    found += measure.with_interval("accuracy", right, SINGLE)
+    found += measure.with_interval("accuracy", right, SINGLE_ANSWER)
     name, rows, per_question = measured(scored, given)
-    main, rule, trusted = measure, SINGLE, given
+    main, rule, trusted = measure, SINGLE_ANSWER, given
     if name == "vqa-accuracy":
         trusted = [given[row] for row in rows]
         main = replace(measure, examples=[scored[row] for row in rows])
@@ -89,7 +88,7 @@ def score(
     if 0 < several < len(scored):
         report(
             f"{'Measured' if name == 'vqa-accuracy' else 'Left out'} vqa-accuracy: {several:,} of "
-            f"{len(scored):,} questions have the {SEVERAL} answers that it needs"
+            f"{len(scored):,} questions have the {FEWEST_PEOPLE} answers that it needs"
             f"{', and only they count' if name == 'vqa-accuracy' else ', too few'}."
         )
     found += main.by_type(name, per_question, rule)
@@ -143,7 +142,7 @@ def _baselines(
     """What a constant answer scores, and what the answer list can reach."""
     constant = known.texts[known.counts.index(max(known.counts))]
     same = sum(same_answer(example, constant) for example in examples) / len(truths)
-    yield from measure.one("constant-answer-accuracy", same, SINGLE)
+    yield from measure.one("constant-answer-accuracy", same, SINGLE_ANSWER)
     if have_several_answers(examples):
         _, rows, agreed = measured(examples, [Answer(constant, 1.0)] * len(examples))
         how = f"{PEOPLE}|normaliser:vqa-reference-v1"
@@ -151,7 +150,7 @@ def _baselines(
         yield from measure.one(name, float(agreed.mean()), how, len(rows))
     texts = known.counted_by(comparison_of(examples))
     reachable = sum(truth in texts for truth in truths) / len(truths)
-    yield from measure.one("known-answer-share", reachable, SINGLE)
+    yield from measure.one("known-answer-share", reachable, SINGLE_ANSWER)
 
 
 def _words(measure: Measure, answers: Sequence[Answer], truths: Sequence[str]) -> Iterator[Metric]:

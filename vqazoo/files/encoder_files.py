@@ -14,7 +14,15 @@ from typing import Any
 
 from vqazoo.amounts import in_bytes
 from vqazoo.errors import CheckpointError, WeightsError
-from vqazoo.files.reading import KINDS, MIB, check_no_pointer, inside, memory, read_plain, shown
+from vqazoo.files.reading import (
+    FILE_KINDS,
+    MIB,
+    check_no_pointer,
+    inside,
+    memory,
+    read_plain,
+    shown,
+)
 from vqazoo.files.tensors_header import check_tensors_header
 from vqazoo.files.writing import LARGEST_SIDE
 
@@ -68,7 +76,7 @@ def _check_entry(file: Path, folder: Path) -> None:
     if stat.S_ISDIR(found.st_mode):
         return
     if not stat.S_ISREG(found.st_mode):
-        kind = KINDS.get(stat.S_IFMT(found.st_mode), "no plain file")
+        kind = FILE_KINDS.get(stat.S_IFMT(found.st_mode), "no plain file")
         raise WeightsError(
             f"'{file}' is {kind}, but a plain file was expected: do not trust the folder, or take "
             f"that away."
@@ -83,7 +91,7 @@ def _check_entry(file: Path, folder: Path) -> None:
         )
 
 
-def read_weights(file: Path, named: bool = False) -> bytes:
+def read_weights_file(file: Path, named: bool = False) -> bytes:
     """The content of a plain safetensors file with a modest header of known dtypes.
 
     Args:
@@ -123,7 +131,7 @@ def read_json(file: Path, root: Path | None = None, most: int = LARGEST_CONFIG) 
         ) from error
 
 
-def read_config(file: Path, root: Path | None = None) -> dict[str, Any]:
+def read_encoder_config(file: Path, root: Path | None = None) -> dict[str, Any]:
     """A config that a library builds an encoder from, of sizes that can be.
 
     Raises:

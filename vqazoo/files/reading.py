@@ -29,7 +29,7 @@ SHOWN = 80  # characters of a stranger's value in a message
 POINTER = b"version https://git-lfs.github.com/spec/"  # how a Git LFS pointer begins
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 OPENING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # the first: never wait
-KINDS = {
+FILE_KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
     stat.S_IFCHR: "a device",
@@ -162,7 +162,7 @@ def check_no_pointer(
 
 def _check_plain(file: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        kind = KINDS.get(stat.S_IFMT(found.st_mode), "no plain file")
+        kind = FILE_KINDS.get(stat.S_IFMT(found.st_mode), "no plain file")
         raise CheckpointError(
             f"'{file}' is {kind}, but a plain file was expected: get the checkpoint again."
         )

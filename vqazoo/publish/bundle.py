@@ -12,7 +12,7 @@ from vqazoo.amounts import size
 from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
 from vqazoo.config import Block
 from vqazoo.errors import WeightsError
-from vqazoo.files.places import WEIGHTS_FILE, check_encoder, public
+from vqazoo.files.places import WEIGHTS_FILE, check_tower, public
 from vqazoo.files.writing import CONFIG, WEIGHTS, json_bytes, write_file
 from vqazoo.hub.files import BUNDLED
 from vqazoo.hub.requests import HubRef, asked
@@ -55,7 +55,7 @@ def bundle_encoders(
     for key, module in model.towers.items():
         encoder = cast(Encoder, module)
         files = {"files": [asdict(one) for one in encoder.files]}
-        check_encoder(blocks[key].type, files, included=True)
+        check_tower(blocks[key].type, files, included=True)
         if encoder.reference is not None:
             bundled[key] = _licensed(blocks[key].type, encoder.reference, stated_license)
             encoder.reference = None

@@ -25,7 +25,7 @@ from vqazoo.catalogue import (
     PIN,
     Pin,
     catalogue,
-    digest,
+    content_digest,
     digest_of_config,
     read_pin,
     write_catalogue,
@@ -157,7 +157,7 @@ def push(
             return Pushed(ref.repo, "", "", upload.sizes(merge(upload.card, upload.fresh)))
         message = message or f"{title}: pushed by vqazoo"
         done, card = _commit(upload, folder, ref, private, message, create_pr, report)
-        here = Pin(done.repo, done.commit, digest(upload.files[CONFIG]))
+        here = Pin(done.repo, done.commit, content_digest(upload.files[CONFIG]))
         if own and not create_pr:
             _note(own, here, "" if include_encoder else card, report)
         if pin:

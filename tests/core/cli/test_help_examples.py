@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from vqazoo.catalogue import entries
 from vqazoo.cli import VERBS, run, vqazoo
-from vqazoo.cli.examples import ExampleCommand, examples
+from vqazoo.cli.examples import ExampleCommand, installed_examples
 from vqazoo.registry import load_object, registry
 
 
@@ -37,7 +37,7 @@ def test_no_place_for_an_example_is_left_in_a_help_text(verb: tuple[str, ...]) -
 
 
 def test_the_examples_are_installed_parts_and_models() -> None:
-    told = examples()
+    told = installed_examples()
     assert told["model"] in entries()
     assert told["recipe"] in entries()
     for place, kind in (("encoder", "encoder"), ("head", "head"), ("dataset", "dataset")):
@@ -56,7 +56,7 @@ def test_the_example_of_train_is_a_run_that_fits(tmp_path: Path) -> None:
 
 
 def test_the_example_of_recipe_has_a_recipe() -> None:
-    assert run(["recipe", "show", examples()["recipe"], "--json"]) == 0
+    assert run(["recipe", "show", installed_examples()["recipe"], "--json"]) == 0
 
 
 def test_help_is_shown_where_nothing_is_installed(
@@ -80,7 +80,7 @@ def test_a_broken_part_does_not_break_the_help(monkeypatch: pytest.MonkeyPatch) 
         return sound(self, kind, name)
 
     monkeypatch.setattr(type(registry), "manifest", manifest)
-    told = examples()
+    told = installed_examples()
     assert told["both"] != "open-clip:ViT-B-32@openai"
     assert not told["official"].startswith("cocoqa")
 

@@ -17,7 +17,7 @@ from vqazoo.errors import ImageError
 from vqazoo.evaluation.mistakes.groups import MISTAKE, Mistakes
 from vqazoo.interfaces import Answer
 from vqazoo.media.video import still
-from vqazoo.templates import render
+from vqazoo.templates import fill
 
 THUMBNAIL = 160  # longer side of an embedded picture, in pixels
 QUALITY = 80  # of JPEG
@@ -42,7 +42,7 @@ def write_page(mistakes: Mistakes, note: str = "", pictures: bool = True) -> str
         note: about passing the page on, such as the licence of the pictures.
         pictures: whether small copies are embedded, up to MOST_BYTES of them all.
     """
-    return render(
+    return fill(
         __file__,
         "page.html",
         mistakes=mistakes,

@@ -11,7 +11,7 @@ from tests.core.evaluation.mistakes.conftest import HOSTILE
 from tests.support.markup import golden, without_blanks
 from vqazoo.data import Example
 from vqazoo.evaluation.mistakes import Mistakes, write_page
-from vqazoo.evaluation.mistakes.groups import Confusion, Group, Grouping
+from vqazoo.evaluation.mistakes.groups import Confusion, Grouping, QuestionGroup
 from vqazoo.interfaces import Answer
 
 
@@ -26,9 +26,11 @@ def made(model: str, answers: list[str], groupings: int) -> Mistakes:
     scores = [0.25, float("nan"), 1.0, 0.5]
     given = [Answer(text, score) for text, score in zip(answers, scores, strict=True)]
     groups = (
-        Group(HOSTILE, 1234567, 0.33333, 0.125, (0, 1, 2, 3, 0), (Confusion(HOSTILE, "", 1234),)),
-        Group("what | `is`", 1, 1.0, 0.0, (), ()),
-        Group("other", 2, 0.5, 0.0625, (1,), (Confusion("a", "b", 1),)),
+        QuestionGroup(
+            HOSTILE, 1234567, 0.33333, 0.125, (0, 1, 2, 3, 0), (Confusion(HOSTILE, "", 1234),)
+        ),
+        QuestionGroup("what | `is`", 1, 1.0, 0.0, (), ()),
+        QuestionGroup("other", 2, 0.5, 0.0625, (1,), (Confusion("a", "b", 1),)),
     )
     titles = ("Type of <question>", "Length")[:groupings]
     return Mistakes(
