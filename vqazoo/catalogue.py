@@ -125,10 +125,10 @@ def write_pin(folder: Path, pin: Pin) -> None:
 
 def digest_of_config(folder: Path) -> str:
     """SHA-256 of a folder's config.json."""
-    return digest((folder / CONFIG).read_bytes())
+    return content_digest((folder / CONFIG).read_bytes())
 
 
-def digest(content: bytes) -> str:
+def content_digest(content: bytes) -> str:
     """SHA-256 of bytes, as a pin has it of config.json."""
     return hashlib.sha256(content).hexdigest()
 

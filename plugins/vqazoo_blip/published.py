@@ -16,7 +16,7 @@ from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.toolkit.generation import DEFAULTS, warn_of_unread
 from vqazoo.toolkit.published import (
-    Rules,
+    TensorRules,
     check_architecture,
     check_fixed,
     check_small,
@@ -36,7 +36,7 @@ OUTPUT = "text_decoder.cls.predictions.decoder."
 UNUSED = [r".+\.position_ids", r"text_decoder\.cls\.predictions\.decoder\.(weight|bias)"]  # tied
 
 
-RULES: Rules = [
+RULES: TensorRules = [
     (r"vision_model\.(.+)", r"towers.both.vision.\1"),
     (
         r"text_encoder\.embeddings\.((word|position)_embeddings\.weight|LayerNorm\..+)",

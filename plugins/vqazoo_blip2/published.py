@@ -29,7 +29,7 @@ from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.toolkit.generation import DEFAULTS, warn_of_unread
 from vqazoo.toolkit.published import (
-    Rules,
+    TensorRules,
     attention_rules,
     check_architecture,
     check_fixed,
@@ -45,7 +45,7 @@ PROMPTS = {False: "Question: {} Answer:", True: "Question: {} Short answer:"}  #
 BITS = {"8bit": "load_in_8bit", "4bit": "load_in_4bit"}
 WHOLE = ["vision_model", "qformer", "language_projection", "lm_head"]  # never quantised
 LAYER = r"qformer\.encoder\.layer\.(\d+)\."
-RULES: Rules = [
+RULES: TensorRules = [
     (r"query_tokens", r"qformer.queries"),
     (r"qformer\.layernorm\.(.+)", r"qformer.norm.\1"),
     *attention_rules("qformer", "qformer", "attention"),

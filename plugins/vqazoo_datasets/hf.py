@@ -66,13 +66,13 @@ class HuggingFace(DatasetReader):
         check_distinct("hf", self.names)
         self.pictures = Path(data_root).expanduser() if data_root else cache_home() / "hf"
         self.folder = Path(variant).expanduser()
-        self.source: ParquetFolder | Repository
+        self.source: ParquetFolder | HubRepository
         if self.folder.is_dir():
             self.source = ParquetFolder(self.folder)
         elif variant.startswith(("/", "./", "../", "~")):
             raise DataError(f"The folder '{variant}' of the dataset 'hf' does not exist: check it.")
         else:
-            self.source = Repository(variant, image_column)
+            self.source = HubRepository(variant, image_column)
 
     def splits(self) -> list[str]:
         return self.source.splits()
@@ -198,7 +198,7 @@ class ParquetFolder:
                 raise _damaged(file, error) from error
 
 
-class Repository:
+class HubRepository:
     """A dataset of the Hugging Face hub, or of its local cache; pictures stay encoded."""
 
     def __init__(self, name: str, image_column: str) -> None:

@@ -54,7 +54,7 @@ def listens_on(port: int) -> Callable[[F], F]:
     return add
 
 
-def decode_options(candidates: bool = True) -> Callable[[F], F]:
+def decode_flags(candidates: bool = True) -> Callable[[F], F]:
     """Options --decode, and --candidates where answers may be chosen among; see `asked`."""
 
     def add(command: F) -> F:
@@ -74,7 +74,7 @@ def decode_options(candidates: bool = True) -> Callable[[F], F]:
     return add
 
 
-def asked(
+def decode_request(
     decode: Sequence[str], candidates: Path | None = None
 ) -> tuple[dict[str, Any], list[str] | None]:
     """What --decode and --candidates say: options of the head, and answers to choose among.

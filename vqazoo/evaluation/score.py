@@ -11,8 +11,7 @@ from vqazoo.data import Example, digest
 from vqazoo.data.answers import SELECTION, AnswerList, same_answer, truth_of
 from vqazoo.errors import DataError
 from vqazoo.evaluation.agreement import (
-    SEVERAL,
-    Floats,
+    FEWEST_PEOPLE,
     accuracies,
     asked_several,
     compared,
@@ -20,8 +19,8 @@ from vqazoo.evaluation.agreement import (
     have_several_answers,
     measured,
 )
-from vqazoo.evaluation.metric import PEOPLE, SINGLE, Measure, Metric, today
-from vqazoo.evaluation.metrics import reliability, vqa_accuracy, words
+from vqazoo.evaluation.metric import PEOPLE, SINGLE_ANSWER, Measure, Metric, today
+from vqazoo.evaluation.metrics import Floats, reliability, vqa_accuracy, words
 from vqazoo.evaluation.metrics import wups as wups_metric
 from vqazoo.interfaces import Answer
 from vqazoo.manifests import DatasetManifest
@@ -65,25 +64,25 @@ def score(
     read = comparison_of(scored).read
     right = accuracies(scored, given)
     name, rows, per_question = measured(scored, given)
-    main, rule, trusted = measure, SINGLE, given
+    main, rule, trusted = measure, SINGLE_ANSWER, given
     if name == "vqa-accuracy":
         trusted = [given[row] for row in rows]
         main = replace(measure, examples=[scored[row] for row in rows])
         rule = f"{PEOPLE}|normaliser:vqa-reference-v1"
     baselines = [] if known is None else [*_baselines(measure, scored, truths, known)]
     if quick:
-        found = [*measure.one("accuracy", right.mean(), SINGLE)]
+        found = [*measure.one("accuracy", right.mean(), SINGLE_ANSWER)]
         if name == "vqa-accuracy":
             found += main.one(name, per_question.mean(), rule)
         return found + baselines
-    found = [*measure.with_interval("accuracy", right, SINGLE)]
+    found = [*measure.with_interval("accuracy", right, SINGLE_ANSWER)]
     if name == "vqa-accuracy":
         found += _agreement(main, trusted, per_question)
     several = len(asked_several(scored))
     if 0 < several < len(scored):
         report(
             f"{'Measured' if name == 'vqa-accuracy' else 'Left out'} vqa-accuracy: {several:,} of "
-            f"{len(scored):,} questions have the {SEVERAL} answers that it needs"
+            f"{len(scored):,} questions have the {FEWEST_PEOPLE} answers that it needs"
             f"{', and only they count' if name == 'vqa-accuracy' else ', too few'}."
         )
     found += main.by_type(name, per_question, rule)
@@ -137,7 +136,7 @@ def _baselines(
     """What a constant answer scores, and what the answer list can reach."""
     constant = known.texts[known.counts.index(max(known.counts))]
     same = sum(same_answer(example, constant) for example in examples) / len(truths)
-    yield from measure.one("constant-answer-accuracy", same, SINGLE)
+    yield from measure.one("constant-answer-accuracy", same, SINGLE_ANSWER)
     if have_several_answers(examples):
         _, rows, agreed = measured(examples, [Answer(constant, 1.0)] * len(examples))
         how = f"{PEOPLE}|normaliser:vqa-reference-v1"
@@ -145,7 +144,7 @@ def _baselines(
         yield from measure.one(name, float(agreed.mean()), how, len(rows))
     texts = known.counted_by(comparison_of(examples))
     reachable = sum(truth in texts for truth in truths) / len(truths)
-    yield from measure.one("known-answer-share", reachable, SINGLE)
+    yield from measure.one("known-answer-share", reachable, SINGLE_ANSWER)
 
 
 def _words(measure: Measure, answers: Sequence[Answer], truths: Sequence[str]) -> Iterator[Metric]:

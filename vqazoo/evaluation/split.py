@@ -15,6 +15,7 @@ from typing import Any
 from vqazoo.config import config_digest
 from vqazoo.data import DatasetReader, Example, open_dataset, usable
 from vqazoo.data.answers import AnswerList
+from vqazoo.data.examples import MISSING_IMAGES
 from vqazoo.errors import DataError, UnknownNameError, did_you_mean
 from vqazoo.evaluation.answering import Asking, answer_split
 from vqazoo.evaluation.answering import predict as answer_features
@@ -30,7 +31,6 @@ from vqazoo.interfaces import Answer
 from vqazoo.model import BATCH, VQAModel
 from vqazoo.registry import registry
 
-MISSING_IMAGES = "missing-images.txt"
 IN_MEMORY = "rows in memory"  # data without a registered reader, in signatures
 WHOLE = "all"  # the split of data that has none
 

@@ -88,12 +88,6 @@ def check_gradients(owner: str, part: nn.Module) -> None:
             require(finite, owner, f"the gradient of '{name}' holds NaN or infinity")
 
 
-def offered_kinds(tower: TowerSpec | None) -> frozenset[str]:
-    """The kinds of features that a tower offers."""
-    kinds = (POOLED, TOKENS)
-    return frozenset(k for k in kinds if tower is not None and getattr(tower, k) is not None)
-
-
 def generator(seed: int = 0) -> torch.Generator:
     """A random generator of that seed."""
     return torch.Generator().manual_seed(seed)

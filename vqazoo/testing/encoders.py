@@ -11,12 +11,12 @@ from vqazoo.blocks import read_side
 from vqazoo.data.answers import normalise
 from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Encoder, Features, Preprocess, TowerSpec
+from vqazoo.interfaces.towers import offered_kinds
 from vqazoo.manifests import POOLED, TOKENS, EncoderManifest
 from vqazoo.modes import evaluating
 from vqazoo.testing.checks import (
     check_signature,
     generator,
-    offered_kinds,
     require,
     require_close,
     require_finite,

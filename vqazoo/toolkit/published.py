@@ -18,7 +18,7 @@ from vqazoo.toolkit.transformers import Repository
 from vqazoo.toolkit.weights import read_tensors
 
 LISTED = 5  # names in a message
-Rules = Sequence[tuple[str, str]]  # regular expression of the whole published name, our name
+TensorRules = Sequence[tuple[str, str]]  # regular expression of the whole published name, our name
 Weights = tuple[dict[str, Tensor], Future[WeightsReference]]  # see read_weights
 
 
@@ -90,7 +90,7 @@ def check_fixed(
             )
 
 
-def attention_rules(published: str, ours: str, projections: str = "self") -> Rules:
+def attention_rules(published: str, ours: str, projections: str = "self") -> TensorRules:
     """Rules for the attention of BERT's layers, as transformers names them, in `TextLayer`s.
 
     Args:
@@ -109,7 +109,7 @@ def attention_rules(published: str, ours: str, projections: str = "self") -> Rul
     ]
 
 
-def layer_rules(published: str, ours: str) -> Rules:
+def layer_rules(published: str, ours: str) -> TensorRules:
     """Rules for BERT's whole layers: `attention_rules` and the feed-forward halves."""
     layer = published + r"\.encoder\.layer\.(\d+)\."
     return [
@@ -154,7 +154,11 @@ def fill_towers(towers: nn.Module, tensors: Mapping[str, Tensor], folder: Path, 
 
 
 def place_tensors(
-    model: nn.Module, tensors: dict[str, Tensor], rules: Rules, unused: Sequence[str], source: str
+    model: nn.Module,
+    tensors: dict[str, Tensor],
+    rules: TensorRules,
+    unused: Sequence[str],
+    source: str,
 ) -> None:
     """Put every published tensor in the place that the first rule fitting its name gives.
 
@@ -172,7 +176,7 @@ def place_tensors(
 def match_tensors(
     state: Mapping[str, Tensor],
     tensors: Mapping[str, Tensor],
-    rules: Rules,
+    rules: TensorRules,
     unused: Sequence[str],
     source: str,
 ) -> dict[str, Tensor]:

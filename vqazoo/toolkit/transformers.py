@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from vqazoo.errors import IncompatibleError, VqazooError, WeightsError, missing_package
-from vqazoo.files.encoder_files import check_folder, read_config, without_paths
+from vqazoo.files.encoder_files import check_folder, read_encoder_config, without_paths
 from vqazoo.files.reading import MIB, check_no_pointer, shown
 from vqazoo.files.writing import CONFIG
 from vqazoo.hub.files import conversion, fetch_folder
@@ -171,7 +171,7 @@ class Repository:
         from transformers import AutoConfig
 
         if (self.folder / CONFIG).is_file():  # else transformers says so
-            read_config(self.folder / CONFIG)
+            read_encoder_config(self.folder / CONFIG)
         try:
             return AutoConfig.from_pretrained(self.folder, trust_remote_code=False)
         except Exception as error:  # whatever an odd value leads to in a config class
