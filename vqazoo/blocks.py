@@ -35,7 +35,7 @@ class Reading:
 
 
 def find_blocks(encoder: Encoder, side: str) -> list[list[str]]:
-    """See `Encoder.blocks`.
+    """Prefixes of the parameters of each block of a tower, as `Encoder.blocks` has them by default.
 
     The blocks are the items of the tower's outermost list of modules, or of several lists in a row,
     as the stages of a ResNet. With the last one goes what is called after it, the final norm and

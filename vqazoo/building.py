@@ -15,6 +15,7 @@ from vqazoo.config import Block, ModelConfig, fill_block, parse
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Encoder, Fusion, Head, TowerSpec
+from vqazoo.interfaces.towers import offered_kinds
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.model import VQAModel, kinds
 from vqazoo.own_parts import (
@@ -24,7 +25,6 @@ from vqazoo.own_parts import (
     declared,
     fusion_manifest_of,
     head_manifest_of,
-    offered_kinds,
     own_part,
 )
 from vqazoo.registry import registry

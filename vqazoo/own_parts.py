@@ -20,7 +20,8 @@ from vqazoo.interfaces import (
     TowerSpec,
     Writes,
 )
-from vqazoo.manifests import POOLED, TOKENS, FusionManifest, HeadManifest, Manifest
+from vqazoo.interfaces.towers import offered_kinds
+from vqazoo.manifests import FusionManifest, HeadManifest, Manifest
 from vqazoo.model import OBJECT, VQAModel
 from vqazoo.modes import evaluating
 
@@ -77,11 +78,6 @@ def head_manifest_of(head: Head, fused: FusedSpec) -> HeadManifest:
         answer_mode="generate" if writes else "classify",
         default_fusion="",
     )
-
-
-def offered_kinds(spec: TowerSpec) -> set[str]:
-    """Feature kinds that a tower gives."""
-    return {kind for kind, dim in ((POOLED, spec.pooled), (TOKENS, spec.tokens)) if dim is not None}
 
 
 def check_joined(model: VQAModel) -> None:

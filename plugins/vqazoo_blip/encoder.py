@@ -61,12 +61,7 @@ class HFBlipEncoder(Encoder):
 
         self._repository = Repository(variant)
         self.files = self._repository.files(towers)
-        config = self._repository.config()
-        if config.model_type != "blip":
-            raise IncompatibleError(
-                f"'{variant}' is a '{config.model_type}' model, but hf-blip takes blip, such as "
-                f"Salesforce/blip-vqa-base."
-            )
+        config = self._repository.config_of("hf-blip", "blip", "Salesforce/blip-vqa-base")
         vision, text = config.vision_config, config.text_config
         projected, image, words = None, None, None
         if "image" in towers:

@@ -7,10 +7,9 @@ from typing import cast
 
 from torch import nn
 
-from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
 from vqazoo.manifests import TOKENS
-from vqazoo.toolkit.layers import TextLayer, initialise
+from vqazoo.toolkit.layers import TextLayer, check_heads, initialise, to_width
 
 
 class MedFusion(Fusion):
@@ -43,7 +42,7 @@ class MedFusion(Fusion):
         asked, seen = width(text, TOKENS), width(image, TOKENS)
         dim = dim or asked
         check_heads("fusion 'med'", dim, heads)
-        self.project = nn.Linear(asked, dim) if asked != dim else nn.Identity()
+        self.project = to_width(asked, dim)
         self.layers = nn.ModuleList(
             TextLayer(dim, heads, hidden_dim, seen, dropout) for _ in range(layers)
         )
@@ -63,12 +62,3 @@ class MedFusion(Fusion):
             x, _ = layer(x, mask, layer.cross.read(image.tokens), seen)  # (B, L, D)
         real = text.mask if self.mask_questions else text.mask | True  # (B, L)
         return Features(tokens=x, mask=real)
-
-
-def check_heads(owner: str, dim: int, heads: int) -> None:
-    """Raise ConfigError unless the width can be split among the heads."""
-    if dim % heads:
-        raise ConfigError(
-            f"The {owner} works in width {dim} with {heads} heads, but the width must be a "
-            f"multiple of the heads: try {'heads 4' if dim % 4 == 0 else f'dim {64 * heads}'}."
-        )

@@ -12,6 +12,7 @@ from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TextCodec, TextTowerSpec
 from vqazoo.registry import parse_ref, registry
 from vqazoo.toolkit.layers import initialise
+from vqazoo.toolkit.rows import ids_and_mask
 
 EXAMPLE = "words:tiny-clip"
 SPECIALS = 2  # rows after the vocabulary's own: [DEC], then [ENC]
@@ -122,10 +123,7 @@ class BetweenCodec:
         """Ids (B, L) int64 and mask (B, L) bool."""
         kept = self._context_length - 2
         rows = [[self._start_id, *ids[:kept], self._end_id] for ids in self.pieces(texts)]
-        lengths = torch.tensor([len(row) for row in rows])  # (B,)
-        longest = int(lengths.max())
-        ids = torch.tensor([row + [self._end_id] * (longest - len(row)) for row in rows])  # (B, L)
-        return ids, torch.arange(longest) < lengths[:, None]
+        return ids_and_mask(rows, self._end_id)
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids without special tokens, not truncated."""

@@ -39,12 +39,7 @@ class HFBlip2Encoder(Encoder):
 
         self._repository = Repository(variant)
         self.files = self._repository.files(frozenset({"image"}))
-        config = self._repository.config()
-        if config.model_type != FAMILY:
-            raise IncompatibleError(
-                f"'{variant}' is a '{config.model_type}' model, but hf-blip2 takes {FAMILY}, such "
-                f"as Salesforce/blip2-opt-2.7b."
-            )
+        config = self._repository.config_of("hf-blip2", FAMILY, "Salesforce/blip2-opt-2.7b")
         with self._repository.building():
             self.model: Any = Blip2VisionModel(config.vision_config)
         width = config.vision_config.hidden_size

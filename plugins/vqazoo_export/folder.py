@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
+from vqazoo.amounts import size
 from vqazoo.errors import ConfigError, missing_package
-from vqazoo.files.writing import json_bytes, write_folder, writing
+from vqazoo.files.writing import json_bytes, while_writing, write_folder
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
 from vqazoo.version import __version__
@@ -62,7 +63,7 @@ def export_model(model: VQAModel, ref: str, out: Path, options: Options) -> dict
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(writing(out, ConfigError))
+            stack.enter_context(while_writing(out, ConfigError))
         except OSError as error:
             raise _unwritable(out, error) from error
         return _export(model, ref, out, options)
@@ -126,10 +127,10 @@ def _check(model: VQAModel, out: Path, options: Options) -> None:
         for package in needed:
             if importlib.util.find_spec(package) is None:
                 raise missing_package("vqazoo export", package, "export")
-        size = sum(one.nbytes for one in model.parameters())
-        if options.graphs == "one" and size > LARGEST:
+        weights = sum(one.nbytes for one in model.parameters())
+        if options.graphs == "one" and weights > LARGEST:
             raise ConfigError(
-                f"The model has {size / 1e9:.1f} GB of weights, but one ONNX file holds 2: use "
+                f"The model has {size(weights)} of weights, but one ONNX file holds 2: use "
                 f"--graphs three, or --to torch-export."
             )
     elif options.int8:

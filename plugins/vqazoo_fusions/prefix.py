@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
 from vqazoo.manifests import TOKENS
+from vqazoo.toolkit.layers import to_width
 
 
 class PrefixMLP(Fusion):
@@ -65,7 +66,7 @@ def _mapping(
 ) -> nn.Module:
     """Layers that take the last axis from `seen` to `dim`."""
     if num_layers == 0:
-        return nn.Linear(seen, dim) if seen != dim else nn.Identity()
+        return to_width(seen, dim)
     widths = [seen, *[hidden_dim] * (num_layers - 1), dim]
     layers: list[nn.Module] = []
     for given, made in pairwise(widths):

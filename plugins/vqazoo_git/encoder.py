@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vqazoo.errors import IncompatibleError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, ImageTowerSpec, TextTowerSpec
 from vqazoo.toolkit.pictures import read_preprocess
+from vqazoo.toolkit.rows import ids_and_mask
 from vqazoo.toolkit.transformers import Repository, TextCodec, load_into
 
 QUESTION_CAP = 38  # tokens, as published: a text has at most 40 with its start and end
@@ -35,12 +36,7 @@ class HFGitEncoder(Encoder):
 
         self._repository = Repository(variant)
         self.files = self._repository.files(towers)
-        config = self._repository.config()
-        if config.model_type != "git":
-            raise IncompatibleError(
-                f"'{variant}' is a '{config.model_type}' model, but hf-git takes git, such as "
-                f"microsoft/git-base-vqav2."
-            )
+        config = self._repository.config_of("hf-git", "git", "microsoft/git-base-vqav2")
         image = text = None
         longest = min(QUESTION_CAP + 2, config.max_position_embeddings)
         # the parts are named as transformers names them
@@ -127,10 +123,7 @@ class GitCodec(TextCodec):
         """Ids (B, L) int64 and mask (B, L) bool."""
         kept = self.context_length - 2
         rows = [[self.start_id, *ids[-kept:]] for ids in self.pieces(texts)]
-        lengths = torch.tensor([len(row) for row in rows])  # (B,)
-        longest = int(lengths.max())
-        ids = torch.tensor([row + [self.pad_id] * (longest - len(row)) for row in rows])  # (B, L)
-        return ids, torch.arange(longest) < lengths[:, None]
+        return ids_and_mask(rows, self.pad_id)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens that were written say nothing."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vqazoo.errors import IncompatibleError
 from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
 from vqazoo.manifests import TOKENS
-from vqazoo.toolkit.layers import initialise
+from vqazoo.toolkit.layers import initialise, to_width
 
 
 class GITFusion(Fusion):
@@ -37,7 +37,7 @@ class GITFusion(Fusion):
         super().__init__()
         seen, asked = width(image, TOKENS), width(text, TOKENS)
         dim = dim or asked
-        self.project_question = nn.Linear(asked, dim) if asked != dim else nn.Identity()
+        self.project_question = to_width(asked, dim)
         self.sees = image_tokens
         if image_tokens:
             self.project = nn.Sequential(nn.Linear(seen, dim), nn.LayerNorm(dim))

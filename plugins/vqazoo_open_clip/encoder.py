@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.errors import IncompatibleError, WeightsError
-from vqazoo.files.encoder_files import read_weights
+from vqazoo.files.encoder_files import read_weights_file
 from vqazoo.interfaces import (
     Encoder,
     EncoderSpec,
@@ -102,7 +102,7 @@ class OpenClipEncoder(Encoder):
         if located is None:
             return
         file, reference = located
-        content = read_weights(file, named=not self._name.startswith(SCHEMAS))
+        content = read_weights_file(file, named=not self._name.startswith(SCHEMAS))
         from open_clip.factory import load_checkpoint
 
         full = build(self._name, self._tag, self._activation)

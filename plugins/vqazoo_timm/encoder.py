@@ -20,7 +20,7 @@ from vqazoo.errors import (
     WeightsError,
     did_you_mean,
 )
-from vqazoo.files.encoder_files import read_weights
+from vqazoo.files.encoder_files import read_weights_file
 from vqazoo.hub.files import fetch_file
 from vqazoo.interfaces import (
     Encoder,
@@ -112,7 +112,7 @@ class TimmEncoder(Encoder):
                 f"and write '{self._name}@FILE.safetensors'."
             )
         file = fetch_file(repo, WEIGHTS)
-        content = read_weights(file)
+        content = read_weights_file(file)
         # timm would fetch its own copy, of the newest commit.
         here = {"file": str(file), "custom_load": False}
         try:
@@ -136,7 +136,7 @@ class TimmEncoder(Encoder):
 
     def _load_file(self, file: Path, reference: WeightsReference) -> None:
         """Strictly load tensors with timm's names; a classifier in the file is left out."""
-        content = read_weights(file, named=True)
+        content = read_weights_file(file, named=True)
         try:
             tensors = safetensors_load(content)
         except (ValueError, RuntimeError, SafetensorError) as error:

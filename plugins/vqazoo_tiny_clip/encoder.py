@@ -23,7 +23,7 @@ from vqazoo.interfaces import (
 from vqazoo.manifests import POOLED, TOKENS
 from vqazoo.version import __version__
 from vqazoo_tiny_clip.model import PREPROCESS, TOKENIZER, WEIGHTS, TinyCLIP, TinyCLIPConfig
-from vqazoo_tiny_clip.tokenizer import TextCodec
+from vqazoo_tiny_clip.tokenizer import TinyCodec
 
 FOLDER = Path(__file__).parent / "weights"
 
@@ -51,7 +51,7 @@ class TinyCLIPEncoder(Encoder):
                 f"expected: try {max(32, round(image_size / 32) * 32)}."
             )
         own_size = image_size == config.image_size
-        self.codec = TextCodec.from_file(FOLDER / TOKENIZER, config.context_length)
+        self.codec = TinyCodec.from_file(FOLDER / TOKENIZER, config.context_length)
         self.start_id, self.end_id = self.codec.start_id, self.codec.end_id
         self.model = TinyCLIP(config)
         self.spec = EncoderSpec(

@@ -44,12 +44,7 @@ class HFViltEncoder(Encoder):
 
         self._repository = Repository(variant)
         self.files = self._repository.files(towers)
-        config = self._repository.config()
-        if config.model_type != "vilt":
-            raise IncompatibleError(
-                f"'{variant}' is a '{config.model_type}' model, but hf-vilt takes vilt, such as "
-                f"dandelin/vilt-b32-finetuned-vqa."
-            )
+        config = self._repository.config_of("hf-vilt", "vilt", "dandelin/vilt-b32-finetuned-vqa")
         with self._repository.building():
             self.embeddings: Any = ViltEmbeddings(config)
         del self.embeddings.token_type_embeddings  # of the modality

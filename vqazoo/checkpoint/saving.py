@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vqazoo.config import plain
 from vqazoo.errors import CheckpointError
-from vqazoo.files.reading import check_answer_lengths, size
+from vqazoo.files.reading import check_answer_lengths
 from vqazoo.files.writing import (
     ANSWERS,
     CONFIG,
@@ -62,7 +62,7 @@ def save_checkpoint(
         if len(contents[name]) > most:
             raise CheckpointError(
                 f"The checkpoint was not saved to '{folder}': {name} would have "
-                f"{size(len(contents[name]))}, but at most {size(most)} are read; shorten it."
+                f"{in_bytes(len(contents[name]))}, but at most {in_bytes(most)} are read; shorten it."
             )
     try:
         write_folder(folder, contents)

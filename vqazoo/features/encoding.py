@@ -146,7 +146,7 @@ def stack(batches: Sequence[Features]) -> Features:
 
 
 def pad(tensor: Tensor, length: int) -> Tensor:
-    """(B, N, ...) padded with zeros to (B, length, ...)."""
+    """Pad token rows (B, N, ...) with zeros to (B, length, ...)."""
     missing = length - tensor.shape[1]
     if not missing:
         return tensor

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vqazoo.amounts import size
 from vqazoo.data.damage import all_damaged
 from vqazoo.errors import CacheError, DataError, ImageError
 from vqazoo.features.cache import (
@@ -143,15 +144,15 @@ class _Job:
         keys = sorted(keys, key=lambda key: (len(str(self.sources[key])), key))  # similar lengths
         largest = next((key for key in keys if is_video(self.sources[key])), keys[-1])
         row = _half(next(self.encode([[self.sources[largest]]])), self.side)
-        size = sum(tensor.nbytes for tensor in row.tensors().values()) * len(keys)
+        needed = sum(tensor.nbytes for tensor in row.tensors().values()) * len(keys)
         self.report(
-            f"Encoding {len(keys):,} distinct {NAMED[self.side]}s once, {_megabytes(size)} on "
-            f"disk in '{cache.folder}'."
+            f"Encoding {len(keys):,} distinct {NAMED[self.side]}s once, {size(needed)} on disk in "
+            f"'{cache.folder}'."
         )
-        if size > disk_free(cache.folder):
+        if needed > disk_free(cache.folder):
             raise CacheError(
-                f"The features of {len(keys):,} {NAMED[self.side]}s take {_megabytes(size)}, but "
-                f"'{cache.folder}' has {_megabytes(disk_free(cache.folder))} free: free space, "
+                f"The features of {len(keys):,} {NAMED[self.side]}s take {size(needed)}, but "
+                f"'{cache.folder}' has {size(disk_free(cache.folder))} free: free space, "
                 f"choose another folder with training.cache, or set training.features to live."
             )
         starts = range(0, len(keys), ENCODE_BATCH)
@@ -246,7 +247,3 @@ def _half(features: Features, side: str) -> Features:
             f"at most {torch.finfo(torch.float16).max:,.0f}: set training.features to live."
         )
     return Features(**halves, num_prefix=features.num_prefix, frames=features.frames)
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"

@@ -23,7 +23,7 @@ HOME = r"~(?:[A-Za-z_][\w.-]*)?"
 # how a path begins
 HEAD = rf"(?:(?:{HOME}|\.{{1,2}})?/|(?:{HOME}|\.{{1,2}}|[A-Za-z]:|\\)\\|[A-Za-z]:/|(?i:file):)"
 # To the end of a value, or of a part of a signature; what follows the colon of https:// is none.
-WHOLE = re.compile(rf"(^|[:@=,|])(?!(?<=:)//)({HEAD}[/\\]*[^\s/\\|][^|]*)")
+WHOLE_PATH = re.compile(rf"(^|[:@=,|])(?!(?<=:)//)({HEAD}[/\\]*[^\s/\\|][^|]*)")
 # In running text only what is surely a place of a machine: /datasets/me/x may be a link.
 ROOTS = "home|Users|root|mnt|media|srv|tmp|var|private|Volumes|scratch|lustre|nfs|workspace"
 SURE = (
@@ -32,7 +32,7 @@ SURE = (
 )
 REST = r"[^\s\"'`<>|*?()\[\]{},;]*"
 QUOTED = r"(?:(?!\1)[^\n])*(?=\1)"  # a path in quotes may have blanks
-TEXT = re.compile(rf"(?<=(['\"`])){SURE}(?!\1){QUOTED}|{SURE}{REST}(?<![/\\])")
+PATH_IN_TEXT = re.compile(rf"(?<=(['\"`])){SURE}(?!\1){QUOTED}|{SURE}{REST}(?<![/\\])")
 SECTIONS = {"both": "image_encoder", "image": "image_encoder", "text": "text_encoder"}
 WEIGHTS_FILE = re.compile(r"@.*\.safetensors$")  # at the end of an encoder's name
 ELSEWHERE = ("hub", "package", "url")  # kinds of references that others can follow
@@ -59,7 +59,7 @@ class Places:
     def learn(self, document: Any) -> None:
         """Know the places that a document names."""
         for _, value in _texts(document):
-            for _, path in WHOLE.findall(value):
+            for _, path in WHOLE_PATH.findall(value):
                 self.add(path)
 
     def value(self, text: str) -> str:
@@ -74,7 +74,7 @@ class Places:
                 known = rf"(?:(?i:file):/*(?=/))?{re.escape(place)}(?![\w-])"
                 anywhere = rf"(?<=(['\"`])){known}{QUOTED}|(?<![\w/.\\-]){known}{REST}"
                 text = re.sub(anywhere, _last_of, text)
-        return TEXT.sub(_last_of, text)
+        return PATH_IN_TEXT.sub(_last_of, text)
 
     def document(self, value: Any) -> Any:
         """A document of JSON or TOML, all of whose texts and keys are as `value` leaves them."""
@@ -110,7 +110,7 @@ class Places:
 
 def public(reference: str) -> str:
     """A reference such as `hf:/home/me/shapes` without the folders of a machine: `hf:shapes`."""
-    named = WHOLE.sub(lambda match: match[1] + _last(match[2]), reference)
+    named = WHOLE_PATH.sub(lambda match: match[1] + _last(match[2]), reference)
     return WEIGHTS_FILE.sub(lambda match: f"@{_last(match[0][1:])}", named)
 
 
@@ -138,7 +138,7 @@ def check_loadable(config: Mapping[str, Any], included: bool) -> None:
             path of this machine.
     """
     for key, tower in config["towers"].items():
-        check_encoder(config[SECTIONS[key]]["type"], tower, included)
+        check_tower(config[SECTIONS[key]]["type"], tower, included)
     for where, value in _texts(config):
         if _is_path(value) and not where.endswith(".type"):
             raise CheckpointError(
@@ -147,7 +147,7 @@ def check_loadable(config: Mapping[str, Any], included: bool) -> None:
             )
 
 
-def check_encoder(name: str, tower: Mapping[str, Any], included: bool) -> None:
+def check_tower(name: str, tower: Mapping[str, Any], included: bool) -> None:
     """Refuse an encoder that is read from a file or folder of this machine.
 
     Args:

@@ -144,6 +144,12 @@ class EncoderSpec:
         return replace(self, image=image)
 
 
+def offered_kinds(tower: TowerSpec | None) -> frozenset[str]:
+    """Feature kinds, `pooled` and `tokens`, that a tower gives; none where there is no tower."""
+    widths = {} if tower is None else {POOLED: tower.pooled, TOKENS: tower.tokens}
+    return frozenset(kind for kind, width in widths.items() if width is not None)
+
+
 def width(spec: TowerSpec, kind: str) -> int:
     """D of `pooled` or `tokens` of a tower that must offer it; for fusion constructors."""
     offered = {POOLED: spec.pooled, TOKENS: spec.tokens}[kind]

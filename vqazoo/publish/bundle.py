@@ -8,11 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
+from vqazoo.amounts import size
 from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.config import Block
 from vqazoo.errors import WeightsError
-from vqazoo.files.places import WEIGHTS_FILE, check_encoder, public
+from vqazoo.files.places import WEIGHTS_FILE, check_tower, public
 from vqazoo.files.writing import CONFIG, WEIGHTS, json_bytes, write_file
 from vqazoo.hub.files import BUNDLED
 from vqazoo.hub.requests import HubRef, asked
@@ -55,7 +56,7 @@ def bundle_encoders(
     for key, module in model.towers.items():
         encoder = cast(Encoder, module)
         files = {"files": [asdict(one) for one in encoder.files]}
-        check_encoder(blocks[key].type, files, included=True)
+        check_tower(blocks[key].type, files, included=True)
         if encoder.reference is not None:
             bundled[key] = _licensed(blocks[key].type, encoder.reference, stated_license)
             encoder.reference = None
@@ -67,10 +68,10 @@ def bundle_encoders(
     for key, reference in bundled.items():
         config["towers"][key][BUNDLED] = asdict(reference)
     write_file(out / CONFIG, json_bytes(config))
-    sizes = [(one / WEIGHTS).stat().st_size / 1e6 for one in (folder, out)]
+    before, after = (size((one / WEIGHTS).stat().st_size) for one in (folder, out))
     report(
         f"With {' and '.join(map(_named, bundled.values())) or 'no referenced encoder'} included, "
-        f"{WEIGHTS} has {sizes[1]:.1f} MB instead of {sizes[0]:.1f} MB."
+        f"{WEIGHTS} has {after} instead of {before}."
     )
     return out
 

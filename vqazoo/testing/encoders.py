@@ -18,12 +18,12 @@ from vqazoo.interfaces import (
     TextTowerSpec,
     TowerSpec,
 )
+from vqazoo.interfaces.towers import offered_kinds
 from vqazoo.manifests import POOLED, TOKENS, EncoderManifest
 from vqazoo.modes import evaluating
 from vqazoo.testing.checks import (
     check_signature,
     generator,
-    offered_kinds,
     require,
     require_close,
     require_finite,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from vqazoo.amounts import count
 from vqazoo.building import build_model
 from vqazoo.config import RunConfig
 from vqazoo.interfaces import Features
@@ -60,7 +61,7 @@ def _row(step: str, given: str, made: str, module: nn.Module) -> tuple[str, str,
     parameters = list(module.parameters())
     total = sum(p.numel() for p in parameters)
     trained = sum(p.numel() for p in parameters if p.requires_grad)
-    return step, given, made, f"{total:,}", f"{trained:,}"
+    return step, given, made, count(total), count(trained)
 
 
 def _features(features: Features) -> str:

@@ -128,14 +128,14 @@ def test_parts_are_checked_by_class_and_by_object_too() -> None:
     check_fusion(CrossAttention, dim=16, heads=2, layers=1)
     check_head(MLPHead, hidden_dim=8)
     from vqazoo.interfaces import FusedSpec, TowerSpec
-    from vqazoo.testing.heads import ANSWERS
+    from vqazoo.testing.heads import KNOWN_ANSWERS
     from vqazoo.testing.toy import toy_encoder
 
     image, question = TowerSpec(7, None), TowerSpec(9, None)
     check_fusion(Sum(image, question, dim=5), image=image, text=question)
     made = MLPHead(
         FusedSpec("pooled", 12),
-        ANSWERS,
+        KNOWN_ANSWERS,
         toy_encoder(),
         hidden_dim=8,
         dropout=0.0,
