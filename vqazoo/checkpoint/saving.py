@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
+from vqazoo.amounts import in_bytes
 from vqazoo.config import plain
 from vqazoo.errors import CheckpointError
 from vqazoo.files.reading import check_answer_lengths
@@ -62,7 +63,8 @@ def save_checkpoint(
         if len(contents[name]) > most:
             raise CheckpointError(
                 f"The checkpoint was not saved to '{folder}': {name} would have "
-                f"{in_bytes(len(contents[name]))}, but at most {in_bytes(most)} are read; shorten it."
+                f"{in_bytes(len(contents[name]))}, but at most {in_bytes(most)} are read; "
+                f"shorten it."
             )
     try:
         write_folder(folder, contents)

@@ -37,7 +37,7 @@ DEVICE_OR_CPU = click.option("--device", default="cpu", show_default=True, help=
 
 
 def listens_on(port: int) -> Callable[[F], F]:
-    """--host and --port, for verbs that answer over HTTP; `port` is the default."""
+    """Options --host and --port, for verbs that answer over HTTP; `port` is the default."""
 
     def add(command: F) -> F:
         command = click.option(

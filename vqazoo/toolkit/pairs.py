@@ -20,7 +20,7 @@ TEMPERATURES = (0.001, 0.5)  # between which BLIP and BLIP-2 keep the learnt one
 def caption_ids(
     codec: Encoder, captions: Sequence[str], start: int, longest: int
 ) -> tuple[Tensor, Tensor]:
-    """[start, pieces, end] of captions: ids (B, T) int64 and mask (B, T) bool, T at most `longest`.
+    """Captions as [start, pieces, end]: ids (B, T) int64 and mask (B, T) bool, T at most `longest`.
 
     A caption that is too long loses its end, but not the end token.
     """

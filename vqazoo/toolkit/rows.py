@@ -16,7 +16,7 @@ def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
 
 
 def real_places(length: Tensor, longest: int) -> Tensor:
-    """(B, T) bool, True at the first `length` (B,) of T = `longest` places of each row."""
+    """A mask (B, T) bool, True at the first `length` (B,) of T = `longest` places of each row."""
     return torch.arange(longest, device=length.device) < length[:, None]
 
 

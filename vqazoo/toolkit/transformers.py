@@ -182,7 +182,7 @@ class Repository:
             ) from error
 
     def config_of(self, encoder: str, model_type: str, example: str) -> Any:
-        """transformers' config object of a model that an `encoder` reads.
+        """The config object, of transformers, of a model that an `encoder` reads.
 
         Raises:
             IncompatibleError: it is of another `model_type`; the message names an example.
