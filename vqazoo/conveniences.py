@@ -10,11 +10,11 @@ from pathlib import Path
 from vqazoo.card import write_card
 from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.errors import CheckpointError
-from vqazoo.evaluation.tables import predict
+from vqazoo.evaluation.tables import predict_rows
 from vqazoo.model import VQAModel
 from vqazoo.training.lora import has_adapters, merged
 
-__all__ = ["predict", "save_model"]
+__all__ = ["predict_rows", "save_model"]
 
 
 def save_model(model: VQAModel, folder: Path) -> None:

@@ -216,9 +216,9 @@ class VQAModel(EncodingModel):
             DataError: the table cannot be used.
             ImageError, QuestionError, ConfigError: as for `answer`.
         """
-        from vqazoo.conveniences import predict
+        from vqazoo.conveniences import predict_rows
 
-        return predict(self, data, batch_size, decode)
+        return predict_rows(self, data, batch_size, decode)
 
     @contextmanager
     def _answering(self) -> Iterator[None]:

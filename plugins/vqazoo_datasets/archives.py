@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vqazoo.errors import DataError
-from vqazoo_datasets.download import Archive, Progress
+from vqazoo_datasets.download import Archive, BytesSoFar
 from vqazoo_datasets.unpack import prepare as fetch_and_unpack
 
 COCO_TERMS = "COCO terms of use; pictures from Flickr"
@@ -202,7 +202,7 @@ BY_HAND: dict[str, str] = {
 
 
 def prepare(
-    name: str, data_root: Path, report: Callable[[str], None], progress: Progress | None = None
+    name: str, data_root: Path, report: Callable[[str], None], progress: BytesSoFar | None = None
 ) -> None:
     """Fetch, verify and unpack what a dataset needs; see `vqazoo_datasets.unpack.prepare`.
 

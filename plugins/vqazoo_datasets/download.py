@@ -32,7 +32,7 @@ CHUNK, TIMEOUT = 1 << 18, 60.0
 PAUSES = (1.0, 3.0, 8.0)  # seconds before each further try that follows one without progress
 LATER = (408, 425, 429)  # HTTP statuses that mean "try again", beside 500 and above
 
-Progress = Callable[[int, int], None]  # bytes so far, bytes in all (0: unknown)
+BytesSoFar = Callable[[int, int], None]  # bytes so far, bytes in all (0: unknown)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _opener() -> http_request.OpenerDirector:
 def fetch(
     archive: Archive,
     folder: Path,
-    progress: Progress | None = None,
+    progress: BytesSoFar | None = None,
     pauses: Sequence[float] = PAUSES,
 ) -> Path:
     """The verified file in a folder; downloaded, or gone on with, if it is not there.
@@ -151,7 +151,7 @@ def verify(archive: Archive, file: Path) -> str:
 
 
 def _download(
-    archive: Archive, part: Path, progress: Progress | None, pauses: Sequence[float]
+    archive: Archive, part: Path, progress: BytesSoFar | None, pauses: Sequence[float]
 ) -> None:
     """Transfer, and again while that brings more, with a pause before each further try."""
     waits, longest = iter(pauses), _length(part)
@@ -168,7 +168,7 @@ def _download(
             time.sleep(wait)
 
 
-def _transfer(archive: Archive, part: Path, progress: Progress | None) -> None:
+def _transfer(archive: Archive, part: Path, progress: BytesSoFar | None) -> None:
     """One request; appends to the part if the server goes on where it ended."""
     notes = read_json(_notes_of(part))
     have = _length(part) if notes.get("url") == archive.url else 0

@@ -30,7 +30,7 @@ from vqazoo_datasets.download import (
     DOWNLOADS,
     PAUSES,
     Archive,
-    Progress,
+    BytesSoFar,
     digests,
     fetch,
     forget,
@@ -145,7 +145,7 @@ def prepare(
     archives: Sequence[Archive],
     data_root: Path,
     report: Callable[[str], None],
-    progress: Progress | None = None,
+    progress: BytesSoFar | None = None,
     pauses: Sequence[float] = PAUSES,
 ) -> None:
     """Fetch, verify and unpack archives in order; what was done before is not done again.

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from vqazoo.checkpoint.loading import load_checkpoint
-from vqazoo.features.encoding import Progress
 from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import json_bytes, write_file
 from vqazoo.model import pick_device
+from vqazoo.progress import Progress
 from vqazoo.training.run_folder import one_writer
 from vqazoo_pretraining.captions import Pair, check_pictures, read_pairs
 from vqazoo_pretraining.loop import Pictures, Settings, check_batch, fit

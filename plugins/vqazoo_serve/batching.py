@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 
 from vqazoo.errors import QuestionError, VqazooError
-from vqazoo.features.encoding import NAMED, encode_pictures, stack
+from vqazoo.features.encoding import READ_BY, encode_pictures, stack
 from vqazoo.interfaces import Answer, Features
 from vqazoo.model import VQAModel
 from vqazoo_serve.feature_cache import FeatureCache, single
@@ -180,8 +180,8 @@ class Batcher:
             if kept is not None:
                 found[key] = kept
         unknown = [key for key in sources if key not in found]
-        self._metrics.features.labels(NAMED[side], "cache").inc(len(found))
-        self._metrics.features.labels(NAMED[side], "computed").inc(len(unknown))
+        self._metrics.features.labels(READ_BY[side], "cache").inc(len(found))
+        self._metrics.features.labels(READ_BY[side], "computed").inc(len(unknown))
         if unknown:
             encoded = encode([sources[key] for key in unknown])
             for place, key in enumerate(unknown):

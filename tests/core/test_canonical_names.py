@@ -25,7 +25,7 @@ from vqazoo.evaluation.results import write_results
 from vqazoo.evaluation.score import score
 from vqazoo.interfaces import Answer
 from vqazoo.registry import Provider, Registry, registry
-from vqazoo.training.loop import run
+from vqazoo.training.loop import run_training
 
 SPELLED = ["tiny-clip", "tiny_clip", "Tiny-CLIP", "vqazoo/tiny-clip", "VQAzoo/Tiny_Clip"]
 
@@ -61,7 +61,7 @@ def test_a_run_writes_the_same_files_however_its_parts_are_spelled(
     plain = settings(table, "tiny-clip", "tiny-clip", "mlp", "hadamard", "table")
     spelled = settings(table, "tiny-clip", "Tiny_CLIP", "MLP", "vqazoo/Hadamard", "vqazoo/TABLE")
     for name, given in (("plain", plain), ("spelled", spelled)):
-        run(run_config(given), tmp_path / name, report=lambda line: None)
+        run_training(run_config(given), tmp_path / name, report=lambda line: None)
     for file in ("recipe.toml", "best/recipe.toml", "best/answers.json"):
         assert (tmp_path / "plain" / file).read_bytes() == (
             tmp_path / "spelled" / file

@@ -19,16 +19,6 @@ TWICE = {
     "T": "a type variable",
     "F": "a type variable",
     "M": "a type variable",
-    "Report": "a type, to be had from one place once features/encoding.py is split",
-    "SIDES": "to be had from one place once text towers are called so everywhere",
-    "check_finite": "to be renamed once training/loop.py and checkpoint/saved_model.py are split",
-    "describe": "to be renamed once features/encoding.py and checkpoint/saved_model.py are split",
-    "predict": "to be renamed once training/loop.py is split",
-    "run": "to be renamed once training/loop.py is split",
-    "writing": "to be renamed once training/loop.py is split",
-    "INDEX": "to be renamed once features/cache.py is split",
-    "TOLERANCE": "to be renamed once features/encoding.py is split",
-    "size": "to be had from amounts alone once checkpoint/saved_model.py is split",
 }
 
 

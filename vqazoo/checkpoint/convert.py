@@ -11,7 +11,7 @@ import pickle
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from glob import escape
@@ -27,6 +27,7 @@ from vqazoo.files.reading import MIB, check_no_pointer, is_plain_name, parse_jso
 from vqazoo.files.writing import PICKLES, json_bytes, while_writing
 from vqazoo.hub.files import fetch_folder
 from vqazoo.hub.requests import HubRef, asked
+from vqazoo.progress import Report
 
 # Names by which transformers (also inside a sentence-transformers folder) and open_clip find them.
 TRANSFORMERS = ("pytorch_model.bin", "model.safetensors")
@@ -37,12 +38,10 @@ COPIED = (".json", ".txt", ".model", ".jinja")  # configs, vocabularies, templat
 LICENCE = re.compile(r"(licen[cs]e|notice)\b.*", re.IGNORECASE)
 SMALL = [f"*{ending}" for ending in COPIED] + ["LICENSE*", "NOTICE*"]
 WRAPPED = ("state_dict", "model")  # where training frameworks put the tensors
-PREFIX = "module."  # of torch's data-parallel wrapper
+PARALLEL_PREFIX = "module."  # of torch's data-parallel wrapper
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # of a terminal
 UNPICKLER = "WeightsUnpickler error: "  # in torch's message, before what was wrong
 DEEPEST = 2  # folders below the first one, as of sentence-transformers' modules
-
-Report = Callable[[str], None]
 
 
 @dataclass
@@ -300,8 +299,8 @@ def read_pickle(file: Path) -> tuple[dict[str, Tensor], list[str]]:
             f"'{file}' holds '{unlike[0]}', a sparse or quantised tensor, which safetensors cannot "
             f"store: save it as a plain one."
         )
-    if all(name.startswith(PREFIX) for name in tensors):
-        tensors = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
+    if all(name.startswith(PARALLEL_PREFIX) for name in tensors):
+        tensors = {name.removeprefix(PARALLEL_PREFIX): tensor for name, tensor in tensors.items()}
     return tensors, left_out
 
 

@@ -57,7 +57,7 @@ def save_checkpoint(
         metadata={"format": "pt", "format_version": str(FORMAT_VERSION)},
     )
     answers = json_bytes(model.answers.to_json())
-    config = json_bytes(describe(model, weights, answers))
+    config = json_bytes(describe_model(model, weights, answers))
     contents = {CONFIG: config, ANSWERS: answers, WEIGHTS: weights, **(extra or {})}
     for name, most in LARGEST.items():
         if len(contents[name]) > most:
@@ -113,7 +113,7 @@ def referenced_names(model: VQAModel) -> set[str]:
     return names
 
 
-def describe(model: VQAModel, weights: bytes, answers: bytes) -> dict[str, Any]:
+def describe_model(model: VQAModel, weights: bytes, answers: bytes) -> dict[str, Any]:
     """The content of config.json."""
     preprocess = model.image_encoder.spec.preprocess
     references = {}

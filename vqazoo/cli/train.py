@@ -95,12 +95,12 @@ def train(
         say(shapes, lines=True)
         return
     from vqazoo.files.writing import BEST, METRICS
-    from vqazoo.training.loop import run
+    from vqazoo.training.loop import run_training
 
     assert out is not None
     report = (lambda _: None) if quiet else _report
     with told_when_interrupted(lambda: how_to_resume(out, "vqazoo train")):
-        run(filled, out, resume, report, None if quiet else progress)
+        run_training(filled, out, resume, report, None if quiet else progress)
     if os.environ.get("RANK", "0") != "0":  # the first of several processes speaks for all
         return
     if as_json:

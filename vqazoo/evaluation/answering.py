@@ -15,7 +15,6 @@ import torch
 
 from vqazoo.data import Example
 from vqazoo.errors import ConfigError
-from vqazoo.features.encoding import Progress, Report
 from vqazoo.features.sources import (
     CachedImages,
     CachedQuestions,
@@ -27,6 +26,7 @@ from vqazoo.features.sources import (
 from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
+from vqazoo.progress import Progress, Report
 from vqazoo.toolkit.constraints import Rules
 from vqazoo.toolkit.decode_options import GREEDY, STRATEGY, described
 
@@ -107,10 +107,10 @@ def answer_split(
             questions = CachedQuestions(model, examples, progress, cache, report)
         source = PairedFeatures(images, questions)
         count = len(examples)
-        return predict(model, source, count, candidates=asking.candidates, **asking.decode)
+        return answer_features(model, source, count, candidates=asking.candidates, **asking.decode)
 
 
-def predict(
+def answer_features(
     model: VQAModel,
     source: FeatureSource,
     count: int,

@@ -38,7 +38,7 @@ COLUMNS = (
     "selected",
     "correct",
 )
-NAMED = 3  # ids named in a message
+NAMED_IDS = 3  # ids named in a message
 
 
 def rows(examples: Sequence[Example], answers: Sequence[Answer]) -> list[dict[str, Any]]:
@@ -145,7 +145,7 @@ def read_predictions(file: Path, examples: Sequence[Example]) -> list[Answer]:
         (absent, "has no answer to questions of the split"),
     ):
         if ids:
-            shown = ", ".join(ids[:NAMED]) + (", ..." if len(ids) > NAMED else "")
+            shown = ", ".join(ids[:NAMED_IDS]) + (", ..." if len(ids) > NAMED_IDS else "")
             raise DataError(
                 f"'{file}' {told}: {len(ids):,} of them ({shown}); check --data, --split and the "
                 f"file, which must answer exactly the {len(examples):,} questions."

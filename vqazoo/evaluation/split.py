@@ -17,18 +17,17 @@ from vqazoo.data import DatasetReader, Example, open_dataset, usable
 from vqazoo.data.answers import AnswerList
 from vqazoo.data.examples import MISSING_IMAGES
 from vqazoo.errors import DataError, UnknownNameError, did_you_mean
-from vqazoo.evaluation.answering import Asking, answer_split
-from vqazoo.evaluation.answering import predict as answer_features
+from vqazoo.evaluation.answering import Asking, answer_features, answer_split
 from vqazoo.evaluation.metric import Metric, by_name
 from vqazoo.evaluation.metrics import wups as wups_metric
 from vqazoo.evaluation.results import write_results
 from vqazoo.evaluation.score import score
-from vqazoo.evaluation.tables import Predictions, predict
-from vqazoo.features.encoding import Progress, Report
+from vqazoo.evaluation.tables import Predictions, predict_rows
 from vqazoo.features.sources import FeatureSource
 from vqazoo.files.writing import METRICS, json_bytes, write_file
 from vqazoo.interfaces import Answer
 from vqazoo.model import BATCH, VQAModel
+from vqazoo.progress import Progress, Report
 from vqazoo.registry import registry
 
 IN_MEMORY = "rows in memory"  # data without a registered reader, in signatures
@@ -217,7 +216,7 @@ def evaluate_table(
     asking = asking or Asking()
     asking.check(model)
     _check_wups(wups)
-    found = predict(model, rows, BATCH, asking.decode, asking.candidates)
+    found = predict_rows(model, rows, BATCH, asking.decode, asking.candidates)
     questions = Questions(IN_MEMORY, split, found.examples)
     return _of_model(model, questions, found.answers, asking, wups, report, reference)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vqazoo.model import VQAModel
 
 TRUTH_COLUMNS = ("answers", "answer")  # columns that may hold the truth, the first that is there
-NAMED = 20  # rows named in a message
+NAMED_ROWS = 20  # rows named in a message
 PARQUET_ROWS = 64  # with their pictures in memory at once
 PACKAGES = {"pandas": "pandas", "datasets": "vqazoo[hf]", "pyarrow": "vqazoo[hf]"}
 
@@ -93,7 +93,7 @@ class Predictions(Sequence[dict[str, Any]]):
         return datasets.Dataset.from_list(self.rows, features=datasets.Features(features))
 
 
-def predict(
+def predict_rows(
     model: VQAModel,
     data: Any,
     batch_size: int,
@@ -142,7 +142,7 @@ def _all_damaged(error: ImageError, pictures: Iterable[Any], first: int) -> Imag
             rows.append(number)
     if not rows:
         return error
-    shown = ", ".join(map(str, rows[:NAMED])) + (", ..." if len(rows) > NAMED else "")
+    shown = ", ".join(map(str, rows[:NAMED_ROWS])) + (", ..." if len(rows) > NAMED_ROWS else "")
     several = "rows" if len(rows) > 1 else "row"
     return ImageError(
         f"The pictures of {len(rows):,} {several} cannot be read ({several} {shown}); of the "

@@ -36,7 +36,7 @@ from vqazoo.files.writing import cache_home, json_bytes, write_file
 from vqazoo.interfaces import Features
 
 VERSION = 1  # of the folder's layout and of how keys are made
-META, INDEX, LOCK = "meta.json", "index.json", "lock"
+META, SHARD_INDEX, LOCK = "meta.json", "index.json", "lock"
 SHARD_ROWS = 1000
 CHECKED_AT_ONCE = 2**30  # bytes: fewer are checked on opening, so that damage is mended there
 
@@ -76,7 +76,7 @@ class FeatureCache:
             unreadable: shards to drop, though the index knows them.
         """
         self.shards, self.held, self.dropped, self._places = [], [], [], {}
-        indexed = read_object(self.folder / INDEX)
+        indexed = read_object(self.folder / SHARD_INDEX)
         files = sorted(self.folder.glob(SHARDS))
         # A name that the index knows is never given again: the index would tell the old rows.
         self._next = 1 + max(
@@ -187,7 +187,7 @@ class FeatureCache:
         found = [name for name in self.shards if is_damaged(self.folder / name)]
         headers = [shard_keys(self.folder / name) for name in self.shards]
         wrong = any(a not in (None, b) for a, b in zip(headers, self.held, strict=True))
-        found += [INDEX] if wrong else []
+        found += [SHARD_INDEX] if wrong else []
         meta = read_object(self.folder / META)
         return found if self.folder.name.endswith(folder_key(meta)) else [*found, META]
 
@@ -200,7 +200,7 @@ class FeatureCache:
             name: {"bytes": (self.folder / name).stat().st_size, "keys": held}
             for name, held in zip(self.shards, self.held, strict=True)
         }
-        write_file(self.folder / INDEX, json.dumps(index).encode())
+        write_file(self.folder / SHARD_INDEX, json.dumps(index).encode())
         self.trusted = True
 
 

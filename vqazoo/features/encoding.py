@@ -5,7 +5,7 @@ pictures.py reads the files, filling.py keeps what frozen towers give, and sourc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -17,11 +17,9 @@ from vqazoo.errors import ImageError, IncompatibleError
 from vqazoo.interfaces import Encoder, Features
 from vqazoo.media.video import is_video
 
-NAMED = {"image": "image", "text": "question"}  # what the towers read: in caches and messages
+READ_BY = {"image": "image", "text": "question"}  # what the towers read: in caches and messages
 PADDED = ("tokens", "mask")  # tensors whose rows differ in length
 
-Progress = Callable[[Sequence[int], str], Iterator[int]]
-Report = Callable[[str], None]
 Seen = Tensor | list[Tensor]  # pixels (3, H, W) of a picture, or of each frame of a video
 
 

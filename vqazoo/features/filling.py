@@ -27,26 +27,19 @@ from vqazoo.features.cache import (
     folder_key,
     question_key,
 )
-from vqazoo.features.encoding import (
-    NAMED,
-    Progress,
-    Report,
-    Towers,
-    encode_seen,
-    need_frames,
-    stack,
-)
+from vqazoo.features.encoding import READ_BY, Towers, encode_seen, need_frames, stack
 from vqazoo.features.pictures import decoded_ahead
 from vqazoo.features.stored import MappedFeatures, Rows
 from vqazoo.files.free_space import disk_free
 from vqazoo.files.keys import FileKeys
 from vqazoo.interfaces import Encoder, Features, dtype_name, floating_dtype
 from vqazoo.media.video import is_video
+from vqazoo.progress import Progress, Report
 
 ENCODE_BATCH = 64
 TOKENIZE_BATCH = 4096
 VERIFIED = 4  # rows computed again when a cache is opened
-TOLERANCE = 0.02  # of a row's largest value: half precision and other batch sizes
+ROW_TOLERANCE = 0.02  # of a row's largest value: half precision and other batch sizes
 
 
 def build_images(
@@ -120,8 +113,8 @@ class _Job:
     report: Report
 
     def run(self, keys: Sequence[str], root: str | Path, verify: int) -> MappedFeatures:
-        meta = describe(self.towers, self.side)
-        folder = cache_root(root) / f"{NAMED[self.side]}-{folder_key(meta)}"
+        meta = describe_towers(self.towers, self.side)
+        folder = cache_root(root) / f"{READ_BY[self.side]}-{folder_key(meta)}"
         cache = FeatureCache(folder, meta)
         cache.drop_unreadable(keys)
         if cache.dropped:
@@ -146,12 +139,12 @@ class _Job:
         row = _half(next(self.encode([[self.sources[largest]]])), self.side)
         needed = sum(tensor.nbytes for tensor in row.tensors().values()) * len(keys)
         self.report(
-            f"Encoding {len(keys):,} distinct {NAMED[self.side]}s once, {size(needed)} on disk in "
-            f"'{cache.folder}'."
+            f"Encoding {len(keys):,} distinct {READ_BY[self.side]}s once, {size(needed)} on disk "
+            f"in '{cache.folder}'."
         )
         if needed > disk_free(cache.folder):
             raise CacheError(
-                f"The features of {len(keys):,} {NAMED[self.side]}s take {size(needed)}, but "
+                f"The features of {len(keys):,} {READ_BY[self.side]}s take {size(needed)}, but "
                 f"'{cache.folder}' has {size(disk_free(cache.folder))} free: free space, "
                 f"choose another folder with training.cache, or set training.features to live."
             )
@@ -161,7 +154,7 @@ class _Job:
         pending_keys: list[str] = []
         pending: list[Features] = []
         try:
-            shown = self.progress(starts, f"{NAMED[self.side]}s")
+            shown = self.progress(starts, f"{READ_BY[self.side]}s")
             for _, batch, features in zip(shown, batches, encoded, strict=True):
                 half = _half(features, self.side)
                 pending_keys += batch
@@ -184,7 +177,7 @@ class _Job:
         found = rows.features(torch.arange(len(keys)), torch.device("cpu")).tensors()
         for name, tensor in fresh.tensors().items():
             expected, other = _real(name, tensor, fresh.mask), _real(name, found[name], fresh.mask)
-            limit = TOLERANCE * max(1e-6, float(expected.abs().max()))
+            limit = ROW_TOLERANCE * max(1e-6, float(expected.abs().max()))
             same = expected.shape == other.shape and bool(((expected - other).abs() <= limit).all())
             if not same:
                 where = f" --cache {root}" if root else ""
@@ -202,7 +195,7 @@ def _real(name: str, tensor: Tensor, mask: Tensor | None) -> Tensor:
     return tensor.float()
 
 
-def describe(towers: Towers, side: str) -> dict[str, Any]:
+def describe_towers(towers: Towers, side: str) -> dict[str, Any]:
     """What a tower's features depend on; the content of meta.json."""
     image = side == "image"
     encoder = towers.image_encoder if image else towers.text_encoder
@@ -211,7 +204,7 @@ def describe(towers: Towers, side: str) -> dict[str, Any]:
     finer = {} if computed == torch.float32 else {"computed_in": dtype_name(computed)}
     return {
         **finer,
-        "features_of": NAMED[side],
+        "features_of": READ_BY[side],
         "encoder": block.type,
         "args": block.args,
         "encoder_version": block.version,
@@ -243,7 +236,7 @@ def _half(features: Features, side: str) -> Features:
     if not all(bool(t.isfinite().all()) for t in halves.values()):
         largest = max(float(t.float().abs().max()) for t in features.tensors().values())
         raise CacheError(
-            f"The {NAMED[side]} features have values up to {largest:.3g}, but half precision holds "
-            f"at most {torch.finfo(torch.float16).max:,.0f}: set training.features to live."
+            f"The {READ_BY[side]} features have values up to {largest:.3g}, but half precision "
+            f"holds at most {torch.finfo(torch.float16).max:,.0f}: set training.features to live."
         )
     return Features(**halves, num_prefix=features.num_prefix, frames=features.frames)

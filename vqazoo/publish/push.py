@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,7 @@ from vqazoo.files.writing import (
     write_file,
 )
 from vqazoo.hub.requests import HubRef, asked
+from vqazoo.progress import Report
 from vqazoo.publish.bundle import bundle_encoders
 from vqazoo.publish.card_merge import merge_cards
 from vqazoo.publish.upload import Upload, prepare
@@ -60,8 +61,6 @@ from vqazoo.publish.pull import remote_file
 
 COMMIT = re.compile("[0-9a-f]{40}")
 LICENSE = re.compile("[a-z0-9][a-z0-9.+-]*")
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)

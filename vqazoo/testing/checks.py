@@ -106,7 +106,7 @@ def random_features(tower: TowerSpec, rows: int, count: int, seed: int) -> Featu
     return Features(pooled, tokens, mask)
 
 
-def padded(features: Features) -> Features:
+def with_padding(features: Features) -> Features:
     """The same rows with three more tokens, and large values wherever a token is not real."""
     if features.tokens is None or features.mask is None:
         return features

@@ -15,17 +15,17 @@ from vqazoo.testing.checks import (
     check_signature,
     generator,
     only,
-    padded,
     random_features,
     require,
     require_close,
     require_same,
+    with_padding,
 )
 from vqazoo.testing.devices import elsewhere, require_elsewhere, sent
 from vqazoo.testing.parts import builder, found, needed
 
 IMAGE = TowerSpec(pooled=20, tokens=24)  # all widths differ, so that a mix-up cannot hide
-TEXT = TowerSpec(pooled=12, tokens=28)
+TEXT_TOWER = TowerSpec(pooled=12, tokens=28)
 
 
 def check_fusion(
@@ -33,7 +33,7 @@ def check_fusion(
     *,
     manifest: FusionManifest | None = None,
     image: TowerSpec = IMAGE,
-    text: TowerSpec = TEXT,
+    text: TowerSpec = TEXT_TOWER,
     **args: Any,
 ) -> None:
     """Build a fusion for towers of several widths and run it through its contract.
@@ -76,7 +76,7 @@ def check_fusion(
         for row in range(4):
             one = slice(row, row + 1)
             require_same(owner, fused.index(one), fusion(looked.index(one), asked.index(one)))
-        longer = fusion(padded(looked), padded(asked))
+        longer = fusion(with_padding(looked), with_padding(asked))
         for row in range(4):
             one = slice(row, row + 1)
             require_same(f"{owner}, with more padding", fused.index(one), longer.index(one))

@@ -31,10 +31,10 @@ from vqazoo.testing.checks import (
     check_gradients,
     check_signature,
     only,
-    padded,
     random_features,
     require,
     require_close,
+    with_padding,
 )
 from vqazoo.testing.devices import Elsewhere, elsewhere, sent
 from vqazoo.testing.parts import builder, found, needed
@@ -266,7 +266,7 @@ def _check_answers(owner: str, head: Head, manifest: HeadManifest, fused: Featur
         for row, (expected,) in enumerate(answers):
             one = slice(row, row + 1)
             _same_answer(owner, expected, head.predict(fused.index(one), **decode)[0][0])
-            _same_answer(owner, expected, head.predict(padded(fused), **decode)[row][0])
+            _same_answer(owner, expected, head.predict(with_padding(fused), **decode)[row][0])
     require(
         head.predict(fused, 1, **defaults) == head.predict(fused),
         owner,

@@ -24,9 +24,9 @@ from vqazoo.config import RunConfig, plain, to_toml
 from vqazoo.data import digest
 from vqazoo.evaluation.figures import loss_figure
 from vqazoo.features.cache import cache_root
-from vqazoo.features.encoding import Progress
 from vqazoo.files.writing import BEST, ENVIRONMENT, RECIPE, json_bytes, json_lines, write_file
 from vqazoo.model import VQAModel, pick_device
+from vqazoo.progress import Progress
 from vqazoo.toolkit.losses import batch_sums, row_units, units_of, weighted_loss
 from vqazoo.training.data import given_labels, read_run_data
 from vqazoo.training.distributed import Group, join_group, local_device
@@ -66,7 +66,7 @@ from vqazoo.training.state import (
 from vqazoo.training.steps import (
     EpochSums,
     advance,
-    check_finite,
+    check_loss,
     check_weights,
     epoch_seed,
     make_batches,
@@ -102,10 +102,10 @@ def train(
         VqazooError: see the message.
     """
     filled = gather_config(config, set, flags, Path(out) if resume else None)
-    return run(filled, Path(out), resume, report)
+    return run_training(filled, Path(out), resume, report)
 
 
-def run(
+def run_training(
     config: RunConfig,
     out: Path,
     resume: bool = False,
@@ -236,7 +236,7 @@ def _run(
                     loss = weighted_loss(model.head, sums, whole)
                     counted = whole if len(rows) == len(together) else units_of(units, rows)
                     found = epoch.add(sums, counted, parts, len(rows))
-                    check_finite(found, data.examples, rows, position.total, number, out / BEST)
+                    check_loss(found, data.examples, rows, position.total, number, out / BEST)
                     scaler.scale(loss).backward()
                 if place + 1 < training.accumulate and number + 1 < len(batches):
                     continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,16 @@ from vqazoo.config import Block, RunConfig, TrainingConfig, fill_block
 from vqazoo.evaluation.answering import Asking
 from vqazoo.evaluation.metric import Metric
 from vqazoo.evaluation.split import evaluate_questions, read_split
-from vqazoo.features.encoding import Progress
 from vqazoo.files.writing import BEST, METRICS, json_bytes, write_file
 from vqazoo.manifests import FusionManifest
 from vqazoo.model import kinds, pick_device
+from vqazoo.progress import Progress, Report
 from vqazoo.registry import registry
-from vqazoo.training.loop import run
+from vqazoo.training.loop import run_training
 from vqazoo.training.run_folder import one_writer
 from vqazoo.training.state import STATE
 
 BASELINE = "question-only"  # what the baseline sees: in names of metrics, and of its folder
-Report = Callable[[str], None]
 
 
 def run_recipe(
@@ -66,7 +65,9 @@ def _run_recipe(
         data.type, data.args, data.test_split, data.skip_missing, missing, report
     )
     device = pick_device(config.training.device)
-    model = run(config, out, resume and (out / STATE).exists(), report, progress).to(device)
+    model = run_training(config, out, resume and (out / STATE).exists(), report, progress).to(
+        device
+    )
     asking, cache = Asking(decode or {}, candidates), config.training.cache
     evaluation = evaluate_questions(model, questions, asking, None, cache, report, progress)
     evaluation.write(results, seed=config.seed)
@@ -76,7 +77,9 @@ def _run_recipe(
         if baseline is not None:
             report("Training the baseline that sees only the question.")
             place = out / BASELINE
-            blind = run(baseline, place, resume and (place / STATE).exists(), report, progress)
+            blind = run_training(
+                baseline, place, resume and (place / STATE).exists(), report, progress
+            )
             guessed = evaluate_questions(
                 blind.to(device), questions, asking, False, cache, report, progress
             )

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 from vqazoo.config import TrainingConfig
-from vqazoo.features.encoding import NAMED, Progress
+from vqazoo.features.encoding import READ_BY
 from vqazoo.features.sources import (
     CachedImages,
     CachedQuestions,
@@ -18,6 +18,7 @@ from vqazoo.features.sources import (
 )
 from vqazoo.manifests import SIDES
 from vqazoo.model import VQAModel
+from vqazoo.progress import Progress
 from vqazoo.training.data import RunData
 
 
@@ -39,7 +40,7 @@ def run_sources(
     }
     for side, reason in reasons.items():
         if reason:
-            report(f"Encoding the {NAMED[side]}s of every batch anew, because {reason}.")
+            report(f"Encoding the {READ_BY[side]}s of every batch anew, because {reason}.")
     examples, cache = data.examples, training.cache
     fixed: Side
     images: Side

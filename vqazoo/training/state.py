@@ -35,7 +35,7 @@ RUN_CONFIG, POSITION, SCALER, DATA = (
     "scaler",
     "data",
 )  # in the file's metadata
-DIGEST = "digest"  # of all the rest; states of releases before 2026-11-28 have none
+STATE_DIGEST = "digest"  # of all the rest; states of releases before 2026-11-28 have none
 
 
 @dataclass
@@ -113,7 +113,7 @@ def save_state(
         SCALER: json.dumps(scaler.state_dict()),
         DATA: json.dumps(dict(data)),
     }
-    metadata[DIGEST] = _digest(kept, metadata)
+    metadata[STATE_DIGEST] = _digest(kept, metadata)
     write_file(file, safetensors_bytes(kept, metadata))
 
 
@@ -132,7 +132,7 @@ def check_state(file: Path) -> None:
     metadata = state_metadata(file)
     with _reading(file), safe_open(file, "pt") as state:
         tensors = {name: state.get_tensor(name) for name in state.keys()}  # noqa: SIM118
-    if DIGEST in metadata and metadata[DIGEST] != _digest(tensors, metadata):
+    if STATE_DIGEST in metadata and metadata[STATE_DIGEST] != _digest(tensors, metadata):
         raise TrainingError(
             f"'{file}' was changed since it was written (its digest differs), so the run cannot go "
             f"on from it: check the disk; the best model so far is in '{file.parent / BEST}'."

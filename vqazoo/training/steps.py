@@ -175,7 +175,7 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return (seed * 1_000_003 + epoch) % 2**63
 
 
-def check_finite(
+def check_loss(
     loss: float, examples: Sequence[Example], rows: Tensor, epoch: int, step: int, best: Path
 ) -> None:
     """Raise TrainingError for a loss of a batch that is no number."""

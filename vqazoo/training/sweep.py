@@ -22,11 +22,11 @@ from vqazoo.data.examples import MISSING_IMAGES
 from vqazoo.errors import DataError, IncompatibleError, TrainingError
 from vqazoo.evaluation.figures import sweep_figure
 from vqazoo.evaluation.split import evaluate_questions, read_split
-from vqazoo.features.encoding import Progress
 from vqazoo.files.csv_cells import csv_text
 from vqazoo.files.writing import METRICS, write_file
 from vqazoo.model import pick_device
-from vqazoo.training.loop import run
+from vqazoo.progress import Progress
+from vqazoo.training.loop import run_training
 from vqazoo.training.run_folder import one_writer
 from vqazoo.training.settings import gather_config
 from vqazoo.training.stages import stages
@@ -126,7 +126,7 @@ def _sweep(
         try:
             if not _finished(folder, config):
                 report(f"{label}: training")
-                run(config, folder, (folder / STATE).exists(), report, progress)
+                run_training(config, folder, (folder / STATE).exists(), report, progress)
             metrics = _score(folder, config, split, report, progress)
         except IncompatibleError as error:
             report(f"{label}: {error}")

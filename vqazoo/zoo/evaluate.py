@@ -15,8 +15,8 @@ from vqazoo.zoo.recipes import trained_on
 
 if TYPE_CHECKING:
     from vqazoo.evaluation.split import Evaluation, Questions
-    from vqazoo.features.encoding import Progress, Report
     from vqazoo.model import VQAModel
+    from vqazoo.progress import Progress, Report
 
 TEST = "test"  # the split, where neither the user nor a recipe names one
 MISSING = Path("missing-images.txt")

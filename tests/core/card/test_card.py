@@ -409,7 +409,7 @@ def test_no_card_command_imports_torch(folder: Path) -> None:
 def test_a_run_leaves_a_whole_card_and_later_epochs_keep_what_people_wrote(
     table: Path, tmp_path: Path
 ) -> None:
-    from vqazoo.training.loop import run as train_run
+    from vqazoo.training.loop import run_training as train_run
     from vqazoo.training.run_folder import save_best
 
     out = tmp_path / "first-run"

@@ -21,16 +21,16 @@ import vqazoo.features.filling
 import vqazoo.features.sources
 from vqazoo.data import Example
 from vqazoo.errors import CacheError, DataError, ImageError
-from vqazoo.evaluation.answering import predict
+from vqazoo.evaluation.answering import answer_features
 from vqazoo.features.cache import FeatureCache, clear
-from vqazoo.features.encoding import Report
-from vqazoo.features.filling import build_images, build_questions, describe
+from vqazoo.features.filling import build_images, build_questions, describe_towers
 from vqazoo.features.shards import DIGEST
 from vqazoo.features.sources import CachedFeatures, LiveFeatures
 from vqazoo.files.digests import tensor_digest
 from vqazoo.files.keys import FileKeys
 from vqazoo.interfaces import Features
 from vqazoo.model import VQAModel
+from vqazoo.progress import Report
 
 
 def model_with(fusion: str = "concat", **more: Any) -> VQAModel:
@@ -173,11 +173,11 @@ def other(part: str, model: VQAModel, monkeypatch: pytest.MonkeyPatch) -> VQAMod
     elif part == "kinds":
         return model_with("cross-attention")
     else:
-        original = vqazoo.features.filling.describe
+        original = vqazoo.features.filling.describe_towers
         change = {"preprocess": {"size": [32, 32]}, "args": {"a": 1}, "encoder_version": 99}
         monkeypatch.setattr(
             vqazoo.features.filling,
-            "describe",
+            "describe_towers",
             lambda *given: {**original(*given), part: change[part]},
         )
     return changed
@@ -189,7 +189,7 @@ def other(part: str, model: VQAModel, monkeypatch: pytest.MonkeyPatch) -> VQAMod
 def test_what_made_the_features_names_their_folder(
     model: VQAModel, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part
 ) -> None:
-    known = describe(model, "image")
+    known = describe_towers(model, "image")
     assert part.split()[-1].replace("weights", "weights_sha256") in known
     images(model, pictures[:1], tmp_path / "c")
     images(other(part, model, monkeypatch), pictures[:1], tmp_path / "c")
@@ -338,7 +338,10 @@ def test_cached_features_answer_as_live_ones(
             if name != "mask":
                 real = slice(None) if name == "pooled" else fresh.mask
                 assert (found - tensor)[real].abs().max() <= 1e-3 * tensor.abs().max()
-    a, b = predict(model, cached, len(examples)), predict(model, live, len(examples))
+    a, b = (
+        answer_features(model, cached, len(examples)),
+        answer_features(model, live, len(examples)),
+    )
     assert [one.text for one in a] == [one.text for one in b]
     assert [one.score for one in a] == pytest.approx([one.score for one in b], abs=2e-3)
 
@@ -459,12 +462,12 @@ def test_features_of_pictures_that_are_prepared_otherwise_lie_elsewhere(
         prepared = replace(prepared, mode="fit", resize=64, longest=64)
     encoder = made.image_encoder
     encoder.spec = encoder.spec.prepared(prepared)
-    before = describe(made, "image")
+    before = describe_towers(made, "image")
     otherwise = replace(prepared, **{field: PREPARED_OTHERWISE[field]})
     encoder.spec = encoder.spec.prepared(otherwise)
-    after = describe(made, "image")
+    after = describe_towers(made, "image")
     assert {name for name in before if before[name] != after[name]} == {"preprocess"}
-    assert describe(made, "text")["preprocess"] is None
+    assert describe_towers(made, "text")["preprocess"] is None
     if field in ("mean", "interpolation"):
         images(model_with(), pictures[:2], tmp_path / "c")
         images(made, pictures[:2], tmp_path / "c")

@@ -9,7 +9,7 @@ from PIL import Image
 
 import vqazoo
 from vqazoo.features.cache import FeatureCache, question_key
-from vqazoo.features.filling import build_images, build_questions, describe
+from vqazoo.features.filling import build_images, build_questions, describe_towers
 from vqazoo.model import VQAModel
 
 # Written down with the release that called the text tower `question`; tiny-clip's packaged weights.
@@ -36,13 +36,13 @@ def test_each_tower_has_the_folder_that_it_always_had(model: VQAModel, tmp_path:
         "Encoding 1 distinct images",
         "Encoding 1 distinct questions",
     ]
-    cache = FeatureCache(root / FOLDERS["text"], describe(model, "text"))
+    cache = FeatureCache(root / FOLDERS["text"], describe_towers(model, "text"))
     assert cache.held == [[WHAT_SHAPE]]
 
 
 def test_meta_json_says_of_a_text_tower_what_it_always_said(model: VQAModel) -> None:
-    assert describe(model, "text")["features_of"] == "question"
-    assert describe(model, "image")["features_of"] == "image"
+    assert describe_towers(model, "text")["features_of"] == "question"
+    assert describe_towers(model, "image")["features_of"] == "image"
 
 
 def test_rows_have_the_keys_that_they_always_had(model: VQAModel) -> None:

@@ -16,7 +16,7 @@ from vqazoo.config import run_config
 from vqazoo.errors import TrainingError
 from vqazoo.files.writing import json_lines
 from vqazoo.interfaces import Features, Targets
-from vqazoo.training.loop import run
+from vqazoo.training.loop import run_training
 from vqazoo_heads.mlp import MLPHead
 
 
@@ -67,11 +67,13 @@ def test_weights_that_the_last_step_of_an_epoch_breaks_are_never_saved(
     monkeypatch.setattr(torch.optim.AdamW, "step", breaking)
     out = tmp_path / "run"
     with pytest.raises(TrainingError, match=r"epoch 2: lower .* best model so far is in "):
-        run(run_config(settings(table, **options)), out, report=len)
+        run_training(run_config(settings(table, **options)), out, report=len)
     assert len(steps) == 6
     check_folder(out, 1)
     monkeypatch.undo()
-    run(run_config(settings(table, **options)), out, True, len)  # the state is that of before
+    run_training(
+        run_config(settings(table, **options)), out, True, len
+    )  # the state is that of before
     check_folder(out, 3)
 
 
@@ -93,7 +95,7 @@ def test_a_gradient_that_is_no_number_in_the_last_step_is_noticed(
 
     monkeypatch.setattr(MLPHead, "loss_sums", steep)
     with pytest.raises(TrainingError, match="nan or infinite after a step of epoch 2"):
-        run(run_config(settings(table)), tmp_path / "run", report=len)
+        run_training(run_config(settings(table)), tmp_path / "run", report=len)
     check_folder(tmp_path / "run", 1)
 
 
@@ -114,7 +116,7 @@ def test_a_validation_loss_that_is_no_number_stops_before_it_is_the_best(
 
     monkeypatch.setattr(MLPHead, "loss_sums", spoilt)
     with pytest.raises(TrainingError, match=r"The validation loss is (nan|inf) in epoch 2"):
-        run(run_config(settings(table)), tmp_path / "run", report=len)
+        run_training(run_config(settings(table)), tmp_path / "run", report=len)
     check_folder(tmp_path / "run", 1)
 
 
@@ -134,7 +136,7 @@ def test_a_validation_within_the_epoch_saves_no_broken_model(
 
     monkeypatch.setattr(torch.optim.AdamW, "step", breaking)
     with pytest.raises(TrainingError, match="nan or infinite"):
-        run(run_config(settings(table, eval_steps=1)), tmp_path / "run", report=len)
+        run_training(run_config(settings(table, eval_steps=1)), tmp_path / "run", report=len)
     assert not (tmp_path / "run/best").exists()
 
 
@@ -151,7 +153,9 @@ def test_steps_that_the_scaler_skips_are_no_fault(
         real(self, device, init_scale=2.0**127, enabled=enabled)
 
     monkeypatch.setattr(torch.amp.GradScaler, "__init__", high)
-    run(run_config(settings(table, precision="fp16", epochs=2)), tmp_path / "run", report=len)
+    run_training(
+        run_config(settings(table, precision="fp16", epochs=2)), tmp_path / "run", report=len
+    )
     check_folder(tmp_path / "run", 2)
 
 

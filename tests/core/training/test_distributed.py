@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from vqazoo.config import run_config
 from vqazoo.errors import TrainingError
 from vqazoo.training.distributed import Group, join_group, local_device
-from vqazoo.training.loop import run
+from vqazoo.training.loop import run_training
 
 PROGRAM = """
 import os
@@ -134,7 +134,7 @@ def test_two_processes_train_the_model_of_one(
 ) -> None:
     """Of 54 rows, batches of 7 leave one of 5; the shares differ. (Even ones: see accelerate.)"""
     alone, both = tmp_path / "alone", tmp_path / "both"
-    run(run_config(settings(table, tmp_path / "cache", 7)), alone, report=len)
+    run_training(run_config(settings(table, tmp_path / "cache", 7)), alone, report=len)
     said = launched(torchrun(), tmp_path / "main.py", flags(table, tmp_path / "new", both, 7))
     assert difference(alone, both) < 1e-5
     assert [line["epoch"] for line in log_of(both)] == list(range(1, EPOCHS + 1))
@@ -154,7 +154,7 @@ def test_accelerate_launches_the_same_run(
     if importlib.util.find_spec("accelerate") is None:
         pytest.skip("accelerate is not installed")
     alone, both = tmp_path / "alone", tmp_path / "both"
-    run(run_config(settings(table, tmp_path / "cache", 18)), alone, report=len)
+    run_training(run_config(settings(table, tmp_path / "cache", 18)), alone, report=len)
     said = launched(accelerate(), tmp_path / "main.py", flags(table, tmp_path / "cache", both, 18))
     assert said.count("epoch 1/") == 1
     assert difference(alone, both) < 1e-5

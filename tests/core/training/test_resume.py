@@ -21,7 +21,7 @@ import vqazoo.training.loop
 from tests.support.toy import toy  # noqa: F401
 from vqazoo.config import run_config
 from vqazoo.errors import TrainingError
-from vqazoo.training.loop import run
+from vqazoo.training.loop import run_training
 from vqazoo.training.settings import gather_config
 
 STAGES = [{"epochs": 2}, {"epochs": 2, "trainable": ["both.pool"], "encoder_learning_rate": 0.01}]
@@ -50,7 +50,7 @@ def settings(table: Path, **training: Any) -> dict[str, Any]:
 
 
 def go(table: Path, out: Path, resume: bool = False, **training: Any) -> None:
-    run(run_config(settings(table, **training)), out, resume, len)
+    run_training(run_config(settings(table, **training)), out, resume, len)
 
 
 def log_of(out: Path) -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ def test_stopped_within_an_epoch_it_ends_the_same(
             raise Stopped
 
     with pytest.raises(Stopped):
-        run(run_config(settings(table)), tmp_path / "run", False, len, progress)
+        run_training(run_config(settings(table)), tmp_path / "run", False, len, progress)
     go(table, tmp_path / "run", resume=True)
     check_same_end(whole, tmp_path / "run")
 
@@ -157,7 +157,7 @@ def test_a_stage_starts_from_the_best_model_also_where_a_tower_trained_in_vain(
     ]
     tables = settings(table, stages=stages, eval_steps=0, weight_decay=0.0)
     tables["encoder"] = "tiny-clip"
-    run(run_config(tables), tmp_path / "run", report=len)
+    run_training(run_config(tables), tmp_path / "run", report=len)
     first, second, third = log_of(tmp_path / "run")
     assert second["validation_loss"] > first["validation_loss"]
     assert third["validation_loss"] == pytest.approx(first["validation_loss"], rel=1e-4)
@@ -203,8 +203,8 @@ def test_killed_in_the_first_epoch_of_its_second_stage_it_ends_the_same(
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     config = gather_config(None, [], {}, tmp_path / "cut")
     assert len(log_of(tmp_path / "cut")) == 1
-    run(config, tmp_path / "cut", True, len)
-    run(config, tmp_path / "whole", False, len)
+    run_training(config, tmp_path / "cut", True, len)
+    run_training(config, tmp_path / "whole", False, len)
     check_same_end(tmp_path / "whole", tmp_path / "cut")
 
 
@@ -223,7 +223,7 @@ def stopped_after_one_epoch(table: Path, out: Path, **training: Any) -> None:
         return steps
 
     with pytest.raises(Stopped):
-        run(run_config(settings(table, **training)), out, False, len, progress)
+        run_training(run_config(settings(table, **training)), out, False, len, progress)
 
 
 def append(file: Path, *rows: str) -> None:
@@ -292,12 +292,12 @@ def test_changed_labels_stop_the_resumed_run(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     write(flipped=0)
     with pytest.raises(Stopped):
-        run(config, tmp_path / "run", False, len, progress)
+        run_training(config, tmp_path / "run", False, len, progress)
     write(flipped=1)
     with pytest.raises(TrainingError, match="the labels of the same questions"):
-        run(config, tmp_path / "run", True, len)
+        run_training(config, tmp_path / "run", True, len)
     write(flipped=0)
-    run(config, tmp_path / "run", True, len)
+    run_training(config, tmp_path / "run", True, len)
 
 
 def test_another_order_of_answers_is_told_also_for_a_state_of_an_earlier_release(
@@ -341,13 +341,13 @@ def test_a_changed_answer_list_is_told(table: Path, tmp_path: Path, toy: str) ->
         return steps
 
     with pytest.raises(Stopped):
-        run(run_config(tables), tmp_path / "run", False, len, progress)
+        run_training(run_config(tables), tmp_path / "run", False, len, progress)
     answers.write_text("no\nyes\n")
     with pytest.raises(TrainingError, match=r"the answers \(2 as before\)"):
-        run(run_config(tables), tmp_path / "run", True, len)
+        run_training(run_config(tables), tmp_path / "run", True, len)
     answers.write_text("no\nyes\nred\n")
     with pytest.raises(TrainingError, match=r"the answers \(2 before, 3 now\)"):
-        run(run_config(tables), tmp_path / "run", True, len)
+        run_training(run_config(tables), tmp_path / "run", True, len)
 
 
 def test_a_state_of_another_model_is_told(table: Path, tmp_path: Path, toy: str) -> None:  # noqa: F811

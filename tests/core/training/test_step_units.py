@@ -23,7 +23,7 @@ from vqazoo.interfaces import Features, Targets
 from vqazoo.testing import check_head
 from vqazoo.toolkit.losses import SummedHead, batch_sums, row_units, weighted_loss
 from vqazoo.training.distributed import Group
-from vqazoo.training.loop import run
+from vqazoo.training.loop import run_training
 from vqazoo.training.steps import EpochSums, epoch_seed, make_batches, mixed
 from vqazoo.training.validation import check_monitor
 from vqazoo_heads.manifest import MLP
@@ -97,7 +97,7 @@ def test_accumulated_batches_have_the_gradients_of_one_big_batch(
         ("cut", {"batch_size": 10, "accumulate": 6}),
     ):
         config = run_config(settings(worded, head, data, **options, **more))
-        run(config, tmp_path / out, report=len)
+        run_training(config, tmp_path / out, report=len)
     big, cut = (load_file(tmp_path / out / "state.safetensors") for out in ("big", "cut"))
     moments = [key for key in big if key.startswith("optimiser.exp_avg.")]
     assert moments
@@ -123,7 +123,7 @@ def test_a_validation_loss_does_not_depend_on_how_rows_are_grouped(
     for rows in (512, 5):
         monkeypatch.setattr(vqazoo.training.validation, "LOSS_BATCH", rows)
         config = run_config(settings(worded, head, data, batch_size=54))
-        run(config, tmp_path / str(rows), report=len)
+        run_training(config, tmp_path / str(rows), report=len)
         found.append(log_of(tmp_path / str(rows))[0]["validation_loss"])
     assert found[0] == pytest.approx(found[1], rel=1e-5)
 
@@ -186,13 +186,13 @@ def test_a_validation_set_of_unknown_answers_has_no_loss(
     data = unknown_validation(table, tmp_path)
     head = {"type": "mlp", "args": {"hidden_dim": 16}}
     told: list[str] = []
-    run(run_config(settings(table, head, data)), tmp_path / "run", report=told.append)
+    run_training(run_config(settings(table, head, data)), tmp_path / "run", report=told.append)
     (line,) = log_of(tmp_path / "run")
     assert line["validation_loss"] is None
     assert any("validation loss none" in one for one in told)
     config = run_config(settings(table, head, data, monitor="loss"))
     with pytest.raises(ConfigError, match="none of the validation questions has an answer"):
-        run(config, tmp_path / "other", report=len)
+        run_training(config, tmp_path / "other", report=len)
     assert not (tmp_path / "other/best").exists()
 
 
@@ -300,9 +300,11 @@ def test_a_trained_batch_norm_never_meets_a_picture_alone(
 
     monkeypatch.setattr(vqazoo_heads.mlp, "MLPHead", NormHead)
     head = {"type": "mlp", "args": {"hidden_dim": 16}}
-    run(run_config(settings(table, head, {}, batch_size=53)), tmp_path / "run", report=len)
+    run_training(run_config(settings(table, head, {}, batch_size=53)), tmp_path / "run", report=len)
     with pytest.raises(TrainingError, match=r"one picture alone .*batch_size higher"):
-        run(run_config(settings(table, head, {}, batch_size=1)), tmp_path / "one", report=len)
+        run_training(
+            run_config(settings(table, head, {}, batch_size=1)), tmp_path / "one", report=len
+        )
 
 
 @pytest.mark.parametrize("group_by_image", [False, True])
@@ -324,7 +326,7 @@ def test_an_image_encoder_with_batch_norm_trains_whatever_the_batches(
         "group_by_image": group_by_image,
         "trainable": ["image."],
     }
-    run(run_config(tables), tmp_path / "run", report=len)
+    run_training(run_config(tables), tmp_path / "run", report=len)
     assert len(log_of(tmp_path / "run")) == 1
 
 

@@ -22,7 +22,7 @@ from vqazoo.errors import ConfigError, DataError, TrainingError, UnknownNameErro
 from vqazoo.features.sources import CachedFeatures, LiveFeatures
 from vqazoo.registry import registry
 from vqazoo.training.data import read_run_data
-from vqazoo.training.loop import run
+from vqazoo.training.loop import run_training
 from vqazoo.training.optimisation import rate_factor
 from vqazoo.training.settings import gather_config
 from vqazoo.training.steps import make_batches
@@ -97,7 +97,7 @@ def test_an_interrupted_run_ends_bit_equal_to_an_uninterrupted_one(table, tmp_pa
 def test_resuming_needs_only_the_run_folder(table, tmp_path):
     train(table, tmp_path / "run")
     config = gather_config(None, [], {}, tmp_path / "run")
-    model = run(config, tmp_path / "run", True, lambda _: None)
+    model = run_training(config, tmp_path / "run", True, lambda _: None)
     assert len(log_of(tmp_path / "run")) == 4
     assert model.config.head.type == "mlp"
 

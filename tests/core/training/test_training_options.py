@@ -16,7 +16,7 @@ import vqazoo
 from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.config import StageConfig, TrainingConfig, run_config
 from vqazoo.errors import ConfigError, TrainingError
-from vqazoo.training.loop import run
+from vqazoo.training.loop import run_training
 from vqazoo.training.optimisation import AveragedWeights, make_optimiser, rate_factor
 from vqazoo.training.stages import last_blocks, stages
 from vqazoo.training.state import Position, read_position
@@ -44,7 +44,7 @@ def settings(table: Path, head: Any = None, data: Any = None, **training: Any) -
 def train(
     table: Path, out: Path, resume: bool = False, report: Callable[[str], Any] = len, **options: Any
 ) -> vqazoo.VQAModel:
-    return run(run_config(settings(table, **options)), out, resume, report)
+    return run_training(run_config(settings(table, **options)), out, resume, report)
 
 
 def log_of(out: Path) -> Log:

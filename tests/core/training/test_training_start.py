@@ -15,7 +15,7 @@ from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.config import run_config
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError
-from vqazoo.training.loop import run
+from vqazoo.training.loop import run_training
 from vqazoo.training.starting import _copy_rows
 from vqazoo.training.state import read_position
 
@@ -40,7 +40,7 @@ def test_only_the_tower_that_trains_is_encoded_for_every_batch(
 ) -> None:
     lines: list[str] = []
     filled = two_towers(table, trainable=[tower], encoder_learning_rate=1e-3)
-    model = run(run_config(filled), tmp_path / "run", report=lines.append)
+    model = run_training(run_config(filled), tmp_path / "run", report=lines.append)
     told = [line for line in lines if "of every batch anew" in line]
     assert told == [f"Encoding the {live} of every batch anew, because its encoder trains."]
     assert model.trains_tower(tower)
@@ -113,7 +113,7 @@ def test_a_start_without_a_tensor_that_fits_is_refused(table: Path, tmp_path: Pa
     filled = settings(table, head=other, start=f"dir:{tmp_path / 'first/best'}")
     filled["fusion"] = {"type": "bilinear", "args": {"dim": 5, "rank": 3}}
     with pytest.raises(ConfigError, match=r"none of its \d+ tensors fits this model"):
-        run(run_config(filled), tmp_path / "second", report=len)
+        run_training(run_config(filled), tmp_path / "second", report=len)
 
 
 def test_the_folder_a_run_started_from_is_not_published(table: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import vqazoo.evaluation.split
 from vqazoo.config import RunConfig, run_config
 from vqazoo.evaluation.metric import Metric
 from vqazoo.training.data import read_run_data
-from vqazoo.training.loop import run
+from vqazoo.training.loop import run_training
 
 
 def small(table: Path) -> RunConfig:
@@ -35,7 +35,7 @@ def best_metrics(out: Path) -> dict[str, dict[str, Any]]:
 
 def test_the_best_model_scores_again_what_its_run_wrote_down(table: Path, tmp_path: Path) -> None:
     config = small(table)
-    model = run(config, tmp_path, report=len)
+    model = run_training(config, tmp_path, report=len)
     examples = read_run_data(config, None).validation
     evaluation = vqazoo.evaluate(model, examples, report=len)
     written = best_metrics(tmp_path)
@@ -58,7 +58,7 @@ def test_what_is_scored_otherwise_is_validated_otherwise(
         return [*metrics, Metric("another", 0.5, "validation", 1, "another|v1", "", "")]
 
     monkeypatch.setattr(vqazoo.evaluation.split, "score", with_another)
-    run(small(table), tmp_path, report=len)
+    run_training(small(table), tmp_path, report=len)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["validation_another"] for line in lines] == [0.5, 0.5]
     assert best_metrics(tmp_path)["another"]["value"] == 0.5

@@ -9,11 +9,11 @@ from vqazoo.evaluation.answering import Asking, answer_split
 from vqazoo.evaluation.mistakes.groups import Mistakes, group_mistakes
 from vqazoo.evaluation.mistakes.similarity import cluster, picture_vectors
 from vqazoo.evaluation.split import Questions, known_answers
-from vqazoo.features.encoding import Progress, Report
 from vqazoo.features.sources import CachedImages
 from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
+from vqazoo.progress import Progress, Report
 
 
 def find_mistakes(
