@@ -36,9 +36,9 @@ class COCOQA(ReleaseReader):
         ]
         lengths = {name: len(column) for name, column in zip(FILES, columns, strict=True)}
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
+            sizes = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
             raise DataError(
-                f"The files in '{self.root / split}' have different numbers of lines ({told}): one "
+                f"The files in '{self.root / split}' have different numbers of lines ({sizes}): one "
                 f"is cut off; {GET_AGAIN}."
             )
         subset = SUBSETS[split]
