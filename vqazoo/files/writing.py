@@ -222,7 +222,7 @@ def make_once(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def read_config(folder: Path, content: bytes | None = None) -> dict[str, Any]:
-    """config.json of a folder, with every key that this release needs.
+    """The config.json of a folder, with every key that this release needs.
 
     Args:
         content: of config.json, if it was read before.
@@ -333,10 +333,10 @@ def verified(file: Path, config: Mapping[str, Any]) -> bytes:
     """
     content = read_plain(file, LARGEST.get(file.name, memory()))
     check_no_pointer(content, file)
-    found, expected = hashlib.sha256(content).hexdigest(), config["sha256"].get(file.name)
-    if found != expected:
+    actual, expected = hashlib.sha256(content).hexdigest(), config["sha256"].get(file.name)
+    if actual != expected:
         raise CheckpointError(
-            f"'{file}' was altered or cut off: its SHA-256 is {found[:12]}, but {CONFIG} says "
+            f"'{file}' was altered or cut off: its SHA-256 is {actual[:12]}, but {CONFIG} says "
             f"{str(expected)[:12]}; get the checkpoint again."
         )
     return content
