@@ -38,8 +38,8 @@ class COCOQA(ReleaseReader):
         if len(set(lengths.values())) > 1:
             sizes = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
             raise DataError(
-                f"The files in '{self.root / split}' have different numbers of lines ({sizes}): one "
-                f"is cut off; {GET_AGAIN}."
+                f"The files in '{self.root / split}' have different numbers of lines ({sizes}): "
+                f"one is cut off; {GET_AGAIN}."
             )
         subset = SUBSETS[split]
         pictures = CocoPictures(self.root, subset)
