@@ -104,14 +104,16 @@ class Doors:
             if len(body) > MOST_ASKED:
                 raise Refused(413, f"A question takes at most {in_bytes(MOST_ASKED)}.")
         try:
-            given = json.loads(body)
-            values = {name: given[name] for name in KEPT if name in given}
-            values["data"] = [self._value(value) for value in given["data"]]
+            sent = json.loads(body)
+            values = {name: sent[name] for name in KEPT if name in sent}
+            values["data"] = [self._value(value) for value in sent["data"]]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise Refused(400, "The request is not one of this page: reload it.") from error
         checked = json.dumps(values | {"event_data": None}).encode()
         length = (b"content-length", str(len(checked)).encode())
-        scope["headers"] = [one for one in scope["headers"] if one[0] != length[0]] + [length]
+        scope["headers"] = [header for header in scope["headers"] if header[0] != length[0]] + [
+            length
+        ]
         return checked
 
     def _value(self, value: Any) -> Any:
@@ -125,7 +127,7 @@ class Doors:
                 "meta": {"_type": "gradio.FileData"},
             }
         if isinstance(value, list):
-            if not all(isinstance(one, str) for one in value):
+            if not all(isinstance(text, str) for text in value):
                 raise TypeError("a list holds texts")
             return value
         return value

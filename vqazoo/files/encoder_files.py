@@ -70,13 +70,13 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 def _check_entry(file: Path, folder: Path) -> None:
     try:
-        found = file.stat()
+        status = file.stat()
     except (OSError, RuntimeError):
         return  # a link to nowhere, which nobody can read
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         return
-    if not stat.S_ISREG(found.st_mode):
-        kind = FILE_KINDS.get(stat.S_IFMT(found.st_mode), "no plain file")
+    if not stat.S_ISREG(status.st_mode):
+        kind = FILE_KINDS.get(stat.S_IFMT(status.st_mode), "no plain file")
         raise WeightsError(
             f"'{file}' is {kind}, but a plain file was expected: do not trust the folder, or take "
             f"that away."
@@ -84,9 +84,9 @@ def _check_entry(file: Path, folder: Path) -> None:
     if file.suffix not in READ:
         return
     inside(file, folder)
-    if file.suffix != ".safetensors" and found.st_size > LARGEST_SMALL:
+    if file.suffix != ".safetensors" and status.st_size > LARGEST_SMALL:
         raise WeightsError(
-            f"'{file}' has {in_bytes(found.st_size)}, but at most {LARGEST_SMALL:,} are read: it "
+            f"'{file}' has {in_bytes(status.st_size)}, but at most {LARGEST_SMALL:,} are read: it "
             f"is no file of an encoder; do not trust the folder."
         )
 
@@ -138,14 +138,14 @@ def read_encoder_config(file: Path, root: Path | None = None) -> dict[str, Any]:
         WeightsError: as `read_json`; it is no table; it asks for more layers, heads or classes than
             any model has, or for code that computes attention.
     """
-    said = read_json(file, root)
-    if not isinstance(said, dict):
+    config = read_json(file, root)
+    if not isinstance(config, dict):
         raise WeightsError(
-            f"'{file}' is {shown(said)}, but a table was expected: get it from where the model was "
-            f"published."
+            f"'{file}' is {shown(config)}, but a table was expected: get it from where the model "
+            f"was published."
         )
-    check_config(said, file)
-    return said
+    check_config(config, file)
+    return config
 
 
 def check_config(said: Mapping[str, Any], file: Path) -> None:
@@ -153,30 +153,30 @@ def check_config(said: Mapping[str, Any], file: Path) -> None:
     for key, value in said.items():
         if isinstance(value, Mapping):
             check_config(value, file)
-        elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
-            for one in value:
-                if isinstance(one, Mapping):
-                    check_config(one, file)
+        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            for item in value:
+                if isinstance(item, Mapping):
+                    check_config(item, file)
         else:
             _check_value(key, value, file)
 
 
 def _check_value(key: str, value: Any, file: Path) -> None:
     values = value if isinstance(value, list) else [value]
-    if KERNEL.search(key) and any(isinstance(one, str) and "/" in one for one in values):
+    if KERNEL.search(key) and any(isinstance(text, str) and "/" in text for text in values):
         raise WeightsError(
             f"'{file}' sets '{key}' to {shown(value)}, code of a repository, which is never run: "
             f"remove the key."
         )
     if key == "image_size":
-        most, told = LARGEST_SIDE, f"pictures of at most {LARGEST_SIDE:,} pixels a side were"
+        most, bound = LARGEST_SIDE, f"pictures of at most {LARGEST_SIDE:,} pixels a side were"
     elif COUNTED.search(key) and not MEASURED.search(key):
-        most, told = MOST, f"at most {MOST:,} were"
+        most, bound = MOST, f"at most {MOST:,} were"
     else:
         return
-    if any(isinstance(one, (int, float)) and one > most for one in values):
+    if any(isinstance(number, (int, float)) and number > most for number in values):
         raise WeightsError(
-            f"'{file}' sets '{key}' to {shown(value)}, but {told} expected: do not trust the "
+            f"'{file}' sets '{key}' to {shown(value)}, but {bound} expected: do not trust the "
             f"folder, or get it again."
         )
 

@@ -81,9 +81,9 @@ class Places:
         if isinstance(value, str):
             return self.value(value)
         if isinstance(value, Mapping):
-            return {self.value(str(key)): self.document(one) for key, one in value.items()}
+            return {self.value(str(key)): self.document(child) for key, child in value.items()}
         if isinstance(value, (list, tuple)):
-            return [self.document(one) for one in value]
+            return [self.document(child) for child in value]
         return value
 
     def json(self, name: str, content: bytes, lines: bool = False) -> bytes:
@@ -103,9 +103,9 @@ class Places:
     def _part(self, part: bytes, indent: int | None) -> bytes:
         if not part.strip():
             return part
-        found = parse_json(part)
-        clean = self.document(found)
-        return part if clean == found else json_text(clean, indent).encode()
+        document = parse_json(part)
+        clean = self.document(document)
+        return part if clean == document else json_text(clean, indent).encode()
 
 
 def public(reference: str) -> str:
@@ -158,12 +158,12 @@ def check_tower(name: str, tower: Mapping[str, Any], included: bool) -> None:
         WeightsError: others cannot load it.
     """
     reference, files = tower.get("reference"), tower.get("files") or ()
-    recorded = [one for one in (reference, *files) if one]
-    local = [one for one in recorded if one["kind"] not in ELSEWHERE]
+    recorded = [source for source in (reference, *files) if source]
+    local = [source for source in recorded if source["kind"] not in ELSEWHERE]
     elsewhere = recorded and not local  # what it was read from is known, and others have it
     bare = WEIGHTS_FILE.sub("", name)
     folder = public(bare) != bare or (not elsewhere and _names_folder(bare))
-    if folder or any(one is not reference for one in local):
+    if folder or any(source is not reference for source in local):
         raise WeightsError(
             f"The encoder '{name}' is read from a folder of this machine, which nobody else has, "
             f"and --include-encoder includes weights, but no config and no tokenizer: upload that "
@@ -217,11 +217,11 @@ def _texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield where, value
     elif isinstance(value, Mapping):
-        for key, one in value.items():
-            yield from _texts(one, f"{where}.{key}" if where else str(key))
+        for key, child in value.items():
+            yield from _texts(child, f"{where}.{key}" if where else str(key))
     elif isinstance(value, list):
-        for one in value:
-            yield from _texts(one, where)
+        for child in value:
+            yield from _texts(child, where)
 
 
 def _last(path: str) -> str:

@@ -98,9 +98,9 @@ def open_plain(file: Path, root: Path | None = None) -> Iterator[tuple[BinaryIO,
         _check_plain(file, target.stat())
         descriptor = os.open(target, os.O_RDONLY | OPENING)
         with open(descriptor, "rb") as handle:
-            found = os.fstat(descriptor)
-            _check_plain(file, found)
-            yield handle, found.st_size
+            status = os.fstat(descriptor)
+            _check_plain(file, status)
+            yield handle, status.st_size
     except (OSError, RuntimeError, ValueError, MemoryError) as error:  # RuntimeError: a link circle
         raise CheckpointError(
             f"'{file}' cannot be read ({str(error) or type(error).__name__}): get the checkpoint "
@@ -129,7 +129,7 @@ def inside(file: Path, root: Path | None = None) -> Path:
     """
     folder, target = (root or file.parent).resolve(), file.resolve(strict=True)
     allowed = [folder]
-    commits = [one for one in (folder, folder.parent) if one.parent.name == "snapshots"]
+    commits = [path for path in (folder, folder.parent) if path.parent.name == "snapshots"]
     for commit in commits:  # of a Hub repository in the cache, whose files are links
         repository = commit.parent.parent
         allowed += [repository / "blobs", repository.parent / "blobs"]  # the latter is shared
@@ -157,9 +157,9 @@ def check_no_pointer(
         )
 
 
-def _check_plain(file: Path, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        kind = FILE_KINDS.get(stat.S_IFMT(found.st_mode), "no plain file")
+def _check_plain(file: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = FILE_KINDS.get(stat.S_IFMT(status.st_mode), "no plain file")
         raise CheckpointError(
             f"'{file}' is {kind}, but a plain file was expected: get the checkpoint again."
         )

@@ -333,10 +333,10 @@ def verified(file: Path, config: Mapping[str, Any]) -> bytes:
     """
     content = read_plain(file, LARGEST.get(file.name, memory()))
     check_no_pointer(content, file)
-    found, expected = hashlib.sha256(content).hexdigest(), config["sha256"].get(file.name)
-    if found != expected:
+    actual, expected = hashlib.sha256(content).hexdigest(), config["sha256"].get(file.name)
+    if actual != expected:
         raise CheckpointError(
-            f"'{file}' was altered or cut off: its SHA-256 is {found[:12]}, but {CONFIG} says "
+            f"'{file}' was altered or cut off: its SHA-256 is {actual[:12]}, but {CONFIG} says "
             f"{str(expected)[:12]}; get the checkpoint again."
         )
     return content
