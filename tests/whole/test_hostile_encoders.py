@@ -190,13 +190,29 @@ def test_an_open_clip_config_asks_for_nothing_absurd_and_no_third_place(
     open_clip_refused(variant, told)
 
 
+@pytest.mark.parametrize("named", ["somebody/kernel", {"": "somebody/kernel"}, ["x/y"]])
 @pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
-def test_a_config_that_names_code_for_attention_is_refused(tmp_path, key):
+def test_a_config_that_names_code_for_attention_is_refused(tmp_path, key, named):
     folder = hf_text(tmp_path / "text", "bert")
     change(folder / "config.json", "x", 0)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, key: "somebody/kernel"}))
+    (folder / "config.json").write_text(json.dumps({**config, key: named}))
     refused("hf-text", folder, "code of a repository")
+
+
+def test_a_table_of_more_labels_than_there_are_is_refused_at_once(tmp_path):
+    said = {"id2label": {str(number): "x" for number in range(100_001)}}
+    with pytest.raises(WeightsError, match="a table of 100,001 entries"):
+        check_config(said, tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("kind", ["gptq", "awq", "torchao", "auto-round", "hqq"])
+def test_quantised_weights_without_the_package_that_reads_them_are_refused(tmp_path, kind):
+    folder = hf_text(tmp_path / "text", "bert")
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": kind, "bits": 4, "quant_type": "int4"}
+    (folder / "config.json").write_text(json.dumps(config))
+    refused("hf-text", folder, "a package that is not here")
 
 
 def test_a_tokenizer_that_names_a_file_elsewhere_reads_its_own(tmp_path):

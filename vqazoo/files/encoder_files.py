@@ -141,7 +141,17 @@ def read_config(file: Path, root: Path | None = None) -> dict[str, Any]:
 
 def check_config(said: Mapping[str, Any], file: Path) -> None:
     """Raise WeightsError for a config as `read_config` refuses it."""
+    if len(said) > MOST:
+        raise WeightsError(
+            f"'{file}' has a table of {len(said):,} entries, but at most {MOST:,} were expected: "
+            f"do not trust the folder, or get it again."
+        )
     for key, value in said.items():
+        if KERNEL.search(key) and any("/" in one for one in _texts(value)):
+            raise WeightsError(
+                f"'{file}' sets '{key}' to {shown(value)}, code of a repository, which is never "
+                f"run: remove the key."
+            )
         if isinstance(value, Mapping):
             check_config(value, file)
         elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
@@ -152,13 +162,17 @@ def check_config(said: Mapping[str, Any], file: Path) -> None:
             _check_value(key, value, file)
 
 
+def _texts(value: Any) -> Iterator[str]:
+    """A text, or those in a list or table, such as that of a kernel for each part of a model."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, Mapping)):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(one)
+
+
 def _check_value(key: str, value: Any, file: Path) -> None:
     values = value if isinstance(value, list) else [value]
-    if KERNEL.search(key) and any(isinstance(one, str) and "/" in one for one in values):
-        raise WeightsError(
-            f"'{file}' sets '{key}' to {shown(value)}, code of a repository, which is never run: "
-            f"remove the key."
-        )
     if key == "image_size":
         most, told = LARGEST_SIDE, f"pictures of at most {LARGEST_SIDE:,} pixels a side were"
     elif COUNTED.search(key) and not MEASURED.search(key):

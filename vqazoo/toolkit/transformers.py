@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from vqazoo.errors import VqazooError, WeightsError, missing_package
@@ -253,15 +252,23 @@ def load_tensors(
         loaded, report = kind.from_pretrained(
             None, config=config, state_dict=given, output_loading_info=True, **asked
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except ImportError as error:  # of the packages that read one kind of quantised weights each
         raise WeightsError(
-            f"The weights in '{folder}' cannot be read ({str(error).splitlines()[0]}): get them "
-            f"again."
+            f"The weights in '{folder}' need a package that is not here ({_first_line(error)}): "
+            f"install it, or use weights that are not quantised."
+        ) from error
+    except Exception as error:  # whatever odd settings of quantisation lead to in transformers
+        raise WeightsError(
+            f"The weights in '{folder}' cannot be read ({_first_line(error)}): get them again."
         ) from error
     finally:
         if talkative:
             logging.enable_progress_bar()
     return loaded, report
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 class TextCodec:
