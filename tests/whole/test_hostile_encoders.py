@@ -225,6 +225,38 @@ def test_a_tokenizer_that_names_a_file_elsewhere_reads_its_own(tmp_path):
     torch.testing.assert_close(built("hf-text", folder).tokenize(["what is this"])[0], expected)
 
 
+@pytest.mark.parametrize(
+    ("key", "name"), [("sp_model_kwargs", "model_file"), ("mecab_kwargs", "mecab_option")]
+)
+def test_a_tokenizer_passes_no_place_on_to_another_library(tmp_path, key, name):
+    folder = hf_text(tmp_path / "text", "bert")
+    os.mkfifo(tmp_path / "pipe")  # which sentencepiece would wait for
+    file = folder / "tokenizer_config.json"
+    said = {**json.loads(file.read_text()), "tokenizer_class": "SiglipTokenizer"}
+    file.write_text(json.dumps({**said, key: {name: str(tmp_path / "pipe")}}))
+    refused("hf-text", folder, "a place outside of the folder")
+
+
+def test_a_tokenizer_that_reads_less_than_a_token_is_refused(tmp_path):
+    folder = hf_text(tmp_path / "text", "bert")
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model_max_length": -5}))
+    refused("hf-text", folder, "its model_max_length is -5")
+
+
+def test_a_folder_inside_that_is_a_link_elsewhere_is_refused(tmp_path):
+    private, folder = hf_text(tmp_path / "private", "bert"), tmp_path / "stranger"
+    folder.mkdir()
+    (folder / "0_Transformer").symlink_to(private)
+    kinds = {"0_Transformer": "Transformer", "1_Pooling": "Pooling"}
+    modules = [
+        {"path": path, "type": f"sentence_transformers.models.{kind}"}
+        for path, kind in kinds.items()
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    refused("hf-text", folder, "outside of its folder")
+
+
 def test_published_numbers_are_not_taken_for_counts(tmp_path):
     """Llama 4, Gemma 3n, SigLIP 2, ImageNet-21k and the tokens of Llama 3, as their configs say."""
     said = {

@@ -63,7 +63,7 @@ class Repository:
         self._revision = revision or None
         self._inner = inner
         self._root = folder if self.is_local else self._fetch(SMALL)
-        check_folder(self.folder)
+        check_folder(self.folder, self._root)
         every = (file for kind in READ.values() for one in kind for file in self.folder.glob(one))
         for file in every:
             if file.is_file():
@@ -190,6 +190,8 @@ class Repository:
         try:
             made = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False, **given)
             made.model_max_length = int(made.model_max_length)
+            if made.model_max_length < 1:
+                raise ValueError(f"its model_max_length is {made.model_max_length}")
             return made
         except ImportError as error:  # transformers names the first package that it lacks
             package = next((one for one in PACKAGES if one in str(error).casefold()), "tokenizers")
