@@ -200,6 +200,14 @@ def test_a_config_that_names_code_for_attention_is_refused(tmp_path, key, named)
     refused("hf-text", folder, "code of a repository")
 
 
+@pytest.mark.parametrize("kind", ["maskformer", "detr", "dpt"])
+def test_a_config_that_builds_a_part_from_a_third_place_is_refused(tmp_path, kind):
+    folder = hf_text(tmp_path / "text", "bert")
+    said = {"model_type": kind, "backbone": "somebody/else", "use_pretrained_backbone": True}
+    (folder / "config.json").write_text(json.dumps({"text_config": said, **said}))
+    refused("hf-text", folder, "another repository or folder, which is not asked")
+
+
 def test_a_table_of_more_labels_than_there_are_is_refused_at_once(tmp_path):
     said = {"id2label": {str(number): "x" for number in range(100_001)}}
     with pytest.raises(WeightsError, match="a table of 100,001 entries"):

@@ -158,6 +158,11 @@ def check_config(said: Mapping[str, Any], file: Path) -> None:
                 f"'{file}' sets '{key}' to {shown(value)}, code of a repository, which is never "
                 f"run: remove the key."
             )
+        if key == "backbone" and isinstance(value, str):
+            raise WeightsError(
+                f"'{file}' builds a part from {shown(value)} (backbone), another repository or "
+                f"folder, which is not asked: use an encoder that is whole."
+            )
         if isinstance(value, Mapping):
             check_config(value, file)
         elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
