@@ -17,11 +17,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 import vqazoo
 import vqazoo.features.cache
 import vqazoo.features.encoding
+from tests.support.weights import unmapped
 from vqazoo.cli import run
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
@@ -241,7 +242,7 @@ def rewritten(out: Path, target: Path, **words: Any) -> Path:
     with safe_open(state, "pt") as opened:
         metadata = {**opened.metadata(), **words}
     del metadata["digest"]
-    save_file(load_file(state), state, metadata)
+    save_file(unmapped(state), state, metadata)
     return state
 
 
