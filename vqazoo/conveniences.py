@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vqazoo.card import write_card
-from vqazoo.checkpoint.saved_model import save_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.errors import CheckpointError
 from vqazoo.evaluation.tables import predict
 from vqazoo.model import VQAModel

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqazoo.checkpoint.saved_model import load_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.features.encoding import Progress
 from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import json_bytes, write_file

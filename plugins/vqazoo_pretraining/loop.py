@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vqazoo.errors import ConfigError, TrainingError
-from vqazoo.features.encoding import Progress, Report, Towers, build_images
+from vqazoo.features.encoding import Progress, Report, Towers
+from vqazoo.features.filling import build_images
 from vqazoo.features.sources import CachedSide, distinct
 from vqazoo.files.json_text import json_text, known_numbers
 from vqazoo.files.writing import json_lines, write_file

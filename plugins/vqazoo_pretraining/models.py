@@ -15,7 +15,8 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from vqazoo.building import assemble
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.config import Block, ModelConfig, fill_block, parse, set_value
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import CheckpointError, ConfigError, did_you_mean

@@ -57,20 +57,21 @@ async def receive(request: Request, settings: Settings, hold: Callable[[int], No
         await drain(request, settings.max_body)
         raise Refusal(415, "kind", f"The body is not {JSON} or {FORM}: say which it is.")
     most = settings.max_body
-    body = bytearray()
+    declared = int(request.headers.get("Content-Length", 0))
+    chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size <= most:
+        if max(size, declared) <= most:
             hold(len(chunk))
-            body += chunk
+            chunks.append(chunk)
         elif size > 2 * most:
             break
         else:
-            hold(-len(body))
-            body.clear()
+            hold(-sum(map(len, chunks)))
+            chunks.clear()
     if size <= most:
-        return bytes(body)
+        return b"".join(chunks)
     raise Refusal(413, "body", f"The request is larger than the {most:,} bytes that are read.")
 
 

@@ -40,6 +40,22 @@ class Paced(h11.Connection):
         return super().next_event()
 
 
+class Open:
+    """The connections of one service that are open, and what they wait for.
+
+    Attributes:
+        count: of those that were not cut.
+        new: those of which no whole head of a request came yet, the longest silent first; some that
+            are further may still be among them.
+        paused: those that wait for their turn.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.new: dict[Connection, None] = {}
+        self.paused: set[Connection] = set()
+
+
 class Connection(H11Protocol):
     """One connection of a client.
 
@@ -53,7 +69,7 @@ class Connection(H11Protocol):
     keep_alive: float
     most: int
     metrics: Metrics
-    paused: set[Connection]
+    open: Open
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -73,17 +89,30 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self._since = self.loop.time()
         self._cut_after(self.timeout)
+        self.open.count += 1
+        if self.open.count > self.most:
+            self._least().cut("connections")
+        self.open.new[self] = None
+
+    def _least(self) -> Connection:
+        """The connection that got on least, before this one, which is the newest."""
+        new = self.open.new
+        while new:
+            longest = next(iter(new))
+            if not longest.gone and longest.standing()[0] == NEW:
+                return longest
+            del new[longest]
         everyone = cast("set[Connection]", self.connections)
-        others = [one for one in everyone if one is not self and not one.gone]
-        if len(others) >= self.most:
-            last = min(others, key=Connection.standing)
-            (self if last.standing()[0] == ANSWERING else last).cut("connections")
+        others = (other for other in everyone if other is not self and not other.gone)
+        least = min(others, key=Connection.standing)
+        return self if least.standing()[0] == ANSWERING else least
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in (self._deadline, self._pause):
             if timer is not None:
                 timer.cancel()
-        self.paused.discard(self)
+        self.open.paused.discard(self)
+        self._leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -103,8 +132,9 @@ class Connection(H11Protocol):
         super().handle_events()
         if conn.events_left == 0 and self._pause is None and not self.transport.is_closing():
             self.transport.pause_reading()
-            turns = len(self.paused) + (not in_a_row)  # alone, a row of requests waits for nobody
-            self.paused.add(self)
+            paused = self.open.paused
+            turns = len(paused) + (not in_a_row)  # alone, a row of requests waits for nobody
+            paused.add(self)
             self._pause = self.loop.call_later(PAUSE * turns, self._go_on)
 
     def on_response_complete(self) -> None:
@@ -134,8 +164,14 @@ class Connection(H11Protocol):
         """End the connection at once, whatever is still to be sent."""
         self.metrics.cut.labels(why).inc()
         LOG.warning("A connection was cut.", extra={"fields": {"reason": why}})
-        self.gone = True
+        self._leave()
         self.transport.abort()
+
+    def _leave(self) -> None:
+        if not self.gone:
+            self.gone = True
+            self.open.count -= 1
+            self.open.new.pop(self, None)
 
     @property
     def _has_head(self) -> bool:
@@ -145,6 +181,9 @@ class Connection(H11Protocol):
     def _begin(self) -> None:
         self._begun = True
         self._since = self.app_state["arrived"] = self.loop.time()
+        if self in self.open.new:  # no longer the longest silent
+            del self.open.new[self]
+            self.open.new[self] = None
         self._cut_after(self.timeout)
 
     def _rest_if_idle(self) -> None:
@@ -175,7 +214,7 @@ class Connection(H11Protocol):
 
     def _go_on(self) -> None:
         self._pause = None
-        self.paused.discard(self)
+        self.open.paused.discard(self)
         if not self.transport.is_closing():
             if not self.flow.read_paused:
                 self.transport.resume_reading()
@@ -227,6 +266,6 @@ def connection_class(timeout: float, keep_alive: float, most: int, metrics: Metr
         "keep_alive": keep_alive,
         "most": most,
         "metrics": metrics,
-        "paused": set(),
+        "open": Open(),
     }
     return type("ServiceConnection", (Connection,), shared)

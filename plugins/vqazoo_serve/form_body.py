@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vqazoo_serve.json_body import too_many, unknown_field
+from vqazoo_serve.json_body import LONGEST_STEP, too_many, unknown_field
 from vqazoo_serve.settings import Refusal
 
 PARAMETER = re.compile(
@@ -111,7 +111,7 @@ def _parts(body: bytes, boundary: str) -> Iterator[_Part]:
     if body.startswith(delimiter):
         place = len(delimiter)
     else:  # what stands before the first boundary is for nobody
-        found = body.find(b"\r\n" + delimiter)
+        found = _find(body, b"\r\n" + delimiter, 0)
         if found < 0:
             raise _broken("its boundary is not there")
         place = found + 2 + len(delimiter)
@@ -120,12 +120,22 @@ def _parts(body: bytes, boundary: str) -> Iterator[_Part]:
         if line < 0 or body[place:line].strip(b" \t"):
             raise _broken("a boundary does not end its line")
         head = body.find(b"\r\n\r\n", line, line + LONGEST_HEAD)
-        end = body.find(b"\r\n" + delimiter, head + 2)
+        end = _find(body, b"\r\n" + delimiter, head + 2)
         if head < 0 or end < 0:
             raise _broken("it ends in the middle of a part, or a part has too many headers")
         name, is_file = _disposition(body[line + 2 : head].decode("latin-1"))
         yield _Part(name, is_file, body[head + 4 : end])
         place = end + 2 + len(delimiter)
+
+
+def _find(body: bytes, wanted: bytes, place: int) -> int:
+    """As `body.find`, in steps: while it searches no other thread works."""
+    while place < len(body):
+        found = body.find(wanted, place, place + LONGEST_STEP + len(wanted) - 1)
+        if found >= 0:
+            return found
+        place += LONGEST_STEP
+    return -1
 
 
 def _disposition(head: str) -> tuple[str, bool]:

@@ -22,6 +22,7 @@ class Intake:
         self.metrics = metrics
         self._most_bytes = settings.queue * settings.max_body
         self._places: list[Place] = []
+        self.held = 0  # bytes, of those that are not given up
         self.ended = False
 
     @property
@@ -51,6 +52,8 @@ class Intake:
             yield place
         finally:
             self._places.remove(place)
+            if not place.given_up:
+                self.held -= place.held
             self.metrics.in_flight.set(len(self._places))
 
     def end(self) -> int:
@@ -62,13 +65,10 @@ class Intake:
 
     def fit(self) -> None:
         """Give up requests that are still arriving, the oldest first, until the bytes fit."""
-        kept = [place for place in self._places if not place.given_up]
-        excess = sum(place.held for place in kept) - self._most_bytes
-        if excess <= 0:
+        if self.held <= self._most_bytes:
             return
-        for place in sorted(kept, key=lambda place: place.arrived):
-            if excess > 0 and not place.whole:
-                excess -= place.held
+        for place in sorted(self._places, key=lambda place: place.arrived):
+            if self.held > self._most_bytes and not place.whole and not place.given_up:
                 place.give_up()
 
 
@@ -87,7 +87,9 @@ class Place:
     def hold(self, count: int) -> None:
         """Count bytes that came, or with a minus, that were forgotten."""
         self.held += count
-        self._intake.fit()
+        if not self.given_up:
+            self._intake.held += count
+            self._intake.fit()
 
     def wait(self) -> None:
         """The request is whole, and waits for its answer.
@@ -101,7 +103,9 @@ class Place:
 
     def give_up(self) -> None:
         """Answer it with a refusal, as soon as the event loop comes to it."""
-        self.given_up = True
+        if not self.given_up:
+            self.given_up = True
+            self._intake.held -= self.held
         self.limit.reschedule(asyncio.get_running_loop().time())
 
     def late(self) -> Refusal:

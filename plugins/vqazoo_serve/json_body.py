@@ -17,6 +17,7 @@ from vqazoo_serve.settings import Refusal
 BLANK = re.compile(r"[ \t\n\r]*")
 SCALAR = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 LONGEST_NUMBER = 30  # characters
+LONGEST_STEP = 1 << 18  # characters that are searched at once: meanwhile no other thread works
 STRING = json.JSONDecoder()
 SHORT = 200  # bytes that are parsed for a better message
 
@@ -97,7 +98,7 @@ def _single(text: str, place: int, name: str) -> tuple[Any, int]:
     if _at(text, place) in ("[", "{"):
         kind = "list" if _at(text, place) == "[" else "object"
         raise Refusal(422, "field", f"The field {name!r} cannot be used: no {kind} may be there.")
-    found = SCALAR.match(text, place)
+    found = SCALAR.match(text, place, place + LONGEST_NUMBER + 1)
     if found is None:
         raise _unexpected(text, place)
     if found.end() - place > LONGEST_NUMBER:
@@ -114,9 +115,12 @@ def _string(text: str, place: int) -> tuple[str, int]:
 
 
 def _after_blanks(text: str, place: int) -> int:
-    found = BLANK.match(text, place)
-    assert found is not None  # it may be empty
-    return found.end()
+    while True:
+        blanks = BLANK.match(text, place, place + LONGEST_STEP)
+        assert blanks is not None  # it may be empty
+        if blanks.end() < place + LONGEST_STEP:
+            return blanks.end()
+        place = blanks.end()
 
 
 def _at(text: str, place: int) -> str:

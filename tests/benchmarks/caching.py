@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 import vqazoo
 from vqazoo.data import Example
 from vqazoo.data.answers import MOST_FREQUENT, apply_rule
-from vqazoo.features.encoding import build_images
+from vqazoo.features.filling import build_images
 from vqazoo.features.sources import CachedFeatures
 from vqazoo.media.images import open_image
 from vqazoo.media.pixels import pixels

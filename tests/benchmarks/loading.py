@@ -23,7 +23,8 @@ from safetensors.torch import load_file, save_file
 
 import vqazoo
 from vqazoo.catalogue import PACKAGED, catalogue, entries
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.files.writing import WEIGHTS
 
 WORDS = 5000  # answers of the full-size model

@@ -104,7 +104,7 @@ def measure_vizwiz(folder: Path) -> dict[str, Any]:
     import vqazoo
     from vqazoo.data import open_dataset
     from vqazoo.data.answers import MOST_FREQUENT, AnswerList, apply_rule
-    from vqazoo.features.encoding import build_questions
+    from vqazoo.features.filling import build_questions
 
     warm = vqazoo.create(encoder="tiny-clip", head="mlp", answers=["yes"])
     build_questions(warm, ["warm up?"], lambda s, _: iter(s), folder / "warm", verify=0)

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 import vqazoo
 from vqazoo.building import assemble, build_towers
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.cli import vqazoo as command
 from vqazoo.config import run_config
 from vqazoo.data import Example

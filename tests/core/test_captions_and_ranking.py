@@ -162,7 +162,7 @@ def test_a_model_of_pictures_refuses_a_video(frames: list[Image.Image]) -> None:
 def test_ask_chooses_among_the_lines_of_a_file(
     frames: list[Image.Image], table: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from vqazoo.checkpoint.saved_model import save_checkpoint
+    from vqazoo.checkpoint.saving import save_checkpoint
 
     save_checkpoint(build(frames=3), tmp_path / "model")
     ref, picture = f"dir:{tmp_path / 'model'}", str(table.parent / "0.png")

@@ -12,7 +12,8 @@ from PIL import Image
 import vqazoo
 from tests.plugins.encoders.tiny import hf_clip, hf_text, register_open_clip
 from tests.whole.test_conformance_matrix import ANSWERS, ENCODERS, QUESTIONS, block
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.data import Example
 from vqazoo.errors import CheckpointError
 from vqazoo.features.sources import CachedFeatures

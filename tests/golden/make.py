@@ -22,7 +22,7 @@ import torch
 
 import vqazoo
 from tests.plugins.encoders.tiny import hf_text
-from vqazoo.checkpoint.saved_model import save_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.data import Example
 from vqazoo.data.answers import apply_rule
 from vqazoo.files.writing import json_bytes

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from vqazoo.checkpoint.saved_model import load_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.errors import VqazooError
 
 resource = pytest.importorskip("resource")  # limits of a process; not on Windows

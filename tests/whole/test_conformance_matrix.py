@@ -11,7 +11,8 @@ import torch
 
 import vqazoo
 from tests.plugins.encoders.tiny import hf_clip, hf_text, register_open_clip
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.data import Example
 from vqazoo.errors import IncompatibleError
 from vqazoo.manifests import EncoderManifest, FusionManifest, HeadManifest

@@ -21,7 +21,8 @@ from tests.support.hostile import (  # noqa: F401
     reseal,
 )
 from tests.support.toy import toy  # noqa: F401
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.errors import CheckpointError, UnknownNameError, WeightsError
 from vqazoo.files.reading import DEEPEST, LONGEST_TEXT, MOST_ITEMS, check_extent, parse_json
 

@@ -23,7 +23,7 @@ from tests.support.hostile import (  # noqa: F401
     reseal,
 )
 from tests.support.toy import toy  # noqa: F401
-from vqazoo.checkpoint.saved_model import load_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.errors import CheckpointError, DataError
 from vqazoo.files.reading import is_plain_name, memory, read_plain
 from vqazoo.files.tensors_header import HEADER

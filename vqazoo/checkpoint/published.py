@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vqazoo.building import build_model
 from vqazoo.checkpoint.allowance import Allowance
-from vqazoo.checkpoint.saved_model import FAILURES
+from vqazoo.checkpoint.folder import FAILURES
 from vqazoo.config import ModelConfig
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import CheckpointError

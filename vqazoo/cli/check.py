@@ -18,7 +18,7 @@ def check(folder: Path, as_json: bool) -> None:
 
     Loads the model, so that a folder that passes also answers.
     """
-    from vqazoo.checkpoint.saved_model import load_checkpoint
+    from vqazoo.checkpoint.loading import load_checkpoint
     from vqazoo.files.writing import CARD, METRICS
 
     model = load_checkpoint(folder)

@@ -64,9 +64,9 @@ def build(
     from vqazoo.building import build_model
     from vqazoo.data import open_dataset, usable
     from vqazoo.data.answers import AnswerList
-    from vqazoo.features.encoding import build_images, build_questions
+    from vqazoo.features.filling import build_images, build_questions
     from vqazoo.model import pick_device
-    from vqazoo.training.loop import gather_config
+    from vqazoo.training.settings import gather_config
 
     assignments = run_assignments(assignments, data_root)
     flags = {

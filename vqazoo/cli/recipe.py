@@ -131,8 +131,8 @@ def run_command(
     Example: vqazoo recipe run clip-lstm-vizwiz --data-root DIR --push me/clip-lstm-vizwiz
     """
     from vqazoo.cli.train import how_to_resume
-    from vqazoo.training.loop import gather_config
     from vqazoo.training.recipe_run import run_recipe
+    from vqazoo.training.settings import gather_config
     from vqazoo.zoo.recipes import recipe_file
 
     if (private or pin) and not repo:

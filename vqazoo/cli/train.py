@@ -62,7 +62,7 @@ def train(
     Example: vqazoo train --encoder tiny-clip --head lstm --data easy-vqa --out runs/first
     """
     from vqazoo.config import plain, to_toml
-    from vqazoo.training.loop import gather_config
+    from vqazoo.training.settings import gather_config
 
     if out is None and not dry_run:
         raise click.UsageError("Missing option '--out': name the run folder to write.")

@@ -18,19 +18,11 @@ from torch import Tensor
 from vqazoo.data import Example
 from vqazoo.data.damage import all_damaged
 from vqazoo.errors import ImageError
-from vqazoo.features.cache import MappedFeatures, cache_root
-from vqazoo.features.encoding import (
-    VERIFIED,
-    Progress,
-    Report,
-    Rows,
-    Towers,
-    build_images,
-    build_questions,
-    encode_seen,
-    load_pixels,
-    need_frames,
-)
+from vqazoo.features.cache import cache_root
+from vqazoo.features.encoding import Progress, Report, Towers, encode_seen, need_frames
+from vqazoo.features.filling import VERIFIED, build_images, build_questions
+from vqazoo.features.pictures import load_pixels
+from vqazoo.features.stored import MappedFeatures, Rows
 from vqazoo.files.free_space import memory_free
 from vqazoo.interfaces import Features, floating_dtype
 from vqazoo.media.video import is_video

@@ -14,7 +14,7 @@ from vqazoo.catalogue import (
     entries,
     read_pin,
 )
-from vqazoo.checkpoint.saved_model import read_folder
+from vqazoo.checkpoint.folder import read_folder
 from vqazoo.errors import CheckpointError, HubError
 from vqazoo.files.included import included_files
 from vqazoo.files.reading import INCLUDED_FOLDERS, is_included_name

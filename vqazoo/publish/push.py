@@ -30,7 +30,8 @@ from vqazoo.catalogue import (
     write_catalogue,
     write_pin,
 )
-from vqazoo.checkpoint.saved_model import read_folder, save_checkpoint
+from vqazoo.checkpoint.folder import read_folder
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.config import read_toml
 from vqazoo.errors import CheckpointError, ConfigError, HubError
 from vqazoo.files.places import public

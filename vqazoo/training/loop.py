@@ -19,21 +19,10 @@ import torch
 from vqazoo.building import build_model
 from vqazoo.card import write_card
 from vqazoo.card.facts import LOG, LOSS_FIGURE
-from vqazoo.checkpoint.saved_model import load_checkpoint
-from vqazoo.config import (
-    RunConfig,
-    plain,
-    read_toml,
-    run_config,
-    set_value,
-    to_toml,
-)
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.config import RunConfig, plain, to_toml
 from vqazoo.data import digest
-from vqazoo.data.answers import MOST_FREQUENT, apply_rule
-from vqazoo.errors import ConfigError
-from vqazoo.evaluation.answering import predict
 from vqazoo.evaluation.figures import loss_figure
-from vqazoo.evaluation.score import quick_metrics
 from vqazoo.features.cache import cache_root
 from vqazoo.features.encoding import Progress
 from vqazoo.files.writing import BEST, ENVIRONMENT, RECIPE, json_bytes, json_lines, write_file
@@ -59,12 +48,12 @@ from vqazoo.training.run_folder import (
     check_shares,
     one_writer,
     restore,
-    save_best,
     writing,
 )
+from vqazoo.training.settings import gather_config
 from vqazoo.training.sources import run_sources
 from vqazoo.training.stages import stages, unfreeze
-from vqazoo.training.starting import start_from, with_parts_of_start
+from vqazoo.training.starting import start_from
 from vqazoo.training.state import (
     STATE,
     Position,
@@ -78,18 +67,15 @@ from vqazoo.training.steps import (
     EpochSums,
     advance,
     check_finite,
-    check_monitor,
-    check_validation,
     check_weights,
     epoch_seed,
     make_batches,
-    mean_loss,
-    monitored,
     move,
     several_values,
     take,
     trains_batch_norm,
 )
+from vqazoo.training.validation import Validation
 
 
 def train(
@@ -117,40 +103,6 @@ def train(
     """
     filled = gather_config(config, set, flags, Path(out) if resume else None)
     return run(filled, Path(out), resume, report)
-
-
-def gather_config(
-    config: str | Path | Mapping[str, Any] | None,
-    assignments: Sequence[str],
-    flags: Mapping[str, Any],
-    resumed: Path | None = None,
-) -> RunConfig:
-    """The filled config from a file or tables, then assignments, then flags; parts that none of
-    them names are those of the model that the run starts from.
-
-    With `resumed`, a run folder, its recipe is what everything else changes.
-    """
-    if config is None and resumed is not None and (resumed / RECIPE).is_file():
-        config = resumed / RECIPE
-    tables = read_toml(Path(config)) if isinstance(config, (str, Path)) else dict(config or {})
-    for name, value in flags.items():
-        if value is None:
-            continue
-        if isinstance(value, torch.nn.Module | type):
-            raise ConfigError(
-                f"The {name} is a class or an object, but a run is repeated from its recipe, "
-                f"which holds names: offer the class under one with registry.register, or train "
-                f"the model of vqazoo.create in a loop of your own."
-            )
-        if name == "encoder":  # stands for both towers, so it replaces both
-            tables.pop("image_encoder", None)
-            tables.pop("text_encoder", None)
-        if name == "head" and flags.get("fusion") is None:  # another head, its own default fusion
-            tables.pop("fusion", None)
-        tables[name] = value
-    for assignment in assignments:
-        set_value(tables, assignment)
-    return run_config(with_parts_of_start(tables))
 
 
 def run(
@@ -216,34 +168,13 @@ def _run(
             write_file(out / RECIPE, to_toml(config).encode())
             write_file(out / ENVIRONMENT, json_bytes(environment))
     describe_data(model, data, report)
-    validation = apply_rule(MOST_FREQUENT, data.validation, config.seed)
     targets = move(model.head.targets(data.train), device)
-    validation_targets = move(model.head.targets(validation), device)
-    check_monitor(training, model.head, validation_targets)
+    validation = Validation(model, data, config, out / BEST, environment)
     units = row_units(model.head, targets)  # (n,) of each term of the loss
     named = training.loggers if group.first else []
     loggers = ExperimentLogs(named, out, plain(config), position.total)
     generator = random.Random(config.seed)
     image_of = [example.image for example in data.train]
-
-    def validate(
-        averaged: AveragedWeights, best: float, epoch: int
-    ) -> tuple[dict[str, float | None], float]:
-        """Validation values and the monitored one; a model that is as good as `best` is saved."""
-        with averaged.in_place():
-            check_weights(learning.values(), epoch, out / BEST)
-            start, count = data.train_count, len(data.validation)
-            answers = predict(model, validation_source, count, start)
-            metrics = quick_metrics(
-                data.validation, answers, config.data.type, "validation", data.answers
-            )
-            values: dict[str, float | None] = {metric.name: metric.value for metric in metrics}
-            values["loss"] = mean_loss(model, validation_source, validation_targets, start)
-            check_validation(values["loss"], epoch, out / BEST)
-            value = monitored(training, values)
-            if value >= best:  # of equals the later, which learnt longer
-                save_best(model, out / BEST, config, metrics, environment)
-        return values, value
 
     learning: dict[str, torch.Tensor] = {}  # what trains, of the stage
     planned = sum(stage.epochs for stage in stages(training))
@@ -318,7 +249,9 @@ def _run(
                 averaged.update()
                 every = training.eval_steps
                 if every and group.first and (step + 1) % every == 0 and step + 1 < planned_steps:
-                    values, value = validate(averaged, top, position.total)
+                    values, value = validation.run(
+                        validation_source, learning.values(), averaged, top, position.total
+                    )
                     top = max(top, value)
                     within.append({"step": step + 1, **values})
             check_weights(learning.values(), position.total, out / BEST)
@@ -328,7 +261,9 @@ def _run(
 
             # Validate, log, keep the best; the first process decides for all.
             if group.first:
-                values, value = validate(averaged, top, position.total)
+                values, value = validation.run(
+                    validation_source, learning.values(), averaged, top, position.total
+                )
                 top = max(top, value)
                 line = {
                     "epoch": position.total,

@@ -15,13 +15,9 @@ from typing import Any
 import torch
 
 from vqazoo.card import write_card
-from vqazoo.checkpoint.saved_model import (
-    count_parameters,
-    load_checkpoint,
-    read_folder,
-    save_checkpoint,
-    saved_tensors,
-)
+from vqazoo.checkpoint.folder import read_folder
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import count_parameters, save_checkpoint, saved_tensors
 from vqazoo.config import RunConfig, config_digest, shareable, to_toml
 from vqazoo.errors import ConfigError, TrainingError
 from vqazoo.evaluation.metric import Metric

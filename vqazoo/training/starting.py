@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqazoo.checkpoint.saved_model import read_folder
+from vqazoo.checkpoint.folder import read_folder
 from vqazoo.config import ModelConfig, plain
 from vqazoo.data.answers import AnswerList, normalise
 from vqazoo.errors import ConfigError

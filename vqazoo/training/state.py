@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
-from vqazoo.checkpoint.saved_model import saved_tensors
+from vqazoo.checkpoint.saving import saved_tensors
 from vqazoo.config import RunConfig, config_digest
 from vqazoo.errors import CheckpointError, TrainingError
 from vqazoo.files.digests import tensor_digest

@@ -12,18 +12,14 @@ from torch import Tensor, nn
 
 from vqazoo.config import TrainingConfig
 from vqazoo.data import Example
-from vqazoo.errors import ConfigError, TrainingError
-from vqazoo.features.sources import FeatureSource
+from vqazoo.errors import TrainingError
 from vqazoo.interfaces import Head, Targets
-from vqazoo.model import VQAModel
-from vqazoo.modes import evaluating
-from vqazoo.toolkit.losses import batch_sums, row_units, weight_of
+from vqazoo.toolkit.losses import weight_of
 from vqazoo.training.distributed import Group
 from vqazoo.training.stages import Stage
 from vqazoo.training.state import Position
 
 NAMED_ROWS = 5  # question ids named when the loss is not finite
-LOSS_BATCH = 512  # validation rows whose loss is computed at once
 
 
 def make_batches(
@@ -95,18 +91,6 @@ def several_values(epoch: int, step: int) -> Iterator[None]:
         ) from error
 
 
-def monitored(training: TrainingConfig, values: Mapping[str, float | None]) -> float:
-    """The value that chooses the best model, higher is better."""
-    value = values.get(training.monitor)
-    if value is None:
-        there = [name for name, one in values.items() if one is not None]
-        raise ConfigError(
-            f"training.monitor is '{training.monitor}', but the validation questions only allow "
-            f"{', '.join(there)}: choose one of these."
-        )
-    return -value if training.monitor == "loss" else value
-
-
 def advance(position: Position, value: float, training: TrainingConfig, stage: Stage) -> None:
     """Count the epoch just finished: best value, plateau, early stopping, end of the stage."""
     better = value > position.best
@@ -120,34 +104,7 @@ def advance(position: Position, value: float, training: TrainingConfig, stage: S
     position.ended = stopped or position.epoch >= stage.epochs
 
 
-def mean_loss(model: VQAModel, source: FeatureSource, targets: Targets, first: int) -> float | None:
-    """Loss of the rows from `first` on together, in eval mode; None if they teach nothing."""
-    units = row_units(model.head, targets)
-    sums = dict.fromkeys(units, 0.0)
-    count = len(next(iter(targets.values())))
-    with evaluating(model), torch.inference_mode():
-        for start in range(0, count, LOSS_BATCH):
-            rows = torch.arange(start, min(start + LOSS_BATCH, count))  # (b,)
-            fused = model.fusion(*source.batch(rows + first))
-            found, _ = batch_sums(model.head, fused, take(targets, rows.to(model.device)))
-            for name, total in found.items():
-                sums[name] += total.item()
-    counted = {name: each.double().sum().item() for name, each in units.items()}
-    return _joined(model.head, sums, counted)
-
-
-def check_monitor(training: TrainingConfig, head: Head, validation: Targets) -> None:
-    """Raise ConfigError if the loss is monitored, but no validation question has one."""
-    units = {name: each.double().sum().item() for name, each in row_units(head, validation).items()}
-    if training.monitor == "loss" and _joined(head, dict.fromkeys(units, 0.0), units) is None:
-        raise ConfigError(
-            "training.monitor is 'loss', but none of the validation questions has an answer that "
-            "the head can learn, so they have no loss: monitor accuracy, or give other questions "
-            "or more answers (data.most_answers)."
-        )
-
-
-def _joined(head: Head, sums: Mapping[str, float], units: Mapping[str, float]) -> float | None:
+def joined(head: Head, sums: Mapping[str, float], units: Mapping[str, float]) -> float | None:
     """The loss from the sums and units of all its terms; None if no term has a unit."""
     means = [
         weight_of(head, name) * sums[name] / units[name]
@@ -184,7 +141,7 @@ class EpochSums:
             self._parts[name] = self._parts.get(name, 0.0) + value * rows
         self._rows += rows
         counted = {name: value or 1.0 for name, value in units.items()}
-        return _joined(self._head, here, counted) or 0.0
+        return joined(self._head, here, counted) or 0.0
 
     def means(self, group: Group) -> dict[str, float | None]:
         """Over all processes, each of which has seen some rows; None where nothing was learnt."""
@@ -199,7 +156,7 @@ class EpochSums:
         parts: dict[str, float | None] = {name: value / rows for name, value in own.items()}
         if count > 1:
             parts |= {name: sums[name] / units[name] if units[name] else None for name in sums}
-        loss = _joined(self._head, sums, units)
+        loss = joined(self._head, sums, units)
         return {"loss": loss, **{f"loss_{name}": value for name, value in parts.items()}}
 
 
@@ -224,7 +181,7 @@ def check_finite(
         raise TrainingError(
             f"The loss is {loss} in epoch {epoch}, step {step}, in a batch of {len(rows)} "
             f"questions ({named}, ...): lower training.learning_rate or look at these rows"
-            f"{_kept(best)}."
+            f"{kept_best(best)}."
         )
 
 
@@ -235,18 +192,9 @@ def check_weights(weights: Iterable[Tensor], epoch: int, best: Path) -> None:
     if finite and not torch.stack(finite).all():
         raise TrainingError(
             f"Weights are nan or infinite after a step of epoch {epoch}: lower "
-            f"training.learning_rate or set training.clip_norm{_kept(best)}."
+            f"training.learning_rate or set training.clip_norm{kept_best(best)}."
         )
 
 
-def check_validation(loss: float | None, epoch: int, best: Path) -> None:
-    """Raise TrainingError for a validation loss that is no number."""
-    if loss is not None and not math.isfinite(loss):
-        raise TrainingError(
-            f"The validation loss is {loss} in epoch {epoch}: lower training.learning_rate or look "
-            f"at the validation questions{_kept(best)}."
-        )
-
-
-def _kept(best: Path) -> str:
+def kept_best(best: Path) -> str:
     return f"; the best model so far is in '{best}'" if best.is_dir() else ""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from vqazoo.checkpoint.saved_model import load_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.config import RunConfig, config_digest
 from vqazoo.data import open_dataset
 from vqazoo.errors import DataError, IncompatibleError, TrainingError
@@ -26,8 +26,9 @@ from vqazoo.files.csv_cells import csv_text
 from vqazoo.files.writing import METRICS, write_file
 from vqazoo.model import pick_device
 from vqazoo.training.data import MISSING_IMAGES
-from vqazoo.training.loop import gather_config, run
+from vqazoo.training.loop import run
 from vqazoo.training.run_folder import one_writer
+from vqazoo.training.settings import gather_config
 from vqazoo.training.stages import stages
 from vqazoo.training.state import CONFIG, STATE, check_state, read_position, state_metadata
 

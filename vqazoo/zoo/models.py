@@ -57,7 +57,7 @@ def find(ref: str, cache_dir: Path | None = None, names: Sequence[str] = ()) -> 
 
 def load_found(found: Found, options: LoadOptions | None = None) -> VQAModel:
     """The model that was found, in eval mode on the CPU unless `options` say otherwise."""
-    from vqazoo.checkpoint.saved_model import load_checkpoint
+    from vqazoo.checkpoint.loading import load_checkpoint
     from vqazoo.interfaces import LoadOptions
     from vqazoo.toolkit.finite import bounded_names, check_finite
 

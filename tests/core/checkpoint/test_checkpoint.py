@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 
 import vqazoo
 from tests.support.weights import unmapped
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint, saved_tensors
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint, saved_tensors
 from vqazoo.errors import CheckpointError, ConfigError, UnknownNameError
 from vqazoo.files import switch
 from vqazoo.files.switch import recover

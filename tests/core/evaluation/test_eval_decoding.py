@@ -15,7 +15,7 @@ import pytest
 import vqazoo
 from tests.core.cli.test_eval_cli import data, document, error, write
 from tests.core.test_captions_and_ranking import build
-from vqazoo.checkpoint.saved_model import save_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.cli import run
 from vqazoo.data import Example
 from vqazoo.errors import ConfigError

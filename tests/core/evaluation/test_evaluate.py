@@ -24,7 +24,7 @@ from vqazoo.errors import ConfigError, DataError, UnknownNameError
 from vqazoo.evaluation.metrics import wups
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
-from vqazoo.training.steps import mean_loss
+from vqazoo.training.validation import mean_loss
 
 ROOT = Path(__file__).parents[3]
 MODEL = "tiny-clip-linear-easyvqa"

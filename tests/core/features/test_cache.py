@@ -17,19 +17,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import vqazoo
-import vqazoo.features.encoding
+import vqazoo.features.filling
 import vqazoo.features.sources
 from tests.support.weights import unmapped
 from vqazoo.data import Example
 from vqazoo.errors import CacheError, DataError, ImageError
 from vqazoo.evaluation.answering import predict
-from vqazoo.features.cache import DIGEST, FeatureCache, clear
-from vqazoo.features.encoding import (
-    Report,
-    build_images,
-    build_questions,
-    describe,
-)
+from vqazoo.features.cache import FeatureCache, clear
+from vqazoo.features.encoding import Report
+from vqazoo.features.filling import build_images, build_questions, describe
+from vqazoo.features.shards import DIGEST
 from vqazoo.features.sources import CachedFeatures, LiveFeatures
 from vqazoo.files.digests import tensor_digest
 from vqazoo.files.keys import FileKeys
@@ -76,8 +73,8 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rows a batch and four a shard."""
-    monkeypatch.setattr(vqazoo.features.encoding, "ENCODE_BATCH", 2)
-    monkeypatch.setattr(vqazoo.features.encoding, "SHARD_ROWS", 5)
+    monkeypatch.setattr(vqazoo.features.filling, "ENCODE_BATCH", 2)
+    monkeypatch.setattr(vqazoo.features.filling, "SHARD_ROWS", 5)
 
 
 def plain(steps: Sequence[int], _: str) -> Iterator[int]:
@@ -177,10 +174,10 @@ def other(part: str, model: VQAModel, monkeypatch: pytest.MonkeyPatch) -> VQAMod
     elif part == "kinds":
         return model_with("cross-attention")
     else:
-        original = vqazoo.features.encoding.describe
+        original = vqazoo.features.filling.describe
         change = {"preprocess": {"size": [32, 32]}, "args": {"a": 1}, "encoder_version": 99}
         monkeypatch.setattr(
-            vqazoo.features.encoding,
+            vqazoo.features.filling,
             "describe",
             lambda *given: {**original(*given), part: change[part]},
         )
@@ -400,7 +397,7 @@ def test_a_broken_picture_does_not_lose_what_was_encoded(
     encoded: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(vqazoo.features.encoding, "ENCODE_BATCH", 2)
+    monkeypatch.setattr(vqazoo.features.filling, "ENCODE_BATCH", 2)
     pictures[6].write_bytes(b"no picture")
     with pytest.raises(ImageError):
         images(model, pictures, tmp_path / "c")

@@ -20,8 +20,9 @@ import vqazoo.features.cache
 from tests.support.weights import unmapped
 from vqazoo.cli import run
 from vqazoo.errors import CacheError, TrainingError, VqazooError
-from vqazoo.features.cache import DIGEST, FeatureCache
-from vqazoo.features.encoding import build_images
+from vqazoo.features.cache import FeatureCache
+from vqazoo.features.filling import build_images
+from vqazoo.features.shards import DIGEST
 from vqazoo.files.keys import FileKeys
 from vqazoo.model import VQAModel
 

@@ -21,13 +21,15 @@ from safetensors.torch import save_file
 
 import vqazoo
 import vqazoo.features.cache
-import vqazoo.features.encoding
+import vqazoo.features.filling
+import vqazoo.features.shards
+import vqazoo.features.stored
 from tests.support.weights import unmapped
 from vqazoo.cli import run
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import CacheError, TrainingError
-from vqazoo.features.encoding import build_images
+from vqazoo.features.filling import build_images
 from vqazoo.model import VQAModel
 from vqazoo.training.data import RunData
 from vqazoo.training.optimisation import AveragedWeights
@@ -61,8 +63,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four rows a shard."""
-    monkeypatch.setattr(vqazoo.features.encoding, "ENCODE_BATCH", 2)
-    monkeypatch.setattr(vqazoo.features.encoding, "SHARD_ROWS", 5)
+    monkeypatch.setattr(vqazoo.features.filling, "ENCODE_BATCH", 2)
+    monkeypatch.setattr(vqazoo.features.filling, "SHARD_ROWS", 5)
 
 
 def rows(model: VQAModel, files: Sequence[Path], root: Path) -> torch.Tensor:
@@ -182,13 +184,14 @@ def test_a_shard_is_compared_with_its_digest_once(
 ) -> None:
     rows(model, pictures, tmp_path)
     looked: list[str] = []
-    real = vqazoo.features.cache.is_damaged
+    real = vqazoo.features.shards.is_damaged
 
     def count(file: Path) -> bool:
         looked.append(file.name)
         return real(file)
 
-    monkeypatch.setattr(vqazoo.features.cache, "is_damaged", count)
+    for module in (vqazoo.features.cache, vqazoo.features.stored):
+        monkeypatch.setattr(module, "is_damaged", count)
     rows(model, pictures, tmp_path)
     assert len(looked) == len(set(looked)) == 3
 
@@ -365,10 +368,10 @@ def test_each_flipped_bit_of_a_shard_is_noticed_or_changes_nothing(
     }
     harmless = 0
     for place in each_flipped(shard, 1, 300):
-        if not vqazoo.features.cache.is_damaged(shard):
+        if not vqazoo.features.shards.is_damaged(shard):
             harmless += 1
             assert same(wanted, content(shard), set(wanted)), place
-    assert not vqazoo.features.cache.is_damaged(shard)
+    assert not vqazoo.features.shards.is_damaged(shard)
     assert harmless < 16  # the word `digest` itself, without which a shard is an old one
 
 

@@ -20,9 +20,9 @@ from safetensors import safe_open
 
 import vqazoo
 import vqazoo.features.cache
-import vqazoo.features.encoding
+import vqazoo.features.filling
 from vqazoo.errors import CacheError
-from vqazoo.features.encoding import build_images
+from vqazoo.features.filling import build_images
 from vqazoo.interfaces import Features
 from vqazoo.model import VQAModel
 
@@ -36,11 +36,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the backgro
 import sys, time
 from pathlib import Path
 import torch
-import vqazoo, vqazoo.features
+import vqazoo, vqazoo.features.filling
 from vqazoo.model import VQAModel
 torch.set_num_threads(1)
 folder, root, pause = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-vqazoo.features.encoding.ENCODE_BATCH, vqazoo.features.encoding.SHARD_ROWS = 4, 10
+vqazoo.features.filling.ENCODE_BATCH, vqazoo.features.filling.SHARD_ROWS = 4, 10
 model = vqazoo.create(encoder="tiny-clip", head="mlp", answers=["a"]).eval()
 real, calls = VQAModel.encode_image, []
 def encode(self, pixels):
@@ -53,7 +53,7 @@ VQAModel.encode_image = encode
 files = sorted(folder.glob("*.png"))
 print("ready", flush=True)
 sys.stdin.readline()
-vqazoo.features.encoding.build_images(model, files, lambda steps, _: iter(steps), root)
+vqazoo.features.filling.build_images(model, files, lambda steps, _: iter(steps), root)
 print(sum(calls), flush=True)
 """
 
@@ -82,8 +82,8 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return real(self, pixels)
 
     monkeypatch.setattr(VQAModel, "encode_image", count)
-    monkeypatch.setattr(vqazoo.features.encoding, "ENCODE_BATCH", 4)
-    monkeypatch.setattr(vqazoo.features.encoding, "SHARD_ROWS", 10)
+    monkeypatch.setattr(vqazoo.features.filling, "ENCODE_BATCH", 4)
+    monkeypatch.setattr(vqazoo.features.filling, "SHARD_ROWS", 10)
     return counts
 
 

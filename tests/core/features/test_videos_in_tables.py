@@ -16,7 +16,9 @@ from tests.plugins.git.tiny import git
 from vqazoo.cli import run
 from vqazoo.data import Example
 from vqazoo.errors import ImageError
-from vqazoo.features.encoding import build_images, encode_seen, load_pixels
+from vqazoo.features.encoding import encode_seen
+from vqazoo.features.filling import build_images
+from vqazoo.features.pictures import load_pixels
 from vqazoo.features.sources import CachedImages, LiveImages
 from vqazoo.interfaces import Features
 from vqazoo.media.video import Video, open_video

@@ -20,8 +20,9 @@ import pytest
 import torch
 
 import vqazoo
-from vqazoo.checkpoint import saved_model as checkpoint
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint import folder as checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.errors import CheckpointError, TrainingError
 from vqazoo.files import locks, switch
 from vqazoo.files.locks import lock_beside, writer

@@ -21,7 +21,8 @@ from tests.support.toy import toy  # noqa: F401
 from tests.support.weights import unmapped
 from vqazoo.config import run_config
 from vqazoo.errors import TrainingError
-from vqazoo.training.loop import gather_config, run
+from vqazoo.training.loop import run
+from vqazoo.training.settings import gather_config
 
 STAGES = [{"epochs": 2}, {"epochs": 2, "trainable": ["both.pool"], "encoder_learning_rate": 0.01}]
 
@@ -179,7 +180,7 @@ def test_killed_in_the_first_epoch_of_its_second_stage_it_ends_the_same(
     arguments = ["train", "--encoder", "tiny-clip", "--head", "mlp", "--data", "table"]
     program = "\n".join(
         [
-            "import os, signal, sys, vqazoo.training.loop as t",
+            "import os, signal, sys, vqazoo.training.validation as t",
             "real, count = t.save_best, [0]",
             "def save_best(*args):",
             "    real(*args)",

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import vqazoo
-import vqazoo.training.steps
+import vqazoo.training.validation
 from tests.support.toy import example, fused, make_head, toy  # noqa: F401
 from vqazoo.config import TrainingConfig, run_config
 from vqazoo.data.answers import AnswerList
@@ -24,7 +24,8 @@ from vqazoo.testing import check_head
 from vqazoo.toolkit.losses import SummedHead, batch_sums, row_units, weighted_loss
 from vqazoo.training.distributed import Group
 from vqazoo.training.loop import run
-from vqazoo.training.steps import EpochSums, check_monitor, epoch_seed, make_batches, mixed
+from vqazoo.training.steps import EpochSums, epoch_seed, make_batches, mixed
+from vqazoo.training.validation import check_monitor
 from vqazoo_heads.manifest import MLP
 from vqazoo_heads.mlp import MLPHead
 
@@ -120,7 +121,7 @@ def test_a_validation_loss_does_not_depend_on_how_rows_are_grouped(
     head, data = HEADS[name]
     found = []
     for rows in (512, 5):
-        monkeypatch.setattr(vqazoo.training.steps, "LOSS_BATCH", rows)
+        monkeypatch.setattr(vqazoo.training.validation, "LOSS_BATCH", rows)
         config = run_config(settings(worded, head, data, batch_size=54))
         run(config, tmp_path / str(rows), report=len)
         found.append(log_of(tmp_path / str(rows))[0]["validation_loss"])

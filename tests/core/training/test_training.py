@@ -15,15 +15,16 @@ import torch
 from safetensors.torch import load_file
 
 import vqazoo
-from vqazoo.checkpoint.saved_model import load_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.config import TrainingConfig
 from vqazoo.data import split_by_image
 from vqazoo.errors import ConfigError, DataError, TrainingError, UnknownNameError
 from vqazoo.features.sources import CachedFeatures, LiveFeatures
 from vqazoo.registry import registry
 from vqazoo.training.data import read_run_data
-from vqazoo.training.loop import gather_config, run
+from vqazoo.training.loop import run
 from vqazoo.training.optimisation import rate_factor
+from vqazoo.training.settings import gather_config
 from vqazoo.training.steps import make_batches
 
 QUIET = {"report": lambda _: None}

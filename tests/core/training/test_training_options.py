@@ -13,14 +13,15 @@ import torch
 from safetensors.torch import load_file
 
 import vqazoo
-from vqazoo.checkpoint.saved_model import load_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.config import StageConfig, TrainingConfig, run_config
 from vqazoo.errors import ConfigError, TrainingError
 from vqazoo.training.loop import run
 from vqazoo.training.optimisation import AveragedWeights, make_optimiser, rate_factor
 from vqazoo.training.stages import last_blocks, stages
 from vqazoo.training.state import Position, read_position
-from vqazoo.training.steps import advance, monitored
+from vqazoo.training.steps import advance
+from vqazoo.training.validation import monitored
 
 Log = list[dict[str, Any]]
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import vqazoo
 from tests.core.training.test_training_options import best, log_of, same, settings, train
-from vqazoo.checkpoint.saved_model import load_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.config import run_config
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError

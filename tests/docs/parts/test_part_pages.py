@@ -214,7 +214,7 @@ def commands(kind: str, name: str) -> list[list[str]]:
 def test_the_commands_of_a_page_name_parts_and_arguments_that_fit(kind, name):
     from vqazoo.cli.train import train
     from vqazoo.compatibility import check_compatible
-    from vqazoo.training.loop import gather_config
+    from vqazoo.training.settings import gather_config
 
     for program, verb, *arguments in commands(kind, name):
         assert program == "vqazoo"

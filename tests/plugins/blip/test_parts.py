@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 import vqazoo
 from tests.plugins.encoders.tiny import hf_clip, hf_text
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList, apply_rule
 from vqazoo.errors import ConfigError, IncompatibleError

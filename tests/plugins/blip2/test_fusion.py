@@ -10,7 +10,8 @@ import torch
 import vqazoo
 from tests.plugins.blip2.stage1 import DIM, QUERIES, fusion, pictures
 from tests.plugins.encoders.tiny import tokenizer
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.data import Example
 from vqazoo.errors import ConfigError, QuestionError
 from vqazoo.interfaces import Features, FusedSpec, TowerSpec

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from tests.plugins.blip2.published import QUERIES, published
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.data.answers import AnswerList
 from vqazoo.interfaces import LoadOptions
 from vqazoo.toolkit.decoding import write

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 import vqazoo
 from tests.plugins.encoders.tiny import TEXT, VIT
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Encoder
 from vqazoo.registry import registry

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 
 import vqazoo
 from tests.plugins.encoders.tiny import hf_clip, hf_text, open_clip_configs, register_open_clip
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.errors import CheckpointError, WeightsError
 from vqazoo.registry import registry
 

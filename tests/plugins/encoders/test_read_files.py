@@ -13,7 +13,8 @@ import torch
 import vqazoo
 from tests.plugins.encoders.test_hub_cache import COMMIT, OTHER, cache, put  # noqa: F401
 from tests.plugins.encoders.tiny import hf_clip, hf_text, open_clip_configs, register_open_clip
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.errors import CheckpointError
 from vqazoo.model import VQAModel
 

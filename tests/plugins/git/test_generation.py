@@ -13,7 +13,8 @@ import torch
 import vqazoo
 from tests.plugins.git.test_published import QUESTIONS, picture
 from tests.plugins.git.tiny import git
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.errors import CheckpointError, QuestionError
 
 END = 3

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 import vqazoo
 import vqazoo_git.decoder as decoder
 from tests.plugins.git.tiny import git
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.data import Example
 from vqazoo.errors import ConfigError, IncompatibleError, QuestionError
 from vqazoo.interfaces import Features, TowerSpec

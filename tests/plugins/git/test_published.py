@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 import vqazoo
 from tests.plugins.git.tiny import git
 from tests.support.weights import unmapped
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.data import Example
 from vqazoo.errors import CheckpointError, ConfigError, IncompatibleError, WeightsError
 from vqazoo.interfaces import LoadOptions

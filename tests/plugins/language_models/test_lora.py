@@ -11,7 +11,8 @@ from torch import Tensor
 
 import vqazoo
 from tests.plugins.language_models import tiny
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.config import LoraConfig
 from vqazoo.errors import ConfigError
 from vqazoo.model import VQAModel

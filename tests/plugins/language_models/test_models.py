@@ -7,7 +7,8 @@ import torch
 
 import vqazoo
 from tests.plugins.language_models import tiny
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.data import Example
 from vqazoo.errors import QuestionError
 from vqazoo.training.recipe_run import question_only

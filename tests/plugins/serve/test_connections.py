@@ -23,6 +23,7 @@ from tests.plugins.serve.test_refusals import GOOD
 from vqazoo.errors import ConfigError
 from vqazoo_serve import connections, server
 from vqazoo_serve.logs import MOST, SECONDS, Sparse
+from vqazoo_serve.settings import Settings
 
 BODY = json.dumps(GOOD).encode()
 HEAD = (
@@ -365,3 +366,24 @@ def test_ctrl_c_twice_refuses_what_is_not_answered_and_logs_no_traceback(tmp_pat
     for word in ("Traceback", "CancelledError", '"level": "error"'):
         assert word not in text
     assert '"event": "Ended before all was answered.", "requests": 2' in text
+
+
+def test_connections_are_counted_however_they_end(models, monkeypatch):
+    shared: list[connections.Open] = []
+    kept = connections.Open.__init__
+    monkeypatch.setattr(
+        connections.Open, "__init__", lambda self: (shared.append(self), kept(self))[1]
+    )
+    monkeypatch.setattr(Settings, "connections", 8)
+    with serving({CLASSIFIER: models[CLASSIFIER]}) as client:
+        (counted,) = shared
+        for start in (b"", HEAD[:30], HEAD, HEAD + BODY, b"\x16\x03\x01\r\n\r\n"):
+            with many(client, 20, start):
+                assert answered(client)
+                assert counted.count <= 9
+        until = time.monotonic() + 30
+        while counted.count > 1 and time.monotonic() < until:  # the client's own may be open
+            time.sleep(0.05)
+        assert counted.count <= 1
+        assert len(counted.new) <= counted.count
+        assert not counted.paused

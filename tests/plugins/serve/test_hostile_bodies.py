@@ -22,8 +22,9 @@ from starlette.formparsers import MultiPartParser
 from tests.plugins.serve.conftest import CLASSIFIER, WRITER
 from tests.plugins.serve.service import scenes, serving
 from tests.plugins.serve.test_refusals import GOOD, refused
-from vqazoo_serve import bodies
+from vqazoo_serve import bodies, form_body, json_body
 from vqazoo_serve.form_body import read_form
+from vqazoo_serve.intake import Place
 from vqazoo_serve.json_body import read_object
 from vqazoo_serve.logs import JsonLines
 from vqazoo_serve.settings import MIB, Refusal
@@ -371,3 +372,22 @@ def test_a_batch_that_fails_as_a_whole_is_logged_though_its_questions_are_answer
     assert reply.status_code == 200
     assert '"questions": 2, "error": "TypeError"' in stream.getvalue()
     assert "secret" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("step", [1, 2, 5])
+def test_a_body_that_is_searched_in_small_steps_is_read_the_same(monkeypatch, step):
+    for module in (json_body, form_body):
+        monkeypatch.setattr(module, "LONGEST_STEP", step)
+    spaced = b'{ \n\t "question"   :   [  "what?"  ,\n\n "why?" ]   ,"top_k"  :  3   }  \n   '
+    assert read_object(spaced, KNOWN) == json.loads(spaced)
+    form = b"before\r\n--x\r\n" + parts(2).replace(b"what?", b"what?\r\n--x\r\n-")
+    told, images = read_form("multipart/form-data; boundary=y", form, KNOWN)
+    assert (told, images) == ({"question": ["what?\r\n--x\r\n-"] * 2}, [])
+
+
+def test_a_body_that_says_it_is_too_large_is_not_kept(client, monkeypatch):
+    held = []
+    monkeypatch.setattr(Place, "hold", lambda place, count: held.append(count))
+    reply = client.post("/answer", content=b" " * 30_000_000, headers=AS_JSON)
+    assert reply.status_code == 413
+    assert sum(held) == max(held, default=0) == 0

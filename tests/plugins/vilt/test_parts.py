@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 import vqazoo
 from tests.plugins.vilt.tiny import LABELS, vilt
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError, IncompatibleError

@@ -16,7 +16,8 @@ import vqazoo
 from tests.plugins.vilt.tiny import LABELS, PREPROCESSOR, vilt
 from tests.support.hostile import reseal
 from tests.support.weights import unmapped
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.data import Example
 from vqazoo.errors import (
     CheckpointError,

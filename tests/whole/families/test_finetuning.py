@@ -14,12 +14,12 @@ import vqazoo
 from tests.core.training.test_training_options import interrupted, same, train
 from tests.whole.families.published import PUBLISHED
 from tests.whole.hub.models import contents
-from vqazoo.checkpoint.saved_model import load_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.cli import vqazoo as command
 from vqazoo.errors import CheckpointError, ConfigError
 from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
-from vqazoo.training.loop import gather_config
+from vqazoo.training.settings import gather_config
 
 REPOS = list(PUBLISHED)
 VILT = "dandelin/vilt-b32-finetuned-vqa"

@@ -19,7 +19,8 @@ from tests.plugins.encoders.tiny import hf_clip, hf_text, open_clip_configs
 from tests.support.hostile import GOLDEN
 from tests.whole.fuzz.damage import copied, damage
 from vqazoo.card import card_files, render_card
-from vqazoo.checkpoint.saved_model import load_checkpoint, saved_tensors
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import saved_tensors
 from vqazoo.errors import CacheError, VqazooError
 from vqazoo.features.cache import FeatureCache
 from vqazoo.interfaces import Features

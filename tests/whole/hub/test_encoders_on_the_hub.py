@@ -23,7 +23,7 @@ from tests.whole.hub.models import (
     said,
 )
 from tests.whole.hub.models import told as tells
-from vqazoo.checkpoint.saved_model import save_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.errors import WeightsError
 
 WORDS = ["red", "blue", "circle"]

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 import vqazoo
 from tests.plugins.encoders.tiny import hf_clip, hf_text, open_clip_configs
 from tests.whole.hub.models import LOAD, REPO, answers, digest, process, refused, said, told
-from vqazoo.checkpoint.saved_model import save_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.errors import CheckpointError, WeightsError
 from vqazoo.files import writing
 from vqazoo.files.included import included_files

@@ -16,7 +16,7 @@ import tomli_w
 import vqazoo
 from tests.plugins.encoders.tiny import hf_text
 from tests.whole.hub.models import REPO, refused
-from vqazoo.checkpoint.saved_model import save_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.errors import CheckpointError, WeightsError
 from vqazoo.files.places import Places, is_local, public
 

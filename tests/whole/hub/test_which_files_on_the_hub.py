@@ -15,7 +15,8 @@ from tests.plugins.encoders.tiny import hf_text
 from tests.plugins.vilt.tiny import vilt
 from tests.whole.hub.models import contents
 from tests.whole.weights.folders import INDEX, SINGLE, joined_digest, litter, shard
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.errors import WeightsError
 from vqazoo.registry import registry
 

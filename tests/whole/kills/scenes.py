@@ -22,7 +22,8 @@ import torch
 from safetensors.torch import load_file
 
 import vqazoo
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.cli import run
 from vqazoo_datasets.unpack import unpack
 from vqazoo_export import folder as exporting

@@ -14,7 +14,7 @@ from tests.plugins.encoders.tiny import hf_clip, hf_text, register_open_clip
 from tests.plugins.git.tiny import git
 from tests.plugins.vilt.tiny import vilt
 from tests.whole.weights.folders import shard
-from vqazoo.checkpoint.saved_model import save_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.cli import run
 from vqazoo.errors import CheckpointError, ImageError, WeightsError
 from vqazoo.registry import registry

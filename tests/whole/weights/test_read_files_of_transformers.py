@@ -12,7 +12,8 @@ from tests.plugins.encoders.tiny import hf_clip, hf_text
 from tests.plugins.language_models.tiny import save as language_model
 from tests.whole.families.conftest import ada, hub
 from tests.whole.hub.models import contents
-from vqazoo.checkpoint.saved_model import load_checkpoint, save_checkpoint
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.errors import CheckpointError, VqazooError
 
 __all__ = ["ada", "hub"]

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import vqazoo
-from vqazoo.checkpoint.saved_model import save_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.cli.errors import errors
 from vqazoo.data import open_dataset
 from vqazoo.errors import ConfigError, VqazooError

@@ -1,0 +1,157 @@
+"""The files of a checkpoint folder, read and verified before any part is built. Imports torch.
+
+See docs/reference/checkpoint.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as safetensors_load
+from torch import Tensor
+
+from vqazoo.config import Block, ModelConfig, fill_block, parse
+from vqazoo.data.answers import AnswerList
+from vqazoo.errors import CheckpointError, VqazooError
+from vqazoo.files.included import with_folders
+from vqazoo.files.reading import check_answer_lengths, parse_json, read_plain, shown
+from vqazoo.files.switch import recover, steady
+from vqazoo.files.tensors_header import check_tensors_header
+from vqazoo.files.writing import (
+    ANSWERS,
+    BLOCKS,
+    CONFIG,
+    DECODE,
+    LARGEST,
+    PICKLES,
+    REQUIRED,
+    WEIGHTS,
+    read_config,
+    verified,
+)
+from vqazoo.manifests import fill_args
+from vqazoo.registry import registry
+from vqazoo.toolkit.finite import check_finite
+
+TRAIN_AGAIN = "get the checkpoint again, or train it with a lower training.learning_rate"
+# What constructors and torch raise at sizes and texts that nobody meant.
+FAILURES = (OSError, ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A checkpoint folder whose files were read and verified, before any part is built."""
+
+    path: Path
+    config: dict[str, Any]
+    model: ModelConfig
+    answers: AnswerList
+    tensors: dict[str, Tensor]
+
+
+def read_folder(path: Path, content: bytes | None = None) -> Folder:
+    """Read and verify the files of a folder; of one that is saved meanwhile, the old or the new.
+
+    Args:
+        content: of config.json, if it was read before.
+
+    Raises:
+        CheckpointError: files are missing, altered, unsafe, or written by a newer release.
+        UnknownNameError, ConfigError, PluginError: a part is not installed or does not fit.
+    """
+
+    def read() -> Folder:
+        if content is None:
+            return _read_once(path)
+        try:
+            return _read_once(path, content)
+        except VqazooError:
+            with contextlib.suppress(CheckpointError):
+                if read_plain(path / CONFIG, LARGEST[CONFIG]) != content:  # saved since
+                    return _read_once(path)
+            raise
+
+    return steady(path, read, sealed=True)
+
+
+def _read_once(path: Path, content: bytes | None = None) -> Folder:
+    try:
+        recover(path)
+        if not path.is_dir():
+            raise CheckpointError(f"There is no checkpoint folder '{path}': check the path.")
+        pickles = sorted(file.name for file in path.iterdir() if file.suffix.casefold() in PICKLES)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"The folder '{path}' cannot be read ({error}): check the path and its permissions."
+        ) from error
+    if pickles:
+        raise CheckpointError(
+            f"The folder '{path}' holds '{pickles[0]}', a pickle, which can run code when it is "
+            f"read: only .safetensors is read; convert the weights where they come from."
+        )
+    missing = [name for name in REQUIRED if not os.path.lexists(path / name)]
+    if missing:
+        if CONFIG not in missing:
+            read_config(
+                path, content
+            )  # says so if others published the model in transformers' layout
+        raise CheckpointError(
+            f"The folder '{path}' has no {' and no '.join(missing)}: it is not a complete "
+            f"checkpoint; get it again, or name the folder that holds {CONFIG}."
+        )
+    config = with_folders(read_config(path, content), path)
+    answers = _read_answers(path / ANSWERS, config)
+    weights = verified(path / WEIGHTS, config)
+    check_tensors_header(weights, path / WEIGHTS)
+    blocks = {}
+    for where, kind in BLOCKS.items():
+        blocks[where] = fill_block(kind, parse(Block, config[where], where))
+        if kind != "encoder" and ":" in (name := blocks[where].type):
+            raise CheckpointError(
+                f"'{path / CONFIG}' has the {kind} {shown(name)}, but only encoders take a variant "
+                f"after a colon: get the checkpoint again."
+            )
+    try:
+        tensors = safetensors_load(weights)
+    except (SafetensorError, *FAILURES) as error:
+        raise CheckpointError(
+            f"'{path / WEIGHTS}' is not a safetensors file ({error}): get the checkpoint again."
+        ) from error
+    check_finite(tensors, f"'{path / WEIGHTS}'", TRAIN_AGAIN)
+    decode = _decode_defaults(path / CONFIG, blocks["head"].type, config.get(DECODE, {}))
+    return Folder(path, config, ModelConfig(**blocks, decode=decode), answers, tensors)
+
+
+def _decode_defaults(file: Path, head: str, said: Any) -> dict[str, Any]:
+    """The decode options that a config names, checked.
+
+    Raises:
+        CheckpointError: they are no table; ConfigError: the head does not take one.
+    """
+    if not isinstance(said, dict):
+        raise CheckpointError(
+            f"'{file}': '{DECODE}' is {shown(said)}, but a table was expected; get the checkpoint "
+            f"again."
+        )
+    manifest = registry.manifest("head", head)
+    filled = fill_args(f"'{file}', {DECODE}", manifest.decode, said)
+    return {name: filled[name] for name in said}
+
+
+def _read_answers(file: Path, config: Mapping[str, Any]) -> AnswerList:
+    content = verified(file, config)
+    try:
+        saved = parse_json(content)
+    except ValueError as error:
+        raise CheckpointError(
+            f"'{file}' is not an answer list ({error}): get the checkpoint again."
+        ) from error
+    answers = AnswerList.from_json(saved, ANSWERS)
+    check_answer_lengths(answers.texts, f"'{file}'")
+    return answers

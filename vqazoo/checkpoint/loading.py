@@ -1,0 +1,165 @@
+"""Loading a model from a checkpoint folder: built, then every tensor of the file in its place.
+
+Referenced encoders must be those that the model was trained on. Imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from vqazoo.building import assemble, build_towers
+from vqazoo.checkpoint.allowance import Allowance, largest_number
+from vqazoo.checkpoint.folder import FAILURES, TRAIN_AGAIN, Folder, read_folder
+from vqazoo.checkpoint.saving import saved_tensors
+from vqazoo.compatibility import check_compatible
+from vqazoo.errors import CheckpointError
+from vqazoo.files.reading import shown
+from vqazoo.files.writing import BLOCKS, CONFIG, WEIGHTS
+from vqazoo.hub.files import pinned, pinned_commits
+from vqazoo.interfaces import Encoder, Preprocess, fingerprint
+from vqazoo.model import VQAModel
+from vqazoo.toolkit.finite import bounded_names, check_finite, check_pretrained
+from vqazoo.toolkit.read_files import check_files
+
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+LISTED = 10  # tensor names listed in an error
+
+
+def load_checkpoint(path: Path, content: bytes | None = None) -> VQAModel:
+    """The model in a checkpoint folder, in eval mode on the CPU.
+
+    Args:
+        content: of config.json, if it was read before.
+
+    Raises:
+        CheckpointError: as `read_folder`; or tensors are missing, left over, infinite, or of
+            another shape.
+        WeightsError: a referenced encoder cannot be had, or is of nan.
+    """
+    folder = read_folder(path, content)
+    model = _build(folder)
+    said = folder.config.get("dtype", "float32")
+    if said not in DTYPES:
+        raise CheckpointError(
+            f"'{path / CONFIG}' says the dtype {shown(said)}, but one of {', '.join(DTYPES)} was "
+            f"expected: get the checkpoint again."
+        )
+    model.to(getattr(torch, said))
+    model.set_trainable(folder.config["trainable"])
+    try:
+        _load_references(model, folder)
+        _check_preprocess(model, folder)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"'{path / CONFIG}' describes its encoders or pixels in an unknown way ({error!r}): "
+            f"get the checkpoint again."
+        ) from error
+    expected = saved_tensors(model)
+    _check_tensors(expected, folder)
+    with torch.no_grad():
+        for name, tensor in expected.items():
+            tensor.copy_(folder.tensors[name])
+    check_finite(expected, f"'{path / WEIGHTS}'", TRAIN_AGAIN, bounded_names(model))
+    return model.eval()
+
+
+def _build(folder: Folder) -> VQAModel:
+    """The model with random weights, unless config.json asks for more than its file justifies."""
+    config, where = folder.model, folder.path / CONFIG
+    stored = folder.tensors
+    rest = {name: tensor for name, tensor in stored.items() if not name.startswith("towers.")}
+    towers = folder.config["towers"]
+    referenced = any(isinstance(one, dict) and one.get("reference") for one in towers.values())
+    try:
+        with pinned(pinned_commits(folder.config)):
+            check_compatible(*(getattr(config, block).type for block in BLOCKS))
+            with Allowance("larger encoders", None if referenced else stored, config, where):
+                encoders = build_towers(config, apart="both" not in towers)
+            with Allowance("a larger fusion or head", rest, config, where):
+                return assemble(config, encoders, folder.answers)
+    except FAILURES as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"The parts that '{where}' describes cannot be built ({shown(reason)[1:-1]}; "
+            f"{largest_number(config)}): get the checkpoint again."
+        ) from error
+
+
+def _load_references(model: VQAModel, folder: Folder) -> None:
+    """Load each referenced encoder once and check that it is the one the model was trained on."""
+    blocks = {"both": "image_encoder", "image": "image_encoder", "text": "text_encoder"}
+    for key, module in model.towers.items():
+        encoder, name = cast(Encoder, module), folder.config[blocks[key]]["type"]
+        saved = folder.config["towers"][key]
+        if fingerprint(encoder) != saved["fingerprint"]:
+            raise CheckpointError(
+                f"The encoder '{name}' has other tensor names or shapes here than when this "
+                f"checkpoint was trained: install the library versions that its card names."
+            )
+        check_files(encoder, saved, name)
+        if saved["reference"] is None:
+            continue
+        with pinned(pinned_commits(folder.config)):
+            encoder.load_pretrained()
+        check_pretrained(encoder, name)
+        found = encoder.reference.sha256 if encoder.reference else "none"
+        if found != saved["reference"]["sha256"]:
+            digest, source, revision = (
+                shown(saved["reference"][key]).strip("'")
+                for key in ("sha256", "source", "revision")
+            )
+            raise CheckpointError(
+                f"The weights of the encoder '{name}' ({encoder.reference}) have SHA-256 "
+                f"{found[:12]}, but the checkpoint was trained on {digest[:12]} from {source} "
+                f"{revision}: fetch those weights."
+            )
+
+
+def _check_preprocess(model: VQAModel, folder: Folder) -> None:
+    """Pixels must be made as in training; what an adapter understood less of then stays so."""
+    said = folder.config["preprocess"]
+    saved, encoder = Preprocess.from_json(said), model.image_encoder
+    made = encoder.spec.preprocess
+    assert made is not None
+    margins = "margins" in made.to_json() and "margins" not in said
+    sides = isinstance(made.resize, tuple) and not isinstance(saved.resize, tuple)
+    if made.size == saved.size and (margins or sides):
+        encoder.spec = replace(encoder.spec, preprocess=saved)
+    elif made != saved:
+        raise CheckpointError(
+            f"The image encoder prepares pixels as {model.image_encoder.spec.preprocess}, but the "
+            f"checkpoint was trained with {shown(saved, 400)}: install the library versions its "
+            f"card names."
+        )
+
+
+def _check_tensors(expected: Mapping[str, Tensor], folder: Folder) -> None:
+    """Names, shapes and dtypes must agree exactly."""
+    found = folder.tensors
+    problems = {
+        "missing": sorted(expected.keys() - found.keys()),
+        "left over": sorted(found.keys() - expected.keys()),
+        "of another shape or dtype": [
+            f"{name} {tuple(found[name].shape)} {found[name].dtype} instead of "
+            f"{tuple(tensor.shape)} {tensor.dtype}"
+            for name, tensor in sorted(expected.items())
+            if name in found
+            and (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype)
+        ],
+    }
+    told = [
+        f"{len(names)} {kind}: {', '.join(names[:LISTED])}{', ...' if len(names) > LISTED else ''}"
+        for kind, names in problems.items()
+        if names
+    ]
+    if told:
+        raise CheckpointError(
+            f"The tensors in '{folder.path / WEIGHTS}' do not fit the model ({'; '.join(told)}): "
+            f"the file belongs to another config; get the whole folder again."
+        )

@@ -1,0 +1,134 @@
+"""Rows of a feature cache, read when they are used. Imports torch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from vqazoo.errors import CacheError
+from vqazoo.features.encoding import PADDED, pad
+from vqazoo.features.shards import DAMAGE, PREFIX, is_damaged
+from vqazoo.interfaces import Features, most_frames
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row is: the number of its shard among `FeatureCache.shards`, and its row there."""
+
+    shard: int
+    row: int
+
+
+class MappedFeatures:
+    """Rows of a cache in a given order; shards are mapped, so memory holds what was touched."""
+
+    def __init__(
+        self,
+        folder: Path,
+        shards: Sequence[str],
+        places: Sequence[Place],
+        checked: Container[str] = (),
+    ) -> None:
+        self._files = [folder / shard for shard in shards]
+        # numbers of shards that were compared with their digests
+        self._checked = {number for number, shard in enumerate(shards) if shard in checked}
+        self._shard = torch.tensor([place.shard for place in places], dtype=torch.long)  # (n,)
+        self._row = torch.tensor([place.row for place in places], dtype=torch.long)  # (n,)
+        self._tensors: dict[int, dict[str, Tensor]] = {}
+        self.num_prefix = 0
+        prefixes = set()
+        for number in torch.unique(self._shard).tolist():
+            self._tensors[number] = self._map(self._files[number])
+            prefixes.add(self.num_prefix)
+        if len(prefixes) > 1:  # it holds for all rows, so it is not left to the rows that are used
+            for number in self._tensors:
+                self._check(number)
+        self.longest = max(
+            (t["tokens"].shape[1] for t in self._tensors.values() if "tokens" in t), default=0
+        )
+
+    def _map(self, file: Path) -> dict[str, Tensor]:
+        try:
+            with safe_open(file, "pt") as shard:
+                self.num_prefix = int(shard.metadata()[PREFIX])
+                return {name: shard.get_tensor(name) for name in shard.keys()}  # noqa: SIM118
+        except DAMAGE as error:
+            raise CacheError(
+                f"The feature shard '{file}' cannot be read any more ({error}): run again, and its "
+                f"rows are computed anew."
+            ) from error
+
+    def _check(self, number: int) -> None:
+        """Compare a shard with its digest, the first time that rows of it are used."""
+        if number in self._checked:
+            return
+        file = self._files[number]
+        if is_damaged(file):
+            with contextlib.suppress(OSError):  # a folder that may only be read
+                file.rename(file.with_name(f"{file.name}.damaged"))
+            raise CacheError(
+                f"The feature shard '{file}' was changed since it was written (its digest differs):"
+                f" check the disk and run again; its rows are computed anew."
+            )
+        self._checked.add(number)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def nbytes(self) -> int:
+        """Bytes of all rows, token rows padded to the longest."""
+        if not self._tensors:
+            return 0
+        first = next(iter(self._tensors.values()))
+        row = 0
+        for name, tensor in first.items():
+            size = tensor[0].nbytes
+            row += size // tensor.shape[1] * self.longest if name in PADDED else size
+        return row * len(self)
+
+    def batch(self, rows: Tensor) -> dict[str, Tensor]:
+        """Tensors of the rows (B,), token rows padded to the longest of all."""
+        shards = self._shard[rows]
+        found: dict[str, Tensor] = {}
+        for number in torch.unique(shards).tolist():
+            self._check(number)
+            here = (shards == number).nonzero().squeeze(1)  # (b,)
+            picked = self._row[rows[here]]
+            for name, tensor in self._tensors[number].items():
+                part = tensor[picked]
+                if name in PADDED:
+                    part = pad(part, self.longest)
+                if name not in found:
+                    found[name] = part.new_zeros(len(rows), *part.shape[1:])
+                found[name][here] = part
+        return found
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of stored tensors, cast to `dtype`, that of the model, when they are used."""
+
+    take: Callable[[Tensor], dict[str, Tensor]]
+    num_prefix: int
+    dtype: torch.dtype = torch.float32
+
+    def features(self, rows: Tensor, device: torch.device) -> Features:
+        """Features of the rows (B,) on a device; token rows lose padding that all of them share."""
+        found = {name: tensor.to(device) for name, tensor in self.take(rows).items()}
+        if "mask" in found:
+            longest = int(found["mask"].sum(dim=1).max()) if len(rows) else 0
+            full = found["mask"].shape[1]
+            if longest < full and not found["mask"][:, longest:].any():
+                found["mask"] = found["mask"][:, :longest]
+                found["tokens"] = found["tokens"][:, :longest]
+        cast = {k: t.to(self.dtype) if t.is_floating_point() else t for k, t in found.items()}
+        frames = most_frames(cast["frame_counts"]) if "frame_counts" in cast else 0
+        if not frames:  # pictures alone, out of a cache that holds videos too
+            cast.pop("frame_counts", None)
+        return Features(**cast, num_prefix=self.num_prefix, frames=frames)

@@ -1,0 +1,48 @@
+"""The settings of a run: from a file or tables, then assignments, then flags. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from vqazoo.config import RunConfig, read_toml, run_config, set_value
+from vqazoo.errors import ConfigError
+from vqazoo.files.writing import RECIPE
+from vqazoo.training.starting import with_parts_of_start
+
+
+def gather_config(
+    config: str | Path | Mapping[str, Any] | None,
+    assignments: Sequence[str],
+    flags: Mapping[str, Any],
+    resumed: Path | None = None,
+) -> RunConfig:
+    """The filled config from a file or tables, then assignments, then flags; parts that none of
+    them names are those of the model that the run starts from.
+
+    With `resumed`, a run folder, its recipe is what everything else changes.
+    """
+    if config is None and resumed is not None and (resumed / RECIPE).is_file():
+        config = resumed / RECIPE
+    tables = read_toml(Path(config)) if isinstance(config, (str, Path)) else dict(config or {})
+    for name, value in flags.items():
+        if value is None:
+            continue
+        if isinstance(value, nn.Module | type):
+            raise ConfigError(
+                f"The {name} is a class or an object, but a run is repeated from its recipe, "
+                f"which holds names: offer the class under one with registry.register, or train "
+                f"the model of vqazoo.create in a loop of your own."
+            )
+        if name == "encoder":  # stands for both towers, so it replaces both
+            tables.pop("image_encoder", None)
+            tables.pop("text_encoder", None)
+        if name == "head" and flags.get("fusion") is None:  # another head, its own default fusion
+            tables.pop("fusion", None)
+        tables[name] = value
+    for assignment in assignments:
+        set_value(tables, assignment)
+    return run_config(with_parts_of_start(tables))

@@ -1,0 +1,132 @@
+"""Validation of a run: what is measured, which value chooses the best model. Imports torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqazoo.config import RunConfig, TrainingConfig
+from vqazoo.data.answers import MOST_FREQUENT, apply_rule
+from vqazoo.errors import ConfigError, TrainingError
+from vqazoo.evaluation.answering import predict
+from vqazoo.evaluation.score import quick_metrics
+from vqazoo.features.sources import FeatureSource
+from vqazoo.interfaces import Head, Targets
+from vqazoo.model import VQAModel
+from vqazoo.modes import evaluating
+from vqazoo.toolkit.losses import batch_sums, row_units
+from vqazoo.training.data import RunData
+from vqazoo.training.optimisation import AveragedWeights
+from vqazoo.training.run_folder import save_best
+from vqazoo.training.steps import check_weights, joined, kept_best, move, take
+
+LOSS_BATCH = 512  # validation rows whose loss is computed at once
+
+
+class Validation:
+    """The validation questions of a run, and the best model so far, which is kept in a folder."""
+
+    def __init__(
+        self,
+        model: VQAModel,
+        data: RunData,
+        config: RunConfig,
+        best: Path,
+        environment: Mapping[str, Any],
+    ) -> None:
+        """Prepare the targets of the loss.
+
+        Raises:
+            ConfigError: the loss is monitored, but no validation question has one.
+        """
+        self._model, self._data, self._config = model, data, config
+        self._best, self._environment = best, environment
+        examples = apply_rule(MOST_FREQUENT, data.validation, config.seed)
+        self._targets = move(model.head.targets(examples), model.device)
+        check_monitor(config.training, model.head, self._targets)
+
+    def run(
+        self,
+        source: FeatureSource,
+        weights: Iterable[Tensor],
+        averaged: AveragedWeights,
+        best: float,
+        epoch: int,
+    ) -> tuple[dict[str, float | None], float]:
+        """Validation values and the monitored one; a model that is as good as `best` is saved.
+
+        Args:
+            source: of the rows of all examples of the run.
+            weights: those that train; averaged: their averages, which are validated.
+
+        Raises:
+            TrainingError: weights or the loss are not finite.
+        """
+        model, data, config = self._model, self._data, self._config
+        with averaged.in_place():
+            check_weights(weights, epoch, self._best)
+            start, count = data.train_count, len(data.validation)
+            answers = predict(model, source, count, start)
+            metrics = quick_metrics(
+                data.validation, answers, config.data.type, "validation", data.answers
+            )
+            values: dict[str, float | None] = {metric.name: metric.value for metric in metrics}
+            values["loss"] = mean_loss(model, source, self._targets, start)
+            check_validation(values["loss"], epoch, self._best)
+            value = monitored(config.training, values)
+            if value >= best:  # of equals the later, which learnt longer
+                save_best(model, self._best, config, metrics, self._environment)
+        return values, value
+
+
+def mean_loss(model: VQAModel, source: FeatureSource, targets: Targets, first: int) -> float | None:
+    """Loss of the rows from `first` on together, in eval mode; None if they teach nothing."""
+    units = row_units(model.head, targets)
+    sums = dict.fromkeys(units, 0.0)
+    count = len(next(iter(targets.values())))
+    with evaluating(model), torch.inference_mode():
+        for start in range(0, count, LOSS_BATCH):
+            rows = torch.arange(start, min(start + LOSS_BATCH, count))  # (b,)
+            fused = model.fusion(*source.batch(rows + first))
+            found, _ = batch_sums(model.head, fused, take(targets, rows.to(model.device)))
+            for name, total in found.items():
+                sums[name] += total.item()
+    counted = {name: each.double().sum().item() for name, each in units.items()}
+    return joined(model.head, sums, counted)
+
+
+def monitored(training: TrainingConfig, values: Mapping[str, float | None]) -> float:
+    """The value that chooses the best model, higher is better."""
+    value = values.get(training.monitor)
+    if value is None:
+        there = [name for name, one in values.items() if one is not None]
+        raise ConfigError(
+            f"training.monitor is '{training.monitor}', but the validation questions only allow "
+            f"{', '.join(there)}: choose one of these."
+        )
+    return -value if training.monitor == "loss" else value
+
+
+def check_monitor(training: TrainingConfig, head: Head, validation: Targets) -> None:
+    """Raise ConfigError if the loss is monitored, but no validation question has one."""
+    units = {name: each.double().sum().item() for name, each in row_units(head, validation).items()}
+    if training.monitor == "loss" and joined(head, dict.fromkeys(units, 0.0), units) is None:
+        raise ConfigError(
+            "training.monitor is 'loss', but none of the validation questions has an answer that "
+            "the head can learn, so they have no loss: monitor accuracy, or give other questions "
+            "or more answers (data.most_answers)."
+        )
+
+
+def check_validation(loss: float | None, epoch: int, best: Path) -> None:
+    """Raise TrainingError for a validation loss that is no number."""
+    if loss is not None and not math.isfinite(loss):
+        raise TrainingError(
+            f"The validation loss is {loss} in epoch {epoch}: lower training.learning_rate or look "
+            f"at the validation questions{kept_best(best)}."
+        )
