@@ -121,6 +121,17 @@ def test_efficientnet_lite0_without_its_package_names_the_extra(monkeypatch):
         encoder.load_pretrained()
 
 
+@pytest.mark.unpickles  # what is tried to be read is none
+@pytest.mark.parametrize("content", [b"", b"no pickle", b"\x80\x02c", b"PK\x03\x04"])
+def test_a_damaged_file_of_the_package_is_told(tmp_path, content):
+    from vqazoo_timm.efficientnet_lite0 import convert
+
+    source = tmp_path / "weights.pth"
+    source.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"cannot be read .* install the package"):
+        convert(source, tmp_path / "converted.safetensors")
+
+
 # ---- layouts that forward_features does not tell --------------------------------------------
 
 # Several branches (CrossViT), stages (CoaT, EfficientViM), a class token that timm does not count
