@@ -69,8 +69,8 @@ def bundle_encoders(
             type = _leading_to(source, name, INCLUDED_FOLDERS[key])
             blocks[key] = replace(blocks[key], type=type)
         else:
-            files = {"files": [asdict(one) for one in encoder.files]}
-            check_encoder(name, files, included=True)
+            read = {"files": [asdict(one) for one in encoder.files]}
+            check_encoder(name, read, included=True)
         if encoder.reference is not None:
             bundled[key] = _licensed(name, encoder.reference, stated_license)
             encoder.reference = None
