@@ -1,4 +1,4 @@
-"""vqazoo: a model zoo for visual question answering. Importing it does not import torch."""
+"""A model zoo for visual question answering. Importing it does not import torch."""
 
 from __future__ import annotations
 

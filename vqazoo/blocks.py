@@ -14,7 +14,7 @@ from vqazoo.manifests import POOLED, TOKENS
 from vqazoo.modes import evaluating
 
 if TYPE_CHECKING:
-    from vqazoo.interfaces import Encoder, Preprocess, TowerSpec
+    from vqazoo.interfaces import Encoder, TowerSpec
 
 PROJECTIONS = ("proj", "text_projection", "visual_projection")  # bare parameters after the blocks
 LENT = ("text_embedding", "language_model")  # modules of the text tower that heads run themselves
@@ -35,7 +35,7 @@ class Reading:
 
 
 def find_blocks(encoder: Encoder, side: str) -> list[list[str]]:
-    """See `Encoder.blocks`.
+    """Prefixes of the parameters of each block of a tower, as `Encoder.blocks` has them by default.
 
     The blocks are the items of the tower's outermost list of modules, or of several lists in a row,
     as the stages of a ResNet. With the last one goes what is called after it, the final norm and
@@ -113,8 +113,7 @@ def read_side(encoder: Encoder, side: str) -> Reading:
     Args:
         side: `image` or `text`; nothing is read where the encoder has no such tower.
     """
-    spec = encoder.spec
-    tower = spec.image if side == "image" else spec.question
+    tower = encoder.spec.image if side == "image" else encoder.spec.text
     if tower is None:
         return Reading()
     named = {n: p for n, p in encoder.named_parameters() if p.is_floating_point()}
@@ -148,11 +147,11 @@ def _encoded(encoder: Encoder, side: str, tower: TowerSpec) -> Tensor:
     offered = {POOLED: tower.pooled, TOKENS: tower.tokens}
     wants = frozenset(kind for kind, width in offered.items() if width is not None)
     if side == "image":
-        height, width = cast("Preprocess", encoder.spec.preprocess).size
+        height, width = encoder.spec.preprocess.size
         found = encoder.encode_image(torch.zeros(1, 3, height, width, device=device), wants)
     else:
         ids, mask = encoder.tokenize(["why?"])
-        found = encoder.encode_question(ids.to(device), mask.to(device), wants)
+        found = encoder.encode_text(ids.to(device), mask.to(device), wants)
     sums = [t.float().sum() for kind, t in found.tensors().items() if kind != "mask"]
     return torch.stack(sums).sum()
 

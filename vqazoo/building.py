@@ -15,6 +15,7 @@ from vqazoo.config import Block, ModelConfig, fill_block, parse
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import Encoder, Fusion, Head, TowerSpec
+from vqazoo.interfaces.towers import offered_kinds
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.model import VQAModel, kinds
 from vqazoo.own_parts import (
@@ -24,7 +25,6 @@ from vqazoo.own_parts import (
     declared,
     fusion_manifest_of,
     head_manifest_of,
-    offered_kinds,
     own_part,
 )
 from vqazoo.registry import registry
@@ -137,15 +137,15 @@ def assemble(
         fusion_manifest = registry.manifest("fusion", config.fusion.type)
     requires = fusion_manifest.requires if fusion_manifest else frozenset()
     image_spec = _check_tower(config.image_encoder, "image", image.spec.image, requires)
-    question_spec = _check_tower(config.text_encoder, "question", text.spec.question, requires)
+    text_spec = _check_tower(config.text_encoder, "text", text.spec.text, requires)
     fusion: Fusion
     if own_fusion is None:
         fusion = registry.build(
-            "fusion", config.fusion.type, image_spec, question_spec, **config.fusion.args
+            "fusion", config.fusion.type, image_spec, text_spec, **config.fusion.args
         )
     else:
-        fusion = built(own_fusion, image_spec, question_spec)
-        fusion_manifest = fusion_manifest or fusion_manifest_of(fusion, image_spec, question_spec)
+        fusion = built(own_fusion, image_spec, text_spec)
+        fusion_manifest = fusion_manifest or fusion_manifest_of(fusion, image_spec, text_spec)
     head: Head
     head_manifest = None  # that of its name
     if own_head is None:
@@ -167,11 +167,11 @@ def build_towers(config: ModelConfig, apart: bool = False) -> nn.ModuleDict:
             of one name.
     """
     if config.image_encoder == config.text_encoder and not apart:
-        return nn.ModuleDict({"both": _build_encoder(config.image_encoder, {"image", "question"})})
+        return nn.ModuleDict({"both": _build_encoder(config.image_encoder, {"image", "text"})})
     return nn.ModuleDict(
         {
             "image": _build_encoder(config.image_encoder, {"image"}),
-            "text": _build_encoder(config.text_encoder, {"question"}),
+            "text": _build_encoder(config.text_encoder, {"text"}),
         }
     )
 
@@ -199,17 +199,16 @@ def _check_tower(
     block: Block, side: str, spec: TowerSpec | None, requires: frozenset[str]
 ) -> TowerSpec:
     """The spec of a tower that offers what a fusion requires, or IncompatibleError."""
-    tower = "image" if side == "image" else "text"
     if spec is None:
         raise IncompatibleError(
-            f"The encoder '{block.type}' has no {tower} tower: name another one with "
-            f"--{tower}-encoder."
+            f"The encoder '{block.type}' has no {side} tower: name another one with "
+            f"--{side}-encoder."
         )
     offered = offered_kinds(spec)
     missing = kinds(requires, side) - offered
     if missing:
         raise IncompatibleError(
-            f"The fusion requires {side}.{sorted(missing)[0]}, but the {tower} tower of "
+            f"The fusion requires {side}.{sorted(missing)[0]}, but the {side} tower of "
             f"'{block.type}' offers only {', '.join(sorted(offered))}: choose another fusion "
             f"('vqazoo list fusions --compatible-with encoder={block.type}') or encoder."
         )

@@ -124,11 +124,12 @@ def write_pin(folder: Path, pin: Pin) -> None:
 
 
 def digest_of_config(folder: Path) -> str:
-    return digest((folder / CONFIG).read_bytes())
+    """SHA-256 of a folder's config.json."""
+    return content_digest((folder / CONFIG).read_bytes())
 
 
-def digest(content: bytes) -> str:
-    """As a pin has it of config.json."""
+def content_digest(content: bytes) -> str:
+    """SHA-256 of bytes, as a pin has it of config.json."""
     return hashlib.sha256(content).hexdigest()
 
 

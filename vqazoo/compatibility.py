@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vqazoo.errors import ConfigError, IncompatibleError, did_you_mean
-from vqazoo.manifests import EncoderManifest, FusionManifest, HeadManifest
+from vqazoo.manifests import SIDES, EncoderManifest, FusionManifest, HeadManifest
 from vqazoo.registry import registry
 
-SIDES = {"image": "image", "question": "text"}  # what a fusion names -> the tower that gives it
 PARTS = ("encoder", "image_encoder", "text_encoder", "fusion", "head")
 SHOWN = 4  # fitting parts named in a message
 
@@ -23,10 +22,10 @@ def check_compatible(image_ref: str, text_ref: str, fusion_ref: str, head_ref: s
         UnknownNameError, PluginError: a part cannot be found or used.
     """
     fusion = registry.manifest("fusion", fusion_ref)
-    for side, ref in (("image", image_ref), ("question", text_ref)):
+    for side, ref in (("image", image_ref), ("text", text_ref)):
         encoder = registry.manifest("encoder", ref)
         offered, required = _offered(encoder, side), _required(fusion, side)
-        tower, missing = SIDES[side], required - offered
+        missing = required - offered
         if offered and not missing:
             continue
         fitting = _examples(
@@ -36,15 +35,15 @@ def check_compatible(image_ref: str, text_ref: str, fusion_ref: str, head_ref: s
         )
         if not offered:
             raise IncompatibleError(
-                f"The encoder '{ref}' has no {tower} tower, but the fusion '{fusion_ref}' joins "
-                f"image and question: name another encoder for this tower with --{tower}-encoder, "
+                f"The encoder '{ref}' has no {side} tower, but the fusion '{fusion_ref}' joins "
+                f"image and question: name another encoder for this tower with --{side}-encoder, "
                 f"such as {fitting}."
             )
-        fusions = _shown(compatible("fusion", **{f"{tower}_encoder": ref, "head": head_ref}))
+        fusions = _shown(compatible("fusion", **{f"{side}_encoder": ref, "head": head_ref}))
         raise IncompatibleError(
-            f"The fusion '{fusion_ref}' requires {side}.{min(missing)}, but the {tower} tower "
+            f"The fusion '{fusion_ref}' requires {side}.{min(missing)}, but the {side} tower "
             f"of the encoder '{ref}' offers only {_listed(offered)}: choose another fusion "
-            f"({fusions}) or another --{tower}-encoder ({fitting})."
+            f"({fusions}) or another --{side}-encoder ({fitting})."
         )
     head = registry.manifest("head", head_ref)
     if head.requires != fusion.provides:
@@ -57,7 +56,7 @@ def check_compatible(image_ref: str, text_ref: str, fusion_ref: str, head_ref: s
     text = registry.manifest("encoder", text_ref)
     if lacking := head.borrows - text.lends:
         lenders = _examples(
-            n for n, m in registry.usable(EncoderManifest) if m.question and head.borrows <= m.lends
+            n for n, m in registry.usable(EncoderManifest) if m.text and head.borrows <= m.lends
         )
         raise IncompatibleError(
             f"The head '{head_ref}' borrows the {min(lacking)} of the text encoder, but "
@@ -94,7 +93,7 @@ def compatible(kind: str, **chosen: str) -> list[str]:
         for part, ref in chosen.items()
     }
     towers = {side: _chosen_tower(side, chosen) for side in SIDES}
-    text = chosen.get("text_encoder") or (chosen.get("encoder") if towers["question"] else None)
+    text = chosen.get("text_encoder") or (chosen.get("encoder") if towers["text"] else None)
     lent = registry.manifest("encoder", text).lends if text else None
     fusion_ref, head_ref = chosen.get("fusion"), chosen.get("head")
     fusions = (
@@ -134,7 +133,7 @@ def compatible(kind: str, **chosen: str) -> list[str]:
                 fusion,
                 head,
                 {side: _offered(encoder, side) or None for side in SIDES},
-                encoder.lends if encoder.question else None,
+                encoder.lends if encoder.text else None,
             )
             for _, fusion in fusions
             for _, head in heads
@@ -144,21 +143,20 @@ def compatible(kind: str, **chosen: str) -> list[str]:
 
 def _chosen_tower(side: str, chosen: dict[str, str]) -> frozenset[str] | None:
     """Kinds that the chosen tower offers; None: it is open."""
-    tower = SIDES[side]
-    own = chosen.get(f"{tower}_encoder")
+    own = chosen.get(f"{side}_encoder")
     ref = own or chosen.get("encoder")
     if ref is None:
         return None
     offered = _offered(registry.manifest("encoder", ref), side)
     if not offered and own is not None:
         raise IncompatibleError(
-            f"The encoder '{ref}' has no {tower} tower: name another one as {tower}-encoder."
+            f"The encoder '{ref}' has no {side} tower: name another one as {side}-encoder."
         )
     return offered or None
 
 
 def _offered(encoder: EncoderManifest, side: str) -> frozenset[str]:
-    return encoder.image if side == "image" else encoder.question
+    return encoder.image if side == "image" else encoder.text
 
 
 def _required(fusion: FusionManifest, side: str) -> frozenset[str]:

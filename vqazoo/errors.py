@@ -86,6 +86,13 @@ def missing_package(part: str, package: str, extra: str) -> WeightsError:
     )
 
 
+def renamed(now: str) -> PluginError:
+    """The error for a part that was written when the text tower was called `question`."""
+    return PluginError(
+        f"{now}: rename it as 'One name for the text tower' in docs/reference/contracts.md says."
+    )
+
+
 def moved(error: BaseException) -> str:
     """Where to look if a plugin imports a module of vqazoo that is not there."""
     if not isinstance(error, ImportError) or not (error.name or "").startswith("vqazoo."):

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from vqazoo.errors import ConfigError, did_you_mean
+from vqazoo.errors import ConfigError, did_you_mean, renamed
 
 POOLED = "pooled"
 TOKENS = "tokens"
+SIDES = ("image", "text")  # the towers
+FORMER_SIDES = {"question": "text"}  # what the towers were called, where that is still read
 # The variant of an encoder that is read from a repository in transformers' layout.
 PLACE = "<Hub repo>, <Hub repo>@<revision> or <folder>"
 
@@ -108,7 +110,7 @@ class EncoderManifest(Manifest):
         names_encoder: whether the variant is the name of another encoder.
         example: a complete reference that works, for messages and docs.
         image: feature kinds the image tower may offer, out of `pooled`, `tokens`; empty: no tower.
-        question: the same for the text tower.
+        text: the same for the text tower.
         lends: modules that the text tower lends to heads; see `Encoder.lend`.
         license: of packaged weights, as an SPDX identifier; empty: weights differ, or nobody says.
         base_model: Hub repositories of packaged weights.
@@ -118,20 +120,26 @@ class EncoderManifest(Manifest):
     names_encoder: bool = False
     example: str = ""
     image: frozenset[str] = frozenset()
-    question: frozenset[str] = frozenset()
+    text: frozenset[str] = frozenset()
     lends: frozenset[str] = frozenset({"token_embedding"})
     license: str = ""
     base_model: tuple[str, ...] = ()
 
+    def __new__(cls, **given: Any) -> Self:
+        """Raises PluginError: it names the text tower as before."""
+        if "question" in given:
+            raise renamed("An EncoderManifest tells of the text tower in text, not in question")
+        return super().__new__(cls)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FusionManifest(Manifest):
-    """Joins image and question features.
+    """Joins image and text features.
 
     Attributes:
-        requires: out of `image.pooled`, `image.tokens`, `question.pooled`, `question.tokens`.
+        requires: out of `image.pooled`, `image.tokens`, `text.pooled`, `text.tokens`.
         provides: `pooled` or `tokens`.
-        ignores: `image` or `question` in baselines that leave one out on purpose; empty: neither.
+        ignores: `image` or `text` in baselines that leave one out on purpose; empty: neither.
             The question-only baseline of a recipe is made of one that ignores the image.
         blind_args: arguments with which it never looks at the picture, for the question-only
             baseline of heads that no fusion fits which ignores the image; empty: there are none.
@@ -141,6 +149,13 @@ class FusionManifest(Manifest):
     provides: str
     ignores: str = ""
     blind_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Fusions that were written when the text tower was called `question` go on working."""
+        named = (kind.partition(".") for kind in self.requires)
+        requires = frozenset(FORMER_SIDES.get(side, side) + dot + kind for side, dot, kind in named)
+        object.__setattr__(self, "requires", requires)
+        object.__setattr__(self, "ignores", FORMER_SIDES.get(self.ignores, self.ignores))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ class VQAModel(EncodingModel):
         """The manifests are those of the parts' names, unless others are given."""
         fusion_declares = fusion_manifest or registry.manifest("fusion", config.fusion.type)
         requires = fusion_declares.requires
-        super().__init__(towers, kinds(requires, "image"), kinds(requires, "question"))
+        super().__init__(towers, kinds(requires, "image"), kinds(requires, "text"))
         self.fusion_manifest = fusion_declares
         self.head_manifest = head_manifest or registry.manifest("head", config.head.type)
         self.config = config
@@ -99,9 +99,7 @@ class VQAModel(EncodingModel):
 
     def forward(self, pixels: Tensor, questions: Sequence[str]) -> Features:
         """Fused features of B pictures (B, 3, H, W) and B questions."""
-        return cast(
-            Features, self.fusion(self.encode_image(pixels), self.encode_question(questions))
-        )
+        return cast(Features, self.fusion(self.encode_image(pixels), self.encode_text(questions)))
 
     # ---- answering --------------------------------------------------------------------------
 
@@ -238,7 +236,7 @@ class VQAModel(EncodingModel):
             image = shared if shared is not None else self._encoded(pictures[start : start + size])
             rows = torch.zeros(len(asked), dtype=torch.long, device=self.device)
             image = image.index(rows) if shared is not None and len(asked) > 1 else image
-            yield self.fusion(image, self.encode_question(asked))
+            yield self.fusion(image, self.encode_text(asked))
 
     def _encoded(self, pictures: Sequence[Any]) -> Features:
         """Image features of pictures, or of one video."""
@@ -285,7 +283,7 @@ class VQAModel(EncodingModel):
 
     def check_reads_questions(self) -> None:
         """Raises ConfigError: it is a captioner, whose answer to any question is its caption."""
-        captioner = self.fusion_manifest.ignores == "question" and self._captioner() is not None
+        captioner = self.fusion_manifest.ignores == "text" and self._captioner() is not None
         if captioner and not len(self.answers):
             raise ConfigError(
                 f"This model describes pictures and reads no question (fusion "
@@ -299,14 +297,13 @@ class VQAModel(EncodingModel):
             raise QuestionError(f"The question is {question!r}, but text was expected.")
         checked = check_question(question)
         longest = self.text_encoder.spec.context_length
-        if longest is not None:
-            (ids,) = self.text_encoder.pieces([checked])
-            if len(ids) + 2 > longest:
-                warnings.warn(
-                    f"The question has {len(ids)} tokens, but the text encoder reads at most "
-                    f"{longest}: the rest is ignored.",
-                    stacklevel=4,
-                )
+        (ids,) = self.text_encoder.pieces([checked])
+        if len(ids) + 2 > longest:
+            warnings.warn(
+                f"The question has {len(ids)} tokens, but the text encoder reads at most "
+                f"{longest}: the rest is ignored.",
+                stacklevel=4,
+            )
         return checked
 
 
@@ -325,7 +322,7 @@ def _first(ranked: Sequence[Answer]) -> Answer:
 
 
 def kinds(requires: frozenset[str], side: str) -> frozenset[str]:
-    """Feature kinds that a fusion requires of a side, `image` or `question`."""
+    """Feature kinds that a fusion requires of a side, `image` or `text`."""
     return frozenset(kind.split(".")[1] for kind in requires if kind.startswith(f"{side}."))
 
 

@@ -5,7 +5,7 @@ They declare what a manifest would in an attribute `manifest`; without one it is
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -17,11 +17,11 @@ from vqazoo.interfaces import (
     Fusion,
     GivesLogits,
     Head,
-    Preprocess,
     TowerSpec,
     Writes,
 )
-from vqazoo.manifests import POOLED, TOKENS, FusionManifest, HeadManifest, Manifest
+from vqazoo.interfaces.towers import offered_kinds
+from vqazoo.manifests import FusionManifest, HeadManifest, Manifest
 from vqazoo.model import OBJECT, VQAModel
 from vqazoo.modes import evaluating
 
@@ -62,9 +62,9 @@ def declared(part: Any, manifest: type[M]) -> M | None:
     return found if isinstance(found, manifest) else None
 
 
-def fusion_manifest_of(fusion: Fusion, image: TowerSpec, question: TowerSpec) -> FusionManifest:
+def fusion_manifest_of(fusion: Fusion, image: TowerSpec, text: TowerSpec) -> FusionManifest:
     """It gets all that the towers offer."""
-    sides = (("image", image), ("question", question))
+    sides = (("image", image), ("text", text))
     requires = frozenset(f"{side}.{kind}" for side, spec in sides for kind in offered_kinds(spec))
     return FusionManifest(summary=_class_name(fusion), requires=requires, provides=fusion.out.kind)
 
@@ -80,11 +80,6 @@ def head_manifest_of(head: Head, fused: FusedSpec) -> HeadManifest:
     )
 
 
-def offered_kinds(spec: TowerSpec) -> set[str]:
-    """Feature kinds that a tower gives."""
-    return {kind for kind, dim in ((POOLED, spec.pooled), (TOKENS, spec.tokens)) if dim is not None}
-
-
 def check_joined(model: VQAModel) -> None:
     """Ask two questions about an empty picture, since nobody declared which parts fit.
 
@@ -92,7 +87,7 @@ def check_joined(model: VQAModel) -> None:
         IncompatibleError: that fails, or gives no answer to each.
     """
     fusion, head = model.config.fusion.type, model.config.head.type
-    size = cast(Preprocess, model.image_encoder.spec.preprocess).size
+    size = model.image_encoder.spec.preprocess.size
     try:
         with evaluating(model), torch.inference_mode():
             fused = model(torch.zeros(2, 3, *size), ["why?", "what is it?"])

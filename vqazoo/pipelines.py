@@ -25,7 +25,7 @@ from vqazoo.zoo.models import load
 
 TASKS = ("visual-question-answering", "vqa")
 TOP_K = 5
-PARTS = ("config", "feature_extractor", "image_processor", "processor", "tokenizer")
+PROCESSORS = ("config", "feature_extractor", "image_processor", "processor", "tokenizer")
 # A model prepares pictures and questions itself; no code of a repository is run, nothing fetched.
 WITHOUT_EFFECT = (
     "framework",
@@ -37,8 +37,8 @@ WITHOUT_EFFECT = (
     "use_fast",
 )
 
-Asked = tuple[Any, Any]  # a picture and a question
-Result = list[dict[str, Any]]
+Pair = tuple[Any, Any]  # a picture and a question
+Ranked = list[dict[str, Any]]
 
 
 def pipeline(
@@ -78,7 +78,7 @@ def pipeline(
             "A token was given, but vqazoo reads it from the login only: run  hf auth login , or "
             "set HF_TOKEN."
         )
-    for part in PARTS:
+    for part in PROCESSORS:
         given = options.pop(part, None)
         if given not in (None, model):
             raise ConfigError(
@@ -141,7 +141,7 @@ class VisualQuestionAnsweringPipeline:
         top_k: int | None = None,
         batch_size: int | None = None,
         **options: Any,
-    ) -> Result | list[Result] | Iterator[Result]:
+    ) -> Ranked | list[Ranked] | Iterator[Ranked]:
         """Answer one question about one picture, or many.
 
         Args:
@@ -182,8 +182,8 @@ class VisualQuestionAnsweringPipeline:
         )
 
     def _results(
-        self, asked: Iterable[Asked], top_k: int | None, size: int, decode: Mapping[str, Any]
-    ) -> Iterator[Result]:
+        self, asked: Iterable[Pair], top_k: int | None, size: int, decode: Mapping[str, Any]
+    ) -> Iterator[Ranked]:
         """What each question gets, a batch at a time."""
         if size < 1:
             raise ConfigError(f"batch_size is {size}, but it must be 1 or more.")
@@ -196,7 +196,7 @@ class VisualQuestionAnsweringPipeline:
             for answer in self.model.answer(shown, questions, count, **decode):
                 yield self._result(answer, scores=top_k is not None or not self.writes)
 
-    def _result(self, answer: Answer, scores: bool) -> Result:
+    def _result(self, answer: Answer, scores: bool) -> Ranked:
         if not scores:
             return [{"answer": answer.text}]
         best = (answer, *answer.alternatives)
@@ -300,7 +300,7 @@ def _rows(source: Any) -> Iterator[Any]:
     return iter(source)
 
 
-def _pairs(image: Any, question: str | list[str]) -> Iterator[Asked]:
+def _pairs(image: Any, question: str | list[str]) -> Iterator[Pair]:
     """Every picture with every question, the first question with all pictures first."""
     questions = question if isinstance(question, list) else [question]
     for text in questions:
@@ -308,7 +308,7 @@ def _pairs(image: Any, question: str | list[str]) -> Iterator[Asked]:
             yield picture, text
 
 
-def _pair(row: Any) -> Asked:
+def _pair(row: Any) -> Pair:
     """The picture and the question of a dict."""
     if not isinstance(row, Mapping) or not {"image", "question"} <= set(row):
         told = (

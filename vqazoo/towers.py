@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from vqazoo.errors import ConfigError, did_you_mean
 from vqazoo.interfaces import Encoder, Features, floating_dtype
+from vqazoo.manifests import FORMER_SIDES
 from vqazoo.media.images import open_image
 from vqazoo.media.pixels import pixels
 
 EVERYTHING = "*"
-SIDES = {"image": "image", "question": "text"}  # side: key in `towers`, where it has its own
 
 
 class EncodingModel(nn.Module):
@@ -26,17 +26,17 @@ class EncodingModel(nn.Module):
         trainable: prefixes of tower parameters that train; empty: the encoders are frozen.
         altered: prefixes of frozen ones that are not as the encoder's reference has them, because
             the model started from another; a checkpoint holds them.
-        wants_image, wants_question: kinds of features, out of `pooled` and `tokens`, that the
+        wants_image, wants_text: kinds of features, out of `pooled` and `tokens`, that the
             fusion requires of each side.
     """
 
     def __init__(
-        self, towers: nn.ModuleDict, wants_image: frozenset[str], wants_question: frozenset[str]
+        self, towers: nn.ModuleDict, wants_image: frozenset[str], wants_text: frozenset[str]
     ) -> None:
         super().__init__()
         self.towers = towers
         self.wants_image = wants_image
-        self.wants_question = wants_question
+        self.wants_text = wants_text
         self.trainable: tuple[str, ...] = ()
         self.altered: tuple[str, ...] = ()
         self._training_towers: frozenset[str] = frozenset()
@@ -82,13 +82,13 @@ class EncodingModel(nn.Module):
         return self.trains(name) or name.startswith(self.altered)
 
     def holds_tower(self, side: str) -> bool:
-        """Whether any tensor of the tower of a side, `image` or `question`, is held.
+        """Whether any tensor of the tower of a side, `image` or `text`, is held.
 
         So is that of a tower which a loop of the user's own trains, whose parameters require a
         gradient.
         """
         changed = {name.partition(".")[0] for name in self.altered}
-        towers = {"both", SIDES[side]}
+        towers = _keys(side)
         learning = (
             p for name, tower in self.towers.items() if name in towers for p in tower.parameters()
         )
@@ -99,8 +99,8 @@ class EncodingModel(nn.Module):
         )
 
     def trains_tower(self, side: str) -> bool:
-        """Whether parameters of the tower of a side, `image` or `question`, train."""
-        return bool(self._training_towers & {"both", SIDES[side]})
+        """Whether parameters of the tower of a side, `image` or `text`, train."""
+        return bool(self._training_towers & _keys(side))
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for what trains; frozen encoder modules stay in eval mode."""
@@ -121,17 +121,24 @@ class EncodingModel(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_tower("image")):
             return self.image_encoder.encode_image(pixels, self.wants_image)
 
-    def encode_question(self, questions: Sequence[str]) -> Features:
-        """Question features of B questions, of the kinds the fusion wants."""
-        ids, mask = self.text_encoder.tokenize(questions)  # (B, L) each
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_tower("question")):
-            features = self.text_encoder.encode_question(
-                ids.to(self.device), mask.to(self.device), self.wants_question
+    def encode_text(self, texts: Sequence[str]) -> Features:
+        """Text features of B questions, of the kinds the fusion wants."""
+        ids, mask = self.text_encoder.tokenize(texts)  # (B, L) each
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_tower("text")):
+            features = self.text_encoder.encode_text(
+                ids.to(self.device), mask.to(self.device), self.wants_text
             )
         return replace(features, ids=ids.masked_fill(~mask, -1).to(self.device))
 
+    def encode_question(self, questions: Sequence[str]) -> Features:
+        """The former name of `encode_text`."""
+        return self.encode_text(questions)
+
     def transform(self, source: Any) -> Tensor:
         """Pixels (3, H, W) of a picture, as the image encoder wants them."""
-        preprocess = self.image_encoder.spec.preprocess
-        assert preprocess is not None
-        return pixels(open_image(source), preprocess)
+        return pixels(open_image(source), self.image_encoder.spec.preprocess)
+
+
+def _keys(side: str) -> set[str]:
+    """Keys in `towers` under which the tower of a side, also by its former name, may stand."""
+    return {"both", FORMER_SIDES.get(side, side)}

@@ -15,9 +15,9 @@ from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.toolkit.decoding import Spelling, State, Step, Written, as_answers, write
-from vqazoo.toolkit.layers import Past, TextLayer, causal, initialise
+from vqazoo.toolkit.layers import Past, TextLayer, causal, check_heads, initialise
 from vqazoo.toolkit.losses import SummedHead
-from vqazoo_blip.fusion import check_heads
+from vqazoo.toolkit.rows import padded
 from vqazoo_blip.words import TextEmbedding
 
 PADDING = -1  # where a target has no token
@@ -107,7 +107,7 @@ class MedDecoder(SummedHead):
         where an example has fewer than A answers; the weights of an example sum to 1.
         """
         texts = list(dict.fromkeys(text for example in examples for text, _ in example.targets))
-        spelled = dict(zip(texts, _padded(self.spell(texts)), strict=True))  # text: (T,)
+        spelled = dict(zip(texts, padded(self.spell(texts), PADDING), strict=True))  # text: (T,)
         most = max((len(example.targets) for example in examples), default=0)
         longest = max(map(len, spelled.values()), default=1)
         tokens = torch.full((len(examples), max(1, most), longest), PADDING)
@@ -269,7 +269,7 @@ class MedDecoder(SummedHead):
             raise ConfigError("There are no answers to rank: give one or more.")
         seen = self.look(fused)
         first, past = self.begin(seen)  # (B, V)
-        spelled = _padded(self.spell(candidates)).to(first.device)  # (C, T)
+        spelled = padded(self.spell(candidates), PADDING).to(first.device)  # (C, T)
         order = first[:, spelled[:, 0]].argsort(dim=1, descending=True, stable=True)  # (B, C)
         kept = order[:, : min(first_k, len(candidates))]  # (B, k)
         length = (spelled != PADDING).sum(dim=1)  # (C,)
@@ -313,9 +313,3 @@ class MedDecoder(SummedHead):
 
 def _flat(past: list[Past]) -> State:
     return tuple(part for pair in past for part in pair)
-
-
-def _padded(rows: list[list[int]]) -> Tensor:
-    """Rows of tokens as (C, T), PADDING behind."""
-    longest = max(map(len, rows), default=0)
-    return torch.tensor([row + [PADDING] * (longest - len(row)) for row in rows])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.errors import IncompatibleError
-from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
+from vqazoo.interfaces import Encoder, EncoderSpec, Features, ImageTowerSpec, TextTowerSpec
 from vqazoo.manifests import POOLED, TOKENS
 from vqazoo.toolkit.pictures import read_preprocess
 from vqazoo.toolkit.published import fill_towers, read_weights
@@ -34,7 +34,7 @@ class HFBlipEncoder(Encoder):
     Image tokens (B, N, D) are those after the last LayerNorm, the class token first; position
     embeddings are resized (bicubic) if pictures are prepared in another size than the model's own.
     Pooled (B, 256) is the projected class token of retrieval checkpoints, norm 1; others offer
-    none. Question tokens (B, L, D) are word + position embeddings and LayerNorm.
+    none. Text tokens (B, L, D) are word + position embeddings and LayerNorm.
 
     As in the original, the first token of a question becomes [ENC] and the question is cleaned:
     lower case, without . ! " ( ) * # : ; ~, at most 50 words and 35 tokens. transformers does
@@ -61,22 +61,19 @@ class HFBlipEncoder(Encoder):
 
         self._repository = Repository(variant)
         self.files = self._repository.files(towers)
-        config = self._repository.config()
-        if config.model_type != "blip":
-            raise IncompatibleError(
-                f"'{variant}' is a '{config.model_type}' model, but hf-blip takes blip, such as "
-                f"Salesforce/blip-vqa-base."
-            )
+        config = self._repository.config_of("hf-blip", "blip", "Salesforce/blip-vqa-base")
         vision, text = config.vision_config, config.text_config
-        projected = None
+        projected, image, words = None, None, None
         if "image" in towers:
             with self._repository.building():
                 self.vision: Any = BlipVisionModel(vision)
                 if RETRIEVAL in (config.architectures or ()):
                     projected = config.image_text_hidden_size
                     self.vision_proj = nn.Linear(vision.hidden_size, projected)
+            preprocess = read_preprocess(self._repository)
+            image = ImageTowerSpec(projected, vision.hidden_size, True, preprocess=preprocess)
         longest = min(context_length or text.max_position_embeddings, text.max_position_embeddings)
-        if "question" in towers:
+        if "text" in towers:
             with self._repository.building():
                 self.text = BlipWords(text)
             tokenizer = self._repository.tokenizer()
@@ -85,12 +82,8 @@ class HFBlipEncoder(Encoder):
             self.encode_id = tokenizer.get_vocab().get(ENC, text.bos_token_id + 1)
             self._first_id = self.encode_id if first_token == "enc" else None
             _check_ids(variant, text.vocab_size, self.start_id, self.end_id, self.encode_id)
-        self.spec = EncoderSpec(
-            image=TowerSpec(projected, vision.hidden_size, True) if "image" in towers else None,
-            question=TowerSpec(None, text.hidden_size) if "question" in towers else None,
-            preprocess=read_preprocess(self._repository) if "image" in towers else None,
-            context_length=longest,
-        )
+            words = TextTowerSpec(None, text.hidden_size, context_length=longest)
+        self.spec = EncoderSpec(image, words)
 
     def load_pretrained(self) -> None:
         tensors, reference = read_weights(self._repository)
@@ -110,7 +103,7 @@ class HFBlipEncoder(Encoder):
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         return Features(pooled, tokens, mask, num_prefix=1)
 
-    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+    def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
         if self._first_id is not None:
             ids = ids.clone()  # (B, L)
             ids[:, 0] = self._first_id
@@ -119,9 +112,9 @@ class HFBlipEncoder(Encoder):
 
     def lend(self, name: str) -> nn.Module:
         """`token_embedding`, or `text_embedding`, which does not replace the first id."""
-        if self.spec.question is not None and name == "text_embedding":
+        if self.spec.text is not None and name == "text_embedding":
             return self.text
-        if self.spec.question is not None and name == "token_embedding":
+        if self.spec.text is not None and name == "token_embedding":
             words: nn.Module = self.text.embeddings.word_embeddings
             return words
         raise IncompatibleError(

@@ -7,10 +7,9 @@ from typing import cast
 
 from torch import nn
 
-from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
 from vqazoo.manifests import TOKENS
-from vqazoo.toolkit.layers import TextLayer, initialise
+from vqazoo.toolkit.layers import TextLayer, check_heads, initialise, to_width
 
 
 class MedFusion(Fusion):
@@ -30,7 +29,7 @@ class MedFusion(Fusion):
     def __init__(
         self,
         image: TowerSpec,
-        question: TowerSpec,
+        text: TowerSpec,
         *,
         dim: int,
         layers: int,
@@ -40,10 +39,10 @@ class MedFusion(Fusion):
         mask_questions: bool,
     ) -> None:
         super().__init__()
-        asked, seen = width(question, TOKENS), width(image, TOKENS)
+        asked, seen = width(text, TOKENS), width(image, TOKENS)
         dim = dim or asked
         check_heads("fusion 'med'", dim, heads)
-        self.project = nn.Linear(asked, dim) if asked != dim else nn.Identity()
+        self.project = to_width(asked, dim)
         self.layers = nn.ModuleList(
             TextLayer(dim, heads, hidden_dim, seen, dropout) for _ in range(layers)
         )
@@ -51,24 +50,15 @@ class MedFusion(Fusion):
         self.out = FusedSpec(TOKENS, dim)
         initialise(self)
 
-    def forward(self, image: Features, question: Features) -> Features:
+    def forward(self, image: Features, text: Features) -> Features:
         assert image.tokens is not None
         assert image.mask is not None
-        assert question.tokens is not None
-        assert question.mask is not None
-        x = self.project(question.tokens)  # (B, L, D)
-        mask = question.mask[:, None, None]  # (B, 1, 1, L)
+        assert text.tokens is not None
+        assert text.mask is not None
+        x = self.project(text.tokens)  # (B, L, D)
+        mask = text.mask[:, None, None]  # (B, 1, 1, L)
         seen = image.mask[:, None, None]  # (B, 1, 1, N)
         for layer in cast(Iterable[TextLayer], self.layers):
             x, _ = layer(x, mask, layer.cross.read(image.tokens), seen)  # (B, L, D)
-        real = question.mask if self.mask_questions else question.mask | True  # (B, L)
+        real = text.mask if self.mask_questions else text.mask | True  # (B, L)
         return Features(tokens=x, mask=real)
-
-
-def check_heads(owner: str, dim: int, heads: int) -> None:
-    """Raise ConfigError unless the width can be split among the heads."""
-    if dim % heads:
-        raise ConfigError(
-            f"The {owner} works in width {dim} with {heads} heads, but the width must be a "
-            f"multiple of the heads: try {'heads 4' if dim % 4 == 0 else f'dim {64 * heads}'}."
-        )

@@ -34,7 +34,7 @@ HF_BLIP = EncoderManifest(
         ),
     },
     image=frozenset({"pooled", "tokens"}),
-    question=frozenset({"tokens"}),
+    text=frozenset({"tokens"}),
     lends=frozenset({"token_embedding", "text_embedding"}),
 )
 BLIP_FAMILY = FamilyManifest(
@@ -62,7 +62,7 @@ WORDS = EncoderManifest(
         ),
         "dropout": DROPOUT,
     },
-    question=frozenset({"tokens"}),
+    text=frozenset({"tokens"}),
     lends=frozenset({"token_embedding", "text_embedding"}),
 )
 MED_FUSION = FusionManifest(
@@ -79,7 +79,7 @@ MED_FUSION = FusionManifest(
             bool, True, "hide the padding of shorter questions from the head; transformers does not"
         ),
     },
-    requires=frozenset({"image.tokens", "question.tokens"}),
+    requires=frozenset({"image.tokens", "text.tokens"}),
     provides="tokens",
 )
 MED_DECODER = HeadManifest(
@@ -152,3 +152,15 @@ MED_DECODER = HeadManifest(
         **CONSTRAINTS,
     },
 )
+OBJECTIVE_ARGS = {
+    "dim": Arg(int, 256, "itc: width of the common space", minimum=1),
+    "temperature": Arg(float, 0.07, "itc: at the start; it is learnt", minimum=0.001, maximum=0.5),
+    "momentum": Arg(float, 0.995, "itc: of the slow copies", minimum=0, maximum=1),
+    "queue": Arg(int, 4096, "itc: past pairs compared with; paper: 57,600", minimum=0),
+    "alpha": Arg(float, 0.4, "itc: share of the soft targets", minimum=0, maximum=1),
+    "hard_negatives": Arg(
+        bool, True, "itm: false pairs drawn by their similarity; false: any are as likely"
+    ),
+    "label_smoothing": Arg(float, 0.1, "of lm", minimum=0, maximum=1),
+    "max_tokens": Arg(int, 30, "longest caption, start and end included", minimum=3),
+}

@@ -12,11 +12,17 @@ from vqazoo.checkpoint.published import build_published
 from vqazoo.config import Block, ModelConfig, fill_block
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import CheckpointError, IncompatibleError
-from vqazoo.files.reading import shown
 from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.toolkit.generation import DEFAULTS, warn_of_unread
-from vqazoo.toolkit.published import Rules, check_small, read_weights
+from vqazoo.toolkit.published import (
+    TensorRules,
+    check_architecture,
+    check_fixed,
+    check_small,
+    layer_rules,
+    read_weights,
+)
 from vqazoo.toolkit.transformers import Repository
 
 ANSWERS = "BlipForQuestionAnswering"
@@ -30,33 +36,17 @@ OUTPUT = "text_decoder.cls.predictions.decoder."
 UNUSED = [r".+\.position_ids", r"text_decoder\.cls\.predictions\.decoder\.(weight|bias)"]  # tied
 
 
-def _layers(published: str, ours: str) -> Rules:
-    """Rules of one stack of text layers."""
-    layer = published + r"\.encoder\.layer\.(\d+)\."
-    return [
-        (layer + r"attention\.self\.(.+)", rf"{ours}.layers.\1.attention.\2"),
-        (layer + r"attention\.output\.dense\.(.+)", rf"{ours}.layers.\1.attention.output.\2"),
-        (layer + r"attention\.output\.LayerNorm\.(.+)", rf"{ours}.layers.\1.attention_norm.\2"),
-        (layer + r"crossattention\.self\.(.+)", rf"{ours}.layers.\1.cross.\2"),
-        (layer + r"crossattention\.output\.dense\.(.+)", rf"{ours}.layers.\1.cross.output.\2"),
-        (layer + r"crossattention\.output\.LayerNorm\.(.+)", rf"{ours}.layers.\1.cross_norm.\2"),
-        (layer + r"intermediate\.dense\.(.+)", rf"{ours}.layers.\1.inner.\2"),
-        (layer + r"output\.dense\.(.+)", rf"{ours}.layers.\1.outer.\2"),
-        (layer + r"output\.LayerNorm\.(.+)", rf"{ours}.layers.\1.outer_norm.\2"),
-    ]
-
-
-RULES: Rules = [
+RULES: TensorRules = [
     (r"vision_model\.(.+)", r"towers.both.vision.\1"),
     (
         r"text_encoder\.embeddings\.((word|position)_embeddings\.weight|LayerNorm\..+)",
         r"towers.both.text.embeddings.\1",
     ),
-    *_layers("text_encoder", "fusion"),
+    *layer_rules("text_encoder", "fusion"),
     (r"text_decoder\.bert\.embeddings\.word_embeddings\.(.+)", r"head.embedding.words.\1"),
     (r"text_decoder\.bert\.embeddings\.position_embeddings\.(.+)", r"head.embedding.positions.\1"),
     (r"text_decoder\.bert\.embeddings\.LayerNorm\.(.+)", r"head.embedding.norm.\1"),
-    *_layers(r"text_decoder\.bert", "head"),
+    *layer_rules(r"text_decoder\.bert", "head"),
     (r"text_decoder\.cls\.predictions\.bias", r"head.bias"),
     (r"text_decoder\.cls\.predictions\.transform\.dense\.(.+)", r"head.transform.\1"),
     (r"text_decoder\.cls\.predictions\.transform\.LayerNorm\.(.+)", r"head.transform_norm.\1"),
@@ -80,7 +70,11 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
             take. WeightsError: files are missing or damaged.
     """
     check_small(place, "BLIP", options)
-    captions = _check_config(place, config)
+    other = "a BLIP model for another task, which answers no questions"
+    known = (ANSWERS, CAPTIONS)
+    found = check_architecture(place, other, config, known, EXAMPLE, IncompatibleError)
+    check_fixed(place, "BLIP", config, "text_config", FIXED, EXAMPLE)
+    captions = found == CAPTIONS
     repository = Repository(place)
     parts = _parts(place, repository.config().text_config, captions)
     warn_of_unread(repository.folder, place)
@@ -122,29 +116,6 @@ def _parts(place: str, text: Any, captions: bool) -> ModelConfig:
         fill_block("head", Block("med-decoder", decoder)),
         dict(DEFAULTS),
     )
-
-
-def _check_config(place: str, config: Mapping[str, Any]) -> bool:
-    """Whether it is a captioner.
-
-    Raises:
-        IncompatibleError: it is of another task. CheckpointError: its text model is another one.
-    """
-    said = config.get("architectures")
-    if said not in ([ANSWERS], [CAPTIONS]):
-        raise IncompatibleError(
-            f"'{place}' is a BLIP model for another task (architectures {shown(said)}) and answers "
-            f"no questions: load for instance hub:{EXAMPLE}."
-        )
-    text = config.get("text_config")
-    text = text if isinstance(text, dict) else {}
-    for key, usual in FIXED.items():
-        if text.get(key, usual) != usual:
-            raise CheckpointError(
-                f"'{place}' has text_config.{key} {shown(text[key])}, but published BLIP models "
-                f"have {usual}, and only that is read: load for instance hub:{EXAMPLE}."
-            )
-    return bool(said == [CAPTIONS])
 
 
 def _check_tied(place: str, tensors: Mapping[str, Tensor]) -> None:

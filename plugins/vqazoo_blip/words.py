@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from vqazoo.errors import ConfigError, IncompatibleError
-from vqazoo.interfaces import Encoder, EncoderSpec, Features, TextCodec, TowerSpec
+from vqazoo.interfaces import Encoder, EncoderSpec, Features, TextCodec, TextTowerSpec
 from vqazoo.registry import parse_ref, registry
 from vqazoo.toolkit.layers import initialise
+from vqazoo.toolkit.rows import ids_and_mask
 
 EXAMPLE = "words:tiny-clip"
 SPECIALS = 2  # rows after the vocabulary's own: [DEC], then [ENC]
@@ -42,7 +43,7 @@ class TextEmbedding(nn.Module):
 class WordsEncoder(Encoder):
     """The tokenizer of another text encoder, with embeddings of its own that start random.
 
-    Question tokens (B, L, D) are BLIP's: word + position embedding and LayerNorm of
+    Text tokens (B, L, D) are BLIP's: word + position embedding and LayerNorm of
     `[ENC] question end`. Two rows follow the tokenizer's vocabulary of V ids, as in BLIP: V is
     [DEC], with which a decoder starts (`start_id`), V + 1 is [ENC]. No weight of the other encoder
     is kept. The embeddings learn only if the training config names them (`trainable`).
@@ -75,9 +76,9 @@ class WordsEncoder(Encoder):
             )
         inner = cast(
             Encoder,
-            registry.build("encoder", variant, parse_ref(variant).variant, frozenset({"question"})),
+            registry.build("encoder", variant, parse_ref(variant).variant, frozenset({"text"})),
         )
-        if inner.codec is None or inner.spec.question is None:
+        if inner.codec is None or inner.spec.text is None:
             raise IncompatibleError(
                 f"'words:{variant}' needs a text tower, but the encoder '{variant}' has none: "
                 f"write for instance {EXAMPLE}."
@@ -85,17 +86,16 @@ class WordsEncoder(Encoder):
         self.files = inner.files
         vocabulary = cast(nn.Embedding, inner.lend("token_embedding")).num_embeddings
         longest = context_length or inner.spec.context_length
-        assert longest is not None
         self.codec = BetweenCodec(inner.codec, inner.start_id, inner.end_id, vocabulary, longest)
         self.start_id, self.end_id = vocabulary, inner.end_id
         self.encode_id = vocabulary + 1
         self.embedding = TextEmbedding(vocabulary + SPECIALS, longest, dim, dropout)
-        self.spec = EncoderSpec(question=TowerSpec(None, dim), context_length=longest)
+        self.spec = EncoderSpec(text=TextTowerSpec(None, dim, context_length=longest))
 
     def load_pretrained(self) -> None:
         """Nothing is pretrained: the embeddings start random."""
 
-    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+    def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
         ids = ids.clone()  # (B, L)
         ids[:, 0] = self.encode_id
         first = ids.new_zeros(len(ids))  # (B,)
@@ -123,10 +123,7 @@ class BetweenCodec:
         """Ids (B, L) int64 and mask (B, L) bool."""
         kept = self._context_length - 2
         rows = [[self._start_id, *ids[:kept], self._end_id] for ids in self.pieces(texts)]
-        lengths = torch.tensor([len(row) for row in rows])  # (B,)
-        longest = int(lengths.max())
-        ids = torch.tensor([row + [self._end_id] * (longest - len(row)) for row in rows])  # (B, L)
-        return ids, torch.arange(longest) < lengths[:, None]
+        return ids_and_mask(rows, self._end_id)
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids without special tokens, not truncated."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vqazoo.errors import IncompatibleError, WeightsError
-from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
+from vqazoo.interfaces import Encoder, EncoderSpec, Features, ImageTowerSpec
 from vqazoo.manifests import POOLED, TOKENS
 from vqazoo.toolkit.pictures import read_preprocess
 from vqazoo.toolkit.transformers import Repository
@@ -30,7 +30,7 @@ class HFBlip2Encoder(Encoder):
     def __init__(self, variant: str | None, towers: frozenset[str]) -> None:
         super().__init__()
         assert variant is not None
-        if "question" in towers:
+        if "text" in towers:
             raise IncompatibleError(
                 f"The encoder 'hf-blip2' has no text tower: name the language model with "
                 f"--text-encoder hf-lm:{variant}."
@@ -39,17 +39,12 @@ class HFBlip2Encoder(Encoder):
 
         self._repository = Repository(variant)
         self.files = self._repository.files(frozenset({"image"}))
-        config = self._repository.config()
-        if config.model_type != FAMILY:
-            raise IncompatibleError(
-                f"'{variant}' is a '{config.model_type}' model, but hf-blip2 takes {FAMILY}, such "
-                f"as Salesforce/blip2-opt-2.7b."
-            )
+        config = self._repository.config_of("hf-blip2", FAMILY, "Salesforce/blip2-opt-2.7b")
         with self._repository.building():
             self.model: Any = Blip2VisionModel(config.vision_config)
         width = config.vision_config.hidden_size
         self.spec = EncoderSpec(
-            image=TowerSpec(width, width), preprocess=read_preprocess(self._repository)
+            ImageTowerSpec(width, width, preprocess=read_preprocess(self._repository))
         )
 
     def load_pretrained(self) -> None:

@@ -57,7 +57,7 @@ class QFormerFusion(Fusion):
     def __init__(
         self,
         image: TowerSpec,
-        question: TowerSpec,
+        text: TowerSpec,
         *,
         queries: int,
         layers: int,
@@ -69,7 +69,7 @@ class QFormerFusion(Fusion):
         reads_question: bool,
     ) -> None:
         super().__init__()
-        question_dim = width(question, TOKENS)
+        text_dim = width(text, TOKENS)
         self.qformer = QFormer(
             width(image, TOKENS),
             queries=queries,
@@ -80,29 +80,29 @@ class QFormerFusion(Fusion):
             cross_frequency=cross_frequency,
             dropout=dropout,
         )
-        self.project = nn.Linear(dim, question_dim)
-        self.text_input = TextInput(question_dim, dim) if reads_question else None
+        self.project = nn.Linear(dim, text_dim)
+        self.text_input = TextInput(text_dim, dim) if reads_question else None
         # none in the last layer, after which nobody reads the text
         self.text_parts = self.qformer.text_parts(layers - 1 if reads_question else 0)
-        self.out = FusedSpec(TOKENS, question_dim)
+        self.out = FusedSpec(TOKENS, text_dim)
 
-    def forward(self, image: Features, question: Features) -> Features:
+    def forward(self, image: Features, text: Features) -> Features:
         """Raises QuestionError: with `reads_question`, a question has more than 512 tokens."""
-        assert question.tokens is not None
-        assert question.mask is not None
-        text = text_mask = None
+        assert text.tokens is not None
+        assert text.mask is not None
+        asked = asked_mask = None
         if self.text_input is not None:
-            text, text_mask = self.text_input(question.tokens), question.mask  # (B, L, D), (B, L)
+            asked, asked_mask = self.text_input(text.tokens), text.mask  # (B, L, D), (B, L)
         states = self.qformer(
-            image.tokens, image.mask, text, text_mask, text_parts=tuple(self.text_parts)
+            image.tokens, image.mask, asked, asked_mask, text_parts=tuple(self.text_parts)
         )  # (B, Q, D)
         prompt = self.project(states.to(self.project.weight.dtype))  # (B, Q, C)
-        prompt = prompt.to(question.tokens)  # (B, Q, C)
-        seen = question.mask.new_ones(prompt.shape[:2])  # (B, Q)
-        tokens = torch.cat([prompt, question.tokens], dim=1)  # (B, Q+L, C)
+        prompt = prompt.to(text.tokens)  # (B, Q, C)
+        seen = text.mask.new_ones(prompt.shape[:2])  # (B, Q)
+        tokens = torch.cat([prompt, text.tokens], dim=1)  # (B, Q+L, C)
         return Features(
             tokens=tokens,
-            mask=torch.cat([seen, question.mask], dim=1),
+            mask=torch.cat([seen, text.mask], dim=1),
             num_prefix=seen.shape[1],
-            ids=question.ids,
+            ids=text.ids,
         )

@@ -37,7 +37,7 @@ Q_FORMER = FusionManifest(
             "queries see the question too, as in VQA fine-tuning; false: the picture alone",
         ),
     },
-    requires=frozenset({"image.tokens", "question.tokens"}),
+    requires=frozenset({"image.tokens", "text.tokens"}),
     provides="tokens",
 )
 OBJECTIVE_ARGS = {

@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from vqazoo.errors import ConfigError, did_you_mean
 from vqazoo.interfaces import Encoder, Features, StartsReading
 from vqazoo.manifests import fill_args
+from vqazoo.toolkit.pairs import TEMPERATURES, caption_ids, draw_negatives, matching_loss
 from vqazoo_blip2.fusion import QFormerFusion
 from vqazoo_blip2.manifest import OBJECTIVE_ARGS
 from vqazoo_blip2.qformer import BIDIRECTIONAL, CAUSAL, EPSILON, SEPARATE
 
 OBJECTIVES = ("itc", "itm", "itg")
 WORD_STD = 0.02
-TEMPERATURES = (0.001, 0.5)  # the learnt one is kept between these, as BLIP does
 
 
 class QFormerObjectives(nn.Module):
@@ -90,11 +90,8 @@ class QFormerObjectives(nn.Module):
         A caption that is too long loses its end, but not the end token.
         """
         _, _, codec, _ = self._borrowed
-        longest = min(self.max_tokens, codec.spec.context_length or self.max_tokens)
-        rows = [[start, *pieces[: longest - 2], codec.end_id] for pieces in codec.pieces(captions)]
-        length = max(len(row) for row in rows)
-        ids = torch.tensor([row + [codec.end_id] * (length - len(row)) for row in rows])  # (B, T)
-        mask = torch.tensor([[place < len(row) for place in range(length)] for row in rows])
+        longest = min(self.max_tokens, codec.spec.context_length)
+        ids, mask = caption_ids(codec, captions, start, longest)  # (B, T)
         return ids.to(self.temperature.device), mask.to(self.temperature.device)
 
     def states(
@@ -194,16 +191,9 @@ class QFormerObjectives(nn.Module):
         self, image: Features, ids: Tensor, mask: Tensor, similar: Tensor, alike: Tensor
     ) -> Tensor:
         """Cross-entropy over B true pairs, then a false caption and a false picture for each."""
-        rows, texts = negatives(similar, alike)  # (M,) each, M at most B
+        false_texts = negatives(similar, alike)  # (M,) each, M at most B
         columns, images = negatives(similar.T, alike)  # (M,) each
-        every = torch.arange(len(ids), device=ids.device)  # (B,)
-        picked_images = torch.cat([every, rows, images])  # (B+2M,)
-        picked_texts = torch.cat([every, texts, columns])  # (B+2M,)
-        logits = self.match_logits(
-            image.index(picked_images), ids[picked_texts], mask[picked_texts]
-        )  # (B+2M, 2)
-        labels = (torch.arange(len(logits), device=ids.device) < len(ids)).long()  # (B+2M,)
-        return F.cross_entropy(logits, labels)
+        return matching_loss(self.match_logits, image, ids, mask, false_texts, (images, columns))
 
     def _generation(self, image: Features, captions: Sequence[str]) -> Tensor:
         """Cross-entropy of every word of the caption, the end included, after [DEC]."""
@@ -245,18 +235,11 @@ def contrast(scaled: Tensor, alike: Tensor, smoothing: float) -> Tensor:
 
 
 def negatives(similar: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
-    """For each row that has one, a column that is no match, drawn by softmax of similarity.
+    """Rows (M,) and a column (M,) for each that is no match, drawn by softmax of similarity.
 
     Args:
         similar: (B, B) scaled similarities; all equal: every other column is as likely.
         alike: (B, B), True where a column is no negative.
-
-    Returns:
-        rows (M,) and their columns (M,).
     """
-    rows = (~alike).any(dim=1).nonzero().squeeze(1)  # (M,)
-    if not len(rows):
-        return rows, rows
-    chances = similar[rows].masked_fill(alike[rows], -torch.inf).softmax(dim=1)  # (M, B)
-    chances = chances.nan_to_num(1.0)  # after a divergence, which the loss then tells
-    return rows, torch.multinomial(chances, 1).squeeze(1)
+    chances = similar.masked_fill(alike, -torch.inf).softmax(dim=1)  # (B, B)
+    return draw_negatives(chances.nan_to_num(1.0), alike)  # nan: a divergence, which the loss tells

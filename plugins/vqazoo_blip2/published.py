@@ -28,24 +28,27 @@ from vqazoo.files.writing import cache_home
 from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.toolkit.generation import DEFAULTS, warn_of_unread
-from vqazoo.toolkit.published import Rules, match_tensors, read_weights
+from vqazoo.toolkit.published import (
+    TensorRules,
+    attention_rules,
+    check_architecture,
+    check_fixed,
+    match_tensors,
+    read_weights,
+)
 from vqazoo.toolkit.transformers import Repository, load_tensors, read_tokenizer
 
 ARCHITECTURE = "Blip2ForConditionalGeneration"
 EXAMPLES = ("Salesforce/blip2-opt-2.7b", "Salesforce/blip2-flan-t5-xl")
+FIXED = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "use_qformer_text_input": False}
 PROMPTS = {False: "Question: {} Answer:", True: "Question: {} Short answer:"}  # encoder-decoder?
 BITS = {"8bit": "load_in_8bit", "4bit": "load_in_4bit"}
 WHOLE = ["vision_model", "qformer", "language_projection", "lm_head"]  # never quantised
 LAYER = r"qformer\.encoder\.layer\.(\d+)\."
-RULES: Rules = [
+RULES: TensorRules = [
     (r"query_tokens", r"qformer.queries"),
     (r"qformer\.layernorm\.(.+)", r"qformer.norm.\1"),
-    (LAYER + r"attention\.attention\.(.+)", r"qformer.layers.\1.attention.\2"),
-    (LAYER + r"attention\.output\.dense\.(.+)", r"qformer.layers.\1.attention.output.\2"),
-    (LAYER + r"attention\.output\.LayerNorm\.(.+)", r"qformer.layers.\1.attention_norm.\2"),
-    (LAYER + r"crossattention\.attention\.(.+)", r"qformer.layers.\1.cross.\2"),
-    (LAYER + r"crossattention\.output\.dense\.(.+)", r"qformer.layers.\1.cross.output.\2"),
-    (LAYER + r"crossattention\.output\.LayerNorm\.(.+)", r"qformer.layers.\1.cross_norm.\2"),
+    *attention_rules("qformer", "qformer", "attention"),
     (LAYER + r"intermediate_query\.dense\.(.+)", r"qformer.layers.\1.query_part.inner.\2"),
     (LAYER + r"output_query\.dense\.(.+)", r"qformer.layers.\1.query_part.outer.\2"),
     (LAYER + r"output_query\.LayerNorm\.(.+)", r"qformer.layers.\1.query_part.norm.\2"),
@@ -70,7 +73,9 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
         ConfigError: `device_map` leaves the Q-Former on the disk. WeightsError: files or packages
             are missing, or a file is damaged.
     """
-    _check_config(place, config)
+    other = "a BLIP-2 model for another task"
+    check_architecture(place, other, config, [ARCHITECTURE], EXAMPLES[0])
+    check_fixed(place, "BLIP-2", config, "qformer_config", FIXED, EXAMPLES[0])
     asked = _asked(options)
     repository = Repository(place)
     filled = repository.config()
@@ -111,27 +116,6 @@ def _parts(place: str, filled: Any, end: str) -> ModelConfig:
         fill_block("head", Block("lm-generate")),
         dict(DEFAULTS),
     )
-
-
-def _check_config(place: str, config: Mapping[str, Any]) -> None:
-    said = config.get("architectures")
-    if said != [ARCHITECTURE]:
-        raise CheckpointError(
-            f"'{place}' is a BLIP-2 model for another task (architectures {shown(said)}), but only "
-            f"{ARCHITECTURE} is read: load for instance hub:{EXAMPLES[0]}."
-        )
-    former = config.get("qformer_config")
-    former = former if isinstance(former, dict) else {}
-    for key, usual in (
-        ("hidden_act", "gelu"),
-        ("layer_norm_eps", 1e-12),
-        ("use_qformer_text_input", False),
-    ):
-        if former.get(key, usual) != usual:
-            raise CheckpointError(
-                f"'{place}' has qformer_config.{key} {shown(former[key])}, but published BLIP-2 "
-                f"models have {usual}, and only that is read: load for instance hub:{EXAMPLES[0]}."
-            )
 
 
 def _asked(options: LoadOptions) -> dict[str, Any]:

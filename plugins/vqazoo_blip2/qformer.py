@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqazoo.errors import ConfigError
-from vqazoo.toolkit.layers import Attention, causal
+from vqazoo.toolkit.layers import Attention, causal, check_heads
 
 BIDIRECTIONAL, CAUSAL, SEPARATE = "bidirectional", "causal", "separate"
 EPSILON = 1e-12  # of every LayerNorm, as in BERT
@@ -120,11 +119,7 @@ class QFormer(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        if dim % heads:
-            raise ConfigError(
-                f"The fusion 'q-former' has dim {dim} and heads {heads}, but dim must be a "
-                f"multiple of heads: try dim {heads * 64}."
-            )
+        check_heads("fusion 'q-former'", dim, heads)
         self.dim = dim
         self.shape = (dim, hidden_dim, dropout)
         self.queries = nn.Parameter(torch.randn(1, queries, dim) * QUERY_STD)

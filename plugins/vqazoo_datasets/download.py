@@ -22,6 +22,7 @@ from typing import Any, cast
 from urllib import error as http_error
 from urllib import request as http_request
 
+from vqazoo.amounts import in_bytes, size
 from vqazoo.errors import DataError
 from vqazoo.files.writing import json_bytes, write_file
 from vqazoo.version import __version__
@@ -198,8 +199,8 @@ def _transfer(archive: Archive, part: Path, progress: Progress | None) -> None:
         room = shutil.disk_usage(part.parent).free
         if total - have > room:
             raise DataError(
-                f"'{archive.url}' needs {shown(total - have)} more in '{part.parent}', but "
-                f"{shown(room)} are free: make room and run again; what was downloaded is kept."
+                f"'{archive.url}' needs {size(total - have)} more in '{part.parent}', but "
+                f"{size(room)} are free: make room and run again; what was downloaded is kept."
             )
         with open(part, "ab") as output:
             try:
@@ -212,7 +213,7 @@ def _transfer(archive: Archive, part: Path, progress: Progress | None) -> None:
                 output.flush()
                 os.fsync(output.fileno())
     if have < total:
-        raise _Dropped(f"the connection closed after {have:,} of {total:,} bytes")
+        raise _Dropped(f"the connection closed after {have:,} of {in_bytes(total)}")
 
 
 def _place(
@@ -230,8 +231,8 @@ def _place(
     total = int(sent[2]) if sent else int(header.get("Content-Length") or 0)
     if archive.bytes and total and total != archive.bytes:
         raise DataError(
-            f"'{archive.url}' has {total:,} bytes, but {archive.bytes:,} were expected: see at the "
-            f"publisher whether there is a new release, or place the old file by hand as "
+            f"'{archive.url}' has {in_bytes(total)}, but {archive.bytes:,} were expected: see at "
+            f"the publisher whether there is a new release, or place the old file by hand as "
             f"'{part.with_suffix('')}'."
         )
     if response.status == 200:
@@ -311,7 +312,3 @@ def _length(file: Path) -> int:
 
 def _notes_of(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
-
-
-def shown(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

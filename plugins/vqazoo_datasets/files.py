@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vqazoo.data import DatasetReader
+from vqazoo.data.text_files import decoded
 from vqazoo.errors import ConfigError, DataError, UnknownNameError, did_you_mean
 
 DECODER = json.JSONDecoder()
@@ -138,19 +139,13 @@ def read_text(file: Path) -> str:
             data = _unzipped(file)
         else:
             data = file.read_bytes()
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        data = error.object  # without the mark at the start
-        line = data[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"'{file}', line {line}: the byte 0x{data[error.start]:02x} is not UTF-8: {GET_AGAIN}."
-        ) from error
     except DAMAGED as error:
         if isinstance(error, OSError) and error.errno is not None:  # gzip gives no number
             raise DataError(
                 f"'{file}' cannot be read ({error.strerror}): check its permissions and the disk."
             ) from error
         raise DataError(f"'{file}' is truncated or damaged ({error}): {GET_AGAIN}.") from error
+    return decoded(data, file, GET_AGAIN)
 
 
 def _unzipped(file: Path) -> bytes:

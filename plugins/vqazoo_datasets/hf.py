@@ -16,9 +16,10 @@ from typing import Any
 from vqazoo.data import DatasetReader, Example, check_question
 from vqazoo.data.answer_cells import class_names, read_answers
 from vqazoo.data.comparison import compared_by_stems
-from vqazoo.errors import ConfigError, DataError, QuestionError, did_you_mean, suggest
+from vqazoo.errors import DataError, QuestionError, did_you_mean, suggest
 from vqazoo.files.reading import shown
 from vqazoo.files.writing import cache_home
+from vqazoo_datasets.rows import check_distinct
 
 BATCH = 64  # rows, with their pictures, in memory at once
 SHARD = re.compile(r"(?P<split>.+?)(-(?P<number>\d+)(-of-(?P<all>\d+))?.*)?\.parquet")
@@ -64,20 +65,16 @@ class HuggingFace(DatasetReader):
             "answer_column": answer_column,
             "id_column": id_column,
         }
-        if len(set(self.names.values())) < len(self.names):
-            raise ConfigError(
-                f"The columns of the dataset 'hf' are {', '.join(self.names.values())}, but each "
-                f"must be another one: change one of {', '.join(self.names)}."
-            )
+        check_distinct("hf", self.names)
         self.pictures = Path(data_root).expanduser() if data_root else cache_home() / "hf"
         self.folder = Path(variant).expanduser()
-        self.source: ParquetFolder | Repository
+        self.source: ParquetFolder | HubRepository
         if self.folder.is_dir():
             self.source = ParquetFolder(self.folder)
         elif variant.startswith(("/", "./", "../", "~")):
             raise DataError(f"The folder '{variant}' of the dataset 'hf' does not exist: check it.")
         else:
-            self.source = Repository(variant, image_column)
+            self.source = HubRepository(variant, image_column)
 
     def splits(self) -> list[str]:
         return self.source.splits()
@@ -215,7 +212,7 @@ class ParquetFolder:
                 raise _damaged(file, error) from error
 
 
-class Repository:
+class HubRepository:
     """A dataset of the Hugging Face hub, or of its local cache; pictures stay encoded."""
 
     def __init__(self, name: str, image_column: str) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqazoo.errors import DataError, did_you_mean
+from vqazoo.data.text_files import decoded, json_objects
+from vqazoo.errors import ConfigError, DataError, did_you_mean
 from vqazoo.files.csv_cells import FLAGGED, from_cell
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
+EXAMPLE = '{"image": "1.jpg", "question": "what is this?", "answer": "cat"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +54,7 @@ def _read_text(file: Path) -> str:
         raise DataError(f"The table '{file}' does not exist: check the path.") from None
     except (OSError, ValueError) as error:
         raise DataError(f"The table '{file}' cannot be read ({error}): check the path.") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"'{file}', line {line}: the byte 0x{data[error.start]:02x} is not UTF-8: save the "
-            f"file as UTF-8."
-        ) from error
+    return decoded(data, file)
 
 
 def _cell_rows(file: Path, text: str, delimiter: str) -> Iterator[Row]:
@@ -109,44 +103,16 @@ def _name(delimiter: str) -> str:
 
 
 def _json_rows(file: Path, text: str) -> Iterator[Row]:
-    # Not splitlines(): it would also cut at characters that JSON allows inside a string.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"'{file}', line {number}"
-        try:
-            cells = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"{where}: this is not valid JSON ({error}): write one complete object, such as "
-                f'{{"image": "1.jpg", "question": "what is this?", "answer": "cat"}}, on each line.'
-            ) from error
-        if not isinstance(cells, dict):
-            raise DataError(
-                f"{where}: this is a JSON {_json_type(cells)}, but an object was expected: write "
-                f"one object on each line, without a list around them."
-            )
-        if "\\ud" in line.lower() and not _is_text(cells):
-            raise DataError(
-                f"{where}: an escape \\ud... stands alone, which is half a character: write the "
-                f"character itself."
-            )
-        yield Row(number, cells)
+    return (Row(number, cells) for number, cells in json_objects(file, text, EXAMPLE))
 
 
-def _is_text(cells: dict[str, Any]) -> bool:
-    """Whether no cell holds half of a surrogate pair."""
-    try:
-        json.dumps(cells, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _json_type(value: Any) -> str:
-    if isinstance(value, bool):
-        return "boolean"
-    return {list: "list", str: "text", int: "number", float: "number"}.get(type(value), "null")
+def check_distinct(dataset: str, columns: Mapping[str, str]) -> None:
+    """Raise ConfigError if two of a dataset's columns, given by its arguments, have one name."""
+    if len(set(columns.values())) < len(columns):
+        raise ConfigError(
+            f"The columns of the dataset '{dataset}' are {', '.join(columns.values())}, but each "
+            f"must be another one: change one of {', '.join(columns)}."
+        )
 
 
 def missing_column(file: Path, column: str, argument: str, columns: set[str]) -> DataError:

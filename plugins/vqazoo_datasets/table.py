@@ -10,7 +10,7 @@ from vqazoo.data import DatasetReader, Example, check_question
 from vqazoo.data.answer_cells import Said, cell_texts, read_answers
 from vqazoo.data.comparison import compared_by_stems
 from vqazoo.errors import ConfigError, DataError, QuestionError, suggest
-from vqazoo_datasets.rows import DELIMITERS, Row, missing_column, read_rows
+from vqazoo_datasets.rows import DELIMITERS, Row, check_distinct, missing_column, read_rows
 
 
 class Table(DatasetReader):
@@ -50,11 +50,7 @@ class Table(DatasetReader):
             "answer_column": answer_column,
             "id_column": id_column,
         }
-        if len(set(self.columns.values())) < len(self.columns):
-            raise ConfigError(
-                f"The columns of the dataset 'table' are {', '.join(self.columns.values())}, but "
-                f"each must be another one: change one of {', '.join(self.columns)}."
-            )
+        check_distinct("table", self.columns)
         self.image_root = Path(image_root).expanduser() if image_root else None
         self.answer_separator = answer_separator
 

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
+from vqazoo.amounts import in_bytes, size
 from vqazoo.errors import DataError
 from vqazoo.files.locks import writer
 from vqazoo.files.writing import json_bytes, write_file
@@ -35,7 +36,6 @@ from vqazoo_datasets.download import (
     forget,
     read_json,
     recorded,
-    shown,
 )
 
 MAX_RATIO = 200  # of unpacked to packed size; JSON and pictures stay far below
@@ -191,12 +191,12 @@ def _check(file: Path, top: str, room: int) -> None:
         some = some or _below(entry.name, top) is not None
         if total > max(MAX_RATIO * packed, CHUNK):
             raise DataError(
-                f"'{file}' of {packed:,} bytes unpacks to more than {total:,}, but at most "
+                f"'{file}' of {in_bytes(packed)} unpacks to more than {total:,}, but at most "
                 f"{MAX_RATIO} times its size was expected: do not trust this archive, delete it."
             )
         if total > room:
             raise DataError(
-                f"'{file}' needs more than {shown(total)} unpacked, but {shown(room)} are free: "
+                f"'{file}' needs more than {size(total)} unpacked, but {size(room)} are free: "
                 f"make room and run again."
             )
     if not some:
@@ -262,8 +262,9 @@ class _Bounded:
     def read(self, count: int = -1) -> bytes:
         if not 0 <= count <= LONGEST_HEADER:
             raise DataError(
-                f"'{self._file}' holds an entry whose name or comment claims {count:,} bytes, but "
-                f"at most {LONGEST_HEADER:,} were expected: do not trust this archive, delete it."
+                f"'{self._file}' holds an entry whose name or comment claims {in_bytes(count)}, "
+                f"but at most {LONGEST_HEADER:,} were expected: do not trust this archive, delete "
+                f"it."
             )
         return self._stream.read(count)
 
@@ -279,7 +280,7 @@ def _write_entry(entry: _Entry, path: Path) -> None:
         shutil.copyfileobj(stream, output, CHUNK)
         written = output.tell()
     if written != entry.size:
-        raise EOFError(f"{entry.name!r} has {written:,} of {entry.size:,} bytes")
+        raise EOFError(f"{entry.name!r} has {written:,} of {in_bytes(entry.size)}")
 
 
 def _move_content(source: Path, target: Path) -> None:

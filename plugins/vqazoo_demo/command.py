@@ -10,18 +10,12 @@ from pathlib import Path
 import click
 
 from vqazoo.cli.completion import complete_model
+from vqazoo.cli.options import DEVICE_OR_CPU, listens_on
 
 
 @click.command()
 @click.argument("models", nargs=-1, metavar="[MODEL ...]", shell_complete=complete_model)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=7860,
-    show_default=True,
-    help="0: any that is free.",
-)
+@listens_on(7860)
 @click.option(
     "--flagged",
     type=click.Path(path_type=Path),
@@ -37,7 +31,7 @@ from vqazoo.cli.completion import complete_model
     show_default=True,
     help="How many answers of a model to show.",
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
+@DEVICE_OR_CPU
 def demo(
     models: tuple[str, ...], host: str, port: int, flagged: Path, top_k: int, device: str
 ) -> None:

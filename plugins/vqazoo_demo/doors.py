@@ -21,6 +21,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vqazoo.amounts import in_bytes
+
 JOIN = "/gradio_api/queue/join"
 UPLOAD = "/gradio_api/upload"
 FILE = "/gradio_api/file="
@@ -100,7 +102,7 @@ class Doors:
         async for chunk in request.stream():
             body += chunk
             if len(body) > MOST_ASKED:
-                raise Refused(413, f"A question takes at most {MOST_ASKED:,} bytes.")
+                raise Refused(413, f"A question takes at most {in_bytes(MOST_ASKED)}.")
         try:
             given = json.loads(body)
             values = {name: given[name] for name in KEPT if name in given}

@@ -34,7 +34,7 @@ class Thing(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Example:
+class DemoExample:
     """A picture and a question whose answer it shows, or not.
 
     Attributes:
@@ -95,10 +95,10 @@ TWO = (
 WHITE = (255, 255, 255)
 
 EXAMPLES = (
-    Example("easy-vqa", "A teal circle", "what color is the circle?", "teal", CIRCLE),
-    Example("easy-vqa", "A red triangle", "what shape is in the image?", "triangle", TRIANGLE),
-    Example("easy-vqa", "A blue rectangle", "is there a green shape?", "no", RECTANGLE),
-    Example(
+    DemoExample("easy-vqa", "A teal circle", "what color is the circle?", "teal", CIRCLE),
+    DemoExample("easy-vqa", "A red triangle", "what shape is in the image?", "triangle", TRIANGLE),
+    DemoExample("easy-vqa", "A blue rectangle", "is there a green shape?", "no", RECTANGLE),
+    DemoExample(
         "sort-of-clevr",
         "Six small objects",
         "what is the shape of the object closest to the red object?",
@@ -106,7 +106,7 @@ EXAMPLES = (
         SIX,
         WHITE,
     ),
-    Example(
+    DemoExample(
         "sort-of-clevr",
         "Six small objects",
         "how many objects have the shape of the blue object?",
@@ -114,21 +114,21 @@ EXAMPLES = (
         SIX,
         WHITE,
     ),
-    Example(
+    DemoExample(
         "flawed-shapes",
         "A red triangle and a blue circle",
         "what color is the triangle?",
         "red",
         TWO,
     ),
-    Example(
+    DemoExample(
         "flawed-shapes",
         "A red triangle and a blue circle",
         "where is the star?",
         "unanswerable",
         TWO,
     ),
-    Example(
+    DemoExample(
         "flawed-shapes",
         "A picture that is far too dark",
         "what color is the triangle?",

@@ -157,7 +157,7 @@ def build(models: Models, flagged: FlaggedTable, top_k: int, folder: Path) -> gr
             with gr.Column(scale=7, min_width=280):
                 gr.Markdown("## Answers")
                 status = gr.HTML("", elem_id="status", js_on_load=LIVE)
-                answers = gr.HTML(results.NOTHING_YET, elem_id="answers")
+                answers = gr.HTML(results.nothing_yet(), elem_id="answers")
                 form = _flag_form(talk, asked)
                 examples = _examples(talk, folder)
         outputs = [answers, status, asked, form]

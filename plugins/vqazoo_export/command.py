@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vqazoo.amounts import size
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.options import DATA_ROOT, JSON, dataset_args, make_folder, part
 from vqazoo.cli.output import print_json, say
@@ -32,7 +33,7 @@ FOLDER = click.Path(path_type=Path)
     type=click.Choice(["one", "three"]),
     default="one",
     show_default=True,
-    help="Three: image encoder, question encoder, and fusion with head.",
+    help="Three: image encoder, text encoder, and fusion with head.",
 )
 @click.option("--int8", is_flag=True, help="8-bit weights, by onnxruntime's dynamic quantisation.")
 @click.option(
@@ -88,7 +89,7 @@ def export(
         print_json(told)
         return
     names = ", ".join(one["file"] for one in manifest["graphs"])
-    say(f"Wrote '{out}': {names}, {told['bytes'] / 1e6:.1f} MB together.")
+    say(f"Wrote '{out}': {names}, {size(told['bytes'])} together.")
     if found := told.get("agreement"):
         say(
             f"{found['same']:.2%} of {found['questions']:,} questions have the original's answer; "

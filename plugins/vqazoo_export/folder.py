@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
+from vqazoo.amounts import size
 from vqazoo.errors import ConfigError, missing_package
-from vqazoo.files.writing import json_bytes, write_folder, writing
+from vqazoo.files.writing import json_bytes, while_writing, write_folder
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
 from vqazoo.version import __version__
@@ -62,7 +63,7 @@ def export_model(model: VQAModel, ref: str, out: Path, options: Options) -> dict
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(writing(out, ConfigError))
+            stack.enter_context(while_writing(out, ConfigError))
         except OSError as error:
             raise _unwritable(out, error) from error
         return _export(model, ref, out, options)
@@ -100,8 +101,6 @@ def _export(model: VQAModel, ref: str, out: Path, options: Options) -> dict[str,
     files["tokenizer.json"] = tokenizer
     files |= {} if options.to == TORCH else runner_files()
     files |= page_files() | runtime if options.to == WEB else {}
-    preprocess = model.image_encoder.spec.preprocess
-    assert preprocess is not None
     manifest = {
         "format": FORMAT,
         "vqazoo": __version__,
@@ -109,7 +108,7 @@ def _export(model: VQAModel, ref: str, out: Path, options: Options) -> dict[str,
         "to": options.to,
         "int8": options.int8,
         "graphs": described,
-        "preprocess": preprocess.to_json(),
+        "preprocess": model.image_encoder.spec.preprocess.to_json(),
         "tokenizer": question,
         "head": head.facts,
         "sha256": {name: _digest(content) for name, content in files.items()},
@@ -128,10 +127,10 @@ def _check(model: VQAModel, out: Path, options: Options) -> None:
         for package in needed:
             if importlib.util.find_spec(package) is None:
                 raise missing_package("vqazoo export", package, "export")
-        size = sum(one.nbytes for one in model.parameters())
-        if options.graphs == "one" and size > LARGEST:
+        weights = sum(one.nbytes for one in model.parameters())
+        if options.graphs == "one" and weights > LARGEST:
             raise ConfigError(
-                f"The model has {size / 1e9:.1f} GB of weights, but one ONNX file holds 2: use "
+                f"The model has {size(weights)} of weights, but one ONNX file holds 2: use "
                 f"--graphs three, or --to torch-export."
             )
     elif options.int8:
@@ -157,7 +156,7 @@ def _ending(to: str) -> str:
 
 
 def _written(model: VQAModel, graph: Graph, options: Options) -> bytes:
-    program = traced(graph, model.text_encoder.spec.context_length or 512)
+    program = traced(graph, model.text_encoder.spec.context_length)
     if options.to == TORCH:
         return as_archive(program)
     content = as_onnx(graph, program)

@@ -64,18 +64,18 @@ class ImageGraph(nn.Module):
 
 
 class QuestionGraph(nn.Module):
-    """Ids (B, L) int64 and mask (B, L) bool to the question features that the fusion wants."""
+    """Ids (B, L) int64 and mask (B, L) bool to the text features that the fusion wants."""
 
     def __init__(self, model: VQAModel) -> None:
         super().__init__()
-        self.encoder, self.wants = model.text_encoder, model.wants_question
+        self.encoder, self.wants = model.text_encoder, model.wants_text
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.encoder.encode_question(ids, mask, self.wants).tensors().values())
+        return tuple(self.encoder.encode_text(ids, mask, self.wants).tensors().values())
 
 
 class AnswerGraph(nn.Module):
-    """Image and question features to what the head says.
+    """Image and text features to what the head says.
 
     Args of the constructor: `image` and `question` are features of those sides, whose kinds and
     `num_prefix` become part of the graph.
@@ -122,7 +122,6 @@ def graphs_of(model: VQAModel, head: ExportedHead, count: str) -> list[Graph]:
         ConfigError: the image encoder reads pictures of different sizes.
     """
     preprocess = model.image_encoder.spec.preprocess
-    assert preprocess is not None
     if preprocess.mode == "fit":
         raise ConfigError(
             f"The image encoder '{model.config.image_encoder.type}' cannot be exported: it reads "
@@ -132,7 +131,7 @@ def graphs_of(model: VQAModel, head: ExportedHead, count: str) -> list[Graph]:
     ids, mask = model.text_encoder.tokenize(PROBES)  # (2, L) each
     with torch.no_grad():
         image = model.image_encoder.encode_image(pixels, model.wants_image)
-        question = model.text_encoder.encode_question(ids, mask, model.wants_question)
+        question = model.text_encoder.encode_text(ids, mask, model.wants_text)
     image_names = tuple(f"image_{name}" for name in image.tensors())
     question_names = tuple(f"question_{name}" for name in question.tensors())
     parts = [

@@ -27,7 +27,7 @@ class CrossAttention(Fusion):
     def __init__(
         self,
         image: TowerSpec,
-        question: TowerSpec,
+        text: TowerSpec,
         *,
         dim: int,
         layers: int,
@@ -41,37 +41,37 @@ class CrossAttention(Fusion):
                 f"even and a multiple of heads: try dim {heads * 64}."
             )
         self.project_image = nn.Linear(width(image, TOKENS), dim)
-        self.project_question = nn.Linear(width(question, TOKENS), dim)
+        self.project_question = nn.Linear(width(text, TOKENS), dim)
         self.blocks = nn.ModuleList(CrossBlock(dim, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
         self.out = FusedSpec(POOLED, dim)
 
-    def forward(self, image: Features, question: Features) -> Features:
+    def forward(self, image: Features, text: Features) -> Features:
         assert image.mask is not None
-        assert question.mask is not None
-        q, v = self._projected(image, question)
+        assert text.mask is not None
+        q, v = self._projected(image, text)
         for block in self.blocks:
-            q = block(q, question.mask, v, image.mask)  # (B, L, D)
-        return Features(_mean(self.norm(q), question.mask))
+            q = block(q, text.mask, v, image.mask)  # (B, L, D)
+        return Features(_mean(self.norm(q), text.mask))
 
-    def attention(self, image: Features, question: Features) -> Tensor:
+    def attention(self, image: Features, text: Features) -> Tensor:
         """Weights (B, N) over the image tokens: the mean over layers, heads and real words."""
         assert image.mask is not None
-        assert question.mask is not None
-        q, v = self._projected(image, question)
+        assert text.mask is not None
+        q, v = self._projected(image, text)
         seen = []
         for block in self.blocks:
             seen.append(cast(CrossBlock, block).weights(q, v, image.mask))  # (B, L, N)
-            q = block(q, question.mask, v, image.mask)  # (B, L, D)
-        return _mean(torch.stack(seen).mean(dim=0), question.mask)  # (B, N)
+            q = block(q, text.mask, v, image.mask)  # (B, L, D)
+        return _mean(torch.stack(seen).mean(dim=0), text.mask)  # (B, N)
 
-    def _projected(self, image: Features, question: Features) -> tuple[Tensor, Tensor]:
+    def _projected(self, image: Features, text: Features) -> tuple[Tensor, Tensor]:
         """Question (B, L, D) and image (B, N, D) in one width."""
         assert image.tokens is not None
-        assert question.tokens is not None
+        assert text.tokens is not None
         v = self.project_image(image.tokens)  # (B, N, D)
         v = v + positions(v.shape[1], v.shape[2]).to(v)  # (B, N, D)
-        return self.project_question(question.tokens), v
+        return self.project_question(text.tokens), v
 
 
 class CrossBlock(nn.Module):

@@ -2,7 +2,7 @@
 
 from vqazoo.manifests import Arg, FusionManifest
 
-BOTH_POOLED = frozenset({"image.pooled", "question.pooled"})
+BOTH_POOLED = frozenset({"image.pooled", "text.pooled"})
 DIM = Arg(int, 512, "width of the fused vector", minimum=1)
 
 CONCAT = FusionManifest(
@@ -62,7 +62,7 @@ CROSS_ATTENTION = FusionManifest(
         "heads": Arg(int, 4, "attention heads; divides dim", minimum=1),
         "dropout": Arg(float, 0.1, "dropout of attention and MLP outputs", minimum=0, maximum=1),
     },
-    requires=frozenset({"image.tokens", "question.tokens"}),
+    requires=frozenset({"image.tokens", "text.tokens"}),
     provides="pooled",
 )
 STACKED_ATTENTION = FusionManifest(
@@ -75,7 +75,7 @@ STACKED_ATTENTION = FusionManifest(
         "glimpses": Arg(int, 4, "attention maps a step; published 1", minimum=1),
         "dropout": Arg(float, 0.0, "dropout of both projections", minimum=0, maximum=1),
     },
-    requires=frozenset({"image.tokens", "question.pooled"}),
+    requires=frozenset({"image.tokens", "text.pooled"}),
     provides="pooled",
 )
 QUESTION_ONLY = FusionManifest(
@@ -92,7 +92,7 @@ IMAGE_ONLY = FusionManifest(
     source="the image-only baseline of Antol et al. 2015, VQA, section 5",
     requires=BOTH_POOLED,  # the question is encoded, then ignored
     provides="pooled",
-    ignores="question",
+    ignores="text",
 )
 PREFIX_MLP = FusionManifest(
     summary="image tokens through an MLP into a language model's words, joined with the question",
@@ -115,14 +115,14 @@ PREFIX_MLP = FusionManifest(
             ("question-first", "image-first"),
         ),
     },
-    requires=frozenset({"image.tokens", "question.tokens"}),
+    requires=frozenset({"image.tokens", "text.tokens"}),
     provides="tokens",
 )
 IMAGE_TOKENS = FusionManifest(
     summary="image tokens alone, for captions; the question is ignored",
     build="vqazoo_fusions.prefix:ImageTokens",
     source="the captioner of Li et al. 2022, BLIP, section 3.3",
-    requires=frozenset({"image.tokens", "question.tokens"}),  # the question is read, then ignored
+    requires=frozenset({"image.tokens", "text.tokens"}),  # the question is read, then ignored
     provides="tokens",
-    ignores="question",
+    ignores="text",
 )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
 from vqazoo.manifests import TOKENS
+from vqazoo.toolkit.layers import to_width
 
 
 class PrefixMLP(Fusion):
@@ -29,7 +30,7 @@ class PrefixMLP(Fusion):
     def __init__(
         self,
         image: TowerSpec,
-        question: TowerSpec,
+        text: TowerSpec,
         *,
         num_layers: int,
         hidden_dim: int,
@@ -37,18 +38,18 @@ class PrefixMLP(Fusion):
         order: str,
     ) -> None:
         super().__init__()
-        seen, dim = width(image, TOKENS), width(question, TOKENS)
+        seen, dim = width(image, TOKENS), width(text, TOKENS)
         self.mapping = _mapping(seen, dim, num_layers, hidden_dim, final_activation)
         self.image_first = order == "image-first"
         self.out = FusedSpec(TOKENS, dim)
 
-    def forward(self, image: Features, question: Features) -> Features:
+    def forward(self, image: Features, text: Features) -> Features:
         assert image.tokens is not None
         assert image.mask is not None
-        assert question.tokens is not None
-        assert question.mask is not None
+        assert text.tokens is not None
+        assert text.mask is not None
         prefix: Tensor = self.mapping(image.tokens)  # (B, N, D)
-        tokens, masks = [question.tokens, prefix], [question.mask, image.mask]
+        tokens, masks = [text.tokens, prefix], [text.mask, image.mask]
         if self.image_first:
             tokens, masks = tokens[::-1], masks[::-1]
         count = prefix.shape[1] if self.image_first else 0
@@ -56,7 +57,7 @@ class PrefixMLP(Fusion):
             tokens=torch.cat(tokens, dim=1),  # (B, L+N, D)
             mask=torch.cat(masks, dim=1),  # (B, L+N)
             num_prefix=count,
-            ids=question.ids,
+            ids=text.ids,
         )
 
 
@@ -65,7 +66,7 @@ def _mapping(
 ) -> nn.Module:
     """Layers that take the last axis from `seen` to `dim`."""
     if num_layers == 0:
-        return nn.Linear(seen, dim) if seen != dim else nn.Identity()
+        return to_width(seen, dim)
     widths = [seen, *[hidden_dim] * (num_layers - 1), dim]
     layers: list[nn.Module] = []
     for given, made in pairwise(widths):
@@ -76,11 +77,11 @@ def _mapping(
 class ImageTokens(Fusion):
     """Passes the image tokens on and ignores the question, for heads that describe a picture."""
 
-    def __init__(self, image: TowerSpec, question: TowerSpec) -> None:
+    def __init__(self, image: TowerSpec, text: TowerSpec) -> None:
         super().__init__()
         self.out = FusedSpec(TOKENS, width(image, TOKENS))
 
-    def forward(self, image: Features, question: Features) -> Features:
+    def forward(self, image: Features, text: Features) -> Features:
         return Features(
             tokens=image.tokens,  # (B, N, D)
             mask=image.mask,  # (B, N)

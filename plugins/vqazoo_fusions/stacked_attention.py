@@ -28,7 +28,7 @@ class StackedAttention(Fusion):
     def __init__(
         self,
         image: TowerSpec,
-        question: TowerSpec,
+        text: TowerSpec,
         *,
         dim: int,
         steps: int,
@@ -37,32 +37,32 @@ class StackedAttention(Fusion):
     ) -> None:
         super().__init__()
         tokens = width(image, TOKENS)
-        self.scale = scale(question)
+        self.scale = scale(text)
         self.norm_image = nn.LayerNorm(tokens)
         self.project_image = nn.Linear(tokens + 2, dim)
-        self.project_question = nn.Linear(width(question, POOLED), dim)
+        self.project_question = nn.Linear(width(text, POOLED), dim)
         self.dropout = nn.Dropout(dropout)
         self.steps = nn.ModuleList(Step(dim, glimpses) for _ in range(steps))
         self.out = FusedSpec(POOLED, dim)
 
-    def forward(self, image: Features, question: Features) -> Features:
-        return Features(self._looks(image, question)[0])
+    def forward(self, image: Features, text: Features) -> Features:
+        return Features(self._looks(image, text)[0])
 
-    def attention(self, image: Features, question: Features) -> Tensor:
+    def attention(self, image: Features, text: Features) -> Tensor:
         """Weights (B, N) over the image tokens: the mean over steps and glimpses."""
-        _, seen = self._looks(image, question)
+        _, seen = self._looks(image, text)
         return torch.cat(seen, dim=2).mean(dim=2)  # (B, N)
 
-    def _looks(self, image: Features, question: Features) -> tuple[Tensor, list[Tensor]]:
+    def _looks(self, image: Features, text: Features) -> tuple[Tensor, list[Tensor]]:
         """The query (B, D) after the last step, and the weights (B, N, G) of each."""
         assert image.tokens is not None
         assert image.mask is not None
-        assert question.pooled is not None
+        assert text.pooled is not None
         place = coordinates(image.tokens.shape[1], image.num_prefix).to(image.tokens)  # (N, 2)
         v = self.norm_image(image.tokens)  # (B, N, Dv)
         v = torch.cat([v, 3 * place.expand(len(v), -1, -1)], dim=2)  # (B, N, Dv+2), about unit size
         v = self.dropout(F.gelu(self.project_image(v)))  # (B, N, D)
-        u = self.dropout(self.project_question(question.pooled * self.scale))  # (B, D)
+        u = self.dropout(self.project_question(text.pooled * self.scale))  # (B, D)
         seen = []
         for step in self.steps:
             u, p = step(u, v, image.mask)  # (B, D), (B, N, G)

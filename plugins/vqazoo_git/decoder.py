@@ -15,10 +15,12 @@ from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError, IncompatibleError, QuestionError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
+from vqazoo.toolkit.classes import ranked_texts
 from vqazoo.toolkit.constraints import Rules
 from vqazoo.toolkit.decoding import Spelling, State, Step, as_answers, write
 from vqazoo.toolkit.layers import Past, TextLayer, causal, initialise
 from vqazoo.toolkit.losses import SummedHead
+from vqazoo.toolkit.rows import padded
 from vqazoo_git.manifest import GIT_DECODER
 
 PADDING = -1  # where a target has no token
@@ -102,7 +104,7 @@ class GITDecoder(SummedHead):
 
     def targets(self, examples: Sequence[Example]) -> Targets:
         """`tokens` (n, T) int64: the answer to learn with its end, PADDING behind."""
-        return {"tokens": _padded(self.spell([example.target for example in examples]))}
+        return {"tokens": padded(self.spell([example.target for example in examples]), PADDING)}
 
     def loss_units(self, targets: Targets) -> dict[str, Tensor]:
         return {"answer": (targets["tokens"] != PADDING).sum(dim=1).float()}
@@ -279,14 +281,12 @@ class GITDecoder(SummedHead):
             longest = len(spelled[order[start]])
             size = max(1, CHUNK // (longest * len(first)))
             numbers = order[start : start + size]
-            tokens = _padded([spelled[number] for number in numbers]).to(first.device)  # (c, T)
+            tokens = padded([spelled[number] for number in numbers], PADDING).to(
+                first.device
+            )  # (c, T)
             total[:, numbers] = self._score(fused, first, past, place, tokens)
             start += size
-        best = total.topk(min(top_k, len(candidates)), dim=1)  # (B, top_k)
-        return [
-            [Answer(candidates[n], math.exp(p)) for n, p in zip(*row, strict=True)]
-            for row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        ]
+        return ranked_texts(candidates.__getitem__, total, top_k, logarithms=True)
 
     def _score(
         self, fused: Features, first: Tensor, past: list[Past], place: Tensor, tokens: Tensor
@@ -333,9 +333,3 @@ def _last(states: Tensor, fused: Features) -> Tensor:
     places = torch.arange(fused.mask.shape[1], device=states.device)  # (S,)
     last = (places * fused.mask).argmax(dim=1)  # (B,)
     return states[torch.arange(len(states), device=states.device), last]
-
-
-def _padded(rows: list[list[int]]) -> Tensor:
-    """Rows of tokens as (n, T), PADDING behind."""
-    longest = max(map(len, rows))
-    return torch.tensor([row + [PADDING] * (longest - len(row)) for row in rows])

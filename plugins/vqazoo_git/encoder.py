@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from vqazoo.errors import IncompatibleError
-from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
+from vqazoo.interfaces import Encoder, EncoderSpec, Features, ImageTowerSpec, TextTowerSpec
 from vqazoo.toolkit.pictures import read_preprocess
+from vqazoo.toolkit.rows import ids_and_mask
 from vqazoo.toolkit.transformers import Repository, TextCodec, load_into
 
 QUESTION_CAP = 38  # tokens, as published: a text has at most 40 with its start and end
@@ -21,7 +22,7 @@ class HFGitEncoder(Encoder):
     """What a GIT model does before its transformer; a tower that is not asked for is dropped.
 
     Image tokens are all states of its CLIP image encoder after the last LayerNorm, the class token
-    first (num_prefix 1). Question tokens are word + position embeddings with LayerNorm of [CLS] and
+    first (num_prefix 1). Text tokens are word + position embeddings with LayerNorm of [CLS] and
     the question, without [SEP]: what follows is the answer. An empty question, [CLS] alone, asks
     for a caption. Of a long question the last 38 tokens are kept, as in the original.
 
@@ -35,13 +36,8 @@ class HFGitEncoder(Encoder):
 
         self._repository = Repository(variant)
         self.files = self._repository.files(towers)
-        config = self._repository.config()
-        if config.model_type != "git":
-            raise IncompatibleError(
-                f"'{variant}' is a '{config.model_type}' model, but hf-git takes git, such as "
-                f"microsoft/git-base-vqav2."
-            )
-        image = question = preprocess = None
+        config = self._repository.config_of("hf-git", "git", "microsoft/git-base-vqav2")
+        image = text = None
         longest = min(QUESTION_CAP + 2, config.max_position_embeddings)
         # the parts are named as transformers names them
         if "image" in towers:
@@ -49,9 +45,9 @@ class HFGitEncoder(Encoder):
             with self._repository.building():
                 self.image_encoder: Any = GitVisionModel(vision)
             self._size = (vision.image_size, vision.image_size)
-            image = TowerSpec(None, vision.hidden_size)
             preprocess = read_preprocess(self._repository)
-        if "question" in towers:
+            image = ImageTowerSpec(None, vision.hidden_size, preprocess=preprocess)
+        if "text" in towers:
             with self._repository.building():
                 self.embeddings = GitTextEmbedding(
                     config.vocab_size,
@@ -62,8 +58,8 @@ class HFGitEncoder(Encoder):
                 )
             self.codec = codec = GitCodec(self._repository.tokenizer(), longest)
             self.start_id, self.end_id = codec.start_id, codec.end_id
-            question = TowerSpec(None, config.hidden_size)
-        self.spec = EncoderSpec(image, question, preprocess, longest)
+            text = TextTowerSpec(None, config.hidden_size, context_length=longest)
+        self.spec = EncoderSpec(image, text)
 
     def load_pretrained(self) -> None:
         self.reference = self._repository.weights()
@@ -82,12 +78,12 @@ class HFGitEncoder(Encoder):
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)  # (B, N)
         return Features(tokens=tokens, mask=mask, num_prefix=1)
 
-    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+    def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
         first = torch.zeros_like(ids[:, 0])  # (B,)
         return Features(tokens=self.embeddings(ids, first), mask=mask)  # (B, L, D)
 
     def lend(self, name: str) -> nn.Module:
-        if self.spec.question is None or name not in ("token_embedding", "text_embedding"):
+        if self.spec.text is None or name not in ("token_embedding", "text_embedding"):
             raise IncompatibleError(
                 f"This hf-git encoder lends no '{name}': it lends the token_embedding and the "
                 f"text_embedding of its text tower."
@@ -127,10 +123,7 @@ class GitCodec(TextCodec):
         """Ids (B, L) int64 and mask (B, L) bool."""
         kept = self.context_length - 2
         rows = [[self.start_id, *ids[-kept:]] for ids in self.pieces(texts)]
-        lengths = torch.tensor([len(row) for row in rows])  # (B,)
-        longest = int(lengths.max())
-        ids = torch.tensor([row + [self.pad_id] * (longest - len(row)) for row in rows])  # (B, L)
-        return ids, torch.arange(longest) < lengths[:, None]
+        return ids_and_mask(rows, self.pad_id)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens that were written say nothing."""

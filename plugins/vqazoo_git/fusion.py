@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vqazoo.errors import IncompatibleError
 from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
 from vqazoo.manifests import TOKENS
-from vqazoo.toolkit.layers import initialise
+from vqazoo.toolkit.layers import initialise, to_width
 
 
 class GITFusion(Fusion):
@@ -28,16 +28,16 @@ class GITFusion(Fusion):
     def __init__(
         self,
         image: TowerSpec,
-        question: TowerSpec,
+        text: TowerSpec,
         *,
         dim: int,
         frames: int,
         image_tokens: bool,
     ) -> None:
         super().__init__()
-        seen, asked = width(image, TOKENS), width(question, TOKENS)
+        seen, asked = width(image, TOKENS), width(text, TOKENS)
         dim = dim or asked
-        self.project_question = nn.Linear(asked, dim) if asked != dim else nn.Identity()
+        self.project_question = to_width(asked, dim)
         self.sees = image_tokens
         if image_tokens:
             self.project = nn.Sequential(nn.Linear(seen, dim), nn.LayerNorm(dim))
@@ -46,21 +46,21 @@ class GITFusion(Fusion):
         self.out = FusedSpec(TOKENS, dim)
         initialise(self)
 
-    def forward(self, image: Features, question: Features) -> Features:
+    def forward(self, image: Features, text: Features) -> Features:
         """Raises IncompatibleError: a video has more frames than there are embeddings."""
-        assert question.tokens is not None
-        assert question.mask is not None
-        q = self.project_question(question.tokens)  # (B, L, D)
+        assert text.tokens is not None
+        assert text.mask is not None
+        q = self.project_question(text.tokens)  # (B, L, D)
         if not self.sees:
-            return Features(tokens=q, mask=question.mask, ids=question.ids)
+            return Features(tokens=q, mask=text.mask, ids=text.ids)
         assert image.tokens is not None
         assert image.mask is not None
         v = self.project(self._timed(image))  # (B, N, D)
         return Features(
             tokens=torch.cat([v, q], dim=1),  # (B, N+L, D)
-            mask=torch.cat([image.mask, question.mask], dim=1),  # (B, N+L)
+            mask=torch.cat([image.mask, text.mask], dim=1),  # (B, N+L)
             num_prefix=v.shape[1],
-            ids=question.ids,
+            ids=text.ids,
         )
 
     def _timed(self, image: Features) -> Tensor:

@@ -19,7 +19,7 @@ HF_GIT = EncoderManifest(
     variant=PLACE,
     example="hf-git:microsoft/git-base-vqav2",
     image=frozenset({"tokens"}),
-    question=frozenset({"tokens"}),
+    text=frozenset({"tokens"}),
     lends=frozenset({"token_embedding", "text_embedding"}),
 )
 GIT_FAMILY = FamilyManifest(
@@ -46,7 +46,7 @@ GIT_FUSION = FusionManifest(
         ),
         "image_tokens": Arg(bool, True, "off: a baseline that never looks at the picture"),
     },
-    requires=frozenset({"image.tokens", "question.tokens"}),
+    requires=frozenset({"image.tokens", "text.tokens"}),
     provides="tokens",
     blind_args={"image_tokens": False},
 )

@@ -14,24 +14,24 @@ from vqazoo.files.reading import shown
 from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.toolkit.generation import decode_options
-from vqazoo.toolkit.published import check_small, read_weights
+from vqazoo.toolkit.published import (
+    check_architecture,
+    check_fixed,
+    check_small,
+    layer_rules,
+    read_weights,
+)
 from vqazoo.toolkit.transformers import Repository
 from vqazoo_git.encoder import HFGitEncoder
 
 ARCHITECTURE = "GitForCausalLM"
 EXAMPLE = "microsoft/git-base-vqav2"
 EPSILON = 1e-5  # of the LayerNorm after the visual projection
-LAYER = r"git\.encoder\.layer\.(\d+)\."
 RULES = [
     (r"git\.((embeddings|image_encoder)\..+(?<!position_ids))", r"towers.both.\1"),
     (r"git\.img_temporal_embedding\.(\d+)", r"fusion.temporal.\1"),
     (r"git\.visual_projection\.visual_projection\.([01]\..+)", r"fusion.project.\1"),
-    (LAYER + r"attention\.self\.(query|key|value)\.(.+)", r"head.layers.\1.attention.\2.\3"),
-    (LAYER + r"attention\.output\.dense\.(.+)", r"head.layers.\1.attention.output.\2"),
-    (LAYER + r"attention\.output\.LayerNorm\.(.+)", r"head.layers.\1.attention_norm.\2"),
-    (LAYER + r"intermediate\.dense\.(.+)", r"head.layers.\1.inner.\2"),
-    (LAYER + r"output\.dense\.(.+)", r"head.layers.\1.outer.\2"),
-    (LAYER + r"output\.LayerNorm\.(.+)", r"head.layers.\1.outer_norm.\2"),
+    *layer_rules("git", "head"),
     (r"output\.(weight|bias)", r"head.output.\1"),
 ]
 TIED_RULES = [*RULES[:-1], (r"output\.bias", r"head.bias")]
@@ -52,20 +52,11 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
         ConfigError: an option that it does not take. WeightsError: files are missing or damaged.
     """
     check_small(place, "GIT", options)
-    said = config.get("architectures")
-    if said != [ARCHITECTURE]:
-        raise CheckpointError(
-            f"'{place}' is a GIT model without its decoder (architectures {shown(said)}), but "
-            f"{ARCHITECTURE} was expected: load for instance hub:{EXAMPLE}."
-        )
+    check_architecture(place, "a GIT model without its decoder", config, [ARCHITECTURE], EXAMPLE)
+    check_fixed(place, "GIT", config, "", {"hidden_act": "gelu"}, EXAMPLE)
+    check_fixed(place, "GIT", config, "vision_config", {"layer_norm_eps": EPSILON}, EXAMPLE)
     repository = Repository(place)
     filled = repository.config()
-    if filled.hidden_act != "gelu" or filled.vision_config.layer_norm_eps != EPSILON:
-        raise CheckpointError(
-            f"'{place}' has hidden_act {filled.hidden_act!r} and a layer_norm_eps of its image "
-            f"encoder of {filled.vision_config.layer_norm_eps}, but published GIT models have "
-            f"'gelu' and {EPSILON}, and only those are read: load for instance hub:{EXAMPLE}."
-        )
     if filled.hidden_dropout_prob != filled.attention_probs_dropout_prob:
         raise CheckpointError(
             f"'{place}' has the dropouts {filled.hidden_dropout_prob} and "

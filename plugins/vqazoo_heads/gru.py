@@ -15,7 +15,9 @@ from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.toolkit.decoding import START, Spelling, State, Step, as_answers, write
+from vqazoo.toolkit.layers import to_width
 from vqazoo.toolkit.losses import SummedHead
+from vqazoo.toolkit.rows import padded, real_places
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -51,9 +53,7 @@ class GRUHead(SummedHead):
         self.number = {word: index for index, word in enumerate(self.words)}
         self.longest = max(len(text.split()) for text in answers.texts) + 1  # with <eos>
         self.label_smoothing = label_smoothing
-        self.project = (
-            nn.Linear(fused.dim, hidden_dim) if fused.dim != hidden_dim else nn.Identity()
-        )
+        self.project = to_width(fused.dim, hidden_dim)
         self.embedding = nn.Embedding(len(self.words), hidden_dim)
         self.gru = nn.GRU(2 * hidden_dim, hidden_dim, batch_first=True)
         self.norm = nn.LayerNorm(hidden_dim)
@@ -64,14 +64,11 @@ class GRUHead(SummedHead):
         rows = [
             [self.number.get(word, UNK) for word in example.target.split()] for example in examples
         ]
-        longest = max(len(row) for row in rows) + 1
-        inputs = torch.full((len(rows), longest), PAD)
-        outputs = torch.full((len(rows), longest), PAD)
-        for index, row in enumerate(rows):
-            inputs[index, : len(row) + 1] = torch.tensor([BOS, *row])
-            outputs[index, : len(row) + 1] = torch.tensor([*row, EOS])
-        length = torch.tensor([len(row) + 1 for row in rows])
-        return {"inputs": inputs, "outputs": outputs, "length": length}
+        return {
+            "inputs": padded([[BOS, *row] for row in rows], PAD),
+            "outputs": padded([[*row, EOS] for row in rows], PAD),
+            "length": torch.tensor([len(row) + 1 for row in rows]),
+        }
 
     def loss_units(self, targets: Targets) -> dict[str, Tensor]:
         return {"answer": targets["length"].float()}
@@ -80,8 +77,7 @@ class GRUHead(SummedHead):
         longest = int(targets["length"].max())  # the batch's own
         inputs, outputs = targets["inputs"][:, :longest], targets["outputs"][:, :longest]  # (B, T)
         logits = self.word_logits(self.project(fused.pooled), inputs)  # (B, T, V)
-        places = torch.arange(longest, device=inputs.device)
-        real = places < targets["length"][:, None]  # (B, T)
+        real = real_places(targets["length"], longest)  # (B, T)
         total = F.cross_entropy(
             logits[real], outputs[real], reduction="sum", label_smoothing=self.smoothing
         )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from vqazoo.data import Example
@@ -22,10 +21,18 @@ from vqazoo.interfaces import (
     LanguageModel,
     Targets,
 )
+from vqazoo.toolkit.classes import ranked_texts
 from vqazoo.toolkit.decoding import Spelling, State, Step, as_answers, write
+from vqazoo.toolkit.layers import to_width
 from vqazoo.toolkit.losses import SummedHead
+from vqazoo.toolkit.rows import padded, real_places
 
 RANKED_ROWS = 256  # answers scored at once by `rank`
+ONLY_READS = (
+    "The head 'lm-generate' needs a language model that writes, but the text encoder lends one "
+    "that only reads: use the head lm-classifier, or a text encoder such as "
+    "hf-lm:distilbert/distilgpt2."
+)
 
 
 class LMGenerate(SummedHead):
@@ -50,28 +57,18 @@ class LMGenerate(SummedHead):
         label_smoothing: float,
     ) -> None:
         super().__init__()
-        model = borrowed(text_encoder)
-        if model.kind == "encoder":
-            raise IncompatibleError(
-                "The head 'lm-generate' needs a language model that writes, but the text encoder "
-                "lends one that only reads: use the head lm-classifier, or a text encoder such as "
-                "hf-lm:distilbert/distilgpt2."
-            )
+        model = borrowed(text_encoder, "encoder", ONLY_READS)
         self._borrowed = (model, text_encoder)  # in a tuple, so not registered
         self.longest = max_tokens
         self.label_smoothing = label_smoothing
-        self.project = nn.Linear(fused.dim, model.dim) if fused.dim != model.dim else nn.Identity()
+        self.project = to_width(fused.dim, model.dim)
         self._spell(answers.texts)
 
     def targets(self, examples: Sequence[Example]) -> Targets:
         """`answer` (n, T) int64 token ids with the end, and `length` (n,) int64 of each."""
         rows = self._spell([example.target for example in examples])
         length = torch.tensor([len(row) for row in rows])  # (n,)
-        longest = max(map(len, rows), default=1)
-        answer = torch.full((len(rows), longest), self._borrowed[1].end_id)  # (n, T)
-        for index, row in enumerate(rows):
-            answer[index, : len(row)] = torch.tensor(row)
-        return {"answer": answer, "length": length}
+        return {"answer": padded(rows, self._borrowed[1].end_id), "length": length}
 
     def loss_units(self, targets: Targets) -> dict[str, Tensor]:
         return {"answer": targets["length"].float()}
@@ -81,7 +78,7 @@ class LMGenerate(SummedHead):
         answer = targets["answer"][:, : int(targets["length"].max())]  # (B, T), the batch's own
         prompt, mask = self.prompt(fused)
         scores = model.logits(prompt, mask, answer)  # (B, T, V)
-        real = torch.arange(answer.shape[1], device=answer.device) < targets["length"][:, None]
+        real = real_places(targets["length"], answer.shape[1])  # (B, T)
         total = F.cross_entropy(
             scores[real].float(), answer[real], reduction="sum", label_smoothing=self.smoothing
         )
@@ -138,23 +135,18 @@ class LMGenerate(SummedHead):
                 chunk = order[begin : begin + RANKED_ROWS]  # of similar lengths
                 answers = [spelled[index] for index in chunk]
                 scores[row, chunk] = self._score(answers, first[row], alone)
-        best, place = scores.topk(min(top_k, len(spelled)), dim=1)  # (B, k)
-        return [
-            [Answer(candidates[c], math.exp(s)) for s, c in zip(ones, places, strict=True)]
-            for ones, places in zip(best.tolist(), place.tolist(), strict=True)
-        ]
+        return ranked_texts(candidates.__getitem__, scores, top_k, logarithms=True)
 
     def _score(self, answers: list[list[int]], first: Tensor, state: tuple[Tensor, ...]) -> Tensor:
         """Log-probabilities (C,) of C answers after one prompt; first (V,), state of one row."""
         model, _ = self._borrowed
         device = first.device
-        longest = max(map(len, answers))
-        ids = torch.tensor([row + [0] * (longest - len(row)) for row in answers], device=device)
+        ids = padded(answers, 0).to(device)  # (C, T)
         length = torch.tensor([len(row) for row in answers], device=device)  # (C,)
         total = first[ids[:, 0]]  # (C,)
         left = torch.arange(len(ids), device=device)  # answers that go on, ever fewer
         state = tuple(part.expand(len(ids), *part.shape[1:]) for part in state)
-        for place in range(1, longest):
+        for place in range(1, ids.shape[1]):
             going = length > place  # (c,)
             ids, length, left = ids[going], length[going], left[going]
             state = tuple(part[going] for part in state)
@@ -190,16 +182,19 @@ class LMGenerate(SummedHead):
             )
 
 
-def borrowed(text_encoder: Encoder) -> LanguageModel:
+def borrowed(text_encoder: Encoder, unfit: str, told: str) -> LanguageModel:
     """The language model of a text encoder.
 
     Raises:
-        IncompatibleError: it has none.
+        IncompatibleError: it has none, or one of the `unfit` kind, which is `told`.
     """
     try:
-        return cast(LanguageModel, text_encoder.lend("language_model"))
+        model = cast(LanguageModel, text_encoder.lend("language_model"))
     except IncompatibleError as error:
         raise IncompatibleError(
             "The head needs a language model, but the text encoder lends none: name one with "
             "--text-encoder, such as hf-lm:distilbert/distilbert-base-uncased or minilm-lm."
         ) from error
+    if model.kind == unfit:
+        raise IncompatibleError(told)
+    return model

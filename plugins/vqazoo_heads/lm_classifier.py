@@ -11,10 +11,23 @@ from torch import Tensor, nn
 
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
-from vqazoo.errors import ConfigError, IncompatibleError
+from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
-from vqazoo.toolkit.classes import UNKNOWN, ClassHead, class_targets, ranked_scores
+from vqazoo.toolkit.classes import (
+    UNKNOWN,
+    ClassHead,
+    class_targets,
+    ranked_scores,
+    ranked_texts,
+)
+from vqazoo.toolkit.layers import to_width
 from vqazoo_heads.language_model import borrowed
+
+ONLY_WRITES = (
+    "The head 'lm-classifier' needs a language model that reads in both directions, but the text "
+    "encoder lends one that writes from left to right: use the head lm-generate, or a text encoder "
+    "such as minilm-lm."
+)
 
 
 class LMClassifier(ClassHead):
@@ -46,18 +59,12 @@ class LMClassifier(ClassHead):
         label_smoothing: float,
     ) -> None:
         super().__init__(answers)
-        model = borrowed(text_encoder)
-        if model.kind == "decoder":
-            raise IncompatibleError(
-                "The head 'lm-classifier' needs a language model that reads in both directions, "
-                "but the text encoder lends one that writes from left to right: use the head "
-                "lm-generate, or a text encoder such as minilm-lm."
-            )
+        model = borrowed(text_encoder, "decoder", ONLY_WRITES)
         self._borrowed = (model, text_encoder)  # in a tuple, so not registered
         self.read = read
         self.full_vocabulary = full_vocabulary
         self.label_smoothing = label_smoothing
-        self.project = nn.Linear(fused.dim, model.dim) if fused.dim != model.dim else nn.Identity()
+        self.project = to_width(fused.dim, model.dim)
         if full_vocabulary:
             self.answers, piece_ids = _of_one_piece(answers, text_encoder)
             self.register_buffer("piece_ids", piece_ids)
@@ -97,15 +104,11 @@ class LMClassifier(ClassHead):
         return scores
 
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
-        scores = self.logits(fused)  # (B, K)
+        scores = self.logits(fused).softmax(dim=1)  # (B, K), or (B, V) of word pieces
         if not self.full_vocabulary:
-            return ranked_scores(self.answers, scores.softmax(dim=1), top_k)
+            return ranked_scores(self.answers, scores, top_k)
         _, encoder = self._borrowed
-        best, pieces = scores.softmax(dim=1).topk(min(top_k, scores.shape[1]), dim=1)  # (B, k)
-        return [
-            [Answer(encoder.decode([p]), s) for s, p in zip(row, row_pieces, strict=True)]
-            for row, row_pieces in zip(best.tolist(), pieces.tolist(), strict=True)
-        ]
+        return ranked_texts(lambda piece: encoder.decode([piece]), scores, top_k)
 
 
 def _of_one_piece(answers: AnswerList, encoder: Encoder) -> tuple[AnswerList, Tensor]:

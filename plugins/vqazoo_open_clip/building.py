@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from vqazoo.errors import CheckpointError, ConfigError, VqazooError, WeightsError
-from vqazoo.files.encoder_files import check_folder, read_config
+from vqazoo.files.encoder_files import check_folder, read_encoder_config
 from vqazoo.files.reading import shown
 from vqazoo.files.tensors_header import read_tensors_header
 from vqazoo.hub.files import fetch_file, fetch_folder
@@ -161,7 +161,7 @@ def config_files(name: str, towers: frozenset[str]) -> tuple[FileReference, ...]
         folder = fetch_file(place, CONFIG).parent if repo else Path(place).expanduser()
         found = read_files(folder, [CONFIG], repo)
     text = model_config(name)["text_cfg"].get("hf_model_name", "")
-    if text and "question" in towers:
+    if text and "text" in towers:
         local = not name.startswith(HUB) and Path(text).expanduser().is_dir()
         folder = text_config_folder(text, local)
         found += read_files(folder, [TEXT_CONFIG], "" if local else text)
@@ -186,5 +186,5 @@ def text_config_folder(name: Any, local: bool) -> Path:
     else:
         folder = fetch_folder(name, None, [TEXT_CONFIG])
     if (folder / TEXT_CONFIG).is_file():  # else transformers says so
-        read_config(folder / TEXT_CONFIG)
+        read_encoder_config(folder / TEXT_CONFIG)
     return folder

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.errors import IncompatibleError, WeightsError
-from vqazoo.files.encoder_files import read_weights
+from vqazoo.files.encoder_files import read_weights_file
 from vqazoo.interfaces import (
     Encoder,
     EncoderSpec,
     Features,
+    ImageTowerSpec,
     Preprocess,
-    TowerSpec,
+    TextTowerSpec,
     WeightsReference,
 )
 from vqazoo.manifests import POOLED, TOKENS
@@ -36,7 +37,7 @@ class OpenClipEncoder(Encoder):
 
     Pooled features are what `encode_image` and `encode_text` return, of norm 1. Image tokens are
     the states of the last layer before the final norm: patches after the class token for ViT
-    (num_prefix 1), the last map for ResNet, and the trunk's features for timm towers. Question
+    (num_prefix 1), the last map for ResNet, and the trunk's features for timm towers. Text
     tokens are the states that the pooling sees, without a CoCa tower's own class token. CLIP's own
     causal text tower reads no padding, which stands behind the text and changes nothing; others
     read questions padded to the full context length, as open_clip does.
@@ -53,8 +54,7 @@ class OpenClipEncoder(Encoder):
         self.files = config_files(name, towers)
         with odd_values(name):
             text_config, preprocess = configs(name, self._tag, self.model)
-        self.spec = EncoderSpec(preprocess=preprocess)
-        if "question" in towers:
+        if "text" in towers:
             codec = Codec(name, text_config)
             self.codec, self._pad_id, self._context = codec, codec.pad_id, codec.context_length
             self.files = (*self.files, *codec.files)
@@ -67,7 +67,7 @@ class OpenClipEncoder(Encoder):
         unused = {"logit_scale", "logit_bias", "text_decoder"}
         if "image" not in towers:
             unused.add("visual")
-        if "question" not in towers:
+        if "text" not in towers:
             unused |= {
                 "text",
                 "transformer",
@@ -86,14 +86,14 @@ class OpenClipEncoder(Encoder):
         """Widths, from one forward pass on the random weights: towers have no uniform attribute."""
         self.eval()
         every = frozenset({POOLED, TOKENS})
-        image = question = context = None
+        image = text = None
         if "image" in towers:
             found = self.encode_image(torch.zeros(1, 3, *preprocess.size), every)
-            image = _spec(found)
-        if "question" in towers:
-            question = _spec(self.encode_question(*self.tokenize(["a"]), every))
-            context = self._context
-        return EncoderSpec(image, question, preprocess, context)
+            image = ImageTowerSpec(*_widths(found), normalized=True, preprocess=preprocess)
+        if "text" in towers:
+            found = self.encode_text(*self.tokenize(["a"]), every)
+            text = TextTowerSpec(*_widths(found), normalized=True, context_length=self._context)
+        return EncoderSpec(image, text)
 
     # ---- weights ----------------------------------------------------------------------------
 
@@ -102,7 +102,7 @@ class OpenClipEncoder(Encoder):
         if located is None:
             return
         file, reference = located
-        content = read_weights(file, named=not self._name.startswith(SCHEMAS))
+        content = read_weights_file(file, named=not self._name.startswith(SCHEMAS))
         from open_clip.factory import load_checkpoint
 
         full = build(self._name, self._tag, self._activation)
@@ -138,9 +138,9 @@ class OpenClipEncoder(Encoder):
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         return Features(pooled, tokens, mask, prefix)
 
-    # ---- question ---------------------------------------------------------------------------
+    # ---- text -------------------------------------------------------------------------------
 
-    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+    def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
         length = ids.shape[1]
         missing = 0 if is_causal(self.model) else self._context - length
         full = F.pad(ids, (0, missing), value=self._pad_id)  # (B, L) or (B, context)
@@ -164,7 +164,7 @@ class OpenClipEncoder(Encoder):
         return found
 
 
-def _spec(features: Features) -> TowerSpec:
+def _widths(features: Features) -> tuple[int, int]:
     assert features.pooled is not None
     assert features.tokens is not None
-    return TowerSpec(features.pooled.shape[1], features.tokens.shape[2], normalized=True)
+    return features.pooled.shape[1], features.tokens.shape[2]

@@ -21,5 +21,5 @@ OPEN_CLIP = EncoderManifest(
     },
     example="open-clip:ViT-B-32@openai",
     image=BOTH,
-    question=BOTH,
+    text=BOTH,
 )

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vqazoo.errors import UnknownNameError, WeightsError, did_you_mean
-from vqazoo.files.encoder_files import check_folder, check_sides
-from vqazoo.files.encoder_files import read_config as read_encoder_config
+from vqazoo.files.encoder_files import check_folder, check_sides, read_encoder_config
 from vqazoo.files.reading import shown
 from vqazoo.hub.files import fetch_file
 from vqazoo.interfaces import Preprocess, WeightsReference

@@ -1,4 +1,4 @@
-"""Sets of pictures with captions: JSON lines, CSV, COCO. Imports only the standard library."""
+"""Sets of pictures with captions: JSON lines, CSV, COCO. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vqazoo.data.text_files import decoded, json_objects
 from vqazoo.errors import DataError, did_you_mean
 
 LONGEST_CAPTION = 2000  # characters
@@ -96,39 +97,21 @@ def split(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], l
 def _text(file: Path) -> str:
     try:
         data = file.read_bytes()
-        return data.decode("utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"The captions '{file}' do not exist: check the path.") from None
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"'{file}', line {line}: the byte 0x{data[error.start]:02x} is not UTF-8: save the "
-            f"file as UTF-8."
-        ) from error
     except (OSError, ValueError) as error:
         raise DataError(
             f"The captions '{file}' cannot be read ({error}): check the path."
         ) from error
+    return decoded(data, file)
 
 
 Rows = Iterator[tuple[str, dict[str, Any]]]  # where a row stands, and its cells
 
 
 def _json_lines(file: Path, text: str) -> Rows:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"'{file}', line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"{where}: this is not valid JSON ({error}): write one complete object, such as "
-                f"{EXAMPLE}, on each line."
-            ) from error
-        if not isinstance(row, dict):
-            raise DataError(f"{where}: {line.strip()[:40]} is no object: write {EXAMPLE}.")
-        yield where, row
+    for number, row in json_objects(file, text, EXAMPLE):
+        yield f"'{file}', line {number}", row
 
 
 def _cells(file: Path, text: str, delimiter: str) -> Rows:

@@ -52,6 +52,18 @@ class Objectives(Protocol):
         ...
 
 
+class MomentumObjectives(Objectives, Protocol):
+    """Objectives that also keep slow copies of what they teach, which no checkpoint stores."""
+
+    def learnt(self) -> dict[str, Tensor]:
+        """What is kept beside the checkpoint, by name."""
+        ...
+
+    def restart(self) -> None:
+        """Let the slow copies equal what they follow; after loading weights."""
+        ...
+
+
 class Subject(Protocol):
     """What is trained."""
 

@@ -27,16 +27,15 @@ from vqazoo.manifests import TOKENS
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
 from vqazoo.registry import load_object, registry
-from vqazoo_pretraining.blip import BLIPObjectives
-from vqazoo_pretraining.loop import Objectives
-from vqazoo_pretraining.manifest import BLIP_OBJECTIVES
-from vqazoo_pretraining.tying import tie
+from vqazoo_pretraining.loop import MomentumObjectives, Objectives
 
 CHECKPOINT, CAPTIONER, OBJECTIVES = "checkpoint", "captioner", "objectives.safetensors"
 BLIP, Q_FORMER = "blip", "q-former"
 PARTS = {BLIP: ("med", "med-decoder"), Q_FORMER: ("q-former", "med-decoder")}  # fusion, head
 CAPTIONER_FUSION = "image-tokens"
 CONTEXT = 64  # tokens of a text that encoder and decoder have positions for
+NAMES = {BLIP: ("itc", "itm", "lm"), Q_FORMER: ("itc", "itm", "itg")}  # of the objectives
+BLIP_OBJECTIVES = "vqazoo_blip.objectives:BLIPObjectives"
 Q_FORMER_OBJECTIVES = "vqazoo_blip2.objectives:QFormerObjectives"
 
 
@@ -111,12 +110,11 @@ def objective_names(architecture: str, text: str) -> list[str]:
     Raises:
         ConfigError: a name is not known, or none is given.
     """
-    writing = BLIP_OBJECTIVES[2] if architecture == BLIP else "itg"
-    known = (*BLIP_OBJECTIVES[:2], writing)
+    known = NAMES[architecture]
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise ConfigError(f"No objective is named: choose out of {','.join(known)}.")
-    names = [writing if name in ("lm", "itg") else name for name in names]
+    names = [known[2] if name in ("lm", "itg") else name for name in names]
     for name in names:
         if name not in known:
             raise ConfigError(
@@ -196,6 +194,7 @@ class BLIPPretraining(Pretraining):
     """
 
     architecture = BLIP
+    objectives: MomentumObjectives
 
     def __init__(
         self,
@@ -215,9 +214,8 @@ class BLIPPretraining(Pretraining):
         )
         untied = captioner or self._untied()
         self.decoder = untied.head
-        tie(self.decoder, model.fusion, model.text_encoder.lend("text_embedding"))
         tokens = width(_image_spec(model), TOKENS)
-        self.objectives = BLIPObjectives(
+        self.objectives = load_object(BLIP_OBJECTIVES)(
             model.fusion, self.decoder, model.text_encoder, tokens, args, batch_size, ramp_steps
         )
 
@@ -233,7 +231,7 @@ class BLIPPretraining(Pretraining):
             return [ranked[0].text for ranked in self.decoder.predict(image, 1, **decode)]
 
     def learnt(self) -> dict[str, Tensor]:
-        return cast(BLIPObjectives, self.objectives).learnt()
+        return self.objectives.learnt()
 
     def save(self, out: Path) -> list[str]:
         learnt, head = self.decoder.state_dict(), self.model.head.state_dict()
@@ -296,13 +294,13 @@ def load_pretraining(folder: Path, batch_size: int, ramp_steps: int) -> BLIPPret
     model = load_checkpoint(folder / CHECKPOINT)
     captioner = load_checkpoint(folder / CAPTIONER)
     found = BLIPPretraining(model, captioner, args, batch_size, ramp_steps)
-    objectives = cast(BLIPObjectives, found.objectives)
+    objectives = found.objectives
     shapes = {name: tensor.shape for name, tensor in objectives.learnt().items()}
     if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
         raise CheckpointError(
             f"'{folder / OBJECTIVES}' does not hold the tensors of this release: pretrain again."
         )
-    objectives.load_state_dict(tensors, strict=False)
+    cast(nn.Module, objectives).load_state_dict(tensors, strict=False)
     objectives.restart()
     return found
 

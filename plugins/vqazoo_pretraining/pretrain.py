@@ -17,6 +17,7 @@ from vqazoo.features.encoding import Progress
 from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import json_bytes, write_file
 from vqazoo.model import pick_device
+from vqazoo.modes import evaluating
 from vqazoo.training.run_folder import one_writer
 from vqazoo_pretraining.captions import Pair, check_pictures, read_pairs, split
 from vqazoo_pretraining.loop import (
@@ -165,26 +166,26 @@ def measure(
     out: Path,
 ) -> dict[str, Any]:
     """Figures of held-out pairs, whose pictures are the rows from `first` on."""
-    subject.eval()
     kept = distinct_rows(held_out)
     rows = [first + row for row in kept]
     shown = [held_out[row] for row in kept]
     found: dict[str, Any] = {}
-    if "itc" in names:
-        found["retrieval"] = retrieval(
-            subject.objectives, pictures, rows, [pair.caption for pair in shown], "itm" in names
-        )
-    if "lm" in names and subject.writes:
-        texts = write_captions(subject, pictures, rows)
-        found["captions"] = captioning(texts, shown)
-        lines = [
-            json_text(
-                {"image": pair.image.name, "caption": pair.caption, "written": text},
-                ascii_only=True,
+    with evaluating(subject):
+        if "itc" in names:
+            found["retrieval"] = retrieval(
+                subject.objectives, pictures, rows, [pair.caption for pair in shown], "itm" in names
             )
-            for pair, text in zip(shown, texts, strict=True)
-        ]
-        with_room(out, lambda: write_file(out / WRITTEN, ("\n".join(lines) + "\n").encode()))
+        if "lm" in names and subject.writes:
+            texts = write_captions(subject, pictures, rows)
+            found["captions"] = captioning(texts, shown)
+            lines = [
+                json_text(
+                    {"image": pair.image.name, "caption": pair.caption, "written": text},
+                    ascii_only=True,
+                )
+                for pair, text in zip(shown, texts, strict=True)
+            ]
+            with_room(out, lambda: write_file(out / WRITTEN, ("\n".join(lines) + "\n").encode()))
     return found
 
 

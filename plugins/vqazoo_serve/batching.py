@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 
 from vqazoo.errors import QuestionError, VqazooError
-from vqazoo.features.encoding import encode_pictures, stack
+from vqazoo.features.encoding import NAMED, encode_pictures, stack
 from vqazoo.interfaces import Answer, Features
 from vqazoo.model import VQAModel
 from vqazoo_serve.feature_cache import FeatureCache, single
@@ -152,9 +152,9 @@ class Batcher:
         )
         questions = self._features(
             first.model,
-            "question",
+            "text",
             {row.question: row.question for row in rows},
-            model.encode_question,
+            model.encode_text,
         )
         fused = model.fusion(
             stack([pictures[row.picture.digest] for row in rows]),  # (B, D) or (B, N, D)
@@ -180,8 +180,8 @@ class Batcher:
             if kept is not None:
                 found[key] = kept
         unknown = [key for key in sources if key not in found]
-        self._metrics.features.labels(side, "cache").inc(len(found))
-        self._metrics.features.labels(side, "computed").inc(len(unknown))
+        self._metrics.features.labels(NAMED[side], "cache").inc(len(found))
+        self._metrics.features.labels(NAMED[side], "computed").inc(len(unknown))
         if unknown:
             encoded = encode([sources[key] for key in unknown])
             for place, key in enumerate(unknown):
@@ -193,8 +193,6 @@ class Batcher:
 def _check_length(model: VQAModel, question: str) -> None:
     """Refuse a question whose end the text encoder would not read."""
     longest = model.text_encoder.spec.context_length
-    if longest is None:
-        return
     (ids,) = model.text_encoder.pieces([question])
     if len(ids) + 2 > longest:  # start and end
         raise QuestionError(

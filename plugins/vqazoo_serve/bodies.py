@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
+from vqazoo.amounts import in_bytes
 from vqazoo.data import check_question
 from vqazoo.data.asking import pair
 from vqazoo.errors import VqazooError
@@ -72,7 +73,7 @@ async def receive(request: Request, settings: Settings, hold: Callable[[int], No
             chunks.clear()
     if size <= most:
         return b"".join(chunks)
-    raise Refusal(413, "body", f"The request is larger than the {most:,} bytes that are read.")
+    raise Refusal(413, "body", f"The request is larger than the {in_bytes(most)} that are read.")
 
 
 def read(request: Request, body: bytes, question: type[BaseModel], settings: Settings) -> Asked:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from vqazoo.cli.completion import complete_model
+from vqazoo.cli.options import DEVICE_OR_CPU, listens_on
 from vqazoo_serve.settings import MIB, TOKEN_VARIABLE
 
 COUNT = click.IntRange(min=1)
@@ -18,15 +19,8 @@ COUNT = click.IntRange(min=1)
 @click.argument(
     "models", metavar="MODEL...", nargs=-1, required=True, shell_complete=complete_model
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8000,
-    show_default=True,
-    help="0: any free one, which is printed.",
-)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
+@listens_on(8000)
+@DEVICE_OR_CPU
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path),

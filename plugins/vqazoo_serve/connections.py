@@ -16,6 +16,7 @@ from typing import Any, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from vqazoo.amounts import duration
 from vqazoo_serve.metrics import Metrics
 
 LOG = logging.getLogger("vqazoo_serve")
@@ -205,7 +206,7 @@ class Connection(H11Protocol):
                 self._refuse(
                     408,
                     "slow",
-                    f"The request did not arrive in {self.timeout:g} seconds: send less.",
+                    f"The request did not arrive in {duration(self.timeout)}: send less.",
                 )
             # The application, which has the same deadline, refuses the others.
             self._deadline = self.loop.call_later(AFTER_DEADLINE, self.cut, "deadline")

@@ -1,4 +1,4 @@
-"""Image and question features kept in memory, the longest unused dropped first. Imports torch."""
+"""Image and text features kept in memory, the longest unused dropped first. Imports torch."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import socket
 
 import httpx
 
+from vqazoo.amounts import duration, in_bytes
 from vqazoo_serve.addresses import is_public
 from vqazoo_serve.settings import Refusal
 
@@ -31,7 +32,7 @@ async def fetch(url: str, most: int) -> bytes:
         async with asyncio.timeout(SECONDS):
             return await _followed(url, most)
     except TimeoutError as error:
-        raise _refused(f"took longer than {SECONDS:g} seconds") from error
+        raise _refused(f"took longer than {duration(SECONDS)}") from error
     except (httpx.HTTPError, OSError) as error:
         raise _refused(f"cannot be fetched ({type(error).__name__})") from error
 
@@ -95,7 +96,7 @@ async def _content(response: httpx.Response, most: int) -> bytes:
     async for chunk in response.aiter_raw():
         content += chunk
         if len(content) > most:
-            raise _refused(f"is larger than the {most:,} bytes that are read")
+            raise _refused(f"is larger than the {in_bytes(most)} that are read")
     return bytes(content)
 
 

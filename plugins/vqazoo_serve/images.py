@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from vqazoo.amounts import in_bytes
 from vqazoo.errors import ImageError
 from vqazoo.interfaces import Features
 from vqazoo.media.images import FORMATS, open_image
@@ -85,7 +86,7 @@ def _decoded(data: bytes, max_pixels: int, quick_pixels: int | None) -> Image.Im
         ) from error
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"The {len(data):,} bytes of the image are not a picture in a format that is read "
+            f"The {in_bytes(len(data))} of the image are not a picture in a format that is read "
             f"({', '.join(known)}): convert it to PNG or JPEG."
         ) from error
     except Exception as error:  # a broken header can make Pillow raise almost anything

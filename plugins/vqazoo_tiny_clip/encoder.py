@@ -12,11 +12,18 @@ from safetensors.torch import load as safetensors_load
 from torch import Tensor, nn
 
 from vqazoo.errors import ConfigError, IncompatibleError, WeightsError
-from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec, WeightsReference
+from vqazoo.interfaces import (
+    Encoder,
+    EncoderSpec,
+    Features,
+    ImageTowerSpec,
+    TextTowerSpec,
+    WeightsReference,
+)
 from vqazoo.manifests import POOLED, TOKENS
 from vqazoo.version import __version__
 from vqazoo_tiny_clip.model import PREPROCESS, TOKENIZER, WEIGHTS, TinyCLIP, TinyCLIPConfig
-from vqazoo_tiny_clip.tokenizer import TextCodec
+from vqazoo_tiny_clip.tokenizer import TinyCodec
 
 FOLDER = Path(__file__).parent / "weights"
 
@@ -27,7 +34,7 @@ class TinyCLIPEncoder(Encoder):
     Pooled features are CLIP's vectors of norm 1, D = 192. Image tokens are the map of the third
     stage, (B, 16, 256) for 64 x 64 pixels, row by row, without prefix tokens; a larger
     `image_size` gives more of them, but no pooled vector, whose attention knows 64 x 64 only.
-    Question tokens are the states after the final LayerNorm, (B, L, 128).
+    Text tokens are the states after the final LayerNorm, (B, L, 128).
 
     Both towers are always built: together they are smaller than most single ones.
     """
@@ -44,16 +51,22 @@ class TinyCLIPEncoder(Encoder):
                 f"expected: try {max(32, round(image_size / 32) * 32)}."
             )
         own_size = image_size == config.image_size
-        self.codec = TextCodec.from_file(FOLDER / TOKENIZER, config.context_length)
+        self.codec = TinyCodec.from_file(FOLDER / TOKENIZER, config.context_length)
         self.start_id, self.end_id = self.codec.start_id, self.codec.end_id
         self.model = TinyCLIP(config)
         self.spec = EncoderSpec(
-            image=TowerSpec(
-                config.embed_dim if own_size else None, 16 * config.image_width, normalized=True
+            image=ImageTowerSpec(
+                config.embed_dim if own_size else None,
+                16 * config.image_width,
+                normalized=True,
+                preprocess=replace(PREPROCESS, size=(image_size, image_size)),
             ),
-            question=TowerSpec(config.embed_dim, config.text_width, normalized=True),
-            preprocess=replace(PREPROCESS, size=(image_size, image_size)),
-            context_length=config.context_length,
+            text=TextTowerSpec(
+                config.embed_dim,
+                config.text_width,
+                normalized=True,
+                context_length=config.context_length,
+            ),
         )
 
     def load_pretrained(self) -> None:
@@ -96,7 +109,7 @@ class TinyCLIPEncoder(Encoder):
             mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         return Features(pooled, tokens, mask)
 
-    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+    def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
         states = self.model.text_states(ids)  # (B, L, 128)
         pooled = self.model.pool_text(states, mask) if POOLED in wants else None  # (B, D)
         if TOKENS in wants:

@@ -20,7 +20,7 @@ TINY_CLIP = EncoderManifest(
     example="tiny-clip",
     license="MIT",
     image=frozenset({"pooled", "tokens"}),
-    question=frozenset({"pooled", "tokens"}),
+    text=frozenset({"pooled", "tokens"}),
 )
 FLAWED_SHAPES = DatasetManifest(
     summary="drawn shapes with flaws as in VizWiz: ten answers, some unanswerable; made here",

@@ -25,9 +25,10 @@ from vqazoo.errors import TrainingError
 from vqazoo.files.json_text import json_text, known_numbers
 from vqazoo.files.writing import json_bytes, json_lines, write_file
 from vqazoo.media.pixels import pixels
+from vqazoo.modes import evaluating
 from vqazoo_tiny_clip.model import PREPROCESS, TOKENIZER, WEIGHTS, TinyCLIP, TinyCLIPConfig
 from vqazoo_tiny_clip.render import COLOURS, NUMBERS, SHAPES, Scene, draw_scene, write_caption
-from vqazoo_tiny_clip.tokenizer import TextCodec, train_tokenizer
+from vqazoo_tiny_clip.tokenizer import TinyCodec, train_tokenizer
 from vqazoo_tiny_clip.truth import is_true, objects_json
 
 LOG, FIGURES, CURVE = "log.jsonl", "figures.json", "loss.png"
@@ -78,7 +79,7 @@ def pretrain(
     tokenizer = train_tokenizer(seed)
     write_file(out / TOKENIZER, (tokenizer.to_str(pretty=True) + "\n").encode())
     config = TinyCLIPConfig(vocab_size=tokenizer.get_vocab_size())
-    codec = TextCodec(tokenizer, config.context_length)
+    codec = TinyCodec(tokenizer, config.context_length)
     torch.manual_seed(seed)
     rng = random.Random(seed)
     model = TinyCLIP(config)
@@ -121,7 +122,8 @@ def pretrain(
             log.append(line)
             report(json_text(known_numbers(line), ascii_only=True))
             save(model, out, log)
-    figures = measure(model.eval(), codec, seed)
+    with evaluating(model):
+        figures = measure(model, codec, seed)
     figures["training_seconds"] = round(time.perf_counter() - started, 1)
     figures["options"] = {
         "steps": steps,
@@ -146,7 +148,7 @@ def to_pixels(pictures: Sequence[Image.Image]) -> Tensor:
 
 
 def contrastive_loss(
-    model: TinyCLIP, codec: TextCodec, images: Tensor, captions: Sequence[str]
+    model: TinyCLIP, codec: TinyCodec, images: Tensor, captions: Sequence[str]
 ) -> Tensor:
     """Scalar loss of (B, 3, H, W) pictures and B captions."""
     ids, mask = codec.tokenize(captions)  # (B, L)
@@ -190,13 +192,13 @@ def save(model: TinyCLIP, out: Path, log: Sequence[dict[str, float]]) -> None:
 
 
 @torch.inference_mode()
-def measure(model: TinyCLIP, codec: TextCodec, seed: int) -> dict[str, Any]:
+def measure(model: TinyCLIP, codec: TinyCodec, seed: int) -> dict[str, Any]:
     """Retrieval and zero-shot figures on held-out pictures; every value is a share in [0, 1]."""
     rng = random.Random(HELD_OUT_SEED + seed)
     return {"retrieval": _retrieval(model, codec, rng), "zero_shot": _zero_shot(model, codec, rng)}
 
 
-def _retrieval(model: TinyCLIP, codec: TextCodec, rng: random.Random) -> dict[str, Any]:
+def _retrieval(model: TinyCLIP, codec: TinyCodec, rng: random.Random) -> dict[str, Any]:
     """Recall at 1 and 5 among pairs whose captions all differ."""
     pairs: dict[str, Scene] = {}
     while len(pairs) < RETRIEVAL_PAIRS:
@@ -213,7 +215,7 @@ def _retrieval(model: TinyCLIP, codec: TextCodec, rng: random.Random) -> dict[st
     return found
 
 
-def _zero_shot(model: TinyCLIP, codec: TextCodec, rng: random.Random) -> dict[str, Any]:
+def _zero_shot(model: TinyCLIP, codec: TinyCodec, rng: random.Random) -> dict[str, Any]:
     """Accuracy of naming an attribute by the nearest prompt; pictures with one object, but for
     `count`, where any number of objects of one or several shapes is drawn.
     """
@@ -253,7 +255,7 @@ def encode_pictures(model: TinyCLIP, pictures: Sequence[Image.Image]) -> Tensor:
     return torch.cat(parts)
 
 
-def encode_texts(model: TinyCLIP, codec: TextCodec, texts: Sequence[str]) -> Tensor:
+def encode_texts(model: TinyCLIP, codec: TinyCodec, texts: Sequence[str]) -> Tensor:
     """Vectors (n, D) of texts."""
     ids, mask = codec.tokenize(texts)
     return model.pool_text(model.text_states(ids), mask)

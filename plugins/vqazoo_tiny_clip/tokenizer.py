@@ -6,14 +6,14 @@ import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
+from vqazoo.toolkit.rows import ids_and_mask
 from vqazoo_tiny_clip.render import draw_scene, write_caption
 
 PAD = "<pad>"
-START = "<start>"
+BEGIN = "<start>"
 END = "<end>"
 VOCABULARY = 1024  # at most; the captions need fewer
 CAPTIONS = 20_000
@@ -36,7 +36,7 @@ def train_tokenizer(seed: int) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_captions(seed), trainer)
-    tokenizer.add_special_tokens([START, END])
+    tokenizer.add_special_tokens([BEGIN, END])
     return tokenizer
 
 
@@ -46,18 +46,18 @@ def _captions(seed: int) -> Iterable[str]:
         yield write_caption(rng, draw_scene(rng))
 
 
-class TextCodec:
+class TinyCodec:
     """Texts to padded ids and back, up to a context length."""
 
     def __init__(self, tokenizer: Tokenizer, context_length: int) -> None:
         self.tokenizer = tokenizer
         self.context_length = context_length
         self.pad_id, self.start_id, self.end_id = (
-            tokenizer.get_vocab()[token] for token in (PAD, START, END)
+            tokenizer.get_vocab()[token] for token in (PAD, BEGIN, END)
         )
 
     @classmethod
-    def from_file(cls, file: Path, context_length: int) -> TextCodec:
+    def from_file(cls, file: Path, context_length: int) -> TinyCodec:
         return cls(Tokenizer.from_str(file.read_text(encoding="utf-8")), context_length)
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
@@ -69,13 +69,7 @@ class TextCodec:
         """Ids (B, L) int64 and mask (B, L) bool: start, pieces, end, then padding."""
         kept = self.context_length - 2
         rows = [[self.start_id, *ids[:kept], self.end_id] for ids in self.pieces(texts)]
-        longest = max(len(row) for row in rows)
-        ids = torch.full((len(rows), longest), self.pad_id)
-        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
-        for number, row in enumerate(rows):
-            ids[number, : len(row)] = torch.tensor(row)
-            mask[number, : len(row)] = True
-        return ids, mask
+        return ids_and_mask(rows, self.pad_id)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids without special tokens."""

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList, normalise
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
-from vqazoo.toolkit.classes import UNKNOWN, ranked_scores
+from vqazoo.toolkit.classes import UNKNOWN, class_targets, class_units, ranked_scores
 from vqazoo.toolkit.layers import initialise
 from vqazoo.toolkit.losses import SummedHead
 
@@ -48,24 +48,15 @@ class ViLTClassifier(SummedHead):
         return scores
 
     def targets(self, examples: Sequence[Example]) -> Targets:
-        """`answer` (n, M) int64 class numbers, UNKNOWN where an answer is not in the list or there
-        are fewer than M, and `weight` (n, M) float in [0, 1]; M is the most answers of an example.
-        """
+        """See `class_targets`; each weight is in [0, 1] and stays as it is."""
         # Published labels need not be normalised, and two may be the same once they are.
-        number: dict[str, int] = {}
+        numbers: dict[str, int] = {}
         for index, text in enumerate(self.answers.texts):
-            number.setdefault(normalise(text), index)
-        most = max((len(example.targets) for example in examples), default=1)
-        classes = torch.full((len(examples), max(1, most)), UNKNOWN)  # (n, M)
-        weights = torch.zeros(classes.shape)  # (n, M)
-        for row, example in enumerate(examples):
-            for column, (text, weight) in enumerate(example.targets):
-                classes[row, column] = number.get(text, UNKNOWN)
-                weights[row, column] = weight
-        return {"answer": classes, "weight": weights}
+            numbers.setdefault(normalise(text), index)
+        return class_targets(self.answers, examples, numbers, shared=False)
 
     def loss_units(self, targets: Targets) -> dict[str, Tensor]:
-        return {"answer": (targets["answer"] != UNKNOWN).any(dim=1).float()}
+        return {"answer": class_units(targets)}
 
     def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
         logits = self.logits(fused)  # (B, K)

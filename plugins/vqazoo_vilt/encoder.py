@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.errors import IncompatibleError, WeightsError
-from vqazoo.interfaces import Encoder, EncoderSpec, Features, Preprocess, TowerSpec
+from vqazoo.interfaces import (
+    Encoder,
+    EncoderSpec,
+    Features,
+    ImageTowerSpec,
+    Preprocess,
+    TextTowerSpec,
+)
 from vqazoo.toolkit.pictures import read_fitting
 from vqazoo.toolkit.published import fill_towers, read_weights
 from vqazoo.toolkit.transformers import Repository, TextCodec
@@ -23,7 +30,7 @@ class HFViltEncoder(Encoder):
 
     Image tokens are a class token and linear projections of the patches, row by row, with position
     embeddings bilinearly resized to the picture's own size (num_prefix 1); pictures keep their
-    aspect. Question tokens are BERT's embeddings: words, positions and segment 0, then LayerNorm.
+    aspect. Text tokens are BERT's embeddings: words, positions and segment 0, then LayerNorm.
     The embedding of the modality is left to the fusion `vilt`.
 
     transformers shuffles the patches, which attention does not notice; here they stay in order.
@@ -37,24 +44,20 @@ class HFViltEncoder(Encoder):
 
         self._repository = Repository(variant)
         self.files = self._repository.files(towers)
-        config = self._repository.config()
-        if config.model_type != "vilt":
-            raise IncompatibleError(
-                f"'{variant}' is a '{config.model_type}' model, but hf-vilt takes vilt, such as "
-                f"dandelin/vilt-b32-finetuned-vqa."
-            )
+        config = self._repository.config_of("hf-vilt", "vilt", "dandelin/vilt-b32-finetuned-vqa")
         with self._repository.building():
             self.embeddings: Any = ViltEmbeddings(config)
         del self.embeddings.token_type_embeddings  # of the modality
         dim = config.hidden_size
-        preprocess = None
+        image = text = None
         if "image" in towers:
             preprocess = read_fitting(self._repository)
             _check_patches(variant, config, preprocess)
+            image = ImageTowerSpec(None, dim, preprocess=preprocess)
         else:
             for name in IMAGE_PARTS:
                 delattr(self.embeddings, name)
-        if "question" in towers:
+        if "text" in towers:
             tokenizer = self._repository.tokenizer()
             if len(tokenizer) > config.vocab_size:
                 raise WeightsError(
@@ -65,14 +68,10 @@ class HFViltEncoder(Encoder):
                 delattr(self.embeddings.text_embeddings, counted)
             self.codec = codec = TextCodec(tokenizer, config.max_position_embeddings)
             self.start_id, self.end_id = codec.start_id, codec.end_id
+            text = TextTowerSpec(None, dim, context_length=config.max_position_embeddings)
         else:
             self.embeddings.text_embeddings = None
-        self.spec = EncoderSpec(
-            image=TowerSpec(None, dim) if "image" in towers else None,
-            question=TowerSpec(None, dim) if "question" in towers else None,
-            preprocess=preprocess,
-            context_length=config.max_position_embeddings,
-        )
+        self.spec = EncoderSpec(image, text)
 
     def load_pretrained(self) -> None:
         tensors, reference = read_weights(self._repository)
@@ -93,7 +92,7 @@ class HFViltEncoder(Encoder):
         mask = torch.ones(v.shape[:2], dtype=torch.bool, device=v.device)  # (B, N)
         return Features(tokens=v, mask=mask, num_prefix=1)
 
-    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+    def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
         places = torch.arange(ids.shape[1], device=ids.device)[None]  # (1, L)
         q = self.embeddings.text_embeddings(ids, torch.zeros_like(ids), places)  # (B, L, D)
         return Features(tokens=q, mask=mask)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
 from vqazoo.manifests import POOLED, TOKENS
-from vqazoo.toolkit.layers import Attention, initialise
+from vqazoo.toolkit.layers import Attention, check_heads, initialise, to_width
 
 QUESTION, IMAGE = 0, 1  # rows of the modality embedding
 
@@ -28,7 +27,7 @@ class ViLT(Fusion):
     def __init__(
         self,
         image: TowerSpec,
-        question: TowerSpec,
+        text: TowerSpec,
         *,
         dim: int,
         layers: int,
@@ -40,13 +39,9 @@ class ViLT(Fusion):
     ) -> None:
         """Raises ConfigError if `heads` does not divide `dim`."""
         super().__init__()
-        if dim % heads:
-            raise ConfigError(
-                f"The fusion 'vilt' has dim {dim} and heads {heads}, but dim must be a multiple of "
-                f"heads: try dim {heads * 64}."
-            )
-        self.project_image = _to_width(width(image, TOKENS), dim)
-        self.project_question = _to_width(width(question, TOKENS), dim)
+        check_heads("fusion 'vilt'", dim, heads)
+        self.project_image = to_width(width(image, TOKENS), dim)
+        self.project_question = to_width(width(text, TOKENS), dim)
         self.modality = nn.Embedding(2, dim)
         self.layers = nn.ModuleList(
             PreNormLayer(dim, heads, hidden_dim, dropout, attention_dropout, epsilon)
@@ -57,15 +52,15 @@ class ViLT(Fusion):
         initialise(self)  # as ViLT's code does with new layers
         self.out = FusedSpec(POOLED, dim)
 
-    def forward(self, image: Features, question: Features) -> Features:
+    def forward(self, image: Features, text: Features) -> Features:
         assert image.tokens is not None
         assert image.mask is not None
-        assert question.tokens is not None
-        assert question.mask is not None
-        q = self.project_question(question.tokens) + self.modality.weight[QUESTION]  # (B, L, D)
+        assert text.tokens is not None
+        assert text.mask is not None
+        q = self.project_question(text.tokens) + self.modality.weight[QUESTION]  # (B, L, D)
         v = self.project_image(image.tokens) + self.modality.weight[IMAGE]  # (B, N, D)
         x = torch.cat([q, v], dim=1)  # (B, L + N, D)
-        mask = torch.cat([question.mask, image.mask], dim=1)[:, None, None]  # (B, 1, 1, L + N)
+        mask = torch.cat([text.mask, image.mask], dim=1)[:, None, None]  # (B, 1, 1, L + N)
         for layer in self.layers:
             x = layer(x, mask)  # (B, L + N, D)
         first = self.norm(x[:, 0])  # (B, D)
@@ -101,7 +96,3 @@ class PreNormLayer(nn.Module):
         h = self.dropout(self.activation(self.inner(self.mlp_norm(x))))  # (B, T, hidden)
         out: Tensor = x + self.dropout(self.outer(h))  # (B, T, D)
         return out
-
-
-def _to_width(found: int, dim: int) -> nn.Module:
-    return nn.Identity() if found == dim else nn.Linear(found, dim)

@@ -16,7 +16,7 @@ HF_VILT = EncoderManifest(
     variant=PLACE,
     example="hf-vilt:dandelin/vilt-b32-finetuned-vqa",
     image=frozenset({"tokens"}),
-    question=frozenset({"tokens"}),
+    text=frozenset({"tokens"}),
 )
 VILT_FAMILY = FamilyManifest(
     summary="ViLT fine-tuned for question answering",
@@ -38,7 +38,7 @@ VILT = FusionManifest(
         "attention_dropout": Arg(float, 0.0, "of attention weights", minimum=0, maximum=1),
         "epsilon": Arg(float, 1e-6, "of the LayerNorms; transformers' port 1e-12", minimum=0),
     },
-    requires=frozenset({"image.tokens", "question.tokens"}),
+    requires=frozenset({"image.tokens", "text.tokens"}),
     provides="pooled",
 )
 VILT_CLASSIFIER = HeadManifest(

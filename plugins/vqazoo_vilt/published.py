@@ -13,7 +13,13 @@ from vqazoo.errors import CheckpointError
 from vqazoo.files.reading import shown
 from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
-from vqazoo.toolkit.published import check_small, read_weights
+from vqazoo.toolkit.published import (
+    attention_rules,
+    check_architecture,
+    check_fixed,
+    check_small,
+    read_weights,
+)
 from vqazoo.toolkit.transformers import Repository
 
 ARCHITECTURE = "ViltForQuestionAnswering"
@@ -22,8 +28,7 @@ LAYER = r"vilt\.encoder\.layer\.(\d+)\."
 RULES = [
     (r"vilt\.embeddings\.token_type_embeddings\.weight", r"fusion.modality.weight"),
     (r"vilt\.(embeddings\..+)", r"towers.both.\1"),
-    (LAYER + r"attention\.attention\.(query|key|value)\.(.+)", r"fusion.layers.\1.attention.\2.\3"),
-    (LAYER + r"attention\.output\.dense\.(.+)", r"fusion.layers.\1.attention.output.\2"),
+    *attention_rules("vilt", "fusion", "attention"),
     (LAYER + r"intermediate\.dense\.(.+)", r"fusion.layers.\1.inner.\2"),
     (LAYER + r"output\.dense\.(.+)", r"fusion.layers.\1.outer.\2"),
     (LAYER + r"layernorm_before\.(.+)", r"fusion.layers.\1.attention_norm.\2"),
@@ -48,7 +53,8 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
         ConfigError: an option that it does not take. WeightsError: files are missing or damaged.
     """
     check_small(place, "ViLT", options)
-    _check_architecture(place, config)
+    check_architecture(place, "a ViLT model for another task", config, [ARCHITECTURE], EXAMPLE)
+    check_fixed(place, "ViLT", config, "", {"hidden_act": "gelu", "qkv_bias": True}, EXAMPLE)
     answers = read_labels(place, config)
     repository = Repository(place)
     filled = repository.config()
@@ -94,18 +100,3 @@ def read_labels(place: str, config: Mapping[str, Any]) -> AnswerList:
             f"could not be told apart: get the file again."
         )
     return AnswerList(labels, (0,) * len(labels))
-
-
-def _check_architecture(place: str, config: Mapping[str, Any]) -> None:
-    said = config.get("architectures")
-    if said != [ARCHITECTURE]:
-        raise CheckpointError(
-            f"'{place}' is a ViLT model for another task (architectures {shown(said)}), but only "
-            f"{ARCHITECTURE} is read: load hub:{EXAMPLE}."
-        )
-    if config.get("hidden_act", "gelu") != "gelu" or config.get("qkv_bias", True) is not True:
-        raise CheckpointError(
-            f"'{place}' has hidden_act {shown(config.get('hidden_act'))} and qkv_bias "
-            f"{shown(config.get('qkv_bias'))}, but published ViLT models have gelu and true, and "
-            f"only those are read: load hub:{EXAMPLE}."
-        )

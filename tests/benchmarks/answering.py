@@ -53,7 +53,7 @@ def adapters() -> None:
     import timm
 
     clip = registry.build(
-        "encoder", "open-clip:ViT-B-32", "ViT-B-32", frozenset({"image", "question"})
+        "encoder", "open-clip:ViT-B-32", "ViT-B-32", frozenset({"image", "text"})
     ).eval()
     raw = open_clip.create_model("ViT-B-32").eval()
     batch = torch.randn(8, 3, 224, 224)
@@ -73,7 +73,7 @@ def adapters() -> None:
     )
     compare(
         "open-clip:ViT-B-32 question, pooled",
-        lambda: clip.encode_question(ids, mask, POOLED),
+        lambda: clip.encode_text(ids, mask, POOLED),
         lambda: raw.encode_text(full, normalize=True),
         ROUNDS,
     )
@@ -93,7 +93,6 @@ def answering(picture: Path) -> None:
     for encoder in ("tiny-clip", "open-clip:ViT-B-32"):
         model = vqazoo.create(encoder=encoder, head="mlp", answers=["red", "blue", "yes", "no"])
         preprocess = model.image_encoder.spec.preprocess
-        assert preprocess is not None
         question = "what color is the shape?"
 
         def pieces(model=model, preprocess=preprocess, question=question) -> object:
@@ -101,7 +100,7 @@ def answering(picture: Path) -> None:
             ids, mask = model.text_encoder.tokenize([question])
             fused = model.fusion(
                 model.image_encoder.encode_image(image, POOLED),
-                model.text_encoder.encode_question(ids, mask, POOLED),
+                model.text_encoder.encode_text(ids, mask, POOLED),
             )
             return model.head.predict(fused, 1)
 

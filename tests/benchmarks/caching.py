@@ -79,7 +79,6 @@ class Notebook(Dataset[tuple[Tensor, str, int]]):
     def __init__(self, model: VQAModel, examples: Sequence[Example]) -> None:
         self.examples = examples
         preprocess = model.image_encoder.spec.preprocess
-        assert preprocess is not None
         self.preprocess = preprocess
 
     def __len__(self) -> int:
@@ -132,7 +131,7 @@ def training(folder: Path, count: int) -> None:
     def encoding_epoch() -> None:
         loader = DataLoader(Notebook(model, examples), BATCH, shuffle=True, num_workers=2)
         for batch, questions, rows in loader:
-            step(model.encode_image(batch), model.encode_question(questions), rows)
+            step(model.encode_image(batch), model.encode_text(questions), rows)
 
     def cached_epoch(source: CachedFeatures) -> None:
         for rows in torch.randperm(count).split(BATCH):
@@ -157,7 +156,6 @@ def building(folder: Path, count: int) -> None:
     for size in ((640, 480), (1632, 1224)):
         examples = make_examples(folder, count, size)
         preprocess = model.image_encoder.spec.preprocess
-        assert preprocess is not None
         ready = torch.stack([pixels(open_image(e.image), preprocess) for e in examples])
 
         def bare(ready: Tensor = ready) -> None:

@@ -85,7 +85,6 @@ def main(pictures: int) -> None:
     for name, draw, methods in CASES:
         model = vqazoo.load(name)
         preprocess = model.image_encoder.spec.preprocess
-        assert preprocess is not None
         rng = random.Random(0)
         sums: dict[tuple[str, str], list[float]] = defaultdict(list)
         for _ in range(pictures):

@@ -47,7 +47,7 @@ def main() -> None:
         for example, answer in zip(examples, answers, strict=True):
             measure(answer.text, example.answers)
     print(f"VQA accuracy, both normalisations: {time.perf_counter() - start:.1f} s")
-    vqa_accuracy.normalise.cache_clear()
+    vqa_accuracy.official_form.cache_clear()
     start = time.perf_counter()
     metrics = score(examples, answers, "vqav2", "val")
     print(f"all {len(metrics)} metrics: {time.perf_counter() - start:.1f} s")

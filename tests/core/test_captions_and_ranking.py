@@ -104,7 +104,7 @@ def test_a_caption_is_the_answer_to_an_empty_question(
     assert [both[0], both[1]] == [model.caption(frames[0]), model.caption(frames[1])]
     with torch.inference_mode():
         features = model.encode_image(model.transform(frames[0])[None])
-        ((written,),) = model.head.predict(model.fusion(features, model.encode_question([""])))
+        ((written,),) = model.head.predict(model.fusion(features, model.encode_text([""])))
     assert model.caption(frames[0]).text == written.text
 
 

@@ -23,10 +23,10 @@ ENCODERS = {
     "grid-only": (BOTH, frozenset()),
 }
 FUSIONS = {
-    "join": ({"image.pooled", "question.pooled"}, "pooled"),
-    "attend": ({"image.tokens", "question.tokens"}, "tokens"),
-    "grid-pool": ({"image.tokens", "question.pooled"}, "pooled"),
-    "blind": ({"question.pooled"}, "pooled"),
+    "join": ({"image.pooled", "text.pooled"}, "pooled"),
+    "attend": ({"image.tokens", "text.tokens"}, "tokens"),
+    "grid-pool": ({"image.tokens", "text.pooled"}, "pooled"),
+    "blind": ({"text.pooled"}, "pooled"),
 }
 HEADS = {"classify": "pooled", "read": "tokens"}
 
@@ -40,12 +40,12 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Registry:
     def add(kind: str, name: str, manifest: Manifest, component: type) -> None:
         made.register(kind, name, manifest)(component)
 
-    for name, (image, question) in ENCODERS.items():
+    for name, (image, text) in ENCODERS.items():
         variant = "a size" if name == "grid-only" else ""
         manifest = EncoderManifest(
             summary="",
             image=image,
-            question=question,
+            text=text,
             variant=variant,
             example=f"{name}:small" if variant else "",
         )
@@ -105,7 +105,7 @@ def test_a_kind_that_a_tower_lacks_names_fusions_and_encoders_that_fit(parts: Re
         "--image-encoder (both, grid-only:small)."
     )
     message = refusal("both", "pooled-both", "attend", "read")
-    assert "requires question.tokens, but the text tower of the encoder 'pooled-both'" in message
+    assert "requires text.tokens, but the text tower of the encoder 'pooled-both'" in message
     assert "choose another fusion (none is installed)" in message  # only `attend` feeds `read`
     assert "another --text-encoder (both, text-only)" in message
 

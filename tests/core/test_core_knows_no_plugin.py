@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from vqazoo.card.facts import read_facts
 from vqazoo.card.sections import description
 from vqazoo.catalogue import catalogue, entries, generate
+from vqazoo.cli import VERBS
 from vqazoo.config import run_config
 from vqazoo.data import DatasetReader, Example
 from vqazoo.errors import ConfigError, PluginError
@@ -22,7 +25,7 @@ from vqazoo.evaluation.results import write_results
 from vqazoo.interfaces import Answer
 from vqazoo.manifests import DatasetManifest, FusionManifest
 from vqazoo.pipelines import pipeline
-from vqazoo.registry import registry
+from vqazoo.registry import load_object, registry
 from vqazoo.training.recipe_run import question_only
 from vqazoo_fusions.pooled import QuestionOnly
 
@@ -33,7 +36,6 @@ NAMES = {name for group in GROUPS.values() for name in group}
 PLUGINS = {place.partition(".")[0] for group in GROUPS.values() for place in group.values()}
 # Words that are a part's name too, and mean something else where they stand.
 OTHER_MEANINGS = {
-    ("vqazoo/evaluation/mistakes/page.py", "table"): "an element of HTML",
     ("vqazoo/explain/maps.py", "bilinear"): "torch's mode of interpolation",
     ("vqazoo/files/writing.py", "table"): "a table of a config, in a message",
     ("vqazoo/media/pixels.py", "bilinear"): "Pillow's filter",
@@ -42,6 +44,9 @@ OTHER_MEANINGS = {
     ("vqazoo/training/environment.py", "timm"): "the library, whose version is recorded",
     ("vqazoo/training/recipe_run.py", "question-only"): "what a baseline sees, in metrics' names",
 }
+
+# Names of parts that are words of a help text too, or a program (hf) or verb that it names.
+PLAIN_WORDS = {"table", "words", "hf", "export"}
 
 
 def literals(file: Path) -> Iterator[tuple[int, str]]:
@@ -72,6 +77,26 @@ def test_no_name_of_a_part_or_plugin_is_a_literal_in_the_core() -> None:
                 found.append(f"{place}:{line}: {text!r}")
     assert found == []
     assert set(OTHER_MEANINGS) <= met, "an exception that nothing needs any more"
+
+
+def shown(command: click.Command) -> Iterator[str]:
+    """The help texts of a verb and of what is below it, as they are written."""
+    yield from (command.help or "", command.epilog or "", command.short_help or "")
+    yield from (one.help or "" for one in command.params if isinstance(one, click.Option))
+    if isinstance(command, click.Group):
+        for one in command.commands.values():
+            yield from shown(one)
+
+
+def test_no_help_text_names_a_part_or_a_model() -> None:
+    named = (NAMES - PLAIN_WORDS) | set(entries())
+    used = set()
+    for verb in VERBS:
+        command = load_object(VERBS[verb].build)
+        words = {word.strip(".") for word in re.split(r"[^\w.-]+", " ".join(shown(command)))}
+        assert not words & named, verb
+        used |= words & PLAIN_WORDS
+    assert used == PLAIN_WORDS, "an exception that nothing needs any more"
 
 
 def test_no_module_of_the_core_imports_a_plugin() -> None:
@@ -147,7 +172,7 @@ def test_the_question_only_baseline_is_the_fusion_that_ignores_the_picture(
     assert question_only(settings()) is None
     manifest = FusionManifest(
         summary="another one",
-        requires=frozenset({"image.pooled", "question.pooled"}),
+        requires=frozenset({"image.pooled", "text.pooled"}),
         provides="pooled",
         ignores="image",
     )

@@ -109,7 +109,7 @@ def test_an_object_is_taken_as_it_is_beside_a_part_with_a_name() -> None:
     assert model.head is head
     picture = torch.zeros(3, 64, 64)
     assert model.answer(picture, "why?", top_k=2).text in ("a", "b")
-    image, question = named.image_encoder.spec.image, named.text_encoder.spec.question
+    image, question = named.image_encoder.spec.image, named.text_encoder.spec.text
     assert image is not None
     assert question is not None
     fusion = Product(image, question)
@@ -121,7 +121,7 @@ def test_an_object_is_taken_as_it_is_beside_a_part_with_a_name() -> None:
 def test_what_a_class_declares_is_heeded() -> None:
     class Told(Product):
         manifest = FusionManifest(
-            summary="x", requires=frozenset({"image.pooled", "question.pooled"}), provides="pooled"
+            summary="x", requires=frozenset({"image.pooled", "text.pooled"}), provides="pooled"
         )
 
     class Careful(Nearest):

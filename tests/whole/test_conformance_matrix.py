@@ -109,7 +109,7 @@ def fitting(image: str, text: str, head: str) -> list[str]:
     if takes.borrows - lends.lends or not text.endswith(LANGUAGE_MODELS.get(head, "")):
         return []
     offered = {f"image.{kind}" for kind in seen.image}
-    offered |= {f"question.{kind}" for kind in lends.question}
+    offered |= {f"text.{kind}" for kind in lends.text}
     found = []
     for name in FUSIONS:
         fusion = registry.manifest("fusion", name)
@@ -187,7 +187,7 @@ def test_an_encoder_without_a_needed_tower_is_refused(fusion, head):
 
 def test_a_fusion_that_provides_what_the_head_does_not_take_is_refused():
     manifest = FusionManifest(
-        summary="test", requires=frozenset({"image.tokens", "question.tokens"}), provides="tokens"
+        summary="test", requires=frozenset({"image.tokens", "text.tokens"}), provides="tokens"
     )
 
     from vqazoo_fusions.cross_attention import CrossAttention
@@ -218,14 +218,13 @@ def test_a_tower_that_offers_less_than_its_manifest_allows_is_refused(toy_withou
 def toy_without_tokens():
     from dataclasses import replace
 
-    from vqazoo.interfaces import TowerSpec
     from vqazoo.testing import TOY, ToyEncoder
 
     class Pooled(ToyEncoder):
         def __init__(self, *context, **args) -> None:
             super().__init__(*context, **args)
             assert self.spec.image is not None
-            self.spec = replace(self.spec, image=TowerSpec(self.spec.image.pooled, None))
+            self.spec = replace(self.spec, image=replace(self.spec.image, tokens=None))
 
     registry.register("encoder", "toy-pooled", TOY)(Pooled)
     yield "toy-pooled"

@@ -398,7 +398,7 @@ def write_weights(name: str, weights: Path) -> None:
     if weights.exists():
         return
     variant = name.partition(":")[2]
-    both = frozenset({"image"}) if name.startswith("timm") else frozenset({"image", "question"})
+    both = frozenset({"image"}) if name.startswith("timm") else frozenset({"image", "text"})
     encoder = registry.build("encoder", name, variant, both)
     tensors = {k.removeprefix("model."): v.contiguous() for k, v in encoder.state_dict().items()}
     if "transformer.resblocks.0.ln_1.weight" in tensors:  # open_clip's own, dropped by the encoder

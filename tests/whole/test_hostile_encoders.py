@@ -22,8 +22,8 @@ from vqazoo.toolkit.allowance import Bound, Stored, encoder_allowance
 
 TEXT = {"pooling": "auto", "normalize": False}
 PARTS: dict[str, tuple[str, str, dict[str, Any]]] = {  # a family's folder, side, arguments
-    "hf-text": ("text-bert", "question", TEXT),
-    "hf-lm": ("lm-gpt2", "question", {"prompt": "{}", "end": "", "positions": "sequence"}),
+    "hf-text": ("text-bert", "text", TEXT),
+    "hf-lm": ("lm-gpt2", "text", {"prompt": "{}", "end": "", "positions": "sequence"}),
     "hf-clip": ("clip", "image", {}),
     "hf-blip": ("blip", "image", {"first_token": "cls", "clean": False, "context_length": 0}),
     "hf-blip2": ("blip-2", "image", {}),
@@ -58,7 +58,7 @@ def open_clip(folder: Path, **changed: Any) -> str:
 def open_clip_refused(variant: str, told: str) -> None:
     with pytest.raises(VqazooError, match=told):
         registry.build(
-            "encoder", "open-clip:x", variant, frozenset({"image", "question"}), activation="auto"
+            "encoder", "open-clip:x", variant, frozenset({"image", "text"}), activation="auto"
         )
 
 

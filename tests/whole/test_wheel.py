@@ -70,6 +70,12 @@ def test_the_wheel_holds_the_models_and_the_weights(wheel):
     assert "vqazoo/model_cards/catalogue.json" in names
     assert "vqazoo_tiny_clip/weights/model.safetensors" in names
     assert "vqazoo/py.typed" in names
+    assert {
+        "vqazoo/card/card.md",
+        "vqazoo/evaluation/mistakes/page.html",
+        "vqazoo_demo/replies.html",
+        "vqazoo_serve/page.html",
+    } <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "plugins/"))]
 
 

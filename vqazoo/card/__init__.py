@@ -2,13 +2,14 @@
 
 Every number comes from the folder's files; what was not recorded is said to be so. Generated
 sections stand between marks, and what people write around them survives: see card/prose.py.
-Front matter follows the Hugging Face Hub's model cards. Imports huggingface_hub, but no torch.
+Front matter follows the Hugging Face Hub's model cards.
+Imports jinja2 and huggingface_hub, but no torch.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ from vqazoo.files.writing import (
     json_bytes,
     write_file,
 )
+from vqazoo.templates import fill
 
 if TYPE_CHECKING:
     from vqazoo.evaluation.metric import Metric
@@ -52,14 +54,29 @@ __all__ = [
     "write_card",
 ]
 
-LARGEST = 32 * MIB  # of a file that a card is made from
+LARGEST_FILE = 32 * MIB  # of a file that a card is made from
 EXAMPLES = "answers.png"  # holds pictures of the dataset; the others are plots
-RESULTS = (EXAMPLES, "confusion.png", "risk-coverage.png")  # what `eval` draws
+DRAWN = (EXAMPLES, "confusion.png", "risk-coverage.png")  # what `eval` draws
 TASK = "visual-question-answering"
+SECTIONS: dict[str, Callable[[Facts], str]] = {  # generated ones of card.md
+    "summary": card_metrics.headline,
+    "parts": card_sections.parts,
+    "run": card_sections.how_to_run,
+    "data": card_sections.data,
+    "metrics": card_metrics.metrics,
+    "types": card_metrics.types,
+    "abstention": card_metrics.abstention,
+    "failures": card_metrics.failures,
+    "examples": card_sections.examples,
+    "training": card_training.training,
+    "origin": card_training.origin,
+    "reproduce": card_training.reproduce,
+    "cite": card_training.cite,
+}
 
 
 def render_card(files: Mapping[str, bytes], name: str) -> str:
-    """A fresh card.
+    """A card with nothing in it that somebody wrote.
 
     Args:
         files: contents of a checkpoint folder by name: config.json, and as far as they are there
@@ -73,73 +90,13 @@ def render_card(files: Mapping[str, bytes], name: str) -> str:
     """
     facts = read_facts(files, name, name in list_models())
     kind = public(facts.data.type) if facts.data else "its training data"
-    body = f"""# {name}
-
-{marked("summary", card_metrics.headline(facts))}
-
-## How it works
-
-{marked("parts", card_sections.parts(facts))}
-
-## How to run
-
-{marked("run", card_sections.run(facts))}
-
-## Intended use
-
-Research, teaching and baselines on pictures and questions like those of its training data.
-
-## Not intended use
-
-Pictures or questions of another kind than the training data; any use where a wrong answer can hurt
-somebody. That includes assistance for blind people, unless the figures on abstention below are
-good enough for the use at hand.
-
-## Data
-
-{marked("data", card_sections.data(facts))}
-
-## Metrics
-
-{marked("metrics", card_metrics.metrics(facts))}
-
-## Results by type
-
-{marked("types", card_metrics.types(facts))}
-
-## When it should not answer
-
-{marked("abstention", card_metrics.abstention(facts))}
-
-## Known failure modes
-
-{marked("failures", card_metrics.failures(facts))}
-
-## Examples
-
-{marked("examples", card_sections.examples(facts))}
-
-## Limits
-
-It knows the kind of picture, the way of asking and the answers of {kind} only. Scores say nothing
-about others.
-
-## How it was trained
-
-{marked("training", card_training.training(facts))}
-
-## What the recipe follows
-
-{marked("origin", card_training.origin(facts))}
-
-## How to reproduce
-
-{marked("reproduce", card_training.reproduce(facts))}
-
-## How to cite
-
-{marked("cite", card_training.cite(facts))}
-"""
+    body = fill(
+        __file__,
+        "card.md",
+        name=name,
+        kind=kind,
+        section=lambda one: marked(one, SECTIONS[one](facts)),
+    )
     return join(front_matter(facts), body)
 
 
@@ -171,7 +128,7 @@ def front_matter(facts: Facts) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Written:
+class RenewedCard:
     """What writing a card did.
 
     Attributes:
@@ -194,7 +151,7 @@ class Written:
         return {key: value for key, value in vars(self).items() if key != "file"}
 
 
-def write_card(folder: Path, name: str = "") -> Written:
+def write_card(folder: Path, name: str = "") -> RenewedCard:
     """Write README.md of a checkpoint folder anew, keeping what people wrote in it.
 
     The log and the loss curve of the run folder around it are copied into it.
@@ -241,7 +198,7 @@ def _with_metrics(
         ) from error
     files[METRICS] = json_bytes([*kept, *fresh])
     facts = read_facts(files, "", False)
-    shown = RESULTS if facts.shows_pictures else [one for one in RESULTS if one != EXAMPLES]
+    shown = DRAWN if facts.shows_pictures else [one for one in DRAWN if one != EXAMPLES]
     for picture in shown:
         if results is not None and (results / picture).is_file():
             files[picture] = (results / picture).read_bytes()
@@ -266,7 +223,7 @@ def _card_files(folder: Path) -> dict[str, bytes]:
     names = (CONFIG, RECIPE, METRICS, ENVIRONMENT, ANSWERS, LOG, CARD, *PICTURES)
     run = folder.absolute().parent
     try:
-        files = {n: read_plain(folder / n, LARGEST) for n in names if (folder / n).is_file()}
+        files = {n: read_plain(folder / n, LARGEST_FILE) for n in names if (folder / n).is_file()}
         if folder.absolute().name == BEST and (run / RECIPE).is_file():
             for name in (LOG, LOSS_FIGURE):
                 if (run / name).is_file():
@@ -293,7 +250,7 @@ def card_text(content: bytes, folder: Path) -> str:
         ) from error
 
 
-def _write(folder: Path, files: Mapping[str, bytes], name: str = "") -> Written:
+def _write(folder: Path, files: Mapping[str, bytes], name: str = "") -> RenewedCard:
     """Write the card, and those of the files that differ from what the folder holds."""
     if not name:
         try:
@@ -313,7 +270,7 @@ def _write(folder: Path, files: Mapping[str, bytes], name: str = "") -> Written:
             f"The card of '{folder}' cannot be written ({error}): free space or check its rights."
         ) from error
     renewed, offered = sections(card), sections(fresh)
-    return Written(
+    return RenewedCard(
         folder / CARD,
         name,
         renewed,

@@ -137,7 +137,7 @@ class Facts:
         return list(dict.fromkeys(found))
 
     def scored(self) -> list[tuple[str, str]]:
-        """(dataset, split) of every score, what the recipe tests first, validation last."""
+        """Dataset and split of every score: what the recipe tests first, validation last."""
         pairs = dict.fromkeys((m.data, m.split) for m in self.metrics)
         own = (self.data.type, self.data.test_split) if self.data else None
         return sorted(pairs, key=lambda pair: (pair != own, pair[1] == VALIDATION, pair))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from vqazoo.amounts import count, percent
 from vqazoo.card.facts import PICTURES, VALIDATION, Facts, Measured
 from vqazoo.files.places import public
 
@@ -84,7 +85,7 @@ def metrics(facts: Facts) -> str:
             f"{m.name}",
             percent(m.value),
             _interval(m),
-            f"{m.questions:,}",
+            count(m.questions),
             _where((m.data, m.split), facts),
             _code(public_signature(m)),
             m.date,
@@ -101,7 +102,7 @@ def metrics(facts: Facts) -> str:
             (
                 m.name,
                 percent(m.value),
-                f"{m.questions:,}",
+                count(m.questions),
                 _where((m.data, m.split), facts),
                 _code(public_signature(m)),
                 m.date,
@@ -123,9 +124,9 @@ def types(facts: Facts) -> str:
             if field and field != COUNTS:
                 groups.setdefault((base, field), []).append(metric)
         for (base, field), members in groups.items():
-            rows = [(m.kind[2], percent(m.value), f"{m.questions:,}") for m in members]
+            rows = [(m.kind[2], percent(m.value), count(m.questions)) for m in members]
             shown = table((field.replace("-", " "), base, "questions"), rows)
-            title = f"By {field.replace('-', ' ')}, split {_where(where, facts)}"
+            title = cell(f"By {field.replace('-', ' ')}, split {_where(where, facts)}")
             if len(rows) > LONG:
                 parts.append(folded(f"{title} ({len(rows)} types)", shown))
             else:
@@ -138,7 +139,7 @@ def types(facts: Facts) -> str:
 def abstention(facts: Facts) -> str:
     """What is known about when the model should not answer."""
     rows = [
-        (m.name, percent(m.value), f"{m.questions:,}", _where(where, facts))
+        (m.name, percent(m.value), count(m.questions), _where(where, facts))
         for where in facts.scored()
         for m in _of(facts, where)
         if m.name.startswith(TRUST)
@@ -185,7 +186,7 @@ def failures(facts: Facts) -> str:
         members = [m for m in _of(facts, where) if m.kind[1] == COUNTS]
         if members:
             counted = True
-            rows = [(_times(m.kind[2]), percent(m.value), f"{m.questions:,}") for m in members]
+            rows = [(_times(m.kind[2]), percent(m.value), count(m.questions)) for m in members]
             columns = ("the right answer was seen in training", members[0].kind[0], "questions")
             parts.append(
                 f"By how often the right answer occurred in training (split "
@@ -232,7 +233,7 @@ def _weakest(facts: Facts, where: tuple[str, str]) -> str:
         return ""
     low = sorted(typed, key=lambda m: m.value)[:WEAKEST]
     return ", ".join(
-        f"{m.kind[1].replace('-', ' ')} {_code(m.kind[2])} {percent(m.value)} "
+        f"{cell(m.kind[1].replace('-', ' '))} {_code(m.kind[2])} {percent(m.value)} "
         f"({m.questions:,} questions)"
         for m in low
     )
@@ -262,11 +263,8 @@ def pictures(facts: Facts, *names: str) -> list[str]:
     return [f"![{PICTURES[name]}]({name})" for name in names if name in facts.pictures]
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.2f}%"
-
-
 def public_signature(metric: Measured) -> str:
+    """The signature with the dataset's public name."""
     return metric.signature.replace(f"data:{metric.data}", f"data:{public(metric.data)}")
 
 
@@ -279,7 +277,7 @@ def _where(where: tuple[str, str], facts: Facts) -> str:
     """The split, and the dataset if it is not the one of training."""
     data, split = where
     own = facts.data is not None and data == facts.data.type
-    return split if own else f"{split} of {public(data)}"
+    return (split if own else f"{split} of {public(data)}").replace("<", "&lt;")
 
 
 def _of(facts: Facts, where: tuple[str, str]) -> list[Measured]:
@@ -291,7 +289,7 @@ def _has(found: Sequence[Measured], name: str) -> bool:
 
 
 def _code(text: str) -> str:
-    return f"`{text}`" if text and "`" not in text else text
+    return f"`{text.replace('`', chr(39))}`" if text else text
 
 
 def _times(group: str) -> str:

@@ -61,7 +61,7 @@ def merge(edited: str, fresh: str) -> str:
         content = renewed.get(span.name, body[span.start : span.end])
         body = body[: span.start] + content + body[span.end :]
     here = {span.name for span in found}
-    body = _retitled(body, model_name(old_front), model_name(new_front))
+    body = _retitled(body, named_model(old_front), named_model(new_front))
     for span in spans(new_body):
         if span.name not in here and (not found or span.name == ALWAYS):
             body = f"{body.rstrip()}\n\n{_with_heading(new_body, span)}\n"
@@ -79,7 +79,7 @@ def prose(text: str) -> str:
         CheckpointError: as `merge`.
     """
     front, body = split_front(text)
-    body = _retitled(body, model_name(front), "(name)")
+    body = _retitled(body, named_model(front), "(name)")
     for span in reversed(spans(body)):
         body = f"{body[: span.start]}\n{body[span.end :]}"
     lines = (line.rstrip() for line in body.split("\n"))
@@ -151,7 +151,7 @@ def with_license(card: str, license: str) -> str:
     return join({**front, "license": license}, body)
 
 
-def model_name(front: Mapping[str, Any]) -> str:
+def named_model(front: Mapping[str, Any]) -> str:
     """The name in the model-index, or where nothing was measured `model_name`; else empty."""
     try:
         return str(front["model-index"][0]["name"])

@@ -10,19 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from vqazoo.amounts import count
 from vqazoo.card.facts import VALIDATION, Facts
 from vqazoo.card.metrics import folded, pictures, table
 from vqazoo.config import Block
 from vqazoo.files.places import public
 
-KINDS = {"pooled": "one vector", "tokens": "a sequence of vectors"}
+VECTORS = {"pooled": "one vector", "tokens": "a sequence of vectors"}
 MODES = {
     "crop": "resized, the centre cut out",
     "squash": "resized without keeping the aspect",
     "pad": "resized, padded to a square",
     "fit": "at most: each keeps its aspect",
 }
-ANSWERS = {"classify": "one of the known answers", "generate": "the answer, token by token"}
+ANSWER_MODES = {"classify": "one of the known answers", "generate": "the answer, token by token"}
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # owner/name
 ANY_QUESTION = "what is in this picture?"
 
@@ -33,12 +34,13 @@ def parts(facts: Facts) -> str:
     towers = {"image": model.image_encoder, "text": model.text_encoder}
     image, text = (f"{side} encoder {public(block.type)}" for side, block in towers.items())
     wide = max(len(image), len(text))
-    image_out, text_out = _offered(facts, "image"), _offered(facts, "question")
+    answers = ANSWER_MODES[facts.head.answer_mode]
+    image_out, text_out = _offered(facts, "image"), _offered(facts, "text")
     lines = [
         f"picture   ->  {image:{wide}}  ->  {image_out}",
         f"question  ->  {text:{wide}}  ->  {text_out}",
-        f"both      ->  {f'fusion {model.fusion.type}':{wide}}  ->  {KINDS[fusion.provides]}",
-        f"          ->  {f'head {model.head.type}':{wide}}  ->  {ANSWERS[facts.head.answer_mode]}",
+        f"both      ->  {f'fusion {model.fusion.type}':{wide}}  ->  {VECTORS[fusion.provides]}",
+        f"          ->  {f'head {model.head.type}':{wide}}  ->  {answers}",
     ]
     stated = facts.recipe is not None and facts.recipe.license
     own = "that of this card" if stated else "not stated, unless this card does"
@@ -80,7 +82,7 @@ def parts(facts: Facts) -> str:
 def _offered(facts: Facts, side: str) -> str:
     """What the fusion takes from one side."""
     wanted = sorted(name for name in facts.fusion.requires if name.startswith(f"{side}."))
-    told = " and ".join(KINDS[name.partition(".")[2]] for name in wanted) or "nothing"
+    told = " and ".join(VECTORS[name.partition(".")[2]] for name in wanted) or "nothing"
     return f"{told}, which the fusion ignores" if facts.fusion.ignores == side else told
 
 
@@ -122,7 +124,7 @@ def _trained(facts: Facts) -> str:
     return " ".join(said)
 
 
-def run(facts: Facts) -> str:
+def how_to_run(facts: Facts) -> str:
     """How to load the model and ask it."""
     question = (facts.dataset and facts.dataset.example_question) or ANY_QUESTION
     return f"""```python
@@ -163,7 +165,7 @@ def data(facts: Facts) -> str:
     rows += [
         (
             split,
-            f"{_scored(facts, split, of):,}",
+            count(_scored(facts, split, of)),
             "scored" if of == recipe.type else f"scored, of {public(of)}",
         )
         for of, split in facts.scored()
@@ -210,8 +212,8 @@ def _scored(facts: Facts, split: str, data: str = "") -> int:
     return max(found, default=0)
 
 
-def _number(count: int) -> str:
-    return f"{count:,}" if count else "not recorded"
+def _number(questions: int) -> str:
+    return count(questions) if questions else "not recorded"
 
 
 def examples(facts: Facts) -> str:

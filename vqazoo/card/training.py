@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from vqazoo.amounts import duration, percent
 from vqazoo.card.facts import Facts
-from vqazoo.card.metrics import percent, pictures, table
+from vqazoo.card.metrics import pictures, table
 from vqazoo.config import OriginConfig
 
 
@@ -31,10 +32,10 @@ def training(facts: Facts) -> str:
     if facts.log:
         steps = sum(line["seconds"] for line in facts.log)
         encoding = sum(line.get("encoding_seconds", 0.0) for line in facts.log)
-        encoded = f", and {_time(encoding)} of encoding" if encoding else ""
+        encoded = f", and {duration(encoding)} of encoding" if encoding else ""
         said.append(
-            f"- Time: {_time(steps)} of training in {len(facts.log)} epochs{encoded}; validation "
-            f"is not counted."
+            f"- Time: {duration(steps)} of training in {len(facts.log)} epochs{encoded}; "
+            f"validation is not counted."
         )
         said.append(
             f"- Cost: {(steps + encoding) / 3600:.3g} machine hours. Money was not recorded."
@@ -78,12 +79,6 @@ def command(facts: Facts) -> str:
 
 def _root(facts: Facts) -> str:
     return " --data-root DIR" if facts.dataset and facts.dataset.prepare else ""
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.3g} seconds"
-    return f"{seconds / 60:.3g} minutes" if seconds < 7200 else f"{seconds / 3600:.3g} hours"
 
 
 def reproduce(facts: Facts) -> str:

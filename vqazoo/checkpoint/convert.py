@@ -24,14 +24,14 @@ from torch import Tensor
 
 from vqazoo.errors import WeightsError
 from vqazoo.files.reading import MIB, check_no_pointer, is_plain_name, parse_json, shown
-from vqazoo.files.writing import PICKLES, json_bytes, writing
+from vqazoo.files.writing import PICKLES, json_bytes, while_writing
 from vqazoo.hub.files import fetch_folder
 from vqazoo.hub.requests import HubRef, asked
 
 # Names by which transformers (also inside a sentence-transformers folder) and open_clip find them.
 TRANSFORMERS = ("pytorch_model.bin", "model.safetensors")
 OPEN_CLIP = ("open_clip_pytorch_model.bin", "open_clip_model.safetensors")
-INDEX = "pytorch_model.bin.index.json"
+PICKLE_INDEX = "pytorch_model.bin.index.json"
 NEW_INDEX = "model.safetensors.index.json"
 COPIED = (".json", ".txt", ".model", ".jinja")  # configs, vocabularies, templates
 LICENCE = re.compile(r"(licen[cs]e|notice)\b.*", re.IGNORECASE)
@@ -81,7 +81,7 @@ def convert(source: str, out: Path, report: Report = lambda line: None) -> Conve
     out = out.absolute()
     with ExitStack() as stack:
         try:
-            stack.enter_context(writing(out, WeightsError))
+            stack.enter_context(while_writing(out, WeightsError))
         except OSError as error:
             raise _unwritable(out, error) from error
         return _convert(source, out, report)
@@ -172,7 +172,7 @@ def _convert_folder(
         folder = fetch_folder(source.partition("@")[0], folder.name, names)
     _write(jobs, folder, fresh, done, report)
     for file in sorted(files - taken):
-        if file not in copied or file.name == INDEX:
+        if file not in copied or file.name == PICKLE_INDEX:
             done.left_out.append(file.as_posix())
             continue
         (fresh / file).parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def _jobs(folder: Path, places: set[Path]) -> Iterator[tuple[Path, Pickle]]:
             found = True
             if not {place.with_name(new), place.with_name(NEW_INDEX)} & places:
                 yield place.with_name(new), (place, None)
-    for place in sorted(place for place in places if place.name == INDEX):
+    for place in sorted(place for place in places if place.name == PICKLE_INDEX):
         found = True
         if {place.with_name(name) for name in (*TRANSFORMERS, NEW_INDEX)} & places:
             continue  # the single file comes first, as in transformers
@@ -240,7 +240,7 @@ def _write(jobs: Jobs, folder: Path, fresh: Path, done: Converted, report: Repor
         if wanted is not None:
             if lacking := sorted(wanted - tensors.keys()):
                 raise WeightsError(
-                    f"'{folder / file.with_name(INDEX)}' says that '{file.name}' holds "
+                    f"'{folder / file.with_name(PICKLE_INDEX)}' says that '{file.name}' holds "
                     f"'{lacking[0]}', which it does not: get the files again, all of one revision."
                 )
             left_out += sorted(tensors.keys() - wanted)

@@ -6,7 +6,6 @@ Referenced encoders must be those that the model was trained on. Imports torch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -26,6 +25,7 @@ from vqazoo.interfaces import Encoder, Preprocess, fingerprint
 from vqazoo.model import VQAModel
 from vqazoo.toolkit.finite import bounded_names, check_finite, check_pretrained
 from vqazoo.toolkit.read_files import check_files
+from vqazoo.toolkit.unfilled import Unfilled
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 LISTED = 10  # tensor names listed in an error
@@ -70,7 +70,7 @@ def load_checkpoint(path: Path, content: bytes | None = None) -> VQAModel:
 
 
 def _build(folder: Folder) -> VQAModel:
-    """The model with random weights, unless config.json asks for more than its file justifies."""
+    """The model, not filled yet, unless config.json asks for more than its file justifies."""
     config, where = folder.model, folder.path / CONFIG
     stored = folder.tensors
     rest = {name: tensor for name, tensor in stored.items() if not name.startswith("towers.")}
@@ -79,9 +79,10 @@ def _build(folder: Folder) -> VQAModel:
     try:
         with pinned(pinned_commits(folder.config)):
             check_compatible(*(getattr(config, block).type for block in BLOCKS))
-            with Allowance("larger encoders", None if referenced else stored, config, where):
+            bound = Allowance("larger encoders", None if referenced else stored, config, where)
+            with Unfilled(), bound:
                 encoders = build_towers(config, apart="both" not in towers)
-            with Allowance("a larger fusion or head", rest, config, where):
+            with Unfilled(), Allowance("a larger fusion or head", rest, config, where):
                 return assemble(config, encoders, folder.answers)
     except FAILURES as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -105,11 +106,13 @@ def _load_references(model: VQAModel, folder: Folder) -> None:
         check_files(encoder, saved, name)
         if saved["reference"] is None:
             continue
+        trained_on = saved["reference"]["sha256"]
         with pinned(pinned_commits(folder.config)):
             encoder.load_pretrained()
-        check_pretrained(encoder, name)
+        if encoder.reference:  # else it has no weights of its own, and is still to be filled
+            check_pretrained(encoder, name)
         found = encoder.reference.sha256 if encoder.reference else "none"
-        if found != saved["reference"]["sha256"]:
+        if found != trained_on:
             digest, source, revision = (
                 shown(saved["reference"][key]).strip("'")
                 for key in ("sha256", "source", "revision")
@@ -126,11 +129,10 @@ def _check_preprocess(model: VQAModel, folder: Folder) -> None:
     said = folder.config["preprocess"]
     saved, encoder = Preprocess.from_json(said), model.image_encoder
     made = encoder.spec.preprocess
-    assert made is not None
     margins = "margins" in made.to_json() and "margins" not in said
     sides = isinstance(made.resize, tuple) and not isinstance(saved.resize, tuple)
     if made.size == saved.size and (margins or sides):
-        encoder.spec = replace(encoder.spec, preprocess=saved)
+        encoder.spec = encoder.spec.prepared(saved)
     elif made != saved:
         raise CheckpointError(
             f"The image encoder prepares pixels as {model.image_encoder.spec.preprocess}, but the "

@@ -19,7 +19,7 @@ from vqazoo.files.reading import shown
 from vqazoo.files.writing import CONFIG
 from vqazoo.interfaces import Encoder
 from vqazoo.model import VQAModel
-from vqazoo.toolkit.published import Rules, Weights, place_tensors
+from vqazoo.toolkit.published import TensorRules, Weights, place_tensors
 from vqazoo.toolkit.transformers import Repository
 
 
@@ -27,7 +27,7 @@ def build_published(
     config: ModelConfig,
     answers: AnswerList,
     weights: Weights,
-    rules: Rules,
+    rules: TensorRules,
     unused: Sequence[str],
     repository: Repository,
     place: str,

@@ -16,9 +16,10 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
+from vqazoo.amounts import in_bytes
 from vqazoo.config import plain
 from vqazoo.errors import CheckpointError
-from vqazoo.files.reading import check_answer_lengths, size
+from vqazoo.files.reading import check_answer_lengths
 from vqazoo.files.writing import (
     ANSWERS,
     CONFIG,
@@ -62,7 +63,8 @@ def save_checkpoint(
         if len(contents[name]) > most:
             raise CheckpointError(
                 f"The checkpoint was not saved to '{folder}': {name} would have "
-                f"{size(len(contents[name]))}, but at most {size(most)} are read; shorten it."
+                f"{in_bytes(len(contents[name]))}, but at most {in_bytes(most)} are read; "
+                f"shorten it."
             )
     try:
         write_folder(folder, contents)
@@ -114,7 +116,6 @@ def referenced_names(model: VQAModel) -> set[str]:
 def describe(model: VQAModel, weights: bytes, answers: bytes) -> dict[str, Any]:
     """The content of config.json."""
     preprocess = model.image_encoder.spec.preprocess
-    assert preprocess is not None
     references = {}
     for key, encoder in model.towers.items():
         reference = cast(Encoder, encoder).reference

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from vqazoo.cli.completion import complete_model
-from vqazoo.cli.options import JSON, asked, decode_options
+from vqazoo.cli.examples import ExampleCommand
+from vqazoo.cli.options import JSON, decode_flags, decode_request
 from vqazoo.cli.output import print_json, say
 
 if TYPE_CHECKING:
@@ -48,11 +49,11 @@ def _options(command: F) -> F:
     return command
 
 
-@click.command()
+@click.command(cls=ExampleCommand)
 @click.argument("model", shell_complete=complete_model)
 @click.argument("image")
 @click.argument("question")
-@decode_options()
+@decode_flags()
 @click.option(
     "--explain",
     "sheet",
@@ -83,12 +84,12 @@ def ask(
 
     MODEL is a zoo name, dir:PATH or hub:OWNER/NAME.
 
-    Example: vqazoo ask tiny-clip-lstm-easyvqa photo.png "what color is the shape?"
+    Example: vqazoo ask {model} photo.png "what color is the shape?"
     """
     import vqazoo
     from vqazoo.errors import ConfigError
 
-    options, chosen = asked(decode, candidates)
+    options, chosen = decode_request(decode, candidates)
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise ConfigError(f"--explain is '{sheet}', but a file that ends in .png was expected.")
     loaded = vqazoo.load(model, **where)
@@ -101,21 +102,21 @@ def ask(
     _print(answer, top_k, as_json, {"model": model, "image": image, "question": question})
 
 
-@click.command()
+@click.command(cls=ExampleCommand)
 @click.argument("model", shell_complete=complete_model)
 @click.argument("image")
-@decode_options(candidates=False)
+@decode_flags(candidates=False)
 @_options
 def caption(
     model: str, image: str, top_k: int, decode: tuple[str, ...], as_json: bool, **where: Any
 ) -> None:
     """Let MODEL describe IMAGE, a file with a picture or a video.
 
-    Example: vqazoo caption hub:microsoft/git-base photo.jpg
+    Example: vqazoo caption hub:OWNER/NAME photo.jpg
     """
     import vqazoo
 
-    options, _ = asked(decode)
+    options, _ = decode_request(decode)
     found = vqazoo.load(model, **where).caption(image, top_k, **options)
     _print(cast("Answer", found), top_k, as_json, {"model": model, "image": image})
 

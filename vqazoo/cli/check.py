@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from vqazoo.amounts import count
 from vqazoo.cli.options import JSON
 from vqazoo.cli.output import print_json, print_table, say
 
@@ -34,7 +35,7 @@ def check(folder: Path, as_json: bool) -> None:
         print_json({**parts, "answers": len(model.answers), "lacking": lacking})
         return
     rows = [(role.replace("_", " "), name) for role, name in parts.items()]
-    print_table(("part", "name"), [*rows, ("answers", f"{len(model.answers):,}")])
+    print_table(("part", "name"), [*rows, ("answers", count(len(model.answers)))])
     for name in lacking:
         say(f"Note: there is no {name}.", err=True)
     say(f"'{folder}' is a complete checkpoint.")

@@ -35,7 +35,7 @@ def compare(
     their difference with a 95% interval, and the p-value of a paired randomisation test. Pictures
     are drawn and swapped with all their questions, which are not independent.
 
-    Example: vqazoo compare a/predictions.csv b/predictions.csv --data daquar --data-root DIR
+    Example: vqazoo compare a/predictions.csv b/predictions.csv --data NAME --data-root DIR
     """
     if data is None:
         raise click.UsageError("Missing option '--data': name the dataset that was answered.")

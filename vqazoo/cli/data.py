@@ -9,6 +9,7 @@ import click
 
 from vqazoo.cli.completion import complete_part
 from vqazoo.cli.ending import told_when_interrupted
+from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
     DATA_ROOT,
     JSON,
@@ -30,7 +31,7 @@ def data() -> None:
     """Look at datasets, fetch their official files, export them."""
 
 
-@data.command()
+@data.command(cls=ExampleCommand)
 @click.argument("name", shell_complete=complete_part("dataset"), callback=canonical("dataset"))
 @DATA_ROOT
 @click.option(
@@ -62,7 +63,7 @@ def info(
 ) -> None:
     """Count what the dataset NAME holds, and warn of what would spoil a score.
 
-    Example: vqazoo data info vizwiz --data-root DIR
+    Example: vqazoo data info {dataset}
     """
     from vqazoo.data import open_dataset
     from vqazoo.data.report import report_on
@@ -169,15 +170,15 @@ def _warn(found: DataReport) -> None:
             )
 
 
-@data.command()
+@data.command(cls=ExampleCommand)
 @click.argument("name", shell_complete=complete_part("dataset"), callback=canonical("dataset"))
 @click.option("--data-root", required=True, type=click.Path(path_type=Path), help="Where to.")
 @JSON
 def prepare(name: str, data_root: Path, as_json: bool) -> None:
     """Fetch, verify and unpack the official files of the dataset NAME, or make them from others.
 
-    Downloads are resumed, checked against known checksums and unpacked safely. `mini-vqav2` is
-    made from the VQA v2 training files that are in the data root.
+    Downloads are resumed, checked against known checksums and unpacked safely. What a dataset
+    is made from is looked for in the data root.
     """
     from vqazoo.errors import ConfigError
     from vqazoo.registry import load_object, registry
@@ -209,7 +210,7 @@ def prepare(name: str, data_root: Path, as_json: bool) -> None:
     say(f"'{name}' is ready: vqazoo data info {name} --data-root {data_root}")
 
 
-@data.command()
+@data.command(cls=ExampleCommand)
 @click.argument("name", shell_complete=complete_part("dataset"), callback=canonical("dataset"))
 @click.option("--to", "folder", required=True, type=click.Path(path_type=Path), help="Where to.")
 @click.option("--split", "splits", multiple=True, help="Only this one; may be repeated.")
@@ -234,10 +235,10 @@ def export(
 ) -> None:
     """Write the dataset NAME as parquet, one file a split, with its pictures inside.
 
-    Such a folder is read by the package datasets, and by vqazoo as the dataset hf:FOLDER. Types
-    and confidences of answers are left out, and how they are compared.
+    Such a folder is read by the package datasets, and by vqazoo as the dataset
+    {folders}:FOLDER. Types and confidences of answers are left out, and how they are compared.
 
-    Example: vqazoo data export vizwiz --data-root DIR --split val --to exported
+    Example: vqazoo data export {official} --data-root DIR --to exported
     """
     from vqazoo.data import open_dataset, usable
     from vqazoo.evaluation.tables import write_parquet

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vqazoo.amounts import count, percent
 from vqazoo.cli.completion import complete_model
-from vqazoo.cli.options import JSON, asked, data_options, decode_options, given_args
+from vqazoo.cli.options import JSON, data_options, decode_flags, decode_request, given_args
 from vqazoo.cli.output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ PRINTED = 3  # groups of each grouping
 @click.option("--no-pictures", is_flag=True, help="Leave the pictures out of the page.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
 @click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
-@decode_options()
+@decode_flags()
 @JSON
 def errors(
     run: str,
@@ -71,7 +72,7 @@ def errors(
 
     if predictions is not None and (decode or candidates is not None):
         raise click.UsageError("--decode and --candidates ask the model: leave out --predictions.")
-    options, chosen = asked(decode, candidates)
+    options, chosen = decode_request(decode, candidates)
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--out is '{out}', but a file that ends in .html was expected.")
     page = None if as_json and out is None else out or Path(PAGE)
@@ -134,8 +135,8 @@ def _print(found: Mistakes) -> None:
         (
             grouping.title,
             group.name,
-            f"{group.questions:,}",
-            f"{group.score:.2%}",
+            count(group.questions),
+            percent(group.score),
             f"{100 * group.cost:.2f}",
         )
         for grouping in found.groupings

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vqazoo.amounts import percent
 from vqazoo.cli.completion import complete_model
+from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
     JSON,
-    asked,
     data_options,
-    decode_options,
+    decode_flags,
+    decode_request,
     given_args,
     make_folder,
 )
@@ -22,10 +24,8 @@ from vqazoo.cli.output import print_json, print_table, progress, say
 if TYPE_CHECKING:
     from vqazoo.evaluation.metric import Metric
 
-MISSING_IMAGES = "missing-images.txt"
 
-
-@click.command("eval")
+@click.command("eval", cls=ExampleCommand)
 @click.argument("model", required=False, shell_complete=complete_model)
 @data_options
 @click.option("--split", help="Which split to answer; default: the recipe's test split, or test.")
@@ -36,11 +36,11 @@ MISSING_IMAGES = "missing-images.txt"
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for predictions and scores.")
 @click.option("--record", is_flag=True, help="Write the scores into the model's metrics and card.")
-@click.option("--wups", is_flag=True, help="Compute WUPS too; cocoqa and daquar always do.")
+@click.option("--wups", is_flag=True, help="Compute WUPS too, as some datasets always do.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
 @click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
 @click.option("--seed", default=0, help="Chooses the questions in the picture grid.")
-@decode_options()
+@decode_flags()
 @JSON
 def eval_command(
     model: str | None,
@@ -62,11 +62,11 @@ def eval_command(
 ) -> None:
     """Answer every question of a split with MODEL (a zoo name or dir:PATH) and score the answers.
 
-    With --out, writes predictions (CSV, JSON lines, the official submission of vizwiz and vqav2),
+    With --out, writes predictions (CSV, JSON lines, the submission that the dataset asks for),
     metrics.json and pictures. --decode and --candidates are those of 'vqazoo ask'; they stand in
     the signature of every score.
 
-    Example: vqazoo eval --predictions mine.csv --data vizwiz --data-root DIR --split val
+    Example: vqazoo eval --predictions mine.csv --data {official} --data-root DIR
     """
     if (model is None) == (predictions is None):
         raise click.UsageError("Give either MODEL or --predictions FILE, and not both.")
@@ -78,7 +78,8 @@ def eval_command(
         )
     if predictions is not None and (decode or candidates is not None):
         raise click.UsageError("--decode and --candidates are for a MODEL, not for --predictions.")
-    options, chosen = asked(decode, candidates)
+    options, chosen = decode_request(decode, candidates)
+    from vqazoo.data.examples import MISSING_IMAGES
     from vqazoo.evaluation.split import read_split, scored
     from vqazoo.zoo.evaluate import TEST, UnnamedDataError, evaluate
 
@@ -150,8 +151,8 @@ def _print(metrics: Sequence[Metric]) -> None:
     rows = [
         (
             metric.name,
-            f"{metric.value:.2%}",
-            "[{:.2%}, {:.2%}]".format(*metric.interval) if metric.interval else "",
+            percent(metric.value),
+            f"[{', '.join(map(percent, metric.interval))}]" if metric.interval else "",
             metric.signature,
         )
         for metric in metrics

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from vqazoo import amounts
 from vqazoo.cli.ending import told_when_interrupted
+from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import JSON, part, run_assignments
 from vqazoo.cli.output import print_json, print_table, progress, say
 
@@ -23,8 +25,8 @@ def features() -> None:
     """Build, look at, verify and clear cached features of frozen encoders."""
 
 
-@features.command()
-@part("--encoder", "encoder", "Both towers, such as open-clip:ViT-B-32@openai.")
+@features.command(cls=ExampleCommand)
+@part("--encoder", "encoder", "Both towers, such as {encoder} or {both}.")
 @part("--image-encoder", "encoder", "Replaces the image tower.")
 @part("--text-encoder", "encoder", "Replaces the text tower.")
 @part("--fusion", "fusion", "Tells which features are needed; default: the head's own choice.")
@@ -128,7 +130,7 @@ def info(cache: str, as_json: bool) -> None:
         (
             folder.name,
             f"{rows:,} rows",
-            f"{size / 1e6:,.1f} MB",
+            amounts.size(size),
             f"{' and '.join(map(str, meta.get('kinds') or ['?']))} of {meta.get('encoder', '?')}",
         )
         for folder, meta, rows, size in found
@@ -218,7 +220,7 @@ def clear(names: tuple[str, ...], everything: bool, cache: str, as_json: bool) -
         print_json({"removed": [folder.name for folder in folders], "bytes": freed})
         return
     caches = "1 cache" if len(folders) == 1 else f"{len(folders)} caches"
-    say(f"Removed {caches}, {freed / 1e6:,.1f} MB.")
+    say(f"Removed {caches}, {amounts.size(freed)}.")
 
 
 def _any_head(fusion: str | None) -> str | None:
@@ -227,7 +229,7 @@ def _any_head(fusion: str | None) -> str | None:
     from vqazoo.manifests import HeadManifest
     from vqazoo.registry import registry
 
-    pooled = {"image.pooled", "question.pooled"}
+    pooled = {"image.pooled", "text.pooled"}
     for name, head in registry.usable(HeadManifest):
         joined = registry.manifest("fusion", fusion or head.default_fusion)
         fits = head.requires == joined.provides if fusion else joined.requires == pooled

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from vqazoo.amounts import size
 from vqazoo.catalogue import PACKAGED, PUBLISHED, Entry, entries
+from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import JSON
 from vqazoo.cli.output import print_json, print_table
 from vqazoo.compatibility import PARTS, compatible
@@ -12,20 +14,20 @@ from vqazoo.errors import ConfigError, PluginError, did_you_mean
 from vqazoo.manifests import EncoderManifest, FamilyManifest
 from vqazoo.registry import registry
 
-KINDS = ("models", "encoders", "fusions", "heads", "datasets", "families")
-KIND_OF = {**{kind: kind[:-1] for kind in KINDS[1:]}, "families": "family"}
+LISTED_KINDS = ("models", "encoders", "fusions", "heads", "datasets", "families")
+KIND_OF = {**{kind: kind[:-1] for kind in LISTED_KINDS[1:]}, "families": "family"}
 CHECKED = ("encoders", "fusions", "heads")  # kinds whose compatibility is known
 BROKEN = "(broken: run 'vqazoo plugins' to see why)"
 
 
-@click.command("list")
-@click.argument("kind", type=click.Choice(KINDS, case_sensitive=False), required=False)
+@click.command("list", cls=ExampleCommand)
+@click.argument("kind", type=click.Choice(LISTED_KINDS, case_sensitive=False), required=False)
 @click.option(
     "--compatible-with",
     "chosen",
     multiple=True,
     metavar="KIND=NAME",
-    help="Only parts that fit this one, such as head=lstm or encoder=tiny-clip; may be repeated.",
+    help="Only parts that fit this one, such as head={head} or encoder={encoder}; may be repeated.",
 )
 @JSON
 def list_command(kind: str | None, chosen: tuple[str, ...], as_json: bool) -> None:
@@ -36,7 +38,7 @@ def list_command(kind: str | None, chosen: tuple[str, ...], as_json: bool) -> No
     if chosen and kind is not None and kind not in CHECKED:
         raise click.UsageError(f"--compatible-with goes with {', '.join(CHECKED)}, not {kind}.")
     fitting = dict(_chosen(assignment) for assignment in chosen)
-    kinds = [kind] if kind else list(CHECKED if chosen else KINDS)
+    kinds = [kind] if kind else list(CHECKED if chosen else LISTED_KINDS)
     document = {
         one: _models() if one == "models" else _parts(KIND_OF[one], fitting) for one in kinds
     }
@@ -54,7 +56,7 @@ def _chosen(assignment: str) -> tuple[str, str]:
     if not equals or not name or part not in PARTS:
         known = [known.replace("_", "-") for known in PARTS]
         raise ConfigError(
-            f"--compatible-with takes KIND=NAME, for instance head=lstm, but got {assignment!r}."
+            f"--compatible-with takes KIND=NAME, but got {assignment!r}."
             f"{did_you_mean(part, known) if equals else ''} KIND is one of {', '.join(known)}."
         )
     return part, name.strip()
@@ -69,7 +71,7 @@ def _models() -> list[dict[str, str]]:
 
 def _whereabouts(entry: Entry) -> str:
     if entry.weights == PACKAGED:
-        return f"packaged, {entry.size / 1e6:.1f} MB"
+        return f"packaged, {size(entry.size)}"
     if entry.weights == PUBLISHED:
         return f"hub:{entry.repo}"
     return f"hub:{entry.pin.repo}" if entry.pin else "no weights yet"

@@ -33,8 +33,29 @@ SET = click.option(
 DEVICE = click.option("--device", help="cpu, cuda, cuda:1, mps; default: cuda if there is one.")
 
 
-def decode_options(candidates: bool = True) -> Callable[[F], F]:
-    """--decode, and --candidates where answers may be chosen among; see `asked`."""
+DEVICE_OR_CPU = click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
+
+
+def listens_on(port: int) -> Callable[[F], F]:
+    """Options --host and --port, for verbs that answer over HTTP; `port` is the default."""
+
+    def add(command: F) -> F:
+        command = click.option(
+            "--port",
+            type=click.IntRange(0, 65535),
+            default=port,
+            show_default=True,
+            help="0: any free one, which is printed.",
+        )(command)
+        return click.option(
+            "--host", default="127.0.0.1", show_default=True, help="Address to listen on."
+        )(command)
+
+    return add
+
+
+def decode_flags(candidates: bool = True) -> Callable[[F], F]:
+    """Options --decode, and --candidates where answers may be chosen among; see `asked`."""
 
     def add(command: F) -> F:
         if candidates:
@@ -53,7 +74,7 @@ def decode_options(candidates: bool = True) -> Callable[[F], F]:
     return add
 
 
-def asked(
+def decode_request(
     decode: Sequence[str], candidates: Path | None = None
 ) -> tuple[dict[str, Any], list[str] | None]:
     """What --decode and --candidates say: options of the head, and answers to choose among.
@@ -106,7 +127,7 @@ def canonical(kind: str) -> Callable[[click.Context, click.Parameter, str | None
 
 
 def data_options(command: F) -> F:
-    """--data, --data-root, --set and --skip-missing, for verbs that read one dataset."""
+    """Options --data, --data-root, --set and --skip-missing, of verbs that read one dataset."""
     for option in reversed(
         (
             part("--data", "dataset", "Dataset; default: the one the model was trained on."),
@@ -147,7 +168,7 @@ def run_assignments(
     skip_missing: bool = False,
     device: str | None = None,
 ) -> tuple[str, ...]:
-    """--set assignments of a training config, with those that options of their own stand for."""
+    """All --set assignments of a training config, also those that other options stand for."""
     extra = []
     if data_root is not None:
         extra.append(f"data.args.data_root={json.dumps(data_root)}")

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from vqazoo.amounts import count
 from vqazoo.cli.terminal import printable, printable_json
 from vqazoo.files.json_text import json_text
 
@@ -125,7 +126,7 @@ def _leaves(document: Mapping[str, Any], above: str = "") -> Iterator[tuple[str,
 
 def _shown(value: Any) -> str:
     counted = isinstance(value, int) and not isinstance(value, bool)
-    return f"{value:,}" if counted else str(value)
+    return count(value) if counted else str(value)
 
 
 def progress(steps: Sequence[int], label: str) -> Iterator[int]:

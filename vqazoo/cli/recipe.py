@@ -8,14 +8,15 @@ import click
 
 from vqazoo.cli.completion import complete_recipe
 from vqazoo.cli.ending import told_when_interrupted
+from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
     DATA_ROOT,
     DEVICE,
     JSON,
     SET,
     SKIP_MISSING,
-    asked,
-    decode_options,
+    decode_flags,
+    decode_request,
     run_assignments,
 )
 from vqazoo.cli.output import print_json, print_table, progress, say
@@ -93,7 +94,7 @@ def copy(name: str, file: Path | None, as_json: bool) -> None:
     say(str(target))
 
 
-@recipe.command("run")
+@recipe.command("run", cls=ExampleCommand)
 @click.argument("name", metavar="NAME|FILE", shell_complete=complete_recipe)
 @DATA_ROOT
 @SKIP_MISSING
@@ -105,7 +106,7 @@ def copy(name: str, file: Path | None, as_json: bool) -> None:
 @click.option("--push", "repo", metavar="OWNER/NAME", help="Publish the model when it is done.")
 @click.option("--private", is_flag=True, help="With --push: make a new repository private.")
 @click.option("--pin", is_flag=True, help="With --push: write the commit into the catalogue.")
-@decode_options()
+@decode_flags()
 @JSON
 def run_command(
     name: str,
@@ -128,7 +129,7 @@ def run_command(
     NAME is a packaged recipe, or the path of a TOML file. --decode and --candidates, as in 'vqazoo
     ask', are how the test split is answered.
 
-    Example: vqazoo recipe run clip-lstm-vizwiz --data-root DIR --push me/clip-lstm-vizwiz
+    Example: vqazoo recipe run {recipe} --data-root DIR --push me/{recipe}
     """
     from vqazoo.cli.train import how_to_resume
     from vqazoo.training.recipe_run import run_recipe
@@ -137,7 +138,7 @@ def run_command(
 
     if (private or pin) and not repo:
         raise click.UsageError("--private and --pin go with --push OWNER/NAME.")
-    options, chosen = asked(decode, candidates)
+    options, chosen = decode_request(decode, candidates)
     file = Path(name) if name.endswith(".toml") else recipe_file(name)
     config = gather_config(
         file, run_assignments(assignments, data_root, skip_missing, device), {"seed": seed}

@@ -9,13 +9,14 @@ import click
 
 from vqazoo.cli.completion import complete_part
 from vqazoo.cli.ending import told_when_interrupted
+from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import DATA_ROOT, JSON, SKIP_MISSING, part, run_assignments
 from vqazoo.cli.output import print_json, progress, say
 
 LISTS = ("--encoders", "--fusions", "--heads", "--seeds")  # options that take several values
 
 
-class ListCommand(click.Command):
+class ListCommand(ExampleCommand):
     """Lets the options in LISTS take several values: `--heads lstm gru`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -38,7 +39,7 @@ class ListCommand(click.Command):
     required=True,
     metavar="A B C",
     shell_complete=complete_part("encoder"),
-    help="Encoders; IMAGE+TEXT for two, such as efficientnet-lite0+minilm.",
+    help="Encoders; IMAGE+TEXT for two, such as {towers}.",
 )
 @click.option("--heads", multiple=True, required=True, metavar="X Y Z", help="Heads.")
 @click.option("--fusions", multiple=True, metavar="F G", help="Fusions; default: each head's own.")
@@ -81,7 +82,7 @@ def sweep(
 
     Run the same command again after an interruption: what is done is not done again.
 
-    Example: vqazoo sweep --encoders tiny-clip --heads mlp lstm gru --data easy-vqa --out sweeps/a
+    Example: vqazoo sweep --encoders {encoder} --heads {heads} --data {dataset} --out sweeps/a
     """
     from vqazoo.training.sweep import RESULTS, grid
     from vqazoo.training.sweep import sweep as run_sweep

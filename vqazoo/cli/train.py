@@ -9,17 +9,22 @@ from pathlib import Path
 import click
 
 from vqazoo.cli.ending import told_when_interrupted
+from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import DATA_ROOT, DEVICE, JSON, SET, SKIP_MISSING, part, run_assignments
 from vqazoo.cli.output import print_json, progress, say
 
 
-@click.command()
-@part("--encoder", "encoder", "Both towers, such as tiny-clip or open-clip:ViT-B-32@openai.")
+@click.command(cls=ExampleCommand)
+@part("--encoder", "encoder", "Both towers, such as {encoder} or {both}.")
 @part("--image-encoder", "encoder", "Replaces the image tower.")
 @part("--text-encoder", "encoder", "Replaces the text tower.")
 @part("--fusion", "fusion", "Joins image and question; default: the head's own choice.")
-@part("--head", "head", "Gives the answers, such as lstm, gru, linear or mlp.")
-@part("--data", "dataset", "Dataset, such as easy-vqa, or table for your own files.")
+@part("--head", "head", "Gives the answers, such as {head}.")
+@part(
+    "--data",
+    "dataset",
+    "Dataset, such as {dataset}; vqazoo list datasets shows all.",
+)
 @DATA_ROOT
 @SKIP_MISSING
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file; flags win over it.")
@@ -59,7 +64,7 @@ def train(
 ) -> None:
     """Train a model on a dataset and keep the best checkpoint in OUT/best.
 
-    Example: vqazoo train --encoder tiny-clip --head lstm --data easy-vqa --out runs/first
+    Example: vqazoo train --encoder {encoder} --head {head} --data {dataset} --out runs/first
     """
     from vqazoo.config import plain, to_toml
     from vqazoo.training.settings import gather_config

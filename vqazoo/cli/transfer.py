@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from vqazoo.amounts import count
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.options import JSON
@@ -78,8 +79,8 @@ def push(
         print_json({"repo": done.repo, "url": done.url, "commit": done.commit, "sizes": done.sizes})
         return
     if dry_run:
-        rows = [(f"{size:,}", name) for name, size in done.sizes.items()]
-        total = f"{sum(done.sizes.values()):,}"
+        rows = [(count(size), name) for name, size in done.sizes.items()]
+        total = count(sum(done.sizes.values()))
         last = (total, f"bytes would be uploaded to '{repo}'.")
         print_table(("bytes", "file"), [*rows, last], right=("bytes",))
         return

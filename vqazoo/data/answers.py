@@ -17,7 +17,7 @@ from vqazoo.data.comparison import TEXT, Comparison
 from vqazoo.data.examples import Example
 from vqazoo.errors import CheckpointError, DataError
 
-Targets = tuple[tuple[str, float], ...]  # answers with weights, best first
+WeightedAnswers = tuple[tuple[str, float], ...]  # answers with weights, best first
 
 NORMALISER = "lower-v1"
 SELECTION = "most-frequent-v1"  # what single-answer scores compare with, whatever was learnt
@@ -76,12 +76,12 @@ def apply_rule(name: str, examples: Sequence[Example], seed: int) -> list[Exampl
     return [replace(example, targets=targets) for example, targets in pairs if targets]
 
 
-def _most_frequent(example: Example, seed: int) -> Targets:
+def _most_frequent(example: Example, seed: int) -> WeightedAnswers:
     """The most frequent answer, ties broken alphabetically."""
     return _one(select_answer(example.to_learn))
 
 
-def _confident(example: Example, seed: int) -> Targets:
+def _confident(example: Example, seed: int) -> WeightedAnswers:
     """The most frequent of the answers given with confidence "yes" (Elnainay et al. 2023)."""
     if example.answers and not example.confidences:
         raise DataError(
@@ -92,13 +92,13 @@ def _confident(example: Example, seed: int) -> Targets:
     return _one(select_answer([answer for answer, confidence in pairs if confidence == "yes"]))
 
 
-def _sampled(example: Example, seed: int) -> Targets:
+def _sampled(example: Example, seed: int) -> WeightedAnswers:
     """One of the answers, drawn by seed and question id: frequent ones more often."""
     texts = [text for answer in example.to_learn if (text := normalise(answer))]
     return _one(random.Random(f"{seed}/{example.question_id}").choice(texts)) if texts else ()
 
 
-def _soft(example: Example, seed: int) -> Targets:
+def _soft(example: Example, seed: int) -> WeightedAnswers:
     """Every answer, weighted by the VQA accuracy it would score (Teney et al. 2018, section 3.6).
 
     With ten answers, one given k times has the weight 0.3, 0.6, 0.9 for k = 1, 2, 3, else 1.
@@ -108,7 +108,7 @@ def _soft(example: Example, seed: int) -> Targets:
     return tuple(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _share(example: Example, seed: int) -> Targets:
+def _share(example: Example, seed: int) -> WeightedAnswers:
     """Every answer, weighted by the share of people who gave it: BLIP's VQA training (Li et al.
     2022, salesforce/BLIP, vqa_dataset.py). Weights sum to 1.
     """
@@ -117,13 +117,13 @@ def _share(example: Example, seed: int) -> Targets:
     return tuple(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _three_words(example: Example, seed: int) -> Targets:
+def _three_words(example: Example, seed: int) -> WeightedAnswers:
     """The most frequent answer if it has three or more words (the CLIP+GPT-2 system)."""
     chosen = select_answer(example.to_learn)
     return _one(chosen) if len(chosen.split()) >= 3 else ()
 
 
-def _three_level(example: Example, everywhere: Counter[str]) -> Targets:
+def _three_level(example: Example, everywhere: Counter[str]) -> WeightedAnswers:
     """Most frequent; of equals, the one most frequent over all training answers; of those, the one
     with the smallest total Levenshtein distance to the question's answers; then alphabetical.
 
@@ -146,7 +146,7 @@ def _three_level(example: Example, everywhere: Counter[str]) -> Targets:
     return _one(min(tied, key=lambda text: (distance(text), text)))
 
 
-def _one(text: str) -> Targets:
+def _one(text: str) -> WeightedAnswers:
     return ((text, 1.0),) if text else ()
 
 
@@ -172,7 +172,7 @@ def levenshtein(first: str, second: str) -> int:
 
 
 THREE_LEVEL = "three-level"
-RULES: dict[str, Callable[[Example, int], Targets]] = {
+RULES: dict[str, Callable[[Example, int], WeightedAnswers]] = {
     MOST_FREQUENT: _most_frequent,
     "confident": _confident,
     "sampled": _sampled,

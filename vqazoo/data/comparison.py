@@ -122,9 +122,9 @@ def compared_by_stems(examples: Sequence[Example]) -> list[Example]:
 
 STEMS = "okvqa-v1.1-stems"  # set by readers, since each split has its own
 TEXT = Comparison("text", lambda answer: answer)  # what is written, normalised
-SET = Comparison("set-of-things", set_of_things)
+AS_SETS = Comparison("set-of-things", set_of_things)
 TRUTH_VALUES = Comparison("yes-is-true", synonyms({"yes": "true", "no": "false"}))
-RULES = {rule.name: rule for rule in (TEXT, SET, TRUTH_VALUES)}
+RULES = {rule.name: rule for rule in (TEXT, AS_SETS, TRUTH_VALUES)}
 
 
 def rule(name: str) -> Comparison:

@@ -17,6 +17,7 @@ from vqazoo.files.writing import write_list
 from vqazoo.registry import registry
 
 MAX_QUESTION_CHARACTERS = 2000
+MISSING_IMAGES = "missing-images.txt"  # lists the pictures of a split that are left out
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vqazoo.data import Example
 from vqazoo.data.answers import same_answer
 from vqazoo.data.comparison import TEXT, Comparison
-from vqazoo.evaluation.metrics import vqa_accuracy
+from vqazoo.evaluation.metrics import Floats, vqa_accuracy
 from vqazoo.interfaces import Answer
 
-SEVERAL = 3  # answers a question from which on agreement with people is measured
-
-Floats = NDArray[np.float64]
+FEWEST_PEOPLE = 3  # answers a question from which on agreement with people is measured
 
 
 def is_correct(example: Example, answer: Answer) -> bool:
@@ -24,7 +21,7 @@ def is_correct(example: Example, answer: Answer) -> bool:
 
 
 def accuracies(examples: Sequence[Example], answers: Sequence[Answer]) -> Floats:
-    """1 or 0 for each question; an answer the model cannot give counts as a miss."""
+    """Score 1 or 0 for each question; an answer the model cannot give counts as a miss."""
     pairs = zip(examples, answers, strict=True)
     return np.array([is_correct(example, answer) for example, answer in pairs], dtype=np.float64)
 
@@ -53,7 +50,7 @@ def have_several_answers(examples: Sequence[Example]) -> bool:
 
 def asked_several(examples: Sequence[Example]) -> list[int]:
     """The rows on which agreement with people can be measured: those with enough answers."""
-    return [row for row, example in enumerate(examples) if len(example.answers) >= SEVERAL]
+    return [row for row, example in enumerate(examples) if len(example.answers) >= FEWEST_PEOPLE]
 
 
 def measured(

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from vqazoo.amounts import percent
 from vqazoo.data import Example
 from vqazoo.data.answers import normalise, select_answer
 from vqazoo.evaluation.agreement import is_correct
@@ -27,7 +28,7 @@ from vqazoo.files.writing import write_file
 from vqazoo.interfaces import Answer
 from vqazoo.media.video import still
 
-KINDS = ("yes/no", "number", "unanswerable", "other")  # of answers, told from their words
+ANSWER_KINDS = ("yes/no", "number", "unanswerable", "other")  # of answers, told from their words
 RIGHT, WRONG, OPEN = "#0a6b2d", "#b3261e", "#333333"  # readable on white
 
 
@@ -71,17 +72,21 @@ def confusion_figure(examples: Sequence[Example], answers: Sequence[Answer], fil
     pairs = [(e, a) for e, a in zip(examples, answers, strict=True) if e.answers]
     rows = [e.answer_type or answer_kind(select_answer(e.answers)) for e, _ in pairs]
     columns = [answer_kind(answer.text) for _, answer in pairs]
-    names = [*KINDS, *sorted(set(rows) - set(KINDS))]
+    names = [*ANSWER_KINDS, *sorted(set(rows) - set(ANSWER_KINDS))]
     counts = Counter(zip(rows, columns, strict=True))
     shown = [name for name in names if any(row == name for row in rows)]
-    table = np.array([[counts[row, column] for column in KINDS] for row in shown], dtype=float)
+    table = np.array(
+        [[counts[row, column] for column in ANSWER_KINDS] for row in shown], dtype=float
+    )
     shares = table / table.sum(axis=1, keepdims=True)
     labels = [f"{name} ({rows.count(name):,})" for name in shown]
-    _heat_map(shares, labels, list(KINDS), "type of the question", "type of the answer given", file)
+    _heat_map(
+        shares, labels, list(ANSWER_KINDS), "type of the question", "type of the answer given", file
+    )
 
 
 def answer_kind(text: str) -> str:
-    """One of KINDS, told from the words of an answer."""
+    """One of ANSWER_KINDS, told from the words of an answer."""
     text = normalise(text)
     if text in ("yes", "no"):
         return "yes/no"
@@ -150,7 +155,7 @@ def _heat_map(
     middle = 0.6 * np.nanmax(values)
     for row, column in np.ndindex(*values.shape):
         value = values[row, column]
-        text = f"{value:.0%}" if texts is None else texts[row][column]
+        text = percent(float(value), 0) if texts is None else texts[row][column]
         colour = "white" if value > middle else "black"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     _save(figure, file)

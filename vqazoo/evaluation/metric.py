@@ -14,10 +14,11 @@ import numpy as np
 from vqazoo.data import Example
 from vqazoo.data.answers import NORMALISER, SELECTION, AnswerList
 from vqazoo.data.comparison import TEXT
-from vqazoo.evaluation.agreement import Floats, comparison_of
+from vqazoo.evaluation.agreement import comparison_of
+from vqazoo.evaluation.metrics import Floats
 from vqazoo.evaluation.metrics.significance import bootstrap_interval, drawn, smallest_difference
 
-SINGLE = f"rule:{SELECTION}|normaliser:{NORMALISER}"
+SINGLE_ANSWER = f"rule:{SELECTION}|normaliser:{NORMALISER}"
 PEOPLE = "rule:leave-one-out-by-index"
 COUNT_GROUPS = {0: "0", 1: "1-9", 10: "10-99", 100: "100-999", 1000: "1000+"}  # from this count on
 
@@ -114,12 +115,13 @@ class Measure:
         for place, group in enumerate(COUNT_GROUPS.values()):
             chosen = scores[places == place]
             if len(chosen):
-                how = f"{SINGLE}|counts:training answers"
+                how = f"{SINGLE_ANSWER}|counts:training answers"
                 part = f"accuracy/answer-count={group}"
                 yield from self.one(part, float(chosen.mean()), how, len(chosen))
 
 
 def today() -> str:
+    """The UTC day, as in `Metric.date`."""
     return datetime.now(UTC).date().isoformat()
 
 

@@ -11,8 +11,7 @@ from vqazoo.data import Example, digest
 from vqazoo.data.answers import SELECTION, AnswerList, same_answer, truth_of
 from vqazoo.errors import DataError
 from vqazoo.evaluation.agreement import (
-    SEVERAL,
-    Floats,
+    FEWEST_PEOPLE,
     accuracies,
     asked_several,
     compared,
@@ -20,29 +19,14 @@ from vqazoo.evaluation.agreement import (
     have_several_answers,
     measured,
 )
-from vqazoo.evaluation.metric import PEOPLE, SINGLE, Measure, Metric, today
-from vqazoo.evaluation.metrics import reliability, vqa_accuracy, words
+from vqazoo.evaluation.metric import PEOPLE, SINGLE_ANSWER, Measure, Metric, today
+from vqazoo.evaluation.metrics import Floats, reliability, vqa_accuracy, words
 from vqazoo.evaluation.metrics import wups as wups_metric
 from vqazoo.interfaces import Answer
 from vqazoo.manifests import DatasetManifest
 from vqazoo.registry import registry
 
 WUPS_THRESHOLDS = ("0.0", "0.9")
-
-
-def quick_metrics(
-    examples: Sequence[Example], answers: Sequence[Answer], data: str, split: str, known: AnswerList
-) -> list[Metric]:
-    """What the training loop measures after each epoch: accuracy and what to compare it with."""
-    measure = Measure(data, split, digest(examples), today(), examples)
-    truths = [truth_of(example) for example in examples]
-    right = float(accuracies(examples, answers).mean())
-    found = list(measure.one("accuracy", right, SINGLE))
-    name, rows, agreed = measured(examples, answers)
-    if name == "vqa-accuracy":
-        how = f"{PEOPLE}|normaliser:vqa-reference-v1"
-        found += measure.one("vqa-accuracy", float(agreed.mean()), how, len(rows))
-    return [*found, *_baselines(measure, examples, truths, known)]
 
 
 def score(
@@ -54,10 +38,13 @@ def score(
     wups: bool | None = None,
     report: Callable[[str], None] = lambda line: None,
     decode: str = "",
+    quick: bool = False,
 ) -> list[Metric]:
     """Every metric that the examples and answers allow.
 
     Args:
+        quick: only accuracy and what to compare it with, without intervals, as the training loop
+            measures after each epoch.
         decode: how the answers were made, for signatures; empty: by the head's defaults.
         known: the answers a model can give, for its baselines; None for answers of others.
         wups: whether to compute WUPS; None: where the dataset's manifest asks for it and WordNet
@@ -73,29 +60,35 @@ def score(
         raise DataError(f"The split '{split}' of '{data}' has no answers: nothing can be scored.")
     scored, given = [e for e, _ in labelled], [a for _, a in labelled]
     measure = Measure(data, split, digest(scored), today(), scored, decode)
-    found: list[Metric] = []
     truths = [truth_of(example) for example in scored]
     read = comparison_of(scored).read
     right = accuracies(scored, given)
-    found += measure.with_interval("accuracy", right, SINGLE)
     name, rows, per_question = measured(scored, given)
-    main, rule, trusted = measure, SINGLE, given
+    main, rule, trusted = measure, SINGLE_ANSWER, given
     if name == "vqa-accuracy":
         trusted = [given[row] for row in rows]
         main = replace(measure, examples=[scored[row] for row in rows])
         rule = f"{PEOPLE}|normaliser:vqa-reference-v1"
+    baselines = [] if known is None else [*_baselines(measure, scored, truths, known)]
+    if quick:
+        found = [*measure.one("accuracy", right.mean(), SINGLE_ANSWER)]
+        if name == "vqa-accuracy":
+            found += main.one(name, per_question.mean(), rule)
+        return found + baselines
+    found = [*measure.with_interval("accuracy", right, SINGLE_ANSWER)]
+    if name == "vqa-accuracy":
         found += _agreement(main, trusted, per_question)
     several = len(asked_several(scored))
     if 0 < several < len(scored):
         report(
             f"{'Measured' if name == 'vqa-accuracy' else 'Left out'} vqa-accuracy: {several:,} of "
-            f"{len(scored):,} questions have the {SEVERAL} answers that it needs"
+            f"{len(scored):,} questions have the {FEWEST_PEOPLE} answers that it needs"
             f"{', and only they count' if name == 'vqa-accuracy' else ', too few'}."
         )
     found += main.by_type(name, per_question, rule)
     if known is not None:
         found += measure.by_count(right, truths, known)
-        found += _baselines(measure, scored, truths, known)
+        found += baselines
     worded = [replace(answer, text=read(answer.text)) for answer in given]
     found += _words(measure, worded, truths)
     found += _wups(measure, worded, truths, manifest, wups, report)
@@ -143,7 +136,7 @@ def _baselines(
     """What a constant answer scores, and what the answer list can reach."""
     constant = known.texts[known.counts.index(max(known.counts))]
     same = sum(same_answer(example, constant) for example in examples) / len(truths)
-    yield from measure.one("constant-answer-accuracy", same, SINGLE)
+    yield from measure.one("constant-answer-accuracy", same, SINGLE_ANSWER)
     if have_several_answers(examples):
         _, rows, agreed = measured(examples, [Answer(constant, 1.0)] * len(examples))
         how = f"{PEOPLE}|normaliser:vqa-reference-v1"
@@ -151,7 +144,7 @@ def _baselines(
         yield from measure.one(name, float(agreed.mean()), how, len(rows))
     texts = known.counted_by(comparison_of(examples))
     reachable = sum(truth in texts for truth in truths) / len(truths)
-    yield from measure.one("known-answer-share", reachable, SINGLE)
+    yield from measure.one("known-answer-share", reachable, SINGLE_ANSWER)
 
 
 def _words(measure: Measure, answers: Sequence[Answer], truths: Sequence[str]) -> Iterator[Metric]:

@@ -1,7 +1,8 @@
 """Scoring a split: its questions are read, asked and scored here, and nowhere else. Imports torch.
 
 `vqazoo.evaluate` takes what a user names; `vqazoo eval`, `errors`, `compare`, `recipe run` and
-`sweep` share its steps: `read_split`, `evaluate_questions`, `scored`.
+`sweep` share its steps: `read_split`, `evaluate_questions`, `scored`; so does the validation of a
+training run, by `evaluate_features`.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ from typing import Any
 from vqazoo.config import config_digest
 from vqazoo.data import DatasetReader, Example, open_dataset, usable
 from vqazoo.data.answers import AnswerList
+from vqazoo.data.examples import MISSING_IMAGES
 from vqazoo.errors import DataError, UnknownNameError, did_you_mean
 from vqazoo.evaluation.answering import Asking, answer_split
+from vqazoo.evaluation.answering import predict as answer_features
 from vqazoo.evaluation.metric import Metric, by_name
 from vqazoo.evaluation.metrics import wups as wups_metric
 from vqazoo.evaluation.results import write_results
 from vqazoo.evaluation.score import score
 from vqazoo.evaluation.tables import Predictions, predict
 from vqazoo.features.encoding import Progress, Report
+from vqazoo.features.sources import FeatureSource
 from vqazoo.files.writing import METRICS, json_bytes, write_file
 from vqazoo.interfaces import Answer
 from vqazoo.model import BATCH, VQAModel
 from vqazoo.registry import registry
 
-MISSING_IMAGES = "missing-images.txt"
 IN_MEMORY = "rows in memory"  # data without a registered reader, in signatures
 WHOLE = "all"  # the split of data that has none
 
@@ -189,6 +192,18 @@ def evaluate_questions(
     return _of_model(model, questions, answers, asking, wups, report, reference)
 
 
+def evaluate_features(
+    model: VQAModel, questions: Questions, source: FeatureSource, start: int = 0
+) -> Evaluation:
+    """As `evaluate_questions`, of features that are there; measures only what is quick to measure.
+
+    Args:
+        source: whose rows from `start` on are the questions.
+    """
+    answers = answer_features(model, source, len(questions.examples), start)
+    return _of_model(model, questions, answers, Asking(), quick=True)
+
+
 def evaluate_table(
     model: VQAModel,
     rows: Iterable[Any],
@@ -215,16 +230,17 @@ def scored(
     report: Report = print,
     decode: str = "",
     model: str = "",
+    quick: bool = False,
 ) -> Evaluation:
     """The evaluation of given answers, of whoever gave them.
 
     Args:
-        known, wups, decode: as for `score`; model: what answered, see `Evaluation`.
+        known, wups, decode, quick: as for `score`; model: what answered, see `Evaluation`.
     """
     metrics: Sequence[Metric] = ()
     if questions.answered:
         examples, data, split = questions.examples, questions.data, questions.split
-        metrics = score(examples, answers, data, split, known, wups, report, decode)
+        metrics = score(examples, answers, data, split, known, wups, report, decode, quick)
     predictions = Predictions(questions.examples, answers)
     return Evaluation(model, questions.data, questions.split, tuple(metrics), predictions)
 
@@ -252,13 +268,14 @@ def _of_model(
     questions: Questions,
     answers: Sequence[Answer],
     asking: Asking,
-    wups: bool | None,
-    report: Report,
-    reference: str,
+    wups: bool | None = None,
+    report: Report = print,
+    reference: str = "",
+    quick: bool = False,
 ) -> Evaluation:
     how = asking.signature(model)
     told = signature(model, reference) + (f"|decode:{how}" if how else "")
-    return scored(questions, answers, known_answers(model), wups, report, how, told)
+    return scored(questions, answers, known_answers(model), wups, report, how, told, quick)
 
 
 def _check_wups(wanted: bool | None) -> None:

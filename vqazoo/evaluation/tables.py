@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vqazoo.interfaces import Answer
     from vqazoo.model import VQAModel
 
-ANSWERS = ("answers", "answer")  # columns that may hold the truth, the first that is there
+TRUTH_COLUMNS = ("answers", "answer")  # columns that may hold the truth, the first that is there
 NAMED = 20  # rows named in a message
 PARQUET_ROWS = 64  # with their pictures in memory at once
 PACKAGES = {"pandas": "pandas", "datasets": "vqazoo[hf]", "pyarrow": "vqazoo[hf]"}
@@ -183,7 +183,7 @@ def _classes(data: Any) -> dict[str, Classes]:
     if not hasattr(features, "to_dict"):
         return {}
     described = features.to_dict()
-    return {name: class_names(described.get(name)) for name in ANSWERS}
+    return {name: class_names(described.get(name)) for name in TRUTH_COLUMNS}
 
 
 def _row(
@@ -202,8 +202,8 @@ def _row(
         raise DataError(
             f"Row {number}: the question is {row['question']!r}, but text was expected: write one."
         )
-    column = next((column for column in ANSWERS if column in row), "")
-    meant = [name for name in row if not column and str(name).strip().lower() in ANSWERS]
+    column = next((column for column in TRUTH_COLUMNS if column in row), "")
+    meant = [name for name in row if not column and str(name).strip().lower() in TRUTH_COLUMNS]
     if meant:
         raise DataError(
             f"Row {number}: the answers stand in {meant[0]!r}, but a column 'answer' or 'answers' "

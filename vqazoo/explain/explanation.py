@@ -70,7 +70,6 @@ def explain(
     picture = open_image(image)
     answer = model.answer(picture, question) if answer is None else answer
     preprocess = model.image_encoder.spec.preprocess
-    assert preprocess is not None
     seen, place = pixels(picture, preprocess), placement(picture.size, preprocess)
     seen = seen.to(floating_dtype(model.image_encoder))
     asked = check_question(question)
@@ -107,7 +106,7 @@ def _attention(model: VQAModel, pixels: Tensor, question: str) -> Tensor | None:
         return None
     with torch.no_grad():
         image = model.encode_image(pixels[None])
-        weights = model.fusion.attention(image, model.encode_question([question]))[0]  # (N,)
+        weights = model.fusion.attention(image, model.encode_text([question]))[0]  # (N,)
     height, width = pixels.shape[1:]
     return token_map(weights[image.num_prefix :].float().cpu(), (width, height))
 

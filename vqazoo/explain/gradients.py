@@ -59,7 +59,7 @@ def pixel_gradients(model: VQAModel, pixels: Tensor, question: str, answer: str)
     """
     pixels = pixels.to(model.device)
     with torch.no_grad():
-        asked = _question(model, question)
+        asked = _text(model, question)
 
     def score(points: Tensor) -> Tensor:
         """Pixels (S, 3, H, W)."""
@@ -92,7 +92,7 @@ def word_gradients(
     with torch.no_grad():
         image = _image(model, pixels[None].to(model.device))
         with Embedded(embedding, note):
-            _question(model, question)
+            _text(model, question)
     if not real:
         raise IncompatibleError(
             f"The text encoder '{model.config.text_encoder.type}' does not read questions through "
@@ -105,7 +105,7 @@ def word_gradients(
     def score(points: Tensor) -> Tensor:
         """Embeddings (S, L, E)."""
         with Embedded(embedding, lambda found: points):
-            asked = _question(model, question, len(points))
+            asked = _text(model, question, len(points))
         return _score(model, image, asked, question, answer, len(points))
 
     return _integrated(score, start, end)
@@ -171,8 +171,8 @@ def _image(model: VQAModel, pixels: Tensor) -> Features:
     return model.image_encoder.encode_image(pixels, model.wants_image)
 
 
-def _question(model: VQAModel, question: str, count: int = 1) -> Features:
+def _text(model: VQAModel, question: str, count: int = 1) -> Features:
     ids, mask = model.text_encoder.tokenize([question] * count)  # (S, L) each
-    return model.text_encoder.encode_question(
-        ids.to(model.device), mask.to(model.device), model.wants_question
+    return model.text_encoder.encode_text(
+        ids.to(model.device), mask.to(model.device), model.wants_text
     )

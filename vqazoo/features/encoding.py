@@ -17,6 +17,7 @@ from vqazoo.errors import ImageError, IncompatibleError
 from vqazoo.interfaces import Encoder, Features
 from vqazoo.media.video import is_video
 
+NAMED = {"image": "image", "text": "question"}  # what the towers read: in caches and messages
 PADDED = ("tokens", "mask")  # tensors whose rows differ in length
 
 Progress = Callable[[Sequence[int], str], Iterator[int]]
@@ -28,7 +29,7 @@ class Towers(Protocol):
     """What features are made with: the part of a `VQAModel` before the fusion."""
 
     wants_image: frozenset[str]
-    wants_question: frozenset[str]
+    wants_text: frozenset[str]
 
     @property
     def frames(self) -> int:
@@ -53,7 +54,7 @@ class Towers(Protocol):
 
     def encode_image(self, pixels: Tensor) -> Features: ...
 
-    def encode_question(self, questions: Sequence[str]) -> Features: ...
+    def encode_text(self, texts: Sequence[str]) -> Features: ...
 
 
 def encode_seen(towers: Towers, seen: Sequence[Seen]) -> Features:
@@ -145,7 +146,7 @@ def stack(batches: Sequence[Features]) -> Features:
 
 
 def pad(tensor: Tensor, length: int) -> Tensor:
-    """(B, N, ...) padded with zeros to (B, length, ...)."""
+    """Pad token rows (B, N, ...) with zeros to (B, length, ...)."""
     missing = length - tensor.shape[1]
     if not missing:
         return tensor

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vqazoo.amounts import size
 from vqazoo.data.damage import all_damaged
 from vqazoo.errors import CacheError, DataError, ImageError
 from vqazoo.features.cache import (
@@ -26,12 +27,20 @@ from vqazoo.features.cache import (
     folder_key,
     question_key,
 )
-from vqazoo.features.encoding import Progress, Report, Towers, encode_seen, need_frames, stack
+from vqazoo.features.encoding import (
+    NAMED,
+    Progress,
+    Report,
+    Towers,
+    encode_seen,
+    need_frames,
+    stack,
+)
 from vqazoo.features.pictures import decoded_ahead
 from vqazoo.features.stored import MappedFeatures, Rows
 from vqazoo.files.free_space import disk_free
 from vqazoo.files.keys import FileKeys
-from vqazoo.interfaces import Encoder, Features, Preprocess, dtype_name, floating_dtype
+from vqazoo.interfaces import Encoder, Features, dtype_name, floating_dtype
 from vqazoo.media.video import is_video
 
 ENCODE_BATCH = 64
@@ -93,11 +102,9 @@ def build_questions(
 
     def encode(batches: Iterable[list[str]]) -> Iterator[Features]:
         for batch in batches:
-            yield towers.encode_question(batch)
+            yield towers.encode_text(batch)
 
-    job = _Job(
-        "question", towers, dict(zip(keys, questions, strict=True)), encode, progress, report
-    )
+    job = _Job("text", towers, dict(zip(keys, questions, strict=True)), encode, progress, report)
     return job.run(keys, root, verify)
 
 
@@ -114,7 +121,7 @@ class _Job:
 
     def run(self, keys: Sequence[str], root: str | Path, verify: int) -> MappedFeatures:
         meta = describe(self.towers, self.side)
-        folder = cache_root(root) / f"{self.side}-{folder_key(meta)}"
+        folder = cache_root(root) / f"{NAMED[self.side]}-{folder_key(meta)}"
         cache = FeatureCache(folder, meta)
         cache.drop_unreadable(keys)
         if cache.dropped:
@@ -137,15 +144,15 @@ class _Job:
         keys = sorted(keys, key=lambda key: (len(str(self.sources[key])), key))  # similar lengths
         largest = next((key for key in keys if is_video(self.sources[key])), keys[-1])
         row = _half(next(self.encode([[self.sources[largest]]])), self.side)
-        size = sum(tensor.nbytes for tensor in row.tensors().values()) * len(keys)
+        needed = sum(tensor.nbytes for tensor in row.tensors().values()) * len(keys)
         self.report(
-            f"Encoding {len(keys):,} distinct {self.side}s once, {_megabytes(size)} on disk in "
+            f"Encoding {len(keys):,} distinct {NAMED[self.side]}s once, {size(needed)} on disk in "
             f"'{cache.folder}'."
         )
-        if size > disk_free(cache.folder):
+        if needed > disk_free(cache.folder):
             raise CacheError(
-                f"The features of {len(keys):,} {self.side}s take {_megabytes(size)}, but "
-                f"'{cache.folder}' has {_megabytes(disk_free(cache.folder))} free: free space, "
+                f"The features of {len(keys):,} {NAMED[self.side]}s take {size(needed)}, but "
+                f"'{cache.folder}' has {size(disk_free(cache.folder))} free: free space, "
                 f"choose another folder with training.cache, or set training.features to live."
             )
         starts = range(0, len(keys), ENCODE_BATCH)
@@ -154,7 +161,7 @@ class _Job:
         pending_keys: list[str] = []
         pending: list[Features] = []
         try:
-            shown = self.progress(starts, f"{self.side}s")
+            shown = self.progress(starts, f"{NAMED[self.side]}s")
             for _, batch, features in zip(shown, batches, encoded, strict=True):
                 half = _half(features, self.side)
                 pending_keys += batch
@@ -200,18 +207,17 @@ def describe(towers: Towers, side: str) -> dict[str, Any]:
     image = side == "image"
     encoder = towers.image_encoder if image else towers.text_encoder
     block = towers.blocks[0 if image else 1]
-    preprocess = encoder.spec.preprocess if image else None
     computed = floating_dtype(encoder)
     finer = {} if computed == torch.float32 else {"computed_in": dtype_name(computed)}
     return {
         **finer,
-        "features_of": side,
+        "features_of": NAMED[side],
         "encoder": block.type,
         "args": block.args,
         "encoder_version": block.version,
         "weights_sha256": weights_sha256(encoder, towers.holds_tower(side)),
-        "preprocess": preprocess.to_json() if isinstance(preprocess, Preprocess) else None,
-        "kinds": sorted(towers.wants_image if image else towers.wants_question),
+        "preprocess": encoder.spec.preprocess.to_json() if image else None,
+        "kinds": sorted(towers.wants_image if image else towers.wants_text),
         "dtype": "float16",
         "layout": VERSION,
     }
@@ -237,11 +243,7 @@ def _half(features: Features, side: str) -> Features:
     if not all(bool(t.isfinite().all()) for t in halves.values()):
         largest = max(float(t.float().abs().max()) for t in features.tensors().values())
         raise CacheError(
-            f"The {side} features have values up to {largest:.3g}, but half precision holds at "
-            f"most {torch.finfo(torch.float16).max:,.0f}: set training.features to live."
+            f"The {NAMED[side]} features have values up to {largest:.3g}, but half precision holds "
+            f"at most {torch.finfo(torch.float16).max:,.0f}: set training.features to live."
         )
     return Features(**halves, num_prefix=features.num_prefix, frames=features.frames)
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"

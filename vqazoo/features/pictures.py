@@ -49,7 +49,6 @@ def decoded_ahead(towers: Towers, batches: Iterable[list[Path]]) -> Iterator[lis
 
 def _decoder(towers: Towers, augment: str = "none") -> Callable[[Path, random.Random | None], Seen]:
     preprocess = towers.image_encoder.spec.preprocess
-    assert preprocess is not None
 
     def decode(path: Path, draw: random.Random | None) -> Seen:
         if not is_video(path):

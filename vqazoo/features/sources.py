@@ -31,10 +31,10 @@ MEMORY_SHARE = 0.5  # of the free memory that features may take
 
 
 class FeatureSource(Protocol):
-    """Gives image and question features for rows of a list of examples."""
+    """Gives image and text features for rows of a list of examples."""
 
     def batch(self, rows: Tensor) -> tuple[Features, Features]:
-        """Image and question features of the rows (B,) int64, on the model's device."""
+        """Image and text features of the rows (B,) int64, on the model's device."""
 
 
 class Side(Protocol):
@@ -45,7 +45,7 @@ class Side(Protocol):
 
 
 class PairedFeatures:
-    """Image features from one side, question features from another."""
+    """Image features from one side, text features from another."""
 
     def __init__(self, images: Side, questions: Side) -> None:
         self._images, self._questions = images, questions
@@ -137,7 +137,7 @@ class CachedImages(CachedSide):
 
 
 class CachedQuestions(CachedSide):
-    """Question features of examples from the cache on disk, each distinct one encoded once."""
+    """Text features of examples from the cache on disk, each distinct question encoded once."""
 
     def __init__(
         self,
@@ -198,7 +198,7 @@ class LiveQuestions:
 
     def features(self, rows: Tensor) -> Features:
         used, place = torch.unique(self._rows[rows], return_inverse=True)
-        encoded = self._towers.encode_question([self._questions[i] for i in used.tolist()])
+        encoded = self._towers.encode_text([self._questions[i] for i in used.tolist()])
         return encoded.index(place.to(self._towers.device))
 
 

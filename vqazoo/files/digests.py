@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def tensor_digest(tensors: Mapping[str, Tensor], *words: str) -> str:
-    """32 hex digits over names, dtypes, shapes and bytes of tensors on the CPU, and the words."""
+    """In 32 hex digits: names, dtypes, shapes and bytes of tensors on the CPU, and the words."""
     state = xxhash.xxh3_128()
     for word in words:
         state.update(f"{len(word)} ".encode() + word.encode())

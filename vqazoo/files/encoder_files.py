@@ -12,8 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from vqazoo.amounts import in_bytes
 from vqazoo.errors import CheckpointError, WeightsError
-from vqazoo.files.reading import KINDS, MIB, check_no_pointer, inside, memory, read_plain, shown
+from vqazoo.files.reading import (
+    FILE_KINDS,
+    MIB,
+    check_no_pointer,
+    inside,
+    memory,
+    read_plain,
+    shown,
+)
 from vqazoo.files.tensors_header import check_tensors_header
 from vqazoo.files.writing import LARGEST_SIDE
 
@@ -67,7 +76,7 @@ def _check_entry(file: Path, folder: Path) -> None:
     if stat.S_ISDIR(found.st_mode):
         return
     if not stat.S_ISREG(found.st_mode):
-        kind = KINDS.get(stat.S_IFMT(found.st_mode), "no plain file")
+        kind = FILE_KINDS.get(stat.S_IFMT(found.st_mode), "no plain file")
         raise WeightsError(
             f"'{file}' is {kind}, but a plain file was expected: do not trust the folder, or take "
             f"that away."
@@ -77,12 +86,12 @@ def _check_entry(file: Path, folder: Path) -> None:
     inside(file, folder)
     if file.suffix != ".safetensors" and found.st_size > LARGEST_SMALL:
         raise WeightsError(
-            f"'{file}' has {found.st_size:,} bytes, but at most {LARGEST_SMALL:,} are read: it is "
-            f"no file of an encoder; do not trust the folder."
+            f"'{file}' has {in_bytes(found.st_size)}, but at most {LARGEST_SMALL:,} are read: it "
+            f"is no file of an encoder; do not trust the folder."
         )
 
 
-def read_weights(file: Path, named: bool = False) -> bytes:
+def read_weights_file(file: Path, named: bool = False) -> bytes:
     """The content of a plain safetensors file with a modest header of known dtypes.
 
     Args:
@@ -122,7 +131,7 @@ def read_json(file: Path, root: Path | None = None, most: int = LARGEST_CONFIG) 
         ) from error
 
 
-def read_config(file: Path, root: Path | None = None) -> dict[str, Any]:
+def read_encoder_config(file: Path, root: Path | None = None) -> dict[str, Any]:
     """A config that a library builds an encoder from, of sizes that can be.
 
     Raises:

@@ -24,7 +24,7 @@ HOME = r"~(?:[A-Za-z_][\w.-]*)?"
 # how a path begins
 HEAD = rf"(?:(?:{HOME}|\.{{1,2}})?/|(?:{HOME}|\.{{1,2}}|[A-Za-z]:|\\)\\|[A-Za-z]:/|(?i:file):)"
 # To the end of a value, or of a part of a signature; what follows the colon of https:// is none.
-WHOLE = re.compile(rf"(^|[:@=,|])(?!(?<=:)//)({HEAD}[/\\]*[^\s/\\|][^|]*)")
+WHOLE_PATH = re.compile(rf"(^|[:@=,|])(?!(?<=:)//)({HEAD}[/\\]*[^\s/\\|][^|]*)")
 # In running text only what is surely a place of a machine: /datasets/me/x may be a link.
 ROOTS = "home|Users|root|mnt|media|srv|tmp|var|private|Volumes|scratch|lustre|nfs|workspace"
 SURE = (
@@ -33,7 +33,7 @@ SURE = (
 )
 REST = r"[^\s\"'`<>|*?()\[\]{},;]*"
 QUOTED = r"(?:(?!\1)[^\n])*(?=\1)"  # a path in quotes may have blanks
-TEXT = re.compile(rf"(?<=(['\"`])){SURE}(?!\1){QUOTED}|{SURE}{REST}(?<![/\\])")
+PATH_IN_TEXT = re.compile(rf"(?<=(['\"`])){SURE}(?!\1){QUOTED}|{SURE}{REST}(?<![/\\])")
 # In data: a root that every machine has, a name in it, and in that another one.
 NAMED = re.compile(
     rf"(?<![\w/.\\~-])(?:(?i:file):/*(?=/))?"
@@ -71,7 +71,7 @@ class Places:
     def learn(self, document: Any) -> None:
         """Know the places that a document names."""
         for _, value in _texts(document):
-            for _, path in WHOLE.findall(value):
+            for _, path in WHOLE_PATH.findall(value):
                 self.add(path)
 
     def value(self, text: str) -> str:
@@ -86,7 +86,7 @@ class Places:
                 known = rf"(?:(?i:file):/*(?=/))?{re.escape(place)}(?![\w-])"
                 anywhere = rf"(?<=(['\"`])){known}{QUOTED}|(?<![\w/.\\-]){known}{REST}"
                 text = re.sub(anywhere, _last_of, text)
-        return TEXT.sub(_last_of, text)
+        return PATH_IN_TEXT.sub(_last_of, text)
 
     def named_in(self, text: str) -> bool:
         """Whether data, such as an answer, names a place of this machine: below one that is known,
@@ -134,7 +134,7 @@ class Places:
 
 def public(reference: str) -> str:
     """A reference such as `hf:/home/me/shapes` without the folders of a machine: `hf:shapes`."""
-    named = WHOLE.sub(lambda match: match[1] + _last(match[2]), reference)
+    named = WHOLE_PATH.sub(lambda match: match[1] + _last(match[2]), reference)
     return WEIGHTS_FILE.sub(lambda match: f"@{_last(match[0][1:])}", named)
 
 
@@ -162,7 +162,7 @@ def check_loadable(config: Mapping[str, Any], included: bool) -> None:
             path of this machine.
     """
     for key, tower in config["towers"].items():
-        check_encoder(config[SECTIONS[key]]["type"], tower, included)
+        check_tower(config[SECTIONS[key]]["type"], tower, included)
     for where, value in _texts(config):
         if _is_path(value) and not where.endswith(".type"):
             raise CheckpointError(
@@ -171,7 +171,7 @@ def check_loadable(config: Mapping[str, Any], included: bool) -> None:
             )
 
 
-def check_encoder(name: str, tower: Mapping[str, Any], included: bool) -> None:
+def check_tower(name: str, tower: Mapping[str, Any], included: bool) -> None:
     """Refuse an encoder that is read from a file or folder of this machine.
 
     Args:

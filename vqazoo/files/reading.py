@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from vqazoo.amounts import in_bytes
 from vqazoo.errors import CheckpointError, VqazooError
 
 MIB = 1 << 20
@@ -30,7 +31,7 @@ SHOWN = 80  # characters of a stranger's value in a message
 POINTER = b"version https://git-lfs.github.com/spec/"  # how a Git LFS pointer begins
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 OPENING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # the first: never wait
-KINDS = {
+FILE_KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
     stat.S_IFCHR: "a device",
@@ -63,10 +64,6 @@ def shown(value: Any, most: int = SHOWN) -> str:
     return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
 
 
-def size(number: int) -> str:
-    return f"{number:,} bytes"
-
-
 def memory() -> int:
     """Bytes of this machine's memory; where it is not told, 1 TiB."""
     try:
@@ -91,7 +88,7 @@ def read_plain(file: Path, most: int, root: Path | None = None) -> bytes:
     with open_plain(file, root) as (handle, length):
         if length > most:
             raise CheckpointError(
-                f"'{file}' has {size(length)}, but at most {size(most)} are read: it is "
+                f"'{file}' has {in_bytes(length)}, but at most {in_bytes(most)} are read: it is "
                 f"no file of a checkpoint that this machine could use; do not trust the folder."
             )
         return handle.read(length)
@@ -172,7 +169,7 @@ def check_no_pointer(
 
 def _check_plain(file: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        kind = KINDS.get(stat.S_IFMT(found.st_mode), "no plain file")
+        kind = FILE_KINDS.get(stat.S_IFMT(found.st_mode), "no plain file")
         raise CheckpointError(
             f"'{file}' is {kind}, but a plain file was expected: get the checkpoint again."
         )

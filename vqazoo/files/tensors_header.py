@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vqazoo.amounts import in_bytes
 from vqazoo.errors import CheckpointError
-from vqazoo.files.reading import MIB, open_plain, parse_json, shown, size
+from vqazoo.files.reading import MIB, open_plain, parse_json, shown
 
 HEADER = 16 * MIB  # of a safetensors file: room for 100,000 tensors
 # Of safetensors' dtypes, those its torch reader knows; on others it fails without a sentence.
@@ -61,13 +62,13 @@ def _parse_header(content: bytes, length: int, file: Path) -> dict[str, Any]:
     claimed = int.from_bytes(content[:8], "little")
     reason, said = "", {}
     if len(content) < 8:
-        reason = f"it has {size(len(content))}"
+        reason = f"it has {in_bytes(len(content))}"
     elif content[8:9] != b"{":
         reason = f"it starts with {shown(content[:8])}"
     elif claimed > min(HEADER, length - 8):
         reason = (
-            f"its header claims {size(claimed)}, but the file has {size(length)} and a "
-            f"header at most {size(HEADER)}"
+            f"its header claims {in_bytes(claimed)}, but the file has {in_bytes(length)} and a "
+            f"header at most {in_bytes(HEADER)}"
         )
     else:
         try:

@@ -148,7 +148,7 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
             f"The file {shown(outside[0])} cannot be written into '{folder}': give a plain name, "
             f"without a path."
         )
-    with writing(folder, CheckpointError, SAVING):
+    with while_writing(folder, CheckpointError, SAVING):
         folder = Path(os.path.realpath(folder))
         recover(folder)
         fresh = sibling(folder, "new")
@@ -169,7 +169,7 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
             raise
 
 
-def writing(
+def while_writing(
     folder: Path, error: type[VqazooError], wait: float = 0.0
 ) -> AbstractContextManager[None]:
     """Be the one writer of a folder that is replaced as a whole, or of the files in it.
@@ -192,7 +192,7 @@ def editing(folder: Path) -> Iterator[None]:
     """
     with ExitStack() as stack:
         with suppress(OSError):
-            stack.enter_context(writing(folder, CheckpointError, SAVING))
+            stack.enter_context(while_writing(folder, CheckpointError, SAVING))
         yield
 
 
@@ -228,7 +228,7 @@ def make_once(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def read_config(folder: Path, content: bytes | None = None) -> dict[str, Any]:
-    """config.json of a folder, with every key that this release needs.
+    """Read config.json of a folder, with every key that this release needs.
 
     Args:
         content: of config.json, if it was read before.

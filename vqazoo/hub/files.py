@@ -213,7 +213,7 @@ def fetch_checkpoint(
 
 
 def fetch_config(ref: HubRef, cache_dir: Path | None = None) -> Path:
-    """config.json of a repository, in a folder named by the commit. Raises HubError."""
+    """Fetch config.json of a repository into a folder named by the commit. Raises HubError."""
     return _fetch(ref, CONFIG, cache_dir)
 
 

@@ -22,7 +22,14 @@ from vqazoo.interfaces.offers import (
     Writes,
 )
 from vqazoo.interfaces.references import FileReference, LoadOptions, WeightsReference
-from vqazoo.interfaces.towers import EncoderSpec, Preprocess, TowerSpec, width
+from vqazoo.interfaces.towers import (
+    EncoderSpec,
+    ImageTowerSpec,
+    Preprocess,
+    TextTowerSpec,
+    TowerSpec,
+    width,
+)
 
 __all__ = [
     "Answer",
@@ -39,6 +46,7 @@ __all__ = [
     "GivesScores",
     "GivesTypes",
     "Head",
+    "ImageTowerSpec",
     "LanguageModel",
     "LoadOptions",
     "Preprocess",
@@ -47,6 +55,7 @@ __all__ = [
     "StartsReading",
     "Targets",
     "TextCodec",
+    "TextTowerSpec",
     "TowerSpec",
     "WeightsReference",
     "Writes",

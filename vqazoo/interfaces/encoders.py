@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from vqazoo.errors import IncompatibleError
+from vqazoo.errors import IncompatibleError, renamed
 from vqazoo.interfaces.features import Features
 from vqazoo.interfaces.references import FileReference, WeightsReference
 from vqazoo.interfaces.towers import EncoderSpec
 
 # Tokenizers keep the truncation of the last call, so that of two threads one would get the other's.
 _TOKENIZING = threading.RLock()
+ENCODES_TEXT = {"encode_text", "encode_question"}  # the method's name, and its former one
 
 
 class TextCodec(Protocol):
@@ -71,7 +72,7 @@ class Encoder(nn.Module, ABC):
     """Turns pixels and question ids into features. Holds an image tower, a text tower, or both.
 
     A subclass is built as `Cls(variant, towers, **args)`: `variant` is what followed the colon in
-    its name (None if nothing did), `towers` the subset of {"image", "question"} to build, `args`
+    its name (None if nothing did), `towers` the subset of {"image", "text"} to build, `args`
     the manifest's arguments, all given. It sets `spec` and leaves weights random;
     `load_pretrained` then loads them once, unless a checkpoint provides them. `files` names what it
     read besides (`vqazoo.toolkit.read_files.read_files` makes the list): a checkpoint records them,
@@ -84,6 +85,16 @@ class Encoder(nn.Module, ABC):
     codec: TextCodec | None = None  # text towers: what tokenize, pieces and decode call
     start_id: int  # text towers: the token that starts a text, and
     end_id: int  # the one that ends it; heads that write token by token use both
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        """Raises PluginError: its text tower has the names of before."""
+        super().__init_subclass__(**given)
+        defined = (vars(owner).keys() & ENCODES_TEXT for owner in cls.__mro__)
+        if "encode_text" not in next(filter(None, defined)):  # of the last class that has either
+            raise renamed(
+                f"The encoder {cls.__name__} has encode_question, which is encode_text now, as the "
+                f"tower is 'text' and no longer 'question'"
+            )
 
     @abstractmethod
     def load_pretrained(self) -> None:
@@ -102,8 +113,8 @@ class Encoder(nn.Module, ABC):
         """
         raise IncompatibleError(f"{type(self).__name__} has no image tower.")
 
-    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
-        """Encode questions.
+    def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+        """Encode texts, such as questions.
 
         Args:
             ids: (B, L) int64, as made by `tokenize`.
@@ -111,6 +122,10 @@ class Encoder(nn.Module, ABC):
             wants: the kinds to compute, out of `pooled` (B, D) and `tokens` (B, L, D).
         """
         raise IncompatibleError(f"{type(self).__name__} has no text tower.")
+
+    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+        """The former name of `encode_text`."""
+        return self.encode_text(ids, mask, wants)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids (B, L) int64 and mask (B, L) bool, padded on the right to the longest of the batch.

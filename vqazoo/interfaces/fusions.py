@@ -19,9 +19,9 @@ class FusedSpec:
 
 
 class Fusion(nn.Module, ABC):
-    """Joins image and question features.
+    """Joins image and text features.
 
-    A subclass is built as `Cls(image: TowerSpec, question: TowerSpec, **args)`, so that no width
+    A subclass is built as `Cls(image: TowerSpec, text: TowerSpec, **args)`, so that no width
     is typed by hand, and sets `out: FusedSpec`.
 
     Attributes:
@@ -32,5 +32,5 @@ class Fusion(nn.Module, ABC):
     frames: int = 0
 
     @abstractmethod
-    def forward(self, image: Features, question: Features) -> Features:
+    def forward(self, image: Features, text: Features) -> Features:
         """Fused features of B rows, of the kind and width that `out` says."""

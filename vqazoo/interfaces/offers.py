@@ -71,7 +71,7 @@ class GivesScores(Protocol):
 class AttendsToImage(Protocol):
     """What a fusion may offer besides: where it looks. `vqazoo.explain` draws it."""
 
-    def attention(self, image: Features, question: Features) -> Tensor:
+    def attention(self, image: Features, text: Features) -> Tensor:
         """Weights (B, N) over the image tokens, 0 or more, that sum to 1 in each row."""
         ...
 

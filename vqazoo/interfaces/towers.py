@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Self
 
-from vqazoo.errors import IncompatibleError
+from vqazoo.errors import IncompatibleError, renamed
 from vqazoo.manifests import POOLED, TOKENS
+
+FORMER = {"question", "preprocess", "context_length"}  # what an EncoderSpec took before
 
 
 @dataclass(frozen=True)
@@ -76,19 +78,76 @@ class TowerSpec:
 
 
 @dataclass(frozen=True)
+class ImageTowerSpec(TowerSpec):
+    """An image tower, and how the pixels are made that it reads."""
+
+    preprocess: Preprocess = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class TextTowerSpec(TowerSpec):
+    """A text tower, and the longest text that it reads.
+
+    Attributes:
+        context_length: of that text in tokens, special ones included; longer ones are cut.
+    """
+
+    context_length: int = field(kw_only=True)
+
+
+@dataclass(frozen=True)
 class EncoderSpec:
     """What an encoder is, known before any weight is loaded.
 
     Attributes:
-        image, question: widths of each tower; None: the tower is absent.
-        preprocess: for the image tower.
-        context_length: longest question in tokens, special tokens included.
+        image, text: each tower; None: it is absent.
     """
 
-    image: TowerSpec | None = None
-    question: TowerSpec | None = None
-    preprocess: Preprocess | None = None
-    context_length: int | None = None
+    image: ImageTowerSpec | None = None
+    text: TextTowerSpec | None = None
+
+    def __new__(cls, *towers: Any, **named: Any) -> Self:
+        """Raises PluginError: it is called as before towers had specs of their own."""
+        plain = any(type(tower) is TowerSpec for tower in (*towers, *named.values()))
+        if plain or len(towers) > 2 or named.keys() & FORMER:
+            raise renamed(
+                "An EncoderSpec takes image=ImageTowerSpec(..., preprocess=...) and "
+                "text=TextTowerSpec(..., context_length=...)"
+            )
+        return super().__new__(cls)
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How pixels are made for the image tower.
+
+        Raises:
+            IncompatibleError: there is none.
+        """
+        if self.image is None:
+            raise IncompatibleError("The encoder has no image tower, so it prepares no pictures.")
+        return self.image.preprocess
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of the longest text that the text tower reads, special ones included.
+
+        Raises:
+            IncompatibleError: there is none.
+        """
+        if self.text is None:
+            raise IncompatibleError("The encoder has no text tower, so it reads no texts.")
+        return self.text.context_length
+
+    def prepared(self, preprocess: Preprocess) -> EncoderSpec:
+        """The same, with pixels made in another way for the image tower, if there is one."""
+        image = self.image and replace(self.image, preprocess=preprocess)
+        return replace(self, image=image)
+
+
+def offered_kinds(tower: TowerSpec | None) -> frozenset[str]:
+    """Feature kinds, `pooled` and `tokens`, that a tower gives; none where there is no tower."""
+    widths = {} if tower is None else {POOLED: tower.pooled, TOKENS: tower.tokens}
+    return frozenset(kind for kind, width in widths.items() if width is not None)
 
 
 def width(spec: TowerSpec, kind: str) -> int:

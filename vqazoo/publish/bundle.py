@@ -10,13 +10,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
+from vqazoo.amounts import size
 from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.config import Block
 from vqazoo.errors import CheckpointError, VqazooError, WeightsError
 from vqazoo.files.encoder_files import LARGEST_SMALL
 from vqazoo.files.included import INCLUDED
-from vqazoo.files.places import WEIGHTS_FILE, check_encoder, public
+from vqazoo.files.places import WEIGHTS_FILE, check_tower, public
 from vqazoo.files.reading import INCLUDED_FOLDERS, parse_json, read_plain
 from vqazoo.files.writing import CONFIG, INCLUDING_VERSION, WEIGHTS, json_bytes, write_file
 from vqazoo.hub.files import BUNDLED
@@ -70,7 +71,7 @@ def bundle_encoders(
             blocks[key] = replace(blocks[key], type=type)
         else:
             read = {"files": [asdict(one) for one in encoder.files]}
-            check_encoder(name, read, included=True)
+            check_tower(name, read, included=True)
         if encoder.reference is not None:
             bundled[key] = _licensed(name, encoder.reference, stated_license)
             encoder.reference = None
@@ -91,10 +92,10 @@ def bundle_encoders(
     write_file(out / CONFIG, json_bytes(config))
     if included:
         _check_alone(out)
-    sizes = [(one / WEIGHTS).stat().st_size / 1e6 for one in (folder, out)]
+    before, after = (size((one / WEIGHTS).stat().st_size) for one in (folder, out))
     report(
         f"With {' and '.join(map(_named, bundled.values())) or 'no referenced encoder'} included, "
-        f"{WEIGHTS} has {sizes[1]:.1f} MB instead of {sizes[0]:.1f} MB."
+        f"{WEIGHTS} has {after} instead of {before}."
     )
     return out
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from vqazoo.catalogue import (
     PIN,
     Pin,
-    digest,
+    content_digest,
     digest_of_config,
     entries,
     read_pin,
@@ -26,8 +26,8 @@ from vqazoo.files.writing import (
     REQUIRED,
     json_bytes,
     read_config,
+    while_writing,
     write_folder,
-    writing,
 )
 from vqazoo.hub.files import altered, fetch_again, fetch_checkpoint, fetch_config
 from vqazoo.hub.requests import AbsentError, HubRef, asked
@@ -55,7 +55,7 @@ def pull(ref: str, folder: str | Path | None = None, cache_dir: str | Path | Non
     if target is None:
         return _found(ref, cache)[0]
     try:
-        with writing(target, CheckpointError):
+        with while_writing(target, CheckpointError):
             return _copied(ref, target, cache)
     except OSError as error:
         raise CheckpointError(
@@ -88,7 +88,7 @@ def _copied(ref: str, target: Path, cache: Path | None) -> Path:
     contents = steady(found, read)
     _check_unchanged(target, contents, cache)
     if commit:
-        pin = Pin(commit.repo, commit.revision, digest(contents[CONFIG]))
+        pin = Pin(commit.repo, commit.revision, content_digest(contents[CONFIG]))
         contents[PIN] = json_bytes(vars(pin))
     write_folder(target, contents)
     return target

@@ -18,13 +18,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqazoo.amounts import size
 from vqazoo.card import PICTURES, merge
 from vqazoo.card.prose import split_front
 from vqazoo.catalogue import (
     PIN,
     Pin,
     catalogue,
-    digest,
+    content_digest,
     digest_of_config,
     read_pin,
     write_catalogue,
@@ -157,7 +158,7 @@ def push(
             return Pushed(ref.repo, "", "", upload.sizes(merge(upload.card, upload.fresh)))
         message = message or f"{title}: pushed by vqazoo"
         done, card = _commit(upload, folder, ref, private, message, create_pr, report)
-        here = Pin(done.repo, done.commit, digest(upload.files[CONFIG]))
+        here = Pin(done.repo, done.commit, content_digest(upload.files[CONFIG]))
         if own and not create_pr:
             _note(own, here, "" if include_encoder else card, report)
         if pin:
@@ -216,7 +217,7 @@ def _commit(
     contents: dict[str, bytes | Path] = {**upload.files, WEIGHTS: upload.weights}
     contents[CARD] = card.encode()
     sizes = upload.sizes(card)
-    report(f"Uploading {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB, to '{ref}'.")
+    report(f"Uploading {len(sizes)} files, {size(sum(sizes.values()))}, to '{ref}'.")
 
     def commit() -> CommitInfo:
         # Made anew for each try: of a commit whose answer was lost, nothing is left to do then.

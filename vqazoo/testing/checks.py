@@ -22,12 +22,14 @@ def require(holds: bool, owner: str, problem: str) -> None:
 
 
 def require_close(owner: str, expected: Tensor, found: Tensor, problem: str) -> None:
+    """Raise AssertionError if tensors differ by more than rounding does."""
     require(expected.shape == found.shape, owner, f"{problem} (shapes differ)")
     good = torch.allclose(expected, found, rtol=TOLERANCE, atol=TOLERANCE)
     require(good, owner, f"{problem}, by up to {(expected - found).abs().max().item():.2g}")
 
 
 def require_finite(owner: str, features: Features) -> None:
+    """Raise AssertionError if features are not float32, or hold NaN or infinity."""
     for kind, tensor in features.tensors().items():
         if kind != "mask":
             require(tensor.dtype == torch.float32, owner, f"{kind} is {tensor.dtype}, not float32")
@@ -68,6 +70,7 @@ def check_signature(owner: str, manifest: Manifest, component: type, positional:
 
 
 def check_fused(owner: str, out: FusedSpec, fused: Features, rows: int) -> None:
+    """Raise AssertionError if fused features are not what `out` says of them."""
     tensor = getattr(fused, out.kind)
     require(tensor is not None, owner, f"it gives no {out.kind} features")
     require(len(fused) == rows, owner, f"{rows} rows went in, {len(fused)} came out")
@@ -77,6 +80,7 @@ def check_fused(owner: str, out: FusedSpec, fused: Features, rows: int) -> None:
 
 
 def check_gradients(owner: str, part: nn.Module) -> None:
+    """Raise AssertionError if a parameter that trains has no finite gradient."""
     for name, parameter in part.named_parameters():
         if parameter.requires_grad:
             require(parameter.grad is not None, owner, f"'{name}' gets no gradient")
@@ -84,12 +88,8 @@ def check_gradients(owner: str, part: nn.Module) -> None:
             require(finite, owner, f"the gradient of '{name}' holds NaN or infinity")
 
 
-def offered_kinds(tower: TowerSpec | None) -> frozenset[str]:
-    kinds = (POOLED, TOKENS)
-    return frozenset(k for k in kinds if tower is not None and getattr(tower, k) is not None)
-
-
 def generator(seed: int = 0) -> torch.Generator:
+    """A random generator of that seed."""
     return torch.Generator().manual_seed(seed)
 
 

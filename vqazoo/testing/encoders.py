@@ -10,13 +10,20 @@ from torch import nn
 from vqazoo.blocks import read_side
 from vqazoo.data.answers import normalise
 from vqazoo.errors import ConfigError, IncompatibleError
-from vqazoo.interfaces import Encoder, Features, Preprocess, TowerSpec
+from vqazoo.interfaces import (
+    Encoder,
+    Features,
+    ImageTowerSpec,
+    Preprocess,
+    TextTowerSpec,
+    TowerSpec,
+)
+from vqazoo.interfaces.towers import offered_kinds
 from vqazoo.manifests import POOLED, TOKENS, EncoderManifest
 from vqazoo.modes import evaluating
 from vqazoo.testing.checks import (
     check_signature,
     generator,
-    offered_kinds,
     require,
     require_close,
     require_finite,
@@ -44,9 +51,9 @@ def check_encoder(
     """
     encoder, owner, manifest = _built(part, manifest, args)
     spec = encoder.spec
-    require(bool(spec.image or spec.question), owner, "its spec has neither tower")
+    require(bool(spec.image or spec.text), owner, "its spec has neither tower")
     if manifest is not None:
-        for side, tower in (("image", spec.image), ("question", spec.question)):
+        for side, tower in (("image", spec.image), ("text", spec.text)):
             extra = offered_kinds(tower) - getattr(manifest, side)
             require(
                 not extra, owner, f"its {side} tower offers {sorted(extra)}, the manifest does not"
@@ -61,8 +68,8 @@ def check_encoder(
     with evaluating(encoder), torch.no_grad():
         if spec.image is not None:
             _check_image_tower(owner, encoder, spec.image)
-        if spec.question is not None:
-            _check_text_tower(owner, encoder, spec.question)
+        if spec.text is not None:
+            _check_text_tower(owner, encoder, spec.text)
     _check_device(owner, encoder)
 
 
@@ -74,7 +81,7 @@ def _built(
         return part, type(part).__name__, manifest
     owner, known, component = found(EncoderManifest, part, manifest)
     declared = needed(owner, known)
-    sides = {"image": declared.image, "question": declared.question}
+    sides = {"image": declared.image, "text": declared.text}
     towers = frozenset(side for side, kinds in sides.items() if kinds)
     check_signature(owner, declared, component, ["variant", "towers"])
     build = builder(owner, declared, component, args, variant_of(part), towers)
@@ -86,15 +93,14 @@ def _check_device(owner: str, encoder: Encoder) -> None:
     spec = encoder.spec
     with elsewhere(owner, encoder):
         if spec.image is not None:
-            height, width = cast(Preprocess, spec.preprocess).size
-            pixels = torch.randn(2, 3, height, width, generator=generator())
+            pixels = torch.randn(2, 3, *spec.preprocess.size, generator=generator())
             where = f"{owner}, image tower"
             require_elsewhere(where, encoder.encode_image(sent(pixels), offered_kinds(spec.image)))
-        if spec.question is not None:
+        if spec.text is not None:
             ids, mask = encoder.tokenize(["why?", "what is the small thing on the table?"])
             where = f"{owner}, text tower"
-            wants = offered_kinds(spec.question)
-            require_elsewhere(where, encoder.encode_question(sent(ids), sent(mask), wants))
+            wants = offered_kinds(spec.text)
+            require_elsewhere(where, encoder.encode_text(sent(ids), sent(mask), wants))
 
 
 def _check_blocks(owner: str, encoder: Encoder) -> None:
@@ -102,7 +108,7 @@ def _check_blocks(owner: str, encoder: Encoder) -> None:
     parameters = {name for name, _ in encoder.named_parameters()}
     reading = {side: read_side(encoder, side).parameters for side in ("image", "text")}
     for side, other in (("image", "text"), ("text", "image")):
-        if (encoder.spec.image if side == "image" else encoder.spec.question) is None:
+        if (encoder.spec.image if side == "image" else encoder.spec.text) is None:
             continue
         try:
             blocks = encoder.blocks(side)
@@ -130,11 +136,10 @@ def _check_blocks(owner: str, encoder: Encoder) -> None:
             )
 
 
-def _check_image_tower(owner: str, encoder: Encoder, tower: TowerSpec) -> None:
+def _check_image_tower(owner: str, encoder: Encoder, tower: ImageTowerSpec) -> None:
     owner = f"{owner}, image tower"
-    require(encoder.spec.preprocess is not None, owner, "spec.preprocess is missing")
-    height, width = cast(Preprocess, encoder.spec.preprocess).size
-    pixels = torch.randn(3, 3, height, width, generator=generator())
+    require(isinstance(tower.preprocess, Preprocess), owner, "its preprocess is missing")
+    pixels = torch.randn(3, 3, *tower.preprocess.size, generator=generator())
 
     def encode(rows: slice, wants: frozenset[str]) -> Features:
         return encoder.encode_image(pixels[rows], wants)
@@ -142,11 +147,11 @@ def _check_image_tower(owner: str, encoder: Encoder, tower: TowerSpec) -> None:
     _check_tower(owner, encode, tower, count=3)
 
 
-def _check_text_tower(owner: str, encoder: Encoder, tower: TowerSpec) -> None:
+def _check_text_tower(owner: str, encoder: Encoder, tower: TextTowerSpec) -> None:
     owner = f"{owner}, text tower"
     texts = ["why?", "what is the colour of the small thing on the table?", "is it a dog or a cat?"]
-    longest = encoder.spec.context_length
-    assert longest is not None, f"{owner}: spec.context_length is missing."
+    longest = tower.context_length
+    require(isinstance(longest, int), owner, "its context_length is missing")
     ids, mask = encoder.tokenize(texts)
     require(
         ids.dtype == torch.int64 and mask.dtype == torch.bool and ids.shape == mask.shape,
@@ -171,10 +176,10 @@ def _check_text_tower(owner: str, encoder: Encoder, tower: TowerSpec) -> None:
         owner,
         "a text that is cut must still end with the end token",
     )
-    require_finite(owner, encoder.encode_question(endless, endless_mask, offered_kinds(tower)))
+    require_finite(owner, encoder.encode_text(endless, endless_mask, offered_kinds(tower)))
 
     def encode(rows: slice, wants: frozenset[str]) -> Features:
-        return encoder.encode_question(*encoder.tokenize(texts[rows]), wants)
+        return encoder.encode_text(*encoder.tokenize(texts[rows]), wants)
 
     _check_tower(owner, encode, tower, count=len(texts))
     try:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from vqazoo.errors import renamed
 from vqazoo.interfaces import AttendsToImage, Features, Fusion, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS, FusionManifest
 from vqazoo.testing.checks import (
@@ -24,7 +25,7 @@ from vqazoo.testing.devices import elsewhere, require_elsewhere, sent
 from vqazoo.testing.parts import builder, found, needed
 
 IMAGE = TowerSpec(pooled=20, tokens=24)  # all widths differ, so that a mix-up cannot hide
-QUESTION = TowerSpec(pooled=12, tokens=28)
+TEXT = TowerSpec(pooled=12, tokens=28)
 
 
 def check_fusion(
@@ -32,7 +33,7 @@ def check_fusion(
     *,
     manifest: FusionManifest | None = None,
     image: TowerSpec = IMAGE,
-    question: TowerSpec = QUESTION,
+    text: TowerSpec = TEXT,
     **args: Any,
 ) -> None:
     """Build a fusion for towers of several widths and run it through its contract.
@@ -40,7 +41,7 @@ def check_fusion(
     Args:
         part: its registered name, its class, or a fusion that was built.
         manifest: of a class or object that is not installed.
-        image, question: widths of the towers, which a fusion that was built must fit.
+        image, text: widths of the towers, which a fusion that was built must fit.
         args: some of its arguments; the others take their defaults.
 
     Raises:
@@ -48,12 +49,14 @@ def check_fusion(
             batch, a side is ignored, a parameter gets no gradient, saved tensors do not restore the
             fusion, or the attention that it offers is none.
     """
+    if "question" in args:
+        raise renamed("check_fusion takes text=, not question=, for the widths of the text tower")
     owner, known, component = found(FusionManifest, part, manifest)
     manifest = needed(owner, known)
     if isinstance(component, type):
-        check_signature(owner, manifest, component, ["image", "question"])
+        check_signature(owner, manifest, component, ["image", "text"])
     sides = {}
-    for side, tower in (("image", image), ("question", question)):
+    for side, tower in (("image", image), ("text", text)):
         kinds = {kind for kind in (POOLED, TOKENS) if f"{side}.{kind}" in manifest.requires}
         require(bool(kinds), owner, f"it requires nothing of the {side}")
         sides[side] = only(tower, kinds)
@@ -66,7 +69,7 @@ def check_fusion(
         f"out.kind is '{fusion.out.kind}', but the manifest provides '{manifest.provides}'",
     )
     looked = random_features(sides["image"], 4, 5, seed=1)
-    asked = random_features(sides["question"], 4, 6, seed=2)
+    asked = random_features(sides["text"], 4, 6, seed=2)
     with torch.no_grad():
         fused = fusion(looked, asked)
         check_fused(owner, fusion.out, fused, rows=4)
@@ -79,7 +82,7 @@ def check_fusion(
             require_same(f"{owner}, with more padding", fused.index(one), longer.index(one))
         for side, other in (
             ("image", fusion(random_features(sides["image"], 4, 5, seed=3), asked)),
-            ("question", fusion(looked, random_features(sides["question"], 4, 6, seed=4))),
+            ("text", fusion(looked, random_features(sides["text"], 4, 6, seed=4))),
         ):
             first, second = getattr(fused, fusion.out.kind), getattr(other, fusion.out.kind)
             ignored, said = torch.allclose(first, second), manifest.ignores == side
@@ -94,7 +97,7 @@ def check_fusion(
     with elsewhere(owner, fusion):
         require_elsewhere(owner, fusion(sent(looked), sent(asked)))
     fusion.train()
-    inputs = [looked] * (manifest.ignores != "image") + [asked] * (manifest.ignores != "question")
+    inputs = [looked] * (manifest.ignores != "image") + [asked] * (manifest.ignores != "text")
     leaves = [t.requires_grad_() for x in inputs for k, t in x.tensors().items() if k != "mask"]
     result = getattr(fusion(looked, asked), fusion.out.kind)
     (result * torch.randn(result.shape, generator=generator())).sum().backward()
@@ -106,9 +109,7 @@ def check_fusion(
     )
 
 
-def _check_attention(
-    owner: str, fusion: AttendsToImage, image: Features, question: Features
-) -> None:
+def _check_attention(owner: str, fusion: AttendsToImage, image: Features, text: Features) -> None:
     """Weights over the image tokens that are there, which add up to 1 in each row."""
     require(
         image.tokens is not None and image.mask is not None,
@@ -117,7 +118,7 @@ def _check_attention(
     )
     assert image.tokens is not None
     assert image.mask is not None
-    weights = fusion.attention(image, question)
+    weights = fusion.attention(image, text)
     wanted = tuple(image.tokens.shape[:2])
     require(
         tuple(weights.shape) == wanted,

@@ -42,8 +42,8 @@ from vqazoo.testing.protocols import check_protocols
 from vqazoo.testing.toy import toy_encoder
 from vqazoo.toolkit.losses import adds_up, batch_sums, row_units, weighted_loss
 
-ANSWERS = AnswerList(("yes", "no", "dark blue", "don't know", "3"), (5, 4, 3, 2, 2))
-OUTSIDE = "zebra"  # an answer that ANSWERS lacks
+KNOWN_ANSWERS = AnswerList(("yes", "no", "dark blue", "don't know", "3"), (5, 4, 3, 2, 2))
+OUTSIDE = "zebra"  # an answer that KNOWN_ANSWERS lacks
 STEPS = 60  # of training, after which the loss of a head must have fallen
 
 
@@ -78,13 +78,13 @@ def check_head(
     _check_head_manifest(owner, manifest)
     encoder = text_encoder or toy_encoder()
     spec = FusedSpec(manifest.requires, dim)
-    build = builder(owner, manifest, component, args, spec, ANSWERS, encoder)
+    build = builder(owner, manifest, component, args, spec, KNOWN_ANSWERS, encoder)
     with _lending_only(owner, encoder, manifest.borrows):
         head = build(0)
     _check_nothing_borrowed_is_owned(owner, head, encoder)
     examples = [
         Example(Path("image.png"), "what?", (text,), str(number), targets=((text, 1.0),))
-        for number, text in enumerate((*ANSWERS.texts, OUTSIDE))
+        for number, text in enumerate((*KNOWN_ANSWERS.texts, OUTSIDE))
     ]
     tower = only(TowerSpec(dim, dim), {manifest.requires})
     fused = random_features(tower, len(examples), 5, seed=5)
@@ -92,7 +92,7 @@ def check_head(
     _check_learning(owner, head, fused, head.targets(examples))
     with evaluating(head), torch.no_grad():
         _check_answers(owner, head, manifest, fused)
-        check_protocols(owner, head, manifest, fused, ANSWERS, encoder)
+        check_protocols(owner, head, manifest, fused, KNOWN_ANSWERS, encoder)
         restored = build(1)
         restored.load_state_dict(head.state_dict(), strict=True)
         require(
@@ -124,7 +124,7 @@ def _check_device(
             head.predict(sent(fused), **decode)
         head.predict(sent(fused), 3)
         if isinstance(head, RanksAnswers):
-            head.rank(sent(fused), list(ANSWERS.texts))
+            head.rank(sent(fused), list(KNOWN_ANSWERS.texts))
         if isinstance(head, Captions):
             head.caption(sent(fused))
 
@@ -272,7 +272,7 @@ def _check_answers(owner: str, head: Head, manifest: HeadManifest, fused: Featur
         owner,
         "its manifest's decode defaults are not those of predict",
     )
-    for top_k in (3, len(ANSWERS) + 2):
+    for top_k in (3, len(KNOWN_ANSWERS) + 2):
         for ranked in head.predict(fused, top_k):
             texts, scores = [one.text for one in ranked], [one.score for one in ranked]
             require(1 <= len(ranked) <= top_k, owner, f"top_k {top_k} gave {len(ranked)} answers")
@@ -285,11 +285,11 @@ def _check_answers(owner: str, head: Head, manifest: HeadManifest, fused: Featur
                 f"scores are no probabilities of different answers: {scores}",
             )
             if manifest.answer_mode == "classify":
-                require(set(texts) <= set(ANSWERS.texts), owner, f"not in the list: {texts}")
+                require(set(texts) <= set(KNOWN_ANSWERS.texts), owner, f"not in the list: {texts}")
                 require(
-                    len(ranked) == min(top_k, len(ANSWERS)),
+                    len(ranked) == min(top_k, len(KNOWN_ANSWERS)),
                     owner,
-                    f"top_k {top_k} of {len(ANSWERS)} answers gave {len(ranked)}",
+                    f"top_k {top_k} of {len(KNOWN_ANSWERS)} answers gave {len(ranked)}",
                 )
 
 

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from vqazoo.errors import IncompatibleError
-from vqazoo.interfaces import Encoder, EncoderSpec, Features, Preprocess, TowerSpec
+from vqazoo.interfaces import (
+    Encoder,
+    EncoderSpec,
+    Features,
+    ImageTowerSpec,
+    Preprocess,
+    TextTowerSpec,
+)
 from vqazoo.manifests import POOLED, TOKENS, Arg, EncoderManifest
 
 TOY = EncoderManifest(
@@ -18,14 +25,14 @@ TOY = EncoderManifest(
         "vocabulary": Arg(int, 258, "rows of the token embedding; at least 258"),
     },
     image=frozenset({POOLED, TOKENS}),
-    question=frozenset({POOLED, TOKENS}),
+    text=frozenset({POOLED, TOKENS}),
 )
 
 
 class ToyEncoder(Encoder):
     """Random towers that run in microseconds: four patches, and one token a UTF-8 byte.
 
-    Image: pooled (B, 10), tokens (B, 5, 12) with one prefix token. Question: pooled (B, 14), tokens
+    Image: pooled (B, 10), tokens (B, 5, 12) with one prefix token. Text: pooled (B, 14), tokens
     (B, L, width). Padding is byte 0, a real token, so that only the mask tells it apart.
     """
 
@@ -40,12 +47,12 @@ class ToyEncoder(Encoder):
         self.token_embedding = nn.Embedding(vocabulary, width)
         self.position = nn.Embedding(32, width)
         self.mix = nn.Linear(width, width)
-        self.pool_question = nn.Linear(width, 14)
+        self.pool_text = nn.Linear(width, 14)
         self.spec = EncoderSpec(
-            image=TowerSpec(10, 12),
-            question=TowerSpec(14, width),
-            preprocess=Preprocess((8, 8), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
-            context_length=32,
+            image=ImageTowerSpec(
+                10, 12, preprocess=Preprocess((8, 8), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+            ),
+            text=TextTowerSpec(14, width, context_length=32),
         )
 
     def load_pretrained(self) -> None:
@@ -60,12 +67,12 @@ class ToyEncoder(Encoder):
         tokens = torch.cat([mean[:, None], patches], dim=1)  # (B, 5, 12)
         return Features(pooled, tokens, torch.ones_like(tokens[..., 0], dtype=torch.bool), 1)
 
-    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+    def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
         places = torch.arange(ids.shape[1], device=ids.device)
         x = self.token_embedding(ids) + self.position(places)  # (B, L, width)
         x = self.mix(x).tanh()  # (B, L, width)
         mean = (x * mask[:, :, None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)  # (B, width)
-        pooled = self.pool_question(mean) if POOLED in wants else None  # (B, 14)
+        pooled = self.pool_text(mean) if POOLED in wants else None  # (B, 14)
         return Features(pooled, x, mask) if TOKENS in wants else Features(pooled)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -90,5 +97,5 @@ class ToyEncoder(Encoder):
 def toy_encoder(width: int = 16, vocabulary: int = 258, seed: int = 0) -> ToyEncoder:
     """A ToyEncoder with both towers, in eval mode, the same for the same seed."""
     torch.manual_seed(seed)
-    towers = frozenset({"image", "question"})
+    towers = frozenset({"image", "text"})
     return ToyEncoder(None, towers, width=width, vocabulary=vocabulary).eval()

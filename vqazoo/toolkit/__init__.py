@@ -1,7 +1,8 @@
 """What authors of parts build with; importing it does not import torch.
 
 Classifiers subclass `ClassHead`, other heads `SummedHead`; heads that write decode with `write`;
-readers of published checkpoints place tensors with `match_tensors`.
+readers of published checkpoints place tensors with `match_tensors`; objectives over pictures with
+captions find false pairs with `draw_negatives`.
 """
 
 from __future__ import annotations
@@ -19,18 +20,32 @@ if TYPE_CHECKING:
         class_units,
         ranked_answers,
         ranked_scores,
+        ranked_texts,
     )
     from vqazoo.toolkit.decoding import START, Spelling, as_answers, write
-    from vqazoo.toolkit.layers import Attention, TextLayer, causal, initialise
+    from vqazoo.toolkit.layers import (
+        Attention,
+        TextLayer,
+        causal,
+        check_heads,
+        initialise,
+        to_width,
+    )
     from vqazoo.toolkit.losses import SummedHead
+    from vqazoo.toolkit.pairs import caption_ids, draw_negatives, matching_loss
     from vqazoo.toolkit.pictures import read_preprocess
     from vqazoo.toolkit.published import (
+        attention_rules,
+        check_architecture,
+        check_fixed,
         check_small,
         fill_towers,
+        layer_rules,
         match_tensors,
         place_tensors,
         read_weights,
     )
+    from vqazoo.toolkit.rows import ids_and_mask, padded, real_places
     from vqazoo.toolkit.transformers import Repository, TextCodec
     from vqazoo.toolkit.weights import read_tensors
 
@@ -45,21 +60,34 @@ _HOMES = {
     "TextLayer": "layers",
     "UNKNOWN": "classes",
     "as_answers": "decoding",
+    "attention_rules": "published",
+    "caption_ids": "pairs",
     "causal": "layers",
+    "check_architecture": "published",
+    "check_fixed": "published",
+    "check_heads": "layers",
     "check_small": "published",
     "class_balance": "classes",
     "class_sum": "classes",
     "class_targets": "classes",
     "class_units": "classes",
+    "draw_negatives": "pairs",
     "fill_towers": "published",
+    "ids_and_mask": "rows",
     "initialise": "layers",
+    "layer_rules": "published",
     "match_tensors": "published",
+    "matching_loss": "pairs",
+    "padded": "rows",
     "place_tensors": "published",
     "ranked_answers": "classes",
     "ranked_scores": "classes",
+    "ranked_texts": "classes",
     "read_preprocess": "pictures",
     "read_tensors": "weights",
     "read_weights": "published",
+    "real_places": "rows",
+    "to_width": "layers",
     "write": "decoding",
 }
 __all__ = [
@@ -73,21 +101,34 @@ __all__ = [
     "TextCodec",
     "TextLayer",
     "as_answers",
+    "attention_rules",
+    "caption_ids",
     "causal",
+    "check_architecture",
+    "check_fixed",
+    "check_heads",
     "check_small",
     "class_balance",
     "class_sum",
     "class_targets",
     "class_units",
+    "draw_negatives",
     "fill_towers",
+    "ids_and_mask",
     "initialise",
+    "layer_rules",
     "match_tensors",
+    "matching_loss",
+    "padded",
     "place_tensors",
     "ranked_answers",
     "ranked_scores",
+    "ranked_texts",
     "read_preprocess",
     "read_tensors",
     "read_weights",
+    "real_places",
+    "to_width",
     "write",
 ]
 

@@ -5,6 +5,8 @@ Imports torch.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
@@ -20,13 +22,10 @@ from vqazoo.files.reading import MIB, memory
 FACTOR, FREE_BYTES, FREE_TENSORS = 8, 64 * MIB, 1000  # times what is stored, plus
 MANY_TENSORS = 1_000_000
 ENCODER_TENSORS = 100_000  # of an encoder whose weights are not here yet; the largest have 50,000
+SIZED = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn}  # by sizes alone
 MAKERS = {
-    torch.empty,
-    torch.zeros,
-    torch.ones,
+    *SIZED,
     torch.full,
-    torch.rand,
-    torch.randn,
     torch.randint,
     torch.randperm,
     torch.arange,
@@ -73,18 +72,38 @@ class Bound(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _count(self, func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> None:
-        kept = {k: v for k, v in kwargs.items() if k not in ("generator", "out", "pin_memory")}
-        token = _measuring.set(True)
         try:
-            wanted = func(*args, **{**kept, "device": "meta"})  # the shape alone
+            wanted = _sized(args, kwargs) if func in SIZED else _measured(func, args, kwargs)
         except (TypeError, RuntimeError):
             return  # the real call says it better
-        finally:
-            _measuring.reset(token)
-        self._bytes -= wanted.nbytes
+        self._bytes -= wanted
         self._tensors -= 1
         if self._bytes < 0 or self._tensors < 0:
             raise self._refused()
+
+
+def _sized(args: Any, kwargs: Mapping[str, Any]) -> int:
+    """Bytes of the tensor of a call whose positional arguments are sizes, or one list of them.
+
+    Raises:
+        TypeError: they are not.
+    """
+    sizes = kwargs.get("size", args)
+    if len(sizes) == 1 and isinstance(sizes[0], (list, tuple)):
+        (sizes,) = sizes
+    dtype = kwargs.get("dtype") or torch.get_default_dtype()
+    return math.prod(max(0, operator.index(size)) for size in sizes) * int(dtype.itemsize)
+
+
+def _measured(func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> int:
+    """Bytes of the tensor of any other call: of its shape alone, made on no device."""
+    kept = {k: v for k, v in kwargs.items() if k not in ("generator", "out", "pin_memory")}
+    token = _measuring.set(True)
+    try:
+        wanted: Tensor = func(*args, **{**kept, "device": "meta"})
+    finally:
+        _measuring.reset(token)
+    return wanted.nbytes
 
 
 def encoder_allowance(where: Path, stored: Stored | None) -> Bound:

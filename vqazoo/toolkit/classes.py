@@ -5,8 +5,9 @@ Imports torch.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,18 +21,28 @@ from vqazoo.toolkit.losses import SummedHead
 UNKNOWN = -1  # class of an answer that is not in the list
 
 
-def class_targets(answers: AnswerList, examples: Sequence[Example]) -> Targets:
+def class_targets(
+    answers: AnswerList,
+    examples: Sequence[Example],
+    numbers: Mapping[str, int] | None = None,
+    shared: bool = True,
+) -> Targets:
     """`answer` (n, M) int64 class numbers, UNKNOWN where an answer is not in the list or there are
-    fewer than M, and `weight` (n, M) float that sums to 1 over the known ones; M is the most
-    targets that an example has.
+    fewer than M, and `weight` (n, M) float, 0 there; M is the most targets that an example has.
+
+    Args:
+        numbers: the class of each answer; None: its place in the list.
+        shared: the weights of a row's known answers sum to 1; False: they stay as they are, for
+            classes that are right or wrong each by itself.
     """
-    number = {text: index for index, text in enumerate(answers.texts)}
+    if numbers is None:
+        numbers = {text: index for index, text in enumerate(answers.texts)}
     most = max([1, *(len(example.targets) for example in examples)])
     classes = torch.full((len(examples), most), UNKNOWN)  # (n, M)
     weights = torch.zeros(classes.shape)  # (n, M)
     for row, example in enumerate(examples):
-        known = [(number[text], w) for text, w in example.targets if text in number]
-        total = sum(weight for _, weight in known)
+        known = [(numbers[text], w) for text, w in example.targets if text in numbers]
+        total = sum(weight for _, weight in known) if shared else 1
         for column, (index, weight) in enumerate(known):
             classes[row, column] = index
             weights[row, column] = weight / total
@@ -93,10 +104,21 @@ def ranked_answers(answers: AnswerList, logits: Tensor, top_k: int) -> list[list
 
 def ranked_scores(answers: AnswerList, scores: Tensor, top_k: int) -> list[list[Answer]]:
     """The best answers of each row of (B, K) scores, which the answers keep."""
-    best, classes = scores.topk(min(top_k, len(answers)), dim=1)  # (B, k)
+    return ranked_texts(answers.texts.__getitem__, scores, top_k)
+
+
+def ranked_texts(
+    text: Callable[[int], str], scores: Tensor, top_k: int, logarithms: bool = False
+) -> list[list[Answer]]:
+    """The best of each row of (B, K) scores as answers; `text` gives the text of a column.
+
+    Args:
+        logarithms: scores are log-probabilities; answers keep the probabilities.
+    """
+    best, columns = scores.topk(min(top_k, scores.shape[1]), dim=1)  # (B, k)
     return [
-        [Answer(answers.texts[c], s) for s, c in zip(row_scores, row_classes, strict=True)]
-        for row_scores, row_classes in zip(best.tolist(), classes.tolist(), strict=True)
+        [Answer(text(c), math.exp(s) if logarithms else s) for s, c in zip(*row, strict=True)]
+        for row in zip(best.tolist(), columns.tolist(), strict=True)
     ]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from vqazoo.errors import ConfigError, QuestionError
 
 NEVER = -torch.inf
-NONE = -1  # of a token: there is none
+NO_TOKEN = -1  # of a token: there is none
 COUNTS = ("max_length", "min_tokens", "min_length", "sample_k", "no_repeat_ngram_size")
 TOKEN_LISTS = ("suppress_tokens", "begin_suppress_tokens")
 
@@ -51,8 +51,8 @@ class Rules:
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
     bad_words_ids: Sequence[list[int]] = ()
-    forced_bos_token_id: int = NONE
-    forced_eos_token_id: int = NONE
+    forced_bos_token_id: int = NO_TOKEN
+    forced_eos_token_id: int = NO_TOKEN
     suppress_tokens: Sequence[int] = ()
     begin_suppress_tokens: Sequence[int] = ()
 
@@ -64,7 +64,7 @@ class Rules:
             ("repetition_penalty", self.repetition_penalty > 0),
             (
                 "eos_token_ids",
-                list(self.eos_token_ids) == [NONE] or _are_tokens(self.eos_token_ids),
+                list(self.eos_token_ids) == [NO_TOKEN] or _are_tokens(self.eos_token_ids),
             ),
             ("bad_words_ids", all(isinstance(x, list) and x and _are_tokens(x) for x in bad_words)),
         ):
@@ -82,13 +82,13 @@ class Rules:
             or self.max_length
             or self.min_length
             or self.bad_words_ids
-            or self.forced_bos_token_id != NONE
+            or self.forced_bos_token_id != NO_TOKEN
         )
 
     def ends(self, end: int) -> tuple[int, ...]:
         """The tokens that end an answer, where `end` does unless told otherwise."""
         return (
-            tuple(one for one in self.eos_token_ids if one != NONE)
+            tuple(one for one in self.eos_token_ids if one != NO_TOKEN)
             if self.eos_token_ids
             else (end,)
         )
@@ -125,8 +125,8 @@ class Constraints:
             (rules.no_repeat_ngram_size > 0, self._ban_repeated),
             (bool(rules.bad_words_ids), self._ban_bad_words),
             (rules.min_tokens > 0 or rules.min_length > 0, self._ban_early_end),
-            (rules.forced_bos_token_id != NONE, self._force_first),
-            (rules.forced_eos_token_id != NONE, self._force_last),
+            (rules.forced_bos_token_id != NO_TOKEN, self._force_first),
+            (rules.forced_eos_token_id != NO_TOKEN, self._force_last),
             (bool(rules.suppress_tokens), self._suppress),
             (bool(rules.begin_suppress_tokens), self._suppress_first),
         )
@@ -186,7 +186,7 @@ class Constraints:
 
     def _suppress_first(self, scores: Tensor, told: Told) -> None:
         asked = len(told.tokens) - len(told.own)
-        forced = asked <= 1 and self.rules.forced_bos_token_id != NONE
+        forced = asked <= 1 and self.rules.forced_bos_token_id != NO_TOKEN
         if len(told.own) == int(forced):
             _ban(scores, self.rules.begin_suppress_tokens)
 

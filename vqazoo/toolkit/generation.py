@@ -99,7 +99,7 @@ def decode_options(folder: Path, place: str, start: int, end: int) -> dict[str, 
             f"vqazoo does not do: take the setting out of {file}, and give other decode options "
             f"to model.answer."
         )
-    wrong = [name for name in KINDS if name in said and not KINDS[name](said[name])]
+    wrong = [name for name in OPTION_KINDS if name in said and not OPTION_KINDS[name](said[name])]
     if wrong:
         raise CheckpointError(
             f"'{place}': {wrong[0]} in {file} is {shown(said[wrong[0]])}, which is of another kind "
@@ -241,7 +241,7 @@ def _are_counts(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_count, value))
 
 
-KINDS = {
+OPTION_KINDS = {
     **dict.fromkeys(("num_beams", "max_length", "max_new_tokens"), lambda v: _is_count(v) and v),
     **dict.fromkeys(
         (

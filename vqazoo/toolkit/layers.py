@@ -11,7 +11,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqazoo.errors import ConfigError
+
 Past = tuple[Tensor, Tensor]  # keys and values, (B, h, S, D/h) each
+
+
+def check_heads(owner: str, dim: int, heads: int) -> None:
+    """Raise ConfigError unless the width can be split among the heads.
+
+    Args:
+        owner: the part, for the message, such as `fusion 'med'`.
+    """
+    if dim % heads:
+        raise ConfigError(
+            f"The {owner} has dim {dim} and heads {heads}, but dim must be a multiple of heads: "
+            f"try dim {heads * 64}{', or heads 4' if dim % 4 == 0 else ''}."
+        )
+
+
+def to_width(found: int, dim: int) -> nn.Module:
+    """A linear layer from one width to another, or nothing where they are equal."""
+    return nn.Identity() if found == dim else nn.Linear(found, dim)
 
 
 class Attention(nn.Module):
@@ -34,7 +54,7 @@ class Attention(nn.Module):
         return self._split(self.key(context)), self._split(self.value(context))
 
     def forward(self, x: Tensor, past: Past, mask: Tensor | None = None) -> Tensor:
-        """x (B, T, D) looks at the keys and values of S positions -> (B, T, D).
+        """Let x (B, T, D) look at the keys and values of S positions -> (B, T, D).
 
         Keys and values may have b rows, a divisor of B: then B/b rows of x, side by side, look at
         the same ones, which are not copied; the mask, if any, must be (b, 1, 1, S).
@@ -89,7 +109,7 @@ class TextLayer(nn.Module):
         context_mask: Tensor | None = None,
         past: Past | None = None,
     ) -> tuple[Tensor, Past]:
-        """x (B, T, D) -> (B, T, D), and the keys and values of past and x for the next call.
+        """Map x (B, T, D) -> (B, T, D), with the keys and values of past and x for the next call.
 
         Args:
             mask: of the S positions of past and x that each of the T may see.

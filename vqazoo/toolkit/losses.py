@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vqazoo.interfaces import Features, Head, Targets
 
-WHOLE = "loss"  # the only term of a head that says no more than its mean
+WHOLE_LOSS = "loss"  # the only term of a head that says no more than its mean
 
 
 class SummedHead(Head):
@@ -64,7 +64,7 @@ def row_units(head: Head, targets: Targets) -> dict[str, Tensor]:
     if adds_up(head):
         found = cast(SummedHead, head).loss_units(targets)
         return {name: units.cpu() for name, units in found.items()}
-    return {WHOLE: torch.ones(len(next(iter(targets.values()))))}
+    return {WHOLE_LOSS: torch.ones(len(next(iter(targets.values()))))}
 
 
 def batch_sums(
@@ -74,7 +74,7 @@ def batch_sums(
     if adds_up(head):
         return cast(SummedHead, head).loss_sums(fused, targets), {}
     loss, parts = head.loss(fused, targets)
-    return {WHOLE: loss * len(fused)}, parts
+    return {WHOLE_LOSS: loss * len(fused)}, parts
 
 
 def adds_up(head: Head) -> bool:
@@ -83,6 +83,7 @@ def adds_up(head: Head) -> bool:
 
 
 def weight_of(head: Head, term: str) -> float:
+    """What a term weighs in the head's loss."""
     return head.loss_weights.get(term, 1.0) if isinstance(head, SummedHead) else 1.0
 
 

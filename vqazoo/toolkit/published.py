@@ -6,17 +6,19 @@ import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vqazoo.errors import CheckpointError, ConfigError, WeightsError
+from vqazoo.errors import CheckpointError, ConfigError, VqazooError, WeightsError
+from vqazoo.files.reading import shown
 from vqazoo.interfaces import LoadOptions, WeightsReference
 from vqazoo.toolkit.transformers import Repository
 from vqazoo.toolkit.weights import read_tensors
 
 LISTED = 5  # names in a message
-Rules = Sequence[tuple[str, str]]  # regular expression of the whole published name, our name
+TensorRules = Sequence[tuple[str, str]]  # regular expression of the whole published name, our name
 Weights = tuple[dict[str, Tensor], Future[WeightsReference]]  # see read_weights
 
 
@@ -32,6 +34,90 @@ def check_small(place: str, kind: str, options: LoadOptions) -> None:
             f"'{place}' is a {kind} model, which is small and takes no {asked}: leave it out, or "
             f"load it with dtype='float16'."
         )
+
+
+def check_architecture(
+    place: str,
+    otherwise: str,
+    config: Mapping[str, Any],
+    known: Sequence[str],
+    example: str,
+    error: type[VqazooError] = CheckpointError,
+) -> str:
+    """The one of the `known` architectures that a config.json names, alone.
+
+    Args:
+        otherwise: what a model of another one is, such as `a BLIP-2 model for another task`.
+        example: a repository whose architecture is known, for the message.
+
+    Raises:
+        error: it names another one, several or none.
+    """
+    said = config.get("architectures")
+    for name in known:
+        if said == [name]:
+            return name
+    raise error(
+        f"'{place}' is {otherwise} (architectures {shown(said)}), but only {' or '.join(known)} is "
+        f"read: load for instance hub:{example}."
+    )
+
+
+def check_fixed(
+    place: str,
+    kind: str,
+    config: Mapping[str, Any],
+    section: str,
+    usual: Mapping[str, Any],
+    example: str,
+) -> None:
+    """Settings that published models of a `kind` never change, and that our parts do not take.
+
+    Args:
+        section: the table of config.json that holds them, or "" for its outermost one; a setting
+            that is not there is the usual one.
+
+    Raises:
+        CheckpointError: one is another, named with its value.
+    """
+    table = config.get(section, {}) if section else config
+    for key, value in usual.items():
+        if isinstance(table, Mapping) and table.get(key, value) != value:
+            raise CheckpointError(
+                f"'{place}' has {f'{section}.' if section else ''}{key} {shown(table[key])}, but "
+                f"published {kind} models have {value}, and only that is read: load for instance "
+                f"hub:{example}."
+            )
+
+
+def attention_rules(published: str, ours: str, projections: str = "self") -> TensorRules:
+    """Rules for the attention of BERT's layers, as transformers names them, in `TextLayer`s.
+
+    Args:
+        published: expression of what stands before `.encoder.layer.0`.
+        ours: what stands before `.layers.0`.
+        projections: the layout's name of what holds query, key and value.
+    """
+    layer = published + r"\.encoder\.layer\.(\d+)\."
+    return [
+        (layer + rf"attention\.{projections}\.(.+)", rf"{ours}.layers.\1.attention.\2"),
+        (layer + r"attention\.output\.dense\.(.+)", rf"{ours}.layers.\1.attention.output.\2"),
+        (layer + r"attention\.output\.LayerNorm\.(.+)", rf"{ours}.layers.\1.attention_norm.\2"),
+        (layer + rf"crossattention\.{projections}\.(.+)", rf"{ours}.layers.\1.cross.\2"),
+        (layer + r"crossattention\.output\.dense\.(.+)", rf"{ours}.layers.\1.cross.output.\2"),
+        (layer + r"crossattention\.output\.LayerNorm\.(.+)", rf"{ours}.layers.\1.cross_norm.\2"),
+    ]
+
+
+def layer_rules(published: str, ours: str) -> TensorRules:
+    """Rules for BERT's whole layers: `attention_rules` and the feed-forward halves."""
+    layer = published + r"\.encoder\.layer\.(\d+)\."
+    return [
+        *attention_rules(published, ours),
+        (layer + r"intermediate\.dense\.(.+)", rf"{ours}.layers.\1.inner.\2"),
+        (layer + r"output\.dense\.(.+)", rf"{ours}.layers.\1.outer.\2"),
+        (layer + r"output\.LayerNorm\.(.+)", rf"{ours}.layers.\1.outer_norm.\2"),
+    ]
 
 
 def read_weights(repository: Repository) -> Weights:
@@ -68,7 +154,11 @@ def fill_towers(towers: nn.Module, tensors: Mapping[str, Tensor], folder: Path, 
 
 
 def place_tensors(
-    model: nn.Module, tensors: dict[str, Tensor], rules: Rules, unused: Sequence[str], source: str
+    model: nn.Module,
+    tensors: dict[str, Tensor],
+    rules: TensorRules,
+    unused: Sequence[str],
+    source: str,
 ) -> None:
     """Put every published tensor in the place that the first rule fitting its name gives.
 
@@ -86,7 +176,7 @@ def place_tensors(
 def match_tensors(
     state: Mapping[str, Tensor],
     tensors: Mapping[str, Tensor],
-    rules: Rules,
+    rules: TensorRules,
     unused: Sequence[str],
     source: str,
 ) -> dict[str, Tensor]:

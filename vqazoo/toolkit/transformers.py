@@ -12,14 +12,15 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from vqazoo.errors import VqazooError, WeightsError, missing_package
-from vqazoo.files.encoder_files import check_folder, read_config, without_paths
+from vqazoo.errors import IncompatibleError, VqazooError, WeightsError, missing_package
+from vqazoo.files.encoder_files import check_folder, read_encoder_config, without_paths
 from vqazoo.files.reading import MIB, check_no_pointer, shown
 from vqazoo.files.writing import CONFIG
 from vqazoo.hub.files import conversion, fetch_folder
 from vqazoo.interfaces import FileReference, WeightsReference
 from vqazoo.toolkit.allowance import encoder_allowance
 from vqazoo.toolkit.read_files import read_files
+from vqazoo.toolkit.rows import ids_and_mask
 from vqazoo.toolkit.weights import INDEX, SINGLE, read_index, read_tensors, stored, weights_digest
 
 SMALL = ["*.json", "*.txt", "*.model"]  # configs, vocabularies
@@ -30,7 +31,7 @@ PACKAGES = ("sentencepiece", "protobuf")  # of SigLIP's tokenizer
 READ = {
     "model": ("config.json",),
     "image": ("preprocessor_config.json", "processor_config.json"),
-    "question": (
+    "text": (
         "tokenizer*.json",
         "special_tokens_map.json",
         "added_tokens.json",
@@ -58,6 +59,7 @@ class Repository:
     """
 
     def __init__(self, place: str, inner: str = "") -> None:
+        self.place = place
         folder = Path(place).expanduser()
         self.is_local = folder.is_dir()
         self.repo, _, revision = (place, "", "") if self.is_local else place.partition("@")
@@ -165,11 +167,11 @@ class Repository:
             ) from error
 
     def config(self) -> Any:
-        """transformers' config object."""
+        """The config object of transformers."""
         from transformers import AutoConfig
 
         if (self.folder / CONFIG).is_file():  # else transformers says so
-            read_config(self.folder / CONFIG)
+            read_encoder_config(self.folder / CONFIG)
         try:
             return AutoConfig.from_pretrained(self.folder, trust_remote_code=False)
         except Exception as error:  # whatever an odd value leads to in a config class
@@ -179,8 +181,22 @@ class Repository:
                 f"folder of save_pretrained."
             ) from error
 
+    def config_of(self, encoder: str, model_type: str, example: str) -> Any:
+        """The config object, of transformers, of a model that an `encoder` reads.
+
+        Raises:
+            IncompatibleError: it is of another `model_type`; the message names an example.
+        """
+        config = self.config()
+        if config.model_type != model_type:
+            raise IncompatibleError(
+                f"'{self.place}' is a '{config.model_type}' model, but {encoder} takes "
+                f"{model_type}, such as {example}."
+            )
+        return config
+
     def tokenizer(self) -> Any:
-        """transformers' tokenizer object."""
+        """The tokenizer object of transformers."""
         from transformers import AutoTokenizer
 
         if not any(True for pattern in VOCABULARIES for _ in self.folder.glob(pattern)):
@@ -287,13 +303,7 @@ class TextCodec:
         """Ids (B, L) int64 and mask (B, L) bool."""
         rows = self.tokenizer(list(texts), truncation=True, max_length=self.context_length)
         rows = [ids or [self.end_id] for ids in rows["input_ids"]]
-        longest = max(len(ids) for ids in rows)
-        ids = torch.full((len(rows), longest), self.pad_id)
-        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
-        for number, row in enumerate(rows):
-            ids[number, : len(row)] = torch.tensor(row)
-            mask[number, : len(row)] = True
-        return ids, mask
+        return ids_and_mask(rows, self.pad_id)
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids without special tokens, not truncated."""

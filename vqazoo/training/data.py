@@ -11,12 +11,12 @@ from typing import Any
 from vqazoo.config import RunConfig
 from vqazoo.data import DatasetReader, Example, digest, open_dataset, split_by_image, usable
 from vqazoo.data.answers import SEVERAL, AnswerList, apply_rule, normalise, select_answer
+from vqazoo.data.examples import MISSING_IMAGES
 from vqazoo.errors import ConfigError, DataError
 from vqazoo.files.keys import FileKeys
 from vqazoo.manifests import HeadManifest
 from vqazoo.registry import registry
 
-MISSING_IMAGES = "missing-images.txt"  # in the run folder: of the training split
 MISSING_VALIDATION_IMAGES = "missing-validation-images.txt"
 
 

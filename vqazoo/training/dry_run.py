@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from vqazoo.amounts import count
 from vqazoo.building import build_model
 from vqazoo.config import RunConfig
 from vqazoo.interfaces import Features
@@ -27,24 +28,22 @@ def shape_table(config: RunConfig) -> str:
 
 def describe_shapes(model: VQAModel) -> str:
     """One line a step: what goes in, what comes out, parameters. B stands for the batch size."""
-    preprocess = model.image_encoder.spec.preprocess
-    assert preprocess is not None
-    pixels = torch.zeros(2, 3, *preprocess.size)
+    pixels = torch.zeros(2, 3, *model.image_encoder.spec.preprocess.size)
     with torch.no_grad():
         image = model.encode_image(pixels)
-        question = model.encode_question([QUESTION, QUESTION])
+        text = model.encode_text([QUESTION, QUESTION])
         ids, _ = model.text_encoder.tokenize([QUESTION])
-        fused = model.fusion(image, question)
-    image_in, question_in = _shape(pixels.shape), _shape(ids.expand(2, -1).shape)
+        fused = model.fusion(image, text)
+    image_in, text_in = _shape(pixels.shape), _shape(ids.expand(2, -1).shape)
     rows = [("step", "in", "out", "parameters", "of which train")]
     if model.image_encoder is model.text_encoder:
-        both = f"{_features(image)}; {_features(question)}"
-        rows.append(_row("encoder", f"{image_in}; {question_in}", both, model.image_encoder))
+        both = f"{_features(image)}; {_features(text)}"
+        rows.append(_row("encoder", f"{image_in}; {text_in}", both, model.image_encoder))
     else:
         rows.append(_row("image encoder", image_in, _features(image), model.image_encoder))
-        rows.append(_row("text encoder", question_in, _features(question), model.text_encoder))
+        rows.append(_row("text encoder", text_in, _features(text), model.text_encoder))
     rows.append(
-        _row("fusion", f"{_features(image)}; {_features(question)}", _features(fused), model.fusion)
+        _row("fusion", f"{_features(image)}; {_features(text)}", _features(fused), model.fusion)
     )
     known = f"{len(model.answers):,} answers"
     rows.append(_row("head", _features(fused), known, model.head))
@@ -62,7 +61,7 @@ def _row(step: str, given: str, made: str, module: nn.Module) -> tuple[str, str,
     parameters = list(module.parameters())
     total = sum(p.numel() for p in parameters)
     trained = sum(p.numel() for p in parameters if p.requires_grad)
-    return step, given, made, f"{total:,}", f"{trained:,}"
+    return step, given, made, count(total), count(trained)
 
 
 def _features(features: Features) -> str:

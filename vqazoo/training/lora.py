@@ -18,13 +18,13 @@ from vqazoo.building import build_model
 from vqazoo.config import LoraConfig
 from vqazoo.data import Example
 from vqazoo.errors import ConfigError, TrainingError
-from vqazoo.interfaces import Encoder, Preprocess
+from vqazoo.interfaces import Encoder
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
 from vqazoo.training.steps import move
 
 ADAPTER, BASE = "lora_", "base_layer."  # how peft names what it puts into a layer
-NAME = "default"  # of peft's adapter
+ADAPTER_NAME = "default"  # of peft's adapter
 
 
 def add_adapters(model: VQAModel, lora: LoraConfig) -> None:
@@ -55,7 +55,7 @@ def add_adapters(model: VQAModel, lora: LoraConfig) -> None:
     )
     with warnings.catch_warnings():  # it says that it turns GPT-2's weights or not, as it must
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
-        peft.inject_adapter_in_model(settings, model.towers, adapter_name=NAME)
+        peft.inject_adapter_in_model(settings, model.towers, adapter_name=ADAPTER_NAME)
     model.set_trainable(f"{name}.{ADAPTER}" for name in chosen)
 
 
@@ -93,8 +93,7 @@ def _called_linear_layers(model: VQAModel) -> list[str]:
     hooks = [m.register_forward_pre_hook(lambda m, _: called.add(m)) for m in linear.values()]
     text = model.answers.texts[0]
     example = Example(Path("image.png"), "why?", (text,), "1", targets=((text, 1.0),))
-    height, width = cast(Preprocess, model.image_encoder.spec.preprocess).size
-    pixels = torch.zeros(1, 3, height, width)
+    pixels = torch.zeros(1, 3, *model.image_encoder.spec.preprocess.size)
     try:
         with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
             fused = model(pixels, [example.question])
@@ -143,7 +142,7 @@ def merged(model: VQAModel) -> VQAModel:
         state[place] = tensor.detach().cpu().clone()
     for name, layer in adapted.items():
         weight = state[f"towers.{name}.weight"]
-        weight += layer.get_delta_weight(NAME).to(weight)
+        weight += layer.get_delta_weight(ADAPTER_NAME).to(weight)
     plain.load_state_dict(state, strict=True)
     for key, encoder in plain.towers.items():
         cast(Encoder, encoder).reference = cast(Encoder, model.towers[key]).reference

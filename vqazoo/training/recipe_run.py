@@ -101,7 +101,7 @@ def question_only(config: RunConfig) -> RunConfig | None:
     if fusion.ignores == "image":
         return None
     for name, blind in registry.usable(FusionManifest):
-        reads = kinds(blind.requires, "question") <= text.question
+        reads = kinds(blind.requires, "text") <= text.text
         if blind.ignores == "image" and reads and blind.provides == head.requires:
             block = fill_block("fusion", Block(name))
             image = config.text_encoder if text.image else config.image_encoder

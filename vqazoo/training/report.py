@@ -13,6 +13,7 @@ from vqazoo.training.stages import Stage
 
 
 def describe_data(model: VQAModel, data: RunData, report: Callable[[str], None]) -> None:
+    """Report how much there is to learn from, and what was left out."""
     left_out = [
         f"{count:,} {why}"
         for count, why in (
@@ -30,6 +31,7 @@ def describe_data(model: VQAModel, data: RunData, report: Callable[[str], None])
 
 
 def stage_line(stage: Stage, learning: Mapping[str, Tensor], model: VQAModel, count: int) -> str:
+    """How many parameters train in a stage, in words."""
     train, total = (sum(p.numel() for p in x) for x in (learning.values(), model.parameters()))
     start = f"Stage {stage.number} of {count}: " if count > 1 else ""
     return f"{start}{train:,} of {total:,} parameters train."

@@ -27,7 +27,7 @@ from vqazoo.model import VQAModel
 from vqazoo.training.distributed import Group
 from vqazoo.training.lora import has_adapters, merged
 from vqazoo.training.stages import stages
-from vqazoo.training.state import CONFIG, DATA, STATE, check_state, state_metadata
+from vqazoo.training.state import DATA, RUN_CONFIG, STATE, check_state, state_metadata
 
 LOCK = ".lock"  # in a run folder, while a process writes into it
 
@@ -44,7 +44,7 @@ def check_run(out: Path, resume: bool, config: RunConfig) -> None:
         )
     if resume:
         check_state(out / STATE)
-    if resume and state_metadata(out / STATE)[CONFIG] != config_digest(config):
+    if resume and state_metadata(out / STATE)[RUN_CONFIG] != config_digest(config):
         raise TrainingError(
             f"The config differs from the one in '{out / RECIPE}', so the run cannot go on: give "
             f"only --resume and --out, or start anew in another folder."

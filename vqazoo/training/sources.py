@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 from vqazoo.config import TrainingConfig
-from vqazoo.features.encoding import Progress
+from vqazoo.features.encoding import NAMED, Progress
 from vqazoo.features.sources import (
     CachedImages,
     CachedQuestions,
@@ -16,8 +16,8 @@ from vqazoo.features.sources import (
     PairedFeatures,
     Side,
 )
+from vqazoo.manifests import SIDES
 from vqazoo.model import VQAModel
-from vqazoo.towers import SIDES
 from vqazoo.training.data import RunData
 
 
@@ -35,11 +35,11 @@ def run_sources(
     trains = {side: "its encoder trains" * model.trains_tower(side) for side in SIDES}
     reasons = {
         "image": live or trains["image"] or "images are augmented" * bool(augment),
-        "question": live or trains["question"],
+        "text": live or trains["text"],
     }
     for side, reason in reasons.items():
         if reason:
-            report(f"Encoding the {side}s of every batch anew, because {reason}.")
+            report(f"Encoding the {NAMED[side]}s of every batch anew, because {reason}.")
     examples, cache = data.examples, training.cache
     fixed: Side
     images: Side
@@ -50,7 +50,7 @@ def run_sources(
         fixed = images = CachedImages(model, examples, progress, cache, report)
     questions: Side = (
         LiveQuestions(model, examples)
-        if reasons["question"]
+        if reasons["text"]
         else CachedQuestions(model, examples, progress, cache, report)
     )
     return PairedFeatures(images, questions), PairedFeatures(fixed, questions)

@@ -99,7 +99,7 @@ def unfreeze(model: VQAModel, stage: Stage) -> None:
     if stage.unfreeze_blocks:
         for key, module in model.towers.items():
             encoder = cast(Encoder, module)
-            towers = {"image": encoder.spec.image, "text": encoder.spec.question}
+            towers = {"image": encoder.spec.image, "text": encoder.spec.text}
             sides = [s for s, spec in towers.items() if spec and key in ("both", s)]
             for side in sides:
                 names = last_blocks(encoder, side, stage.unfreeze_blocks)

@@ -29,7 +29,12 @@ from vqazoo.model import VQAModel
 from vqazoo.training.optimisation import AveragedWeights
 
 STATE = "state.safetensors"  # in the run folder
-CONFIG, POSITION, SCALER, DATA = "config", "position", "scaler", "data"  # in the file's metadata
+RUN_CONFIG, POSITION, SCALER, DATA = (
+    "config",
+    "position",
+    "scaler",
+    "data",
+)  # in the file's metadata
 DIGEST = "digest"  # of all the rest; states of releases before 2026-11-28 have none
 
 
@@ -103,7 +108,7 @@ def save_state(
             tensors[f"optimiser.{key}.{name}"] = value
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {
-        CONFIG: config_digest(config),
+        RUN_CONFIG: config_digest(config),
         POSITION: json.dumps(asdict(position)),
         SCALER: json.dumps(scaler.state_dict()),
         DATA: json.dumps(dict(data)),
@@ -114,7 +119,7 @@ def save_state(
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     return tensor_digest(
-        tensors, *(metadata.get(key, "") for key in (CONFIG, POSITION, SCALER, DATA))
+        tensors, *(metadata.get(key, "") for key in (RUN_CONFIG, POSITION, SCALER, DATA))
     )
 
 
@@ -141,7 +146,7 @@ def state_metadata(file: Path) -> dict[str, str]:
         with safe_open(file, "pt") as state:
             metadata = dict(state.metadata())
         _position(metadata)
-        return {CONFIG: metadata[CONFIG], **metadata}
+        return {RUN_CONFIG: metadata[RUN_CONFIG], **metadata}
 
 
 @contextlib.contextmanager

@@ -161,14 +161,17 @@ class EpochSums:
 
 
 def take(targets: Targets, rows: Tensor) -> Targets:
+    """The targets of some rows (b,)."""
     return {name: tensor[rows] for name, tensor in targets.items()}
 
 
 def move(targets: Targets, device: torch.device) -> Targets:
+    """The targets on a device."""
     return {name: tensor.to(device) for name, tensor in targets.items()}
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of an epoch, counted over all stages."""
     return (seed * 1_000_003 + epoch) % 2**63
 
 
@@ -197,4 +200,5 @@ def check_weights(weights: Iterable[Tensor], epoch: int, best: Path) -> None:
 
 
 def kept_best(best: Path) -> str:
+    """What an error adds if there is a best model so far."""
     return f"; the best model so far is in '{best}'" if best.is_dir() else ""

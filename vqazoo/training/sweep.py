@@ -18,6 +18,7 @@ import numpy as np
 from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.config import RunConfig, config_digest
 from vqazoo.data import open_dataset
+from vqazoo.data.examples import MISSING_IMAGES
 from vqazoo.errors import DataError, IncompatibleError, TrainingError
 from vqazoo.evaluation.figures import sweep_figure
 from vqazoo.evaluation.split import evaluate_questions, read_split
@@ -25,12 +26,11 @@ from vqazoo.features.encoding import Progress
 from vqazoo.files.csv_cells import csv_text
 from vqazoo.files.writing import METRICS, write_file
 from vqazoo.model import pick_device
-from vqazoo.training.data import MISSING_IMAGES
 from vqazoo.training.loop import run
 from vqazoo.training.run_folder import one_writer
 from vqazoo.training.settings import gather_config
 from vqazoo.training.stages import stages
-from vqazoo.training.state import CONFIG, STATE, check_state, read_position, state_metadata
+from vqazoo.training.state import RUN_CONFIG, STATE, check_state, read_position, state_metadata
 
 BOTH = "+"  # between an image and a text encoder
 RESULTS = "results"  # .csv, .md and .png in the sweep's folder
@@ -137,7 +137,7 @@ def _sweep(
             report(f"{label}: {chosen['name']} {chosen['value']:.4f}")
             told = chosen["name"], config.data.type
         if told:
-            write_results(results, out, told[0], split or "validation", told[1])
+            write_sweep(results, out, told[0], split or "validation", told[1])
     return results
 
 
@@ -145,7 +145,7 @@ def _finished(folder: Path, config: RunConfig) -> bool:
     if not (folder / STATE).exists():
         return False
     check_state(folder / STATE)
-    if state_metadata(folder / STATE)[CONFIG] != config_digest(config):
+    if state_metadata(folder / STATE)[RUN_CONFIG] != config_digest(config):
         raise TrainingError(
             f"'{folder}' holds a run with other settings, so it is no part of this sweep: choose "
             f"another --out, repeat the settings of before, or remove that folder."
@@ -183,7 +183,7 @@ def _score(
     return [metric.to_json() for metric in evaluation.metrics]
 
 
-def write_results(results: Sequence[Result], out: Path, metric: str, split: str, data: str) -> None:
+def write_sweep(results: Sequence[Result], out: Path, metric: str, split: str, data: str) -> None:
     """`results.csv` (every run), `results.md` and `results.png` (mean and deviation over seeds)."""
     table: list[Sequence[object]] = [
         ("encoder", "fusion", "head", "seed", "metric", "value", "questions", "split")

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vqazoo.card.facts import VALIDATION
 from vqazoo.config import RunConfig, TrainingConfig
 from vqazoo.data.answers import MOST_FREQUENT, apply_rule
 from vqazoo.errors import ConfigError, TrainingError
-from vqazoo.evaluation.answering import predict
-from vqazoo.evaluation.score import quick_metrics
+from vqazoo.evaluation.split import Questions, evaluate_features
 from vqazoo.features.sources import FeatureSource
 from vqazoo.interfaces import Head, Targets
 from vqazoo.model import VQAModel
@@ -44,8 +44,9 @@ class Validation:
         Raises:
             ConfigError: the loss is monitored, but no validation question has one.
         """
-        self._model, self._data, self._config = model, data, config
+        self._model, self._config, self._first = model, config, data.train_count
         self._best, self._environment = best, environment
+        self._questions = Questions(config.data.type, VALIDATION, data.validation)
         examples = apply_rule(MOST_FREQUENT, data.validation, config.seed)
         self._targets = move(model.head.targets(examples), model.device)
         check_monitor(config.training, model.head, self._targets)
@@ -67,16 +68,12 @@ class Validation:
         Raises:
             TrainingError: weights or the loss are not finite.
         """
-        model, data, config = self._model, self._data, self._config
+        model, config = self._model, self._config
         with averaged.in_place():
             check_weights(weights, epoch, self._best)
-            start, count = data.train_count, len(data.validation)
-            answers = predict(model, source, count, start)
-            metrics = quick_metrics(
-                data.validation, answers, config.data.type, "validation", data.answers
-            )
+            metrics = evaluate_features(model, self._questions, source, self._first).metrics
             values: dict[str, float | None] = {metric.name: metric.value for metric in metrics}
-            values["loss"] = mean_loss(model, source, self._targets, start)
+            values["loss"] = mean_loss(model, source, self._targets, self._first)
             check_validation(values["loss"], epoch, self._best)
             value = monitored(config.training, values)
             if value >= best:  # of equals the later, which learnt longer

@@ -157,7 +157,7 @@ def evaluate(
         elif data is None:
             raise UnnamedDataError(
                 "No data is named, and a model in memory does not say what it was trained on: "
-                "give data, such as 'easy-vqa'."
+                "give data, the name of a dataset."
             )
         else:
             args = data_args or {}

@@ -342,7 +342,7 @@ def test_a_crop_that_an_older_release_understood_less_of_stays_as_in_training(fo
     def with_margins(self, *args, **options):
         make(self, *args, **options)
         made = replace(self.spec.preprocess, margins="transformers")
-        self.spec = replace(self.spec, preprocess=made)
+        self.spec = self.spec.prepared(made)
 
     monkeypatch.setattr(TinyCLIPEncoder, "__init__", with_margins)
     said = Preprocess.from_json(json.loads((folder / "config.json").read_text())["preprocess"])

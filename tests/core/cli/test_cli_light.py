@@ -230,7 +230,7 @@ def test_list_of_compatible_parts(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("assignment", "said"),
     [
-        ("lstm", "takes KIND=NAME, for instance head=lstm, but got 'lstm'"),
+        ("lstm", "takes KIND=NAME, but got 'lstm'"),
         ("haed=lstm", "Did you mean 'head'?"),
         ("head=", "takes KIND=NAME"),
         ("head=ltsm", "Unknown head 'ltsm'. Did you mean 'lstm'?"),

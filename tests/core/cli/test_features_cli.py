@@ -117,7 +117,7 @@ def test_info_lists_what_made_the_features(
     assert run(["features", "info", "--cache", str(root)]) == 0
     image, question = capsys.readouterr().out.splitlines()
     assert image.split()[:3] == [caches(root, "image")[0].name, str(PICTURES), "rows"]
-    assert question.endswith("MB  pooled of tiny-clip")
+    assert question.endswith(" kB  pooled of tiny-clip")
     assert run(["features", "info", "--cache", str(root), "--json"]) == 0
     documents = json.loads(capsys.readouterr().out)
     assert [one["rows"] for one in documents] == [PICTURES, QUESTIONS]

@@ -236,7 +236,7 @@ def test_everything_is_encoded_and_answered_in_eval_mode(
     table: Path, training: VQAModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: set[bool] = set()
-    for name in ("encode_image", "encode_question"):
+    for name in ("encode_image", "encode_text"):
         plain = getattr(training.image_encoder, name)
 
         def watched(*args: Any, plain: Any = plain) -> Any:

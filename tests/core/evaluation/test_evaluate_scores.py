@@ -14,7 +14,7 @@ from vqazoo.data.answers import AnswerList
 from vqazoo.errors import DataError
 from vqazoo.evaluation.metric import Metric, by_name
 from vqazoo.evaluation.metrics import wups as wups_metric
-from vqazoo.evaluation.score import quick_metrics, score
+from vqazoo.evaluation.score import score
 from vqazoo.interfaces import Answer
 
 KNOWN = AnswerList(("red", "no", "two"), (5, 3, 1))
@@ -287,7 +287,7 @@ def test_wups_is_the_mean_at_both_thresholds(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_quick_metrics_are_a_part_of_the_full_ones() -> None:
-    quick = quick_metrics(TEN, TEN_GIVEN, "table", "val", KNOWN)
+    quick = score(TEN, TEN_GIVEN, "table", "val", KNOWN, quick=True)
     everything = {one.name: one for one in score(TEN, TEN_GIVEN, "table", "val", KNOWN)}
     assert [one.name for one in quick] == [
         "accuracy",

@@ -96,11 +96,9 @@ def test_attention_weights_are_a_distribution_over_real_tokens(name: str) -> Non
         mask = image.mask.clone()
         mask[:, -3:] = False
         masked = vqazoo.Features(image.pooled, image.tokens, mask)
-        question = model.encode_question([QUESTION, "how many?"])
+        question = model.encode_text([QUESTION, "how many?"])
         weights = model.fusion.attention(masked, question)
-        alone = model.fusion.attention(
-            masked.index(slice(1, 2)), model.encode_question(["how many?"])
-        )
+        alone = model.fusion.attention(masked.index(slice(1, 2)), model.encode_text(["how many?"]))
     assert weights.shape == mask.shape
     assert torch.allclose(weights.sum(dim=1), torch.ones(2), atol=1e-5)
     assert (weights[:, -3:] == 0).all()

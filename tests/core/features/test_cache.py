@@ -305,7 +305,7 @@ def test_questions_of_several_lengths_agree_with_the_encoder(
     lengths = {unmapped(file)["tokens"].shape[1] for file in shards(tmp_path, "question")}
     assert len(lengths) > 1
     batch = found.batch(torch.arange(len(texts)))
-    live = model.encode_question(texts)
+    live = model.encode_text(texts)
     assert torch.equal(batch["mask"], live.mask)
     torch.testing.assert_close(
         batch["tokens"][live.mask].float(), live.tokens[live.mask], rtol=1e-2, atol=1e-2
@@ -456,18 +456,16 @@ def test_features_of_pictures_that_are_prepared_otherwise_lie_elsewhere(
 ) -> None:
     """The encoder says how pictures are prepared, and says it before anything is described."""
     made, prepared = model_with(), model_with().image_encoder.spec.preprocess
-    assert prepared is not None
     if field in ("longest", "multiple"):  # of this mode only
         prepared = replace(prepared, mode="fit", resize=64, longest=64)
     encoder = made.image_encoder
-    encoder.spec = replace(encoder.spec, preprocess=prepared)
+    encoder.spec = encoder.spec.prepared(prepared)
     before = describe(made, "image")
-    encoder.spec = replace(
-        encoder.spec, preprocess=replace(prepared, **{field: PREPARED_OTHERWISE[field]})
-    )
+    otherwise = replace(prepared, **{field: PREPARED_OTHERWISE[field]})
+    encoder.spec = encoder.spec.prepared(otherwise)
     after = describe(made, "image")
     assert {name for name in before if before[name] != after[name]} == {"preprocess"}
-    assert describe(made, "question")["preprocess"] is None
+    assert describe(made, "text")["preprocess"] is None
     if field in ("mean", "interpolation"):
         images(model_with(), pictures[:2], tmp_path / "c")
         images(made, pictures[:2], tmp_path / "c")

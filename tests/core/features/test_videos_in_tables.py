@@ -160,13 +160,13 @@ def test_live_and_cached_features_of_a_mixed_batch_are_those_of_each_alone(
             real = found.mask[row]
             assert torch.allclose(found.tokens[row][real], alone.tokens[0], atol=0.02)
             assert int(real.sum()) == alone.tokens.shape[1]
-    question = model.encode_question(["what"] * len(asked))
+    question = model.encode_text(["what"] * len(asked))
     with torch.no_grad():
         for time in model.fusion.temporal:
             time.normal_()
         together = model.head.predict(model.fusion(live, question))
         for row in range(len(asked)):
-            one = model.fusion(live.index(torch.tensor([row])), model.encode_question(["what"]))
+            one = model.fusion(live.index(torch.tensor([row])), model.encode_text(["what"]))
             (answer,) = model.head.predict(one)[0]
             assert answer.text == together[row][0].text
             assert answer.score == pytest.approx(together[row][0].score, rel=1e-4)
@@ -183,7 +183,7 @@ def test_embeddings_of_time_get_gradients_of_the_frames_that_are_there(encoder: 
     mask = torch.tensor([[True] * 6, [True] * 2 + [False] * 4])
     counts = torch.tensor([3, 0])  # a film of three frames, and a picture
     image = Features(tokens=tokens, mask=mask, frames=3, frame_counts=counts)
-    out = model.fusion(image, model.encode_question(["what", "what"]))
+    out = model.fusion(image, model.encode_text(["what", "what"]))
     out.tokens[:, :6].square().sum().backward()
     moved = [
         bool(time.grad is not None and time.grad.abs().max() > 0) for time in model.fusion.temporal

@@ -62,7 +62,7 @@ ELSEWHERE = {
     "plugins/vqazoo_hf/sentence.py",
     "vqazoo/training/state.py",  # of a run's state: -inf is a best value that there is not yet
     "vqazoo/files/reading.py",
-    "plugins/vqazoo_datasets/rows.py",
+    "vqazoo/data/text_files.py",
     "plugins/vqazoo_datasets/files.py",
     "plugins/vqazoo_datasets/table.py",
     "plugins/vqazoo_pretraining/captions.py",  # messages

@@ -18,7 +18,7 @@ from vqazoo_fusions.pooled import Sum
 from vqazoo_heads.manifest import MLP
 from vqazoo_heads.mlp import MLPHead
 
-BOTH = frozenset({"image", "question"})
+BOTH = frozenset({"image", "text"})
 
 
 def toy(cls: type[ToyEncoder]) -> ToyEncoder:
@@ -42,10 +42,10 @@ def test_a_mask_of_an_encoder_on_the_cpu_is_found() -> None:
 
 def test_a_mask_that_an_operation_needs_is_found() -> None:
     class OnCPU(ToyEncoder):
-        def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+        def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
             places = torch.arange(ids.shape[1])  # on the CPU, whatever the device of ids
             mask = mask & (places < mask.sum(dim=1, keepdim=True))
-            return super().encode_question(ids, mask, wants)
+            return super().encode_text(ids, mask, wants)
 
     with pytest.raises(AssertionError, match="on another device than the CPU it fails"):
         check_encoder(toy(OnCPU))
@@ -128,14 +128,14 @@ def test_parts_are_checked_by_class_and_by_object_too() -> None:
     check_fusion(CrossAttention, dim=16, heads=2, layers=1)
     check_head(MLPHead, hidden_dim=8)
     from vqazoo.interfaces import FusedSpec, TowerSpec
-    from vqazoo.testing.heads import ANSWERS
+    from vqazoo.testing.heads import KNOWN_ANSWERS
     from vqazoo.testing.toy import toy_encoder
 
     image, question = TowerSpec(7, None), TowerSpec(9, None)
-    check_fusion(Sum(image, question, dim=5), image=image, question=question)
+    check_fusion(Sum(image, question, dim=5), image=image, text=question)
     made = MLPHead(
         FusedSpec("pooled", 12),
-        ANSWERS,
+        KNOWN_ANSWERS,
         toy_encoder(),
         hidden_dim=8,
         dropout=0.0,

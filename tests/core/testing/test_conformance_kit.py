@@ -39,7 +39,7 @@ def offer() -> Iterator[Any]:
 
 def broken_encoder(cls: type[ToyEncoder]) -> ToyEncoder:
     torch.manual_seed(0)
-    return cls(None, frozenset({"image", "question"}), width=16, vocabulary=258)
+    return cls(None, frozenset({"image", "text"}), width=16, vocabulary=258)
 
 
 def test_the_toy_encoder_passes() -> None:
@@ -47,14 +47,14 @@ def test_the_toy_encoder_passes() -> None:
 
 
 def test_the_toy_encoder_builds_by_name(toy: str) -> None:  # noqa: F811
-    towers = frozenset({"image", "question"})
+    towers = frozenset({"image", "text"})
     assert isinstance(registry.build("encoder", toy, None, towers), ToyEncoder)
 
 
 def test_an_encoder_whose_pooling_reads_padding_is_caught() -> None:
     class Careless(ToyEncoder):
-        def encode_question(self, ids: Any, mask: Any, wants: Any) -> Features:
-            return super().encode_question(ids, torch.ones_like(mask), wants)
+        def encode_text(self, ids: Any, mask: Any, wants: Any) -> Features:
+            return super().encode_text(ids, torch.ones_like(mask), wants)
 
     with pytest.raises(AssertionError, match="text tower: "):
         check_encoder(broken_encoder(Careless))
@@ -106,7 +106,7 @@ def test_a_fusion_that_ignores_a_side_is_caught(offer: Any) -> None:
             return Features(self.project(image, question)[0])
 
     offer("fusion", SUM, Deaf)
-    with pytest.raises(AssertionError, match="'faulty': it ignores the question"):
+    with pytest.raises(AssertionError, match="'faulty': it ignores the text"):
         check_fusion("faulty")
 
 

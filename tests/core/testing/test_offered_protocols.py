@@ -170,7 +170,7 @@ def test_a_head_from_before_the_protocol_describes_as_its_manifest_says(offer: A
     model = made("older")
     with torch.no_grad():
         image = model.encode_image(model.transform(PICTURE)[None])
-        ((expected,),) = model.head.predict(model.fusion(image, model.encode_question([""])))
+        ((expected,),) = model.head.predict(model.fusion(image, model.encode_text([""])))
     assert str(model.caption(PICTURE)) == expected.text
 
 

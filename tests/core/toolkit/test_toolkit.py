@@ -14,7 +14,7 @@ import vqazoo.toolkit
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
 from vqazoo.interfaces import Features
-from vqazoo.toolkit import UNKNOWN, ClassHead, ranked_scores
+from vqazoo.toolkit import UNKNOWN, ClassHead, class_targets, ranked_scores, ranked_texts
 
 ANSWERS = AnswerList(("yes", "no", "blue"), (6, 2, 1))
 
@@ -75,3 +75,26 @@ def test_ranked_scores_keep_what_each_answer_got() -> None:
     best = ranked_scores(ANSWERS, torch.tensor([[0.5, 0.25, 0.75]]), 5)
     expected = [("blue", 0.75), ("yes", 0.5), ("no", 0.25)]
     assert [(one.text, one.score) for one in best[0]] == expected
+
+
+def test_class_targets_keep_weights_of_classes_that_stand_by_themselves() -> None:
+    rows = [
+        Example(
+            Path("a.png"), "?", ("x",), "1", targets=(("zebra", 0.6), ("no", 0.6), ("yes", 0.3))
+        )
+    ]
+    shared = class_targets(ANSWERS, rows)
+    assert shared["answer"].tolist() == [[1, 0, UNKNOWN]]
+    assert shared["weight"][0].tolist() == pytest.approx([2 / 3, 1 / 3, 0])
+    apart = class_targets(ANSWERS, rows, {"no": 2, "yes": 2}, shared=False)
+    assert apart["answer"].tolist() == [[2, 2, UNKNOWN]]
+    assert apart["weight"][0].tolist() == pytest.approx([0.6, 0.3, 0])
+
+
+def test_ranked_texts_make_probabilities_of_logarithms() -> None:
+    scores = torch.tensor([[0.25, 0.5]]).log()
+    best = ranked_texts("ab".__getitem__, scores, 9, logarithms=True)
+    assert [(one.text, one.score) for one in best[0]] == [
+        ("b", pytest.approx(0.5)),
+        ("a", pytest.approx(0.25)),
+    ]

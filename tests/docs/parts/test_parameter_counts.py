@@ -105,9 +105,7 @@ def test_the_formulas_over_borrowed_words_count_their_parameters():
     from vqazoo.registry import registry
 
     args = {"dim": 8, "context_length": 20}
-    words = registry.build(
-        "encoder", "words:tiny-clip", "tiny-clip", frozenset({"question"}), **args
-    )
+    words = registry.build("encoder", "words:tiny-clip", "tiny-clip", frozenset({"text"}), **args)
     sizes = {"V": 439, "D": 8, "P": 20}
     assert computed(formula_of("encoders", "words"), **sizes) == parameters(words)
     spec, answers = FusedSpec("tokens", 8), AnswerList.from_texts(["yes"])

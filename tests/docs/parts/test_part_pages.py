@@ -69,7 +69,7 @@ def test_the_index_of_a_kind_lists_all_parts_with_their_summaries(kind):
         said = manifest(kind, name)
         assert cells[0] == said.summary
         if kind == "encoders":
-            assert cells[1:] == [listed(said.image), listed(said.question)]
+            assert cells[1:] == [listed(said.image), listed(said.text)]
         if kind == "fusions":
             assert cells[1:] == [listed(said.requires), f"`{said.provides}`"]
         if kind == "heads":
@@ -105,8 +105,8 @@ def test_what_a_part_requires_and_provides_is_that_of_the_manifest(kind, name):
     if kind == "encoders":
         expected["written as"] = f"`{said.example}`"
         expected["image tower may offer"] = listed(said.image)
-        expected["text tower may offer"] = listed(said.question)
-        if said.question:
+        expected["text tower may offer"] = listed(said.text)
+        if said.text:
             expected["lends"] = listed(said.lends)
         if said.license:
             expected["licence of the weights"] = said.license

@@ -25,12 +25,12 @@ from vqazoo_blip.decoder import PADDING, MedDecoder
 
 TEXTS = ("yes", "no", "dark blue", "a red circle", "a red square")
 SMALL = {"dim": 16, "layers": 2, "heads": 2, "hidden_dim": 24}
-QUESTION = frozenset({"question"})
+TEXT = frozenset({"text"})
 
 
 def words(of: str, **args: object) -> Encoder:
     name = f"words:{of}"
-    encoder: Encoder = registry.build("encoder", name, of, QUESTION, **args)
+    encoder: Encoder = registry.build("encoder", name, of, TEXT, **args)
     return encoder.eval()
 
 
@@ -89,7 +89,7 @@ def test_words_keep_the_contract_of_encoders(of: str, tmp_path: Path) -> None:
 def test_a_question_starts_with_enc_and_what_is_lent_does_not_replace_it() -> None:
     encoder = words("tiny-clip", dim=16, dropout=0.5)
     ids, mask = encoder.tokenize(["is it red?"])
-    question = encoder.encode_question(ids, mask, frozenset({"tokens"})).tokens
+    question = encoder.encode_text(ids, mask, frozenset({"tokens"})).tokens
     lent = encoder.lend("text_embedding")
     plain = lent(ids, torch.tensor([0]))
     assert not torch.allclose(plain[:, 0], question[:, 0])
@@ -111,7 +111,7 @@ def test_a_shorter_context_cuts_the_question_but_keeps_its_end() -> None:
 
 def test_words_without_an_encoder_or_of_one_without_text_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"needs the text encoder.*words:tiny-clip"):
-        registry.build("encoder", "words", None, QUESTION)
+        registry.build("encoder", "words", None, TEXT)
     with pytest.raises(IncompatibleError, match="no image tower"):
         vqazoo.create(encoder="words:tiny-clip", fusion="med", head="med-decoder", answers=["a"])
     with pytest.raises(IncompatibleError, match="has no text tower"):
@@ -124,7 +124,7 @@ def test_words_without_an_encoder_or_of_one_without_text_are_refused() -> None:
 def test_med_keeps_the_contract_at_several_widths() -> None:
     check_fusion("med", **SMALL)
     check_fusion("med", **{**SMALL, "dim": 0, "heads": 4})
-    with pytest.raises(ConfigError, match="width 28 with 3 heads"):
+    with pytest.raises(ConfigError, match=r"dim 28 and heads 3.*try dim 192, or heads 4"):
         check_fusion("med", **{**SMALL, "dim": 0, "heads": 3})
 
 

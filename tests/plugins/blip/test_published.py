@@ -229,7 +229,7 @@ def test_the_encoder_keeps_the_contract_and_loads_its_weights(
 ) -> None:
     published = blip(tmp_path, architecture, seed=1)
     name = f"hf-blip:{tmp_path}"
-    encoder = registry.build("encoder", name, str(tmp_path), frozenset({"image", "question"}))
+    encoder = registry.build("encoder", name, str(tmp_path), frozenset({"image", "text"}))
     encoder.load_pretrained()
     check_encoder(encoder.eval(), registry.manifest("encoder", name))
     pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -248,7 +248,7 @@ def test_the_encoder_keeps_the_contract_and_loads_its_weights(
 
 def test_a_question_starts_with_enc_and_is_cleaned_unless_asked_otherwise(tmp_path: Path) -> None:
     published = blip(tmp_path)
-    towers = frozenset({"question"})
+    towers = frozenset({"text"})
     original = registry.build("encoder", f"hf-blip:{tmp_path}", str(tmp_path), towers)
     ported = registry.build(
         "encoder",
@@ -267,7 +267,7 @@ def test_a_question_starts_with_enc_and_is_cleaned_unless_asked_otherwise(tmp_pa
     embeddings = published.text_encoder.embeddings
     with torch.no_grad():
         for encoder, first in ((original, ENC), (ported, plain[0].item())):
-            states = encoder.encode_question(
+            states = encoder.encode_text(
                 plain[None], torch.ones(1, len(plain)).bool(), frozenset({"tokens"})
             )
             expected = embeddings(torch.cat([torch.tensor([first]), plain[1:]])[None])
@@ -285,7 +285,7 @@ def test_cleaning_is_that_of_the_original() -> None:
 def test_text_embedding_places_the_first_token_where_it_is_told(tmp_path: Path) -> None:
     blip(tmp_path)
     encoder = registry.build(
-        "encoder", f"hf-blip:{tmp_path}", str(tmp_path), frozenset({"question"})
+        "encoder", f"hf-blip:{tmp_path}", str(tmp_path), frozenset({"text"})
     ).eval()
     lent = encoder.lend("text_embedding")
     written = torch.tensor([[5, 6, 7, 8]])

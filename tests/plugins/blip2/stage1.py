@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.plugins.blip2.published import disturb
-from vqazoo.interfaces import Encoder, EncoderSpec, Features, TowerSpec
+from vqazoo.interfaces import Encoder, EncoderSpec, Features, TextTowerSpec, TowerSpec
 from vqazoo_blip2.fusion import QFormerFusion
 from vqazoo_blip2.objectives import QFormerObjectives
 from vqazoo_blip2.published import RULES
@@ -50,7 +50,7 @@ class Letters(Encoder):
         self.embedding = embedding
         self.start_id, self.end_id, self.encode_id = START, END, READ
         dim = embedding.words.embedding_dim
-        self.spec = EncoderSpec(question=TowerSpec(None, dim), context_length=64)
+        self.spec = EncoderSpec(text=TextTowerSpec(None, dim, context_length=64))
 
     def load_pretrained(self) -> None: ...
 

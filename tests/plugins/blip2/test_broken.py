@@ -205,7 +205,7 @@ def test_a_question_beyond_the_context(made):
 def test_towers_that_are_not_there(made, tmp_path):
     build = registry.build
     with pytest.raises(IncompatibleError, match=r"no text tower.*--text-encoder hf-lm:"):
-        build("encoder", f"hf-blip2:{made}", str(made), frozenset({"image", "question"}))
+        build("encoder", f"hf-blip2:{made}", str(made), frozenset({"image", "text"}))
     hf_clip(tmp_path / "clip", "clip")
     with pytest.raises(IncompatibleError, match="is a 'clip' model, but hf-blip2 takes blip-2"):
         build("encoder", "hf-blip2:x", str(tmp_path / "clip"), frozenset({"image"}))

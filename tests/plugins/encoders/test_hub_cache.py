@@ -41,7 +41,7 @@ def put(cache: Path, repo: str, folder: Path, commit: str = COMMIT) -> None:
 
 def test_a_transformers_repository_is_read_from_the_cache_and_pinned(cache, tmp_path):
     put(cache, "acme/tiny", hf_text(tmp_path / "bert", "bert"))
-    towers = frozenset({"question"})
+    towers = frozenset({"text"})
     encoder = registry.build("encoder", "hf-text:acme/tiny", "acme/tiny", towers)
     encoder.load_pretrained()
     assert (encoder.reference.kind, encoder.reference.source) == ("hub", "acme/tiny")
@@ -62,7 +62,7 @@ def test_an_open_clip_repository_is_read_from_the_cache_and_pinned(cache, tmp_pa
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     put(cache, "acme/clip", folder)
     variant = "hf-hub:acme/clip"
-    towers = frozenset({"image", "question"})
+    towers = frozenset({"image", "text"})
     encoder = registry.build("encoder", f"open-clip:{variant}", variant, towers).eval()
     encoder.load_pretrained()
     assert encoder.reference.revision == COMMIT

@@ -13,7 +13,7 @@ from vqazoo.registry import registry
 open_clip = pytest.importorskip("open_clip")
 
 BOTH = frozenset({"pooled", "tokens"})
-TOWERS = frozenset({"image", "question"})
+TOWERS = frozenset({"image", "text"})
 QUESTIONS = ["what is this?", "is the color of the circle red"]
 NAMES = [
     "tiny-vit",
@@ -57,7 +57,7 @@ def test_pooled_and_token_features_equal_those_of_open_clip(name, folder):
     pixels = torch.randn(3, 3, *encoder.spec.preprocess.size)
     with torch.no_grad():
         image = encoder.encode_image(pixels, BOTH)
-        question = encoder.encode_question(*encoder.tokenize(QUESTIONS), BOTH)
+        question = encoder.encode_text(*encoder.tokenize(QUESTIONS), BOTH)
         wanted = model.encode_image(pixels, normalize=True)
         torch.testing.assert_close(image.pooled, wanted, rtol=1e-5, atol=1e-6)
         ids = open_clip.get_tokenizer(name)(QUESTIONS)
@@ -68,7 +68,7 @@ def test_pooled_and_token_features_equal_those_of_open_clip(name, folder):
         torch.testing.assert_close(question.tokens, states, rtol=1e-5, atol=1e-6)
     assert image.pooled.shape[1] == encoder.spec.image.pooled
     assert image.tokens.shape[2] == encoder.spec.image.tokens
-    assert question.tokens.shape[2] == encoder.spec.question.tokens
+    assert question.tokens.shape[2] == encoder.spec.text.tokens
 
 
 def image_states(model, pixels):
@@ -104,8 +104,8 @@ def text_states(model, ids):
 def test_padding_does_not_change_a_question(name):
     encoder = build(name).eval()
     with torch.no_grad():
-        both = encoder.encode_question(*encoder.tokenize(QUESTIONS), BOTH)
-        alone = encoder.encode_question(*encoder.tokenize(QUESTIONS[:1]), BOTH)
+        both = encoder.encode_text(*encoder.tokenize(QUESTIONS), BOTH)
+        alone = encoder.encode_text(*encoder.tokenize(QUESTIONS[:1]), BOTH)
     length = alone.tokens.shape[1]
     torch.testing.assert_close(both.pooled[:1], alone.pooled, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(both.tokens[:1, :length], alone.tokens, rtol=1e-5, atol=1e-6)
@@ -119,7 +119,7 @@ def test_a_bare_architecture_has_random_weights_and_says_so():
 
 
 def test_one_tower_alone_holds_only_its_tensors():
-    both, image, text = (build("tiny-vit", frozenset(t)) for t in (TOWERS, {"image"}, {"question"}))
+    both, image, text = (build("tiny-vit", frozenset(t)) for t in (TOWERS, {"image"}, {"text"}))
     names = [set(e.state_dict()) for e in (both, image, text)]
     assert names[1] | names[2] == names[0]
     assert not names[1] & names[2]

@@ -34,13 +34,13 @@ def test_a_question_beside_a_longer_one_is_read_as_transformers_reads_it_alone(
     transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
     theirs = transformers.AutoModel.from_pretrained(tmp_path).eval()
     ours = registry.build(
-        "encoder", f"hf-text:{tmp_path}", str(tmp_path), frozenset({"question"}), pooling="mean"
+        "encoder", f"hf-text:{tmp_path}", str(tmp_path), frozenset({"text"}), pooling="mean"
     )
     ours.load_pretrained()
     ours.eval()
     ids, mask = ours.tokenize(["what is this red circle on a blue square", "what is this"])
     with torch.no_grad():
-        found = ours.encode_question(ids, mask, WANTED)
+        found = ours.encode_text(ids, mask, WANTED)
         for row, real in enumerate(mask.sum(dim=1).tolist()):
             alone = theirs(input_ids=ids[row : row + 1, :real]).last_hidden_state[0]  # (l, D)
             torch.testing.assert_close(found.tokens[row, :real], alone, rtol=1e-4, atol=1e-5)

@@ -39,7 +39,7 @@ BOTH = frozenset({"pooled", "tokens"})
 def test_a_long_question_is_cut_as_by_the_library(tmp_path, name, said):
     folder = family(tmp_path / name, name, said)
     encoder = registry.build(
-        "encoder", f"hf-text:{folder}", str(folder), frozenset({"question"}), pooling="mean"
+        "encoder", f"hf-text:{folder}", str(folder), frozenset({"text"}), pooling="mean"
     )
     encoder.load_pretrained()
     auto = "T5EncoderModel" if name == "t5" else "AutoModel"
@@ -52,7 +52,7 @@ def test_a_long_question_is_cut_as_by_the_library(tmp_path, name, said):
     assert encoder.spec.context_length == longest
     assert ids[0].tolist() == given["input_ids"][0].tolist()
     with torch.no_grad():
-        found = encoder.eval().encode_question(ids, mask, BOTH)
+        found = encoder.eval().encode_text(ids, mask, BOTH)
         wanted = published(**given).last_hidden_state
     torch.testing.assert_close(found.tokens[:1], wanted, rtol=1e-4, atol=1e-5)
 
@@ -109,11 +109,11 @@ def test_families_that_always_pool_or_name_their_width_otherwise_are_read(tmp_pa
     published = transformers.AutoModel.from_config(config).eval()
     published.save_pretrained(folder)
     encoder = registry.build(
-        "encoder", f"hf-text:{folder}", str(folder), frozenset({"question"}), pooling="mean"
+        "encoder", f"hf-text:{folder}", str(folder), frozenset({"text"}), pooling="mean"
     )
     encoder.load_pretrained()
     ids, mask = encoder.tokenize(["what is this"])
     with torch.no_grad():
-        found = encoder.eval().encode_question(ids, mask, BOTH)
+        found = encoder.eval().encode_text(ids, mask, BOTH)
         wanted = published(input_ids=ids, attention_mask=mask.long()).last_hidden_state
     torch.testing.assert_close(found.tokens, wanted, rtol=1e-5, atol=1e-5)

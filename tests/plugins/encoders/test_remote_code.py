@@ -13,7 +13,7 @@ from tests.plugins.encoders.tiny import hf_text, open_clip_configs, register_ope
 from vqazoo.errors import WeightsError
 from vqazoo.registry import registry
 
-QUESTION = frozenset({"question"})
+TEXT = frozenset({"text"})
 
 
 def plant(folder: Path, trace: Path) -> None:
@@ -42,7 +42,7 @@ def test_code_beside_a_transformers_model_is_not_run(tmp_path, trace):
     folder = hf_text(tmp_path / "bert", "bert")
     plant(folder, trace)
     with pytest.raises(WeightsError, match="transformers reads"):
-        registry.build("encoder", f"hf-text:{folder}", str(folder), QUESTION)
+        registry.build("encoder", f"hf-text:{folder}", str(folder), TEXT)
     assert not trace.exists()
 
 
@@ -73,7 +73,7 @@ def test_an_open_clip_config_that_asks_to_trust_code_is_refused(tmp_path, trace)
     )
     name = f"local-dir:{folder}"
     with pytest.raises(WeightsError, match="asks to run code of its repository"):
-        registry.build("encoder", f"open-clip:{name}", name, QUESTION)
+        registry.build("encoder", f"open-clip:{name}", name, TEXT)
     assert not trace.exists()
 
 
@@ -83,7 +83,7 @@ def test_a_tokenizer_with_code_is_refused_although_no_config_asks_for_trust(tmp_
     folder = saved_open_clip(tmp_path, {"hf_tokenizer_name": str(tokenizer)})
     name = f"local-dir:{folder}"
     with pytest.raises(WeightsError, match="tokenizer of"):
-        registry.build("encoder", f"open-clip:{name}", name, QUESTION)
+        registry.build("encoder", f"open-clip:{name}", name, TEXT)
     assert not trace.exists()
 
 
@@ -93,5 +93,5 @@ def test_a_text_tower_with_code_is_refused(tmp_path, trace):
     folder = saved_open_clip(tmp_path, {"hf_model_name": str(tower), "hf_proj_type": "mlp"})
     name = f"local-dir:{folder}"
     with pytest.raises(WeightsError, match="or that of its text tower, describes no model"):
-        registry.build("encoder", f"open-clip:{name}", name, QUESTION)
+        registry.build("encoder", f"open-clip:{name}", name, TEXT)
     assert not trace.exists()

@@ -15,7 +15,7 @@ from vqazoo.registry import registry
 library = pytest.importorskip("sentence_transformers")
 modules = pytest.importorskip("sentence_transformers.models")
 
-QUESTION = frozenset({"question"})
+TEXT = frozenset({"text"})
 BOTH = frozenset({"pooled", "tokens"})
 QUESTIONS = ["what is this ?", "What color is the RED Circle", "no", "is it red or blue or what"]
 MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
@@ -42,7 +42,7 @@ def sentence(folder, name="bert", *, modes="mean", after=(), transformer=None, l
 
 
 def ours(folder, **args):
-    encoder = registry.build("encoder", f"hf-text:{folder}", str(folder), QUESTION, **args)
+    encoder = registry.build("encoder", f"hf-text:{folder}", str(folder), TEXT, **args)
     encoder.load_pretrained()
     return encoder.eval()
 
@@ -58,12 +58,12 @@ def theirs(folder, texts=QUESTIONS):
 def check(folder, **args):
     encoder = ours(folder, **args)
     with torch.no_grad():
-        found = encoder.encode_question(*encoder.tokenize(QUESTIONS), BOTH)
+        found = encoder.encode_text(*encoder.tokenize(QUESTIONS), BOTH)
     wanted = theirs(folder)
     torch.testing.assert_close(found.pooled, wanted, rtol=1e-5, atol=1e-5)
-    assert encoder.spec.question.pooled == wanted.shape[1]
+    assert encoder.spec.text.pooled == wanted.shape[1]
     norms = wanted.norm(dim=-1)
-    assert not encoder.spec.question.normalized or torch.allclose(norms, torch.ones_like(norms))
+    assert not encoder.spec.text.normalized or torch.allclose(norms, torch.ones_like(norms))
     return encoder, found
 
 
@@ -110,7 +110,7 @@ def test_every_module_after_the_pooling(tmp_path, names):
     folder = sentence(tmp_path / "bert", modes=("mean", "max")[:1], after=layers(*names))
     encoder, found = check(folder)
     assert found.tokens.shape[2] == 32  # the states stay those of the transformer
-    assert encoder.spec.question.normalized == (names[-1] == "Normalize")
+    assert encoder.spec.text.normalized == (names[-1] == "Normalize")
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,9 @@ def test_another_pooling_reads_the_transformer_alone(tmp_path):
     folder = sentence(tmp_path / "bert", modes="max", after=layers("Dense", "Normalize"))
     encoder = ours(folder, pooling="mean")
     with torch.no_grad():
-        found = encoder.encode_question(*encoder.tokenize(QUESTIONS[:1]), BOTH)
+        found = encoder.encode_text(*encoder.tokenize(QUESTIONS[:1]), BOTH)
     torch.testing.assert_close(found.pooled[0], found.tokens[0].mean(dim=0))
-    assert encoder.spec.question.pooled == 32
+    assert encoder.spec.text.pooled == 32
 
 
 def test_weights_and_settings_of_modules_are_part_of_the_encoder(tmp_path):

@@ -26,7 +26,7 @@ SMALL = {
     "num_attention_heads": 2,
 }
 LENGTH = 16
-TOWERS = frozenset({"image", "question"})
+TOWERS = frozenset({"image", "text"})
 BLOCKED = """
 import importlib.util, sys
 real = importlib.util.find_spec
@@ -40,7 +40,7 @@ importlib.util.find_spec = lambda name, *rest: None if name in BLOCKED else real
 from vqazoo.errors import VqazooError
 from vqazoo.registry import registry
 try:
-    registry.build("encoder", "hf-clip:" + sys.argv[1], sys.argv[1], frozenset({"question"}))
+    registry.build("encoder", "hf-clip:" + sys.argv[1], sys.argv[1], frozenset({"text"}))
 except VqazooError as error:
     print(type(error).__name__, error)
 """
@@ -151,11 +151,11 @@ def test_both_vectors_are_those_of_the_library(tmp_path, kind):
     pooled = frozenset({"pooled"})
     with torch.no_grad():
         out = published(**{key: given[key] for key in ("input_ids", "pixel_values")})
-        question = encoder.eval().encode_question(ids, mask, pooled).pooled
+        question = encoder.eval().encode_text(ids, mask, pooled).pooled
         image = encoder.encode_image(given["pixel_values"], pooled).pooled
     torch.testing.assert_close(question, out.text_embeds, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(image, out.image_embeds, rtol=1e-5, atol=1e-6)
-    alone = encoder.encode_question(*encoder.tokenize(QUESTIONS[:1]), pooled).pooled
+    alone = encoder.encode_text(*encoder.tokenize(QUESTIONS[:1]), pooled).pooled
     torch.testing.assert_close(question[:1], alone, rtol=1e-5, atol=1e-6)
 
 

@@ -79,7 +79,7 @@ def test_mistakes_are_told_in_a_sentence(tmp_path, monkeypatch):
     with pytest.raises(UnknownNameError, match="Did you mean 'resnet18'"):
         build("resnet_18")
     with pytest.raises(IncompatibleError, match="--text-encoder minilm"):
-        registry.build("encoder", "timm:test_vit", "test_vit", frozenset({"image", "question"}))
+        registry.build("encoder", "timm:test_vit", "test_vit", frozenset({"image", "text"}))
     with pytest.raises(WeightsError, match="hf download timm/test_vit"):
         build("test_vit.r160_in1k").load_pretrained()
     file = tmp_path / "bad.safetensors"

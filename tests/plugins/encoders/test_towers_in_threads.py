@@ -17,7 +17,7 @@ pytest.importorskip("open_clip")
 pytest.importorskip("timm")
 
 BOTH = frozenset({"pooled", "tokens"})
-TOWERS = frozenset({"image", "question"})
+TOWERS = frozenset({"image", "text"})
 THREADS, ROUNDS = 8, 4
 WORDS = ("red", "blue", "a", "circle", "the", "color", "shape", "yes")
 TIMM = [
@@ -71,7 +71,7 @@ def test_open_clip_towers_do_not_mix_up_pictures_or_questions(name):
     encoder = registry.build("encoder", f"open-clip:{name}", name, TOWERS).eval()
     assert mixed_up(lambda pixels: encoder.encode_image(pixels, BOTH), pictures(encoder)) == 0
     questions = [encoder.tokenize([f"what is the {word}"]) for word in WORDS]
-    assert mixed_up(lambda asked: encoder.encode_question(*asked, BOTH), questions) == 0
+    assert mixed_up(lambda asked: encoder.encode_text(*asked, BOTH), questions) == 0
 
 
 @pytest.mark.parametrize("name", TIMM)

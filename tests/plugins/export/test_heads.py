@@ -88,7 +88,7 @@ def test_clips_own_tokenizer_is_written_as_tokenizer_json():
     from vqazoo.registry import registry
 
     encoder = registry.build(
-        "encoder", "open-clip:RN50", "RN50", frozenset({"question"})
+        "encoder", "open-clip:RN50", "RN50", frozenset({"text"})
     )  # random weights
     content, how = exported_tokenizer(encoder, "open-clip:RN50")
     assert how["package"] == ""

@@ -13,12 +13,12 @@ from vqazoo.interfaces import Features, Fusion, TowerSpec
 from vqazoo.registry import registry
 from vqazoo.testing import check_fusion
 
-IMAGE, QUESTION = TowerSpec(6, 10), TowerSpec(4, 8)
+IMAGE, TEXT = TowerSpec(6, 10), TowerSpec(4, 8)
 
 
-def build(name: str, image: TowerSpec = IMAGE, question: TowerSpec = QUESTION, **args: Any) -> Any:
+def build(name: str, image: TowerSpec = IMAGE, text: TowerSpec = TEXT, **args: Any) -> Any:
     torch.manual_seed(0)
-    fusion: Fusion = registry.build("fusion", name, image, question, **args)
+    fusion: Fusion = registry.build("fusion", name, image, text, **args)
     return fusion.eval()
 
 
@@ -149,4 +149,4 @@ def test_a_tower_without_the_kind_is_refused() -> None:
     with pytest.raises(IncompatibleError, match="no tokens"):
         build("cross-attention", TowerSpec(6, None))
     with pytest.raises(IncompatibleError, match="no pooled"):
-        build("concat", question=TowerSpec(None, 8))
+        build("concat", text=TowerSpec(None, 8))

@@ -204,7 +204,7 @@ def test_only_answer_and_end_are_learnt_with_smoothed_labels(smoothing, folder):
         (said,) = model.text_encoder.pieces([answer])
         ids = torch.tensor([[2, *asked, *said]])  # [CLS] question answer
         image = model.encode_image(pixels(3)[row : row + 1])
-        text = model.text_encoder.encode_question(ids, ids > 0, frozenset())
+        text = model.text_encoder.encode_text(ids, ids > 0, frozenset())
         joined = model.fusion(image, text)
         count = image.tokens.shape[1]
         mask = torch.ones(joined.tokens.shape[1], joined.tokens.shape[1]).tril().bool()
@@ -389,7 +389,7 @@ def test_question_tokens_are_transformers_embeddings(folder, model):
     ids, mask = model.text_encoder.tokenize(QUESTIONS)
     with torch.no_grad():
         expected = reference.embeddings(input_ids=ids)
-        found = model.text_encoder.encode_question(ids, mask, frozenset({"tokens"}))
+        found = model.text_encoder.encode_text(ids, mask, frozenset({"tokens"}))
         later = model.text_encoder.lend("text_embedding")(ids[:, 2:], torch.full((3,), 2))
     torch.testing.assert_close(found.tokens, expected)
     torch.testing.assert_close(later, expected[:, 2:])

@@ -59,8 +59,6 @@ def test_generated_answers_are_the_learnt_ones_with_every_strategy(
 
 def test_git_decoder_keeps_the_contract_over_words_of_its_own() -> None:
     torch.manual_seed(0)
-    words = registry.build(
-        "encoder", "words:tiny-clip", "tiny-clip", frozenset({"question"}), dim=16
-    )
+    words = registry.build("encoder", "words:tiny-clip", "tiny-clip", frozenset({"text"}), dim=16)
     sizes = {"layers": 1, "heads": 2, "hidden_dim": 16}
     check_head("git-decoder", dim=16, text_encoder=words.eval(), tied=False, **sizes)

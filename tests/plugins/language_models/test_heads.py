@@ -29,7 +29,7 @@ def towers(tmp_path_factory):
     made = {}
     for family in ("distilbert", "bert", "gpt2", "opt", "t5", "bart"):
         folder = tiny.save(tmp_path_factory.mktemp("towers") / family, family)
-        encoder = registry.build("encoder", f"hf-lm:{folder}", str(folder), frozenset({"question"}))
+        encoder = registry.build("encoder", f"hf-lm:{folder}", str(folder), frozenset({"text"}))
         encoder.load_pretrained()
         encoder.requires_grad_(False)
         made[family] = encoder.eval()
@@ -169,7 +169,7 @@ def test_gradients_pass_through_a_frozen_language_model_into_the_fusion(towers):
 @pytest.mark.parametrize(("name", "family"), [("lm-classifier", "bert"), ("lm-generate", "gpt2")])
 def test_a_language_model_that_trains_gets_gradients(tmp_path, name, family):
     folder = tiny.save(tmp_path, family)
-    tower = registry.build("encoder", f"hf-lm:{folder}", str(folder), frozenset({"question"}))
+    tower = registry.build("encoder", f"hf-lm:{folder}", str(folder), frozenset({"text"}))
     head = build(name, tower)
     head.loss(fused(), head.targets(examples()))[0].backward()
     layers = [p for n, p in tower.named_parameters() if ".layer." in n or ".h." in n]
@@ -231,7 +231,7 @@ def test_rank_is_the_product_of_token_probabilities_one_candidate_at_a_time(
 def test_it_learns_to_write_and_to_rank(tmp_path, family):
     folder = tiny.save(tmp_path, family)
     torch.manual_seed(0)
-    tower = registry.build("encoder", f"hf-lm:{folder}", str(folder), frozenset({"question"}))
+    tower = registry.build("encoder", f"hf-lm:{folder}", str(folder), frozenset({"text"}))
     tower.eval()  # without dropout
     texts = ("yes", "no", "red", "blue", "blue circle")
     head, given = build("lm-generate", tower, texts), fused()

@@ -15,13 +15,13 @@ from vqazoo.testing import check_encoder
 from vqazoo_hf.language_model import HFLanguageModel
 from vqazoo_hf.language_tower import LanguageTower
 
-QUESTION = frozenset({"question"})
+TEXT = frozenset({"text"})
 TOKENS = frozenset({"tokens"})
 QUESTIONS = ["what is this?", "is the color of the circle red"]
 PROMPT = "Question: {} Answer:"
 
 
-def build(place, towers=QUESTION, load=True, **args):
+def build(place, towers=TEXT, load=True, **args):
     encoder = registry.build("encoder", f"hf-lm:{place}", str(place), towers, **args)
     if load:
         encoder.load_pretrained()
@@ -35,16 +35,16 @@ def test_reading_towers_keep_the_contract(tmp_path, family):
 
 
 def test_the_packaged_minilm_keeps_the_contract_and_is_the_published_model():
-    encoder = registry.build("encoder", "minilm-lm", None, QUESTION)
+    encoder = registry.build("encoder", "minilm-lm", None, TEXT)
     encoder.load_pretrained()
     check_encoder(encoder.eval(), registry.manifest("encoder", "minilm-lm"))
     assert (encoder.reference.kind, encoder.reference.license) == ("package", "Apache-2.0")
-    plain = registry.build("encoder", "minilm", None, QUESTION)
+    plain = registry.build("encoder", "minilm", None, TEXT)
     plain.load_pretrained()
     ids, mask = encoder.tokenize(QUESTIONS)
     with torch.no_grad():
-        wanted = plain.eval().encode_question(ids, mask, TOKENS).tokens
-        words = encoder.encode_question(ids, mask, TOKENS).tokens
+        wanted = plain.eval().encode_text(ids, mask, TOKENS).tokens
+        words = encoder.encode_text(ids, mask, TOKENS).tokens
         found = encoder.lend("language_model").states(words, mask)
     torch.testing.assert_close(found[mask], wanted[mask], rtol=0, atol=1e-5)
 
@@ -54,14 +54,14 @@ def test_the_packaged_minilm_keeps_the_contract_and_is_the_published_model():
 def test_tokens_are_word_embeddings_without_positions(tmp_path, family):
     encoder = build(tiny.save(tmp_path, family), positions="sequence")
     ids, mask = encoder.tokenize(QUESTIONS)
-    features = encoder.encode_question(ids, mask, TOKENS)
+    features = encoder.encode_text(ids, mask, TOKENS)
     weights = encoder.lend("token_embedding").weight
     assert torch.equal(features.tokens, weights[ids])
     assert torch.equal(features.mask, mask)
-    assert encoder.spec.question.tokens == features.tokens.shape[2]
-    assert encoder.spec.question.pooled is None
+    assert encoder.spec.text.tokens == features.tokens.shape[2]
+    assert encoder.spec.text.pooled is None
     with pytest.raises(IncompatibleError, match="offers tokens only"):
-        encoder.encode_question(ids, mask, frozenset({"pooled"}))
+        encoder.encode_text(ids, mask, frozenset({"pooled"}))
 
 
 @pytest.mark.parametrize("family", [*tiny.ENCODERS, *tiny.DECODERS, *tiny.BOTH])
@@ -197,7 +197,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path):
 
 def test_it_has_no_image_tower(tmp_path):
     with pytest.raises(IncompatibleError, match="has no image tower: add one"):
-        build(tiny.save(tmp_path, "gpt2"), frozenset({"image", "question"}))
+        build(tiny.save(tmp_path, "gpt2"), frozenset({"image", "text"}))
 
 
 def test_a_tower_takes_a_language_model_built_elsewhere(tmp_path):
@@ -209,7 +209,7 @@ def test_a_tower_takes_a_language_model_built_elsewhere(tmp_path):
     other = HFLanguageModel(tiny.model("opt", seed=3).bfloat16())
     tower.language_model = other
     assert tower.lend("language_model") is other
-    features = tower.encode_question(*tower.tokenize(QUESTIONS), TOKENS)
+    features = tower.encode_text(*tower.tokenize(QUESTIONS), TOKENS)
     assert features.tokens.dtype == torch.bfloat16
     with pytest.raises(IncompatibleError, match="lends no 'text_embedding'"):
         tower.lend("text_embedding")

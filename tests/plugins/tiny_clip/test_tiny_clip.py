@@ -28,7 +28,7 @@ from vqazoo_tiny_clip.pretrain import (
 from vqazoo_tiny_clip.render import COLOURS, SHAPES, SIZE, Scene, Shape, draw_scene, write_caption
 
 WEIGHTS = Path(vqazoo_tiny_clip.__file__).parent / "weights"
-TOWERS = frozenset({"image", "question"})
+TOWERS = frozenset({"image", "text"})
 BOTH = frozenset({"pooled", "tokens"})
 
 
@@ -68,7 +68,7 @@ def test_outputs_equal_open_clip_with_the_same_tensors(encoder):
     full = torch.nn.functional.pad(ids, (0, config.context_length - ids.shape[1]))
     with torch.no_grad():
         image = encoder.encode_image(images, BOTH)
-        question = encoder.encode_question(ids, mask, BOTH)
+        question = encoder.encode_text(ids, mask, BOTH)
         torch.testing.assert_close(
             image.pooled, model.encode_image(images, normalize=True), rtol=1e-4, atol=1e-5
         )

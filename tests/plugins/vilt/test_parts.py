@@ -49,9 +49,9 @@ def encoder(folder, *towers: str):
 def test_the_encoder_keeps_the_contract(folder):
     manifest = registry.manifest("encoder", f"hf-vilt:{folder}")
     assert isinstance(manifest, EncoderManifest)
-    check_encoder(encoder(folder, "image", "question"), manifest)
+    check_encoder(encoder(folder, "image", "text"), manifest)
     check_encoder(encoder(folder, "image"), manifest)
-    check_encoder(encoder(folder, "question"), manifest)
+    check_encoder(encoder(folder, "text"), manifest)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 96), (96, 64), (32, 96), (48, 80)])
@@ -72,18 +72,18 @@ def test_image_tokens_are_the_patches_of_transformers_in_their_order(folder, pub
 
 
 def test_question_tokens_are_those_of_transformers(folder, published):
-    tower = encoder(folder, "question")
+    tower = encoder(folder, "text")
     ids, mask = tower.tokenize(["what is this", "is it a red circle?"])
     with torch.no_grad():
         expected = published.vilt.embeddings.text_embeddings(input_ids=ids)
-        assert torch.equal(tower.encode_question(ids, mask, TOKENS).tokens, expected)
+        assert torch.equal(tower.encode_text(ids, mask, TOKENS).tokens, expected)
 
 
 def test_a_tower_that_is_not_asked_for_is_not_built(folder):
     names = set(encoder(folder, "image").state_dict())
     assert names
     assert not any("text_embeddings" in name for name in names)
-    names = set(encoder(folder, "question").state_dict())
+    names = set(encoder(folder, "text").state_dict())
     assert names
     assert all("text_embeddings" in name for name in names)
 

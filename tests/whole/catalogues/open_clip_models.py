@@ -42,7 +42,7 @@ from vqazoo.registry import registry
 from vqazoo_open_clip.building import build
 
 BOTH = frozenset({"pooled", "tokens"})
-TOWERS = frozenset({"image", "question"})
+TOWERS = frozenset({"image", "text"})
 HUB = "CATALOGUE_HUB"  # variable of the process that does the work: the stand-in's folder
 QUESTIONS = ["what is this", "What is the color of the  red circle?"]
 
@@ -97,7 +97,7 @@ def compare(name: str, files: list[Path]) -> list[str]:
     if rest.numel() and not bool((rest == rest[0, -1]).all()):
         told.append("ids: something was cut off")
     image = encoder.encode_image(seen[:1], BOTH)
-    question = encoder.encode_question(ids, mask, BOTH)
+    question = encoder.encode_text(ids, mask, BOTH)
     told += difference("image vector", image.pooled, F.normalize(vector, dim=-1))
     told += difference("image tokens", image.tokens, states)
     told += difference("question vector", question.pooled, F.normalize(sentence, dim=-1))

@@ -171,7 +171,7 @@ def read_open_clip(folder: Path) -> None:
 
 def _ask(name: str, folder: Path, args: dict[str, Any]) -> None:
     """Load an encoder; its tensors are then those of the file."""
-    encoder = registry.build("encoder", f"{name}:x", str(folder), frozenset({"question"}), **args)
+    encoder = registry.build("encoder", f"{name}:x", str(folder), frozenset({"text"}), **args)
     encoder.load_pretrained()
     stored = load_file(folder / WEIGHTS)
     for key, tensor in encoder.state_dict().items():

@@ -23,7 +23,7 @@ from vqazoo.registry import registry
 REPO = "tester/bert"
 TITLE = "Adding `safetensors` variant of this model"
 BOT = "SFconvertbot"
-QUESTION = frozenset({"question"})
+TEXT = frozenset({"text"})
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def bert(tmp_path) -> Path:
 
 def load(place: str = REPO):
     encoder = registry.build(
-        "encoder", f"hf-text:{place}", place, QUESTION, pooling="cls", normalize=False
+        "encoder", f"hf-text:{place}", place, TEXT, pooling="cls", normalize=False
     )
     encoder.load_pretrained()
     return encoder
@@ -180,10 +180,10 @@ def test_a_transformer_in_a_folder_of_its_own_is_fetched_and_pinned(hub, bert, t
     commit = hub.add_repo(REPO, {**found, "model.safetensors": b"of an older push"})
 
     def encoded(place: str):
-        encoder = registry.build("encoder", f"hf-text:{place}", place, QUESTION)
+        encoder = registry.build("encoder", f"hf-text:{place}", place, TEXT)
         encoder.load_pretrained()
         with torch.no_grad():
-            found = encoder.eval().encode_question(*encoder.tokenize(asked), frozenset({"pooled"}))
+            found = encoder.eval().encode_text(*encoder.tokenize(asked), frozenset({"pooled"}))
         return encoder, found.pooled
 
     encoder, vectors = encoded(REPO)

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.unpickles
 
 __all__ = ["ada", "hub"]
 OLD, OLD_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
-BOTH = frozenset({"image", "question"})
+BOTH = frozenset({"image", "text"})
 
 
 def pickled(folder: Path) -> Path:
@@ -65,7 +65,7 @@ def test_a_text_model_is_the_one_that_transformers_reads_from_the_pickle(tmp_pat
         "encoder",
         "hf-text:x",
         str(tmp_path / "out"),
-        frozenset({"question"}),
+        frozenset({"text"}),
         pooling="mean",
         normalize=False,
     )
@@ -87,7 +87,7 @@ def test_tied_weights_that_share_memory_are_written_whole(tmp_path, kind):
     )
     torch.save(made.state_dict(), folder / OLD)
     convert(str(folder), tmp_path / "out")
-    encoder = registry.build("encoder", "hf-lm:x", str(tmp_path / "out"), frozenset({"question"}))
+    encoder = registry.build("encoder", "hf-lm:x", str(tmp_path / "out"), frozenset({"text"}))
     encoder.load_pretrained()
     same(encoder.language_model.model.state_dict(), made.state_dict())
 
@@ -152,7 +152,7 @@ def test_an_open_clip_folder_is_the_one_that_open_clip_reads(tmp_path, name, wra
         found = encoder.eval().encode_image(pixels, frozenset({"pooled"})).pooled
         torch.testing.assert_close(found, expected.eval().encode_image(pixels, normalize=True))
         ids, mask = encoder.tokenize(["what is this", "red"])
-        text = encoder.encode_question(ids, mask, frozenset({"pooled"})).pooled
+        text = encoder.encode_text(ids, mask, frozenset({"pooled"})).pooled
         full = open_clip.get_tokenizer(f"local-dir:{folder}")(["what is this", "red"])
         torch.testing.assert_close(
             text, expected.encode_text(full, normalize=True), rtol=1e-4, atol=1e-5

@@ -52,7 +52,7 @@ def test_in_a_text_encoders_folder(tmp_path, name):
             "encoder",
             "hf-text:x",
             str(folder),
-            frozenset({"question"}),
+            frozenset({"text"}),
             pooling="cls",
             normalize=False,
         ).load_pretrained()

@@ -30,7 +30,7 @@ ENCODERS = {
     "hf-text": ("text-bert", "text"),
     "hf-lm": ("lm-gpt2", "text"),
 }
-TOWERS = {"both": {"image", "question"}, "image": {"image"}, "text": {"question"}}
+TOWERS = {"both": {"image", "text"}, "image": {"image"}, "text": {"text"}}
 
 
 @pytest.fixture(scope="module")
@@ -130,9 +130,7 @@ def test_a_tensor_is_read_from_the_shard_that_the_index_assigns_it_to(copied):
 
 def refused(folder: Path) -> str:
     with pytest.raises(WeightsError) as caught:  # some of it before anything is built
-        registry.build(
-            "encoder", "hf-text:x", str(folder), frozenset({"question"})
-        ).load_pretrained()
+        registry.build("encoder", "hf-text:x", str(folder), frozenset({"text"})).load_pretrained()
     return str(caught.value)
 
 
@@ -242,7 +240,7 @@ def test_transformers_opens_no_weights_and_nobody_a_pickle(copied, family, monke
         vqazoo.load(f"dir:{folder}", device_map={"": "cpu"} if mapped else None)
         return
     encoder = {"text-bert": "hf-text", "lm-t5": "hf-lm", "clip": "hf-clip"}[family]
-    part = registry.build("encoder", f"{encoder}:x", str(folder), frozenset({"question"}))
+    part = registry.build("encoder", f"{encoder}:x", str(folder), frozenset({"text"}))
     part.load_pretrained()
 
 

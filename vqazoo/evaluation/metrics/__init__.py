@@ -3,3 +3,10 @@
 Every function takes answers in question order and returns values in [0, 1], one a question where it
 can. None imports torch.
 """
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from vqazoo.evaluation.metrics import Floats
 
 RISKS = (0.01, 0.05, 0.10)
 COSTS = (1, 10, 100)

@@ -13,16 +13,16 @@ from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from vqazoo.evaluation.metrics import Floats
+
 Pictures = Sequence[Hashable]  # of each question: what its picture is told by
 
 RESAMPLES = 10_000
 AT_ONCE = 500  # resamples in memory
 LEVEL = 0.95
 POWER = 0.80
-PICTURES, QUESTIONS = "pictures", "questions"
+OVER_PICTURES, OVER_QUESTIONS = "pictures", "questions"
 Z = 1.959964 + 0.841621  # normal quantiles of (1 + LEVEL) / 2 and POWER
 
 
@@ -36,7 +36,7 @@ class Interval(NamedTuple):
 def bootstrap_interval(
     scores: Floats, seed: int = 0, resamples: int = RESAMPLES, pictures: Pictures | None = None
 ) -> Interval:
-    """95% percentile interval of the mean (Efron & Tibshirani 1993, chapter 13).
+    """The 95% percentile interval of the mean (Efron & Tibshirani 1993, chapter 13).
 
     Args:
         pictures: drawn with all their questions; None: each question has one of its own.
@@ -78,12 +78,12 @@ def smallest_difference(scores: Floats, pictures: Pictures | None = None) -> flo
 
 def drawn(pictures: Pictures | None) -> str:
     """What is drawn and swapped: pictures, or questions where they share none or all one."""
-    return PICTURES if pictures is not None and len(set(pictures)) > 1 else QUESTIONS
+    return OVER_PICTURES if pictures is not None and len(set(pictures)) > 1 else OVER_QUESTIONS
 
 
 def _by_picture(scores: Floats, pictures: Pictures | None) -> tuple[Floats, Floats]:
     """Sum of the scores and number of questions of each picture, (C,) each."""
-    if drawn(pictures) == QUESTIONS:
+    if drawn(pictures) == OVER_QUESTIONS:
         return np.round(scores, 9), np.ones(len(scores))
     assert pictures is not None
     number: dict[Hashable, int] = {}
@@ -92,7 +92,7 @@ def _by_picture(scores: Floats, pictures: Pictures | None) -> tuple[Floats, Floa
     return np.round(sums, 9), np.bincount(place, minlength=len(number)).astype(np.float64)
 
 
-class Comparison(NamedTuple):
+class Difference(NamedTuple):
     """Mean difference of paired scores, its interval, and how often chance gives as much.
 
     Attributes:
@@ -112,7 +112,7 @@ def compare(
     seed: int = 0,
     resamples: int = RESAMPLES,
     pictures: Pictures | None = None,
-) -> Comparison:
+) -> Difference:
     """Paired comparison of the scores of the same questions (first - second).
 
     The test is approximate randomisation (Noreen 1989): under the null hypothesis the answers to
@@ -129,7 +129,7 @@ def compare(
     signs = 2 * rng.binomial(counts, 0.5, (resamples, len(counts))) - counts  # (R, sizes)
     random_sums = np.abs(signs @ sizes) if len(sizes) else np.zeros(resamples)
     as_large = int((random_sums >= abs(gaps.sum()) - 1e-9).sum())
-    return Comparison(
+    return Difference(
         float(gaps.mean()),
         bootstrap_interval(gaps, seed, resamples, pictures),
         (1 + as_large) / (1 + resamples),

@@ -64,7 +64,7 @@ CONTRACTIONS = {
 
 
 @lru_cache(maxsize=1_000_000)
-def normalise(answer: str) -> str:
+def official_form(answer: str) -> str:
     """Punctuation, lower case, number words, articles, contractions, in the reference's order."""
     text = answer.replace("\n", " ").replace("\t", " ").strip()
     return _words(_punctuation(text))
@@ -102,11 +102,11 @@ def accuracy(answer: str, people: Sequence[str]) -> float:
 
 def accuracy_always(answer: str, people: Sequence[str]) -> float:
     """Answer and people's answers are normalised, whatever they are."""
-    wanted = normalise(answer)
-    return leave_one_out(sum(normalise(one) == wanted for one in people), len(people))
+    wanted = official_form(answer)
+    return leave_one_out(sum(official_form(one) == wanted for one in people), len(people))
 
 
 def accuracy_vizwiz(answer: str, people: Sequence[str]) -> float:
     """As public copies of the VizWiz code: the answer is normalised, people's answers are not."""
-    wanted = normalise(answer)
+    wanted = official_form(answer)
     return leave_one_out(sum(cleaned(one) == wanted for one in people), len(people))

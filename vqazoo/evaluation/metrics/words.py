@@ -27,7 +27,7 @@ def squad_normalise(text: str) -> str:
 
 
 def exact_match(answer: str, references: Sequence[str]) -> float:
-    """1 if the answer is one of the references once both are normalised."""
+    """Score 1 if the answer is one of the references once both are normalised."""
     wanted = squad_normalise(answer)
     return float(any(squad_normalise(reference) == wanted for reference in references))
 

@@ -19,15 +19,15 @@ from vqazoo.errors import DataError
 
 DOWN = 0.1  # a similarity below the threshold is multiplied by this
 VARIABLE = "VQAZOO_WORDNET"
-KINDS = ("adj", "adv", "noun", "verb")  # nltk opens the lists of all, even for nouns alone
+WORD_CLASSES = ("adj", "adv", "noun", "verb")  # nltk opens the lists of all, even for nouns alone
 NEEDED = (
     "data.noun",
     "data.adj",
     "lexnames",
-    *(f"index.{kind}" for kind in KINDS),
-    *(f"{kind}.exc" for kind in KINDS),
+    *(f"index.{kind}" for kind in WORD_CLASSES),
+    *(f"{kind}.exc" for kind in WORD_CLASSES),
 )
-VERSION = "3.0"
+WORDNET = "3.0"
 DEBIAN = "/usr/share/wordnet"
 
 Similarity = Callable[[str, str], float]
@@ -138,10 +138,10 @@ def _open(folder: Path) -> Any:
         version = net.get_version()
     except (OSError, ValueError, WordNetError) as error:
         raise DataError(f"WordNet in '{folder}' cannot be read: {error}") from error
-    if version != VERSION:
+    if version != WORDNET:
         raise DataError(
-            f"WUPS is defined on WordNet {VERSION}, but '{folder}' has {version or 'another'}: "
-            f"name a folder with {VERSION} in {VARIABLE}."
+            f"WUPS is defined on WordNet {WORDNET}, but '{folder}' has {version or 'another'}: "
+            f"name a folder with {WORDNET} in {VARIABLE}."
         )
     return net
 

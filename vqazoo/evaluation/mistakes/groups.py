@@ -9,9 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList, normalise, select_answer, truth_of
 from vqazoo.errors import DataError
@@ -23,6 +20,7 @@ from vqazoo.evaluation.agreement import (
 )
 from vqazoo.evaluation.figures import answer_kind
 from vqazoo.evaluation.metric import COUNT_GROUPS
+from vqazoo.evaluation.metrics import Floats
 from vqazoo.evaluation.mistakes.similarity import Clusters
 from vqazoo.interfaces import Answer
 
@@ -35,8 +33,6 @@ OWN_CONFUSIONS = 3  # of one group
 OTHER = "other"
 STARTS = f"The first words, up to {FIRST_WORDS}: as many as {FEWEST:.0%} of the questions share."
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Confusion:
@@ -48,7 +44,7 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class Group:
+class QuestionGroup:
     """Questions that have something in common.
 
     Attributes:
@@ -72,7 +68,7 @@ class Grouping:
 
     title: str
     about: str
-    groups: tuple[Group, ...]
+    groups: tuple[QuestionGroup, ...]
 
 
 @dataclass(frozen=True)
@@ -259,11 +255,13 @@ class _Splitter:
         groups = [self._group(one, some, order) for one, some in rows.items()]
         return Grouping(title, about, tuple(sorted(groups, key=lambda g: (-g.cost, g.name))))
 
-    def _group(self, name: str, rows: list[int], order: Callable[[int], float] | None) -> Group:
+    def _group(
+        self, name: str, rows: list[int], order: Callable[[int], float] | None
+    ) -> QuestionGroup:
         lost = float((1 - self.scores[rows]).sum())
         wrong = [row for row in rows if self.scores[row] < MISTAKE]
         wrong.sort(key=order or (lambda row: self.unsure[row]))
-        return Group(
+        return QuestionGroup(
             name,
             len(rows),
             float(self.scores[rows].mean()),

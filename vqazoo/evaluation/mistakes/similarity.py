@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MOST_CLUSTERS = 12
 ROUNDS = 50  # of k-means; it settles long before
-BATCH = 512  # rows whose features are read at once
+ROWS_READ = 512  # rows whose features are read at once
 
 Vectors = NDArray[np.float32]
 
@@ -36,8 +36,8 @@ def picture_vectors(images: Side, count: int) -> Vectors:
 
     found = []
     with torch.inference_mode():
-        for start in range(0, count, BATCH):
-            features = images.features(torch.arange(start, min(start + BATCH, count)))
+        for start in range(0, count, ROWS_READ):
+            features = images.features(torch.arange(start, min(start + ROWS_READ, count)))
             vectors = features.pooled  # (B, D)
             if vectors is None:
                 assert features.tokens is not None

@@ -18,7 +18,7 @@ from vqazoo.evaluation.metrics.vqa_accuracy import (
     accuracy,
     accuracy_always,
     accuracy_vizwiz,
-    normalise,
+    official_form,
 )
 
 Variant = Callable[[str, Sequence[str]], float]
@@ -49,7 +49,7 @@ WORDS = st.sampled_from(["red", "Red", "the red", "blue", "2", "two", "no!", "",
     ],
 )
 def test_published_examples_are_normalised_as_by_the_reference(answer: str, expected: str) -> None:
-    assert normalise(answer) == expected
+    assert official_form(answer) == expected
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ def test_published_examples_are_normalised_as_by_the_reference(answer: str, expe
     ],
 )
 def test_marks_numbers_articles_and_contractions(answer: str, expected: str) -> None:
-    assert normalise(answer) == expected
+    assert official_form(answer) == expected
 
 
 def test_at_most_32_full_stops_are_removed() -> None:
-    assert normalise("." * 32 + "x") == "x"
-    assert normalise("." * 33 + "x") == ".x"
-    assert normalise("b." * 40) == "b" * 33 + ".b" * 7 + "."
+    assert official_form("." * 32 + "x") == "x"
+    assert official_form("." * 33 + "x") == ".x"
+    assert official_form("b." * 40) == "b" * 33 + ".b" * 7 + "."
 
 
 def test_contractions_never_map_a_word_to_itself_or_from_a_capital() -> None:
@@ -129,8 +129,8 @@ def brute_force(answer: str, people: list[str]) -> float:
 
 @given(WORDS, st.lists(WORDS, min_size=2, max_size=14))
 def test_people_are_left_out_one_by_one_even_if_they_agree(answer: str, people: list[str]) -> None:
-    wanted = normalise(answer)
-    normalised = [normalise(one) for one in people]
+    wanted = official_form(answer)
+    normalised = [official_form(one) for one in people]
     assert accuracy_always(answer, people) == pytest.approx(brute_force(wanted, normalised))
     assert accuracy_vizwiz(answer, people) == pytest.approx(brute_force(wanted, people))
     unanimous = len(set(people)) == 1

@@ -6,7 +6,8 @@ Source: Li et al. 2022, BLIP, section 3.2; the authors' blip_pretrain.py.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -16,13 +17,15 @@ from torch.nn import functional as F
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Encoder, Features, StartsReading
 from vqazoo.manifests import fill_args
-from vqazoo_pretraining.manifest import BLIP_OBJECTIVES, OBJECTIVE_ARGS
-from vqazoo_pretraining.pairing import by_length, caption_keys, negatives
+from vqazoo.toolkit.pairs import TEMPERATURES, caption_ids, draw_negatives, matching_loss
+from vqazoo_blip.manifest import OBJECTIVE_ARGS
+from vqazoo_blip.tying import tie
 
-ITC, ITM, LM = BLIP_OBJECTIVES
-TEMPERATURES = (0.001, 0.5)  # the learnt one is kept between these
+OBJECTIVES = ITC, ITM, LM = ("itc", "itm", "lm")
 NOBODY = -1  # key of queue places that were never filled
 PADDING = -1  # where a caption has no token, as the decoder's targets have it
+LEAST_CHANCE = 1e-4  # of a negative, before chances are made to sum to 1
+PARTS = 4  # that a batch is read in, by length
 
 
 class BLIPObjectives(nn.Module):
@@ -55,7 +58,7 @@ class BLIPObjectives(nn.Module):
         batch_size: int,
         ramp_steps: int,
     ) -> None:
-        """`fusion` is a `med`, `decoder` a `med-decoder` tied to it that reads image tokens.
+        """`fusion` is a `med`, `decoder` a `med-decoder` that reads image tokens and is tied here.
 
         Args:
             image_dim: C of image tokens.
@@ -64,7 +67,8 @@ class BLIPObjectives(nn.Module):
             ramp_steps: steps after which the soft targets have their whole share.
 
         Raises:
-            ConfigError: an argument is not understood, or the batch size does not divide the queue.
+            ConfigError: an argument is not understood, the batch size does not divide the queue, or
+                fusion and decoder differ in shape.
         """
         super().__init__()
         filled = fill_args("The objectives of 'blip'", OBJECTIVE_ARGS, args)
@@ -80,9 +84,9 @@ class BLIPObjectives(nn.Module):
                 f"batch size {batch_size:,}: set objectives.args.queue={near}."
             )
         embedding = encoder.lend("text_embedding")
+        tie(decoder, fusion, embedding)
         self._borrowed = (fusion, decoder, encoder)  # in a tuple, so not registered
-        longest = encoder.spec.context_length or filled["max_tokens"]
-        self.max_tokens = min(filled["max_tokens"], longest)
+        self.max_tokens = min(filled["max_tokens"], encoder.spec.context_length)
         self.class_id = int(encoder.tokenize(["a"])[0][0, 0])  # [CLS]
         apart: StartsReading | None = encoder if isinstance(encoder, StartsReading) else None
         self.encode_id = self.class_id if apart is None else apart.encode_id
@@ -116,12 +120,7 @@ class BLIPObjectives(nn.Module):
         A caption that is too long loses its end, but not the end token.
         """
         _, _, encoder = self._borrowed
-        kept = self.max_tokens - 2
-        rows = [[start, *ids[:kept], encoder.end_id] for ids in encoder.pieces(captions)]
-        lengths = torch.tensor([len(row) for row in rows])  # (B,)
-        longest = int(lengths.max())
-        ids = torch.tensor([row + [encoder.end_id] * (longest - len(row)) for row in rows])
-        mask = torch.arange(longest) < lengths[:, None]  # (B, T)
+        ids, mask = caption_ids(encoder, captions, start, self.max_tokens)  # (B, T)
         return ids.to(self.temperature.device), mask.to(self.temperature.device)
 
     def image_vectors(self, image: Features, projection: nn.Module) -> Tensor:
@@ -242,15 +241,8 @@ class BLIPObjectives(nn.Module):
         by_image, by_text: scaled similarities (B, B) of pictures to captions, captions to pictures.
         """
         captions, images = negatives(by_text, alike)  # (M,) each, M at most B
-        pictures, texts = negatives(by_image, alike)  # (M,) each
-        every = torch.arange(len(ids), device=ids.device)  # (B,)
-        picked_images = torch.cat([every, images, pictures])  # (B+2M,)
-        picked_texts = torch.cat([every, captions, texts])  # (B+2M,)
-        logits = self.match_logits(
-            image.index(picked_images), ids[picked_texts], mask[picked_texts]
-        )  # (B+2M, 2)
-        labels = (torch.arange(len(logits), device=ids.device) < len(ids)).long()  # (B+2M,)
-        return F.cross_entropy(logits, labels)
+        false_texts = negatives(by_image, alike)  # (M,) each
+        return matching_loss(self.match_logits, image, ids, mask, (images, captions), false_texts)
 
     def _caption(self, image: Features, captions: Sequence[str]) -> Tensor:
         """Label-smoothed cross-entropy of every token of the captions, the end included."""
@@ -287,3 +279,32 @@ class BLIPObjectives(nn.Module):
         self._pending = None
         self.temperature.clamp_(*TEMPERATURES)
         self.steps += 1
+
+
+def caption_keys(captions: Sequence[str]) -> Tensor:
+    """A number (B,) for each caption, equal for equal captions, never negative."""
+    digests = [hashlib.blake2b(c.encode(), digest_size=8).digest() for c in captions]
+    return torch.tensor([int.from_bytes(digest) >> 1 for digest in digests])
+
+
+def negatives(similar: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (M,) and a column (M,) for each that is no match, see `draw_negatives`.
+
+    The chance is softmax + 1e-4, as in the authors' code.
+
+    Args:
+        similar: (B, B) scaled similarities; all equal: every other column is as likely.
+        alike: (B, B), True where a column is no negative.
+    """
+    return draw_negatives(similar.softmax(dim=1).nan_to_num() + LEAST_CHANCE, alike)
+
+
+def by_length(mask: Tensor, compute: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """`compute(rows, longest)` for rows (b,) of similar length, put in the order of the batch.
+
+    Half of a batch of captions would else be padding. mask (B, T), True where a token is real.
+    """
+    lengths = mask.sum(dim=1)  # (B,)
+    order = lengths.argsort()  # (B,)
+    done = [compute(rows, int(lengths[rows[-1]])) for rows in order.chunk(PARTS)]
+    return torch.cat(done)[order.argsort()]

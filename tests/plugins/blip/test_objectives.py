@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from tests.plugins.pretraining.conftest import CAPTIONS, pictures, tiny
 from vqazoo.errors import ConfigError
-from vqazoo_pretraining.pairing import by_length, caption_keys, negatives
-from vqazoo_pretraining.tying import tie
+from vqazoo_blip.objectives import by_length, caption_keys, negatives
+from vqazoo_blip.tying import tie
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_matching_learns_each_pair_a_false_picture_and_a_false_caption(subject, 
         drawn.append(negatives(similar, alike))
         return drawn[-1]
 
-    monkeypatch.setattr("vqazoo_pretraining.blip.negatives", record)
+    monkeypatch.setattr("vqazoo_blip.objectives.negatives", record)
     found = objectives.losses(image, CAPTIONS, ["itm"])["itm"]
     (captions, images), (others, texts) = drawn
     assert captions.tolist() == others.tolist() == [0, 1, 2, 3]
@@ -217,7 +217,7 @@ def test_matching_learns_each_pair_a_false_picture_and_a_false_caption(subject, 
 def test_similarities_reach_the_mining_only_if_asked(hard, monkeypatch):
     given = []
     monkeypatch.setattr(
-        "vqazoo_pretraining.blip.negatives",
+        "vqazoo_blip.objectives.negatives",
         lambda similar, alike: (given.append(similar), negatives(similar, alike))[1],
     )
     subject = tiny(hard_negatives=hard)
