@@ -85,7 +85,7 @@ def read_included(folder: Path, config: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def with_folders(config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """config.json, whose blocks lead to the encoders' folders in the checkpoint; these are checked.
+    """Give config.json with blocks that lead to the encoders' folders in the checkpoint, checked.
 
     Raises:
         CheckpointError: as `read_included`; or a block does not name its folder.
