@@ -111,7 +111,7 @@ class TinyCLIPEncoder(Encoder):
 
     def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
         states = self.model.text_states(ids)  # (B, L, 128)
-        pooled = self.model.pool_question(states, mask) if POOLED in wants else None  # (B, D)
+        pooled = self.model.pool_text(states, mask) if POOLED in wants else None  # (B, D)
         if TOKENS in wants:
             return Features(pooled, states, mask)
         return Features(pooled)

@@ -68,7 +68,7 @@ class TinyCLIP(nn.Module):
         x = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]  # (B, L, W)
         return self.ln_final(self.transformer(x))  # (B, L, W)
 
-    def pool_question(self, states: Tensor, mask: Tensor) -> Tensor:
+    def pool_text(self, states: Tensor, mask: Tensor) -> Tensor:
         """Vectors (B, D) of norm 1 from the state of each row's last real token."""
         last = mask.sum(dim=1) - 1  # (B,)
         ends = states[torch.arange(len(states), device=states.device), last]  # (B, W)

@@ -153,7 +153,7 @@ def contrastive_loss(
     """Scalar loss of (B, 3, H, W) pictures and B captions."""
     ids, mask = codec.tokenize(captions)  # (B, L)
     image = model.encode_image(images)  # (B, D)
-    text = model.pool_question(model.text_states(ids), mask)  # (B, D)
+    text = model.pool_text(model.text_states(ids), mask)  # (B, D)
     logits = model.logit_scale.exp() * image @ text.T  # (B, B)
     numbers: dict[str, int] = {}
     number = torch.tensor([numbers.setdefault(caption, len(numbers)) for caption in captions])
@@ -258,7 +258,7 @@ def encode_pictures(model: TinyCLIP, pictures: Sequence[Image.Image]) -> Tensor:
 def encode_texts(model: TinyCLIP, codec: TinyCodec, texts: Sequence[str]) -> Tensor:
     """Vectors (n, D) of texts."""
     ids, mask = codec.tokenize(texts)
-    return model.pool_question(model.text_states(ids), mask)
+    return model.pool_text(model.text_states(ids), mask)
 
 
 def write_pictures(out: Path, count: int, seed: int, wrong_share: float = 0.0) -> None:
