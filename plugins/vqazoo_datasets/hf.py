@@ -17,6 +17,7 @@ from vqazoo.data import DatasetReader, Example, check_question
 from vqazoo.data.answer_cells import class_names, read_answers
 from vqazoo.data.comparison import compared_by_stems
 from vqazoo.errors import DataError, QuestionError, did_you_mean, suggest
+from vqazoo.files.reading import shown
 from vqazoo.files.writing import cache_home
 from vqazoo_datasets.rows import check_distinct
 
@@ -31,6 +32,7 @@ MAGIC = {
     b"MM\0*": "tif",
     b"RIFF": "webp",
 }
+SAID = b"huggingface"  # key in the metadata of a parquet file
 DAMAGE = (ValueError, OSError, NotImplementedError)  # bases of what pyarrow raises
 
 
@@ -177,13 +179,25 @@ class ParquetFolder:
         return list(_parquet(self.files[split][0]).schema_arrow.names)
 
     def features(self, split: str) -> dict[str, Any]:
-        """What `datasets` wrote about each column, as JSON; empty if another program wrote it."""
-        metadata = _parquet(self.files[split][0]).schema_arrow.metadata or {}
-        try:
-            features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        except (KeyError, TypeError, ValueError):
+        """What `datasets` wrote about each column, as JSON; empty if another program wrote it.
+
+        Raises:
+            DataError: it cannot be read, so that nobody knows what the numbers of a column mean.
+        """
+        file = self.files[split][0]
+        metadata = _parquet(file).schema_arrow.metadata or {}
+        if SAID not in metadata:
             return {}
-        return features if isinstance(features, dict) else {}
+        try:
+            said = json.loads(metadata[SAID])
+            features = (said.get("info") or {}).get("features") or {}  # as datasets takes it
+            return dict(features)
+        except (AttributeError, TypeError, ValueError, RecursionError) as error:
+            raise DataError(
+                f"'{file}' has metadata of the package datasets that cannot be read "
+                f"({shown(metadata[SAID])[1:]}), which say what its columns hold: write the file "
+                f"again, or without them."
+            ) from error
 
     def rows(self, split: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Where each row stands, in words for messages, and its cells."""

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from vqazoo.errors import HubError, WeightsError
+from vqazoo.files.included import included_files
 from vqazoo.files.writing import CONFIG, REQUIRED, read_config
 from vqazoo.hub.requests import AbsentError, HubRef, asked
 
@@ -191,8 +192,8 @@ def fetch_checkpoint(
 ) -> Path:
     """A repository's checkpoint folder in the Hub cache, every file of one commit.
 
-    With a 40-digit commit that is cached, no request is made. Only config, weights, answers and
-    the named files are fetched, never a pickle or code.
+    With a 40-digit commit that is cached, no request is made. Only config, weights, answers, the
+    included files of encoders and the named ones are fetched, never a pickle or code.
 
     Args:
         cache_dir: instead of the Hub's own cache folder.
@@ -204,9 +205,9 @@ def fetch_checkpoint(
         HubError: it cannot be had, or is no whole checkpoint. CheckpointError: it is no vqazoo one.
     """
     folder = fetch_config(ref, cache_dir).parent
-    read_config(folder, config)  # before anything large is fetched
+    said = read_config(folder, config)  # before anything large is fetched
     at = HubRef(ref.repo, folder.name)
-    for name in REQUIRED if weights else ():
+    for name in (*REQUIRED, *included_files(said)) if weights else ():
         _fetch(at, name, cache_dir)
     for name in names:
         if not _is_known_absent(at, name, cache_dir):
@@ -242,14 +243,14 @@ def altered(folder: Path) -> list[str]:
     no links, nothing is told.
     """
     changed = []
-    for file in folder.iterdir():
+    for file in folder.rglob("*"):
         if file.is_symlink():
             name = file.readlink().name
             content = file.read_bytes() if file.is_file() else b""
             git = b"blob %d\0" % len(content) + content
             digests = {40: hashlib.sha1(git).hexdigest, 64: hashlib.sha256(content).hexdigest}
             if len(name) in digests and digests[len(name)]() != name:
-                changed.append(file.name)
+                changed.append(file.relative_to(folder).as_posix())
     return sorted(changed)
 
 
