@@ -28,7 +28,15 @@ from vqazoo.files.writing import LARGEST_SIDE
 
 LARGEST_CONFIG = 16 * MIB  # names of 100,000 classes have room
 LARGEST_SMALL = 512 * MIB  # of a vocabulary; the largest published ones have 40
-READ = (".json", ".jinja", ".model", ".safetensors", ".txt", ".bpe", ".vocab")  # by the libraries
+SUFFIXES_READ = (
+    ".json",
+    ".jinja",
+    ".model",
+    ".safetensors",
+    ".txt",
+    ".bpe",
+    ".vocab",
+)  # by the libraries
 TOKENIZER_CONFIG = "tokenizer_config.json"
 MOST = 100_000  # layers, heads, experts or classes
 COUNTED = re.compile(
@@ -36,7 +44,7 @@ COUNTED = re.compile(
     r"buckets?|repeats?|copies)(_|$)"
 )
 MEASURED = re.compile(r"(^|_)(size|dim|vocab|ids?|width|embeds?|norm|length|positions)(_|$)")
-PLACE = re.compile(r"(^|_)(file|path|dir|option)$")  # the last: arguments of a command line
+NAMES_PLACE = re.compile(r"(^|_)(file|path|dir|option)$")  # the last: arguments of a command line
 KERNEL = re.compile(r"(^|_)(attn|experts|mlp)_implementation(_|$)")
 
 
@@ -87,7 +95,7 @@ def _check_entry(file: Path, folder: Path) -> None:
             f"'{file}' is {kind}, but a plain file was expected: do not trust the folder, or take "
             f"that away."
         )
-    if file.suffix not in READ:
+    if file.suffix not in SUFFIXES_READ:
         return
     inside(file, folder)
     if file.suffix != ".safetensors" and status.st_size > LARGEST_SMALL:
@@ -238,7 +246,7 @@ def without_paths(folder: Path) -> dict[str, None]:
         if not key.endswith("_kwargs") or not isinstance(passed, dict):
             continue
         for name, value in passed.items():
-            if PLACE.search(name) and value:
+            if NAMES_PLACE.search(name) and value:
                 raise WeightsError(
                     f"'{file}' passes {shown(name)} = {shown(value)} on ({key}), a place outside "
                     f"of the folder, which is not read: remove it."

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vqazoo.errors import CheckpointError
-from vqazoo.files.encoder_files import LARGEST_SMALL, READ
+from vqazoo.files.encoder_files import LARGEST_SMALL, SUFFIXES_READ
 from vqazoo.files.reading import INCLUDED_FOLDERS, is_included_name, read_plain, shown
 from vqazoo.files.writing import CONFIG
 
@@ -24,7 +24,7 @@ SECTIONS = {
     "image": ("image_encoder",),
     "text": ("text_encoder",),
 }  # blocks of config.json by tower
-SUFFIXES = tuple(suffix for suffix in READ if suffix != ".safetensors")
+SUFFIXES = tuple(suffix for suffix in SUFFIXES_READ if suffix != ".safetensors")
 MOST_FILES = 200
 
 

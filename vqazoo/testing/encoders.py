@@ -30,7 +30,7 @@ from vqazoo.testing.checks import (
     require_same,
 )
 from vqazoo.testing.devices import elsewhere, require_elsewhere, sent
-from vqazoo.testing.parts import builder, needed, resolve, variant_of
+from vqazoo.testing.parts import builder, identify, needed, variant_of
 
 
 def check_encoder(
@@ -79,7 +79,7 @@ def _built(
     """The encoder itself, how messages name it, and its manifest."""
     if isinstance(part, Encoder):
         return part, type(part).__name__, manifest
-    owner, known, component = resolve(EncoderManifest, part, manifest)
+    owner, known, component = identify(EncoderManifest, part, manifest)
     declared = needed(owner, known)
     sides = {"image": declared.image, "text": declared.text}
     towers = frozenset(side for side, kinds in sides.items() if kinds)

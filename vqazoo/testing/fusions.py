@@ -22,7 +22,7 @@ from vqazoo.testing.checks import (
     with_padding,
 )
 from vqazoo.testing.devices import elsewhere, require_elsewhere, sent
-from vqazoo.testing.parts import builder, needed, resolve
+from vqazoo.testing.parts import builder, identify, needed
 
 IMAGE = TowerSpec(pooled=20, tokens=24)  # all widths differ, so that a mix-up cannot hide
 TEXT_TOWER = TowerSpec(pooled=12, tokens=28)
@@ -51,7 +51,7 @@ def check_fusion(
     """
     if "question" in args:
         raise renamed("check_fusion takes text=, not question=, for the widths of the text tower")
-    owner, known, component = resolve(FusionManifest, part, manifest)
+    owner, known, component = identify(FusionManifest, part, manifest)
     manifest = needed(owner, known)
     if isinstance(component, type):
         check_signature(owner, manifest, component, ["image", "text"])

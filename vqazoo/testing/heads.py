@@ -37,7 +37,7 @@ from vqazoo.testing.checks import (
     with_padding,
 )
 from vqazoo.testing.devices import Elsewhere, elsewhere, sent
-from vqazoo.testing.parts import builder, needed, resolve
+from vqazoo.testing.parts import builder, identify, needed
 from vqazoo.testing.protocols import check_protocols
 from vqazoo.testing.toy import toy_encoder
 from vqazoo.toolkit.losses import adds_up, batch_sums, row_units, weighted_loss
@@ -71,7 +71,7 @@ def check_head(
             what it offers besides (protocols of vqazoo.interfaces such as `GivesLogits`) is not
             what its manifest says, or not what it answers by.
     """
-    owner, known, component = resolve(HeadManifest, part, manifest)
+    owner, known, component = identify(HeadManifest, part, manifest)
     manifest = needed(owner, known)
     if isinstance(component, type):
         check_signature(owner, manifest, component, ["fused", "answers", "text_encoder"])

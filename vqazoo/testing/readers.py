@@ -10,7 +10,7 @@ from vqazoo.data import DatasetReader, Example
 from vqazoo.errors import DataError, UnknownNameError
 from vqazoo.manifests import DatasetManifest
 from vqazoo.testing.checks import check_signature, require
-from vqazoo.testing.parts import builder, resolve, variant_of
+from vqazoo.testing.parts import builder, identify, variant_of
 
 NO_SPLIT = "no-such-split"
 CONFIDENCES = ("yes", "maybe", "no")
@@ -37,7 +37,7 @@ def check_reader(
             type; or reading again gives other examples, or the same in another order.
         DataError: the files themselves cannot be used.
     """
-    owner, known, component = resolve(DatasetManifest, part, manifest)
+    owner, known, component = identify(DatasetManifest, part, manifest)
     variant = variant_of(part)
     context = [] if variant is None else [variant]
     if isinstance(component, type) and known is not None:
