@@ -157,7 +157,7 @@ class MedDecoder(SummedHead):
         """Keys and values of the fused tokens (B, L, C) for every layer."""
         assert fused.tokens is not None
         assert fused.mask is not None
-        layers = [cast(TextLayer, one).cross.read(fused.tokens) for one in self.layers]
+        layers = [cast(TextLayer, layer).cross.read(fused.tokens) for layer in self.layers]
         return Seen(layers, fused.mask[:, None, None])
 
     def read(self, ids: Tensor, seen: Seen, past: list[Past] | None) -> tuple[Tensor, list[Past]]:

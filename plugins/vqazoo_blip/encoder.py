@@ -87,8 +87,8 @@ class HFBlipEncoder(Encoder):
 
     def load_pretrained(self) -> None:
         tensors, reference = read_weights(self._repository)
-        found = {_own_name(name): tensor for name, tensor in tensors.items()}
-        fill_towers(self, found, self._repository.folder, "BLIP")
+        renamed = {_own_name(name): tensor for name, tensor in tensors.items()}
+        fill_towers(self, renamed, self._repository.folder, "BLIP")
         self.reference = reference.result()
 
     def encode_image(self, pixels: Tensor, wants: frozenset[str]) -> Features:

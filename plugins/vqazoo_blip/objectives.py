@@ -182,20 +182,20 @@ class BLIPObjectives(nn.Module):
         self, image: Features, captions: Sequence[str], names: Sequence[str]
     ) -> dict[str, Tensor]:
         """The named losses, scalars, of B pictures (B, N, C) and their captions."""
-        found: dict[str, Tensor] = {}
+        losses: dict[str, Tensor] = {}
         ids, mask = self.ids(captions, self.class_id)  # (B, T)
         own = caption_keys(captions).to(ids.device)  # (B,)
         alike = own[:, None] == own  # (B, B)
         if ITC in names or (ITM in names and self.hard_negatives):
             with torch.set_grad_enabled(torch.is_grad_enabled() and ITC in names):
-                found[ITC], by_image, by_text = self._contrast(image, ids, mask, own)
+                losses[ITC], by_image, by_text = self._contrast(image, ids, mask, own)
         if ITM in names:
             if not self.hard_negatives:  # every other pair is as similar
                 by_image = by_text = torch.zeros_like(alike, dtype=torch.float)  # (B, B)
-            found[ITM] = self._matching(image, ids, mask, by_image, by_text, alike)
+            losses[ITM] = self._matching(image, ids, mask, by_image, by_text, alike)
         if LM in names:
-            found[LM] = self._caption(image, captions)
-        return {name: found[name] for name in names}
+            losses[LM] = self._caption(image, captions)
+        return {name: losses[name] for name in names}
 
     def _contrast(
         self, image: Features, ids: Tensor, mask: Tensor, own: Tensor

@@ -131,4 +131,4 @@ class BetweenCodec:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; [DEC] and [ENC] say nothing."""
-        return self._codec.decode([one for one in ids if one < self._vocabulary])
+        return self._codec.decode([token_id for token_id in ids if token_id < self._vocabulary])

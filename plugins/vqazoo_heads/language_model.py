@@ -106,7 +106,7 @@ class LMGenerate(SummedHead):
         first, state, step = self.begin_answer(fused)  # (B, V)
         said = []  # a decoder goes on after the question, whose words then count as said
         if model.kind == "decoder" and fused.ids is not None:
-            said = [[one for one in row if one >= 0] for row in fused.ids.tolist()]
+            said = [[token for token in row if token >= 0] for row in fused.ids.tolist()]
         written = write(
             step, state, encoder.end_id, top_k, self.longest, first=first, said=said, **decode
         )

@@ -56,7 +56,7 @@ class LSTMHead(SummedHead):
         self._borrowed = (embedding, text_encoder)  # in a tuple, so not registered
         spelled = text_encoder.pieces(answers.texts)
         self.longest = max(len(ids) for ids in spelled) + 1  # with the end token
-        used = {text_encoder.end_id, *(one for ids in spelled for one in ids)}
+        used = {text_encoder.end_id, *(token for ids in spelled for token in ids)}
         outputs = range(embedding.num_embeddings) if full_vocabulary else sorted(used)
         self.register_buffer("token_ids", torch.tensor(list(outputs)))
         width = embedding.embedding_dim

@@ -306,7 +306,11 @@ def _as_given(*args: Any, **kwargs: Any) -> Tensor:
     """The embeddings among the arguments of an embedding module."""
     given: Tensor | None = kwargs.get("inputs_embeds")
     if given is None:  # DistilBERT passes them by place
-        given = next(one for one in args if isinstance(one, Tensor) and one.is_floating_point())
+        given = next(
+            argument
+            for argument in args
+            if isinstance(argument, Tensor) and argument.is_floating_point()
+        )
     return given
 
 

@@ -73,7 +73,7 @@ class Codec:
         """Tokens before the padding. CLIP pads with 0, which is also a token, but ends a text."""
         if self._inner is None:
             return row.index(self.end_id) + 1
-        real = [place for place, one in enumerate(row) if one != self.pad_id]
+        real = [place for place, token in enumerate(row) if token != self.pad_id]
         return real[-1] + 1 if real else 1
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
@@ -124,4 +124,4 @@ def _packaged(file: Path) -> FileReference:
 
 
 def _either(*ids: int | None) -> int:
-    return next(int(one) for one in ids if one is not None)
+    return next(int(token_id) for token_id in ids if token_id is not None)

@@ -65,7 +65,7 @@ def read_config(name: str) -> dict[str, Any]:
     config = read_encoder_config(file)
     try:
         parts = [config["model_cfg"][key] for key in ("text_cfg", "vision_cfg")]
-        if not all(isinstance(one, dict) for one in [*parts, config.get("preprocess_cfg", {})]):
+        if not all(isinstance(part, dict) for part in [*parts, config.get("preprocess_cfg", {})]):
             raise TypeError("text_cfg, vision_cfg and preprocess_cfg are tables")
         text, vision = parts
     except (KeyError, TypeError) as error:

@@ -293,15 +293,15 @@ def load_pretraining(folder: Path, batch_size: int, ramp_steps: int) -> BLIPPret
         )
     model = load_checkpoint(folder / CHECKPOINT)
     captioner = load_checkpoint(folder / CAPTIONER)
-    found = BLIPPretraining(model, captioner, args, batch_size, ramp_steps)
-    objectives = found.objectives
+    pretraining = BLIPPretraining(model, captioner, args, batch_size, ramp_steps)
+    objectives = pretraining.objectives
     if tensors.keys() != objectives.learnt().keys():
         raise CheckpointError(
             f"'{folder / OBJECTIVES}' does not hold the tensors of this release: pretrain again."
         )
     cast(nn.Module, objectives).load_state_dict(tensors, strict=False)
     objectives.restart()
-    return found
+    return pretraining
 
 
 def _image_spec(model: VQAModel) -> Any:

@@ -41,14 +41,14 @@ def find_layout(model: Any, pixels: Tensor, states: Any) -> Layout:
             getattr(model, "feature_dim", 1) == -1
         )
         return Layout(3 if channels_last else 1, 0)
-    told = getattr(model, "num_prefix_tokens", None)
-    if told is not None and last is states:
-        return Layout(2, int(told))
+    prefix = getattr(model, "num_prefix_tokens", None)
+    if prefix is not None and last is states:
+        return Layout(2, int(prefix))
     try:
-        found = model.forward_intermediates(pixels, indices=1, intermediates_only=True)
+        maps = model.forward_intermediates(pixels, indices=1, intermediates_only=True)
     except (AttributeError, NotImplementedError):
         return Layout(2, 0)  # an older timm, whose models without prefix tokens have no method
-    _, width, high, wide = found[-1].shape  # (B, D, H, W)
+    _, width, high, wide = maps[-1].shape  # (B, D, H, W)
     channels = 1 if last.shape[2] != width and last.shape[1] == width else 2
     tokens, places = last.shape[3 - channels], high * wide
     return Layout(channels, tokens - places if tokens >= places else tokens)

@@ -102,9 +102,9 @@ class FeatureCache:
             used = sorted({self._places[key].shard for key in keys if key in self._places})
             files = {self.folder / self.shards[n]: self.held[n] for n in used}
             headers = {file: shard_keys(file) for file in files}
-            bad = [file.name for file, found in headers.items() if found is None]
-            told = any(headers[file] not in (None, held) for file, held in files.items())
-            if self.trusted and told:
+            bad = [file.name for file, header in headers.items() if header is None]
+            misindexed = any(headers[file] not in (None, held) for file, held in files.items())
+            if self.trusted and misindexed:
                 self.trusted = False
                 self.refresh([*self.dropped, *bad])
                 continue
@@ -184,12 +184,12 @@ class FeatureCache:
         rows otherwise than they do, and meta.json if it is not what the folder is named after;
         reads everything.
         """
-        found = [name for name in self.shards if is_damaged(self.folder / name)]
+        bad = [name for name in self.shards if is_damaged(self.folder / name)]
         headers = [shard_keys(self.folder / name) for name in self.shards]
         wrong = any(a not in (None, b) for a, b in zip(headers, self.held, strict=True))
-        found += [INDEX] if wrong else []
+        bad += [INDEX] if wrong else []
         meta = read_object(self.folder / META)
-        return found if self.folder.name.endswith(folder_key(meta)) else [*found, META]
+        return bad if self.folder.name.endswith(folder_key(meta)) else [*bad, META]
 
     def unchecked(self) -> list[str]:
         """Names of shards without a digest, as earlier releases wrote them."""
@@ -216,15 +216,15 @@ def question_key(ids: Sequence[int]) -> str:
 
 def list_caches(root: Path) -> list[tuple[Path, dict[str, Any], int, int]]:
     """Folder, meta, rows and bytes of each cache."""
-    found = []
+    caches = []
     for file in sorted(root.glob(f"*/{META}")):
         meta = read_object(file)
         if not file.parent.name.endswith(folder_key(meta)):  # damaged: nobody knows what made it
             meta = {}
         cache = FeatureCache(file.parent, meta)
-        size = sum(one.stat().st_size for one in file.parent.iterdir() if one.is_file())
-        found.append((file.parent, meta, len(cache), size))
-    return found
+        size = sum(entry.stat().st_size for entry in file.parent.iterdir() if entry.is_file())
+        caches.append((file.parent, meta, len(cache), size))
+    return caches
 
 
 def clear(folders: Iterable[Path]) -> int:

@@ -181,9 +181,12 @@ class _Job:
         stored = cache.read(keys)
         fresh = next(self.encode([[self.sources[key] for key in keys]])).to("cpu")
         rows = Rows(stored.batch, stored.num_prefix)
-        found = rows.features(torch.arange(len(keys)), torch.device("cpu")).tensors()
+        stored_tensors = rows.features(torch.arange(len(keys)), torch.device("cpu")).tensors()
         for name, tensor in fresh.tensors().items():
-            expected, other = _real(name, tensor, fresh.mask), _real(name, found[name], fresh.mask)
+            expected, other = (
+                _real(name, tensor, fresh.mask),
+                _real(name, stored_tensors[name], fresh.mask),
+            )
             limit = TOLERANCE * max(1e-6, float(expected.abs().max()))
             same = expected.shape == other.shape and bool(((expected - other).abs() <= limit).all())
             if not same:

@@ -62,8 +62,8 @@ def row_units(head: Head, targets: Targets) -> dict[str, Tensor]:
     counted; of other heads, one a row.
     """
     if adds_up(head):
-        found = cast(SummedHead, head).loss_units(targets)
-        return {name: units.cpu() for name, units in found.items()}
+        units_by_term = cast(SummedHead, head).loss_units(targets)
+        return {name: units.cpu() for name, units in units_by_term.items()}
     return {WHOLE_LOSS: torch.ones(len(next(iter(targets.values()))))}
 
 

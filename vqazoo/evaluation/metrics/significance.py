@@ -72,8 +72,8 @@ def smallest_difference(scores: Floats, pictures: Pictures | None = None) -> flo
     Of the differences of two systems it is the smallest difference that the questions can show.
     Scores that are all equal tell nothing of it: nan.
     """
-    found = Z * standard_error(scores, pictures)
-    return found if found > 1e-9 else float("nan")
+    difference = Z * standard_error(scores, pictures)
+    return difference if difference > 1e-9 else float("nan")
 
 
 def drawn(pictures: Pictures | None) -> str:
