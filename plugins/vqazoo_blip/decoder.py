@@ -103,8 +103,10 @@ class MedDecoder(SummedHead):
     # ---- learning ---------------------------------------------------------------------------
 
     def targets(self, examples: Sequence[Example]) -> Targets:
-        """`tokens` (n, A, T) int64, end included, PADDING behind, and `weight` (n, A) float, zero
-        where an example has fewer than A answers; the weights of an example sum to 1.
+        """Gives `tokens` (n, A, T) int64 and `weight` (n, A) float of A answers an example.
+
+        Tokens include the end, and PADDING is behind them. The weight is zero where an example has
+        fewer than A answers; the weights of an example sum to 1.
         """
         texts = list(dict.fromkeys(text for example in examples for text, _ in example.targets))
         spelled = dict(zip(texts, padded(self.spell(texts), PADDING), strict=True))  # text: (T,)

@@ -111,7 +111,7 @@ class HFBlipEncoder(Encoder):
         return Features(None, self.text(ids, first), mask)  # (B, L, D)
 
     def lend(self, name: str) -> nn.Module:
-        """`token_embedding`, or `text_embedding`, which does not replace the first id."""
+        """Lends `token_embedding`, or `text_embedding`, which does not replace the first id."""
         if self.spec.text is not None and name == "text_embedding":
             return self.text
         if self.spec.text is not None and name == "token_embedding":
@@ -124,7 +124,7 @@ class HFBlipEncoder(Encoder):
 
 
 class BlipWords(nn.Module):
-    """transformers' BlipTextEmbeddings, called with the place of the first token."""
+    """The BlipTextEmbeddings of transformers, called with the place of the first token."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()

@@ -92,7 +92,7 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
 
 
 def _parts(place: str, text: Any, captions: bool) -> ModelConfig:
-    """`text` is transformers' config of the text model."""
+    """The config of the model's parts; `text` is transformers' config of its text model."""
     size = {
         "dim": text.hidden_size,
         "layers": text.num_hidden_layers,

@@ -102,7 +102,7 @@ class WordsEncoder(Encoder):
         return Features(None, self.embedding(ids, first), mask)  # (B, L, D)
 
     def lend(self, name: str) -> nn.Module:
-        """`token_embedding`, or `text_embedding`, which does not replace the first id."""
+        """Lends `token_embedding`, or `text_embedding`, which does not replace the first id."""
         lent = {"token_embedding": self.embedding.words, "text_embedding": self.embedding}
         if name not in lent:
             raise IncompatibleError(f"The encoder 'words' lends {' and '.join(lent)}, no '{name}'.")

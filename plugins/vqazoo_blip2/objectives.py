@@ -85,7 +85,7 @@ class QFormerObjectives(nn.Module):
     # ---- what the losses are made of ----------------------------------------------------------
 
     def ids(self, captions: Sequence[str], start: int) -> tuple[Tensor, Tensor]:
-        """[start, pieces, end] of captions: ids (B, T) and mask (B, T), on the Q-Former's device.
+        """Ids (B, T) of [start, pieces, end] of captions and mask (B, T), on the Q-Former's device.
 
         A caption that is too long loses its end, but not the end token.
         """
@@ -212,7 +212,7 @@ class QFormerObjectives(nn.Module):
 
 
 def same(captions: Sequence[str]) -> Tensor:
-    """(B, B) bool, True where two captions are equal."""
+    """Which captions are equal, (B, B) bool."""
     number = {caption: index for index, caption in enumerate(captions)}
     numbers = torch.tensor([number[caption] for caption in captions])  # (B,)
     return numbers[:, None] == numbers

@@ -147,7 +147,7 @@ def _asked(options: LoadOptions) -> dict[str, Any]:
 def _load(
     config: Any, tensors: dict[str, Tensor], folder: Path, place: str, asked: Mapping[str, Any]
 ) -> Any:
-    """transformers' model with these tensors, every one of them used.
+    """The model of transformers with these tensors, every one of them used.
 
     Raises:
         CheckpointError: tensors are left over, missing, or of another shape.

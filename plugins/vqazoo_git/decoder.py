@@ -103,7 +103,7 @@ class GITDecoder(SummedHead):
     # ---- learning ---------------------------------------------------------------------------
 
     def targets(self, examples: Sequence[Example]) -> Targets:
-        """`tokens` (n, T) int64: the answer to learn with its end, PADDING behind."""
+        """Gives `tokens` (n, T) int64: the answer to learn with its end, PADDING behind."""
         return {"tokens": padded(self.spell([example.target for example in examples]), PADDING)}
 
     def loss_units(self, targets: Targets) -> dict[str, Tensor]:

@@ -65,7 +65,7 @@ class LMGenerate(SummedHead):
         self._spell(answers.texts)
 
     def targets(self, examples: Sequence[Example]) -> Targets:
-        """`answer` (n, T) int64 token ids with the end, and `length` (n,) int64 of each."""
+        """Gives `answer` (n, T) int64 token ids with the end, and `length` (n,) int64 of each."""
         rows = self._spell([example.target for example in examples])
         length = torch.tensor([len(row) for row in rows])  # (n,)
         return {"answer": padded(rows, self._borrowed[1].end_id), "length": length}

@@ -66,7 +66,7 @@ class LSTMHead(SummedHead):
         self.output = nn.Linear(hidden_dim, len(self.token_ids))
 
     def targets(self, examples: Sequence[Example]) -> Targets:
-        """inputs (n, T) encoder ids, outputs (n, T) output numbers, -1 where nothing is learnt.
+        """Inputs (n, T), encoder ids, and outputs (n, T), output numbers or -1 where not learnt.
 
         A token that no known answer uses is not learnt, but still read.
         """

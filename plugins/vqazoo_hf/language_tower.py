@@ -98,8 +98,11 @@ class LanguageTower(Encoder):
         )
 
     def blocks(self, side: str) -> list[list[str]]:
-        """The layers of the language model, an encoder's before a decoder's; with the last of each
-        its final norm, and at the end the output layer, unless that is the word embeddings."""
+        """The layers of the language model, an encoder's before a decoder's.
+
+        With the last of each is its final norm, and at the end the output layer, unless that is
+        the word embeddings.
+        """
         language_model, model = self.language_model, self.language_model.model
         both = language_model.kind == BOTH
         all_blocks = []
@@ -151,7 +154,7 @@ class HFLMEncoder(LanguageTower):
 
 
 class MiniLMLanguageModel(HFLMEncoder):
-    """all-MiniLM-L6-v2 read as a language model of the BERT family, D = 384."""
+    """The model all-MiniLM-L6-v2, read as a language model of the BERT family, D = 384."""
 
     def __init__(
         self, variant: str | None, towers: frozenset[str], *, prompt: str, positions: str
@@ -168,6 +171,7 @@ class MiniLMLanguageModel(HFLMEncoder):
 
 class PromptCodec(TextCodec):
     """Questions are put into a prompt; a question that is too long loses its end, not the prompt's.
+
     Without a question, for a caption, nothing of the prompt is asked either.
 
     With `continues`, the pieces of an answer are those after the prompt, so that byte-level BPE

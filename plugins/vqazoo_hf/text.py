@@ -1,4 +1,4 @@
-"""transformers text models as text towers. Imports torch; transformers when one is built."""
+"""Text models of transformers as text towers. Imports torch; transformers when one is built."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ class SentenceCodec(TextCodec):
 
 
 class MiniLMEncoder(HFTextEncoder):
-    """all-MiniLM-L6-v2: mean of the last states, norm 1, D = 384, as sentence-transformers does."""
+    """The model all-MiniLM-L6-v2, D = 384: mean of the last states, norm 1, as its authors do."""
 
     def __init__(self, variant: str | None, towers: frozenset[str]) -> None:
         folder = str(minilm_folder("The encoder 'minilm'"))

@@ -1,4 +1,4 @@
-"""open_clip models with random weights, as `open_clip.create_model` builds them. Imports torch."""
+"""Models of open_clip with random weights, as its `create_model` builds them. Imports torch."""
 
 from __future__ import annotations
 
@@ -140,8 +140,10 @@ def _construct(config: dict[str, Any], local: bool) -> nn.Module:
 
 @contextmanager
 def _no_code_of_repositories() -> Iterator[None]:
-    """Where a text tower's config names code of its repository, transformers refuses it instead of
-    asking the user; open_clip offers no argument for that."""
+    """Makes transformers refuse code of a repository that a text tower's config names.
+
+    It would ask the user otherwise; open_clip offers no argument for that.
+    """
     from transformers import dynamic_module_utils
 
     before = dynamic_module_utils.TIME_OUT_REMOTE_CODE
@@ -169,8 +171,10 @@ def config_files(name: str, towers: frozenset[str]) -> tuple[FileReference, ...]
 
 
 def text_config_folder(name: Any, local: bool) -> Path:
-    """Where the config of a transformers text tower lies, which is checked: a folder, or a Hub
-    repository fetched into the cache, from the pinned commit where there is one.
+    """Where the config of a transformers text tower lies, which is checked.
+
+    That is a folder, or a Hub repository fetched into the cache, from the pinned commit where
+    there is one.
 
     Args:
         local: whether a folder of this machine may be named; else the name is a repository's.

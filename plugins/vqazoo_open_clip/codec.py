@@ -1,4 +1,4 @@
-"""open_clip's tokenizer of a model. Imports torch; open_clip when one is built."""
+"""The tokenizer of an open_clip model. Imports torch; open_clip when one is built."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CLIPS = "clips"  # a tokenizer mode: the class token stands behind the padding
 
 
 class Codec:
-    """open_clip's tokenizer of a model, with padding to the longest of the batch.
+    """The tokenizer of an open_clip model, with padding to the longest of the batch.
 
     `files` are those that it was made of.
     """
@@ -90,8 +90,10 @@ class Codec:
 
 
 def _tokenizer(name: str, text_config: dict[str, Any]) -> tuple[Any, tuple[FileReference, ...]]:
-    """As `open_clip.get_tokenizer`, but every file from the pinned commit of its repository, and
-    code of a repository is never run."""
+    """As `open_clip.get_tokenizer`, but without running code of a repository.
+
+    Every file is from the pinned commit of its repository.
+    """
     from open_clip import get_tokenizer
     from open_clip.tokenizer import HFTokenizer, SimpleTokenizer, default_bpe
 

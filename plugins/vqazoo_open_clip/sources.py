@@ -47,7 +47,7 @@ def model_config(name: str) -> dict[str, Any]:
 
 
 def read_config(name: str) -> dict[str, Any]:
-    """open_clip_config.json of a folder or Hub repo, of sizes that can be.
+    """The open_clip_config.json of a folder or Hub repo, of sizes that can be.
 
     Raises:
         WeightsError: it cannot be had or is none; it asks for code, a third repository that nobody

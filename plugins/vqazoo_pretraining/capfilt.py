@@ -74,7 +74,7 @@ class Decision:
 
     @property
     def outcome(self) -> str:
-        """`kept`: its own text stays; `replaced`: only the written one does; `dropped`: none."""
+        """If its own text stays `kept`, if only the written one does `replaced`, else `dropped`."""
         return KEPT if self.keeps_web else REPLACED if self.keeps_synthetic else DROPPED
 
 

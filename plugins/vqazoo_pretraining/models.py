@@ -187,8 +187,10 @@ class Pretraining(nn.Module, ABC):
 
 
 class BLIPPretraining(Pretraining):
-    """Fusion `med` and two decoders: one reads the picture and learns, tied to the fusion; the
-    head of `checkpoint/`, which reads the question's states, gets a copy of what fits it.
+    """Fusion `med` and two decoders.
+
+    One reads the picture and learns, tied to the fusion; the head of `checkpoint/`, which reads
+    the question's states, gets a copy of what fits it.
 
     `captioner/` is a model of `image-tokens` and the decoder: the captioner of BLIP.
     """

@@ -23,7 +23,7 @@ CACHE_VARIABLE = "VQAZOO_CACHE"
 
 
 class EfficientNetLite0Encoder(TimmEncoder):
-    """timm's `tf_efficientnet_lite0`: pooled (B, 1280), tokens (B, N, 1280), 49 at 224 px.
+    """The `tf_efficientnet_lite0` of timm: pooled (B, 1280), tokens (B, N, 1280), 49 at 224 px.
 
     Another `image_size`, or a `mode` that keeps all of the picture, is not what it was pretrained
     with, but shows small things, and what stands at the sides of a photograph.

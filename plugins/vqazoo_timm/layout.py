@@ -23,8 +23,11 @@ class Layout(NamedTuple):
 
 
 def last_states(states: Any) -> Tensor:
-    """The states whose tokens are taken: of several branches or stages (CrossViT, CoaT,
-    EfficientViM) the last, as timm's `forward_intermediates` does."""
+    """The states whose tokens are taken.
+
+    Of several branches or stages (CrossViT, CoaT, EfficientViM) they are the last, as timm's
+    `forward_intermediates` does.
+    """
     last: Tensor = states[-1] if isinstance(states, (list, tuple)) else states
     return last
 

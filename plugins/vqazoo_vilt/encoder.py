@@ -1,5 +1,7 @@
-"""The embeddings of transformers' ViLT models as towers. Imports torch, and transformers when one
-is built."""
+"""The embeddings of transformers' ViLT models as towers.
+
+Imports torch, and transformers when one is built.
+"""
 
 from __future__ import annotations
 

@@ -93,8 +93,9 @@ class FeatureCache:
             self._know(file.name, keys)
 
     def drop_unreadable(self, keys: Iterable[str]) -> None:
-        """Look into the shards of these rows, and forget those that are not as they were written:
-        by their headers, and by their digests where that is little to read.
+        """Look into the shards of these rows, and forget those that are not as they were written.
+
+        They are told by their headers, and by their digests where that is little to read.
 
         What the index tells wrongly is told by the headers; a changed meta.json is written anew.
         """
@@ -180,9 +181,10 @@ class FeatureCache:
         return MappedFeatures(self.folder, self.shards, places, self._checked)
 
     def damaged(self) -> list[str]:
-        """Names of files that are not as they were written: shards, the index if it tells of their
-        rows otherwise than they do, and meta.json if it is not what the folder is named after;
-        reads everything.
+        """Names of files that are not as they were written; reads everything.
+
+        These are shards, the index if it tells of their rows otherwise than they do, and meta.json
+        if it is not what the folder is named after.
         """
         bad = [name for name in self.shards if is_damaged(self.folder / name)]
         headers = [shard_keys(self.folder / name) for name in self.shards]

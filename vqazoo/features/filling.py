@@ -57,8 +57,9 @@ def build_images(
     report: Report = lambda line: None,
     verify: int = VERIFIED,
 ) -> MappedFeatures:
-    """Features of picture and video files, computed where the cache lacks them; row i is
-    `paths[i]`.
+    """Features of picture and video files, computed where the cache lacks them.
+
+    Row i is `paths[i]`.
 
     Raises:
         ImageError: files cannot be read, all of which are listed; or there are videos, but pictures

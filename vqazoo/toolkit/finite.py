@@ -56,7 +56,7 @@ def check_pretrained(encoder: nn.Module, name: str) -> None:
 
 
 def strange(tensor: Tensor) -> str:
-    """`nan`, `inf`, or empty for a tensor whose values are all finite, or no such numbers.
+    """Says `nan`, `inf`, or nothing for a tensor whose values are all finite, or no such numbers.
 
     One pass without a copy: the least and the greatest value are nan if any is.
     """

@@ -58,8 +58,9 @@ class SummedHead(Head):
 
 
 def row_units(head: Head, targets: Targets) -> dict[str, Tensor]:
-    """Units of each row in each term of a head's loss, (n,) each, on the CPU, where they are
-    counted; of other heads, one a row.
+    """Units of each row in each term of a head's loss, (n,) each; of other heads, one a row.
+
+    They are on the CPU, where they are counted.
     """
     if adds_up(head):
         units_by_term = cast(SummedHead, head).loss_units(targets)

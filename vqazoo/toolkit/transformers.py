@@ -48,7 +48,7 @@ READ = {
 
 
 class Repository:
-    """`folder`, `repo` or `repo@revision`; small files are fetched first, weights when asked for.
+    """A folder, `repo` or `repo@revision`; small files are fetched first, weights when asked for.
 
     Args:
         place: one of these.

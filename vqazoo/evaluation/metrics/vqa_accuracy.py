@@ -71,8 +71,10 @@ def official_form(answer: str) -> str:
 
 
 def _punctuation(text: str) -> str:
-    """A mark is deleted where it touches a blank anywhere, or the text has digit,digit; else it
-    becomes a blank."""
+    """The text with each mark deleted or made a blank.
+
+    A mark is deleted where it touches a blank anywhere, or the text has digit,digit.
+    """
     out = text
     number = DIGIT_COMMA.search(text) is not None
     for mark in PUNCTUATION:
