@@ -103,8 +103,10 @@ class MedDecoder(SummedHead):
     # ---- learning ---------------------------------------------------------------------------
 
     def targets(self, examples: Sequence[Example]) -> Targets:
-        """`tokens` (n, A, T) int64, end included, PADDING behind, and `weight` (n, A) float, zero
-        where an example has fewer than A answers; the weights of an example sum to 1.
+        """Gives `tokens` (n, A, T) int64 and `weight` (n, A) float of A answers an example.
+
+        Tokens include the end, and PADDING is behind them. The weight is zero where an example has
+        fewer than A answers; the weights of an example sum to 1.
         """
         texts = list(dict.fromkeys(text for example in examples for text, _ in example.targets))
         spelled = dict(zip(texts, padded(self.spell(texts), PADDING), strict=True))  # text: (T,)
@@ -157,7 +159,7 @@ class MedDecoder(SummedHead):
         """Keys and values of the fused tokens (B, L, C) for every layer."""
         assert fused.tokens is not None
         assert fused.mask is not None
-        layers = [cast(TextLayer, one).cross.read(fused.tokens) for one in self.layers]
+        layers = [cast(TextLayer, layer).cross.read(fused.tokens) for layer in self.layers]
         return Seen(layers, fused.mask[:, None, None])
 
     def read(self, ids: Tensor, seen: Seen, past: list[Past] | None) -> tuple[Tensor, list[Past]]:

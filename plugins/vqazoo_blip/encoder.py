@@ -87,8 +87,8 @@ class HFBlipEncoder(Encoder):
 
     def load_pretrained(self) -> None:
         tensors, reference = read_weights(self._repository)
-        found = {_own_name(name): tensor for name, tensor in tensors.items()}
-        fill_towers(self, found, self._repository.folder, "BLIP")
+        renamed = {_own_name(name): tensor for name, tensor in tensors.items()}
+        fill_towers(self, renamed, self._repository.folder, "BLIP")
         self.reference = reference.result()
 
     def encode_image(self, pixels: Tensor, wants: frozenset[str]) -> Features:
@@ -111,7 +111,7 @@ class HFBlipEncoder(Encoder):
         return Features(None, self.text(ids, first), mask)  # (B, L, D)
 
     def lend(self, name: str) -> nn.Module:
-        """`token_embedding`, or `text_embedding`, which does not replace the first id."""
+        """Lends `token_embedding`, or `text_embedding`, which does not replace the first id."""
         if self.spec.text is not None and name == "text_embedding":
             return self.text
         if self.spec.text is not None and name == "token_embedding":
@@ -124,7 +124,7 @@ class HFBlipEncoder(Encoder):
 
 
 class BlipWords(nn.Module):
-    """transformers' BlipTextEmbeddings, called with the place of the first token."""
+    """The BlipTextEmbeddings of transformers, called with the place of the first token."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()

@@ -58,7 +58,7 @@ class BLIPObjectives(nn.Module):
         batch_size: int,
         ramp_steps: int,
     ) -> None:
-        """`fusion` is a `med`, `decoder` a `med-decoder` that reads image tokens and is tied here.
+        """Ties `decoder`, a `med-decoder` that reads image tokens, to `fusion`, a `med`.
 
         Args:
             image_dim: C of image tokens.
@@ -115,7 +115,7 @@ class BLIPObjectives(nn.Module):
     # ---- what the losses are made of --------------------------------------------------------
 
     def ids(self, captions: Sequence[str], start: int) -> tuple[Tensor, Tensor]:
-        """[start, pieces, end] of captions: ids (B, T) and mask (B, T), on this module's device.
+        """Ids (B, T) of [start, pieces, end] of captions and mask (B, T), on this module's device.
 
         A caption that is too long loses its end, but not the end token.
         """
@@ -141,7 +141,7 @@ class BLIPObjectives(nn.Module):
         embedding, project, layers = unimodal
 
         def states(rows: Tensor, longest: int) -> Tensor:
-            """[CLS] states (b, D)."""
+            """States (b, D) of [CLS]."""
             kept = ids[rows, :longest]  # (b, T)
             x = project(embedding(kept, torch.zeros_like(kept[:, 0])))  # (b, T, D)
             for layer in cast(nn.ModuleList, layers):
@@ -156,7 +156,7 @@ class BLIPObjectives(nn.Module):
         ids = torch.cat([torch.full_like(ids[:, :1], self.encode_id), ids[:, 1:]], dim=1)  # (B, T)
 
         def states(rows: Tensor, longest: int) -> Tensor:
-            """[ENC] states (b, D)."""
+            """States (b, D) of [ENC]."""
             kept = ids[rows, :longest]  # (b, T)
             tokens = encoder.lend("text_embedding")(kept, torch.zeros_like(kept[:, 0]))  # (b, T, C)
             text = Features(tokens=tokens, mask=mask[rows, :longest])
@@ -182,26 +182,27 @@ class BLIPObjectives(nn.Module):
         self, image: Features, captions: Sequence[str], names: Sequence[str]
     ) -> dict[str, Tensor]:
         """The named losses, scalars, of B pictures (B, N, C) and their captions."""
-        found: dict[str, Tensor] = {}
+        losses: dict[str, Tensor] = {}
         ids, mask = self.ids(captions, self.class_id)  # (B, T)
         own = caption_keys(captions).to(ids.device)  # (B,)
         alike = own[:, None] == own  # (B, B)
         if ITC in names or (ITM in names and self.hard_negatives):
             with torch.set_grad_enabled(torch.is_grad_enabled() and ITC in names):
-                found[ITC], by_image, by_text = self._contrast(image, ids, mask, own)
+                losses[ITC], by_image, by_text = self._contrast(image, ids, mask, own)
         if ITM in names:
             if not self.hard_negatives:  # every other pair is as similar
                 by_image = by_text = torch.zeros_like(alike, dtype=torch.float)  # (B, B)
-            found[ITM] = self._matching(image, ids, mask, by_image, by_text, alike)
+            losses[ITM] = self._matching(image, ids, mask, by_image, by_text, alike)
         if LM in names:
-            found[LM] = self._caption(image, captions)
-        return {name: found[name] for name in names}
+            losses[LM] = self._caption(image, captions)
+        return {name: losses[name] for name in names}
 
     def _contrast(
         self, image: Features, ids: Tensor, mask: Tensor, own: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss, and scaled similarities (B, B) of each picture and of each caption to the
-        other side's slow vectors.
+        """The loss, and scaled similarities (B, B) of pictures and of captions.
+
+        Each is compared with the slow vectors of the other side.
         """
         unimodal, text_projection, image_projection = self._online
         slow_unimodal, slow_text, slow_image = self.slow
@@ -300,7 +301,7 @@ def negatives(similar: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def by_length(mask: Tensor, compute: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """`compute(rows, longest)` for rows (b,) of similar length, put in the order of the batch.
+    """Results of `compute(rows, longest)` for rows (b,) of similar length, in the batch's order.
 
     Half of a batch of captions would else be padding. mask (B, T), True where a token is real.
     """

@@ -72,9 +72,9 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
     check_small(place, "BLIP", options)
     other = "a BLIP model for another task, which answers no questions"
     known = (ANSWERS, CAPTIONS)
-    found = check_architecture(place, other, config, known, EXAMPLE, IncompatibleError)
+    architecture = check_architecture(place, other, config, known, EXAMPLE, IncompatibleError)
     check_fixed(place, "BLIP", config, "text_config", FIXED, EXAMPLE)
-    captions = found == CAPTIONS
+    captions = architecture == CAPTIONS
     repository = Repository(place)
     parts = _parts(place, repository.config().text_config, captions)
     warn_of_unread(repository.folder, place)
@@ -92,7 +92,7 @@ def read(place: str, config: Mapping[str, Any], options: LoadOptions) -> VQAMode
 
 
 def _parts(place: str, text: Any, captions: bool) -> ModelConfig:
-    """`text` is transformers' config of the text model."""
+    """The config of the model's parts; `text` is transformers' config of its text model."""
     size = {
         "dim": text.hidden_size,
         "layers": text.num_hidden_layers,

@@ -102,7 +102,7 @@ class WordsEncoder(Encoder):
         return Features(None, self.embedding(ids, first), mask)  # (B, L, D)
 
     def lend(self, name: str) -> nn.Module:
-        """`token_embedding`, or `text_embedding`, which does not replace the first id."""
+        """Lends `token_embedding`, or `text_embedding`, which does not replace the first id."""
         lent = {"token_embedding": self.embedding.words, "text_embedding": self.embedding}
         if name not in lent:
             raise IncompatibleError(f"The encoder 'words' lends {' and '.join(lent)}, no '{name}'.")
@@ -131,4 +131,4 @@ class BetweenCodec:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; [DEC] and [ENC] say nothing."""
-        return self._codec.decode([one for one in ids if one < self._vocabulary])
+        return self._codec.decode([token_id for token_id in ids if token_id < self._vocabulary])

@@ -49,13 +49,13 @@ class HFBlip2Encoder(Encoder):
 
     def load_pretrained(self) -> None:
         self.reference = self._repository.weights()
-        found = {
+        tensors = {
             name.removeprefix(PREFIX): tensor
             for name, tensor in read_tensors(self._repository.folder).items()
             if name.startswith(PREFIX)
         }
         try:
-            self.model.load_state_dict(found)
+            self.model.load_state_dict(tensors)
         except RuntimeError as error:
             raise WeightsError(
                 f"The weights in '{self._repository.folder}' do not fill the image tower "

@@ -85,7 +85,7 @@ class QFormerObjectives(nn.Module):
     # ---- what the losses are made of ----------------------------------------------------------
 
     def ids(self, captions: Sequence[str], start: int) -> tuple[Tensor, Tensor]:
-        """[start, pieces, end] of captions: ids (B, T) and mask (B, T), on the Q-Former's device.
+        """Ids (B, T) of [start, pieces, end] of captions and mask (B, T), on the Q-Former's device.
 
         A caption that is too long loses its end, but not the end token.
         """
@@ -170,7 +170,7 @@ class QFormerObjectives(nn.Module):
                 )
         ids, mask = self.ids(captions, self.read_id)  # (B, T)
         alike = same(captions).to(ids.device)  # (B, B)
-        found: dict[str, Tensor] = {}
+        losses: dict[str, Tensor] = {}
         scaled = torch.zeros_like(alike, dtype=self.temperature.dtype)  # (B, B)
         if "itc" in names or ("itm" in names and self.hard_negatives):
             with torch.set_grad_enabled(torch.is_grad_enabled() and "itc" in names):
@@ -179,13 +179,13 @@ class QFormerObjectives(nn.Module):
                 scaled = best_of_queries(self.image_vectors(images), self.text_vectors(texts))
                 scaled = scaled / self.temperature  # (B, B)
         if "itc" in names:
-            found["itc"] = contrast(scaled, alike, self.smoothing)
+            losses["itc"] = contrast(scaled, alike, self.smoothing)
         if "itm" in names:
             weights = scaled.detach() if self.hard_negatives else torch.zeros_like(scaled)
-            found["itm"] = self._matching(image, ids, mask, weights, alike)
+            losses["itm"] = self._matching(image, ids, mask, weights, alike)
         if "itg" in names:
-            found["itg"] = self._generation(image, captions)
-        return {name: found[name] for name in names}
+            losses["itg"] = self._generation(image, captions)
+        return {name: losses[name] for name in names}
 
     def _matching(
         self, image: Features, ids: Tensor, mask: Tensor, similar: Tensor, alike: Tensor
@@ -212,7 +212,7 @@ class QFormerObjectives(nn.Module):
 
 
 def same(captions: Sequence[str]) -> Tensor:
-    """(B, B) bool, True where two captions are equal."""
+    """Which captions are equal, (B, B) bool."""
     number = {caption: index for index, caption in enumerate(captions)}
     numbers = torch.tensor([number[caption] for caption in captions])  # (B,)
     return numbers[:, None] == numbers
@@ -230,8 +230,11 @@ def contrast(scaled: Tensor, alike: Tensor, smoothing: float) -> Tensor:
     """
     targets = alike.to(scaled.dtype)  # (B, B)
     targets = targets / targets.sum(dim=1, keepdim=True)  # (B, B), symmetric
-    both = [F.cross_entropy(one, targets, label_smoothing=smoothing) for one in (scaled, scaled.T)]
-    return (both[0] + both[1]) / 2
+    directions = [
+        F.cross_entropy(similarity, targets, label_smoothing=smoothing)
+        for similarity in (scaled, scaled.T)
+    ]
+    return (directions[0] + directions[1]) / 2
 
 
 def negatives(similar: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:

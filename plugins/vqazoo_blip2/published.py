@@ -147,7 +147,7 @@ def _asked(options: LoadOptions) -> dict[str, Any]:
 def _load(
     config: Any, tensors: dict[str, Tensor], folder: Path, place: str, asked: Mapping[str, Any]
 ) -> Any:
-    """transformers' model with these tensors, every one of them used.
+    """The model of transformers with these tensors, every one of them used.
 
     Raises:
         CheckpointError: tensors are left over, missing, or of another shape.
@@ -166,8 +166,10 @@ def _load(
     # for under each of its names.
     with torch.device("meta"):
         tied = kind(config).all_tied_weights_keys
-    names = {one: other for one, other in tied.items() if one not in tensors and other in tensors}
-    tensors = {**tensors, **{one: tensors[other] for one, other in names.items()}}
+    names = {
+        name: other for name, other in tied.items() if name not in tensors and other in tensors
+    }
+    tensors = {**tensors, **{name: tensors[other] for name, other in names.items()}}
     with _offload_folder(place) as copies:
         asked["offload_folder"] = str(copies)
         model, report = load_tensors(kind, config, tensors, folder, **asked)
@@ -208,8 +210,8 @@ def _need(option: str, *packages: str) -> None:
 
 def _check_report(report: Mapping[str, Any], place: str) -> None:
     misshapen = sorted(
-        f"{name} is {tuple(found)} in the file, but {tuple(wanted)} by config.json"
-        for name, found, wanted in report["mismatched_keys"]
+        f"{name} is {tuple(stored)} in the file, but {tuple(wanted)} by config.json"
+        for name, stored, wanted in report["mismatched_keys"]
     )
     if misshapen:
         raise CheckpointError(

@@ -48,7 +48,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, T, D) -> (B, T, D)."""
+        """Maps x (B, T, D) to (B, T, D)."""
         h = self.outer(F.gelu(self.inner(x)))  # (B, T, D)
         out: Tensor = self.norm(x + self.dropout(h))  # (B, T, D)
         return out
@@ -60,7 +60,7 @@ class QFormerLayer(nn.Module):
     def __init__(
         self, dim: int, heads: int, hidden_dim: int, context_dim: int, dropout: float
     ) -> None:
-        """`context_dim` 0: no cross-attention in this layer."""
+        """With `context_dim` 0 this layer has no cross-attention."""
         super().__init__()
         self.attention = Attention(dim, heads, 0, dropout)
         self.attention_norm = nn.LayerNorm(dim, EPSILON)
@@ -80,7 +80,7 @@ class QFormerLayer(nn.Module):
         image_mask: Tensor | None,
         text_part: nn.Module | None,
     ) -> Tensor:
-        """x (B, Q+T, D), of which the first `queries` are queries -> (B, Q+T, D).
+        """Maps x (B, Q+T, D), whose first `queries` are queries, to (B, Q+T, D).
 
         Args:
             seen: (B, 1, Q+T, Q+T); None: all see all. image: (B, N, C), image_mask: (B, 1, 1, N).

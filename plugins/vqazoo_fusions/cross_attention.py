@@ -105,7 +105,7 @@ class CrossBlock(nn.Module):
 
 
 def _mean(x: Tensor, mask: Tensor) -> Tensor:
-    """(B, L, D) -> (B, D), over real tokens."""
+    """Mean (B, D) of tokens (B, L, D), over real ones."""
     real = mask[:, :, None].to(x)  # (B, L, 1)
     return (x * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)  # (B, D)
 

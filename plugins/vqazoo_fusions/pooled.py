@@ -15,7 +15,7 @@ from vqazoo.manifests import POOLED
 
 
 class Concat(Fusion):
-    """cat[question, image], then Linear to `dim`; with `dim` 0 the concatenation itself.
+    """Concatenates [question, image], then Linear to `dim`; with `dim` 0 the concatenation itself.
 
     Source: the CLIP+LSTM system, whose context is Linear(1024 -> 512) of two CLIP vectors, the
     question first. With `dim` 0, the input of *Less Is More* (Deuser et al. 2022); published copies
@@ -78,7 +78,7 @@ class _Projected(Fusion):
 
 
 class Hadamard(_Projected):
-    """tanh(Wv v) * tanh(Wq q), elementwise.
+    """Computes tanh(Wv v) * tanh(Wq q), elementwise.
 
     Source: Antol et al. 2015, section 5, where both vectors pass a tanh layer first.
     """
@@ -97,7 +97,7 @@ class Sum(_Projected):
 
 
 class Gated(_Projected):
-    """g = sigmoid(W[v, q]); g v + (1 - g) q; then a refinement MLP over [fused, v, q].
+    """Gates with g = sigmoid(W[v, q]): g v + (1 - g) q; then a refinement MLP over [fused, v, q].
 
     Source: the CLIP+GPT-2 system, defaults 256 wide with dropout 0.3.
     """
@@ -133,7 +133,7 @@ class Bilinear(_Projected):
 
 
 def scale(spec: TowerSpec) -> float:
-    """sqrt(D) for vectors of norm 1, else 1."""
+    """Factor: sqrt(D) for vectors of norm 1, else 1."""
     return width(spec, POOLED) ** 0.5 if spec.normalized else 1.0
 
 

@@ -26,7 +26,7 @@ from vqazoo_git.manifest import GIT_DECODER
 PADDING = -1  # where a target has no token
 CAP = 40  # tokens of a text, as published
 BEAM = {name: GIT_DECODER.decode[name].default for name in ("beam_size", "length_penalty")}
-RULES = frozenset(one.name for one in fields(Rules))
+RULES = frozenset(rule.name for rule in fields(Rules))
 CHUNK = 1024  # tokens of candidates that are ranked at once, of all rows
 
 
@@ -103,7 +103,7 @@ class GITDecoder(SummedHead):
     # ---- learning ---------------------------------------------------------------------------
 
     def targets(self, examples: Sequence[Example]) -> Targets:
-        """`tokens` (n, T) int64: the answer to learn with its end, PADDING behind."""
+        """Gives `tokens` (n, T) int64: the answer to learn with its end, PADDING behind."""
         return {"tokens": padded(self.spell([example.target for example in examples]), PADDING)}
 
     def loss_units(self, targets: Targets) -> dict[str, Tensor]:
@@ -230,7 +230,7 @@ class GITDecoder(SummedHead):
                 f"{', '.join(sorted(taken))} must know: encode the questions anew instead of "
                 "reading them from a cache."
             )
-        return [[one for one in row if one >= 0] for row in fused.ids.tolist()]
+        return [[token for token in row if token >= 0] for row in fused.ids.tolist()]
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Log-probabilities (B, V) after tokens (B,).

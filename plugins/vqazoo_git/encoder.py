@@ -1,5 +1,7 @@
-"""The image tower and the text embeddings of transformers' GIT models. Imports torch, and
-transformers when one is built."""
+"""The image tower and the text embeddings of transformers' GIT models.
+
+Imports torch, and transformers when one is built.
+"""
 
 from __future__ import annotations
 

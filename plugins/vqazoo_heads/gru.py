@@ -60,7 +60,7 @@ class GRUHead(SummedHead):
         self.output = nn.Linear(hidden_dim, len(self.words))
 
     def targets(self, examples: Sequence[Example]) -> Targets:
-        """inputs (n, T): <bos> and words; outputs (n, T): words and <eos>; padded with <pad>."""
+        """Inputs (n, T), <bos> and words, and outputs (n, T), words and <eos>; <pad> behind."""
         rows = [
             [self.number.get(word, UNK) for word in example.target.split()] for example in examples
         ]

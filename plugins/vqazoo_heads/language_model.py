@@ -65,7 +65,7 @@ class LMGenerate(SummedHead):
         self._spell(answers.texts)
 
     def targets(self, examples: Sequence[Example]) -> Targets:
-        """`answer` (n, T) int64 token ids with the end, and `length` (n,) int64 of each."""
+        """Gives `answer` (n, T) int64 token ids with the end, and `length` (n,) int64 of each."""
         rows = self._spell([example.target for example in examples])
         length = torch.tensor([len(row) for row in rows])  # (n,)
         return {"answer": padded(rows, self._borrowed[1].end_id), "length": length}
@@ -106,7 +106,7 @@ class LMGenerate(SummedHead):
         first, state, step = self.begin_answer(fused)  # (B, V)
         said = []  # a decoder goes on after the question, whose words then count as said
         if model.kind == "decoder" and fused.ids is not None:
-            said = [[one for one in row if one >= 0] for row in fused.ids.tolist()]
+            said = [[token for token in row if token >= 0] for row in fused.ids.tolist()]
         written = write(
             step, state, encoder.end_id, top_k, self.longest, first=first, said=said, **decode
         )

@@ -160,7 +160,7 @@ class LinearHead(ClassHead):
         types = out.type.argmax(dim=1).tolist()
         answerable = out.answerable.sigmoid().tolist()
         return [
-            [replace(one, answer_type=TYPES[kind], answerable=chance) for one in row]
+            [replace(answer, answer_type=TYPES[kind], answerable=chance) for answer in row]
             for row, kind, chance in zip(
                 ranked_answers(self.answers, out.answer, top_k), types, answerable, strict=True
             )

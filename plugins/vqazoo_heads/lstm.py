@@ -56,7 +56,7 @@ class LSTMHead(SummedHead):
         self._borrowed = (embedding, text_encoder)  # in a tuple, so not registered
         spelled = text_encoder.pieces(answers.texts)
         self.longest = max(len(ids) for ids in spelled) + 1  # with the end token
-        used = {text_encoder.end_id, *(one for ids in spelled for one in ids)}
+        used = {text_encoder.end_id, *(token for ids in spelled for token in ids)}
         outputs = range(embedding.num_embeddings) if full_vocabulary else sorted(used)
         self.register_buffer("token_ids", torch.tensor(list(outputs)))
         width = embedding.embedding_dim
@@ -66,7 +66,7 @@ class LSTMHead(SummedHead):
         self.output = nn.Linear(hidden_dim, len(self.token_ids))
 
     def targets(self, examples: Sequence[Example]) -> Targets:
-        """inputs (n, T) encoder ids, outputs (n, T) output numbers, -1 where nothing is learnt.
+        """Inputs (n, T), encoder ids, and outputs (n, T), output numbers or -1 where not learnt.
 
         A token that no known answer uses is not learnt, but still read.
         """

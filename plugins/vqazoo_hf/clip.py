@@ -1,4 +1,7 @@
-"""transformers CLIP and SigLIP models, both towers. Imports torch, and transformers when built."""
+"""CLIP and SigLIP models of transformers, both towers.
+
+Imports torch, and transformers when one is built.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""transformers language models behind word embeddings: the whole model that heads borrow.
+"""Language models of transformers behind word embeddings: the whole model that heads borrow.
 
 `HFLanguageModel(model)` wraps a transformers model that was built elsewhere: with loaded weights,
 quantised, or spread over devices. `HFLanguageModel.from_config(config)` builds one with random
@@ -267,7 +267,7 @@ def language_config(config: Any) -> Any:
 
 
 def kind_of(config: Any) -> str:
-    """`encoder`, `decoder` or `encoder-decoder`, told from a transformers config.
+    """Whether `encoder`, `decoder` or `encoder-decoder`, told from a transformers config.
 
     Raises:
         IncompatibleError: it is not the config of a language model.
@@ -306,12 +306,16 @@ def _as_given(*args: Any, **kwargs: Any) -> Tensor:
     """The embeddings among the arguments of an embedding module."""
     given: Tensor | None = kwargs.get("inputs_embeds")
     if given is None:  # DistilBERT passes them by place
-        given = next(one for one in args if isinstance(one, Tensor) and one.is_floating_point())
+        given = next(
+            argument
+            for argument in args
+            if isinstance(argument, Tensor) and argument.is_floating_point()
+        )
     return given
 
 
 def _cache(tensors: Sequence[Tensor]) -> Any:
-    """transformers' cache of keys and values, layer by layer, without copying them."""
+    """The cache of transformers for keys and values, layer by layer, without copying them."""
     from transformers.cache_utils import DynamicCache, DynamicLayer
 
     cache = DynamicCache()

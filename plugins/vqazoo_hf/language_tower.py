@@ -98,11 +98,14 @@ class LanguageTower(Encoder):
         )
 
     def blocks(self, side: str) -> list[list[str]]:
-        """The layers of the language model, an encoder's before a decoder's; with the last of each
-        its final norm, and at the end the output layer, unless that is the word embeddings."""
+        """The layers of the language model, an encoder's before a decoder's.
+
+        With the last of each is its final norm, and at the end the output layer, unless that is
+        the word embeddings.
+        """
         language_model, model = self.language_model, self.language_model.model
         both = language_model.kind == BOTH
-        found = []
+        all_blocks = []
         for stack in [model.get_encoder(), model.get_decoder()] if both else [model]:
             lists = {n: m for n, m in stack.named_modules() if isinstance(m, nn.ModuleList)}
             if side != "text" or not lists:
@@ -111,12 +114,14 @@ class LanguageTower(Encoder):
             owner = stack.get_submodule(outermost.rpartition(".")[0])
             blocks = [[layer] for layer in lists[outermost]]
             blocks[-1] += [module for name, module in owner.named_children() if name in LAST]
-            found += blocks
+            all_blocks += blocks
         output = model.get_output_embeddings() if language_model.kind != ENCODER else None
         if output is not None and output.weight is not model.get_input_embeddings().weight:
-            found[-1].append(output)
+            all_blocks[-1].append(output)
         names = {module: f"{name}." for name, module in self.named_modules()}
-        return [[names[m] for m in one if any(True for _ in m.parameters())] for one in found]
+        return [
+            [names[m] for m in block if any(True for _ in m.parameters())] for block in all_blocks
+        ]
 
 
 class HFLMEncoder(LanguageTower):
@@ -149,7 +154,7 @@ class HFLMEncoder(LanguageTower):
 
 
 class MiniLMLanguageModel(HFLMEncoder):
-    """all-MiniLM-L6-v2 read as a language model of the BERT family, D = 384."""
+    """The model all-MiniLM-L6-v2, read as a language model of the BERT family, D = 384."""
 
     def __init__(
         self, variant: str | None, towers: frozenset[str], *, prompt: str, positions: str
@@ -166,6 +171,7 @@ class MiniLMLanguageModel(HFLMEncoder):
 
 class PromptCodec(TextCodec):
     """Questions are put into a prompt; a question that is too long loses its end, not the prompt's.
+
     Without a question, for a caption, nothing of the prompt is asked either.
 
     With `continues`, the pieces of an answer are those after the prompt, so that byte-level BPE
@@ -224,20 +230,20 @@ class PromptCodec(TextCodec):
 
 def _load_nested(model: Any, folder: Path, prefix: str) -> None:
     """Fill a language model from the tensors of a larger model whose names begin with `prefix`."""
-    found = {
+    tensors = {
         name.removeprefix(prefix): tensor
         for name, tensor in read_tensors(folder).items()
         if name.startswith(prefix)
     }
     state = model.state_dict()
-    tied = {state[name].data_ptr() for name in found if name in state}
-    lacking = [n for n, t in state.items() if n not in found and t.data_ptr() not in tied]
-    strange = [n for n in found if n not in state or state[n].shape != found[n].shape]
+    tied = {state[name].data_ptr() for name in tensors if name in state}
+    lacking = [n for n, t in state.items() if n not in tensors and t.data_ptr() not in tied]
+    strange = [n for n in tensors if n not in state or state[n].shape != tensors[n].shape]
     if lacking or strange:
         raise WeightsError(
             f"The weights in '{folder}' do not fill the language model (missing, left over or of "
             f"another shape: {', '.join([*lacking, *strange][:3])}): get them again."
         )
     with torch.no_grad():
-        for name, tensor in found.items():
+        for name, tensor in tensors.items():
             state[name].copy_(tensor)

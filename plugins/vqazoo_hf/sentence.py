@@ -172,14 +172,14 @@ def load_weights(modules: Modules, path: Path) -> str:
         try:
             content = read_plain(file, memory(), path)
             check_tensors_header(content, file)
-            found = safetensors_load(content)
+            tensors = safetensors_load(content)
         except (CheckpointError, ValueError, RuntimeError, SafetensorError) as error:
             raise WeightsError(
                 f"'{file}' cannot be read ({error}): only safetensors is read; get the file from "
                 f"where the model was published, or save the model anew."
             ) from error
-        unfit = sorted(wanted.keys() ^ found.keys())
-        unfit += [n for n, t in found.items() if n in wanted and wanted[n].shape != t.shape]
+        unfit = sorted(wanted.keys() ^ tensors.keys())
+        unfit += [n for n, t in tensors.items() if n in wanted and wanted[n].shape != t.shape]
         if unfit:
             raise WeightsError(
                 f"'{file}' does not fill the {type(step).__name__} that its config.json describes "
@@ -187,7 +187,7 @@ def load_weights(modules: Modules, path: Path) -> str:
             )
         with torch.no_grad():
             for name, tensor in wanted.items():
-                tensor.copy_(found[name])
+                tensor.copy_(tensors[name])
         state.update(hashlib.sha256(content).digest())
     return state.hexdigest()
 
@@ -195,7 +195,7 @@ def load_weights(modules: Modules, path: Path) -> str:
 def _listed(folder: SentenceFolder) -> list[tuple[str, str]]:
     """Kind and place of each module of modules.json."""
     listed = folder.json(MODULES)
-    found = []
+    modules = []
     try:
         for number, entry in enumerate(listed):
             kind, place = entry["type"], entry["path"]
@@ -209,15 +209,15 @@ def _listed(folder: SentenceFolder) -> list[tuple[str, str]]:
                     f"'{folder.path / MODULES}' passes {shown(entry['kwargs'])} to its module "
                     f"{number}, which is not understood here: set text_encoder.args.pooling."
                 )
-            found.append((kind.rpartition(".")[2], "" if place in ("", ".") else place))
-        if not found:
+            modules.append((kind.rpartition(".")[2], "" if place in ("", ".") else place))
+        if not modules:
             raise ValueError("it names no module")
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise WeightsError(
             f"'{folder.path / MODULES}' is not a list of modules ({error}): get it from where the "
             f"model was published."
         ) from error
-    return found
+    return modules
 
 
 def _transformer(folder: SentenceFolder, place: str) -> tuple[int | None, bool]:

@@ -209,8 +209,8 @@ def read_modes(folder: SentenceFolder, name: str, said: Mapping[str, Any]) -> tu
             raise folder.wrong(name, key, value, "true or false")
     modes = said.get("pooling_mode")
     if modes is None:  # the old form, in which the library takes the mean where nothing is true
-        found = tuple(mode for key, mode in OLD_MODES.items() if said.get(key))
-        return found or ("mean",)
+        enabled = tuple(mode for key, mode in OLD_MODES.items() if said.get(key))
+        return enabled or ("mean",)
     listed = [modes] if isinstance(modes, str) else modes
     if not isinstance(listed, list) or not listed or any(mode not in MODES for mode in listed):
         raise folder.wrong(name, "pooling_mode", modes, f"one or more of {', '.join(MODES)}")
@@ -251,13 +251,13 @@ def _activation(said: Any) -> nn.Module | None:
     """An activation of torch by its full name; None if it is none that takes no arguments."""
     if not isinstance(said, str) or not said.startswith(ACTIVATIONS):
         return None
-    found = getattr(nn, said.rpartition(".")[2], None)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+    activation_class = getattr(nn, said.rpartition(".")[2], None)
+    if not (isinstance(activation_class, type) and issubclass(activation_class, nn.Module)):
         return None
-    if not f"{found.__module__}.{found.__name__}".startswith(ACTIVATIONS[:2]):
+    if not f"{activation_class.__module__}.{activation_class.__name__}".startswith(ACTIVATIONS[:2]):
         return None
     try:
-        activation: nn.Module = found()
+        activation: nn.Module = activation_class()
     except TypeError:  # it needs arguments, which the library has none of either
         return None
     return activation

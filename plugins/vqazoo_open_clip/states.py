@@ -36,15 +36,15 @@ def image_states(visual: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor, int
         tokens = states.flatten(1, 2) if channels_last else states.flatten(2).transpose(1, 2)
         return vector, tokens, 0
     if kind == "ModifiedResNet":
-        found = module.forward_intermediates(pixels, indices=1, output_fmt="NCHW")
-        tokens = found["image_intermediates"][-1].flatten(2).transpose(1, 2)  # (B, HW, D)
-        return found["image_features"], tokens, 0
-    found = module.forward_intermediates(
+        outputs = module.forward_intermediates(pixels, indices=1, output_fmt="NCHW")
+        tokens = outputs["image_intermediates"][-1].flatten(2).transpose(1, 2)  # (B, HW, D)
+        return outputs["image_features"], tokens, 0
+    outputs = module.forward_intermediates(
         pixels, indices=1, output_fmt="NLC", output_extra_tokens=True
     )
-    class_token = found["image_intermediates_prefix"][-1]  # (B, 1, D)
-    patches = found["image_intermediates"][-1]  # (B, N - 1, D)
-    return found["image_features"], torch.cat([class_token, patches], dim=1), 1
+    class_token = outputs["image_intermediates_prefix"][-1]  # (B, 1, D)
+    patches = outputs["image_intermediates"][-1]  # (B, N - 1, D)
+    return outputs["image_features"], torch.cat([class_token, patches], dim=1), 1
 
 
 def is_causal(model: Any) -> bool:
@@ -88,10 +88,10 @@ def _clip_states(model: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
 def _custom_states(text: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
     """As `TextTransformer.forward`; a CoCa tower norms only what it pools, its own class token."""
     normed = text.cls_emb is None
-    found = text.forward_intermediates(
+    outputs = text.forward_intermediates(
         ids, indices=1, normalize_intermediates=normed, output_fmt="NLC"
     )
-    return found["text_features"], found["text_intermediates"][-1]  # (B, D), (B, L, W)
+    return outputs["text_features"], outputs["text_intermediates"][-1]  # (B, D), (B, L, W)
 
 
 def _transformers_states(text: Any, ids: Tensor) -> tuple[Tensor, Tensor]:

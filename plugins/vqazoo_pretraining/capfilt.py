@@ -74,7 +74,7 @@ class Decision:
 
     @property
     def outcome(self) -> str:
-        """`kept`: its own text stays; `replaced`: only the written one does; `dropped`: none."""
+        """If its own text stays `kept`, if only the written one does `replaced`, else `dropped`."""
         return KEPT if self.keeps_web else REPLACED if self.keeps_synthetic else DROPPED
 
 
@@ -117,24 +117,28 @@ def _run(
     web = match_all(judge, pictures, rows, [pair.caption for pair in noisy])  # (n,)
     synthetic = match_all(judge, pictures, rows, written)  # (n,)
     decisions = decide(noisy, web, written, synthetic, options.threshold)
-    told = summary(decisions, len(human))
-    told["seconds"] = round(time.perf_counter() - started, 1)
-    told["options"] = {
+    figures = summary(decisions, len(human))
+    figures["seconds"] = round(time.perf_counter() - started, 1)
+    figures["options"] = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in asdict(options).items()
     }
     lines = [_line(pair, pair.caption, "human", out) for pair in human]
-    for one in decisions:
-        lines += [_line(one.pair, one.pair.caption, "web", out)] * one.keeps_web
-        lines += [_line(one.pair, one.synthetic, "synthetic", out)] * one.keeps_synthetic
+    for decision in decisions:
+        lines += [_line(decision.pair, decision.pair.caption, "web", out)] * decision.keeps_web
+        lines += [
+            _line(decision.pair, decision.synthetic, "synthetic", out)
+        ] * decision.keeps_synthetic
 
     def save() -> None:
         write_file(out / CAPTIONS, _json_lines(lines))
-        write_file(out / DECISIONS, _json_lines([_decision_line(one, out) for one in decisions]))
-        write_file(out / REPORT, json_bytes(told))
+        write_file(
+            out / DECISIONS, _json_lines([_decision_line(decision, out) for decision in decisions])
+        )
+        write_file(out / REPORT, json_bytes(figures))
 
     with_room(out, save)
-    return told
+    return figures
 
 
 def decide(
@@ -148,11 +152,11 @@ def decide(
 def summary(decisions: Sequence[Decision], human: int) -> dict[str, Any]:
     """Counts, examples, and where truth is known how right the filter was."""
     count = len(decisions)
-    web = sum(one.keeps_web for one in decisions)
-    synthetic = sum(one.keeps_synthetic for one in decisions)
-    told: dict[str, Any] = {
+    web = sum(decision.keeps_web for decision in decisions)
+    synthetic = sum(decision.keeps_synthetic for decision in decisions)
+    figures: dict[str, Any] = {
         "noisy_pairs": count,
-        **{name: sum(one.outcome == name for one in decisions) for name in OUTCOMES},
+        **{name: sum(decision.outcome == name for decision in decisions) for name in OUTCOMES},
         "texts": {
             "human": human,
             "web": web,
@@ -164,31 +168,34 @@ def summary(decisions: Sequence[Decision], human: int) -> dict[str, Any]:
             "synthetic": _share(count - synthetic, count),
         },
     }
-    known = [one for one in decisions if one.pair.correct is not None]
+    known = [decision for decision in decisions if decision.pair.correct is not None]
     if known:
-        told["filter_of_web_texts"] = filter_figures(
-            [one.pair.correct is False for one in known], [not one.keeps_web for one in known]
+        figures["filter_of_web_texts"] = filter_figures(
+            [decision.pair.correct is False for decision in known],
+            [not decision.keeps_web for decision in known],
         )
-    truth = truths([one.synthetic for one in decisions], [one.pair for one in decisions])
+    truth = truths(
+        [decision.synthetic for decision in decisions], [decision.pair for decision in decisions]
+    )
     if truth is not None:
-        told["filter_of_synthetic_texts"] = filter_figures(
-            [not true for true in truth], [not one.keeps_synthetic for one in decisions]
+        figures["filter_of_synthetic_texts"] = filter_figures(
+            [not true for true in truth], [not decision.keeps_synthetic for decision in decisions]
         )
-    told["examples"] = {
+    figures["examples"] = {
         name: [
             {
-                "image": one.pair.image.name,
-                "web": one.pair.caption,
-                "web_match": round(one.web, 3),
-                "synthetic": one.synthetic,
-                "synthetic_match": round(one.synthetic_match, 3),
+                "image": decision.pair.image.name,
+                "web": decision.pair.caption,
+                "web_match": round(decision.web, 3),
+                "synthetic": decision.synthetic,
+                "synthetic_match": round(decision.synthetic_match, 3),
             }
-            for one in decisions
-            if one.outcome == name
+            for decision in decisions
+            if decision.outcome == name
         ][:EXAMPLES]
         for name in OUTCOMES
     }
-    return told
+    return figures
 
 
 def filter_figures(wrong: Sequence[bool], removed: Sequence[bool]) -> dict[str, Any]:
@@ -229,19 +236,23 @@ def _beside(image: Path, out: Path) -> str:
         return str(image.absolute())
 
 
-def _decision_line(one: Decision, out: Path) -> dict[str, Any]:
+def _decision_line(decision: Decision, out: Path) -> dict[str, Any]:
     texts = {
-        "web": {"text": one.pair.caption, "match": round(one.web, 4), "kept": one.keeps_web},
+        "web": {
+            "text": decision.pair.caption,
+            "match": round(decision.web, 4),
+            "kept": decision.keeps_web,
+        },
         "synthetic": {
-            "text": one.synthetic,
-            "match": round(one.synthetic_match, 4),
-            "kept": one.keeps_synthetic,
+            "text": decision.synthetic,
+            "match": round(decision.synthetic_match, 4),
+            "kept": decision.keeps_synthetic,
         },
     }
     return {
-        "image": _beside(one.pair.image, out),
-        "id": one.pair.id,
-        "outcome": one.outcome,
+        "image": _beside(decision.pair.image, out),
+        "id": decision.pair.id,
+        "outcome": decision.outcome,
     } | texts
 
 

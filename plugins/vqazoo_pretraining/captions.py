@@ -59,10 +59,10 @@ def read_pairs(files: Iterable[Path]) -> list[Pair]:
                 f"'{file}' ends in '{file.suffix}', but .jsonl, .csv, .tsv and COCO's .json are "
                 f"read: save the captions in one of these formats."
             )
-        found = [_pair(file, where, row, n) for n, (where, row) in enumerate(rows, start=1)]
-        if not found:
+        file_pairs = [_pair(file, where, row, n) for n, (where, row) in enumerate(rows, start=1)]
+        if not file_pairs:
             raise DataError(f"'{file}' has no captions: add at least one row, such as {EXAMPLE}.")
-        pairs += found
+        pairs += file_pairs
     return pairs
 
 
@@ -166,23 +166,23 @@ def _coco(file: Path, text: str) -> Rows:
                 f"file again."
             )
         names[str(image["id"])] = image["file_name"]
-    for number, one in enumerate(lists["annotations"], start=1):
+    for number, annotation in enumerate(lists["annotations"], start=1):
         where = f"'{file}', annotation {number}"
-        if not isinstance(one, dict) or str(one.get("image_id")) not in names:
+        if not isinstance(annotation, dict) or str(annotation.get("image_id")) not in names:
             raise DataError(
-                f"{where}: {str(one)[:60]} names no image_id of the list images: get the file "
-                f"again."
+                f"{where}: {str(annotation)[:60]} names no image_id of the list images: get the "
+                f"file again."
             )
-        yield where, {**one, "image": names[str(one["image_id"])]}
+        yield where, {**annotation, "image": names[str(annotation["image_id"])]}
 
 
 def _pair(file: Path, where: str, row: Mapping[str, Any], number: int) -> Pair:
     for name in ("image", "caption"):
         value = row.get(name)
         if not isinstance(value, str) or not value.strip():
-            found = f"is {json.dumps(value)[:60]}" if name in row else "is missing"
+            state = f"is {json.dumps(value)[:60]}" if name in row else "is missing"
             raise DataError(
-                f"{where}: '{name}' {found}, but a text was expected."
+                f"{where}: '{name}' {state}, but a text was expected."
                 f"{did_you_mean(name, row) if name not in row else ''} Write for instance "
                 f"{EXAMPLE}."
             )

@@ -90,8 +90,9 @@ class Settings:
 
 
 class Pictures(CachedSide):
-    """Image features of the pictures of some pairs; row i is pair i. Each is encoded once, and
-    comes from the feature cache on disk.
+    """Image features of the pictures of some pairs; row i is pair i.
+
+    Each is encoded once, and comes from the feature cache on disk.
     """
 
     def __init__(
@@ -205,7 +206,7 @@ def fit(
 
 
 def write_log(out: Path, log: Sequence[dict[str, float]]) -> None:
-    """log.jsonl and loss.png, each replaced in one step."""
+    """Writes log.jsonl and loss.png, each replaced in one step."""
     write_file(out / LOG, json_lines(log))
     if not log:
         return

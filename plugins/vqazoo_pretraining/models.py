@@ -187,8 +187,10 @@ class Pretraining(nn.Module, ABC):
 
 
 class BLIPPretraining(Pretraining):
-    """Fusion `med` and two decoders: one reads the picture and learns, tied to the fusion; the
-    head of `checkpoint/`, which reads the question's states, gets a copy of what fits it.
+    """Fusion `med` and two decoders.
+
+    One reads the picture and learns, tied to the fusion; the head of `checkpoint/`, which reads
+    the question's states, gets a copy of what fits it.
 
     `captioner/` is a model of `image-tokens` and the decoder: the captioner of BLIP.
     """
@@ -293,8 +295,8 @@ def load_pretraining(folder: Path, batch_size: int, ramp_steps: int) -> BLIPPret
         )
     model = load_checkpoint(folder / CHECKPOINT)
     captioner = load_checkpoint(folder / CAPTIONER)
-    found = BLIPPretraining(model, captioner, args, batch_size, ramp_steps)
-    objectives = found.objectives
+    pretraining = BLIPPretraining(model, captioner, args, batch_size, ramp_steps)
+    objectives = pretraining.objectives
     shapes = {name: tensor.shape for name, tensor in objectives.learnt().items()}
     if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
         raise CheckpointError(
@@ -302,7 +304,7 @@ def load_pretraining(folder: Path, batch_size: int, ramp_steps: int) -> BLIPPret
         )
     cast(nn.Module, objectives).load_state_dict(tensors, strict=False)
     objectives.restart()
-    return found
+    return pretraining
 
 
 def _image_spec(model: VQAModel) -> Any:

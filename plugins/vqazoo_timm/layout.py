@@ -23,8 +23,11 @@ class Layout(NamedTuple):
 
 
 def last_states(states: Any) -> Tensor:
-    """The states whose tokens are taken: of several branches or stages (CrossViT, CoaT,
-    EfficientViM) the last, as timm's `forward_intermediates` does."""
+    """The states whose tokens are taken.
+
+    Of several branches or stages (CrossViT, CoaT, EfficientViM) they are the last, as timm's
+    `forward_intermediates` does.
+    """
     last: Tensor = states[-1] if isinstance(states, (list, tuple)) else states
     return last
 
@@ -41,16 +44,16 @@ def find_layout(model: Any, pixels: Tensor, states: Any) -> Layout:
             getattr(model, "feature_dim", 1) == -1
         )
         return Layout(3 if channels_last else 1, 0)
-    told = getattr(model, "num_prefix_tokens", None)
-    if told is not None and last is states:
-        return Layout(2, int(told))
+    prefix = getattr(model, "num_prefix_tokens", None)
+    if prefix is not None and last is states:
+        return Layout(2, int(prefix))
     try:
-        found = model.forward_intermediates(pixels, indices=1, intermediates_only=True)
+        maps = model.forward_intermediates(pixels, indices=1, intermediates_only=True)
     except (AttributeError, NotImplementedError):  # before timm 1.0.31, CoaT and CrossViT say less
         return Layout(
             2, int(any(name.startswith("cls_token") for name, _ in model.named_parameters()))
         )
-    _, width, high, wide = found[-1].shape  # (B, D, H, W)
+    _, width, high, wide = maps[-1].shape  # (B, D, H, W)
     channels = 1 if last.shape[2] != width and last.shape[1] == width else 2
     tokens, places = last.shape[3 - channels], high * wide
     return Layout(channels, tokens - places if tokens >= places else tokens)

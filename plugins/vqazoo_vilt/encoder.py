@@ -1,5 +1,7 @@
-"""The embeddings of transformers' ViLT models as towers. Imports torch, and transformers when one
-is built."""
+"""The embeddings of transformers' ViLT models as towers.
+
+Imports torch, and transformers when one is built.
+"""
 
 from __future__ import annotations
 
@@ -75,8 +77,8 @@ class HFViltEncoder(Encoder):
 
     def load_pretrained(self) -> None:
         tensors, reference = read_weights(self._repository)
-        found = {name.removeprefix("vilt."): tensor for name, tensor in tensors.items()}
-        fill_towers(self, found, self._repository.folder, "ViLT")
+        renamed = {name.removeprefix("vilt."): tensor for name, tensor in tensors.items()}
+        fill_towers(self, renamed, self._repository.folder, "ViLT")
         self.reference = reference.result()
 
     def encode_image(self, pixels: Tensor, wants: frozenset[str]) -> Features:

@@ -89,7 +89,7 @@ class PreNormLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (B, T, D), mask (B, 1, 1, T), True where a token is real -> (B, T, D)."""
+        """Maps x (B, T, D) to (B, T, D); mask (B, 1, 1, T) is True where a token is real."""
         h = self.attention_norm(x)  # (B, T, D)
         h = self.attention(h, self.attention.read(h), mask)  # (B, T, D)
         x = x + self.dropout(h)

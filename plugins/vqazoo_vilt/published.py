@@ -84,14 +84,14 @@ def read_labels(place: str, config: Mapping[str, Any]) -> AnswerList:
     Raises:
         CheckpointError: there are none, or they are not distinct texts numbered from 0.
     """
-    said = config.get("id2label")
-    numbered = said if isinstance(said, dict) else {}
-    found = (numbered.get(str(number)) for number in range(len(numbered)))
-    labels = tuple(text for text in found if isinstance(text, str))
+    id2label = config.get("id2label")
+    numbered = id2label if isinstance(id2label, dict) else {}
+    texts = (numbered.get(str(number)) for number in range(len(numbered)))
+    labels = tuple(text for text in texts if isinstance(text, str))
     if not labels or len(labels) != len(numbered):
         raise CheckpointError(
-            f"'{place}': id2label in config.json is {shown(said)}, but the answers, numbered from "
-            f"0, were expected: get the file again."
+            f"'{place}': id2label in config.json is {shown(id2label)}, but the answers, numbered "
+            f"from 0, were expected: get the file again."
         )
     twice = [text for text, count in Counter(labels).items() if count > 1]
     if twice:

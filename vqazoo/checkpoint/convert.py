@@ -126,13 +126,13 @@ Jobs = Mapping[Path, Pickle]  # by the file to write; paths are relative to the 
 
 def _files(folder: Path, below: Path = Path()) -> Iterator[Path]:
     """Files of a folder and of those below it, but for hidden ones, relative to it."""
-    for one in folder.iterdir():
-        if one.name.startswith("."):
+    for entry in folder.iterdir():
+        if entry.name.startswith("."):
             continue
-        if one.is_dir() and len(below.parts) < DEEPEST:
-            yield from _files(one, below / one.name)
-        elif one.is_file():
-            yield below / one.name
+        if entry.is_dir() and len(below.parts) < DEEPEST:
+            yield from _files(entry, below / entry.name)
+        elif entry.is_file():
+            yield below / entry.name
 
 
 def _listed(source: str) -> tuple[Path, set[Path]]:
@@ -148,8 +148,8 @@ def _listed(source: str) -> tuple[Path, set[Path]]:
     folder = fetch_folder(repo, revision or None, SMALL)
     ref = HubRef(repo, folder.name)
     names = asked(lambda: HfApi().list_repo_files(ref.repo, revision=ref.revision), ref)
-    found = {Path(name) for name in names if not name.startswith(".")}
-    return folder, {one for one in found if len(one.parts) <= DEEPEST + 1}
+    paths = {Path(name) for name in names if not name.startswith(".")}
+    return folder, {path for path in paths if len(path.parts) <= DEEPEST + 1}
 
 
 def _convert_folder(
@@ -157,17 +157,19 @@ def _convert_folder(
 ) -> None:
     jobs = dict(_jobs(folder, files))
     if not jobs:
-        held = sorted(str(one) for one in files if one.suffix in (*PICKLES, ".safetensors"))
+        held = sorted(str(path) for path in files if path.suffix in (*PICKLES, ".safetensors"))
         raise WeightsError(
             f"'{source}' has no pickled weights that need conversion (it has "
             f"{', '.join(held[:5]) or 'no weights'}): name a folder or repository with "
             f"{TRANSFORMERS[0]} or {OPEN_CLIP[0]}, or one file."
         )
     taken = {file for file, _ in jobs.values()}
-    parts = {one for one in files if one.name == TRANSFORMERS[1] and len(one.parts) > 1}
-    copied = {one for one in files if one.suffix in COPIED or LICENCE.fullmatch(one.name)} | parts
+    parts = {path for path in files if path.name == TRANSFORMERS[1] and len(path.parts) > 1}
+    copied = {
+        path for path in files if path.suffix in COPIED or LICENCE.fullmatch(path.name)
+    } | parts
     if not Path(source).expanduser().is_dir():
-        names = [escape(one.as_posix()) for one in (*taken, *copied)]
+        names = [escape(path.as_posix()) for path in (*taken, *copied)]
         folder = fetch_folder(source.partition("@")[0], folder.name, names)
     _write(jobs, folder, fresh, done, report)
     for file in sorted(files - taken):
@@ -181,19 +183,19 @@ def _convert_folder(
 
 def _jobs(folder: Path, places: set[Path]) -> Iterator[tuple[Path, Pickle]]:
     """Safetensors to write, and the pickle of each."""
-    found = False
+    has_pickles = False
     for old, new in (TRANSFORMERS, OPEN_CLIP):
         for place in sorted(place for place in places if place.name == old):
-            found = True
+            has_pickles = True
             if not {place.with_name(new), place.with_name(NEW_INDEX)} & places:
                 yield place.with_name(new), (place, None)
     for place in sorted(place for place in places if place.name == PICKLE_INDEX):
-        found = True
+        has_pickles = True
         if {place.with_name(name) for name in (*TRANSFORMERS, NEW_INDEX)} & places:
             continue  # the single file comes first, as in transformers
         for name, tensors in _shards(folder / place).items():
             yield place.with_name(_new_name(name)), (place.with_name(name), tensors)
-    if found or any(place.suffix == ".safetensors" for place in places):
+    if has_pickles or any(place.suffix == ".safetensors" for place in places):
         return
     for place in sorted(places):  # of other names, such as those of one's own training
         if place.suffix in PICKLES:
@@ -272,9 +274,10 @@ def read_pickle(file: Path) -> tuple[dict[str, Tensor], list[str]]:
             file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)
         )
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        told = COLOURS.sub("", " ".join(str(error).split()))
-        told = told.rpartition(UNPICKLER)[2]  # what comes before it tells how to load it anyway
-        reason = told[:200] or type(error).__name__
+        message = COLOURS.sub("", " ".join(str(error).split()))
+        # What comes before the last part tells how to load it anyway.
+        message = message.rpartition(UNPICKLER)[2]
+        reason = message[:200] or type(error).__name__
         raise WeightsError(
             f"'{file}' cannot be read as tensors alone ({reason}): only what "
             f"torch.load(weights_only=True) reads is converted; ask its author for safetensors."

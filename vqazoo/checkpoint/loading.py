@@ -75,7 +75,9 @@ def _build(folder: Folder) -> VQAModel:
     stored = folder.tensors
     rest = {name: tensor for name, tensor in stored.items() if not name.startswith("towers.")}
     towers = folder.config["towers"]
-    referenced = any(isinstance(one, dict) and one.get("reference") for one in towers.values())
+    referenced = any(
+        isinstance(tower, dict) and tower.get("reference") for tower in towers.values()
+    )
     try:
         with pinned(pinned_commits(folder.config)):
             check_compatible(*(getattr(config, block).type for block in BLOCKS))
@@ -111,15 +113,15 @@ def _load_references(model: VQAModel, folder: Folder) -> None:
             encoder.load_pretrained()
         if encoder.reference:  # else it has no weights of its own, and is still to be filled
             check_pretrained(encoder, name)
-        found = encoder.reference.sha256 if encoder.reference else "none"
-        if found != trained_on:
+        actual = encoder.reference.sha256 if encoder.reference else "none"
+        if actual != trained_on:
             digest, source, revision = (
                 shown(saved["reference"][key]).strip("'")
                 for key in ("sha256", "source", "revision")
             )
             raise CheckpointError(
                 f"The weights of the encoder '{name}' ({encoder.reference}) have SHA-256 "
-                f"{found[:12]}, but the checkpoint was trained on {digest[:12]} from {source} "
+                f"{actual[:12]}, but the checkpoint was trained on {digest[:12]} from {source} "
                 f"{revision}: fetch those weights."
             )
 
@@ -143,25 +145,26 @@ def _check_preprocess(model: VQAModel, folder: Folder) -> None:
 
 def _check_tensors(expected: Mapping[str, Tensor], folder: Folder) -> None:
     """Names, shapes and dtypes must agree exactly."""
-    found = folder.tensors
+    stored = folder.tensors
     problems = {
-        "missing": sorted(expected.keys() - found.keys()),
-        "left over": sorted(found.keys() - expected.keys()),
+        "missing": sorted(expected.keys() - stored.keys()),
+        "left over": sorted(stored.keys() - expected.keys()),
         "of another shape or dtype": [
-            f"{name} {tuple(found[name].shape)} {found[name].dtype} instead of "
+            f"{name} {tuple(stored[name].shape)} {stored[name].dtype} instead of "
             f"{tuple(tensor.shape)} {tensor.dtype}"
             for name, tensor in sorted(expected.items())
-            if name in found
-            and (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype)
+            if name in stored
+            and (stored[name].shape, stored[name].dtype) != (tensor.shape, tensor.dtype)
         ],
     }
-    told = [
+    descriptions = [
         f"{len(names)} {kind}: {', '.join(names[:LISTED])}{', ...' if len(names) > LISTED else ''}"
         for kind, names in problems.items()
         if names
     ]
-    if told:
+    if descriptions:
         raise CheckpointError(
-            f"The tensors in '{folder.path / WEIGHTS}' do not fit the model ({'; '.join(told)}): "
-            f"the file belongs to another config; get the whole folder again."
+            f"The tensors in '{folder.path / WEIGHTS}' do not fit the model "
+            f"({'; '.join(descriptions)}): the file belongs to another config; get the whole "
+            f"folder again."
         )

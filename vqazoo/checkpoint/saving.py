@@ -145,8 +145,8 @@ def describe_model(model: VQAModel, weights: bytes, answers: bytes) -> dict[str,
 
 def _precision(model: VQAModel) -> dict[str, str]:
     """The dtype of all that is not whole numbers, where it is one and not float32."""
-    found = {one.dtype for one in model.state_dict().values() if one.is_floating_point()}
-    single = found.pop() if len(found) == 1 else torch.float32
+    dtypes = {tensor.dtype for tensor in model.state_dict().values() if tensor.is_floating_point()}
+    single = dtypes.pop() if len(dtypes) == 1 else torch.float32
     return {} if single == torch.float32 else {"dtype": dtype_name(single)}
 
 

@@ -35,7 +35,7 @@ def vqa_accuracies(examples: Sequence[Example], answers: Sequence[Answer]) -> Fl
 def compared(example: Example, answer: Answer) -> tuple[str, list[str]]:
     """The answer and those of people as the dataset's rule reads them."""
     read = example.comparison.read
-    return read(answer.text), [read(one) for one in example.answers]
+    return read(answer.text), [read(text) for text in example.answers]
 
 
 def comparison_of(examples: Sequence[Example]) -> Comparison:

@@ -31,7 +31,7 @@ from vqazoo.toolkit.constraints import Rules
 from vqazoo.toolkit.decode_options import GREEDY, STRATEGY, described
 
 PREDICT_BATCH = 512
-RULES = frozenset(one.name for one in fields(Rules))
+RULES = frozenset(rule.name for rule in fields(Rules))
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Asking:
         manifest = model.head_manifest
         options = model.decode_options(self.decode)
         strategy = options.get(STRATEGY, GREEDY)
-        told = {
+        differing = {
             name: value
             for name, value in options.items()
             if manifest.decode[name].strategy in ("", strategy)
             and (name in self.decode or value != manifest.decode[name].default)
         }
-        return described(told)
+        return described(differing)
 
 
 def answer_split(

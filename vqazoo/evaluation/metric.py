@@ -66,9 +66,10 @@ class Measure:
     examples: Sequence[Example]
     decode: str = ""
 
-    def one(
+    def metric(
         self, name: str, value: float, how: str, questions: int | None = None
     ) -> Iterator[Metric]:
+        """Yields the metric of this name; `how` it was made goes into its signature."""
         count = len(self.examples) if questions is None else questions
         how = f"{how}|decode:{self.decode}" if self.decode else how
         rule = comparison_of(self.examples).name
@@ -77,13 +78,14 @@ class Measure:
         yield Metric(name, float(value), self.split, count, signature, self.sha256, self.date)
 
     def with_interval(self, name: str, scores: Floats, how: str) -> Iterator[Metric]:
+        """Yields the mean of the scores with what sampling the pictures says about it."""
         pictures = [  # one without a file is in memory, and stands for itself
             str(example.image) if example.image.name else f"row {row}"
             for row, example in enumerate(self.examples)
         ]
         low, high = bootstrap_interval(scores, pictures=pictures)
         smallest = math.sqrt(2) * smallest_difference(scores, pictures)
-        for metric in self.one(name, float(scores.mean()), how):
+        for metric in self.metric(name, float(scores.mean()), how):
             yield replace(
                 metric,
                 interval=(low, high),
@@ -100,7 +102,7 @@ class Measure:
             rows.pop("", None)
             for kind, chosen in sorted(rows.items()):
                 part = f"{name}/{field.replace('_', '-')}={kind}"
-                yield from self.one(part, scores[chosen].mean(), how, len(chosen))
+                yield from self.metric(part, scores[chosen].mean(), how, len(chosen))
 
     def by_count(
         self, scores: Floats, truths: Sequence[str], known: AnswerList
@@ -117,7 +119,7 @@ class Measure:
             if len(chosen):
                 how = f"{SINGLE_ANSWER}|counts:training answers"
                 part = f"accuracy/answer-count={group}"
-                yield from self.one(part, float(chosen.mean()), how, len(chosen))
+                yield from self.metric(part, float(chosen.mean()), how, len(chosen))
 
 
 def today() -> str:

@@ -43,7 +43,7 @@ NAMED_IDS = 3  # ids named in a message
 
 def rows(examples: Sequence[Example], answers: Sequence[Answer]) -> list[dict[str, Any]]:
     """One record a question, in the columns of a prediction file."""
-    found = []
+    records = []
     for example, answer in zip(examples, answers, strict=True):
         truth = select_answer(example.answers)
         values = (
@@ -57,8 +57,8 @@ def rows(examples: Sequence[Example], answers: Sequence[Answer]) -> list[dict[st
             truth or None,
             same_answer(example, answer.text) if truth else None,
         )
-        found.append(dict(zip(COLUMNS, values, strict=True)))
-    return found
+        records.append(dict(zip(COLUMNS, values, strict=True)))
+    return records
 
 
 def to_csv(examples: Sequence[Example], answers: Sequence[Answer]) -> str:
@@ -111,7 +111,7 @@ def read_predictions(file: Path, examples: Sequence[Example]) -> list[Answer]:
     by_id = {example.question_id: row for row, example in enumerate(examples)}
     images = [example.image.name for example in examples]
     by_image = {name: row for row, name in enumerate(images)} if _distinct(images) else {}
-    found: dict[int, Answer] = {}
+    answers: dict[int, Answer] = {}
     unknown: list[str] = []
     for number, record in enumerate(_records(file), start=1):
         where = f"'{file}', record {number}"
@@ -119,7 +119,7 @@ def read_predictions(file: Path, examples: Sequence[Example]) -> list[Answer]:
         if row is None:
             unknown.append(str(record.get("question_id", record.get("image"))))
             continue
-        if row in found:
+        if row in answers:
             raise DataError(
                 f"{where}: question {examples[row].question_id!r} is answered a second time: keep "
                 f"one answer a question."
@@ -133,24 +133,24 @@ def read_predictions(file: Path, examples: Sequence[Example]) -> list[Answer]:
                 f"are read: shorten it."
             )
         kind = record.get("answer_type") or None
-        found[row] = Answer(
+        answers[row] = Answer(
             text,
             _number(record, "score", where, math.nan),
             answer_type=str(kind) if kind else None,
             answerable=_number(record, "answerable", where, None),
         )
-    absent = [example.question_id for row, example in enumerate(examples) if row not in found]
-    for ids, told in (
+    absent = [example.question_id for row, example in enumerate(examples) if row not in answers]
+    for ids, problem in (
         (unknown, "answers questions that the split does not have"),
         (absent, "has no answer to questions of the split"),
     ):
         if ids:
             shown = ", ".join(ids[:NAMED_IDS]) + (", ..." if len(ids) > NAMED_IDS else "")
             raise DataError(
-                f"'{file}' {told}: {len(ids):,} of them ({shown}); check --data, --split and the "
-                f"file, which must answer exactly the {len(examples):,} questions."
+                f"'{file}' {problem}: {len(ids):,} of them ({shown}); check --data, --split and "
+                f"the file, which must answer exactly the {len(examples):,} questions."
             )
-    return [found[row] for row in range(len(examples))]
+    return [answers[row] for row in range(len(examples))]
 
 
 def _distinct(values: Sequence[str]) -> bool:
@@ -197,19 +197,19 @@ def _records(file: Path) -> Iterable[dict[str, Any]]:
         if suffix == ".csv":
             csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))  # 131,072 at first
             reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-            found: list[Any] = list(reader)
+            records: list[Any] = list(reader)
             if tuple(reader.fieldnames or ()) == COLUMNS:  # which was written here
-                found = [
+                records = [
                     {
                         key: from_cell(cell) if isinstance(cell, str) else cell
                         for key, cell in row.items()
                     }
-                    for row in found
+                    for row in records
                 ]
         elif suffix == ".json":
-            found = json.loads(text)
+            records = json.loads(text)
         elif suffix in (".jsonl", ".ndjson"):
-            found = [json.loads(line) for line in text.split("\n") if line.strip()]
+            records = [json.loads(line) for line in text.split("\n") if line.strip()]
         else:
             raise DataError(
                 f"The predictions '{file}' end in '{suffix}', but .csv, .jsonl or .json (official "
@@ -220,6 +220,6 @@ def _records(file: Path) -> Iterable[dict[str, Any]]:
             f"The predictions '{file}' are not valid {suffix[1:].upper()} ({error}): write them "
             f"again."
         ) from error
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise DataError(f"The predictions '{file}' are not a list of records: write them as one.")
-    return found
+    return records

@@ -71,13 +71,13 @@ def score(
         rule = f"{PEOPLE}|normaliser:vqa-reference-v1"
     baselines = [] if known is None else [*_baselines(measure, scored, truths, known)]
     if quick:
-        found = [*measure.one("accuracy", right.mean(), SINGLE_ANSWER)]
+        metrics = [*measure.metric("accuracy", right.mean(), SINGLE_ANSWER)]
         if name == "vqa-accuracy":
-            found += main.one(name, per_question.mean(), rule)
-        return found + baselines
-    found = [*measure.with_interval("accuracy", right, SINGLE_ANSWER)]
+            metrics += main.metric(name, per_question.mean(), rule)
+        return metrics + baselines
+    metrics = [*measure.with_interval("accuracy", right, SINGLE_ANSWER)]
     if name == "vqa-accuracy":
-        found += _agreement(main, trusted, per_question)
+        metrics += _agreement(main, trusted, per_question)
     several = len(asked_several(scored))
     if 0 < several < len(scored):
         report(
@@ -85,16 +85,16 @@ def score(
             f"{len(scored):,} questions have the {FEWEST_PEOPLE} answers that it needs"
             f"{', and only they count' if name == 'vqa-accuracy' else ', too few'}."
         )
-    found += main.by_type(name, per_question, rule)
+    metrics += main.by_type(name, per_question, rule)
     if known is not None:
-        found += measure.by_count(right, truths, known)
-        found += baselines
+        metrics += measure.by_count(right, truths, known)
+        metrics += baselines
     worded = [replace(answer, text=read(answer.text)) for answer in given]
-    found += _words(measure, worded, truths)
-    found += _wups(measure, worded, truths, manifest, wups, report)
-    found += _answerability(measure, scored, given, report)
-    found += _reliability(main, trusted, per_question, rule, report)
-    return found
+    metrics += _words(measure, worded, truths)
+    metrics += _wups(measure, worded, truths, manifest, wups, report)
+    metrics += _answerability(measure, scored, given, report)
+    metrics += _reliability(main, trusted, per_question, rule, report)
+    return metrics
 
 
 def registered(data: str) -> tuple[str, DatasetManifest | None]:
@@ -120,12 +120,12 @@ def _agreement(measure: Measure, answers: Sequence[Answer], scores: Floats) -> I
     )
     pairs = list(zip(examples, answers, strict=True))
     always = [vqa_accuracy.accuracy_always(*compared(e, a)) for e, a in pairs]
-    yield from measure.one(
+    yield from measure.metric(
         "vqa-accuracy-always", float(np.mean(always)), f"{PEOPLE}|normaliser:vqa-always-v1"
     )
     if all(example.answerable is not None for example in examples):
         vizwiz = [vqa_accuracy.accuracy_vizwiz(*compared(e, a)) for e, a in pairs]
-        yield from measure.one(
+        yield from measure.metric(
             "vizwiz-accuracy", float(np.mean(vizwiz)), f"{PEOPLE}|normaliser:vizwiz-v1"
         )
 
@@ -136,36 +136,38 @@ def _baselines(
     """What a constant answer scores, and what the answer list can reach."""
     constant = known.texts[known.counts.index(max(known.counts))]
     same = sum(same_answer(example, constant) for example in examples) / len(truths)
-    yield from measure.one("constant-answer-accuracy", same, SINGLE_ANSWER)
+    yield from measure.metric("constant-answer-accuracy", same, SINGLE_ANSWER)
     if have_several_answers(examples):
         _, rows, agreed = measured(examples, [Answer(constant, 1.0)] * len(examples))
         how = f"{PEOPLE}|normaliser:vqa-reference-v1"
         name = "constant-answer-vqa-accuracy"
-        yield from measure.one(name, float(agreed.mean()), how, len(rows))
+        yield from measure.metric(name, float(agreed.mean()), how, len(rows))
     texts = known.counted_by(comparison_of(examples))
     reachable = sum(truth in texts for truth in truths) / len(truths)
-    yield from measure.one("known-answer-share", reachable, SINGLE_ANSWER)
+    yield from measure.metric("known-answer-share", reachable, SINGLE_ANSWER)
 
 
 def _words(measure: Measure, answers: Sequence[Answer], truths: Sequence[str]) -> Iterator[Metric]:
     """SQuAD, BLEU and chrF against the selected answer."""
     texts = [answer.text for answer in answers]
-    one = f"references:{SELECTION}"
+    references = f"references:{SELECTION}"
     pairs = list(zip(texts, truths, strict=True))
     exact = np.mean([words.exact_match(text, [truth]) for text, truth in pairs])
-    yield from measure.one("squad-exact-match", float(exact), f"{one}|normaliser:squad-v1.1")
+    yield from measure.metric(
+        "squad-exact-match", float(exact), f"{references}|normaliser:squad-v1.1"
+    )
     overlap = np.mean([words.f1(text, [truth]) for text, truth in pairs])
-    yield from measure.one("squad-f1", float(overlap), f"{one}|normaliser:squad-v1.1")
+    yield from measure.metric("squad-f1", float(overlap), f"{references}|normaliser:squad-v1.1")
     bleu = words.bleu(texts, truths)
     for order, value in zip(words.ORDERS, bleu.corpus, strict=True):
-        how = f"{one}|corpus|order:{order}|sacrebleu:{bleu.corpus_signature}"
-        yield from measure.one(f"bleu-{order}", value, how)
-    how = f"{one}|mean of sentences|sacrebleu:{bleu.sentence_signature}"
-    yield from measure.one("sentence-bleu", bleu.sentence, how)
-    how = f"{one}|mean of sentences|sacrebleu:{bleu.sentence_1_signature}"
-    yield from measure.one("sentence-bleu-1", bleu.sentence_1, how)
+        how = f"{references}|corpus|order:{order}|sacrebleu:{bleu.corpus_signature}"
+        yield from measure.metric(f"bleu-{order}", value, how)
+    how = f"{references}|mean of sentences|sacrebleu:{bleu.sentence_signature}"
+    yield from measure.metric("sentence-bleu", bleu.sentence, how)
+    how = f"{references}|mean of sentences|sacrebleu:{bleu.sentence_1_signature}"
+    yield from measure.metric("sentence-bleu-1", bleu.sentence_1, how)
     value, signature = words.chrf(texts, truths)
-    yield from measure.one("chrf", value, f"{one}|corpus|sacrebleu:{signature}")
+    yield from measure.metric("chrf", value, f"{references}|corpus|sacrebleu:{signature}")
 
 
 def _wups(
@@ -191,7 +193,7 @@ def _wups(
             for answer, truth in zip(answers, truths, strict=True)
         ]
         how = f"references:{SELECTION}|wordnet:3.0|similarity:wu-palmer-nouns"
-        yield from measure.one(f"wups-{threshold}", float(np.mean(values)), how)
+        yield from measure.metric(f"wups-{threshold}", float(np.mean(values)), how)
 
 
 def _answerability(
@@ -204,7 +206,7 @@ def _answerability(
     if any(example.answerable is None for example in examples):
         return
     unanswerable = np.array([not example.answerable for example in examples])
-    yield from measure.one("unanswerable-share", float(unanswerable.mean()), "rule:answerable=0")
+    yield from measure.metric("unanswerable-share", float(unanswerable.mean()), "rule:answerable=0")
     if any(answer.answerable is None for answer in answers):
         return
     chance = np.array([answer.answerable for answer in answers], dtype=np.float64)
@@ -212,14 +214,14 @@ def _answerability(
         ("unanswerable", unanswerable, 1 - chance),
         ("answerable", ~unanswerable, chance),
     ):
-        found = reliability.average_precision(positive, value)
-        if not np.isnan(found):
+        average_precision = reliability.average_precision(positive, value)
+        if not np.isnan(average_precision):
             how = f"positive:{name}|uninterpolated"
-            yield from measure.one(f"answerability-ap-{name}", found, how)
+            yield from measure.metric(f"answerability-ap-{name}", average_precision, how)
     if not _are_probabilities(chance, "answerability-f1", "'answerable'", report):
         return
-    found = reliability.f1_score(unanswerable, (1 - chance) > 0.5)
-    yield from measure.one("answerability-f1", found, "positive:unanswerable|threshold:0.5")
+    f1 = reliability.f1_score(unanswerable, (1 - chance) > 0.5)
+    yield from measure.metric("answerability-f1", f1, "positive:unanswerable|threshold:0.5")
 
 
 def _reliability(
@@ -235,19 +237,19 @@ def _reliability(
         return
     curve = reliability.risk_coverage(scores, confidence)
     how = f"score:{rule}|confidence:answer score"
-    yield from measure.one("risk-coverage-area", curve.area(), how)
+    yield from measure.metric("risk-coverage-area", curve.area(), how)
     for risk in reliability.RISKS:
         name = f"coverage-at-{round(100 * risk)}-percent-risk"
-        yield from measure.one(name, curve.coverage_at(risk), how)
+        yield from measure.metric(name, curve.coverage_at(risk), how)
     for cost in reliability.COSTS:
         best, everything = reliability.effective_reliability(scores, confidence, cost)
         name = f"effective-reliability-{cost}"
-        yield from measure.one(f"{name}-best", best, f"{how}|threshold:best on this split")
-        yield from measure.one(f"{name}-all", everything, f"{how}|threshold:none")
+        yield from measure.metric(f"{name}-best", best, f"{how}|threshold:best on this split")
+        yield from measure.metric(f"{name}-all", everything, f"{how}|threshold:none")
     if not _are_probabilities(confidence, "calibration-error", "'score'", report):
         return
     error = reliability.calibration_error(scores, confidence)
-    yield from measure.one("calibration-error", error, f"{how}|bins:{reliability.BINS}")
+    yield from measure.metric("calibration-error", error, f"{how}|bins:{reliability.BINS}")
 
 
 def _are_probabilities(

@@ -216,9 +216,9 @@ def evaluate_table(
     asking = asking or Asking()
     asking.check(model)
     _check_wups(wups)
-    found = predict_rows(model, rows, BATCH, asking.decode, asking.candidates)
-    questions = Questions(IN_MEMORY, split, found.examples)
-    return _of_model(model, questions, found.answers, asking, wups, report, reference)
+    predicted = predict_rows(model, rows, BATCH, asking.decode, asking.candidates)
+    questions = Questions(IN_MEMORY, split, predicted.examples)
+    return _of_model(model, questions, predicted.answers, asking, wups, report, reference)
 
 
 def scored(
@@ -273,8 +273,8 @@ def _of_model(
     quick: bool = False,
 ) -> Evaluation:
     how = asking.signature(model)
-    told = signature(model, reference) + (f"|decode:{how}" if how else "")
-    return scored(questions, answers, known_answers(model), wups, report, how, told, quick)
+    made_by = signature(model, reference) + (f"|decode:{how}" if how else "")
+    return scored(questions, answers, known_answers(model), wups, report, how, made_by, quick)
 
 
 def _check_wups(wanted: bool | None) -> None:

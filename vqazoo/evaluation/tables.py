@@ -153,19 +153,19 @@ def _all_damaged(error: ImageError, pictures: Iterable[Any], first: int) -> Imag
 def _table(data: Any) -> Iterator[tuple[Any, Example]]:
     """The picture and the example of each row, one row in memory at a time."""
     if isinstance(data, (str, Path, Mapping)) or not isinstance(data, Iterable):
-        told = f"{data!r}"[:60] if isinstance(data, (str, Path)) else f"a {type(data).__name__}"
+        given = f"{data!r}"[:60] if isinstance(data, (str, Path)) else f"a {type(data).__name__}"
         hint = ""
         if isinstance(data, Mapping):
             hint = f", such as its part {next(iter(data), 'train')!r}"
         raise DataError(
-            f"The data is {told}, but a table was expected{hint}: give a list of dicts, a pandas "
+            f"The data is {given}, but a table was expected{hint}: give a list of dicts, a pandas "
             f"DataFrame, a datasets.Dataset, or what a dataset reader of vqazoo read."
         )
     classes = _classes(data)
-    found: Any = data
+    records: Any = data
     if hasattr(data, "columns") and hasattr(data, "to_dict"):  # a DataFrame, which iterates names
-        found = data.to_dict("records")
-    for number, row in enumerate(found, start=1):
+        records = data.to_dict("records")
+    for number, row in enumerate(records, start=1):
         if isinstance(row, Example):
             yield row.image, row
         elif isinstance(row, Mapping):

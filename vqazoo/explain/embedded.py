@@ -31,10 +31,10 @@ class Embedded(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        found = func(*args, **kwargs)
+        output = func(*args, **kwargs)
         if func is F.embedding:
             weight = args[1] if len(args) > 1 else kwargs["weight"]
             if weight is self._embedding.weight:
                 self.calls += 1
-                return self._give(found)
-        return found
+                return self._give(output)
+        return output

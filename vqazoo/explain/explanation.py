@@ -118,6 +118,6 @@ def _words(
     places = word_places(model.text_encoder, question)
     moved = [place for _, pieces in places for place in pieces]
     values = word_gradients(model, pixels, question, answer, moved).values.sum(dim=1)  # (L,)
-    found = [(word, abs(float(values[list(pieces)].sum()))) for word, pieces in places]
-    largest = max((weight for _, weight in found), default=0.0)
-    return tuple((word, weight / largest if largest else 0.0) for word, weight in found)
+    weighted_words = [(word, abs(float(values[list(pieces)].sum()))) for word, pieces in places]
+    largest = max((weight for _, weight in weighted_words), default=0.0)
+    return tuple((word, weight / largest if largest else 0.0) for word, weight in weighted_words)

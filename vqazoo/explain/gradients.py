@@ -85,9 +85,9 @@ def word_gradients(
     embedding = cast(nn.Embedding, model.text_encoder.lend("token_embedding"))
     real: list[Tensor] = []
 
-    def note(found: Tensor) -> Tensor:
-        real.append(found[0])  # (L, E)
-        return found
+    def note(embeddings: Tensor) -> Tensor:
+        real.append(embeddings[0])  # (L, E)
+        return embeddings
 
     with torch.no_grad():
         image = _image(model, pixels[None].to(model.device))
@@ -104,7 +104,7 @@ def word_gradients(
 
     def score(points: Tensor) -> Tensor:
         """Embeddings (S, L, E)."""
-        with Embedded(embedding, lambda found: points):
+        with Embedded(embedding, lambda embeddings: points):
             asked = _text(model, question, len(points))
         return _score(model, image, asked, question, answer, len(points))
 
@@ -114,13 +114,13 @@ def word_gradients(
 def _integrated(score: Score, start: Tensor, end: Tensor) -> Attribution:
     """Integrated gradients from start to end, by Gauss-Legendre sums of ever more steps."""
     with torch.no_grad():
-        baseline, reached = (float(score(one[None].clone())) for one in (start, end))
+        baseline, reached = (float(score(point[None].clone())) for point in (start, end))
     steps = FEWEST_STEPS
     while True:
         values = _integral(score, start, end - start, steps).float().cpu()
-        found = Attribution(values, reached, baseline, steps)
-        if abs(found.gap) <= CLOSE * abs(reached - baseline) or steps >= MOST_STEPS:
-            return found
+        attribution = Attribution(values, reached, baseline, steps)
+        if abs(attribution.gap) <= CLOSE * abs(reached - baseline) or steps >= MOST_STEPS:
+            return attribution
         steps *= 2
 
 

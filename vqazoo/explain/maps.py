@@ -66,7 +66,7 @@ def _scaled(weights: Map) -> Map:
 
 
 def _blurred(weights: Tensor, deviation: float) -> Tensor:
-    """(H, W) under a Gaussian of that deviation in pixels; the edge is mirrored."""
+    """A map (H, W) under a Gaussian of that deviation in pixels; the edge is mirrored."""
     reach = min(round(3 * deviation), min(weights.shape) - 1)
     if reach < 1:
         return weights

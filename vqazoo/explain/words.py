@@ -17,8 +17,8 @@ def word_places(encoder: Encoder, question: str) -> list[tuple[str, range]]:
     """
 
     def ids(text: str) -> list[int]:
-        found, _ = encoder.tokenize([text])  # (1, L)
-        row: list[int] = found[0].tolist()
+        tokens, _ = encoder.tokenize([text])  # (1, L)
+        row: list[int] = tokens[0].tolist()
         return row
 
     words, whole, frame = question.split(), ids(question), ids("")
@@ -33,6 +33,8 @@ def word_places(encoder: Encoder, question: str) -> list[tuple[str, range]]:
     ]
 
 
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+def _shared(left: Sequence[int], right: Sequence[int]) -> int:
     """With how many equal ids both start."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    return sum(
+        1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False))
+    )

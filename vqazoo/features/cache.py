@@ -96,19 +96,20 @@ class FeatureCache:
         self._open = {name: shard for name, shard in self._open.items() if name in self.shards}
 
     def drop_unreadable(self, keys: Iterable[str]) -> None:
-        """Look into the shards of these rows, and forget those that are not as they were written:
-        by their headers, and by their digests where that is little to read.
+        """Look into the shards of these rows, and forget those that are not as they were written.
+
+        They are told by their headers, and by their digests where that is little to read.
 
         What the index tells wrongly is told by the headers; a changed meta.json is written anew.
         """
         while True:
             used = sorted({self._places[key].shard for key in keys if key in self._places})
             held = {self.shards[number]: self.held[number] for number in used}
-            found = {name: open_shard(self.folder / name) for name in held}
-            self._open = {name: shard for name, shard in found.items() if shard is not None}
+            opened = {name: open_shard(self.folder / name) for name in held}
+            self._open = {name: shard for name, shard in opened.items() if shard is not None}
             bad = [name for name in held if name not in self._open]
-            told = any(shard.keys != held[name] for name, shard in self._open.items())
-            if self.trusted and told:
+            misindexed = any(shard.keys != held[name] for name, shard in self._open.items())
+            if self.trusted and misindexed:
                 self.trusted = False
                 self.refresh([*self.dropped, *bad])
                 continue
@@ -183,9 +184,10 @@ class FeatureCache:
         return MappedFeatures(self.folder, self.shards, places, self._checked, self._open)
 
     def damaged(self) -> list[str]:
-        """Names of files that are not as they were written: shards, the index if it tells of their
-        rows otherwise than they do, and meta.json if it is not what the folder is named after;
-        reads everything.
+        """Names of files that are not as they were written; reads everything.
+
+        These are shards, the index if it tells of their rows otherwise than they do, and meta.json
+        if it is not what the folder is named after.
         """
         damaged, wrong = [], False
         for name, held in zip(self.shards, self.held, strict=True):
@@ -222,15 +224,15 @@ def question_key(ids: Sequence[int]) -> str:
 
 def list_caches(root: Path) -> list[tuple[Path, dict[str, Any], int, int]]:
     """Folder, meta, rows and bytes of each cache."""
-    found = []
+    caches = []
     for file in sorted(root.glob(f"*/{META}")):
         meta = read_object(file)
         if not file.parent.name.endswith(folder_key(meta)):  # damaged: nobody knows what made it
             meta = {}
         cache = FeatureCache(file.parent, meta)
-        size = sum(one.stat().st_size for one in file.parent.iterdir() if one.is_file())
-        found.append((file.parent, meta, len(cache), size))
-    return found
+        size = sum(entry.stat().st_size for entry in file.parent.iterdir() if entry.is_file())
+        caches.append((file.parent, meta, len(cache), size))
+    return caches
 
 
 def clear(folders: Iterable[Path]) -> int:

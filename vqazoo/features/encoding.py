@@ -57,8 +57,8 @@ class Towers(Protocol):
 
 def encode_seen(towers: Towers, seen: Sequence[Seen]) -> Features:
     """Image features of B pictures and videos in any order; token rows are padded, masked."""
-    pictures = [row for row, one in enumerate(seen) if isinstance(one, Tensor)]
-    clips = [row for row, one in enumerate(seen) if not isinstance(one, Tensor)]
+    pictures = [row for row, medium in enumerate(seen) if isinstance(medium, Tensor)]
+    clips = [row for row, medium in enumerate(seen) if not isinstance(medium, Tensor)]
     parts = [as_video(encode_pictures(towers, seen[row])) for row in clips]  # type: ignore[arg-type]
     if pictures or not parts:
         parts.append(encode_pictures(towers, [seen[row] for row in pictures]))  # type: ignore[misc]
@@ -133,7 +133,9 @@ def stack(batches: Sequence[Features]) -> Features:
     }
     asked = [batch.ids for batch in batches if batch.ids is not None]
     most = max((ids.shape[1] for ids in asked), default=0)
-    ids = [F.pad(one, (0, most - one.shape[1]), value=-1) for one in asked]
+    ids = [
+        F.pad(question_ids, (0, most - question_ids.shape[1]), value=-1) for question_ids in asked
+    ]
     known = torch.cat(ids) if ids and len(ids) == len(batches) else None
     return Features(
         **joined,

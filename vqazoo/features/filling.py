@@ -50,8 +50,9 @@ def build_images(
     report: Report = lambda line: None,
     verify: int = VERIFIED,
 ) -> MappedFeatures:
-    """Features of picture and video files, computed where the cache lacks them; row i is
-    `paths[i]`.
+    """Features of picture and video files, computed where the cache lacks them.
+
+    Row i is `paths[i]`.
 
     Raises:
         ImageError: files cannot be read, all of which are listed; or there are videos, but pictures
@@ -174,9 +175,12 @@ class _Job:
         stored = cache.read(keys)
         fresh = next(self.encode([[self.sources[key] for key in keys]])).to("cpu")
         rows = Rows(stored.batch, stored.num_prefix)
-        found = rows.features(torch.arange(len(keys)), torch.device("cpu")).tensors()
+        stored_tensors = rows.features(torch.arange(len(keys)), torch.device("cpu")).tensors()
         for name, tensor in fresh.tensors().items():
-            expected, other = _real(name, tensor, fresh.mask), _real(name, found[name], fresh.mask)
+            expected, other = (
+                _real(name, tensor, fresh.mask),
+                _real(name, stored_tensors[name], fresh.mask),
+            )
             limit = ROW_TOLERANCE * max(1e-6, float(expected.abs().max()))
             same = expected.shape == other.shape and bool(((expected - other).abs() <= limit).all())
             if not same:

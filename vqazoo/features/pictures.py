@@ -42,9 +42,9 @@ def decoded_ahead(towers: Towers, batches: Iterable[list[Path]]) -> Iterator[lis
         for batch in batches:
             waiting.append([threads.submit(decode, path, None) for path in batch])
             if len(waiting) > AHEAD:
-                yield [one.result() for one in waiting.popleft()]
+                yield [future.result() for future in waiting.popleft()]
         while waiting:
-            yield [one.result() for one in waiting.popleft()]
+            yield [future.result() for future in waiting.popleft()]
 
 
 def _decoder(towers: Towers, augment: str = "none") -> Callable[[Path, random.Random | None], Seen]:

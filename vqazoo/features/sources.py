@@ -98,8 +98,10 @@ class LiveFeatures(PairedFeatures):
 
 
 class CachedSide:
-    """Stored rows, as tensors on the model's device where they take at most half of its free
-    memory; otherwise slices of the main memory, or of the mapped files, are moved there.
+    """Stored rows, read on the model's device.
+
+    They are tensors there where they take at most half of its free memory; otherwise slices of the
+    main memory, or of the mapped files, are moved there.
     """
 
     def __init__(

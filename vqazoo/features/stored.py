@@ -99,7 +99,7 @@ class MappedFeatures:
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
         """Tensors of the rows (B,), token rows padded to the longest of all."""
         shards = self._shard[rows]
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for number in torch.unique(shards).tolist():
             self._check(number)
             here = (shards == number).nonzero().squeeze(1)  # (b,)
@@ -108,10 +108,10 @@ class MappedFeatures:
                 part = tensor[picked]
                 if name in PADDED:
                     part = pad(part, self.longest)
-                if name not in found:
-                    found[name] = part.new_zeros(len(rows), *part.shape[1:])
-                found[name][here] = part
-        return found
+                if name not in tensors:
+                    tensors[name] = part.new_zeros(len(rows), *part.shape[1:])
+                tensors[name][here] = part
+        return tensors
 
 
 @dataclass(frozen=True)
@@ -124,14 +124,14 @@ class Rows:
 
     def features(self, rows: Tensor, device: torch.device) -> Features:
         """Features of the rows (B,) on a device; token rows lose padding that all of them share."""
-        found = {name: tensor.to(device) for name, tensor in self.take(rows).items()}
-        if "mask" in found:
-            longest = int(found["mask"].sum(dim=1).max()) if len(rows) else 0
-            full = found["mask"].shape[1]
-            if longest < full and not found["mask"][:, longest:].any():
-                found["mask"] = found["mask"][:, :longest]
-                found["tokens"] = found["tokens"][:, :longest]
-        cast = {k: t.to(self.dtype) if t.is_floating_point() else t for k, t in found.items()}
+        tensors = {name: tensor.to(device) for name, tensor in self.take(rows).items()}
+        if "mask" in tensors:
+            longest = int(tensors["mask"].sum(dim=1).max()) if len(rows) else 0
+            full = tensors["mask"].shape[1]
+            if longest < full and not tensors["mask"][:, longest:].any():
+                tensors["mask"] = tensors["mask"][:, :longest]
+                tensors["tokens"] = tensors["tokens"][:, :longest]
+        cast = {k: t.to(self.dtype) if t.is_floating_point() else t for k, t in tensors.items()}
         frames = most_frames(cast["frame_counts"]) if "frame_counts" in cast else 0
         if not frames:  # pictures alone, out of a cache that holds videos too
             cast.pop("frame_counts", None)

@@ -27,8 +27,10 @@ def class_targets(
     numbers: Mapping[str, int] | None = None,
     shared: bool = True,
 ) -> Targets:
-    """`answer` (n, M) int64 class numbers, UNKNOWN where an answer is not in the list or there are
-    fewer than M, and `weight` (n, M) float, 0 there; M is the most targets that an example has.
+    """Gives `answer` (n, M) int64 class numbers, and `weight` (n, M) float.
+
+    A number is UNKNOWN where an answer is not in the list or there are fewer than M, and its
+    weight 0; M is the most targets that an example has.
 
     Args:
         numbers: the class of each answer; None: its place in the list.

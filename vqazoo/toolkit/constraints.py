@@ -88,7 +88,7 @@ class Rules:
     def ends(self, end: int) -> tuple[int, ...]:
         """The tokens that end an answer, where `end` does unless told otherwise."""
         return (
-            tuple(one for one in self.eos_token_ids if one != NO_TOKEN)
+            tuple(token for token in self.eos_token_ids if token != NO_TOKEN)
             if self.eos_token_ids
             else (end,)
         )
@@ -148,7 +148,7 @@ class Constraints:
     # ---- each changes the scores (V,) of one row ---------------------------------------------
 
     def _penalise(self, scores: Tensor, told: Told) -> None:
-        seen = torch.tensor(sorted({one for one in told.tokens if 0 <= one < len(scores)}))
+        seen = torch.tensor(sorted({token for token in told.tokens if 0 <= token < len(scores)}))
         if len(seen):
             seen = seen.to(scores.device)
             old, penalty = scores[seen], self.rules.repetition_penalty
@@ -200,7 +200,7 @@ class Told(NamedTuple):
 
 
 def _ban(scores: Tensor, tokens: Sequence[int]) -> None:
-    scores[[one for one in tokens if 0 <= one < len(scores)]] = NEVER
+    scores[[token for token in tokens if 0 <= token < len(scores)]] = NEVER
 
 
 def _force(scores: Tensor, token: int) -> None:
@@ -214,4 +214,4 @@ def _force(scores: Tensor, token: int) -> None:
 
 
 def _are_tokens(values: Sequence[Any]) -> bool:
-    return all(type(one) is int and one >= 0 for one in values)
+    return all(type(value) is int and value >= 0 for value in values)

@@ -78,9 +78,9 @@ def choose(
     if STRATEGY in options:
         _check_readers(owner, options[STRATEGY], readers, top_k)
     elif len(set(readers.values())) > 1:
-        told = " and ".join(f"'{name}' ({reader})" for name, reader in readers.items())
+        named = " and ".join(f"'{name}' ({reader})" for name, reader in readers.items())
         raise ConfigError(
-            f"{owner}: the options {told} are read by different strategies: choose one with "
+            f"{owner}: the options {named} are read by different strategies: choose one with "
             f"strategy, and leave out the other options."
         )
     elif readers:

@@ -196,7 +196,7 @@ def _beam(
     scores = scores.repeat_interleave(beams, dim=0)  # (B*K, V)
     history = torch.full((count, beams, limit), ENDED, device=device)
     sums = torch.full((count, beams), -torch.inf, device=device)
-    finished, finished_own, found = history, sums, sums  # none yet
+    finished, finished_own, finished_scores = history, sums, sums  # none yet
     sums = sums.index_fill(1, torch.tensor([0], device=device), 0.0)  # one beam: all start alike
     own = torch.zeros_like(sums)  # (B, K) log-probability of each open answer, not constrained
     improvable = torch.ones(count, 1, dtype=torch.bool, device=device)
@@ -219,7 +219,9 @@ def _beam(
         may_finish = stops & improvable
         may_finish &= torch.arange(token.shape[1], device=device) < beams
         new = (every_sum / divisor).masked_fill(~may_finish, -torch.inf)  # (B, M)
-        found, order = torch.cat([found, new], dim=1).topk(beams, dim=1)  # (B, K)
+        finished_scores, order = torch.cat([finished_scores, new], dim=1).topk(  # (B, K)
+            beams, dim=1
+        )
         finished = _rows(torch.cat([finished, grown], dim=1), order)  # (B, K, limit)
         finished_own = torch.cat([finished_own, every_own], dim=1).gather(1, order)  # (B, K)
 
@@ -228,19 +230,23 @@ def _beam(
         history, parent = _rows(grown, order), parent.gather(1, order)  # (B, K, limit), (B, K)
         if early_stopping == "never" and length_penalty > 0:
             divisor = limits**length_penalty  # (B, 1)
-        improvable = improvable & (sums[:, :1] / divisor > found.min(dim=1, keepdim=True)[0])
-        improvable &= ~((found > -torch.inf).all(dim=1, keepdim=True) & (early_stopping == "true"))
+        improvable = improvable & (
+            sums[:, :1] / divisor > finished_scores.min(dim=1, keepdim=True)[0]
+        )
+        improvable &= ~(
+            (finished_scores > -torch.inf).all(dim=1, keepdim=True) & (early_stopping == "true")
+        )
         if not improvable.any():
             break
         state = tuple(part[_flat(parent, beams)] for part in state)
     return [
         [
             Written(_until_ended(row), total)
-            for row, total, score in zip(rows, row_own, row_found, strict=True)
+            for row, total, score in zip(rows, row_own, row_scores, strict=True)
             if score > -torch.inf
         ][:top_k]
-        for rows, row_own, row_found in zip(
-            finished.tolist(), finished_own.tolist(), found.tolist(), strict=True
+        for rows, row_own, row_scores in zip(
+            finished.tolist(), finished_own.tolist(), finished_scores.tolist(), strict=True
         )
     ]
 
@@ -267,9 +273,9 @@ def as_answers(
     rows = []
     for row in written:
         best: dict[str, Answer] = {}
-        for one in row:
-            said = text(one.tokens)
-            score = math.exp(one.log_probability)
-            best.setdefault(said, Answer(said, score))
+        for spelling in row:
+            answer_text = text(spelling.tokens)
+            score = math.exp(spelling.log_probability)
+            best.setdefault(answer_text, Answer(answer_text, score))
         rows.append(list(best.values()))
     return rows

@@ -36,10 +36,10 @@ def check_finite(
         CheckpointError, or `error`: with the name of the first such tensor.
     """
     for name, tensor in tensors.items():
-        found = strange(tensor)
-        if found == "nan" or (found and name in bounded):
+        kind = strange(tensor)
+        if kind == "nan" or (kind and name in bounded):
             raise error(
-                f"The tensor {shown(name)} of {owner} holds {found}, so no answer would mean "
+                f"The tensor {shown(name)} of {owner} holds {kind}, so no answer would mean "
                 f"anything: {advice}."
             )
 
@@ -56,14 +56,14 @@ def check_pretrained(encoder: nn.Module, name: str) -> None:
 
 
 def strange(tensor: Tensor) -> str:
-    """`nan`, `inf`, or empty for a tensor whose values are all finite, or no such numbers.
+    """Says `nan`, `inf`, or nothing for a tensor whose values are all finite, or no such numbers.
 
     One pass without a copy: the least and the greatest value are nan if any is.
     """
     if tensor.dtype not in CHECKED or tensor.is_meta or not tensor.numel():
         return ""
     with torch.no_grad():
-        extremes = [float(one) for one in torch.aminmax(tensor)]
+        extremes = [float(extreme) for extreme in torch.aminmax(tensor)]
     if any(map(math.isnan, extremes)):
         return "nan"
     return "inf" if any(map(math.isinf, extremes)) else ""

@@ -175,13 +175,13 @@ def _read(folder: Path, place: str) -> tuple[str, dict[str, Any]]:
         if not isinstance(written, dict):
             raise ValueError(f"it is {type(written).__name__}, no table")
         legacy = {"config_file_name": CONFIG, "_from_model_config": True} if file == CONFIG else {}
-        found = transformers.GenerationConfig.from_pretrained(folder, **legacy).to_dict()
+        settings = transformers.GenerationConfig.from_pretrained(folder, **legacy).to_dict()
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"'{place}': {file} cannot be read ({reason.rstrip(':')}): get the file again."
         ) from error
-    known = {name: value for name, value in found.items() if value is not None}
+    known = {name: value for name, value in settings.items() if value is not None}
     if file == GENERATION:  # to_dict leaves out what its class does not know
         known = {name: value for name, value in written.items() if value is not None} | known
     return file, json.loads(json.dumps(known, default=str))
@@ -260,5 +260,7 @@ OPTION_KINDS = {
     "early_stopping": lambda v: isinstance(v, bool) or v == "never",
     "eos_token_id": lambda v: _is_count(v) or (_are_counts(v) and v),
     "forced_eos_token_id": lambda v: _is_count(v) or (_are_counts(v) and len(v) == 1),
-    "bad_words_ids": lambda v: isinstance(v, list) and all(_are_counts(one) and one for one in v),
+    "bad_words_ids": lambda v: (
+        isinstance(v, list) and all(_are_counts(word_ids) and word_ids for word_ids in v)
+    ),
 }

@@ -69,13 +69,15 @@ class Attention(nn.Module):
         return out
 
     def _split(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, h, T, D/h)."""
+        """Splits (B, T, D) into (B, h, T, D/h)."""
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
 
 class TextLayer(nn.Module):
-    """One layer of BERT (Devlin et al. 2019, section 3), after whose self-attention it may look at
-    a context, as BLIP's text layers do (Li et al. 2022, section 3.1). Norms come after each sum.
+    """One layer of BERT (Devlin et al. 2019, section 3) that may look at a context.
+
+    It does so after the self-attention, as BLIP's text layers do (Li et al. 2022, section 3.1).
+    Norms come after each sum.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class TextLayer(nn.Module):
         epsilon: float = 1e-12,
         activation: Callable[[Tensor], Tensor] = F.gelu,
     ) -> None:
-        """`context_dim` 0: no cross-attention."""
+        """With `context_dim` 0 there is no cross-attention."""
         super().__init__()
         self.attention = Attention(dim, heads, 0, dropout)
         self.attention_norm = nn.LayerNorm(dim, epsilon)

@@ -58,12 +58,13 @@ class SummedHead(Head):
 
 
 def row_units(head: Head, targets: Targets) -> dict[str, Tensor]:
-    """Units of each row in each term of a head's loss, (n,) each, on the CPU, where they are
-    counted; of other heads, one a row.
+    """Units of each row in each term of a head's loss, (n,) each; of other heads, one a row.
+
+    They are on the CPU, where they are counted.
     """
     if adds_up(head):
-        found = cast(SummedHead, head).loss_units(targets)
-        return {name: units.cpu() for name, units in found.items()}
+        units_by_term = cast(SummedHead, head).loss_units(targets)
+        return {name: units.cpu() for name, units in units_by_term.items()}
     return {WHOLE_LOSS: torch.ones(len(next(iter(targets.values()))))}
 
 

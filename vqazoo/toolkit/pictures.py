@@ -67,28 +67,28 @@ def read_preprocess(repository: Repository) -> Preprocess:
     Raises:
         WeightsError: no file says it. IncompatibleError: it says what is not done here.
     """
-    found, where = _processor(repository)
-    alike = {"_preprocess", "preprocess"} if type(found).__name__ == OF_VIDEOS else set()
-    _check_steps(found, where, alike)
+    processor, where = _processor(repository)
+    alike = {"_preprocess", "preprocess"} if type(processor).__name__ == OF_VIDEOS else set()
+    _check_steps(processor, where, alike)
     for does, needs in (("do_center_crop", "crop_size"), ("do_resize", "size")):
-        if getattr(found, does) and getattr(found, needs) is None:
+        if getattr(processor, does) and getattr(processor, needs) is None:
             raise _refused(where, does, True, f"a {needs} with it")
-    crop = found.crop_size if found.do_center_crop else None
-    size = found.size if found.do_resize else None
+    crop = processor.crop_size if processor.do_center_crop else None
+    size = processor.size if processor.do_resize else None
     sides: Any = (size.height, size.width) if size is not None else (None, None)
     frame = sides if crop is None else (crop.height, crop.width)
     check_sides([*sides, *frame, size and size.shortest_edge], f"'{where}'")
     if not all(frame):
         raise IncompatibleError(
-            f"'{where}' says size {shown(_plain(found.size))}, do_resize {found.do_resize} and "
-            f"do_center_crop {bool(found.do_center_crop)}, which gives pictures of different sizes "
-            f"(or none), but this model reads one: set crop_size and do_center_crop, or height and "
-            f"width as size."
+            f"'{where}' says size {shown(_plain(processor.size))}, do_resize "
+            f"{processor.do_resize} and do_center_crop {bool(processor.do_center_crop)}, which "
+            f"gives pictures of different sizes (or none), but this model reads one: set crop_size "
+            f"and do_center_crop, or height and width as size."
         )
-    shared = {**_values(found, where), "size": frame, "margins": "transformers"}
+    shared = {**_values(processor, where), "size": frame, "margins": "transformers"}
     if size is None:
         return Preprocess(**shared, mode="centre")
-    shared["interpolation"] = _interpolation(found, where)
+    shared["interpolation"] = _interpolation(processor, where)
     if size.shortest_edge:
         longest = size.longest_edge or 0
         return Preprocess(**shared, mode="crop", resize=size.shortest_edge, longest=longest)
@@ -105,28 +105,28 @@ def read_fitting(repository: Repository) -> Preprocess:
     Raises:
         WeightsError: no file says it, or it says something else than ViLT does.
     """
-    found, where = _processor(repository)
-    if type(found).__name__ != OF_VILT:
-        kind = type(found).__name__.removesuffix("Pil")
+    processor, where = _processor(repository)
+    if type(processor).__name__ != OF_VILT:
+        kind = type(processor).__name__.removesuffix("Pil")
         raise _refused(where, "image_processor_type", kind, "ViltImageProcessor")
-    short, multiple = found.size.shortest_edge, found.size_divisor
-    if not found.do_resize or not short or not multiple or short < multiple:
-        told = f"{bool(found.do_resize)}, {_plain(found.size)} and {multiple}"
+    short, multiple = processor.size.shortest_edge, processor.size_divisor
+    if not processor.do_resize or not short or not multiple or short < multiple:
+        settings = f"{bool(processor.do_resize)}, {_plain(processor.size)} and {multiple}"
         raise WeightsError(
             f"'{where}' does not say how pictures are prepared for ViLT (do_resize, size and "
-            f"size_divisor are {told}, but a shortest_edge of at least size_divisor was expected): "
-            f"get it from the model's repository."
+            f"size_divisor are {settings}, but a shortest_edge of at least size_divisor was "
+            f"expected): get it from the model's repository."
         )
-    values = _values(found, where)
+    values = _values(processor, where)
     if abs(255 * values["scale"] - 1) > 1e-6:
-        key = "rescale_factor" if found.do_rescale else "do_rescale"
-        raise _refused(where, key, getattr(found, key), "a scale of 1/255, as ViLT's,")
+        key = "rescale_factor" if processor.do_rescale else "do_rescale"
+        raise _refused(where, key, getattr(processor, key), "a scale of 1/255, as ViLT's,")
     longest = int(LONGER / SHORTER * short)
     check_sides([short, longest], f"'{where}'")
     return Preprocess(
         **values,
         size=(short // multiple * multiple, longest // multiple * multiple),
-        interpolation=_interpolation(found, where),
+        interpolation=_interpolation(processor, where),
         mode="fit",
         resize=short,
         longest=longest,
@@ -135,7 +135,7 @@ def read_fitting(repository: Repository) -> Preprocess:
 
 
 def _processor(repository: Repository) -> tuple[Any, Path]:
-    """transformers' own processor, which works with Pillow, and the folder for messages."""
+    """The processor of transformers that works with Pillow, and the folder for messages."""
     from transformers import AutoImageProcessor
     from transformers.image_processing_base import ImageProcessingMixin
 
@@ -144,60 +144,62 @@ def _processor(repository: Repository) -> tuple[Any, Path]:
         if (folder / name).is_file():
             read_json(folder / name)
     try:
-        said, _ = ImageProcessingMixin.get_image_processor_dict(folder)
-        found = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
-        known = SILENT | found.valid_kwargs.__annotations__.keys()
+        settings, _ = ImageProcessingMixin.get_image_processor_dict(folder)
+        processor = AutoImageProcessor.from_pretrained(
+            folder, backend="pil", trust_remote_code=False
+        )
+        known = SILENT | processor.valid_kwargs.__annotations__.keys()
     except Exception as error:  # whatever an odd value leads to in a processor
         raise WeightsError(
             f"'{folder}' does not say how pictures are prepared ({_first_line(error)}): get "
             f"{FILES} from the model's repository; no default is used instead."
         ) from error
-    for key, value in said.items():
+    for key, value in settings.items():
         if key not in known:
             raise _refused(folder, key, value, "nothing of that name")
         if key in ("size", "image_mean", "image_std") and value is None:
             raise _refused(folder, key, value, "a value")
-    if found.pad_size is not None and found.do_pad:
-        raise _refused(folder, "pad_size", _plain(found.pad_size), "none")
-    return found, folder
+    if processor.pad_size is not None and processor.do_pad:
+        raise _refused(folder, "pad_size", _plain(processor.pad_size), "none")
+    return processor, folder
 
 
-def _check_steps(found: Any, where: Path, alike: set[str]) -> None:
+def _check_steps(processor: Any, where: Path, alike: set[str]) -> None:
     """Raises IncompatibleError where a class does a step in its own way, but for those `alike`."""
     from transformers.image_processing_backends import PilBackend
 
     for step in STEPS:
         usual = getattr(PilBackend, step, None)
-        if step not in alike and getattr(type(found), step, None) is not usual:
-            kind = type(found).__name__.removesuffix("Pil")
+        if step not in alike and getattr(type(processor), step, None) is not usual:
+            kind = type(processor).__name__.removesuffix("Pil")
             raise IncompatibleError(
                 f"'{where}' names the processor {kind}, which has a '{step}' of its own that is "
                 f"not built here: name a model with a processor like CLIPImageProcessor."
             )
 
 
-def _values(found: Any, where: Path) -> dict[str, Any]:
+def _values(processor: Any, where: Path) -> dict[str, Any]:
     """Scale, mean and standard deviation of a Preprocess."""
-    scale = found.rescale_factor if found.do_rescale else 1.0
+    scale = processor.rescale_factor if processor.do_rescale else 1.0
     if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0 < scale < 1e6:
         raise _refused(where, "rescale_factor", scale, "a number above 0")
-    if not found.do_normalize:
+    if not processor.do_normalize:
         return {"scale": float(scale), "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
     values = {}
     for name in ("mean", "std"):
-        said = getattr(found, f"image_{name}")
-        three = (said,) * 3 if isinstance(said, (int, float)) else said
+        value = getattr(processor, f"image_{name}")
+        three = (value,) * 3 if isinstance(value, (int, float)) else value
         fit = isinstance(three, (list, tuple)) and len(three) == 3
-        if not fit or any(type(one) not in (int, float) for one in three):
-            raise _refused(where, f"image_{name}", said, "three numbers")
+        if not fit or any(type(number) not in (int, float) for number in three):
+            raise _refused(where, f"image_{name}", value, "three numbers")
         if name == "std" and 0 in three:
-            raise _refused(where, "image_std", said, "numbers other than 0")
-        values[name] = tuple(float(one) for one in three)
+            raise _refused(where, "image_std", value, "numbers other than 0")
+        values[name] = tuple(float(number) for number in three)
     return {"scale": float(scale), **values}
 
 
-def _interpolation(found: Any, where: Path) -> str:
-    number = 2 if found.resample is None else found.resample  # as the library, bilinear
+def _interpolation(processor: Any, where: Path) -> str:
+    number = 2 if processor.resample is None else processor.resample  # as the library, bilinear
     if not isinstance(number, int) or not 0 <= number < len(RESAMPLE):
         raise _refused(where, "resample", number, f"0 to {len(RESAMPLE) - 1}")
     return RESAMPLE[number]

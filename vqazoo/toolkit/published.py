@@ -168,8 +168,8 @@ def place_tensors(
         CheckpointError: see `match_tensors`.
     """
     state = model.state_dict()
-    found = match_tensors(state, tensors, rules, unused, source)
-    kept = {ours: tensor.to(state[ours].dtype) for ours, tensor in found.items()}
+    matched = match_tensors(state, tensors, rules, unused, source)
+    kept = {ours: tensor.to(state[ours].dtype) for ours, tensor in matched.items()}
     model.load_state_dict(kept, assign=True)
 
 
@@ -211,14 +211,14 @@ def match_tensors(
             placed[ours] = name
     missing = sorted(state.keys() - placed.keys())
     problems = {"left over": left_over, "missing": missing, "of another shape": misshapen}
-    told = [
+    descriptions = [
         f"{len(names)} {kind}: {', '.join(names[:LISTED])}{', ...' if len(names) > LISTED else ''}"
         for kind, names in problems.items()
         if names
     ]
-    if told:
+    if descriptions:
         raise CheckpointError(
             f"The tensors of '{source}' do not fit the parts its config asks for "
-            f"({'; '.join(told)}): it is of another family or version; get the files again."
+            f"({'; '.join(descriptions)}): it is of another family or version; get the files again."
         )
     return {ours: tensors[name] for ours, name in placed.items()}

@@ -24,7 +24,7 @@ def read_files(folder: Path, patterns: Sequence[str], repo: str = "") -> tuple[F
     """
     kind, source = ("hub", repo) if repo else ("file", str(folder.absolute()))
     revision = folder.name if repo else ""
-    found = {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
+    files = {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
     return tuple(
         FileReference(
             kind,
@@ -33,7 +33,7 @@ def read_files(folder: Path, patterns: Sequence[str], repo: str = "") -> tuple[F
             revision,
             hashlib.sha256(file.read_bytes()).hexdigest(),
         )
-        for file in sorted(found)
+        for file in sorted(files)
     )
 
 
@@ -51,19 +51,23 @@ def check_files(encoder: Encoder, tower: Mapping[str, Any], name: str) -> None:
     """
     if tower.get("files", []) == []:
         return
-    recorded = [(str(one["file"]), str(one["sha256"])) for one in tower["files"]]
-    found = [(one.file, one.sha256) for one in encoder.files]
-    lacking = [pair for pair in recorded if pair not in found]
+    recorded = [(str(entry["file"]), str(entry["sha256"])) for entry in tower["files"]]
+    current = [(reference.file, reference.sha256) for reference in encoder.files]
+    lacking = [pair for pair in recorded if pair not in current]
     if lacking:
         file, digest = lacking[0]
-        now = next((sha for other, sha in found if other == file), "")
+        now = next((sha for other, sha in current if other == file), "")
         state = f"has SHA-256 {now[:12]}" if now else "was not read"
         raise CheckpointError(
             f"The file {shown(file)} of the encoder '{name}' {state}, but the checkpoint was "
             f"trained with {shown(digest[:12])}: put back the file, or train again."
         )
-    new = [one for one in encoder.files if (one.file, one.sha256) not in recorded]
-    if local := [one for one in new if one.kind == "file"]:
+    new = [
+        reference
+        for reference in encoder.files
+        if (reference.file, reference.sha256) not in recorded
+    ]
+    if local := [reference for reference in new if reference.kind == "file"]:
         raise CheckpointError(
             f"The encoder '{name}' also reads {shown(str(local[0]))}, which was not there when the "
             f"checkpoint was trained: take that file away, or train again."

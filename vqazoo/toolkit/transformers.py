@@ -47,7 +47,7 @@ READ = {
 
 
 class Repository:
-    """`folder`, `repo` or `repo@revision`; small files are fetched first, weights when asked for.
+    """A folder, `repo` or `repo@revision`; small files are fetched first, weights when asked for.
 
     Args:
         place: one of these.
@@ -66,8 +66,10 @@ class Repository:
         self._inner = inner
         self._root = folder if self.is_local else self._fetch(SMALL)
         check_folder(self.folder, self._root)
-        every = (file for kind in READ.values() for one in kind for file in self.folder.glob(one))
-        for file in every:
+        files = (
+            file for kind in READ.values() for pattern in kind for file in self.folder.glob(pattern)
+        )
+        for file in files:
             if file.is_file():
                 with file.open("rb") as opened:
                     check_no_pointer(opened.read(MIB), file, WeightsError)
@@ -86,8 +88,8 @@ class Repository:
 
     def files(self, towers: frozenset[str], inner: str = "") -> tuple[FileReference, ...]:
         """The small files that these towers are made of, those of a folder inside it too."""
-        patterns = [one for kind in ("model", *sorted(towers)) for one in READ[kind]]
-        patterns += [f"{escape(inner)}/{one}" for one in patterns if inner]
+        patterns = [pattern for kind in ("model", *sorted(towers)) for pattern in READ[kind]]
+        patterns += [f"{escape(inner)}/{pattern}" for pattern in patterns if inner]
         return read_files(self.folder, patterns, "" if self.is_local else self.repo)
 
     def weights(self) -> WeightsReference:
@@ -204,13 +206,15 @@ class Repository:
             )
         given = without_paths(self.folder)
         try:
-            made = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False, **given)
-            made.model_max_length = int(made.model_max_length)
-            if made.model_max_length < 1:
-                raise ValueError(f"its model_max_length is {made.model_max_length}")
-            return made
+            tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False, **given)
+            tokenizer.model_max_length = int(tokenizer.model_max_length)
+            if tokenizer.model_max_length < 1:
+                raise ValueError(f"its model_max_length is {tokenizer.model_max_length}")
+            return tokenizer
         except ImportError as error:  # transformers names the first package that it lacks
-            package = next((one for one in PACKAGES if one in str(error).casefold()), "tokenizers")
+            package = next(
+                (name for name in PACKAGES if name in str(error).casefold()), "tokenizers"
+            )
             owner = f"The tokenizer in '{self.folder}'"
             raise missing_package(owner, package, "sentencepiece") from error
         except Exception as error:  # tokenizers raises nothing narrower for a damaged file
@@ -236,7 +240,7 @@ def load_into(model: torch.nn.Module, folder: Path, auto: str = "AutoModel") -> 
         kind = getattr(transformers, auto)  # a class that chooses one, or the one itself
         kind = type(kind.from_config(config)) if hasattr(kind, "from_config") else kind
     loaded, report = load_tensors(kind, config, read_tensors(folder), folder, dtype=torch.float32)
-    found = loaded.state_dict()
+    loaded_state = loaded.state_dict()
     lacking = sorted(set(report["missing_keys"]) & set(model.state_dict()))
     if lacking or report["mismatched_keys"]:
         raise WeightsError(
@@ -245,7 +249,7 @@ def load_into(model: torch.nn.Module, folder: Path, auto: str = "AutoModel") -> 
         )
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
-            tensor.copy_(found[name])
+            tensor.copy_(loaded_state[name])
 
 
 def load_tensors(
@@ -297,14 +301,16 @@ class TextCodec:
         self.context_length = context_length
         ends = (tokenizer.sep_token_id, tokenizer.eos_token_id)
         starts = (tokenizer.cls_token_id, tokenizer.bos_token_id)
-        end = next((one for one in ends if one is not None), None)
+        end = next((token_id for token_id in ends if token_id is not None), None)
         if end is None:
             raise WeightsError(
                 "The tokenizer has no token that ends a text (sep_token or eos_token): get its "
                 "files from where the model was published."
             )
         self.end_id = int(end)
-        self.start_id = next((int(one) for one in starts if one is not None), self.end_id)
+        self.start_id = next(
+            (int(token_id) for token_id in starts if token_id is not None), self.end_id
+        )
         pad = tokenizer.pad_token_id
         self.pad_id = self.end_id if pad is None else int(pad)  # GPT-2 has none; masked anyway
 

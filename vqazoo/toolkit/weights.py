@@ -148,7 +148,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
                         f"'{folder / INDEX}' says that '{name}' holds '{lacking[0]}', which it "
                         f"does not: get the files again, all of one revision."
                     )
-                tensors |= {one: shard.get_tensor(one) for one in sorted(wanted or held)}
+                tensors |= {key: shard.get_tensor(key) for key in sorted(wanted or held)}
         except (OSError, SafetensorError) as error:
             raise WeightsError(f"'{file}' cannot be read ({error}): get it again.") from error
     return tensors

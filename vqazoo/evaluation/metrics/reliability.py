@@ -92,10 +92,10 @@ def average_precision(positive: NDArray[np.bool_], score: Floats) -> float:
     if not positive.any():
         return float("nan")
     order = np.argsort(-score, kind="stable")
-    found = np.cumsum(positive[order])
+    hits = np.cumsum(positive[order])
     ends = np.append(np.nonzero(np.diff(score[order]))[0], len(score) - 1)
-    precision = found[ends] / (ends + 1)
-    recall = found[ends] / positive.sum()
+    precision = hits[ends] / (ends + 1)
+    recall = hits[ends] / positive.sum()
     return float((np.diff(recall, prepend=0.0) * precision).sum())
 
 

@@ -54,8 +54,9 @@ def bootstrap_interval(
 
 
 def standard_error(scores: Floats, pictures: Pictures | None = None) -> float:
-    """Of the mean, robust to questions that share a picture (Miller 2024, equation 4, with the
-    factor C / (C - 1) for few pictures C); nan for one question.
+    """Standard error of the mean, robust to questions that share a picture; nan for one question.
+
+    It is that of Miller 2024, equation 4, with the factor C / (C - 1) for few pictures C.
     """
     sums, sizes = _by_picture(scores, pictures)
     count = len(sums)
@@ -72,8 +73,8 @@ def smallest_difference(scores: Floats, pictures: Pictures | None = None) -> flo
     Of the differences of two systems it is the smallest difference that the questions can show.
     Scores that are all equal tell nothing of it: nan.
     """
-    found = Z * standard_error(scores, pictures)
-    return found if found > 1e-9 else float("nan")
+    difference = Z * standard_error(scores, pictures)
+    return difference if difference > 1e-9 else float("nan")
 
 
 def drawn(pictures: Pictures | None) -> str:

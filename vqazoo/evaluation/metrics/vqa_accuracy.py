@@ -71,8 +71,10 @@ def official_form(answer: str) -> str:
 
 
 def _punctuation(text: str) -> str:
-    """A mark is deleted where it touches a blank anywhere, or the text has digit,digit; else it
-    becomes a blank."""
+    """The text with each mark deleted or made a blank.
+
+    A mark is deleted where it touches a blank anywhere, or the text has digit,digit.
+    """
     out = text
     number = DIGIT_COMMA.search(text) is not None
     for mark in PUNCTUATION:
@@ -94,7 +96,7 @@ def cleaned(answer: str) -> str:
 
 def accuracy(answer: str, people: Sequence[str]) -> float:
     """As the VQA reference code: nothing is normalised where all people gave the same answer."""
-    given = [cleaned(one) for one in people]
+    given = [cleaned(text) for text in people]
     if len(set(given)) == 1:
         return leave_one_out(len(given) if cleaned(answer) == given[0] else 0, len(given))
     return accuracy_always(answer, people)
@@ -103,10 +105,10 @@ def accuracy(answer: str, people: Sequence[str]) -> float:
 def accuracy_always(answer: str, people: Sequence[str]) -> float:
     """Answer and people's answers are normalised, whatever they are."""
     wanted = official_form(answer)
-    return leave_one_out(sum(official_form(one) == wanted for one in people), len(people))
+    return leave_one_out(sum(official_form(text) == wanted for text in people), len(people))
 
 
 def accuracy_vizwiz(answer: str, people: Sequence[str]) -> float:
     """As public copies of the VizWiz code: the answer is normalised, people's answers are not."""
     wanted = official_form(answer)
-    return leave_one_out(sum(cleaned(one) == wanted for one in people), len(people))
+    return leave_one_out(sum(cleaned(text) == wanted for text in people), len(people))

@@ -34,15 +34,15 @@ def exact_match(answer: str, references: Sequence[str]) -> float:
 
 def f1(answer: str, references: Sequence[str]) -> float:
     """Largest harmonic mean of word precision and recall over the references."""
-    return max(_f1(squad_normalise(answer), squad_normalise(one)) for one in references)
+    return max(_f1(squad_normalise(answer), squad_normalise(reference)) for reference in references)
 
 
 def _f1(answer: str, reference: str) -> float:
-    found, wanted = answer.split(), reference.split()
-    if not found or not wanted:
-        return float(found == wanted)
-    common = (Counter(found) & Counter(wanted)).total()
-    return 2 * common / (len(found) + len(wanted))
+    answer_words, reference_words = answer.split(), reference.split()
+    if not answer_words or not reference_words:
+        return float(answer_words == reference_words)
+    common = (Counter(answer_words) & Counter(reference_words)).total()
+    return 2 * common / (len(answer_words) + len(reference_words))
 
 
 # ---- BLEU (Papineni et al. 2002) and chrF (Popovic 2015), through sacrebleu ---------------------
@@ -75,15 +75,15 @@ def bleu(answers: Sequence[str], references: Sequence[str]) -> BleuScores:
     answer_length = reference_length = 0
     sentence = sentence_1 = 0.0
     for (answer, reference), times in Counter(zip(answers, references, strict=True)).items():
-        found = per_sentence.sentence_score(answer, [reference])
+        statistics = per_sentence.sentence_score(answer, [reference])
         if answer.strip() and reference.strip():
-            sentence += times * found.score
+            sentence += times * statistics.score
             sentence_1 += times * one_word.sentence_score(answer, [reference]).score
-        answer_length += times * found.sys_len
-        reference_length += times * found.ref_len
+        answer_length += times * statistics.sys_len
+        reference_length += times * statistics.ref_len
         for order in range(4):
-            counts[order] += times * found.counts[order]
-            totals[order] += times * found.totals[order]
+            counts[order] += times * statistics.counts[order]
+            totals[order] += times * statistics.totals[order]
     scores = [
         _share(
             BLEU.compute_bleu(
@@ -124,5 +124,7 @@ def chrf(answers: Sequence[str], references: Sequence[str]) -> tuple[float, str]
     times = Counter(zip(answers, references, strict=True))
     metric = CHRF()
     counts = metric._extract_corpus_statistics([a for a, _ in times], [[r for _, r in times]])
-    weighted = [[n * one for one in row] for row, n in zip(counts, times.values(), strict=True)]
+    weighted = [
+        [n * statistic for statistic in row] for row, n in zip(counts, times.values(), strict=True)
+    ]
     return _share(metric._aggregate_and_compute(weighted).score), str(metric.get_signature())

@@ -47,17 +47,19 @@ def wups(answer: str, truth: str, threshold: float, similarity: Similarity) -> f
         value = similarity(first, second)
         return value if value >= threshold else DOWN * value
 
-    said, wanted = things(answer), things(truth)
-    if not said or not wanted:
-        return float(said == wanted)
-    one_way = math.prod(max(near(a, t) for t in wanted) for a in said)
-    other_way = math.prod(max(near(a, t) for a in said) for t in wanted)
+    answer_things, reference_things = things(answer), things(truth)
+    if not answer_things or not reference_things:
+        return float(answer_things == reference_things)
+    one_way = math.prod(max(near(a, t) for t in reference_things) for a in answer_things)
+    other_way = math.prod(max(near(a, t) for a in answer_things) for t in reference_things)
     return min(one_way, other_way)
 
 
 def things(text: str) -> list[str]:
     """The distinct things of an answer, lower case, in order."""
-    return list(dict.fromkeys(one for part in text.casefold().split(",") if (one := part.strip())))
+    return list(
+        dict.fromkeys(thing for part in text.casefold().split(",") if (thing := part.strip()))
+    )
 
 
 @cache

@@ -177,7 +177,7 @@ def _by_text(split_up: _Splitter, known: AnswerList | None) -> list[Grouping]:
     """The groupings that need no picture; some have a single group, and tell nothing."""
     examples = split_up.examples
     types = _question_types([example.question for example in examples])
-    found = [
+    groupings = [
         split_up.by("Type of question", STARTS, lambda i: types[i]),
         split_up.by(
             "Type of answer",
@@ -193,10 +193,10 @@ def _by_text(split_up: _Splitter, known: AnswerList | None) -> list[Grouping]:
     if any(example.question_type for example in examples):
         about = "Type of question as the data set names it."
         kind = split_up.by("Kind of question", about, lambda i: examples[i].question_type or OTHER)
-        found.insert(1, kind)
+        groupings.insert(1, kind)
     if known is not None and any(known.counts):
         counts = known.counted_by(comparison_of(examples))
-        found.append(
+        groupings.append(
             split_up.by(
                 "Frequency of the right answer",
                 "How many training questions had it as their answer.",
@@ -204,14 +204,14 @@ def _by_text(split_up: _Splitter, known: AnswerList | None) -> list[Grouping]:
             )
         )
     if any(example.answerable is not None for example in examples):
-        found.append(
+        groupings.append(
             split_up.by(
                 "Answerability",
                 "Whether people said that the picture can answer the question.",
                 lambda i: ANSWERABLE[examples[i].answerable],
             )
         )
-    return found
+    return groupings
 
 
 ANSWERABLE = {True: "answerable", False: "unanswerable", None: "nobody said"}
@@ -252,7 +252,7 @@ class _Splitter:
         rows: dict[str, list[int]] = defaultdict(list)
         for row in range(len(self.examples)):
             rows[name(row)].append(row)
-        groups = [self._group(one, some, order) for one, some in rows.items()]
+        groups = [self._group(group, members, order) for group, members in rows.items()]
         return Grouping(title, about, tuple(sorted(groups, key=lambda g: (-g.cost, g.name))))
 
     def _group(
@@ -286,12 +286,12 @@ def _question_types(questions: Sequence[str]) -> list[str]:
         tuple(start[:length]) for start in starts for length in range(1, len(start) + 1)
     )
     fewest = max(2, FEWEST * len(questions))
-    found = []
+    types = []
     for start in starts:
         while start and shared[tuple(start)] < fewest:
             start = start[:-1]
-        found.append(f"{' '.join(start)} …" if start else OTHER)
-    return found
+        types.append(f"{' '.join(start)} …" if start else OTHER)
+    return types
 
 
 def _times(count: int) -> str:

@@ -34,7 +34,7 @@ def picture_vectors(images: Side, count: int) -> Vectors:
     """One vector (n, D) for each row: the pooled feature, else the mean of the real tokens."""
     import torch
 
-    found = []
+    batches = []
     with torch.inference_mode():
         for start in range(0, count, ROWS_READ):
             features = images.features(torch.arange(start, min(start + ROWS_READ, count)))
@@ -44,8 +44,8 @@ def picture_vectors(images: Side, count: int) -> Vectors:
                 assert features.mask is not None
                 real = features.mask[:, :, None].to(features.tokens)  # (B, N, 1)
                 vectors = (features.tokens * real).sum(dim=1) / real.sum(dim=1)  # (B, D)
-            found.append(vectors.float().cpu().numpy())
-    return np.concatenate(found)
+            batches.append(vectors.float().cpu().numpy())
+    return np.concatenate(batches)
 
 
 def cluster(vectors: Vectors, pictures: Sequence[Any], seed: int = 0) -> Clusters:
@@ -67,10 +67,10 @@ def cluster(vectors: Vectors, pictures: Sequence[Any], seed: int = 0) -> Cluster
     middles = _start(own, count, np.random.default_rng(seed))  # (k, D)
     labels = (own @ middles.T).argmax(axis=1)  # (m,)
     for _ in range(ROUNDS):
-        for one in range(count):
-            if (labels == one).any():
-                middle = own[labels == one].sum(axis=0)
-                middles[one] = middle / max(float(np.linalg.norm(middle)), 1e-9)
+        for label in range(count):
+            if (labels == label).any():
+                middle = own[labels == label].sum(axis=0)
+                middles[label] = middle / max(float(np.linalg.norm(middle)), 1e-9)
         fresh = (own @ middles.T).argmax(axis=1)
         if (fresh == labels).all():
             break
