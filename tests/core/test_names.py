@@ -99,3 +99,18 @@ def test_a_plugin_defines_no_name_that_the_core_offers_to_plugins() -> None:
         if name in offered
     ]
     assert clashes == []
+
+
+def test_a_module_defines_a_name_once() -> None:
+    twice = []
+    for file in (*CORE, *PLUGINS):
+        body = ast.parse(file.read_text(encoding="utf-8")).body
+        names = [
+            target.id
+            for node in body
+            for target in getattr(node, "targets", [getattr(node, "target", None)])
+            if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(target, ast.Name)
+        ]
+        names += [node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+        twice += [f"{module(file)}: {name}" for name in set(names) if names.count(name) > 1]
+    assert twice == []

@@ -19,7 +19,7 @@ from vqazoo.media.images import open_image
 # One hue from light to dark, so that colour-blind people and grey prints keep the order.
 INK = (91, 14, 138)
 PALE = (246, 242, 249)
-INK = (26, 26, 26)
+BLACK = (26, 26, 26)
 SOFT = (89, 89, 89)
 EDGE = (200, 200, 200)
 GREY = 0.65  # of the picture under a map: how far it is lightened, so that the hue stands out
@@ -138,7 +138,7 @@ def _write_answer(pen: ImageDraw.ImageDraw, explanation: Explanation, y: int, ro
     sure = "" if math.isnan(answer.score) else f"  {answer.score:.0%}"
     left = room - _width(sure, HEADLINE)
     said = _shortened(answer.text or "(nothing)", HEADLINE, left, bold=True)
-    pen.text((MARGIN, y), said, font=_font(HEADLINE, bold=True), fill=INK)
+    pen.text((MARGIN, y), said, font=_font(HEADLINE, bold=True), fill=BLACK)
     x = MARGIN + _width(said, HEADLINE, bold=True)
     pen.text((x, y), sure, font=_font(HEADLINE), fill=SOFT)
 
@@ -148,7 +148,7 @@ def _write_legend(sheet: Image.Image, explanation: Explanation, y: int) -> None:
     x = MARGIN
     for text in ("matters little", "", "much"):
         if text:
-            pen.text((x, y), text, font=_font(SMALL), fill=INK)
+            pen.text((x, y), text, font=_font(SMALL), fill=BLACK)
             x += _width(text, SMALL) + 10
             continue
         for column in range(LEGEND[0]):
