@@ -36,10 +36,10 @@ class COCOQA(ReleaseReader):
         ]
         lengths = {name: len(column) for name, column in zip(FILES, columns, strict=True)}
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
+            sizes = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
             raise DataError(
-                f"The files in '{self.root / split}' have different numbers of lines ({told}): one "
-                f"is cut off; {GET_AGAIN}."
+                f"The files in '{self.root / split}' have different numbers of lines ({sizes}): "
+                f"one is cut off; {GET_AGAIN}."
             )
         subset = SUBSETS[split]
         pictures = CocoPictures(self.root, subset)

@@ -127,27 +127,27 @@ def verify(archive: Archive, file: Path) -> str:
     """
     records = read_json(file.parent / CHECKSUMS)
     known = records.get(archive.file, {})
-    found = _measured(file, known)
+    record = _measured(file, known)
     for name, label in (("bytes", "size"), ("sha256", "SHA-256"), ("md5", "MD5")):
         wanted = getattr(archive, name)
-        if wanted and found[name] != wanted:
+        if wanted and record[name] != wanted:
             if file.name != archive.file:
                 file.unlink()
             removed = "it was removed; run" if file.name != archive.file else "delete it and run"
             raise DataError(
-                f"'{file}' has the {label} {found[name]}, but {wanted} was expected: {removed} "
+                f"'{file}' has the {label} {record[name]}, but {wanted} was expected: {removed} "
                 f"again, and if that does not help, ask the publisher."
             )
-    if not archive.has_checksum and known.get("sha256", found["sha256"]) != found["sha256"]:
+    if not archive.has_checksum and known.get("sha256", record["sha256"]) != record["sha256"]:
         raise DataError(
-            f"'{file}' has the SHA-256 {found['sha256']}, but the first download had "
+            f"'{file}' has the SHA-256 {record['sha256']}, but the first download had "
             f"{known['sha256']}: delete it to download again, or take '{archive.file}' out of "
             f"'{file.parent / CHECKSUMS}' to accept the new one."
         )
-    found |= {"url": archive.url, "checksum_known_before": archive.has_checksum}
-    if found != known:
-        write_file(file.parent / CHECKSUMS, json_bytes({**records, archive.file: found}))
-    return str(found["sha256"])
+    record |= {"url": archive.url, "checksum_known_before": archive.has_checksum}
+    if record != known:
+        write_file(file.parent / CHECKSUMS, json_bytes({**records, archive.file: record}))
+    return str(record["sha256"])
 
 
 def _download(

@@ -21,13 +21,13 @@ class EasyVQA(DatasetReader):
 
     def __init__(self) -> None:
         """Raises DataError if the package is not installed."""
-        found = importlib.util.find_spec("easy_vqa")
-        if found is None or not found.submodule_search_locations:
+        spec = importlib.util.find_spec("easy_vqa")
+        if spec is None or not spec.submodule_search_locations:
             raise DataError(
                 "The dataset 'easy-vqa' comes in the package 'easy-vqa', which is not installed: "
                 "run  pip install 'vqazoo[easy-vqa]'."
             )
-        self.folder = Path(found.submodule_search_locations[0]) / "data"
+        self.folder = Path(spec.submodule_search_locations[0]) / "data"
 
     def splits(self) -> list[str]:
         return list(SPLITS)

@@ -102,27 +102,27 @@ def find_file(folder: Path, names: Sequence[str]) -> Path | None:
             if (folder / (name + end)).is_file():
                 return folder / (name + end)
             globs = folder.glob(name + end) if "*" in name else ()
-            found = sorted(path for path in globs if path.is_file())
-            if len(found) > 1:
+            paths = sorted(path for path in globs if path.is_file())
+            if len(paths) > 1:
                 raise DataError(
-                    f"'{folder}' holds both '{found[0].name}' and '{found[1].name}', but one file "
+                    f"'{folder}' holds both '{paths[0].name}' and '{paths[1].name}', but one file "
                     f"was expected: take one away."
                 )
-            if found:
-                return found[0]
+            if paths:
+                return paths[0]
     return None
 
 
 def need_file(folder: Path, names: Sequence[str], what: str) -> Path:
     """As `find_file`, but raises a DataError that names what was looked for."""
-    found = find_file(folder, names)
-    if found is None:
+    file = find_file(folder, names)
+    if file is None:
         shown = " or ".join(f"'{name}'" for name in names)
         raise DataError(
             f"'{folder}' has no {what}: {shown} was expected, plain, .gz or .zip; check "
             f"--data-root, or fetch the files with  vqazoo data prepare."
         )
-    return found
+    return file
 
 
 def read_text(file: Path) -> str:
@@ -197,7 +197,7 @@ def _items_of(text: str, key: str, file: Path) -> Generator[dict[str, Any], None
     at = _skip(text, 0)
     if text[at : at + 1] != "{":
         raise DataError(f"'{file}' is no JSON object with the key '{key}': {GET_AGAIN}.")
-    at, found = _skip(text, at + 1), False
+    at, key_seen = _skip(text, at + 1), False
     more = text[at : at + 1] != "}"
     if not more:
         at = _skip(text, at + 1)
@@ -209,13 +209,13 @@ def _items_of(text: str, key: str, file: Path) -> Generator[dict[str, Any], None
         if text[at : at + 1] != ":":
             raise json.JSONDecodeError("a colon was expected", text, at)
         at = _skip(text, at + 1)
-        if name == key and not found:
-            found = True
+        if name == key and not key_seen:
+            key_seen = True
             at = yield from _items(text, at, file, f" under '{key}'")
         else:
             _, at = DECODER.raw_decode(text, at)
         at, more = _next(text, at, "}")
-    if not found:
+    if not key_seen:
         raise DataError(f"'{file}' has no key '{key}': {GET_AGAIN}.")
     return at
 
@@ -250,10 +250,10 @@ def _items(text: str, at: int, file: Path, where: str) -> Generator[dict[str, An
 def _next(text: str, at: int, end: str) -> tuple[int, bool]:
     """The place behind the comma or end that follows, and whether it was a comma."""
     at = _skip(text, at)
-    found = text[at : at + 1]
-    if found not in (",", end):
+    mark = text[at : at + 1]
+    if mark not in (",", end):
         raise json.JSONDecodeError(f"a comma or {end} was expected", text, at)
-    return _skip(text, at + 1), found == ","
+    return _skip(text, at + 1), mark == ","
 
 
 def _is_text(value: str) -> bool:
@@ -265,9 +265,9 @@ def _is_text(value: str) -> bool:
 
 
 def _skip(text: str, at: int) -> int:
-    found = BLANKS.match(text, at)
-    assert found is not None
-    return found.end()
+    blanks = BLANKS.match(text, at)
+    assert blanks is not None
+    return blanks.end()
 
 
 def field(record: dict[str, Any], name: str, kind: type | tuple[type, ...], where: str) -> Any:
@@ -275,8 +275,8 @@ def field(record: dict[str, Any], name: str, kind: type | tuple[type, ...], wher
     value = record.get(name)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind in (int, ID)):
         wanted = kind.__name__ if isinstance(kind, type) else " or ".join(k.__name__ for k in kind)
-        found = "missing" if name not in record else repr(value)[:60]
-        raise DataError(f"{where}: '{name}' is {found}, but {wanted} was expected: {GET_AGAIN}.")
+        shown = "missing" if name not in record else repr(value)[:60]
+        raise DataError(f"{where}: '{name}' is {shown}, but {wanted} was expected: {GET_AGAIN}.")
     return value
 
 

@@ -94,8 +94,8 @@ def json_members(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     decoder = json.JSONDecoder()
 
     def skip(at: int) -> int:
-        found = BLANKS.match(text, at)
-        return found.end() if found else at
+        blanks = BLANKS.match(text, at)
+        return blanks.end() if blanks else at
 
     try:
         at = skip(0)

@@ -17,6 +17,7 @@ from vqazoo.data import DatasetReader, Example, check_question
 from vqazoo.data.answer_cells import class_names, read_answers
 from vqazoo.data.comparison import compared_by_stems
 from vqazoo.errors import DataError, QuestionError, did_you_mean, suggest
+from vqazoo.files.reading import shown
 from vqazoo.files.writing import cache_home
 from vqazoo_datasets.rows import check_distinct
 
@@ -31,6 +32,7 @@ MAGIC = {
     b"MM\0*": "tif",
     b"RIFF": "webp",
 }
+SAID = b"huggingface"  # key in the metadata of a parquet file
 DAMAGE = (ValueError, OSError, NotImplementedError)  # bases of what pyarrow raises
 
 
@@ -79,17 +81,17 @@ class HuggingFace(DatasetReader):
 
     def read(self, split: str) -> list[Example]:
         self.check_split(split)
-        found = self.source.columns(split)
+        columns = self.source.columns(split)
         for argument, column in self.names.items():
-            others = set(found) - set(self.names.values())
+            others = set(columns) - set(self.names.values())
             needed = argument in ("image_column", "question_column")
-            if column not in found and (needed or suggest(column, others, 1)):
+            if column not in columns and (needed or suggest(column, others, 1)):
                 raise DataError(
                     f"The split '{split}' has no column {column!r}, but only "
-                    f"{', '.join(map(repr, found))}.{did_you_mean(column, others)} Name another "
+                    f"{', '.join(map(repr, columns))}.{did_you_mean(column, others)} Name another "
                     f"with the argument {argument}."
                 )
-        wanted = [column for column in self.names.values() if column in found]
+        wanted = [column for column in self.names.values() if column in columns]
         column = self.names["answer_column"]
         classes = class_names(self.source.features(split).get(column))
         paths: dict[str, Path] = {}
@@ -177,13 +179,25 @@ class ParquetFolder:
         return list(_parquet(self.files[split][0]).schema_arrow.names)
 
     def features(self, split: str) -> dict[str, Any]:
-        """What `datasets` wrote about each column, as JSON; empty if another program wrote it."""
-        metadata = _parquet(self.files[split][0]).schema_arrow.metadata or {}
-        try:
-            found = json.loads(metadata[b"huggingface"])["info"]["features"]
-        except (KeyError, TypeError, ValueError):
+        """What `datasets` wrote about each column, as JSON; empty if another program wrote it.
+
+        Raises:
+            DataError: it cannot be read, so that nobody knows what the numbers of a column mean.
+        """
+        file = self.files[split][0]
+        metadata = _parquet(file).schema_arrow.metadata or {}
+        if SAID not in metadata:
             return {}
-        return found if isinstance(found, dict) else {}
+        try:
+            said = json.loads(metadata[SAID])
+            features = (said.get("info") or {}).get("features") or {}  # as datasets takes it
+            return dict(features)
+        except (AttributeError, TypeError, ValueError, RecursionError) as error:
+            raise DataError(
+                f"'{file}' has metadata of the package datasets that cannot be read "
+                f"({shown(metadata[SAID])[1:]}), which say what its columns hold: write the file "
+                f"again, or without them."
+            ) from error
 
     def rows(self, split: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Where each row stands, in words for messages, and its cells."""
@@ -247,10 +261,10 @@ class HubRepository:
 
     def _unreachable(self, error: Exception) -> DataError:
         config = f" with the config '{self.config}'" if self.config else ""
-        told = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         return DataError(
             f"The dataset '{self.repository}'{config} cannot be loaded ({type(error).__name__}: "
-            f"{told}): check name and network, or name a folder of parquet files."
+            f"{reason}): check name and network, or name a folder of parquet files."
         )
 
 
@@ -274,8 +288,8 @@ def _parquet(file: Path) -> Any:
 
 
 def _damaged(file: Path, error: Exception) -> DataError:
-    told = " ".join(str(error).split())[:200]
-    return DataError(f"'{file}' is damaged or no parquet file ({told}): write or copy it again.")
+    reason = " ".join(str(error).split())[:200]
+    return DataError(f"'{file}' is damaged or no parquet file ({reason}): write or copy it again.")
 
 
 def _unfit(where: str, column: str, value: Any, wanted: str, argument: str) -> DataError:

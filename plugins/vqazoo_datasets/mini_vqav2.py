@@ -83,10 +83,10 @@ def prepare(name: str, data_root: Path, report: Callable[[str], None]) -> None:
     questions = need_file(data_root, [release.questions], "questions file of VQA v2 train")
     annotations = need_file(data_root, [release.annotations], "annotations file of VQA v2 train")
     pictures = data_root / release.pictures
-    found = CocoPictures(data_root, release.pictures)
-    if not found.names:
+    coco = CocoPictures(data_root, release.pictures)
+    if not coco.names:
         report(f"There is no folder '{pictures}': pictures are not copied.")
-    counts = build_mini(questions, annotations, data_root / FOLDER, found if found.names else None)
+    counts = build_mini(questions, annotations, data_root / FOLDER, coco if coco.names else None)
     report(
         f"{counts.kept + counts.dropped:,} of {counts.read:,} questions have an answer of {WORDS} "
         f"words or more; {counts.kept:,} are written, {counts.dropped:,} dropped because their "
@@ -186,22 +186,24 @@ def build_mini(
 
 def _long_answers(file: Path) -> tuple[dict[int, str], set[int]]:
     """Main answers of three or more words by question id, and the ids of all annotations."""
-    found: dict[int, str] = {}
+    main_answers: dict[int, str] = {}
     seen: set[int] = set()
     for position, record in enumerate(json_records(file, "annotations"), start=1):
         where = f"'{file}', annotation {position}"
         number = field(record, "question_id", int, where)
-        given = field(record, "answers", list, where)
-        if not all(isinstance(one, dict) and isinstance(one.get("answer"), str) for one in given):
+        entries = field(record, "answers", list, where)
+        if not all(
+            isinstance(entry, dict) and isinstance(entry.get("answer"), str) for entry in entries
+        ):
             raise DataError(
-                f"{where}: 'answers' is {str(given)[:60]!r}, but objects with an 'answer' were "
+                f"{where}: 'answers' is {str(entries)[:60]!r}, but objects with an 'answer' were "
                 f"expected: {GET_AGAIN}."
             )
         seen.add(number)
-        answer = main_answer([one["answer"] for one in given])
+        answer = main_answer([entry["answer"] for entry in entries])
         if len(answer.split()) >= WORDS:
-            found[number] = answer
-    return found, seen
+            main_answers[number] = answer
+    return main_answers, seen
 
 
 def _place(source: Path, target: Path) -> bool:

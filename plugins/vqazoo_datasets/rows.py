@@ -40,8 +40,8 @@ def read_rows(file: Path) -> list[Row]:
         )
     text = _read_text(file)
     delimiter = DELIMITERS.get(suffix)
-    found = _json_rows(file, text) if delimiter is None else _cell_rows(file, text, delimiter)
-    rows = list(found)
+    parsed = _json_rows(file, text) if delimiter is None else _cell_rows(file, text, delimiter)
+    rows = list(parsed)
     if not rows:
         raise DataError(f"'{file}' has no rows: add at least one question.")
     return rows

@@ -20,11 +20,11 @@ def vizwiz(examples: Sequence[Example], answers: Sequence[Answer]) -> dict[str, 
     Source: the page of the VizWiz-VQA challenge, "Submission instructions".
     """
     pairs = list(zip(examples, answers, strict=True))
-    given = [{"image": e.image.name, "answer": a.text} for e, a in pairs]
-    files = {SUBMISSION: json_text(given)}
+    records = [{"image": e.image.name, "answer": a.text} for e, a in pairs]
+    files = {SUBMISSION: json_text(records)}
     if all(answer.answerable is not None for answer in answers):
-        told = [{"image": e.image.name, "answerable": a.answerable} for e, a in pairs]
-        files[ANSWERABILITY] = json_text(told, ascii_only=True)
+        answerability = [{"image": e.image.name, "answerable": a.answerable} for e, a in pairs]
+        files[ANSWERABILITY] = json_text(answerability, ascii_only=True)
     return files
 
 

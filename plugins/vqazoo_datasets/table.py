@@ -91,13 +91,13 @@ class Table(DatasetReader):
             )
         return compared_by_stems(examples)
 
-    def _check_columns(self, file: Path, found: set[str]) -> None:
+    def _check_columns(self, file: Path, columns: set[str]) -> None:
         """Raise DataError for a column that is needed, or seems to be there misspelt."""
-        others = found - set(self.columns.values())
+        others = columns - set(self.columns.values())
         for argument, column in self.columns.items():
             needed = argument in ("image_column", "question_column")
-            if column not in found and (needed or suggest(column, others, 1)):
-                raise missing_column(file, column, argument, found)
+            if column not in columns and (needed or suggest(column, others, 1)):
+                raise missing_column(file, column, argument, columns)
 
     def _text(self, row: Row, argument: str, where: str) -> str:
         column = self.columns[argument]

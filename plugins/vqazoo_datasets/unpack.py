@@ -155,11 +155,11 @@ def prepare(
     downloads = data_root / DOWNLOADS
     for archive in archives:
         file, into = downloads / archive.file, data_root / archive.into
-        told = f"{archive.what or archive.file} ({archive.license or 'licence not stated'})"
+        title = f"{archive.what or archive.file} ({archive.license or 'licence not stated'})"
         if archive.unpack and not file.exists() and _is_done(file, into, archive.sha256):
-            report(f"{told}: unpacked before")
+            report(f"{title}: unpacked before")
             continue
-        report(f"{told}: {archive.url}")
+        report(f"{title}: {archive.url}")
         with _alone(file, report):
             fetch(archive, downloads, progress, pauses)
             if archive.has_checksum:

@@ -67,13 +67,15 @@ def _example(record: dict[str, Any], images: Path, labelled: bool, where: str) -
     if not labelled and "answers" not in record:
         return Example(images / image, question, (), image)
     answers = field(record, "answers", list, where)
-    if not answers or not all(isinstance(one, dict) for one in answers):
+    if not answers or not all(isinstance(entry, dict) for entry in answers):
         raise DataError(
             f"{where}: 'answers' is {str(answers)[:40]}, but a list of objects was expected: "
             f"{GET_AGAIN}."
         )
-    confidences = tuple(field(one, "answer_confidence", str, where) for one in answers)
-    strange = next((one for one in confidences if one not in CONFIDENCES), None)
+    confidences = tuple(field(entry, "answer_confidence", str, where) for entry in answers)
+    strange = next(
+        (confidence for confidence in confidences if confidence not in CONFIDENCES), None
+    )
     if strange is not None:
         raise DataError(
             f"{where}: the answer confidence is {strange!r}, but one of {', '.join(CONFIDENCES)} "
@@ -87,7 +89,7 @@ def _example(record: dict[str, Any], images: Path, labelled: bool, where: str) -
     return Example(
         images / image,
         question,
-        tuple(intern(field(one, "answer", str, where)) for one in answers),
+        tuple(intern(field(entry, "answer", str, where)) for entry in answers),
         image,
         answer_type=intern(optional(record, "answer_type", str, "", where)),
         answerable=None if answerable is None else bool(answerable),

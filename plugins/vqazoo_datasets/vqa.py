@@ -94,8 +94,8 @@ class VQAv2(ReleaseReader):
                 f"give the names of both."
             )
         if questions:
-            found = _splits_of(self.root, questions)
-            if not found:
+            splits = _splits_of(self.root, questions)
+            if not splits:
                 need_file(self.root, [questions], "questions file")
             self.releases = {
                 split: Release(
@@ -103,7 +103,7 @@ class VQAv2(ReleaseReader):
                     annotations.replace("{split}", split),
                     pictures,
                 )
-                for split in found
+                for split in splits
             }
         self.released = {split: [release.questions] for split, release in self.releases.items()}
 
@@ -139,8 +139,8 @@ def _splits_of(root: Path, pattern: str) -> list[str]:
     fits = re.compile(first + r"([^/]+?)" + r"\1".join(others) + r"(\.gz|\.zip)?")
     names = glob.glob(glob.escape(path).replace("{split}", "*") + "*")
     files = (Path(name).as_posix() for name in names)
-    found = {match.group(1) for file in files if (match := fits.fullmatch(file))}
-    return sorted(found, key=lambda name: (name != "train", name == "test", name))
+    splits = {match.group(1) for file in files if (match := fits.fullmatch(file))}
+    return sorted(splits, key=lambda name: (name != "train", name == "test", name))
 
 
 def read_release(root: Path, release: Release, split: str) -> list[Example]:
@@ -194,19 +194,19 @@ def read_release(root: Path, release: Release, split: str) -> list[Example]:
 
 def _annotations(file: Path) -> dict[Id, Example]:
     """Annotations by question id, as examples without image and question."""
-    found: dict[Id, Example] = {}
+    annotations: dict[Id, Example] = {}
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # equal tuples are kept once
     nowhere = Path()
     for number, record in enumerate(json_records(file, "annotations"), start=1):
         where = f"'{file}', annotation {number}"
         question_id = field(record, "question_id", ID, where)
-        if question_id in found:
+        if question_id in annotations:
             raise DataError(
                 f"{where}: the question_id {question_id!r} occurs twice, but each must be unique: "
                 f"{GET_AGAIN}."
             )
         answers, confidences, raw = _answers(field(record, "answers", list, where), where)
-        found[question_id] = Example(
+        annotations[question_id] = Example(
             nowhere,
             "",
             shared.setdefault(answers, answers),
@@ -216,20 +216,20 @@ def _annotations(file: Path) -> dict[Id, Example]:
             confidences=shared.setdefault(confidences, confidences),
             learnt=shared.setdefault(raw, raw),
         )
-    return found
+    return annotations
 
 
 def _answers(
-    given: list[Any], where: str
+    entries: list[Any], where: str
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Answers as published, their confidences, and what people said if the answers are stems."""
     try:
-        answers = tuple(intern(one["answer"]) for one in given)
-        confidences = tuple(intern(one.get("answer_confidence") or "") for one in given)
-        raw = tuple(intern(one.get("raw_answer") or "") for one in given)
+        answers = tuple(intern(entry["answer"]) for entry in entries)
+        confidences = tuple(intern(entry.get("answer_confidence") or "") for entry in entries)
+        raw = tuple(intern(entry.get("raw_answer") or "") for entry in entries)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{where}: 'answers' is {str(given)[:60]}, but a list of objects with 'answer' was "
+            f"{where}: 'answers' is {str(entries)[:60]}, but a list of objects with 'answer' was "
             f"expected: {GET_AGAIN}."
         ) from error
     if not answers:

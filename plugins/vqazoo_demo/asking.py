@@ -124,8 +124,8 @@ def sentence(error: Exception, subject: str) -> str:
     """An error for the page; one that is not the user's goes to the terminal in full."""
     if isinstance(error, VqazooError):
         return str(error)
-    told = "".join(traceback.format_exception(error))  # which may quote a visitor
-    logger.error("%s failed\n%s", subject, printable(told, lines=True))
+    trace = "".join(traceback.format_exception(error))  # which may quote a visitor
+    logger.error("%s failed\n%s", subject, printable(trace, lines=True))
     return f"{subject} failed ({type(error).__name__}): the terminal says more."
 
 
@@ -133,10 +133,10 @@ def _look(model: VQAModel, picture: Image.Image, question: str) -> Look:
     """Where a model looked; raises VqazooError if its parts do not offer that."""
     from vqazoo import explain
 
-    found = explain.explain(model, picture, question)
-    strongest = sorted(found.words, key=lambda word: -word[1])
+    explanation = explain.explain(model, picture, question)
+    strongest = sorted(explanation.words, key=lambda word: -word[1])
     words = tuple(word.strip(PUNCTUATION) for word, weight in strongest[:2] if weight > 0)
-    return Look(explain.overlay(found, picture), place(found.image), words)
+    return Look(explain.overlay(explanation, picture), place(explanation.image), words)
 
 
 def place(heat: Any) -> str:

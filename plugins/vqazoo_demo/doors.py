@@ -34,7 +34,8 @@ READ = re.compile(
 )
 WRITE = re.compile(rf"{JOIN}|{UPLOAD}|/gradio_api/(cancel|reset)/?")
 MOST_ASKED = 1 << 20  # bytes of a question with its choices
-MOST_UPLOADED = 1 << 30  # bytes of all pictures that lie in the folder at a time
+MOST_UPLOADED = 1 << 30  # bytes of all pictures that lie in the folder, or arrive, at a time
+MOST_AT_ONCE = 51 << 20  # bytes of an upload, of which a picture takes 50 at most
 KEPT = ("fn_index", "session_hash", "trigger_id")  # of what the page sends with its values
 
 
@@ -58,20 +59,27 @@ class Doors:
     def __init__(self, app: ASGIApp, folder: Path) -> None:
         self.app = app
         self.folder = Path(os.path.realpath(folder))
+        self._arriving = 0  # bytes of uploads that are not over
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
+            kept = 0
             try:
                 receive = await self._checked(scope, receive)
+                if scope["path"] == UPLOAD:
+                    kept = self._keep_room(Headers(scope=scope))
             except Refused as error:
                 answer = JSONResponse({"detail": str(error)}, error.status)
                 await answer(scope, receive, send)
             except ClientDisconnect:
                 return
             else:
-                await self.app(scope, receive, send)
+                try:
+                    await self.app(scope, receive, send)
+                finally:
+                    self._arriving -= kept
         else:  # websockets, which the page does not use
             await send({"type": "websocket.close", "code": 1008})
 
@@ -90,8 +98,6 @@ class Doors:
             return receive
         headers = Headers(scope=scope)
         _check_origin(headers)
-        if path == UPLOAD:
-            self._check_room(headers)
         if path != JOIN:
             return receive
         return _replay(await self._asked(Request(scope, receive), scope), receive)
@@ -104,14 +110,16 @@ class Doors:
             if len(body) > MOST_ASKED:
                 raise Refused(413, f"A question takes at most {in_bytes(MOST_ASKED)}.")
         try:
-            given = json.loads(body)
-            values = {name: given[name] for name in KEPT if name in given}
-            values["data"] = [self._value(value) for value in given["data"]]
+            sent = json.loads(body)
+            values = {name: sent[name] for name in KEPT if name in sent}
+            values["data"] = [self._value(value) for value in sent["data"]]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise Refused(400, "The request is not one of this page: reload it.") from error
         checked = json.dumps(values | {"event_data": None}).encode()
         length = (b"content-length", str(len(checked)).encode())
-        scope["headers"] = [one for one in scope["headers"] if one[0] != length[0]] + [length]
+        scope["headers"] = [header for header in scope["headers"] if header[0] != length[0]] + [
+            length
+        ]
         return checked
 
     def _value(self, value: Any) -> Any:
@@ -125,8 +133,10 @@ class Doors:
                 "meta": {"_type": "gradio.FileData"},
             }
         if isinstance(value, list):
-            if not all(isinstance(one, str) for one in value):
+            if not all(isinstance(text, str) for text in value):
                 raise TypeError("a list holds texts")
+            if len(set(value)) < len(value):  # one would be asked again and again
+                raise ValueError("a list holds each text once")
             return value
         return value
 
@@ -150,18 +160,26 @@ class Doors:
             raise refused
         return real
 
-    def _check_room(self, headers: Headers) -> None:
-        """Raises Refused: the length of an upload is not told, or there is no room for it."""
+    def _keep_room(self, headers: Headers) -> int:
+        """Keep room for an upload while it arrives, so that no other takes it; how many bytes.
+
+        Raises Refused: it does not tell its length, is larger than a picture, or there is no room.
+        """
         length = headers.get("content-length", "")
-        if not length.isdecimal():
+        # Of both headers the server heeds only the second: the length would be any number.
+        if not length.isdecimal() or len(length) > 20 or "transfer-encoding" in headers:
             raise Refused(411, "An upload must say its length: use the page.")
         there = sum(
             _size(Path(at) / name) for at, _, names in os.walk(self.folder) for name in names
         )
-        if there + int(length) > MOST_UPLOADED:
+        if there + self._arriving + int(length) > MOST_UPLOADED:
             raise Refused(
                 413, "The demo holds as many pictures as it may: restart it to make room."
             )
+        if int(length) > MOST_AT_ONCE:
+            raise Refused(413, "An upload is one picture of at most 50 MB: make it smaller.")
+        self._arriving += int(length)
+        return int(length)
 
 
 def _check_origin(headers: Headers) -> None:

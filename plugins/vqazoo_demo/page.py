@@ -235,7 +235,7 @@ def _examples(talk: Conversation, folder: Path) -> list[tuple[gr.Button, Any]]:
     """A button for each example, and what gives its picture and question."""
     gr.Markdown("## Examples")
     suited = talk.suited(talk.models.chosen)
-    found = []
+    buttons = []
     with gr.Row(elem_id="examples"):
         for number, (example, suits) in enumerate(zip(EXAMPLES, suited, strict=True)):
             file = folder / f"example-{number}.png"
@@ -247,8 +247,8 @@ def _examples(talk: Conversation, folder: Path) -> list[tuple[gr.Button, Any]]:
                 elem_classes="example",
             )
             values = (str(file), example.question)
-            found.append((button, lambda values=values: values))
-    return found
+            buttons.append((button, lambda values=values: values))
+    return buttons
 
 
 def theme() -> gr.themes.Base:

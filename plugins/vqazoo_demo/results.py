@@ -76,7 +76,7 @@ def _ranked(answer: Answer) -> list[Answer]:
 
 def _guesses(answer: Answer) -> list[Answer]:
     """The ranked answers that are no refusal."""
-    return [one for one in _ranked(answer) if one.text not in REFUSALS]
+    return [option for option in _ranked(answer) if option.text not in REFUSALS]
 
 
 def _source(picture: Image.Image, longest: int) -> str:

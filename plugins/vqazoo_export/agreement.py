@@ -28,10 +28,10 @@ def agreement(model: VQAModel, folder: Path, examples: Sequence[Example]) -> dic
         pairs = zip(
             model.answer(picture, questions), runner.answer(picture, questions), strict=True
         )
-        for expected, found in pairs:
-            if expected.text == found["answer"]:
+        for expected, actual in pairs:
+            if expected.text == actual["answer"]:
                 same += 1
-                largest = max(largest, abs(expected.score - found["score"]))
+                largest = max(largest, abs(expected.score - actual["score"]))
     return {
         "questions": len(examples),
         "same": same / len(examples),
@@ -40,7 +40,7 @@ def agreement(model: VQAModel, folder: Path, examples: Sequence[Example]) -> dic
 
 
 def load_runner(folder: Path) -> Any:
-    """run.py of a folder as a module; it finds the files beside it."""
+    """The run.py of a folder as a module; it finds the files beside it."""
     spec = importlib.util.spec_from_file_location("vqazoo_exported_run", folder / "run.py")
     assert spec is not None
     assert spec.loader is not None

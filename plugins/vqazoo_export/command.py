@@ -82,23 +82,23 @@ def export(
     make_folder(out.absolute().parent)
     loaded = load(model)
     manifest = export_model(loaded, model, out, Options(to, graphs, int8, runtime))
-    told: dict[str, Any] = {"out": str(out), "bytes": _size(manifest)}
+    summary: dict[str, Any] = {"out": str(out), "bytes": _size(manifest)}
     if data is not None:
-        told["agreement"] = _agreement(loaded, out, data, data_root, split, limit)
+        summary["agreement"] = _agreement(loaded, out, data, data_root, split, limit)
     if as_json:
-        print_json(told)
+        print_json(summary)
         return
-    names = ", ".join(one["file"] for one in manifest["graphs"])
-    say(f"Wrote '{out}': {names}, {size(told['bytes'])} together.")
-    if found := told.get("agreement"):
+    names = ", ".join(graph["file"] for graph in manifest["graphs"])
+    say(f"Wrote '{out}': {names}, {size(summary['bytes'])} together.")
+    if agreement := summary.get("agreement"):
         say(
-            f"{found['same']:.2%} of {found['questions']:,} questions have the original's answer; "
-            f"their scores differ by at most {found['score_difference']:.2g}."
+            f"{agreement['same']:.2%} of {agreement['questions']:,} questions have the original's "
+            f"answer; their scores differ by at most {agreement['score_difference']:.2g}."
         )
 
 
 def _size(manifest: dict[str, Any]) -> int:
-    return sum(one["bytes"] for one in manifest["graphs"])
+    return sum(graph["bytes"] for graph in manifest["graphs"])
 
 
 def _agreement(

@@ -94,9 +94,9 @@ def _export(model: VQAModel, ref: str, out: Path, options: Options) -> dict[str,
                 "file": name,
                 "sha256": _digest(files[name]),
                 "bytes": len(files[name]),
-                **_tensors(one),
+                **_tensors(graph),
             }
-            for name, one in zip(list(files), graphs, strict=True)
+            for name, graph in zip(list(files), graphs, strict=True)
         ]
     files["tokenizer.json"] = tokenizer
     files |= {} if options.to == TORCH else runner_files()
@@ -127,7 +127,7 @@ def _check(model: VQAModel, out: Path, options: Options) -> None:
         for package in needed:
             if importlib.util.find_spec(package) is None:
                 raise missing_package("vqazoo export", package, "export")
-        weights = sum(one.nbytes for one in model.parameters())
+        weights = sum(weight.nbytes for weight in model.parameters())
         if options.graphs == "one" and weights > LARGEST:
             raise ConfigError(
                 f"The model has {size(weights)} of weights, but one ONNX file holds 2: use "
@@ -143,9 +143,9 @@ def _check(model: VQAModel, out: Path, options: Options) -> None:
 
 def _is_export(folder: Path) -> bool:
     try:
-        said = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return said["format"] == FORMAT and {*said["sha256"], MANIFEST} >= {
-            one.name for one in folder.iterdir() if one.name != "__pycache__"
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return manifest["format"] == FORMAT and {*manifest["sha256"], MANIFEST} >= {
+            path.name for path in folder.iterdir() if path.name != "__pycache__"
         }
     except (OSError, ValueError, TypeError, KeyError):
         return False

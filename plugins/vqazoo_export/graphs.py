@@ -203,7 +203,7 @@ def traced(graph: Graph, context_length: int) -> ExportedProgram:
 
 @contextlib.contextmanager
 def _layers_in_full() -> Iterator[None]:
-    """torch's own transformer layers as the operations they are made of.
+    """PyTorch's own transformer layers as the operations they are made of.
 
     In eval mode they would be one operation each (`_transformer_encoder_layer_fwd`), which has no
     counterpart in ONNX. The switch is that of the whole process: use it inside `quiet`.

@@ -79,12 +79,12 @@ def _chosen(model: VQAModel, head: GivesLogits, independent: bool) -> ExportedHe
 
     def outputs(fused: Features) -> tuple[Tensor, ...]:
         logits = head.logits(fused)  # (B, K)
-        given = [logits.sigmoid() if independent else logits.softmax(dim=1)]
+        probabilities = [logits.sigmoid() if independent else logits.softmax(dim=1)]
         if types is not None:
-            given.append(types.type_logits(fused).softmax(dim=1))  # (B, number of types)
+            probabilities.append(types.type_logits(fused).softmax(dim=1))  # (B, number of types)
         if answerable is not None:
-            given.append(answerable.answerable_logits(fused).sigmoid())  # (B,)
-        return tuple(given)
+            probabilities.append(answerable.answerable_logits(fused).sigmoid())  # (B,)
+        return tuple(probabilities)
 
     offered = {"scores": head, "types": types, "answerable": answerable}
     names = tuple(name for name, offers in offered.items() if offers is not None)
@@ -99,12 +99,12 @@ def _longest(model: VQAModel, head: Writes) -> int:
     """
     options = model.decode_options({})
     asked = {name: value for name, value in options.items() if name in RULES}
-    told = sorted(name for name, value in asked.items() if value != getattr(Rules(), name))
+    rules = sorted(name for name, value in asked.items() if value != getattr(Rules(), name))
     if options.get(STRATEGY, GREEDY) != GREEDY:
-        told.insert(0, f"{STRATEGY}={options[STRATEGY]}")
-    if told:
+        rules.insert(0, f"{STRATEGY}={options[STRATEGY]}")
+    if rules:
         raise ConfigError(
-            f"The model decodes by {', '.join(told)} (decode in its config.json), but a graph is "
+            f"The model decodes by {', '.join(rules)} (decode in its config.json), but a graph is "
             f"unrolled greedily and would answer otherwise: set model.config.decode to what "
             f"greedy search reads, or serve the model instead."
         )

@@ -34,12 +34,14 @@ def _split_linear_layers(graph: Any) -> None:
     """
     from onnx import helper, numpy_helper
 
-    weights = {one.name: one for one in graph.initializer}
+    weights = {tensor.name: tensor for tensor in graph.initializer}
     turned: dict[str, Any] = {}
     nodes = []
     for node in graph.node:
-        given = {one.name: helper.get_attribute_value(one) for one in node.attribute}
-        if node.op_type != "Gemm" or given.get("transB") != 1 or node.input[1] not in weights:
+        attributes = {
+            attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute
+        }
+        if node.op_type != "Gemm" or attributes.get("transB") != 1 or node.input[1] not in weights:
             nodes.append(node)
             continue
         x, weight, *bias = node.input
@@ -54,6 +56,6 @@ def _split_linear_layers(graph: Any) -> None:
     graph.node.extend(nodes)
     graph.initializer.extend(turned.values())
     used = {name for node in nodes for name in node.input}
-    kept = [one for one in graph.initializer if one.name in used]
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)

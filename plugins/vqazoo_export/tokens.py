@@ -38,7 +38,7 @@ def exported_tokenizer(encoder: Encoder, name: str) -> tuple[bytes, dict[str, An
     Raises:
         ConfigError: the encoder's tokenizer cannot be written as tokenizer.json.
     """
-    tokenizer = _found(encoder.codec, 0)
+    tokenizer = _tokenizer_in(encoder.codec, 0)
     if tokenizer is None:
         raise ConfigError(
             f"The text encoder '{name}' cannot be exported: its tokenizer is none that can be "
@@ -48,7 +48,7 @@ def exported_tokenizer(encoder: Encoder, name: str) -> tuple[bytes, dict[str, An
     tokenizer.no_truncation()
     content = tokenizer.to_str(pretty=False)
     expected = encoder.pieces(PROBES)
-    if [tokenizer.encode(one, add_special_tokens=False).ids for one in PROBES] != expected:
+    if [tokenizer.encode(probe, add_special_tokens=False).ids for probe in PROBES] != expected:
         raise ConfigError(
             f"The text encoder '{name}' cannot be exported: its tokenizer.json would give other "
             f"tokens than it does itself; choose a model with another text encoder."
@@ -56,7 +56,7 @@ def exported_tokenizer(encoder: Encoder, name: str) -> tuple[bytes, dict[str, An
     plain = _is_byte_pairs(json.loads(content))
     if plain:
         coder = BytePairs(content)
-        plain = [coder.encode(one) for one in PROBES] == expected
+        plain = [coder.encode(probe) for probe in PROBES] == expected
     return content.encode(), {
         "file": "tokenizer.json",
         "package": "" if plain else "tokenizers",
@@ -75,7 +75,7 @@ def _surroundings(encoder: Encoder) -> dict[str, Any]:
     return {"before": row[:at], "after": row[at + len(own) :], "pad": int(ids[0][~mask[0]][0])}
 
 
-def _found(codec: Any, depth: int) -> Tokenizer | None:
+def _tokenizer_in(codec: Any, depth: int) -> Tokenizer | None:
     """A fresh copy of the tokenizer that a codec holds, however deep; None: there is none."""
     if isinstance(codec, Tokenizer):
         return Tokenizer.from_str(codec.to_str())
@@ -85,8 +85,8 @@ def _found(codec: Any, depth: int) -> Tokenizer | None:
         return _of_clip(codec)
     if depth == DEEPEST or not hasattr(codec, "__dict__"):
         return None
-    found = (_found(part, depth + 1) for part in vars(codec).values())
-    return next((one for one in found if one is not None), None)
+    candidates = (_tokenizer_in(part, depth + 1) for part in vars(codec).values())
+    return next((tokenizer for tokenizer in candidates if tokenizer is not None), None)
 
 
 def _of_clip(simple: Any) -> Tokenizer:
@@ -127,6 +127,6 @@ def _is_byte_pairs(said: dict[str, Any]) -> bool:
 
 
 def runner_files() -> dict[str, bytes]:
-    """run.py and what it imports, by name."""
+    """The file run.py and what it imports, by name."""
     folder = Path(__file__).parent / "runner"
     return {name: (folder / name).read_bytes() for name in ("run.py", "pixels.py", "tokens.py")}

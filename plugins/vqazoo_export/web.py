@@ -17,7 +17,7 @@ def page_files() -> dict[str, bytes]:
 
 
 def web_runtime(folder: Path | None) -> dict[str, bytes]:
-    """onnxruntime-web's files that the page loads, by name.
+    """The files of onnxruntime-web that the page loads, by name.
 
     Args:
         folder: `dist` of the unpacked package `onnxruntime-web`, or the package itself.

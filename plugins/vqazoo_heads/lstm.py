@@ -114,9 +114,10 @@ class LSTMHead(SummedHead):
         started = tokens != START
         ids = torch.where(started, self.token_ids[tokens.clamp(min=0)], encoder.start_id)  # (B,)
         x = (self.embed(ids) * context)[:, None]  # (B, 1, E)
-        x, (hidden, cell) = self.lstm(x, (hidden[None].contiguous(), cell[None].contiguous()))
+        x, after = self.lstm(x, (hidden[None].contiguous(), cell[None].contiguous()))
         log_probs = self.output(x[:, 0]).log_softmax(dim=1)  # (B, V')
-        return log_probs, (context, hidden[0], cell[0])
+        # Reshaped: torch.export of torch 2.11 takes these (1, B, hidden) for (1, 1, B, hidden).
+        return log_probs, (context, *(one.reshape(hidden.shape) for one in after))
 
     def begin_answer(self, fused: Features) -> tuple[Tensor, State, Step]:
         context = self.context(fused)  # (B, E)

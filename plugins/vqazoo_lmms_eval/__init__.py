@@ -1,1 +1,1 @@
-"""lmms-eval runs vqazoo's models as its model `vqazoo`."""
+"""The harness lmms-eval runs vqazoo's models as its model `vqazoo`."""

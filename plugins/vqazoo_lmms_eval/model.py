@@ -60,8 +60,8 @@ class VqazooModel(lmms):
             while batch := list(islice(rows, self.batch)):
                 asked = [self._asked(request) for request in batch]
                 pictures, questions = [p for p, _ in asked], [q for _, q in asked]
-                found = self.model.answer(pictures, questions, **self.decode)
-                for request, answer in zip(batch, found, strict=True):
+                replies = self.model.answer(pictures, questions, **self.decode)
+                for request, answer in zip(batch, replies, strict=True):
                     self.cache_hook.add_partial("generate_until", request.args[:2], answer.text)
                     answers.append(answer.text)
                 bar.update(len(batch))
@@ -76,10 +76,12 @@ class VqazooModel(lmms):
         Raises:
             IncompatibleError: the head neither picks from a list nor ranks given answers.
         """
-        found = []
+        outcomes = []
         with tqdm(total=len(requests), desc="vqazoo") as bar:
             # The choices of one question follow each other.
-            for _, several in groupby(requests, key=lambda one: (one.args[0], *one.args[3:])):
+            for _, several in groupby(
+                requests, key=lambda request: (request.args[0], *request.args[3:])
+            ):
                 choices = list(several)
                 picture, question = self._asked(choices[0])
                 texts = [self._choice(request) for request in choices]
@@ -87,9 +89,9 @@ class VqazooModel(lmms):
                 for text in texts:
                     loss = -math.log(probability[text]) if probability[text] > 0 else math.inf
                     greedy = normalise(best.text) == normalise(text)
-                    found.append(GenerationResult((loss, greedy)))
+                    outcomes.append(GenerationResult((loss, greedy)))
                 bar.update(len(choices))
-        return found
+        return outcomes
 
     def generate_until_multi_round(self, requests: Sequence[Instance]) -> list[str]:
         """Refused: a model of vqazoo answers one question.
@@ -119,8 +121,8 @@ class VqazooModel(lmms):
         return shown[0], prompt.strip().partition("\n")[0] if self.first_line else prompt
 
     def _choice(self, request: Instance) -> str:
-        given = request.args[1]
-        return str(given if isinstance(given, str) else given(self._document(request))).strip()
+        choice = request.args[1]
+        return str(choice if isinstance(choice, str) else choice(self._document(request))).strip()
 
     def _probabilities(
         self, picture: Any, question: str, texts: Sequence[str]
@@ -129,7 +131,7 @@ class VqazooModel(lmms):
         head = self.model.config.head.type
         if isinstance(self.model.head, RanksAnswers):
             first = cast(Answer, self.model.rank(picture, question, texts, top_k=len(texts)))
-            scores = {one.text: one.score for one in (first, *first.alternatives)}
+            scores = {answer.text: answer.score for answer in (first, *first.alternatives)}
             return self.model.answer(picture, question, **self.decode), scores
         if self.model.head_manifest.answer_mode != "classify":
             raise IncompatibleError(
@@ -137,15 +139,17 @@ class VqazooModel(lmms):
                 f"compares: use a model whose head picks from a list, or ranks."
             )
         best = self.model.answer(picture, question, top_k=len(self.model.answers))
-        known = {normalise(one.text): one.score for one in reversed((best, *best.alternatives))}
+        known = {
+            normalise(answer.text): answer.score for answer in reversed((best, *best.alternatives))
+        }
         return best, {text: known.get(normalise(text), 0.0) for text in texts}
 
 
-def _batch_size(given: int | str | None) -> int:
+def _batch_size(requested: int | str | None) -> int:
     try:
-        size = BATCH if given is None else int(given)
+        size = BATCH if requested is None else int(requested)
     except ValueError:
         size = 0
     if size < 1:
-        raise ConfigError(f"The batch size is {given!r}, but a number above 0 was expected.")
+        raise ConfigError(f"The batch size is {requested!r}, but a number above 0 was expected.")
     return size

@@ -295,7 +295,8 @@ def load_pretraining(folder: Path, batch_size: int, ramp_steps: int) -> BLIPPret
     captioner = load_checkpoint(folder / CAPTIONER)
     found = BLIPPretraining(model, captioner, args, batch_size, ramp_steps)
     objectives = found.objectives
-    if tensors.keys() != objectives.learnt().keys():
+    shapes = {name: tensor.shape for name, tensor in objectives.learnt().items()}
+    if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
         raise CheckpointError(
             f"'{folder / OBJECTIVES}' does not hold the tensors of this release: pretrain again."
         )

@@ -57,9 +57,9 @@ def is_public(address: str) -> bool:
     """
     if "%" in address:  # only what is local needs a zone
         return False
-    found = ip_address(address)
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    if isinstance(found, IPv4Address):
-        return not any(found in net for net in IPV4)
-    return found in UNICAST and not any(found in net for net in IPV6)
+    ip = ip_address(address)
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    if isinstance(ip, IPv4Address):
+        return not any(ip in net for net in IPV4)
+    return ip in UNICAST and not any(ip in net for net in IPV6)

@@ -209,8 +209,8 @@ async def _forget_body(request: Request, settings: Settings) -> None:
 
 def _ranked(answers: Sequence[Answer]) -> RankedOut:
     fields = ("text", "score", "answer_type", "answerable")
-    best, *others = ({name: asdict(one)[name] for name in fields} for one in answers)
-    return RankedOut(**best, alternatives=[AnswerOut(**one) for one in others])
+    best, *others = ({name: asdict(answer)[name] for name in fields} for answer in answers)
+    return RankedOut(**best, alternatives=[AnswerOut(**other) for other in others])
 
 
 def _described(name: str, model: VQAModel, default: bool) -> ModelOut:

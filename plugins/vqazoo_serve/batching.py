@@ -173,21 +173,21 @@ class Batcher:
         encode: Callable[[list[Source]], Features],
     ) -> dict[str, Features]:
         """Features by key: those that are kept, and the others computed together and kept."""
-        found: dict[str, Features] = {}
+        features: dict[str, Features] = {}
         for key, source in sources.items():
             held = source.features if isinstance(source, Picture) else None
             kept = held or self._cache.get((model, side, key))
             if kept is not None:
-                found[key] = kept
-        unknown = [key for key in sources if key not in found]
-        self._metrics.features.labels(READ_BY[side], "cache").inc(len(found))
+                features[key] = kept
+        unknown = [key for key in sources if key not in features]
+        self._metrics.features.labels(READ_BY[side], "cache").inc(len(features))
         self._metrics.features.labels(READ_BY[side], "computed").inc(len(unknown))
         if unknown:
             encoded = encode([sources[key] for key in unknown])
             for place, key in enumerate(unknown):
-                found[key] = single(encoded, place)
-                self._cache.put((model, side, key), found[key])
-        return found
+                features[key] = single(encoded, place)
+                self._cache.put((model, side, key), features[key])
+        return features
 
 
 def _check_length(model: VQAModel, question: str) -> None:

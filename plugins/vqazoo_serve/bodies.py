@@ -89,7 +89,7 @@ def read(request: Request, body: bytes, question: type[BaseModel], settings: Set
         fields, images = read_form(request.headers["Content-Type"], body, known)
     checked = _validated(question, fields)
     if images is None:
-        images = [_from_base64(one) for one in _listed(checked.image)]
+        images = [_from_base64(encoded) for encoded in _listed(checked.image)]
     urls = _listed(checked.image_url)
     _check_sources(images, urls, settings)
     questions = _questions(checked.question, len(images) + len(urls))
@@ -120,14 +120,16 @@ def _validated(question: type[BaseModel], fields: Mapping[str, Any]) -> Any:
 def _sentence(error: ValidationError, fields: Mapping[str, Any]) -> str:
     """The most telling error of the first field that has any."""
     name = error.errors()[0]["loc"][0]
-    of_field = [one for one in error.errors() if one["loc"][0] == name]
+    of_field = [detail for detail in error.errors() if detail["loc"][0] == name]
     listed = isinstance(fields.get(str(name)), list)  # text or a list: what was it meant to be?
-    fitting = [one for one in of_field if str(one["loc"][1:2]).startswith("('list") == listed]
-    found = max(fitting or of_field, key=lambda one: len(one["loc"]))
+    fitting = [
+        detail for detail in of_field if str(detail["loc"][1:2]).startswith("('list") == listed
+    ]
+    deepest = max(fitting or of_field, key=lambda detail: len(detail["loc"]))
     name = str(name)
-    if found["type"] == "missing":
+    if deepest["type"] == "missing":
         return f"The field {name!r} is missing."
-    reason = found["msg"][:1].lower() + found["msg"][1:]
+    reason = deepest["msg"][:1].lower() + deepest["msg"][1:]
     return f"The field {name!r} cannot be used: {reason}."
 
 

@@ -23,14 +23,18 @@ LOG = logging.getLogger("vqazoo_serve")
 AFTER_DEADLINE = 5.0  # seconds for the refusal of a late request, until its connection is cut
 LONGEST_HEAD = 16 * 1024  # bytes of the headers of a request
 EVENTS_AT_ONCE = 64  # that are taken from one connection before others have their turn
+LENGTHS = {b"content-length", b"transfer-encoding"}  # a request has one at most
 PAUSE = 0.02  # seconds until the next; times the connections that pause
 
 NEW, KNOWN, SENDING, ANSWERING = range(4)  # how far a connection got
 
 
 class Paced(h11.Connection):
-    """Stops after some events: a body of a million chunks would keep the event loop for minutes,
-    and so would thousands of requests that are sent in a row, not waiting for their answers."""
+    """Refuses a request with two lengths, and stops after some events.
+
+    A body of a million chunks would keep the event loop for minutes, and so would thousands of
+    requests that are sent in a row, not waiting for their answers.
+    """
 
     events_left = EVENTS_AT_ONCE
 
@@ -38,7 +42,12 @@ class Paced(h11.Connection):
         if self.events_left == 0:
             return h11.NEED_DATA
         self.events_left -= 1
-        return super().next_event()
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            told = {name for name, _ in event.headers} & LENGTHS
+            if len(told) > 1:  # a proxy may believe the other one, and see other requests
+                raise h11.RemoteProtocolError("two lengths")
+        return event
 
 
 class Open:
@@ -150,7 +159,11 @@ class Connection(H11Protocol):
         self._rest_if_idle()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "http", "The request is not valid HTTP/1.1, or its headers are too long.")
+        self._refuse(
+            400,
+            "http",
+            "The request is not valid HTTP/1.1, or its headers are too long or tell two lengths.",
+        )
 
     # ---- deadlines --------------------------------------------------------------------------
 

@@ -23,10 +23,10 @@ class FeatureCache:
 
     def get(self, key: Key) -> Features | None:
         with self._lock:
-            found = self._kept.get(key)
-            if found is not None:
+            features = self._kept.get(key)
+            if features is not None:
                 self._kept.move_to_end(key)
-            return found
+            return features
 
     def put(self, key: Key, features: Features) -> None:
         """Keep features of one row; those that are larger than the limit are not kept."""
@@ -43,15 +43,15 @@ class FeatureCache:
 
 def single(batch: Features, row: int) -> Features:
     """One row of a batch as a copy, without the padding that longer rows needed."""
-    found = batch.index(torch.tensor([row], device=next(iter(batch.tensors().values())).device))
-    if found.tokens is None or found.mask is None:
-        return found
-    length = int(found.mask[0].nonzero().max()) + 1 if found.mask.any() else 1
+    features = batch.index(torch.tensor([row], device=next(iter(batch.tensors().values())).device))
+    if features.tokens is None or features.mask is None:
+        return features
+    length = int(features.mask[0].nonzero().max()) + 1 if features.mask.any() else 1
     return Features(
-        found.pooled,
-        found.tokens[:, :length].clone(),  # (1, N, D)
-        found.mask[:, :length].clone(),  # (1, N)
-        found.num_prefix,
+        features.pooled,
+        features.tokens[:, :length].clone(),  # (1, N, D)
+        features.mask[:, :length].clone(),  # (1, N)
+        features.num_prefix,
     )
 
 

@@ -76,12 +76,12 @@ async def _checked_address(url: httpx.URL) -> str:
     """An address of the URL's host; all that it has are public."""
     port = url.port or {"http": 80, "https": 443}[url.scheme]
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(
+        entries = await asyncio.get_running_loop().getaddrinfo(
             url.host, port, type=socket.SOCK_STREAM
         )
     except (OSError, UnicodeError) as error:
         raise _refused("names a host that is not found") from error
-    addresses = [str(entry[4][0]) for entry in found]
+    addresses = [str(entry[4][0]) for entry in entries]
     if not addresses or not all(is_public(address) for address in addresses):
         raise _refused("leads to a private or reserved address, which is never fetched")
     return addresses[0]

@@ -111,10 +111,10 @@ def _parts(body: bytes, boundary: str) -> Iterator[_Part]:
     if body.startswith(delimiter):
         place = len(delimiter)
     else:  # what stands before the first boundary is for nobody
-        found = _find(body, b"\r\n" + delimiter, 0)
-        if found < 0:
+        start = _find(body, b"\r\n" + delimiter, 0)
+        if start < 0:
             raise _broken("its boundary is not there")
-        place = found + 2 + len(delimiter)
+        place = start + 2 + len(delimiter)
     while not body.startswith(b"--", place):
         line = body.find(b"\r\n", place, place + LONGEST_PADDING)
         if line < 0 or body[place:line].strip(b" \t"):
@@ -131,23 +131,23 @@ def _parts(body: bytes, boundary: str) -> Iterator[_Part]:
 def _find(body: bytes, wanted: bytes, place: int) -> int:
     """As `body.find`, in steps: while it searches no other thread works."""
     while place < len(body):
-        found = body.find(wanted, place, place + LONGEST_STEP + len(wanted) - 1)
-        if found >= 0:
-            return found
+        start = body.find(wanted, place, place + LONGEST_STEP + len(wanted) - 1)
+        if start >= 0:
+            return start
         place += LONGEST_STEP
     return -1
 
 
 def _disposition(head: str) -> tuple[str, bool]:
     """The name in the headers of a part, and whether it is a file."""
-    found = [
+    dispositions = [
         value
         for key, _, value in (line.partition(":") for line in head.split("\r\n"))
         if key.strip().lower() == "content-disposition"
     ]
-    if len(found) != 1:
+    if len(dispositions) != 1:
         raise _broken("a part has no header Content-Disposition")
-    kind, parameters = _header(found[0])
+    kind, parameters = _header(dispositions[0])
     if kind != "form-data" or "name" not in parameters:
         raise _broken("a part has no name")
     name = parameters["name"].encode("latin-1").decode("utf-8", "replace")
@@ -159,16 +159,16 @@ def _header(text: str) -> tuple[str, dict[str, str]]:
     kind, _, _ = text.partition(";")
     place = len(kind)
     text = text.rstrip(" \t")
-    found: dict[str, str] = {}
+    parameters: dict[str, str] = {}
     while place < len(text):
         match = PARAMETER.match(text, place)
         if match is None:
             raise _broken("a header has parameters that are none")
         if match[1] is not None:
             quoted = None if match[2] is None else re.sub(r"\\(.)", r"\1", match[2])
-            found.setdefault(match[1].lower(), match[3] if quoted is None else quoted)
+            parameters.setdefault(match[1].lower(), match[3] if quoted is None else quoted)
         place = match.end()
-    return kind.strip().lower(), found
+    return kind.strip().lower(), parameters
 
 
 def _broken(why: str) -> Refusal:

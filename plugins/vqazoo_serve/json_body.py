@@ -98,12 +98,12 @@ def _single(text: str, place: int, name: str) -> tuple[Any, int]:
     if _at(text, place) in ("[", "{"):
         kind = "list" if _at(text, place) == "[" else "object"
         raise Refusal(422, "field", f"The field {name!r} cannot be used: no {kind} may be there.")
-    found = SCALAR.match(text, place, place + LONGEST_NUMBER + 1)
-    if found is None:
+    match = SCALAR.match(text, place, place + LONGEST_NUMBER + 1)
+    if match is None:
         raise _unexpected(text, place)
-    if found.end() - place > LONGEST_NUMBER:
+    if match.end() - place > LONGEST_NUMBER:
         raise Refusal(422, "field", f"The field {name!r} cannot be used: a number is too long.")
-    return json.loads(found[0]), found.end()
+    return json.loads(match[0]), match.end()
 
 
 def _string(text: str, place: int) -> tuple[str, int]:

@@ -77,8 +77,8 @@ def _objects(schema: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 def _found(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
     if "$ref" not in schema:
         return schema
-    found: Mapping[str, Any] = document["components"]["schemas"][_name(schema)]
-    return found
+    fields: Mapping[str, Any] = document["components"]["schemas"][_name(schema)]
+    return fields
 
 
 def _name(schema: Mapping[str, Any]) -> str:
@@ -88,7 +88,7 @@ def _name(schema: Mapping[str, Any]) -> str:
 def _kind(field: Mapping[str, Any]) -> str:
     """The type of a field in words, with its limits."""
     if "anyOf" in field:
-        return " or ".join(_kind(one) for one in field["anyOf"])
+        return " or ".join(_kind(choice) for choice in field["anyOf"])
     if "$ref" in field:
         return _name(field)
     limits = [

@@ -143,12 +143,12 @@ def request_body(question: type[BaseModel]) -> dict[str, Any]:
 
 def _form_field(field: dict[str, Any]) -> dict[str, Any]:
     """A form has no null and no other types: a list is a field given several times."""
-    options = [one for one in field.get("anyOf", [field]) if one.get("type") != "null"]
+    options = [option for option in field.get("anyOf", [field]) if option.get("type") != "null"]
     first = options[0]
-    found = dict(first) if first.get("type") != "array" else _form_list(first["items"])
+    schema = dict(first) if first.get("type") != "array" else _form_list(first["items"])
     if len(options) > 1:
-        found = _form_list(first, options[1].get("maxItems"))
-    return {**found, "description": field.get("description", "")}
+        schema = _form_list(first, options[1].get("maxItems"))
+    return {**schema, "description": field.get("description", "")}
 
 
 def _form_list(item: dict[str, Any], most: int | None = None) -> dict[str, Any]:

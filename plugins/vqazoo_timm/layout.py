@@ -46,8 +46,10 @@ def find_layout(model: Any, pixels: Tensor, states: Any) -> Layout:
         return Layout(2, int(told))
     try:
         found = model.forward_intermediates(pixels, indices=1, intermediates_only=True)
-    except (AttributeError, NotImplementedError):
-        return Layout(2, 0)  # an older timm, whose models without prefix tokens have no method
+    except (AttributeError, NotImplementedError):  # before timm 1.0.31, CoaT and CrossViT say less
+        return Layout(
+            2, int(any(name.startswith("cls_token") for name, _ in model.named_parameters()))
+        )
     _, width, high, wide = found[-1].shape  # (B, D, H, W)
     channels = 1 if last.shape[2] != width and last.shape[1] == width else 2
     tokens, places = last.shape[3 - channels], high * wide

@@ -170,7 +170,7 @@ def _examples(split: str, image: Path, picture: dict[str, Any]) -> list[Example]
             answer_type=answer_label(asked["answers"]),
             question_type=intern(asked["kind"]),
             answerable=answer_label(asked["answers"]) != UNANSWERABLE,
-            confidences=tuple(intern(one) for one in asked["confidences"]),
+            confidences=tuple(intern(confidence) for confidence in asked["confidences"]),
         )
         for number, asked in enumerate(picture["asked"])
     ]
@@ -228,7 +228,7 @@ def ask(rng: random.Random, scene: Scene, kind: str, absent: bool) -> tuple[str,
     subjects = _absent(rng, scene, by_colour) if absent else _present(scene, by_colour, kind)
     if not subjects:
         return "", ""
-    subject, found = rng.choice(subjects)
+    subject, shapes = rng.choice(subjects)
     noun = subject if kind == "shape" or not by_colour else f"{subject} shape"
     if kind == "count":
         noun = f"{noun}s" if by_colour else PLURALS.get(noun, f"{noun}s")
@@ -237,28 +237,28 @@ def ask(rng: random.Random, scene: Scene, kind: str, absent: bool) -> tuple[str,
         return question, "no" if absent else "yes"
     if absent:
         return question, UNANSWERABLE
-    truths = {"count": str(len(found)), "colour": found[0].colour, "shape": found[0].name}
-    return question, truths.get(kind, found[0].place)
+    truths = {"count": str(len(shapes)), "colour": shapes[0].colour, "shape": shapes[0].name}
+    return question, truths.get(kind, shapes[0].place)
 
 
 def _present(scene: Scene, by_colour: bool, kind: str) -> list[tuple[str, list[Shape]]]:
     """Colours or shapes that are there with their objects, if the answer is one for all of them."""
     groups: dict[str, list[Shape]] = {}
-    for one in scene.objects:
-        groups.setdefault(one.colour if by_colour else one.name, []).append(one)
+    for shape in scene.objects:
+        groups.setdefault(shape.colour if by_colour else shape.name, []).append(shape)
     if kind in ("presence", "count"):
         return list(groups.items())
     field = {"colour": "colour", "shape": "name", "place": "place"}[kind]
     return [
-        (subject, found)
-        for subject, found in groups.items()
-        if len({getattr(one, field) for one in found}) == 1
+        (subject, shapes)
+        for subject, shapes in groups.items()
+        if len({getattr(shape, field) for shape in shapes}) == 1
     ]
 
 
 def _absent(rng: random.Random, scene: Scene, by_colour: bool) -> list[tuple[str, list[Shape]]]:
     """One colour or shape that is not there, as often as it is drawn elsewhere; or none."""
-    here = {one.colour if by_colour else one.name for one in scene.objects}
+    here = {shape.colour if by_colour else shape.name for shape in scene.objects}
     often = dict.fromkeys(COLOURS, 1) if by_colour else SHAPES
     missing = {name: weight for name, weight in often.items() if name not in here}
     if not missing:
@@ -276,8 +276,8 @@ def answer(
     """
     misses = GUESSES[kind] if condition in ("absent", STRONG) else NEAR_MISSES[truth]
     drawn = rng.choices(("", "miss", UNANSWERABLE, UNSUITABLE), SAYS[condition], k=PEOPLE)
-    answers = [rng.choice(misses) if one == "miss" else one or truth for one in drawn]
+    answers = [rng.choice(misses) if said == "miss" else said or truth for said in drawn]
     confidences = [
-        rng.choices(CONFIDENCES, AGREEING if one == truth else DISSENTING)[0] for one in answers
+        rng.choices(CONFIDENCES, AGREEING if said == truth else DISSENTING)[0] for said in answers
     ]
     return answers, confidences

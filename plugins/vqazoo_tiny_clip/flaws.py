@@ -52,7 +52,9 @@ def damage(
     low, high = LIMITS[flaw].strong if strong else LIMITS[flaw].weak
     strength = rng.uniform(low, high)
     if flaw == "blurred":
-        extents = [extent for one in scene.objects for extent in (one.half_width, one.half_height)]
+        extents = [
+            extent for shape in scene.objects for extent in (shape.half_width, shape.half_height)
+        ]
         deviation = strength * (max(extents) if strong else min(extents))
         return scene, scene.paint().filter(ImageFilter.GaussianBlur(deviation)), strength
     keeps = 0.5**strength
@@ -75,7 +77,9 @@ def _covered(rng: random.Random, scene: Scene, strong: bool) -> tuple[Scene, Ima
     x, y = rng.choice(((along, 0.0), (along, SIZE), (0.0, along), (SIZE, along)))
 
     def lost(radius: float) -> list[float]:
-        return [_lost(one, lambda a, b: math.hypot(a - x, b - y) < radius) for one in scene.objects]
+        return [
+            _lost(shape, lambda a, b: math.hypot(a - x, b - y) < radius) for shape in scene.objects
+        ]
 
     radius, share = _fit(rng, lost, LIMITS["covered"], FINGER, strong)
     image = scene.paint()
@@ -90,11 +94,11 @@ def _cut_off(rng: random.Random, scene: Scene, strong: bool) -> tuple[Scene, Ima
 
     def moved(distance: float) -> Scene:
         x, y = distance * math.cos(angle), distance * math.sin(angle)
-        objects = tuple(replace(one, x=one.x + x, y=one.y + y) for one in scene.objects)
+        objects = tuple(replace(shape, x=shape.x + x, y=shape.y + y) for shape in scene.objects)
         return Scene(scene.background, objects)
 
     def lost(distance: float) -> list[float]:
-        return [_lost(one, lambda a, b: False) for one in moved(distance).objects]
+        return [_lost(shape, lambda a, b: False) for shape in moved(distance).objects]
 
     distance, share = _fit(rng, lost, LIMITS["cut off"], SHIFT, strong)
     return moved(distance), moved(distance).paint(), share
@@ -126,11 +130,13 @@ def _fit(
     return size, max(0.0, most(size))
 
 
-def _lost(one: Shape, hidden: Callable[[float, float], bool]) -> float:
+def _lost(shape: Shape, hidden: Callable[[float, float], bool]) -> float:
     """Share of 49 points of an object's box that are hidden or out of the frame."""
     steps = [step / 3.5 for step in range(-3, 4)]
     points = [
-        (one.x + a * one.half_width, one.y + b * one.half_height) for a in steps for b in steps
+        (shape.x + a * shape.half_width, shape.y + b * shape.half_height)
+        for a in steps
+        for b in steps
     ]
     inside = [(x, y) for x, y in points if 0 <= x < SIZE and 0 <= y < SIZE]
     return 1 - sum(not hidden(x, y) for x, y in inside) / len(points)

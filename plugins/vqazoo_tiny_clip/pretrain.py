@@ -168,7 +168,9 @@ def save(model: TinyCLIP, out: Path, log: Sequence[dict[str, float]]) -> None:
     Raises:
         TrainingError: a weight is not finite; the files of before stay.
     """
-    if not torch.stack([torch.isfinite(one).all() for one in model.state_dict().values()]).all():
+    if not torch.stack(
+        [torch.isfinite(weight).all() for weight in model.state_dict().values()]
+    ).all():
         raise TrainingError(
             "Weights are nan or infinite after the last step, which are not saved: lower "
             "--learning-rate."
@@ -207,12 +209,12 @@ def _retrieval(model: TinyCLIP, codec: TinyCodec, rng: random.Random) -> dict[st
     image = encode_pictures(model, [scene.paint() for scene in pairs.values()])  # (n, D)
     text = encode_texts(model, codec, list(pairs))  # (n, D)
     similarity = image @ text.T  # (n, n)
-    found: dict[str, Any] = {"pairs": len(pairs)}
+    figures: dict[str, Any] = {"pairs": len(pairs)}
     for name, matrix in (("image_to_text", similarity), ("text_to_image", similarity.T)):
         rank = (matrix > matrix.diagonal()[:, None]).sum(dim=1)  # (n,), 0 is best
         for k in (1, 5):
-            found[f"{name}_recall_at_{k}"] = round((rank < k).float().mean().item(), 4)
-    return found
+            figures[f"{name}_recall_at_{k}"] = round((rank < k).float().mean().item(), 4)
+    return figures
 
 
 def _zero_shot(model: TinyCLIP, codec: TinyCodec, rng: random.Random) -> dict[str, Any]:
@@ -232,19 +234,19 @@ def _zero_shot(model: TinyCLIP, codec: TinyCodec, rng: random.Random) -> dict[st
             NUMBERS[2:],
         ),
     }
-    found = {}
+    figures = {}
     for attribute, (shown, names, classes) in truths.items():
         image = encode_pictures(model, [scene.paint() for scene in shown])  # (n, D)
         prompts = [PROMPTS[attribute].format(name) for name in classes]
         nearest = (image @ encode_texts(model, codec, prompts).T).argmax(dim=1).tolist()  # (n,)
         right = sum(classes[i] == name for i, name in zip(nearest, names, strict=True))
-        found[attribute] = {
+        figures[attribute] = {
             "accuracy": round(right / len(shown), 4),
             "chance": round(1 / len(classes), 4),
             "pictures": len(shown),
             "prompt": PROMPTS[attribute],
         }
-    return found
+    return figures
 
 
 def encode_pictures(model: TinyCLIP, pictures: Sequence[Image.Image]) -> Tensor:

@@ -74,8 +74,8 @@ class Scene:
         """The picture, RGB, SIZE x SIZE."""
         image = Image.new("RGB", (SIZE, SIZE), self.background)
         pen = ImageDraw.Draw(image)
-        for one in self.objects:
-            _paint(pen, one)
+        for shape in self.objects:
+            _paint(pen, shape)
         return image
 
 
@@ -120,31 +120,31 @@ def _jittered(rng: random.Random, value: int) -> int:
     return min(255, max(0, value + rng.randint(-COLOUR_JITTER, COLOUR_JITTER)))
 
 
-def _touch(one: Shape, other: Shape) -> bool:
+def _touch(shape: Shape, other: Shape) -> bool:
     return (
-        abs(one.x - other.x) <= one.half_width + other.half_width + 1
-        and abs(one.y - other.y) <= one.half_height + other.half_height + 1
+        abs(shape.x - other.x) <= shape.half_width + other.half_width + 1
+        and abs(shape.y - other.y) <= shape.half_height + other.half_height + 1
     )
 
 
-def _paint(pen: ImageDraw.ImageDraw, one: Shape) -> None:
-    x, y, w, h = one.x, one.y, one.half_width, one.half_height
-    if one.name == "circle":
-        pen.ellipse((x - w, y - h, x + w, y + h), fill=one.rgb)
-    elif one.name == "rectangle":
-        pen.rectangle((x - w, y - h, x + w, y + h), fill=one.rgb)
-    elif one.name == "triangle":
-        pen.polygon([(x, y - h), (x + w, y + h), (x - w, y + h)], fill=one.rgb)
-    elif one.name == "star":
+def _paint(pen: ImageDraw.ImageDraw, shape: Shape) -> None:
+    x, y, w, h = shape.x, shape.y, shape.half_width, shape.half_height
+    if shape.name == "circle":
+        pen.ellipse((x - w, y - h, x + w, y + h), fill=shape.rgb)
+    elif shape.name == "rectangle":
+        pen.rectangle((x - w, y - h, x + w, y + h), fill=shape.rgb)
+    elif shape.name == "triangle":
+        pen.polygon([(x, y - h), (x + w, y + h), (x - w, y + h)], fill=shape.rgb)
+    elif shape.name == "star":
         radii = (w, 0.45 * w) * 5
         angles = [-math.pi / 2 + k * math.pi / 5 for k in range(10)]
         points = [
             (x + r * math.cos(a), y + r * math.sin(a)) for r, a in zip(radii, angles, strict=True)
         ]
-        pen.polygon(points, fill=one.rgb)
+        pen.polygon(points, fill=shape.rgb)
     else:
-        pen.rectangle((x - w, y - h / 3, x + w, y + h / 3), fill=one.rgb)
-        pen.rectangle((x - w / 3, y - h, x + w / 3, y + h), fill=one.rgb)
+        pen.rectangle((x - w, y - h / 3, x + w, y + h / 3), fill=shape.rgb)
+        pen.rectangle((x - w / 3, y - h, x + w / 3, y + h), fill=shape.rgb)
 
 
 # ---- captions -------------------------------------------------------------------------------
@@ -160,43 +160,45 @@ def _caption(rng: random.Random, scene: Scene) -> str:
         return _question_and_answer(rng, scene)
     start = rng.choice(("", "", "a picture of ", "an image with ", "there is "))
     if len(scene.objects) == 1:
-        (one,) = scene.objects
-        text = f"a {_describe(rng, one)}"
-        return start + (f"{text} {_at(one)}" if rng.random() < 0.75 else text)
+        (shape,) = scene.objects
+        text = f"a {_describe(rng, shape)}"
+        return start + (f"{text} {_at(shape)}" if rng.random() < 0.75 else text)
     template = rng.random()
     if template < 0.25:
         return f"{start}{NUMBERS[len(scene.objects)]} {_plural(rng, scene)}"
     if template < 0.5:
-        one, other = rng.sample(scene.objects, 2)
-        first, second = f"a {one.colour} {one.name}", f"a {other.colour} {other.name}"
-        return f"{start}{first} {relation(one, other)} {second}"
+        shape, other = rng.sample(scene.objects, 2)
+        first, second = f"a {shape.colour} {shape.name}", f"a {other.colour} {other.name}"
+        return f"{start}{first} {relation(shape, other)} {second}"
     shown = rng.sample(scene.objects, min(len(scene.objects), 3))
     if len(shown) == 2:
-        return start + " and ".join(f"a {_describe(rng, one)} {_at(one)}" for one in shown)
-    return start + " and ".join(f"a {one.colour} {one.name}" for one in shown)
+        return start + " and ".join(f"a {_describe(rng, shape)} {_at(shape)}" for shape in shown)
+    return start + " and ".join(f"a {shape.colour} {shape.name}" for shape in shown)
 
 
-def _describe(rng: random.Random, one: Shape) -> str:
-    noun = "square" if one.is_square and rng.random() < 0.5 else one.name
-    everything = f"{one.size} {one.colour} {noun}"
+def _describe(rng: random.Random, shape: Shape) -> str:
+    noun = "square" if shape.is_square and rng.random() < 0.5 else shape.name
+    everything = f"{shape.size} {shape.colour} {noun}"
     if rng.random() < 0.75:
         return everything
-    return rng.choice((f"{one.colour} {noun}", noun, f"{one.colour} shape", f"{one.size} {noun}"))
+    return rng.choice(
+        (f"{shape.colour} {noun}", noun, f"{shape.colour} shape", f"{shape.size} {noun}")
+    )
 
 
-def _at(one: Shape) -> str:
-    return "in the center" if one.place == "center" else f"at the {one.place}"
+def _at(shape: Shape) -> str:
+    return "in the center" if shape.place == "center" else f"at the {shape.place}"
 
 
-def relation(one: Shape, other: Shape) -> str:
-    """Where `one` is, seen from `other`, along the axis on which they are farther apart."""
-    if abs(one.x - other.x) > abs(one.y - other.y):
-        return "left of" if one.x < other.x else "right of"
-    return "above" if one.y < other.y else "below"
+def relation(shape: Shape, other: Shape) -> str:
+    """Where `shape` is, seen from `other`, along the axis on which they are farther apart."""
+    if abs(shape.x - other.x) > abs(shape.y - other.y):
+        return "left of" if shape.x < other.x else "right of"
+    return "above" if shape.y < other.y else "below"
 
 
 def _plural(rng: random.Random, scene: Scene) -> str:
-    names = {one.name for one in scene.objects}
+    names = {shape.name for shape in scene.objects}
     if len(names) > 1:
         return rng.choice(("shapes", "objects"))
     name = names.pop()
@@ -205,36 +207,36 @@ def _plural(rng: random.Random, scene: Scene) -> str:
 
 def _question_and_answer(rng: random.Random, scene: Scene) -> str:
     """A question with its answer, so that the text tower reads questions and negations too."""
-    one = rng.choice(scene.objects)
+    shape = rng.choice(scene.objects)
     kind = rng.choice(("colour", "shape", "count", "presence"))
     if kind == "colour":
-        known = [other for other in scene.objects if other.name == one.name]
-        subject = "shape" if len(scene.objects) == 1 and rng.random() < 0.5 else one.name
+        known = [other for other in scene.objects if other.name == shape.name]
+        subject = "shape" if len(scene.objects) == 1 and rng.random() < 0.5 else shape.name
         if len({other.colour for other in known}) == 1:
             ask = rng.choice(("what color is the", "what is the color of the"))
-            return f"{ask} {subject}? {one.colour}"
+            return f"{ask} {subject}? {shape.colour}"
         kind = "count"
     if kind == "shape":
         if len(scene.objects) == 1:
             asks = (
                 "what shape is in the image?",
                 "what shape does the image contain?",
-                f"what is the {one.colour} shape?",
+                f"what is the {shape.colour} shape?",
                 "what shape is present?",
             )
-            return f"{rng.choice(asks)} {one.name}"
+            return f"{rng.choice(asks)} {shape.name}"
         kind = "count"
     if kind == "count":
         return f"how many shapes are there? {NUMBERS[len(scene.objects)]}"
-    return _presence(rng, scene, one)
+    return _presence(rng, scene, shape)
 
 
-def _presence(rng: random.Random, scene: Scene, one: Shape) -> str:
+def _presence(rng: random.Random, scene: Scene, shape: Shape) -> str:
     if rng.random() < 0.5:
-        colour = rng.choice(tuple(COLOURS)) if rng.random() < 0.5 else one.colour
+        colour = rng.choice(tuple(COLOURS)) if rng.random() < 0.5 else shape.colour
         subject, present = f"{colour} shape", colour in {o.colour for o in scene.objects}
     else:
-        subject = _random_name(rng) if rng.random() < 0.5 else one.name
+        subject = _random_name(rng) if rng.random() < 0.5 else shape.name
         present = subject in {o.name for o in scene.objects}
     positive = rng.random() < 0.5
     asks = (

@@ -63,7 +63,7 @@ class TinyCodec:
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids without special tokens, not truncated."""
         encoded = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        return [list(one.ids) for one in encoded]
+        return [list(encoding.ids) for encoding in encoded]
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids (B, L) int64 and mask (B, L) bool: start, pieces, end, then padding."""

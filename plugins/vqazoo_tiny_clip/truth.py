@@ -29,12 +29,14 @@ MANY = {PLURALS.get(name, f"{name}s"): name for name in SHAPES}
 
 def objects_json(scene: Scene) -> list[dict[str, Any]]:
     """The objects of a scene, as `captions.jsonl` keeps them."""
-    return [asdict(one) for one in scene.objects]
+    return [asdict(shape) for shape in scene.objects]
 
 
 def is_true_of(caption: str, objects: Iterable[Mapping[str, Any]]) -> bool:
     """`is_true` for the `objects` of a row of `captions.jsonl`."""
-    return is_true(caption, [Shape(**{**one, "rgb": tuple(one["rgb"])}) for one in objects])
+    return is_true(
+        caption, [Shape(**{**fields, "rgb": tuple(fields["rgb"])}) for fields in objects]
+    )
 
 
 def is_true(caption: str, objects: Sequence[Shape]) -> bool:
@@ -50,54 +52,54 @@ def is_true(caption: str, objects: Sequence[Shape]) -> bool:
         everything = plural in ("shapes", "objects")
         known = everything or plural in MANY
         return known and len(objects if everything else counted) == NUMBERS.index(number)
-    if found := RELATION.match(text):
-        first, said, second = found.groups()
+    if match := RELATION.match(text):
+        first, said, second = match.groups()
         pairs = itertools.permutations(objects, 2)
         return any(
-            _fits(first, one) and _fits(second, other) and relation(one, other) == said
-            for one, other in pairs
+            _fits(first, shape) and _fits(second, other) and relation(shape, other) == said
+            for shape, other in pairs
         )
     things = text.split(" and ")
     return any(
-        all(_fits(thing, one) for thing, one in zip(things, chosen, strict=True))
+        all(_fits(thing, shape) for thing, shape in zip(things, chosen, strict=True))
         for chosen in itertools.permutations(objects, len(things))
     )
 
 
-def _fits(text: str, one: Shape) -> bool:
+def _fits(text: str, shape: Shape) -> bool:
     """Whether `a [size] [colour] noun [place]` names this object."""
-    found = THING.match(text)
-    if found is None:
+    match = THING.match(text)
+    if match is None:
         return False
-    first, second, noun, place, centre = found.groups()
+    first, second, noun, place, centre = match.groups()
     for word in (first, second):
-        if word is not None and word not in (one.size, one.colour):
+        if word is not None and word not in (shape.size, shape.colour):
             return False
     if first is not None and second is not None and (first not in SIZES or second not in COLOURS):
         return False
     where = place or centre
-    return _is_a(one, noun) and (where is None or where == one.place)
+    return _is_a(shape, noun) and (where is None or where == shape.place)
 
 
-def _is_a(one: Shape, noun: str) -> bool:
-    return noun in (one.name, "shape") or (noun == "square" and one.is_square)
+def _is_a(shape: Shape, noun: str) -> bool:
+    return noun in (shape.name, "shape") or (noun == "square" and shape.is_square)
 
 
 def _answered(question: str, answer: str, objects: Sequence[Shape]) -> bool:
     """Whether the answer to one of the templates' questions is right."""
     if question == "how many shapes are there":
         return answer in NUMBERS and NUMBERS.index(answer) == len(objects)
-    if found := COLOUR_QUESTION.match(question):
-        meant = [one for one in objects if _is_a(one, found[1])]
-        return bool(meant) and all(one.colour == answer for one in meant)
-    if found := SHAPE_QUESTION.match(question):
-        meant = [one for one in objects if found[1] in (None, one.colour)]
-        return bool(meant) and all(one.name == answer for one in meant)
-    if found := PRESENCE.match(question):
-        negated = (found[1] or found[3]) in ("no", "not")
-        noun, _, shape = (found[2] or found[4]).partition(" ")
-        if noun not in (COLOURS if shape else SHAPES):
+    if match := COLOUR_QUESTION.match(question):
+        meant = [shape for shape in objects if _is_a(shape, match[1])]
+        return bool(meant) and all(shape.colour == answer for shape in meant)
+    if match := SHAPE_QUESTION.match(question):
+        meant = [shape for shape in objects if match[1] in (None, shape.colour)]
+        return bool(meant) and all(shape.name == answer for shape in meant)
+    if match := PRESENCE.match(question):
+        negated = (match[1] or match[3]) in ("no", "not")
+        noun, _, suffix = (match[2] or match[4]).partition(" ")
+        if noun not in (COLOURS if suffix else SHAPES):
             return False
-        there = any(noun == (one.colour if shape else one.name) for one in objects)
+        there = any(noun == (shape.colour if suffix else shape.name) for shape in objects)
         return answer == ("yes" if there != negated else "no")
     return False

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 import vqazoo
-from vqazoo.features import cache, shards, stored
+from vqazoo.features import shards
 from vqazoo.features.cache import FeatureCache
 from vqazoo.features.filling import build_images
 from vqazoo.interfaces import Features
@@ -38,13 +38,13 @@ def seconds(work: Callable[[], object]) -> float:
 
 def without_digests(work: Callable[[], object]) -> Callable[[], object]:
     def bare() -> None:
-        kept = shards.is_damaged, shards.tensor_digest
-        cache.is_damaged = stored.is_damaged = lambda file: False
+        kept = shards.Shard.is_damaged, shards.tensor_digest
+        shards.Shard.is_damaged = lambda shard: False
         shards.tensor_digest = lambda *given: "0"
         try:
             work()
         finally:
-            cache.is_damaged = stored.is_damaged = kept[0]
+            shards.Shard.is_damaged = kept[0]
             shards.tensor_digest = kept[1]
 
     return bare

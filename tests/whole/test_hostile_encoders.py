@@ -190,13 +190,37 @@ def test_an_open_clip_config_asks_for_nothing_absurd_and_no_third_place(
     open_clip_refused(variant, told)
 
 
+@pytest.mark.parametrize("named", ["somebody/kernel", {"": "somebody/kernel"}, ["x/y"]])
 @pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
-def test_a_config_that_names_code_for_attention_is_refused(tmp_path, key):
+def test_a_config_that_names_code_for_attention_is_refused(tmp_path, key, named):
     folder = hf_text(tmp_path / "text", "bert")
     change(folder / "config.json", "x", 0)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, key: "somebody/kernel"}))
+    (folder / "config.json").write_text(json.dumps({**config, key: named}))
     refused("hf-text", folder, "code of a repository")
+
+
+@pytest.mark.parametrize("kind", ["maskformer", "detr", "dpt"])
+def test_a_config_that_builds_a_part_from_a_third_place_is_refused(tmp_path, kind):
+    folder = hf_text(tmp_path / "text", "bert")
+    said = {"model_type": kind, "backbone": "somebody/else", "use_pretrained_backbone": True}
+    (folder / "config.json").write_text(json.dumps({"text_config": said, **said}))
+    refused("hf-text", folder, "another repository or folder, which is not asked")
+
+
+def test_a_table_of_more_labels_than_there_are_is_refused_at_once(tmp_path):
+    said = {"id2label": {str(number): "x" for number in range(100_001)}}
+    with pytest.raises(WeightsError, match="a table of 100,001 entries"):
+        check_config(said, tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("kind", ["gptq", "awq", "torchao", "auto-round", "hqq"])
+def test_quantised_weights_without_the_package_that_reads_them_are_refused(tmp_path, kind):
+    folder = hf_text(tmp_path / "text", "bert")
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": kind, "bits": 4, "quant_type": "int4"}
+    (folder / "config.json").write_text(json.dumps(config))
+    refused("hf-text", folder, "a package that is not here")
 
 
 def test_a_tokenizer_that_names_a_file_elsewhere_reads_its_own(tmp_path):
@@ -207,6 +231,38 @@ def test_a_tokenizer_that_names_a_file_elsewhere_reads_its_own(tmp_path):
     elsewhere = {"vocab_file": str(tmp_path / "pipe"), "tokenizer_file": str(tmp_path / "pipe")}
     file.write_text(json.dumps({**json.loads(file.read_text()), **elsewhere}))
     torch.testing.assert_close(built("hf-text", folder).tokenize(["what is this"])[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"), [("sp_model_kwargs", "model_file"), ("mecab_kwargs", "mecab_option")]
+)
+def test_a_tokenizer_passes_no_place_on_to_another_library(tmp_path, key, name):
+    folder = hf_text(tmp_path / "text", "bert")
+    os.mkfifo(tmp_path / "pipe")  # which sentencepiece would wait for
+    file = folder / "tokenizer_config.json"
+    said = {**json.loads(file.read_text()), "tokenizer_class": "SiglipTokenizer"}
+    file.write_text(json.dumps({**said, key: {name: str(tmp_path / "pipe")}}))
+    refused("hf-text", folder, "a place outside of the folder")
+
+
+def test_a_tokenizer_that_reads_less_than_a_token_is_refused(tmp_path):
+    folder = hf_text(tmp_path / "text", "bert")
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model_max_length": -5}))
+    refused("hf-text", folder, "its model_max_length is -5")
+
+
+def test_a_folder_inside_that_is_a_link_elsewhere_is_refused(tmp_path):
+    private, folder = hf_text(tmp_path / "private", "bert"), tmp_path / "stranger"
+    folder.mkdir()
+    (folder / "0_Transformer").symlink_to(private)
+    kinds = {"0_Transformer": "Transformer", "1_Pooling": "Pooling"}
+    modules = [
+        {"path": path, "type": f"sentence_transformers.models.{kind}"}
+        for path, kind in kinds.items()
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    refused("hf-text", folder, "outside of its folder")
 
 
 def test_published_numbers_are_not_taken_for_counts(tmp_path):

@@ -19,6 +19,7 @@ from torch import Tensor
 from vqazoo.config import Block, ModelConfig, fill_block, parse
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import CheckpointError, VqazooError
+from vqazoo.files.included import with_folders
 from vqazoo.files.reading import check_answer_lengths, parse_json, read_plain, shown
 from vqazoo.files.switch import recover, steady
 from vqazoo.files.tensors_header import check_tensors_header
@@ -104,7 +105,7 @@ def _read_once(path: Path, content: bytes | None = None) -> Folder:
             f"The folder '{path}' has no {' and no '.join(missing)}: it is not a complete "
             f"checkpoint; get it again, or name the folder that holds {CONFIG}."
         )
-    config = read_config(path, content)
+    config = with_folders(read_config(path, content), path)
     answers = _read_answers(path / ANSWERS, config)
     weights = verified(path / WEIGHTS, config)
     check_tensors_header(weights, path / WEIGHTS)

@@ -21,7 +21,7 @@ from vqazoo.cli.output import print_json, print_table, say
 @click.option("--message", default="", help="Message of the commit.")
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of a commit.")
 @click.option("--pin", is_flag=True, help="Write the commit into the zoo's catalogue.")
-@click.option("--include-encoder", is_flag=True, help="Upload referenced encoder weights too.")
+@click.option("--include-encoder", is_flag=True, help="Upload encoders too.")
 @click.option(
     "--encoder-license",
     default="",

@@ -63,8 +63,8 @@ def read_answers(value: Any, where: str, column: str, classes: Classes = None) -
 
     shown = repr(value)[:60]
 
-    def unfit(found: Any, hint: str = "write the answers as texts") -> DataError:
-        kind = type(found).__name__
+    def unfit(content: Any, hint: str = "write the answers as texts") -> DataError:
+        kind = type(content).__name__
         return DataError(
             f"{where}: '{column}' is {shown}, but {WANTED} was expected, and this holds {kind}: "
             f"{hint}."
@@ -79,14 +79,14 @@ def read_answers(value: Any, where: str, column: str, classes: Classes = None) -
         columns, value = value, _rows(value)
         if value is None:
             raise unfit(columns, "its lists differ in length; give each answer its own")
-    given = value if isinstance(value, (list, tuple)) else [value]
+    entries = value if isinstance(value, (list, tuple)) else [value]
     answers: list[str] = []
     confidences: list[Any] = []
     raw: list[Any] = []
-    for one in given:
-        if isinstance(one, Mapping) and "answer" not in one:
-            raise unfit(one)
-        text = one["answer"] if isinstance(one, Mapping) else one
+    for entry in entries:
+        if isinstance(entry, Mapping) and "answer" not in entry:
+            raise unfit(entry)
+        text = entry["answer"] if isinstance(entry, Mapping) else entry
         if text is None:
             continue
         if isinstance(text, bool):
@@ -97,11 +97,11 @@ def read_answers(value: Any, where: str, column: str, classes: Classes = None) -
             raise unfit(text)
         if text.strip():
             answers.append(str(text))
-            fields = one if isinstance(one, Mapping) else {}
+            fields = entry if isinstance(entry, Mapping) else {}
             confidences.append(fields.get("answer_confidence"))
             raw.append(fields.get("raw_answer"))
     known = all(confidence in CONFIDENCES for confidence in confidences)
-    said = all(isinstance(one, str) and one.strip() for one in raw)
+    said = all(isinstance(answer, str) and answer.strip() for answer in raw)
     return Said(tuple(answers), tuple(confidences) if known else (), tuple(raw) if said else ())
 
 
@@ -124,9 +124,9 @@ def class_names(feature: Any) -> Classes:
         return tuple(feature.get("names") or ())
     if kind in ("Sequence", "List", "LargeList"):
         return class_names(feature.get("feature"))
-    fields = {name: class_names(one) for name, one in feature.items() if name != "_type"}
-    found = {name: names for name, names in fields.items() if names is not None}
-    return found or None
+    fields = {name: class_names(field) for name, field in feature.items() if name != "_type"}
+    known = {name: names for name, names in fields.items() if names is not None}
+    return known or None
 
 
 def _named(value: Any, classes: Classes) -> Any:
@@ -134,9 +134,9 @@ def _named(value: Any, classes: Classes) -> Any:
     if classes is None or value is None:
         return value
     if isinstance(value, (list, tuple)):
-        return [_named(one, classes) for one in value]
+        return [_named(child, classes) for child in value]
     if isinstance(value, Mapping) and isinstance(classes, Mapping):
-        return {name: _named(one, classes.get(name)) for name, one in value.items()}
+        return {name: _named(child, classes.get(name)) for name, child in value.items()}
     if isinstance(classes, tuple) and isinstance(value, int) and not isinstance(value, bool):
         if value == UNLABELLED:
             return None
@@ -153,9 +153,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return None if math.isnan(value) else value
     if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: _plain(child) for name, child in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [_plain(child) for child in value]
     if hasattr(value, "tolist"):  # numpy, torch, pandas
         return _plain(value.tolist())
     return value
@@ -164,10 +164,10 @@ def _plain(value: Any) -> Any:
 def _rows(columns: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """Objects out of an object of lists; None if the lists differ in length."""
     count = len(columns["answer"])
-    lists = {name: one for name, one in columns.items() if isinstance(one, (list, tuple))}
-    if any(len(one) != count for one in lists.values()):
+    lists = {name: column for name, column in columns.items() if isinstance(column, (list, tuple))}
+    if any(len(column) != count for column in lists.values()):
         return None
-    return [{name: one[row] for name, one in lists.items()} for row in range(count)]
+    return [{name: column[row] for name, column in lists.items()} for row in range(count)]
 
 
 def _parsed(text: str) -> Any:

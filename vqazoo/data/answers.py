@@ -207,10 +207,10 @@ class AnswerList:
         """Training counts by what the rule makes of each answer."""
         if comparison is TEXT:
             return dict(zip(self.texts, self.counts, strict=True))
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for text, count in zip(self.texts, self.counts, strict=True):
-            found[normalise(comparison.read(text))] += count
-        return dict(found)
+            counts[normalise(comparison.read(text))] += count
+        return dict(counts)
 
     @classmethod
     def from_training(cls, selected: Iterable[str], most: int = 0) -> AnswerList:

@@ -33,8 +33,8 @@ def unreadable(paths: Sequence[Path]) -> dict[Path, ImageError]:
         return None
 
     with ThreadPoolExecutor(THREADS) as threads:
-        found = list(threads.map(wrong, paths))
-    return {path: error for path, error in zip(paths, found, strict=True) if error is not None}
+        errors = list(threads.map(wrong, paths))
+    return {path: error for path, error in zip(paths, errors, strict=True) if error is not None}
 
 
 def all_damaged(error: ImageError, paths: Sequence[Path], folder: Path) -> ImageError:
@@ -45,15 +45,15 @@ def all_damaged(error: ImageError, paths: Sequence[Path], folder: Path) -> Image
         paths: of all pictures.
         folder: where their list is written.
     """
-    found = unreadable(paths)
-    if not found:
+    errors = unreadable(paths)
+    if not errors:
         return error
-    names = sorted(map(str, found))
+    names = sorted(map(str, errors))
     try:
         write_list(folder / LISTED, names)
     except OSError:
         return error
-    first = str(found[Path(names[0])])
+    first = str(errors[Path(names[0])])
     return ImageError(
         f"{len(names):,} of {len(paths):,} pictures cannot be read (all in '{folder / LISTED}'); "
         f"of the first: {first.rstrip('.')}; or leave their questions out with --skip-missing."

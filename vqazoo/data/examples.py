@@ -162,10 +162,10 @@ def present(
     missing = {image for image in {e.image for e in examples} if not os.path.isfile(image)}
     if missing and not skip_missing:
         left = sum(example.image in missing for example in examples)
-        told = _told(missing, examples, "do not exist", list_file)
+        problem = _told(missing, examples, "do not exist", list_file)
         if left < len(examples):
             raise DataError(
-                f"{told}: fetch them, or leave their {left:,} questions out with --skip-missing."
+                f"{problem}: fetch them, or leave their {left:,} questions out with --skip-missing."
             )
     return _without(missing, examples, "do not exist", list_file)
 
@@ -186,8 +186,10 @@ def usable(
     images = {example.image for example in examples}
     missing = {image for image in images if not os.path.isfile(image)}
     damaged = set(unreadable(sorted(images - missing)))
-    told = "do not exist" if not damaged else "do not exist or cannot be read"
-    return _without(missing | damaged, examples, told if missing else "cannot be read", list_file)
+    problem = "do not exist" if not damaged else "do not exist or cannot be read"
+    return _without(
+        missing | damaged, examples, problem if missing else "cannot be read", list_file
+    )
 
 
 def _without(
@@ -196,10 +198,10 @@ def _without(
     """The examples of other pictures, and how many are left out; those of none are an error."""
     if not bad:
         return list(examples), 0
-    told = _told(bad, examples, what, list_file)
+    problem = _told(bad, examples, what, list_file)
     kept = [example for example in examples if example.image not in bad]
     if not kept:
-        raise DataError(f"{told}: check the data root, or image_root for your own tables.")
+        raise DataError(f"{problem}: check the data root, or image_root for your own tables.")
     return kept, len(examples) - len(kept)
 
 

@@ -129,14 +129,14 @@ def training_split(names: Sequence[str]) -> str | None:
     for exact in ("train", "training"):
         if exact in names:
             return exact
-    found = [name for name in names if name.casefold().startswith("train")]
-    return found[0] if len(found) == 1 else None
+    candidates = [name for name in names if name.casefold().startswith("train")]
+    return candidates[0] if len(candidates) == 1 else None
 
 
-def _official(name: str, releases: Sequence[Mapping[str, int]], found: int) -> int | None:
+def _official(name: str, releases: Sequence[Mapping[str, int]], count: int) -> int | None:
     """The count of a split in the release that it fits, else in the first; None: not known."""
     known = [counts[name] for counts in releases if name in counts]
-    return found if found in known else next(iter(known), None)
+    return count if count in known else next(iter(known), None)
 
 
 def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:

@@ -22,8 +22,9 @@ from vqazoo.errors import CacheError
 from vqazoo.features.shards import (
     DIGEST,
     SHARDS,
+    Shard,
     indexed_keys,
-    is_damaged,
+    open_shard,
     shard_keys,
     shard_metadata,
     shard_name,
@@ -65,6 +66,7 @@ class FeatureCache:
         self.dropped: list[str] = []
         self.trusted = True
         self._checked: set[str] = set()  # names of shards that agree with their digests
+        self._open: dict[str, Shard] = {}  # those that were looked into, by name
         self._places: dict[str, Place] = {}
         self._next = 0  # number of the next shard
         self.refresh()
@@ -91,6 +93,7 @@ class FeatureCache:
                 self.dropped.append(file.name)
                 continue
             self._know(file.name, keys)
+        self._open = {name: shard for name, shard in self._open.items() if name in self.shards}
 
     def drop_unreadable(self, keys: Iterable[str]) -> None:
         """Look into the shards of these rows, and forget those that are not as they were written:
@@ -100,18 +103,18 @@ class FeatureCache:
         """
         while True:
             used = sorted({self._places[key].shard for key in keys if key in self._places})
-            files = {self.folder / self.shards[n]: self.held[n] for n in used}
-            headers = {file: shard_keys(file) for file in files}
-            bad = [file.name for file, found in headers.items() if found is None]
-            told = any(headers[file] not in (None, held) for file, held in files.items())
+            held = {self.shards[number]: self.held[number] for number in used}
+            found = {name: open_shard(self.folder / name) for name in held}
+            self._open = {name: shard for name, shard in found.items() if shard is not None}
+            bad = [name for name in held if name not in self._open]
+            told = any(shard.keys != held[name] for name, shard in self._open.items())
             if self.trusted and told:
                 self.trusted = False
                 self.refresh([*self.dropped, *bad])
                 continue
-            whole = [file for file in files if file.name not in bad]
-            if sum(file.stat().st_size for file in whole) <= CHECKED_AT_ONCE:
-                bad += [file.name for file in whole if is_damaged(file)]
-                self._checked |= {file.name for file in whole} - {*bad}
+            if sum((self.folder / name).stat().st_size for name in self._open) <= CHECKED_AT_ONCE:
+                bad += [name for name, shard in self._open.items() if shard.is_damaged()]
+                self._checked |= self._open.keys() - {*bad}
             if bad:
                 self.refresh([*self.dropped, *bad])
             break
@@ -177,19 +180,22 @@ class FeatureCache:
             CacheError: a shard became unreadable since it was opened.
         """
         places = [self._places[key] for key in keys]
-        return MappedFeatures(self.folder, self.shards, places, self._checked)
+        return MappedFeatures(self.folder, self.shards, places, self._checked, self._open)
 
     def damaged(self) -> list[str]:
         """Names of files that are not as they were written: shards, the index if it tells of their
         rows otherwise than they do, and meta.json if it is not what the folder is named after;
         reads everything.
         """
-        found = [name for name in self.shards if is_damaged(self.folder / name)]
-        headers = [shard_keys(self.folder / name) for name in self.shards]
-        wrong = any(a not in (None, b) for a, b in zip(headers, self.held, strict=True))
-        found += [SHARD_INDEX] if wrong else []
+        damaged, wrong = [], False
+        for name, held in zip(self.shards, self.held, strict=True):
+            shard = open_shard(self.folder / name)
+            if shard is None or shard.is_damaged():
+                damaged.append(name)
+            wrong = wrong or (shard is not None and shard.keys != held)
+        damaged += [SHARD_INDEX] if wrong else []
         meta = read_object(self.folder / META)
-        return found if self.folder.name.endswith(folder_key(meta)) else [*found, META]
+        return damaged if self.folder.name.endswith(folder_key(meta)) else [*damaged, META]
 
     def unchecked(self) -> list[str]:
         """Names of shards without a digest, as earlier releases wrote them."""

@@ -7,12 +7,14 @@ it are used; shards of releases before 2026-11-28 have no digest, and are used u
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
 
 from vqazoo.files.digests import tensor_digest
 from vqazoo.files.writing import write_file
@@ -85,17 +87,51 @@ def indexed_keys(entry: Any, file: Path) -> list[str] | None:
     return keys if isinstance(keys, list) and all(isinstance(k, str) for k in keys) else None
 
 
-def is_damaged(file: Path) -> bool:
-    """Whether a shard cannot be read, or differs from its digest; reads it whole.
+@dataclass(frozen=True)
+class Shard:
+    """An open shard.
 
-    Of a shard without a digest it is whether a value is not finite.
+    Attributes:
+        keys: of its rows; num_prefix: of the features; tensors: a row each, mapped, so that they
+            are read when they are used.
+        words: of its header, as they stand there; digest: empty in shards of earlier releases.
     """
+
+    keys: list[str]
+    num_prefix: int
+    tensors: dict[str, Tensor]
+    words: tuple[str, str]
+    digest: str
+
+    def is_damaged(self) -> bool:
+        """Whether it differs from its digest; reads it whole.
+
+        Of a shard without a digest it is whether a value is not finite.
+        """
+        if self.digest:
+            return self.digest != tensor_digest(self.tensors, *self.words)
+        every = self.tensors.values()
+        return not all(t.dtype == torch.bool or bool(t.isfinite().all()) for t in every)
+
+
+def open_shard(file: Path) -> Shard | None:
+    """A shard, whose header alone is read; None if it is damaged or cut off."""
+    if not file.is_file():  # a pipe would be waited for
+        return None
     try:
         with safe_open(file, "pt") as shard:
-            words = shard.metadata()
+            said = shard.metadata()
             tensors = {name: shard.get_tensor(name) for name in shard.keys()}  # noqa: SIM118
-            if DIGEST in words:
-                return words[DIGEST] != tensor_digest(tensors, words[KEYS], words[PREFIX])
+            keys = said[KEYS].split(" ")
+            if {len(tensor) for tensor in tensors.values()} != {len(keys)}:
+                return None
+            words = (said[KEYS], said[PREFIX])
+            return Shard(keys, int(said[PREFIX]), tensors, words, said.get(DIGEST, ""))
     except DAMAGE:
-        return True
-    return not all(t.dtype == torch.bool or bool(t.isfinite().all()) for t in tensors.values())
+        return None
+
+
+def is_damaged(file: Path) -> bool:
+    """Whether a shard cannot be read, or differs from its digest; reads it whole."""
+    shard = open_shard(file)
+    return shard is None or shard.is_damaged()

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from vqazoo.errors import CacheError
 from vqazoo.features.encoding import PADDED, pad
-from vqazoo.features.shards import DAMAGE, PREFIX, is_damaged
+from vqazoo.features.shards import Shard, open_shard
 from vqazoo.interfaces import Features, most_frames
 
 
@@ -34,42 +34,46 @@ class MappedFeatures:
         shards: Sequence[str],
         places: Sequence[Place],
         checked: Container[str] = (),
+        opened: Mapping[str, Shard] = MappingProxyType({}),
     ) -> None:
+        """
+        Args:
+            checked: names of shards that were compared with their digests; opened: those that were
+                opened before, by name.
+        """
         self._files = [folder / shard for shard in shards]
-        # numbers of shards that were compared with their digests
         self._checked = {number for number, shard in enumerate(shards) if shard in checked}
         self._shard = torch.tensor([place.shard for place in places], dtype=torch.long)  # (n,)
         self._row = torch.tensor([place.row for place in places], dtype=torch.long)  # (n,)
-        self._tensors: dict[int, dict[str, Tensor]] = {}
-        self.num_prefix = 0
-        prefixes = set()
-        for number in torch.unique(self._shard).tolist():
-            self._tensors[number] = self._map(self._files[number])
-            prefixes.add(self.num_prefix)
+        self._shards = {
+            number: opened.get(shards[number]) or self._opened(self._files[number])
+            for number in torch.unique(self._shard).tolist()
+        }
+        self._tensors = {number: shard.tensors for number, shard in self._shards.items()}
+        prefixes = {shard.num_prefix for shard in self._shards.values()}
+        self.num_prefix = max(prefixes, default=0)
         if len(prefixes) > 1:  # it holds for all rows, so it is not left to the rows that are used
-            for number in self._tensors:
+            for number in self._shards:
                 self._check(number)
         self.longest = max(
             (t["tokens"].shape[1] for t in self._tensors.values() if "tokens" in t), default=0
         )
 
-    def _map(self, file: Path) -> dict[str, Tensor]:
-        try:
-            with safe_open(file, "pt") as shard:
-                self.num_prefix = int(shard.metadata()[PREFIX])
-                return {name: shard.get_tensor(name) for name in shard.keys()}  # noqa: SIM118
-        except DAMAGE as error:
+    def _opened(self, file: Path) -> Shard:
+        shard = open_shard(file)
+        if shard is None:
             raise CacheError(
-                f"The feature shard '{file}' cannot be read any more ({error}): run again, and its "
-                f"rows are computed anew."
-            ) from error
+                f"The feature shard '{file}' cannot be read any more: run again, and its rows are "
+                f"computed anew."
+            )
+        return shard
 
     def _check(self, number: int) -> None:
         """Compare a shard with its digest, the first time that rows of it are used."""
         if number in self._checked:
             return
         file = self._files[number]
-        if is_damaged(file):
+        if self._shards[number].is_damaged():
             with contextlib.suppress(OSError):  # a folder that may only be read
                 file.rename(file.with_name(f"{file.name}.damaged"))
             raise CacheError(

@@ -36,19 +36,25 @@ COUNTED = re.compile(
     r"buckets?|repeats?|copies)(_|$)"
 )
 MEASURED = re.compile(r"(^|_)(size|dim|vocab|ids?|width|embeds?|norm|length|positions)(_|$)")
+PLACE = re.compile(r"(^|_)(file|path|dir|option)$")  # the last: arguments of a command line
 KERNEL = re.compile(r"(^|_)(attn|experts|mlp)_implementation(_|$)")
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, root: Path | None = None) -> None:
     """Refuse what would hang its reader, or lead it out of the folder.
 
     Pipes, devices and sockets are refused under any name, here and in the folders inside; links
     that lead out, and files too large, where a library reads files of such a name.
 
+    Args:
+        root: the folder that it is named in, where that is one above: it must lie there.
+
     Raises:
         WeightsError: there is such a thing, or the folder cannot be listed.
     """
     try:
+        if root is not None and folder.exists():
+            inside(folder, root)
         for file in _entries(folder):
             _check_entry(file, folder)
     except CheckpointError as error:
@@ -70,13 +76,13 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 def _check_entry(file: Path, folder: Path) -> None:
     try:
-        found = file.stat()
+        status = file.stat()
     except (OSError, RuntimeError):
         return  # a link to nowhere, which nobody can read
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         return
-    if not stat.S_ISREG(found.st_mode):
-        kind = FILE_KINDS.get(stat.S_IFMT(found.st_mode), "no plain file")
+    if not stat.S_ISREG(status.st_mode):
+        kind = FILE_KINDS.get(stat.S_IFMT(status.st_mode), "no plain file")
         raise WeightsError(
             f"'{file}' is {kind}, but a plain file was expected: do not trust the folder, or take "
             f"that away."
@@ -84,9 +90,9 @@ def _check_entry(file: Path, folder: Path) -> None:
     if file.suffix not in READ:
         return
     inside(file, folder)
-    if file.suffix != ".safetensors" and found.st_size > LARGEST_SMALL:
+    if file.suffix != ".safetensors" and status.st_size > LARGEST_SMALL:
         raise WeightsError(
-            f"'{file}' has {in_bytes(found.st_size)}, but at most {LARGEST_SMALL:,} are read: it "
+            f"'{file}' has {in_bytes(status.st_size)}, but at most {LARGEST_SMALL:,} are read: it "
             f"is no file of an encoder; do not trust the folder."
         )
 
@@ -138,45 +144,64 @@ def read_encoder_config(file: Path, root: Path | None = None) -> dict[str, Any]:
         WeightsError: as `read_json`; it is no table; it asks for more layers, heads or classes than
             any model has, or for code that computes attention.
     """
-    said = read_json(file, root)
-    if not isinstance(said, dict):
+    config = read_json(file, root)
+    if not isinstance(config, dict):
         raise WeightsError(
-            f"'{file}' is {shown(said)}, but a table was expected: get it from where the model was "
-            f"published."
+            f"'{file}' is {shown(config)}, but a table was expected: get it from where the model "
+            f"was published."
         )
-    check_config(said, file)
-    return said
+    check_config(config, file)
+    return config
 
 
 def check_config(said: Mapping[str, Any], file: Path) -> None:
     """Raise WeightsError for a config as `read_config` refuses it."""
+    if len(said) > MOST:
+        raise WeightsError(
+            f"'{file}' has a table of {len(said):,} entries, but at most {MOST:,} were expected: "
+            f"do not trust the folder, or get it again."
+        )
     for key, value in said.items():
+        if KERNEL.search(key) and any("/" in text for text in _texts(value)):
+            raise WeightsError(
+                f"'{file}' sets '{key}' to {shown(value)}, code of a repository, which is never "
+                f"run: remove the key."
+            )
+        if key == "backbone" and isinstance(value, str):
+            raise WeightsError(
+                f"'{file}' builds a part from {shown(value)} (backbone), another repository or "
+                f"folder, which is not asked: use an encoder that is whole."
+            )
         if isinstance(value, Mapping):
             check_config(value, file)
-        elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
-            for one in value:
-                if isinstance(one, Mapping):
-                    check_config(one, file)
+        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            for item in value:
+                if isinstance(item, Mapping):
+                    check_config(item, file)
         else:
             _check_value(key, value, file)
 
 
+def _texts(value: Any) -> Iterator[str]:
+    """A text, or those in a list or table, such as that of a kernel for each part of a model."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, Mapping)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
+
+
 def _check_value(key: str, value: Any, file: Path) -> None:
     values = value if isinstance(value, list) else [value]
-    if KERNEL.search(key) and any(isinstance(one, str) and "/" in one for one in values):
-        raise WeightsError(
-            f"'{file}' sets '{key}' to {shown(value)}, code of a repository, which is never run: "
-            f"remove the key."
-        )
     if key == "image_size":
-        most, told = LARGEST_SIDE, f"pictures of at most {LARGEST_SIDE:,} pixels a side were"
+        most, bound = LARGEST_SIDE, f"pictures of at most {LARGEST_SIDE:,} pixels a side were"
     elif COUNTED.search(key) and not MEASURED.search(key):
-        most, told = MOST, f"at most {MOST:,} were"
+        most, bound = MOST, f"at most {MOST:,} were"
     else:
         return
-    if any(isinstance(one, (int, float)) and one > most for one in values):
+    if any(isinstance(number, (int, float)) and number > most for number in values):
         raise WeightsError(
-            f"'{file}' sets '{key}' to {shown(value)}, but {told} expected: do not trust the "
+            f"'{file}' sets '{key}' to {shown(value)}, but {bound} expected: do not trust the "
             f"folder, or get it again."
         )
 
@@ -194,10 +219,11 @@ def check_sides(sides: Iterable[Any], owner: str) -> None:
 def without_paths(folder: Path) -> dict[str, None]:
     """Arguments for transformers' tokenizer that take back the files which its config names.
 
-    transformers 5.10 reads such a file wherever it lies; with None it takes its own.
+    transformers 5.10 reads such a file wherever it lies; with None it takes its own. What it would
+    pass on to another library (sentencepiece, MeCab) names no file at all.
 
     Raises:
-        WeightsError: the config is no table, or cannot be read.
+        WeightsError: the config is no table, cannot be read, or passes a place on.
     """
     file = folder / TOKENIZER_CONFIG
     if not file.is_file():
@@ -208,4 +234,13 @@ def without_paths(folder: Path) -> dict[str, None]:
             f"'{file}' is {shown(said)}, but a table was expected: get it from where the model was "
             f"published."
         )
+    for key, passed in said.items():
+        if not key.endswith("_kwargs") or not isinstance(passed, dict):
+            continue
+        for name, value in passed.items():
+            if PLACE.search(name) and value:
+                raise WeightsError(
+                    f"'{file}' passes {shown(name)} = {shown(value)} on ({key}), a place outside "
+                    f"of the folder, which is not read: remove it."
+                )
     return {key: None for key, value in said.items() if key.endswith("_file") and value is not None}

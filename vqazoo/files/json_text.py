@@ -41,9 +41,9 @@ def known_numbers(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {key: known_numbers(one) for key, one in value.items()}
+        return {key: known_numbers(child) for key, child in value.items()}
     if isinstance(value, (list, tuple)):
-        return [known_numbers(one) for one in value]
+        return [known_numbers(child) for child in value]
     return value
 
 
@@ -52,8 +52,8 @@ def _strange(value: Any, where: str = "") -> Iterator[tuple[str, float]]:
     if isinstance(value, float) and not math.isfinite(value):
         yield where, value
     elif isinstance(value, Mapping):
-        for key, one in value.items():
-            yield from _strange(one, f"{where}.{key}" if where else str(key))
+        for key, child in value.items():
+            yield from _strange(child, f"{where}.{key}" if where else str(key))
     elif isinstance(value, (list, tuple)):
-        for number, one in enumerate(value):
-            yield from _strange(one, f"{where}[{number}]")
+        for number, child in enumerate(value):
+            yield from _strange(child, f"{where}[{number}]")

@@ -53,7 +53,7 @@ class FileKeys:
         Args:
             wanted: digests of the files to look at; None: all. Those still there are read.
         """
-        found = {}
+        digests = {}
         for name, entry in list(self._known.items()):
             path = Path(name)
             if not isinstance(entry, list) or not entry:
@@ -62,12 +62,12 @@ class FileKeys:
                 continue
             with contextlib.suppress(OSError, ValueError):  # gone, or a garbled path
                 status = path.stat()
-                stamp = [getattr(status, one) for one in STAMP]
+                stamp = [getattr(status, field) for field in STAMP]
                 if entry[:-1] == stamp and entry[-1] != _sha256(path):
-                    found[name] = str(entry[-1])
+                    digests[name] = str(entry[-1])
                     self._known[name] = None
                     self._changed = True
-        return found
+        return digests
 
     def save(self) -> None:
         """Keep what was learnt; losing it costs time only, so a full disk is no error."""

@@ -82,7 +82,7 @@ def writer(
     Raises:
         error: another process or thread holds it for longer. OSError: no lock can be made there.
     """
-    missing = [one for one in (lock.parent, *lock.parent.parents) if not one.exists()]
+    missing = [folder for folder in (lock.parent, *lock.parent.parents) if not folder.exists()]
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         with held(lock, wait, told):
@@ -94,8 +94,8 @@ def writer(
         ) from None
     finally:
         with contextlib.suppress(OSError):  # not empty, most often
-            for one in missing:
-                one.rmdir()
+            for folder in missing:
+                folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -229,16 +229,16 @@ def _myself() -> dict[str, str | int]:
 def _holder(lock: Path) -> str:
     """Who holds a lock, for a message."""
     try:
-        said = json.loads(lock.read_bytes())
-        host, pid, command, since = (str(said[key]) for key in _myself())
+        holder = json.loads(lock.read_bytes())
+        host, pid, command, since = (str(holder[key]) for key in _myself())
     except (OSError, ValueError, TypeError, KeyError):
         return "another process"  # which is about to say who it is
-    told = "".join(one if one.isprintable() else "?" for one in command)
-    if len(told) > LONGEST_COMMAND:
-        told = f"{told[:LONGEST_COMMAND]}..."
+    shown = "".join(character if character.isprintable() else "?" for character in command)
+    if len(shown) > LONGEST_COMMAND:
+        shown = f"{shown[:LONGEST_COMMAND]}..."
     here = " of this machine" if host == socket.gethostname() else f" on {host}"
     mine = ", which is this one" if here.startswith(" of") and pid == str(os.getpid()) else ""
-    return f"process {pid}{here} (since {since}: {told}){mine}"
+    return f"process {pid}{here} (since {since}: {shown}){mine}"
 
 
 def _after_fork() -> None:

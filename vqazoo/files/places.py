@@ -7,6 +7,7 @@ what is only read (recipe, metrics, card, pictures), and refused in what a model
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import tempfile
@@ -33,9 +34,20 @@ SURE = (
 REST = r"[^\s\"'`<>|*?()\[\]{},;]*"
 QUOTED = r"(?:(?!\1)[^\n])*(?=\1)"  # a path in quotes may have blanks
 PATH_IN_TEXT = re.compile(rf"(?<=(['\"`])){SURE}(?!\1){QUOTED}|{SURE}{REST}(?<![/\\])")
+# In data: a root that every machine has, a name in it, and in that another one.
+NAMED = re.compile(
+    rf"(?<![\w/.\\~-])(?:(?i:file):/*(?=/))?"
+    rf"((?:{HOME})/|/(?:(?:private/)?var/|private/)?|[A-Za-z]:[\\/])"
+    r"(?P<first>[^\s/\\\"'`][^/\\\n]{0,255})(?:[/\\]+(?P<second>[^\s/\\\"'`][^/\\\n]{0,255}))?"
+)
+BREAK = re.compile(r"[\s\"'`<>|*?()\[\]{},;.:]|$")  # where a name in a text may end
+EVERYWHERE = re.compile(  # what other machines have too
+    r"(?i)/(?:bin|boot|dev|etc|lib\w*|proc|run|sbin|sys|system|usr|var/log)(?:/|$)|"
+    r"[a-z]:[\\/](?:windows|program files)"
+)
 SECTIONS = {"both": "image_encoder", "image": "image_encoder", "text": "text_encoder"}
 WEIGHTS_FILE = re.compile(r"@.*\.safetensors$")  # at the end of an encoder's name
-ELSEWHERE = ("hub", "package", "url")  # kinds of references that others can follow
+ELSEWHERE = ("hub", "package", "url", "included")  # kinds of references that others can follow
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TOLD = (b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME")  # parts of a PNG that show no pixel
 
@@ -76,14 +88,26 @@ class Places:
                 text = re.sub(anywhere, _last_of, text)
         return PATH_IN_TEXT.sub(_last_of, text)
 
+    def named_in(self, text: str) -> bool:
+        """Whether data, such as an answer, names a place of this machine: below one that is known,
+        or one that is there. `/home` alone, or what every machine has, tells nothing of this one.
+        """
+        for place in self._known:
+            if place in text:
+                more = r"[/\\]+[^\s/\\\"'`]" if len(re.findall(r"[/\\]", place)) == 1 else ""
+                known = rf"(?:(?i:file):/*(?=/))?{re.escape(place)}(?![\w-]){more}"
+                if re.search(rf"(?<![\w/.\\-]){known}", text):
+                    return True
+        return any(map(_is_there, NAMED.finditer(text)))
+
     def document(self, value: Any) -> Any:
         """A document of JSON or TOML, all of whose texts and keys are as `value` leaves them."""
         if isinstance(value, str):
             return self.value(value)
         if isinstance(value, Mapping):
-            return {self.value(str(key)): self.document(one) for key, one in value.items()}
+            return {self.value(str(key)): self.document(child) for key, child in value.items()}
         if isinstance(value, (list, tuple)):
-            return [self.document(one) for one in value]
+            return [self.document(child) for child in value]
         return value
 
     def json(self, name: str, content: bytes, lines: bool = False) -> bytes:
@@ -103,9 +127,9 @@ class Places:
     def _part(self, part: bytes, indent: int | None) -> bytes:
         if not part.strip():
             return part
-        found = parse_json(part)
-        clean = self.document(found)
-        return part if clean == found else json_text(clean, indent).encode()
+        document = parse_json(part)
+        clean = self.document(document)
+        return part if clean == document else json_text(clean, indent).encode()
 
 
 def public(reference: str) -> str:
@@ -158,16 +182,15 @@ def check_tower(name: str, tower: Mapping[str, Any], included: bool) -> None:
         WeightsError: others cannot load it.
     """
     reference, files = tower.get("reference"), tower.get("files") or ()
-    recorded = [one for one in (reference, *files) if one]
-    local = [one for one in recorded if one["kind"] not in ELSEWHERE]
+    recorded = [source for source in (reference, *files) if source]
+    local = [source for source in recorded if source["kind"] not in ELSEWHERE]
     elsewhere = recorded and not local  # what it was read from is known, and others have it
     bare = WEIGHTS_FILE.sub("", name)
     folder = public(bare) != bare or (not elsewhere and _names_folder(bare))
-    if folder or any(one is not reference for one in local):
+    if folder or any(source is not reference for source in local):
         raise WeightsError(
             f"The encoder '{name}' is read from a folder of this machine, which nobody else has, "
-            f"and --include-encoder includes weights, but no config and no tokenizer: upload that "
-            f"folder to a Hub repository, and train with that."
+            f"{_why_not(included)}upload that folder to a Hub repository, and train with that."
         )
     if not included and (local or public(name) != name):
         raise WeightsError(
@@ -175,6 +198,12 @@ def check_tower(name: str, tower: Mapping[str, Any], included: bool) -> None:
             f"has: push with --include-encoder, or upload them to a Hub repository and train with "
             f"that."
         )
+
+
+def _why_not(included: bool) -> str:
+    if included:
+        return "and which files of it --include-encoder would have to include is not known: "
+    return "so push with --include-encoder, or "
 
 
 def without_notes(picture: bytes) -> bytes:
@@ -212,16 +241,38 @@ def _is_path(value: str) -> bool:
         return False
 
 
+def _is_there(named: re.Match[str]) -> bool:
+    """Whether two names below a root, or one below a home, are there: what only some machines
+    have."""
+    root, first, second = named[1], named["first"], named["second"]
+    try:
+        if root.startswith("~"):
+            return _any_there(os.path.expanduser(root), first)
+        whole = f"{root}{first}"
+        if second is None or EVERYWHERE.match(whole) or not os.path.isdir(whole):
+            return False
+        return _any_there(f"{whole}/", second)
+    except ValueError:  # no text that could be a path
+        return False
+
+
+def _any_there(folder: str, name: str) -> bool:
+    """Whether a folder has a name, or a part of it: in a text, a blank may be of either."""
+    if not os.path.isdir(folder):
+        return False
+    return any(os.path.lexists(folder + name[: end.start()]) for end in BREAK.finditer(name, 1))
+
+
 def _texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
     """Every text of a document, with the key that leads to it."""
     if isinstance(value, str):
         yield where, value
     elif isinstance(value, Mapping):
-        for key, one in value.items():
-            yield from _texts(one, f"{where}.{key}" if where else str(key))
+        for key, child in value.items():
+            yield from _texts(child, f"{where}.{key}" if where else str(key))
     elif isinstance(value, list):
-        for one in value:
-            yield from _texts(one, where)
+        for child in value:
+            yield from _texts(child, where)
 
 
 def _last(path: str) -> str:

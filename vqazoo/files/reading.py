@@ -25,6 +25,8 @@ MOST_ITEMS = 1000  # of one list or table in a config
 DEEPEST = 16  # tables within tables in a config
 LONGEST_NAME = 1000  # characters of a part's name with its variant, which may be a path
 LONGEST_ANSWER = 10_000  # characters; a head that writes takes a step for each word or token
+INCLUDED_FOLDERS = {key: f"encoder-{key}" for key in ("both", "image", "text")}  # by tower
+DEEPEST_FILE = 4  # names in a path of theirs: encoder-text/0_Transformer/config.json has 3
 SHOWN = 80  # characters of a stranger's value in a message
 POINTER = b"version https://git-lfs.github.com/spec/"  # how a Git LFS pointer begins
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -47,6 +49,13 @@ def is_plain_name(name: Any) -> bool:
         and not set(name) & set('/\\:*?"<>|')
         and name.strip(" .") != ""
     )
+
+
+def is_included_name(name: str) -> bool:
+    """Whether this names a file in the folder of an included encoder, and nothing outside of it."""
+    first, *others = name.split("/")
+    plain = all(is_plain_name(part) for part in others)
+    return first in INCLUDED_FOLDERS.values() and plain and 0 < len(others) < DEEPEST_FILE
 
 
 def shown(value: Any, most: int = SHOWN) -> str:
@@ -98,9 +107,9 @@ def open_plain(file: Path, root: Path | None = None) -> Iterator[tuple[BinaryIO,
         _check_plain(file, target.stat())
         descriptor = os.open(target, os.O_RDONLY | OPENING)
         with open(descriptor, "rb") as handle:
-            found = os.fstat(descriptor)
-            _check_plain(file, found)
-            yield handle, found.st_size
+            status = os.fstat(descriptor)
+            _check_plain(file, status)
+            yield handle, status.st_size
     except (OSError, RuntimeError, ValueError, MemoryError) as error:  # RuntimeError: a link circle
         raise CheckpointError(
             f"'{file}' cannot be read ({str(error) or type(error).__name__}): get the checkpoint "
@@ -129,7 +138,8 @@ def inside(file: Path, root: Path | None = None) -> Path:
     """
     folder, target = (root or file.parent).resolve(), file.resolve(strict=True)
     allowed = [folder]
-    commits = [one for one in (folder, folder.parent) if one.parent.name == "snapshots"]
+    # An included encoder may have folders of its own: <commit>/encoder-text/1_Pooling.
+    commits = [path for path in (folder, *folder.parents[:2]) if path.parent.name == "snapshots"]
     for commit in commits:  # of a Hub repository in the cache, whose files are links
         repository = commit.parent.parent
         allowed += [repository / "blobs", repository.parent / "blobs"]  # the latter is shared
@@ -157,9 +167,9 @@ def check_no_pointer(
         )
 
 
-def _check_plain(file: Path, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        kind = FILE_KINDS.get(stat.S_IFMT(found.st_mode), "no plain file")
+def _check_plain(file: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = FILE_KINDS.get(stat.S_IFMT(status.st_mode), "no plain file")
         raise CheckpointError(
             f"'{file}' is {kind}, but a plain file was expected: get the checkpoint again."
         )

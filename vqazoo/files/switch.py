@@ -41,12 +41,12 @@ def sync(folder: Path) -> None:
             os.close(descriptor)
 
 
-def exchange(one: Path, other: Path) -> bool:
+def exchange(first: Path, second: Path) -> bool:
     """Swap two names in one step; False where the system or the file system cannot."""
     call, arguments = _exchange()
     if call is None:
         return False
-    names = [os.fsencode(one), os.fsencode(other)]
+    names = [os.fsencode(first), os.fsencode(second)]
     return bool(call(*arguments(*names)) == 0)
 
 
@@ -55,16 +55,16 @@ def _exchange() -> tuple[Any, Callable[[bytes, bytes], tuple[Any, ...]]]:
     try:
         library = ctypes.CDLL(None)
         if sys.platform == "darwin":
-            return library.renamex_np, lambda one, other: (one, other, RENAME_SWAP)
-        return library.renameat2, lambda one, other: (
+            return library.renamex_np, lambda first, second: (first, second, RENAME_SWAP)
+        return library.renameat2, lambda first, second: (
             AT_FDCWD,
-            one,
+            first,
             AT_FDCWD,
-            other,
+            second,
             RENAME_EXCHANGE,
         )
     except (OSError, TypeError, AttributeError):
-        return None, lambda one, other: ()
+        return None, lambda first, second: ()
 
 
 def put_in_place(fresh: Path, folder: Path) -> None:
@@ -125,13 +125,13 @@ def steady(folder: Path, read: Callable[[], READ], sealed: bool = False) -> READ
     for left in reversed(range(TRIES)):
         before = _state(folder)
         try:
-            found = read()
+            content = read()
         except (VqazooError, OSError):
             if not left or _state(folder) == before:
                 raise
         else:
             if sealed or not left or _state(folder) == before:
-                return found
+                return content
         time.sleep(PAUSE)
     raise AssertionError("the last try returns or raises")
 
@@ -139,7 +139,7 @@ def steady(folder: Path, read: Callable[[], READ], sealed: bool = False) -> READ
 def _state(folder: Path) -> tuple[int, ...]:
     """What tells a folder from one that replaced it; empty if there is none."""
     try:
-        found = os.stat(folder)
+        status = os.stat(folder)
     except (OSError, ValueError):
         return ()
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns

@@ -29,6 +29,7 @@ from vqazoo.files.reading import (
     check_links,
     check_no_pointer,
     check_part_name,
+    is_included_name,
     is_plain_name,
     memory,
     parse_json,
@@ -38,7 +39,8 @@ from vqazoo.files.reading import (
 from vqazoo.files.switch import put_in_place, recover, sibling, sync
 from vqazoo.version import __version__
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1  # that is written, but where a folder holds those of encoders:
+INCLUDING_VERSION = 2  # which is also the newest that is read; see vqazoo/files/included.py
 CONFIG, WEIGHTS, ANSWERS = "config.json", "model.safetensors", "answers.json"
 METRICS, RECIPE, ENVIRONMENT = "metrics.json", "recipe.toml", "environment.json"
 BEST = "best"  # name of the checkpoint folder in a run folder
@@ -134,13 +136,14 @@ def write_list(file: Path, paths: Sequence[str]) -> None:
 def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Write all files into a temporary sibling, flush them to disk, then put it in place.
 
-    Another writer of the same folder is waited for. Of a link, the folder it leads to is replaced.
+    Names are plain, or of included encoders (`encoder-text/tokenizer.json`). Another writer of the
+    same folder is waited for. Of a link, the folder it leads to is replaced.
 
     Raises:
         CheckpointError: a name is not plain, or another writer takes longer than SAVING seconds.
         OSError: the folder cannot be written; an older one is unchanged.
     """
-    if outside := [name for name in contents if not is_plain_name(name)]:
+    if outside := [n for n in contents if not (is_plain_name(n) or is_included_name(n))]:
         raise CheckpointError(
             f"The file {shown(outside[0])} cannot be written into '{folder}': give a plain name, "
             f"without a path."
@@ -154,8 +157,11 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
         try:
             fresh.mkdir()
             for name, content in contents.items():
+                (fresh / name).parent.mkdir(parents=True, exist_ok=True)
                 with open(fresh / name, "wb") as handle:
                     _write_flushed(handle, content)
+            for inner in fresh.rglob("*/"):
+                sync(inner)
             sync(fresh)
             put_in_place(fresh, folder)
         except OSError:
@@ -250,16 +256,16 @@ def read_config(folder: Path, content: bytes | None = None) -> dict[str, Any]:
             f"'{file}' is not a vqazoo config ({type(error).__name__}: {error}): get the "
             f"checkpoint again."
         ) from error
-    if type(version) is int and version > FORMAT_VERSION:
+    if type(version) is int and version > INCLUDING_VERSION:
         newer = writer if isinstance(writer, str) and RELEASE.fullmatch(writer) else shown(writer)
         raise CheckpointError(
             f"'{file}' has format version {version}, but vqazoo {__version__} reads up to "
-            f"{FORMAT_VERSION}: install vqazoo {newer} or newer."
+            f"{INCLUDING_VERSION}: install vqazoo {newer} or newer."
         )
     if type(version) is not int or version < 1:
         raise CheckpointError(
             f"'{file}' has format version {shown(version)}, but a number from 1 to "
-            f"{FORMAT_VERSION} was expected: get the checkpoint again."
+            f"{INCLUDING_VERSION} was expected: get the checkpoint again."
         )
     absent = [key for key in CONFIG_KEYS if key not in config]
     if absent:
@@ -333,10 +339,10 @@ def verified(file: Path, config: Mapping[str, Any]) -> bytes:
     """
     content = read_plain(file, LARGEST.get(file.name, memory()))
     check_no_pointer(content, file)
-    found, expected = hashlib.sha256(content).hexdigest(), config["sha256"].get(file.name)
-    if found != expected:
+    actual, expected = hashlib.sha256(content).hexdigest(), config["sha256"].get(file.name)
+    if actual != expected:
         raise CheckpointError(
-            f"'{file}' was altered or cut off: its SHA-256 is {found[:12]}, but {CONFIG} says "
+            f"'{file}' was altered or cut off: its SHA-256 is {actual[:12]}, but {CONFIG} says "
             f"{str(expected)[:12]}; get the checkpoint again."
         )
     return content

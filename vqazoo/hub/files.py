@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from vqazoo.errors import HubError, WeightsError
+from vqazoo.files.included import included_files
 from vqazoo.files.writing import CONFIG, REQUIRED, read_config
 from vqazoo.hub.requests import AbsentError, HubRef, asked
 
@@ -60,17 +61,17 @@ def pinned_commits(config: Mapping[str, Any]) -> dict[str, str]:
         config: of config.json; what is not as expected is left out.
     """
     towers = [tower for tower in config["towers"].values() if isinstance(tower, dict)]
-    told = [tower.get(key) for tower in towers for key in ("reference", BUNDLED)]
+    references = [tower.get(key) for tower in towers for key in ("reference", BUNDLED)]
     for tower in towers:
         files = tower.get("files")
         # Before the weights, whose commit may be that of a conversion, on top of theirs.
-        told = [*files, *told] if isinstance(files, list) else told
+        references = [*files, *references] if isinstance(files, list) else references
     return {
-        str(one["source"]): one["revision"]
-        for one in told
-        if isinstance(one, dict)
-        and (one.get("kind"), "source" in one) == ("hub", True)
-        and re.fullmatch("[0-9a-f]{40}", str(one.get("revision")))
+        str(reference["source"]): reference["revision"]
+        for reference in references
+        if isinstance(reference, dict)
+        and (reference.get("kind"), "source" in reference) == ("hub", True)
+        and re.fullmatch("[0-9a-f]{40}", str(reference.get("revision")))
     }
 
 
@@ -143,14 +144,18 @@ def conversion(repo: str, commit: str) -> str | None:
     api = HfApi(library_name="vqazoo")
 
     def find() -> str | None:
-        for one in api.get_repo_discussions(
+        for discussion in api.get_repo_discussions(
             repo, discussion_type="pull_request", discussion_status="open"
         ):
-            if one.title != CONVERSION or not one.is_pull_request or one.status != "open":
+            if (
+                discussion.title != CONVERSION
+                or not discussion.is_pull_request
+                or discussion.status != "open"
+            ):
                 continue
-            if one.author != CONVERTER and not api.model_info(repo).private:
+            if discussion.author != CONVERTER and not api.model_info(repo).private:
                 continue
-            commits = api.list_repo_commits(repo, revision=one.git_reference)
+            commits = api.list_repo_commits(repo, revision=discussion.git_reference)
             if len(commits) > 1 and commits[1].commit_id == commit:
                 return commits[0].commit_id
         return None
@@ -187,8 +192,8 @@ def fetch_checkpoint(
 ) -> Path:
     """A repository's checkpoint folder in the Hub cache, every file of one commit.
 
-    With a 40-digit commit that is cached, no request is made. Only config, weights, answers and
-    the named files are fetched, never a pickle or code.
+    With a 40-digit commit that is cached, no request is made. Only config, weights, answers, the
+    included files of encoders and the named ones are fetched, never a pickle or code.
 
     Args:
         cache_dir: instead of the Hub's own cache folder.
@@ -200,9 +205,9 @@ def fetch_checkpoint(
         HubError: it cannot be had, or is no whole checkpoint. CheckpointError: it is no vqazoo one.
     """
     folder = fetch_config(ref, cache_dir).parent
-    read_config(folder, config)  # before anything large is fetched
+    said = read_config(folder, config)  # before anything large is fetched
     at = HubRef(ref.repo, folder.name)
-    for name in REQUIRED if weights else ():
+    for name in (*REQUIRED, *included_files(said)) if weights else ():
         _fetch(at, name, cache_dir)
     for name in names:
         if not _is_known_absent(at, name, cache_dir):
@@ -237,16 +242,16 @@ def altered(folder: Path) -> list[str]:
     The cache names a blob by its SHA-256, or by its git id, and links to it; where the system has
     no links, nothing is told.
     """
-    found = []
-    for file in folder.iterdir():
+    changed = []
+    for file in folder.rglob("*"):
         if file.is_symlink():
             name = file.readlink().name
             content = file.read_bytes() if file.is_file() else b""
             git = b"blob %d\0" % len(content) + content
             digests = {40: hashlib.sha1(git).hexdigest, 64: hashlib.sha256(content).hexdigest}
             if len(name) in digests and digests[len(name)]() != name:
-                found.append(file.name)
-    return sorted(found)
+                changed.append(file.relative_to(folder).as_posix())
+    return sorted(changed)
 
 
 def _fetch(ref: HubRef, name: str, cache_dir: Path | None, anew: bool = False) -> Path:
@@ -266,5 +271,5 @@ def _is_known_absent(ref: HubRef, name: str, cache_dir: Path | None) -> bool:
     """Whether the cache remembers that this commit has no such file."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(ref.repo, name, cache_dir=cache_dir, revision=ref.revision)
-    return found is not None and not isinstance(found, str)
+    cached = try_to_load_from_cache(ref.repo, name, cache_dir=cache_dir, revision=ref.revision)
+    return cached is not None and not isinstance(cached, str)

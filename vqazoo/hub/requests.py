@@ -90,12 +90,12 @@ def _cause(error: BaseException) -> BaseException:
 def _http_errors(*names: str) -> tuple[type[Exception], ...]:
     """Exceptions of the HTTP library, which huggingface_hub lets through: it uses httpx2 from its
     release 2 on, httpx before."""
-    found = []
+    exceptions = []
     for library in ("httpx2", "httpx"):
         with contextlib.suppress(ImportError):
             module = import_module(library)
-            found += [getattr(module, name) for name in names]
-    return tuple(found)
+            exceptions += [getattr(module, name) for name in names]
+    return tuple(exceptions)
 
 
 def _is_transport(error: BaseException) -> bool:
@@ -137,27 +137,29 @@ def _explained(error: BaseException, ref: HubRef, name: str, writing: bool) -> H
             f"check the name, or push it again."
         )
     if isinstance(error, errors.GatedRepoError):
-        told = (
+        message = (
             f"The Hub repository {repo} is gated: ask for access at "
             f"{constants.ENDPOINT}/{ref.repo}, then run  hf auth login  with that account."
         )
     elif isinstance(error, errors.RevisionNotFoundError):
-        told = (
+        message = (
             f"The Hub repository {repo} has no revision '{ref.revision}': check the branch, tag or "
             f"commit."
         )
     elif isinstance(error, errors.HFValidationError):
-        told = f"{repo} cannot name a Hub repository ({_reason(error)}): write OWNER/NAME."
+        message = f"{repo} cannot name a Hub repository ({_reason(error)}): write OWNER/NAME."
     elif status in (401, 403, 404):
-        told = _refused(status, isinstance(error, errors.RepositoryNotFoundError), repo, writing)
+        message = _refused(status, isinstance(error, errors.RepositoryNotFoundError), repo, writing)
     elif status in (409, 412):
-        told = f"Somebody else changed the Hub repository {repo} meanwhile: run this again."
+        message = f"Somebody else changed the Hub repository {repo} meanwhile: run this again."
     elif status == 429:
-        told = f"The Hub has had too many requests (about {repo}): run this again in some minutes."
+        message = (
+            f"The Hub has had too many requests (about {repo}): run this again in some minutes."
+        )
     elif status is not None and status >= 500:
-        told = f"The Hub failed with status {status} (about {repo}): run this again later."
+        message = f"The Hub failed with status {status} (about {repo}): run this again later."
     elif isinstance(error, errors.OfflineModeIsEnabled) or (local and constants.is_offline_mode()):
-        told = (
+        message = (
             f"Nothing can be sent to {repo}, because HF_HUB_OFFLINE forbids it: unset it."
             if writing
             else f"{file}'{ref}' is not in the cache, and HF_HUB_OFFLINE forbids to ask the Hub: "
@@ -165,7 +167,7 @@ def _explained(error: BaseException, ref: HubRef, name: str, writing: bool) -> H
         )
     elif _is_transport(error) or local:
         unreachable = f"the Hub at {constants.ENDPOINT} cannot be reached ({_reason(error)})"
-        told = (
+        message = (
             f"{repo} was not changed as asked, because {unreachable}: check the network, and run "
             f"this again."
             if writing
@@ -173,11 +175,11 @@ def _explained(error: BaseException, ref: HubRef, name: str, writing: bool) -> H
             f"copy the cache of another machine."
         )
     else:
-        told = (
+        message = (
             f"{file}'{ref}' could not be transferred ({_reason(error)}): mend that, then run this "
             f"again."
         )
-    return HubError(told)
+    return HubError(message)
 
 
 def _refused(status: int, unknown: bool, repo: str, writing: bool) -> str:
@@ -201,10 +203,10 @@ def _refused(status: int, unknown: bool, repo: str, writing: bool) -> str:
 def _reason(error: BaseException) -> str:
     """The first line of an error, without what could be a token or a signature."""
     lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and not line.startswith("(Request ID")]
+    kept = [line for line in lines if line and not line.startswith("(Request ID")]
     kind = type(error).__name__
-    if not told:
+    if not kept:
         return kind
-    clean = re.sub(r"(Bearer |hf_)[^'\"]*", r"\1***", told[0])
+    clean = re.sub(r"(Bearer |hf_)[^'\"]*", r"\1***", kept[0])
     clean = re.sub(r"(https?://[^ ?]+)[?][^ ]*", r"\1", clean)
     return f"{kind}: {clean.rstrip('.:')}"

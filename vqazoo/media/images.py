@@ -95,13 +95,13 @@ def _open_file(source: str | Path) -> Image.Image:
     name = f"The image '{text}'"
     try:
         path = Path(source).expanduser()
-        found, folder = path.is_file(), path.is_dir()
-        empty = found and path.stat().st_size == 0
+        is_file, is_folder = path.is_file(), path.is_dir()
+        empty = is_file and path.stat().st_size == 0
     except (OSError, ValueError, RuntimeError) as error:  # name too long, no permission, no home
         raise ImageError(f"{name} cannot be read ({error}): check the path.") from error
-    if folder:
+    if is_folder:
         raise ImageError(f"{name} is a folder: give the path of one picture.")
-    if not found:
+    if not is_file:
         raise ImageError(f"{name} does not exist: check the path.")
     if empty:
         raise ImageError(f"{name} has zero bytes: get the file again.")

@@ -16,6 +16,8 @@ from vqazoo.catalogue import (
 )
 from vqazoo.checkpoint.folder import read_folder
 from vqazoo.errors import CheckpointError, HubError
+from vqazoo.files.included import included_files
+from vqazoo.files.reading import INCLUDED_FOLDERS, is_included_name
 from vqazoo.files.switch import steady
 from vqazoo.files.writing import (
     CARD,
@@ -23,6 +25,7 @@ from vqazoo.files.writing import (
     METRICS,
     REQUIRED,
     json_bytes,
+    read_config,
     while_writing,
     write_folder,
 )
@@ -78,7 +81,8 @@ def _copied(ref: str, target: Path, cache: Path | None) -> Path:
 
     def read() -> dict[str, bytes]:
         read_folder(found)
-        names = [name for name in (*REQUIRED, *EXTRAS) if (found / name).is_file()]
+        kept = (*REQUIRED, *included_files(read_config(found)), *EXTRAS)
+        names = [name for name in kept if (found / name).is_file()]
         return {name: (found / name).read_bytes() for name in names}
 
     contents = steady(found, read)
@@ -116,11 +120,30 @@ def _check_target(folder: Path) -> None:
     if not folder.exists():
         return
     held = {file.name for file in folder.iterdir()} if folder.is_dir() else {folder.name}
-    if held and not (PIN in held and held <= {*REQUIRED, *EXTRAS, PIN}):
+    others = held - {*REQUIRED, *EXTRAS, PIN}
+    if others <= set(INCLUDED_FOLDERS.values()):
+        others = {file for name in others for file in _files(folder, name)}
+        others -= set(_included(folder))
+    if held and (PIN not in held or others):
         raise CheckpointError(
             f"'{folder}' holds other files: name a folder that is empty, does not exist, or was "
             f"pulled before."
         )
+
+
+def _included(folder: Path) -> list[str]:
+    """The files of encoders that a folder's config.json lists; where it is lost or was changed,
+    those that have such a name."""
+    with contextlib.suppress(CheckpointError):
+        return list(included_files(read_config(folder)))
+    found = (name for one in INCLUDED_FOLDERS.values() for name in _files(folder, one))
+    return [name for name in found if is_included_name(name)]
+
+
+def _files(folder: Path, name: str) -> list[str]:
+    """The files under a name in a folder, as paths from that folder."""
+    within = [file for file in (folder / name).rglob("*") if not file.is_dir()]
+    return [file.relative_to(folder).as_posix() for file in within] or [name]
 
 
 def _check_unchanged(folder: Path, fresh: Mapping[str, bytes], cache: Path | None) -> None:
@@ -129,7 +152,8 @@ def _check_unchanged(folder: Path, fresh: Mapping[str, bytes], cache: Path | Non
     if seen is None:
         return
     known = (folder / CONFIG).is_file() and digest_of_config(folder) == seen.config_sha256
-    for name in (CARD, METRICS) if known else (CARD, METRICS, *REQUIRED):
+    names = [CARD, METRICS, *_included(folder), *(() if known else REQUIRED)]
+    for name in names:
         own = (folder / name).read_bytes() if (folder / name).is_file() else fresh.get(name)
         if own == fresh.get(name):
             continue

@@ -15,7 +15,8 @@ from pathlib import Path
 from vqazoo.card import PICTURES, card_text, render_card, with_license
 from vqazoo.card.facts import LOG
 from vqazoo.config import RunConfig, parse, plain, run_config, shareable, to_toml
-from vqazoo.errors import CheckpointError, ConfigError
+from vqazoo.errors import CheckpointError, ConfigError, WeightsError
+from vqazoo.files.included import read_included
 from vqazoo.files.places import Places, check_loadable, is_local, without_notes
 from vqazoo.files.reading import memory, parse_json, read_plain, shown
 from vqazoo.files.tensors_header import check_tensors_header
@@ -70,21 +71,25 @@ def prepare(folder: Path, source: Path, name: str, license: str = "") -> Upload:
         WeightsError: an encoder is read from this machine, so nobody else could load the model.
     """
     files = {one: read_plain(source / one, memory()) for one in REQUIRED if one != WEIGHTS}
-    check_loadable(json.loads(files[CONFIG]), included=source != folder)
+    config = json.loads(files[CONFIG])
+    check_loadable(config, included=source != folder)
     _check_notes(source / WEIGHTS)
+    included = read_included(source, config)
     for one in EXTRAS:
         if os.path.lexists(folder / one):
             files[one] = read_plain(folder / one, memory())
     own = card_text(files.pop(CARD, b""), folder)
     here = Places(folder.absolute(), source.absolute())
     here.learn(json.loads(read_plain(folder / CONFIG, memory())))
+    files |= _without_paths(files, folder / RECIPE, here)  # which learns the recipe's places
     _check_answers(files[ANSWERS], here)
-    files |= _without_paths(files, folder / RECIPE, here)
+    for name, content in included.items():
+        _check_included(name, content, here)
     fresh = render_card(files, here.value(name))
     if license:
         own, fresh = (with_license(card, license) if card else "" for card in (own, fresh))
     own, fresh = here.text(own), here.text(fresh)
-    return Upload(source / WEIGHTS, files, own or fresh, fresh)
+    return Upload(source / WEIGHTS, files | included, own or fresh, fresh)
 
 
 def _check_notes(weights: Path) -> None:
@@ -103,12 +108,12 @@ def _check_notes(weights: Path) -> None:
 def _check_answers(content: bytes, here: Places) -> None:
     """Refuse answers that name a place of this machine: their digest is recorded.
 
-    An answer is running text, for it may begin with a slash, as what stands on a sign does.
+    One that only looks like a path is data: `/home` or `c:\\windows` may stand on a picture.
     """
     saved = parse_json(content)
     saved.pop("counts", None)  # numbers
     for place, answer in enumerate(saved.pop("answers")):
-        if here.text(answer) != answer:
+        if here.named_in(answer):
             raise CheckpointError(
                 f"{ANSWERS} has as answer {place} {shown(answer)}, a path of this machine: train "
                 f"with answers that leave it out."
@@ -117,6 +122,19 @@ def _check_answers(content: bytes, here: Places) -> None:
         raise CheckpointError(
             f"{ANSWERS} names a path of this machine beside its answers: load the model and save "
             f"it anew, which writes none."
+        )
+
+
+def _check_included(name: str, content: bytes, here: Places) -> None:
+    """Refuse an encoder's file that names a place of this machine, such as a second folder.
+
+    Tokens and merges are data, as answers are.
+    """
+    text = content.decode("utf-8", errors="replace")
+    if any(here.named_in(line) for line in text.splitlines()):
+        raise WeightsError(
+            f"The encoder's file '{name}' names a path of this machine, which must not be "
+            f"published and leads nowhere elsewhere: take it out of the file, and train again."
         )
 
 

@@ -21,11 +21,11 @@ def require(holds: bool, owner: str, problem: str) -> None:
         raise AssertionError(f"{owner}: {problem}.")
 
 
-def require_close(owner: str, expected: Tensor, found: Tensor, problem: str) -> None:
+def require_close(owner: str, expected: Tensor, actual: Tensor, problem: str) -> None:
     """Raise AssertionError if tensors differ by more than rounding does."""
-    require(expected.shape == found.shape, owner, f"{problem} (shapes differ)")
-    good = torch.allclose(expected, found, rtol=TOLERANCE, atol=TOLERANCE)
-    require(good, owner, f"{problem}, by up to {(expected - found).abs().max().item():.2g}")
+    require(expected.shape == actual.shape, owner, f"{problem} (shapes differ)")
+    good = torch.allclose(expected, actual, rtol=TOLERANCE, atol=TOLERANCE)
+    require(good, owner, f"{problem}, by up to {(expected - actual).abs().max().item():.2g}")
 
 
 def require_finite(owner: str, features: Features) -> None:
@@ -36,18 +36,18 @@ def require_finite(owner: str, features: Features) -> None:
             require(bool(tensor.isfinite().all()), owner, f"{kind} holds NaN or infinity")
 
 
-def require_same(owner: str, expected: Features, found: Features) -> None:
+def require_same(owner: str, expected: Features, actual: Features) -> None:
     """The same features; tokens are compared where they are real."""
     require(
-        expected.tensors().keys() == found.tensors().keys(),
+        expected.tensors().keys() == actual.tensors().keys(),
         owner,
-        f"it gives now {sorted(expected.tensors())}, now {sorted(found.tensors())}",
+        f"it gives now {sorted(expected.tensors())}, now {sorted(actual.tensors())}",
     )
     problem = "alone, in a batch, padded and restored, a row must stay the same"
-    if expected.pooled is not None and found.pooled is not None:
-        require_close(owner, expected.pooled, found.pooled, f"pooled differs: {problem}")
-    if expected.tokens is not None and found.tokens is not None:
-        real = expected.tokens[expected.mask], found.tokens[found.mask]
+    if expected.pooled is not None and actual.pooled is not None:
+        require_close(owner, expected.pooled, actual.pooled, f"pooled differs: {problem}")
+    if expected.tokens is not None and actual.tokens is not None:
+        real = expected.tokens[expected.mask], actual.tokens[actual.mask]
         require_close(owner, *real, f"tokens differ: {problem}")
 
 
@@ -60,12 +60,16 @@ def check_signature(owner: str, manifest: Manifest, component: type, positional:
         owner,
         f"its constructor must take {', '.join(positional)} by position",
     )
-    names = {one.name for one in rest if one.kind != inspect.Parameter.VAR_KEYWORD}
+    names = {
+        parameter.name for parameter in rest if parameter.kind != inspect.Parameter.VAR_KEYWORD
+    }
     differing = names ^ set(manifest.args)
     require(
         not differing, owner, f"manifest and constructor differ in {', '.join(sorted(differing))}"
     )
-    doubled = [one.name for one in rest if one.default is not inspect.Parameter.empty]
+    doubled = [
+        parameter.name for parameter in rest if parameter.default is not inspect.Parameter.empty
+    ]
     require(not doubled, owner, f"defaults belong in the manifest only, not also on {doubled}")
 
 
@@ -74,8 +78,8 @@ def check_fused(owner: str, out: FusedSpec, fused: Features, rows: int) -> None:
     tensor = getattr(fused, out.kind)
     require(tensor is not None, owner, f"it gives no {out.kind} features")
     require(len(fused) == rows, owner, f"{rows} rows went in, {len(fused)} came out")
-    found = tensor.shape[-1]
-    require(found == out.dim, owner, f"out.dim is {out.dim}, but {found} came out")
+    width = tensor.shape[-1]
+    require(width == out.dim, owner, f"out.dim is {out.dim}, but {width} came out")
     require_finite(owner, fused)
 
 

@@ -75,7 +75,7 @@ class _Lists(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        given = dict(kwargs or {})
+        keywords = dict(kwargs or {})
         if func is Tensor.tolist and isinstance(args[0], Elsewhere):
             return args[0].held.tolist()
         if func is Tensor.__getitem__ and isinstance(args[0], Elsewhere):
@@ -83,12 +83,12 @@ class _Lists(TorchFunctionMode):
         if func is Tensor.__setitem__ and isinstance(args[0], Elsewhere):
             return func(args[0].held, *tree_map(_inner, args[1:]))
         if func is Tensor.new_tensor and isinstance(args[0], Elsewhere):
-            return Elsewhere(func(args[0].held, *args[1:], **given))
-        if func in (torch.tensor, torch.as_tensor) and given.get("device") is not None:
-            there = torch.device(given["device"]) == ELSEWHERE
+            return Elsewhere(func(args[0].held, *args[1:], **keywords))
+        if func in (torch.tensor, torch.as_tensor) and keywords.get("device") is not None:
+            there = torch.device(keywords["device"]) == ELSEWHERE
             if there and not isinstance(args[0], Tensor):
-                return Elsewhere(func(*args, **{**given, "device": torch.device("cpu")}))
-        return func(*args, **given)
+                return Elsewhere(func(*args, **{**keywords, "device": torch.device("cpu")}))
+        return func(*args, **keywords)
 
 
 def _run(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
@@ -109,8 +109,8 @@ def _run(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     inner = {key: value for key, value in kwargs.items() if key != "device"}
     if device is not None:
         inner["device"] = torch.device("cpu")
-    found = func(*tree_map(_inner, args), **tree_map(_inner, inner))
-    return tree_map(_outer, found) if wanted else found
+    output = func(*tree_map(_inner, args), **tree_map(_inner, inner))
+    return tree_map(_outer, output) if wanted else output
 
 
 def _inner(value: Any) -> Any:

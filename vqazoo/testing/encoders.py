@@ -30,7 +30,7 @@ from vqazoo.testing.checks import (
     require_same,
 )
 from vqazoo.testing.devices import elsewhere, require_elsewhere, sent
-from vqazoo.testing.parts import builder, found, needed, variant_of
+from vqazoo.testing.parts import builder, needed, resolve, variant_of
 
 
 def check_encoder(
@@ -79,7 +79,7 @@ def _built(
     """The encoder itself, how messages name it, and its manifest."""
     if isinstance(part, Encoder):
         return part, type(part).__name__, manifest
-    owner, known, component = found(EncoderManifest, part, manifest)
+    owner, known, component = resolve(EncoderManifest, part, manifest)
     declared = needed(owner, known)
     sides = {"image": declared.image, "text": declared.text}
     towers = frozenset(side for side, kinds in sides.items() if kinds)
@@ -232,13 +232,13 @@ def _check_tower(owner: str, encode: Any, tower: TowerSpec, count: int) -> None:
     every = slice(0, count)
     full: Features = encode(every, offered)
     for wants in {offered, *(frozenset({kind}) for kind in offered)}:
-        found: Features = encode(every, wants)
-        given = frozenset(kind for kind in (POOLED, TOKENS) if getattr(found, kind) is not None)
+        features: Features = encode(every, wants)
+        given = frozenset(kind for kind in (POOLED, TOKENS) if getattr(features, kind) is not None)
         require(given == wants, owner, f"{sorted(wants)} was wanted, but {sorted(given)} was given")
-        require(len(found) == count, owner, f"{count} rows went in, {len(found)} came out")
-        require_finite(owner, found)
+        require(len(features) == count, owner, f"{count} rows went in, {len(features)} came out")
+        require_finite(owner, features)
         for kind in wants:
-            tensor, width = getattr(found, kind), getattr(tower, kind)
+            tensor, width = getattr(features, kind), getattr(tower, kind)
             require(
                 tensor.shape[-1] == width,
                 owner,

@@ -22,7 +22,7 @@ from vqazoo.testing.checks import (
     with_padding,
 )
 from vqazoo.testing.devices import elsewhere, require_elsewhere, sent
-from vqazoo.testing.parts import builder, found, needed
+from vqazoo.testing.parts import builder, needed, resolve
 
 IMAGE = TowerSpec(pooled=20, tokens=24)  # all widths differ, so that a mix-up cannot hide
 TEXT_TOWER = TowerSpec(pooled=12, tokens=28)
@@ -51,7 +51,7 @@ def check_fusion(
     """
     if "question" in args:
         raise renamed("check_fusion takes text=, not question=, for the widths of the text tower")
-    owner, known, component = found(FusionManifest, part, manifest)
+    owner, known, component = resolve(FusionManifest, part, manifest)
     manifest = needed(owner, known)
     if isinstance(component, type):
         check_signature(owner, manifest, component, ["image", "text"])
@@ -74,12 +74,14 @@ def check_fusion(
         fused = fusion(looked, asked)
         check_fused(owner, fusion.out, fused, rows=4)
         for row in range(4):
-            one = slice(row, row + 1)
-            require_same(owner, fused.index(one), fusion(looked.index(one), asked.index(one)))
+            single = slice(row, row + 1)
+            require_same(
+                owner, fused.index(single), fusion(looked.index(single), asked.index(single))
+            )
         longer = fusion(with_padding(looked), with_padding(asked))
         for row in range(4):
-            one = slice(row, row + 1)
-            require_same(f"{owner}, with more padding", fused.index(one), longer.index(one))
+            single = slice(row, row + 1)
+            require_same(f"{owner}, with more padding", fused.index(single), longer.index(single))
         for side, other in (
             ("image", fusion(random_features(sides["image"], 4, 5, seed=3), asked)),
             ("text", fusion(looked, random_features(sides["text"], 4, 6, seed=4))),
@@ -99,8 +101,8 @@ def check_fusion(
     fusion.train()
     inputs = [looked] * (manifest.ignores != "image") + [asked] * (manifest.ignores != "text")
     leaves = [t.requires_grad_() for x in inputs for k, t in x.tensors().items() if k != "mask"]
-    result = getattr(fusion(looked, asked), fusion.out.kind)
-    (result * torch.randn(result.shape, generator=generator())).sum().backward()
+    output = getattr(fusion(looked, asked), fusion.out.kind)
+    (output * torch.randn(output.shape, generator=generator())).sum().backward()
     check_gradients(owner, fusion)
     require(
         all(leaf.grad is not None for leaf in leaves),

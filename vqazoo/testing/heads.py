@@ -37,7 +37,7 @@ from vqazoo.testing.checks import (
     with_padding,
 )
 from vqazoo.testing.devices import Elsewhere, elsewhere, sent
-from vqazoo.testing.parts import builder, found, needed
+from vqazoo.testing.parts import builder, needed, resolve
 from vqazoo.testing.protocols import check_protocols
 from vqazoo.testing.toy import toy_encoder
 from vqazoo.toolkit.losses import adds_up, batch_sums, row_units, weighted_loss
@@ -71,7 +71,7 @@ def check_head(
             what it offers besides (protocols of vqazoo.interfaces such as `GivesLogits`) is not
             what its manifest says, or not what it answers by.
     """
-    owner, known, component = found(HeadManifest, part, manifest)
+    owner, known, component = resolve(HeadManifest, part, manifest)
     manifest = needed(owner, known)
     if isinstance(component, type):
         check_signature(owner, manifest, component, ["fused", "answers", "text_encoder"])
@@ -264,8 +264,8 @@ def _check_answers(owner: str, head: Head, manifest: HeadManifest, fused: Featur
         require(all(len(row) == 1 for row in answers), owner, "top_k 1 must give one answer")
         require(head.predict(fused, **decode) == answers, owner, "its answers vary between calls")
         for row, (expected,) in enumerate(answers):
-            one = slice(row, row + 1)
-            _same_answer(owner, expected, head.predict(fused.index(one), **decode)[0][0])
+            single = slice(row, row + 1)
+            _same_answer(owner, expected, head.predict(fused.index(single), **decode)[0][0])
             _same_answer(owner, expected, head.predict(with_padding(fused), **decode)[row][0])
     require(
         head.predict(fused, 1, **defaults) == head.predict(fused),
@@ -274,7 +274,7 @@ def _check_answers(owner: str, head: Head, manifest: HeadManifest, fused: Featur
     )
     for top_k in (3, len(KNOWN_ANSWERS) + 2):
         for ranked in head.predict(fused, top_k):
-            texts, scores = [one.text for one in ranked], [one.score for one in ranked]
+            texts, scores = [answer.text for answer in ranked], [answer.score for answer in ranked]
             require(1 <= len(ranked) <= top_k, owner, f"top_k {top_k} gave {len(ranked)} answers")
             require(len(set(texts)) == len(texts), owner, f"answers repeat: {texts}")
             require(scores == sorted(scores, reverse=True), owner, f"not best first: {scores}")
@@ -293,11 +293,11 @@ def _check_answers(owner: str, head: Head, manifest: HeadManifest, fused: Featur
                 )
 
 
-def _same_answer(owner: str, expected: Answer, found: Answer) -> None:
+def _same_answer(owner: str, expected: Answer, actual: Answer) -> None:
     require(
-        expected.text == found.text and abs(expected.score - found.score) < TOLERANCE,
+        expected.text == actual.text and abs(expected.score - actual.score) < TOLERANCE,
         owner,
-        f"a row is answered {expected} in a batch, but {found} alone or padded",
+        f"a row is answered {expected} in a batch, but {actual} alone or padded",
     )
 
 

@@ -16,7 +16,7 @@ from vqazoo.registry import kind_of, load_object, parse_ref, registry
 M = TypeVar("M", bound=Manifest)
 
 
-def found(sort: type[M], part: Any, manifest: M | None) -> tuple[str, M | None, Any]:
+def resolve(sort: type[M], part: Any, manifest: M | None) -> tuple[str, M | None, Any]:
     """How messages name a part, its manifest, and what builds it: a class, or a finished object.
 
     The manifest of a class or object is the one given, or the installed one that names the class.

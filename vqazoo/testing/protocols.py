@@ -90,26 +90,26 @@ def _check_ranking(owner: str, head: RanksAnswers, fused: Features, answers: Ans
     whole = head.rank(fused, texts, len(texts))
     for row, ranked in enumerate(whole):
         require(
-            sorted(one.text for one in ranked) == sorted(texts),
+            sorted(answer.text for answer in ranked) == sorted(texts),
             owner,
-            f"rank gives {[one.text for one in ranked]} of the candidates {texts}",
+            f"rank gives {[answer.text for answer in ranked]} of the candidates {texts}",
         )
         require(
-            all(0 <= one.score <= 1 for one in ranked),
+            all(0 <= answer.score <= 1 for answer in ranked),
             owner,
             "rank gives scores that are no probabilities",
         )
         (only,) = head.rank(fused.index(slice(row, row + 1)), texts, len(texts))
-        alone = {one.text: one.score for one in only}
+        alone = {answer.text: answer.score for answer in only}
         require(
-            all(abs(alone[one.text] - one.score) < TOLERANCE for one in ranked),
+            all(abs(alone[answer.text] - answer.score) < TOLERANCE for answer in ranked),
             owner,
             "rank scores a row otherwise alone than in a batch",
         )
     for top_k, few in ((2, head.rank(fused, texts, 2)), (1, head.rank(fused, texts))):
         require(
-            [[one.text for one in row] for row in few]
-            == [[one.text for one in row[:top_k]] for row in whole],
+            [[answer.text for answer in row] for row in few]
+            == [[answer.text for answer in row[:top_k]] for row in whole],
             owner,
             f"rank with top_k {top_k} (default 1) must give the first {top_k} of all",
         )
@@ -128,11 +128,11 @@ def _check_logits(
     )
     scores = logits.sigmoid() if manifest.independent_scores else logits.softmax(dim=1)
     best = [row[0] for row in head.predict(fused)]
-    places = torch.tensor([answers.texts.index(one.text) for one in best])
-    said = torch.tensor([one.score for one in best])
-    found = scores.gather(1, places[:, None])[:, 0]
-    require_close(owner, said, found, "logits give the answers of predict other scores")
-    require_close(owner, scores.amax(dim=1), found, "logits are largest at other answers")
+    places = torch.tensor([answers.texts.index(answer.text) for answer in best])
+    said = torch.tensor([answer.score for answer in best])
+    chosen = scores.gather(1, places[:, None])[:, 0]
+    require_close(owner, said, chosen, "logits give the answers of predict other scores")
+    require_close(owner, scores.amax(dim=1), chosen, "logits are largest at other answers")
     if isinstance(head, GivesTypes):
         names, types = head.type_names(), head.type_logits(fused)
         require(
@@ -140,7 +140,7 @@ def _check_logits(
             owner,
             f"type_logits gives {tuple(types.shape)} for {len(names)} types",
         )
-        told = [one.answer_type for one in best]
+        told = [answer.answer_type for answer in best]
         require(
             [names[place] for place in types.argmax(dim=1).tolist()] == told,
             owner,
@@ -148,7 +148,7 @@ def _check_logits(
         )
     if isinstance(head, GivesAnswerability):
         chance = head.answerable_logits(fused).sigmoid()
-        said = torch.tensor([one.answerable for one in best])
+        said = torch.tensor([answer.answerable for answer in best])
         require_close(owner, said, chance, "answerable_logits differ from what predict tells")
 
 

@@ -10,7 +10,7 @@ from vqazoo.data import DatasetReader, Example
 from vqazoo.errors import DataError, UnknownNameError
 from vqazoo.manifests import DatasetManifest
 from vqazoo.testing.checks import check_signature, require
-from vqazoo.testing.parts import builder, found, variant_of
+from vqazoo.testing.parts import builder, resolve, variant_of
 
 NO_SPLIT = "no-such-split"
 CONFIDENCES = ("yes", "maybe", "no")
@@ -37,7 +37,7 @@ def check_reader(
             type; or reading again gives other examples, or the same in another order.
         DataError: the files themselves cannot be used.
     """
-    owner, known, component = found(DatasetManifest, part, manifest)
+    owner, known, component = resolve(DatasetManifest, part, manifest)
     variant = variant_of(part)
     context = [] if variant is None else [variant]
     if isinstance(component, type) and known is not None:
@@ -71,7 +71,7 @@ def _read(where: str, reader: DatasetReader, split: str) -> list[Example]:
     except TypeError as error:
         raise AssertionError(f"{where}: it cannot be read ({error}).") from error
     require(
-        isinstance(examples, list) and all(isinstance(one, Example) for one in examples),
+        isinstance(examples, list) and all(isinstance(example, Example) for example in examples),
         where,
         f"read() must give a list of Examples, but gives a {type(examples).__name__}",
     )
@@ -128,6 +128,6 @@ def _check_labels(row: str, example: Example) -> None:
         row,
         f"{len(example.confidences)} confidences for {len(example.answers)} answers",
     )
-    strange = [one for one in example.confidences if one not in CONFIDENCES]
+    strange = [confidence for confidence in example.confidences if confidence not in CONFIDENCES]
     require(not strange, row, f"a confidence is {strange[:1]}, but yes, maybe or no was expected")
     require(not example.targets, row, "targets are set by an answer rule, not by a reader")

@@ -47,7 +47,7 @@ class ToyEncoder(Encoder):
         self.token_embedding = nn.Embedding(vocabulary, width)
         self.position = nn.Embedding(32, width)
         self.mix = nn.Linear(width, width)
-        self.pool_text = nn.Linear(width, 14)
+        self.pool_question = nn.Linear(width, 14)
         self.spec = EncoderSpec(
             image=ImageTowerSpec(
                 10, 12, preprocess=Preprocess((8, 8), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -72,7 +72,7 @@ class ToyEncoder(Encoder):
         x = self.token_embedding(ids) + self.position(places)  # (B, L, width)
         x = self.mix(x).tanh()  # (B, L, width)
         mean = (x * mask[:, :, None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)  # (B, width)
-        pooled = self.pool_text(mean) if POOLED in wants else None  # (B, 14)
+        pooled = self.pool_question(mean) if POOLED in wants else None  # (B, 14)
         return Features(pooled, x, mask) if TOKENS in wants else Features(pooled)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:

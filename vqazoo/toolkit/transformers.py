@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from vqazoo.errors import IncompatibleError, VqazooError, WeightsError, missing_package
@@ -66,7 +65,7 @@ class Repository:
         self._revision = revision or None
         self._inner = inner
         self._root = folder if self.is_local else self._fetch(SMALL)
-        check_folder(self.folder)
+        check_folder(self.folder, self._root)
         every = (file for kind in READ.values() for one in kind for file in self.folder.glob(one))
         for file in every:
             if file.is_file():
@@ -207,6 +206,8 @@ class Repository:
         try:
             made = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False, **given)
             made.model_max_length = int(made.model_max_length)
+            if made.model_max_length < 1:
+                raise ValueError(f"its model_max_length is {made.model_max_length}")
             return made
         except ImportError as error:  # transformers names the first package that it lacks
             package = next((one for one in PACKAGES if one in str(error).casefold()), "tokenizers")
@@ -269,15 +270,23 @@ def load_tensors(
         loaded, report = kind.from_pretrained(
             None, config=config, state_dict=given, output_loading_info=True, **asked
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except ImportError as error:  # of the packages that read one kind of quantised weights each
         raise WeightsError(
-            f"The weights in '{folder}' cannot be read ({str(error).splitlines()[0]}): get them "
-            f"again."
+            f"The weights in '{folder}' need a package that is not here ({_first_line(error)}): "
+            f"install it, or use weights that are not quantised."
+        ) from error
+    except Exception as error:  # whatever odd settings of quantisation lead to in transformers
+        raise WeightsError(
+            f"The weights in '{folder}' cannot be read ({_first_line(error)}): get them again."
         ) from error
     finally:
         if talkative:
             logging.enable_progress_bar()
     return loaded, report
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 class TextCodec:

@@ -41,29 +41,34 @@ class Text:
             self.ids, self.text = coder.encode, coder.decode
 
     def encode(self, questions: list[str]) -> dict[str, Any]:
-        """ids (B, L) int64 and mask (B, L) bool of B questions, padded on the right."""
+        """The ids (B, L) int64 and mask (B, L) bool of B questions, padded on the right."""
         before, after = self.how["before"], self.how["after"]
         kept = self.how["context_length"] - len(before) - len(after)
-        rows = [[*before, *self.ids(one.strip())[:kept], *after] for one in questions]
+        rows = [[*before, *self.ids(question.strip())[:kept], *after] for question in questions]
         longest = max(map(len, rows))
         ids = [row + [self.how["pad"]] * (longest - len(row)) for row in rows]
         mask = [[place < len(row) for place in range(longest)] for row in rows]
         return {"ids": np.array(ids, np.int64), "mask": np.array(mask)}
 
-    def answer(self, found: dict[str, Any], row: int) -> dict[str, Any]:
+    def answer(self, outputs: dict[str, Any], row: int) -> dict[str, Any]:
         """The answer of a row of the graphs' outputs."""
         if self.head["kind"] == "write":
-            tokens = found["tokens"][row].tolist()
+            tokens = outputs["tokens"][row].tolist()
             tokens = tokens[: [*tokens, self.head["end"]].index(self.head["end"])]
             words = self.head.get("words")
-            text = " ".join(words[one] for one in tokens) if words else self.text(tokens).strip()
-            return {"answer": text, "score": float(found["scores"][row])}
-        best = int(found["scores"][row].argmax())
-        answer = {"answer": self.head["answers"][best], "score": float(found["scores"][row][best])}
+            text = (
+                " ".join(words[token] for token in tokens) if words else self.text(tokens).strip()
+            )
+            return {"answer": text, "score": float(outputs["scores"][row])}
+        best = int(outputs["scores"][row].argmax())
+        answer = {
+            "answer": self.head["answers"][best],
+            "score": float(outputs["scores"][row][best]),
+        }
         if "types" in self.head:
-            answer["answer_type"] = self.head["types"][int(found["types"][row].argmax())]
-        if "answerable" in found:
-            answer["answerable"] = float(found["answerable"][row])
+            answer["answer_type"] = self.head["types"][int(outputs["types"][row].argmax())]
+        if "answerable" in outputs:
+            answer["answerable"] = float(outputs["answerable"][row])
         return answer
 
 
@@ -82,7 +87,7 @@ class BytePairs:
         steps = before.get("pretokenizers", [before])
         self.pattern = steps[0]["pattern"]["Regex"] if len(steps) > 1 else GPT2
         self.blank_first = steps[-1]["add_prefix_space"]
-        self.special = {one["content"]: one["id"] for one in said["added_tokens"]}
+        self.special = {token["content"]: token["id"] for token in said["added_tokens"]}
         self.text = {number: piece for piece, number in self.vocabulary.items()}
 
     def encode(self, text: str) -> list[int]:
@@ -96,10 +101,14 @@ class BytePairs:
     def decode(self, ids: list[int]) -> str:
         """The text of ids; start, end and padding say nothing."""
         said = "".join(
-            self.text[one] for one in ids if one in self.text and self.text[one] not in self.special
+            self.text[number]
+            for number in ids
+            if number in self.text and self.text[number] not in self.special
         )
         letters = said.replace(self.suffix, " ") if self.suffix else said
-        content = b"".join(bytes([BYTE[one]]) if one in BYTE else one.encode() for one in letters)
+        content = b"".join(
+            bytes([BYTE[letter]]) if letter in BYTE else letter.encode() for letter in letters
+        )
         return content.decode("utf-8", errors="replace").strip()
 
     def _ids(self, text: str) -> list[int]:
@@ -107,7 +116,7 @@ class BytePairs:
             if step["type"] == "NFC":
                 text = unicodedata.normalize("NFC", text)
             elif step["type"] == "Lowercase":
-                text = "".join(one.lower() for one in text)
+                text = "".join(character.lower() for character in text)
             elif step["type"] == "Replace":
                 text = re.sub(_blanks(step["pattern"]["Regex"]), step["content"], text)
         if not text:
@@ -119,10 +128,10 @@ class BytePairs:
 
     def _pattern(self, text: str) -> str:
         """The pattern with the text's own letters and numbers, which `re` has no class for."""
-        kinds = {one: unicodedata.category(one)[0] for one in text}
+        kinds = {character: unicodedata.category(character)[0] for character in text}
         pattern = _blanks(self.pattern)
         for kind, default in (("L", "a"), ("N", "0")):
-            those = "".join(one for one in kinds if kinds[one] == kind)
+            those = "".join(character for character in kinds if kinds[character] == kind)
             pattern = pattern.replace(rf"\p{{{kind}}}", default + those)
         return pattern
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import save, save_file
 from torch import nn
 
 import vqazoo
 from tests.plugins.encoders.tiny import hf_text
+from tests.support.weights import unmapped
 from vqazoo.cli import run
 from vqazoo.errors import CheckpointError, WeightsError
 from vqazoo.publish.push import push
@@ -43,7 +44,7 @@ def model(whole, tmp_path: Path) -> Path:
 def spoil(folder: Path, value: float) -> str:
     """Put a value into the last place of one tensor, with true digests; the tensor's name."""
     file = folder / "model.safetensors"
-    tensors = load_file(file)
+    tensors = unmapped(file)
     floating = [one for one in tensors if tensors[one].is_floating_point()]
     name = max(floating, key=lambda one: tensors[one].numel())
     tensors[name].view(-1)[-1] = value
@@ -93,7 +94,7 @@ def test_an_encoder_with_such_weights_is_refused_by_its_name(value, tmp_path) ->
     bert = hf_text(tmp_path / "bert", "bert")
     parts = {"image_encoder": "tiny-clip", "text_encoder": f"hf-text:{bert}", "head": "mlp"}
     vqazoo.create(**parts, answers=WORDS).save(tmp_path / "model")
-    tensors = load_file(bert / "model.safetensors")
+    tensors = unmapped(bert / "model.safetensors")
     tensors["embeddings.word_embeddings.weight"][0, 0] = value
     save_file(tensors, bert / "model.safetensors", {"format": "pt"})
     with pytest.raises(WeightsError, match=r"word_embeddings\.weight' of the encoder 'hf-text:"):

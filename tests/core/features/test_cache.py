@@ -14,11 +14,12 @@ import torch
 from filelock import FileLock
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 import vqazoo
 import vqazoo.features.filling
 import vqazoo.features.sources
+from tests.support.weights import unmapped
 from vqazoo.data import Example
 from vqazoo.errors import CacheError, DataError, ImageError
 from vqazoo.evaluation.answering import answer_features
@@ -283,7 +284,7 @@ def test_a_stored_row_that_is_not_what_the_encoder_gives_is_told(
     (file,) = shards(tmp_path / "c")
     with safe_open(file, "pt") as shard:
         metadata = shard.metadata()
-    tensors = load_file(file)
+    tensors = unmapped(file)
     tensors["pooled"] = tensors["pooled"].flip(0).contiguous()
     words = (metadata["keys"], metadata["num_prefix"])
     save_file(tensors, file, {**metadata, DIGEST: tensor_digest(tensors, *words)})
@@ -301,7 +302,7 @@ def test_questions_of_several_lengths_agree_with_the_encoder(
     build_questions(model, texts[:6], plain, tmp_path)
     found = build_questions(model, texts, plain, tmp_path, verify=10)
     found = build_questions(model, texts, plain, tmp_path, verify=10)
-    lengths = {load_file(file)["tokens"].shape[1] for file in shards(tmp_path, "question")}
+    lengths = {unmapped(file)["tokens"].shape[1] for file in shards(tmp_path, "question")}
     assert len(lengths) > 1
     batch = found.batch(torch.arange(len(texts)))
     live = model.encode_text(texts)

@@ -17,13 +17,14 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 import vqazoo
 import vqazoo.features.cache
 import vqazoo.features.filling
 import vqazoo.features.shards
 import vqazoo.features.stored
+from tests.support.weights import unmapped
 from vqazoo.cli import run
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
@@ -182,17 +183,39 @@ def test_a_shard_is_compared_with_its_digest_once(
     model: VQAModel, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows(model, pictures, tmp_path)
-    looked: list[str] = []
-    real = vqazoo.features.shards.is_damaged
+    looked: list[int] = []
+    real = vqazoo.features.shards.Shard.is_damaged
 
-    def count(file: Path) -> bool:
-        looked.append(file.name)
-        return real(file)
+    def count(shard: vqazoo.features.shards.Shard) -> bool:
+        looked.append(id(shard))
+        return real(shard)
 
-    for module in (vqazoo.features.cache, vqazoo.features.stored):
-        monkeypatch.setattr(module, "is_damaged", count)
+    monkeypatch.setattr(vqazoo.features.shards.Shard, "is_damaged", count)
     rows(model, pictures, tmp_path)
     assert len(looked) == len(set(looked)) == 3
+
+
+@pytest.mark.parametrize("small", [True, False], ids=["checked on opening", "checked when used"])
+def test_a_shard_is_opened_once_however_it_is_checked(
+    model: VQAModel,
+    pictures: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small: bool,
+) -> None:
+    rows(model, pictures, tmp_path)
+    opened: list[str] = []
+    real = vqazoo.features.shards.safe_open
+
+    def count(file: Path, framework: str) -> Any:
+        opened.append(file.name)
+        return real(file, framework)
+
+    if not small:
+        monkeypatch.setattr(vqazoo.features.cache, "CHECKED_AT_ONCE", 0)
+    monkeypatch.setattr(vqazoo.features.shards, "safe_open", count)
+    rows(model, pictures, tmp_path)
+    assert len(opened) == len(set(opened)) == 3
 
 
 # ---- remembered pictures --------------------------------------------------------------------
@@ -244,7 +267,7 @@ def rewritten(out: Path, target: Path, **words: Any) -> Path:
     with safe_open(state, "pt") as opened:
         metadata = {**opened.metadata(), **words}
     del metadata["digest"]
-    save_file(load_file(state), state, metadata)
+    save_file(unmapped(state), state, metadata)
     return state
 
 

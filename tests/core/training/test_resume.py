@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 import vqazoo.training.loop
 from tests.support.toy import toy  # noqa: F401
+from tests.support.weights import unmapped
 from vqazoo.config import run_config
 from vqazoo.errors import TrainingError
 from vqazoo.training.loop import run_training
@@ -61,7 +61,7 @@ def log_of(out: Path) -> list[dict[str, Any]]:
 
 def check_same_end(one: Path, other: Path) -> None:
     for name in ("state.safetensors", "best/model.safetensors"):
-        a, b = load_file(one / name), load_file(other / name)
+        a, b = unmapped(one / name), unmapped(other / name)
         assert a.keys() == b.keys()
         changed = [key for key in a if not torch.equal(a[key], b[key])]
         assert not changed, f"{name}: {len(changed)} of {len(a)} differ"
@@ -318,7 +318,7 @@ def test_another_order_of_answers_is_told_also_for_a_state_of_an_earlier_release
     position = json.loads(metadata["position"])
     del position["best_stored"]
     metadata["position"] = json.dumps(position)
-    save_file(load_file(state), state, metadata)
+    save_file(unmapped(state), state, metadata)
     lines = file.read_text().splitlines()
     original = file.read_bytes()
     lines[1], lines[2] = lines[2], lines[1]
@@ -360,7 +360,7 @@ def test_a_state_of_another_model_is_told(table: Path, tmp_path: Path, toy: str)
     with safe_open(state, "pt") as opened:
         metadata = dict(opened.metadata())
     del metadata["digest"]  # which would differ
-    whole = load_file(state)
+    whole = unmapped(state)
     name = "model.head.layers.4.bias"
     save_file({key: t for key, t in whole.items() if key != name}, state, metadata)
     with pytest.raises(TrainingError, match=r"does not hold 'head\.layers\.4\.bias'"):

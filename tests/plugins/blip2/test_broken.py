@@ -7,11 +7,12 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from tests.plugins.blip2.published import published
 from tests.plugins.blip2.test_published import load, picture
 from tests.plugins.encoders.tiny import hf_clip
+from tests.support.weights import unmapped
 from vqazoo.errors import (
     CheckpointError,
     ConfigError,
@@ -72,7 +73,7 @@ def test_a_q_former_of_another_make(copy, key, value):
 
 def test_a_projection_that_does_not_fit_the_language_model(copy):
     file = file_with(copy, "language_projection.weight")
-    tensors = load_file(file)
+    tensors = unmapped(file)
     tensors["language_projection.weight"] = torch.zeros(20, 16)
     save_file(tensors, file, {"format": "pt"})
     with pytest.raises(
@@ -92,7 +93,7 @@ def test_a_projection_that_does_not_fit_the_language_model(copy):
 )
 def test_a_tensor_too_few_or_too_many(copy, kind, part):
     file = file_with(copy, part)
-    tensors = load_file(file)
+    tensors = unmapped(file)
     other = tensors.pop(part) if kind == "missing" else torch.zeros(2)
     if kind == "left over":
         tensors[f"{part}_2"] = other
@@ -212,7 +213,7 @@ def test_towers_that_are_not_there(made, tmp_path):
 
 def test_weights_of_another_image_tower(copy):
     file = file_with(copy, "vision_model.post_layernorm.bias")
-    tensors = load_file(file)
+    tensors = unmapped(file)
     del tensors["vision_model.post_layernorm.bias"]
     save_file(tensors, file, {"format": "pt"})
     index = copy / "model.safetensors.index.json"

@@ -423,3 +423,20 @@ def test_without_a_network_the_real_package_is_one_sentence() -> None:
     with pytest.raises(DataError, match=r"'owner/no-such-name' cannot be loaded") as caught:
         reader("owner/no-such-name").splits()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "said", [b"{", b"[1]", b'{"info": 3}', b'{"info": {"features": [1]}}', b"[" * 100_000, b"\xff"]
+)
+def test_metadata_that_cannot_be_read_are_told_for_numbers_may_stand_for_names(tmp_path, said):
+    table = pa.Table.from_pylist([row(1, 1, 0)]).replace_schema_metadata({"huggingface": said})
+    pq.write_table(table, tmp_path / "train.parquet")
+    with pytest.raises(DataError, match="has metadata of the package datasets that cannot be read"):
+        reader(tmp_path).read("train")
+
+
+@pytest.mark.parametrize("said", [b"{}", b'{"info": null}', b'{"info": {"features": null}}'])
+def test_metadata_that_say_nothing_of_the_columns_are_none(tmp_path, said):
+    table = pa.Table.from_pylist(GOOD).replace_schema_metadata({"huggingface": said})
+    pq.write_table(table, tmp_path / "train.parquet")
+    assert [one.answers for one in reader(tmp_path).read("train")][1] == ("dog",)

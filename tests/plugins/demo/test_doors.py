@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -207,6 +208,73 @@ def test_uploads_are_bounded_in_total(page: Demo, secret: Path) -> None:
     )
     assert status == 413
     assert b"as many pictures as it may" in told
+    length = {"Content-Length": str(60 << 20)}
+    status, told = ask(page.url, "/gradio_api/upload", b"x", length)
+    assert (status, b"at most 50 MB" in told) == (413, True)
+
+
+def test_an_upload_that_tells_two_lengths_is_refused(page: Demo) -> None:
+    """Of the two the server heeds the chunks: the length would be any number."""
+    where = urlsplit(page.url)
+    with socket.create_connection((where.hostname, where.port), timeout=60) as visitor:
+        visitor.sendall(
+            f"POST /gradio_api/upload HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: 1\r\n"
+            f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
+            f"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n".encode()
+        )
+        assert visitor.recv(1000).startswith(b"HTTP/1.1 411")
+
+
+def test_uploads_that_arrive_at_once_are_bounded_together(tmp_path, monkeypatch) -> None:
+    from vqazoo_demo import doors
+
+    monkeypatch.setattr(doors, "MOST_UPLOADED", 100)
+    told: list[int] = []
+
+    async def send(message: Any) -> None:
+        told.append(message.get("status", 0))
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def three() -> list[int]:
+        arrived, over = 0, asyncio.Event()
+
+        async def slowly(scope: Any, receive: Any, send: Any) -> None:
+            nonlocal arrived
+            arrived += 1
+            await over.wait()
+            if arrived == 2:
+                raise OSError("the visitor is gone")
+
+        door = doors.Doors(slowly, tmp_path)
+
+        def upload(length: int) -> Any:
+            headers = [(b"content-length", str(length).encode())]
+            scope = {
+                "type": "http",
+                "method": "POST",
+                "path": doors.UPLOAD,
+                "headers": headers,
+            }
+            return door(scope, receive, send)
+
+        first, second = asyncio.create_task(upload(60)), asyncio.create_task(upload(30))
+        await asyncio.sleep(0.01)
+        await asyncio.wait_for(upload(11), 5)
+        refused = list(told)
+        over.set()
+        await asyncio.gather(first, second, return_exceptions=True)
+        told.clear()
+        await upload(100)  # there is room again, also after a failure
+        return refused
+
+    assert asyncio.run(three())[0] == 413
+    assert told == []
+
+
+def test_a_model_is_asked_once_however_often_a_visitor_names_it(page: Demo) -> None:
+    assert join(page.url, None, ["tiny-clip-gru-easyvqa"] * 2)[0] == 400
 
 
 def test_a_question_that_is_no_question_is_refused_in_a_sentence(page: Demo) -> None:

@@ -59,7 +59,7 @@ class EyeAndText(ToyEncoder):
             tokens = block(tokens)
         tokens = self.text_norm(tokens)
         mean = (tokens * mask[:, :, None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
-        return chosen(self.pool_text(mean), tokens, mask, wants, 0)
+        return chosen(self.pool_question(mean), tokens, mask, wants, 0)
 
 
 BOTH_KINDS = frozenset({"pooled", "tokens"})
@@ -75,7 +75,7 @@ def chosen(
 
 def test_towers_of_any_name_are_told_apart() -> None:
     made = EyeAndText().eval()
-    assert set(last_blocks(made, "text", 1)) == {"text.1.", "pool_text.", "text_norm."}
+    assert set(last_blocks(made, "text", 1)) == {"text.1.", "pool_question.", "text_norm."}
     assert set(last_blocks(made, "image", 2)) == {"eye.1.", "eye.2.", "eye_norm.", "pool_image."}
     check_encoder(made)
 
@@ -92,7 +92,7 @@ def test_blocks_that_both_towers_read_are_refused() -> None:
             for block in self.text:
                 tokens = block(tokens)
             tokens = self.wide(tokens)
-            return chosen(self.pool_text(tokens[:, 0]), tokens, mask, wants, 0)
+            return chosen(self.pool_question(tokens[:, 0]), tokens, mask, wants, 0)
 
     for side in ("image", "text"):
         with pytest.raises(ConfigError, match="Both towers read 'eye'"):
@@ -242,12 +242,12 @@ class Staged(EyeAndText):
 
     def encode_text(self, ids: Tensor, mask: Tensor, wants: frozenset[str]) -> Features:
         tokens = self.stages(ToyEncoder.encode_text(self, ids, mask, BOTH_KINDS).tokens)
-        return chosen(self.pool_text(tokens[:, 0]), tokens, mask, wants, 0)
+        return chosen(self.pool_question(tokens[:, 0]), tokens, mask, wants, 0)
 
 
 def test_what_is_called_between_two_blocks_does_not_follow_the_last() -> None:
     made = Staged().eval()
-    last = {"later.1.", "closing.", "pool_text."}
+    last = {"later.1.", "closing.", "pool_question."}
     assert set(last_blocks(made, "text", 1)) == last
     assert set(last_blocks(made, "text", 3)) == last | {"later.0.", "text.1."}
 

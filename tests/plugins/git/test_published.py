@@ -11,10 +11,11 @@ import pytest
 import torch
 import transformers
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 import vqazoo
 from tests.plugins.git.tiny import git
+from tests.support.weights import unmapped
 from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.data import Example
@@ -230,7 +231,7 @@ def test_what_the_config_says_reaches_the_parts(tmp_path):
 @pytest.mark.parametrize("stored_twice", [False, True])
 def test_output_weights_may_be_the_word_embeddings(stored_twice, tmp_path):
     folder = git(tmp_path / "published", tie_word_embeddings=True)
-    tensors = load_file(folder / "model.safetensors")
+    tensors = unmapped(folder / "model.safetensors")
     assert "output.weight" not in tensors
     if stored_twice:
         words = tensors["git.embeddings.word_embeddings.weight"].clone()
@@ -243,7 +244,7 @@ def test_output_weights_may_be_the_word_embeddings(stored_twice, tmp_path):
 
 def test_buffers_that_older_files_store_are_left_out(copy):
     before = read_from(copy).answer(picture(), QUESTIONS)
-    tensors = load_file(copy / "model.safetensors")
+    tensors = unmapped(copy / "model.safetensors")
     tensors["git.embeddings.position_ids"] = torch.arange(64)[None]
     tensors["git.image_encoder.vision_model.embeddings.position_ids"] = torch.arange(17)[None]
     save_file(tensors, copy / "model.safetensors")
@@ -265,7 +266,7 @@ def test_it_is_saved_as_a_checkpoint_of_ours_that_names_its_source(tmp_path):
     folder = git(tmp_path / "published", frames=6)
     model = read_from(folder)
     save_checkpoint(model, tmp_path / "saved")
-    stored = load_file(tmp_path / "saved" / "model.safetensors")
+    stored = unmapped(tmp_path / "saved" / "model.safetensors")
     assert {name.split(".")[0] for name in stored} == {"fusion", "head"}
     loaded = load_checkpoint(tmp_path / "saved")
     assert loaded.answer(picture(), QUESTIONS) == model.answer(picture(), QUESTIONS)
@@ -329,7 +330,7 @@ def test_options_for_large_models_are_refused(folder, options):
 
 
 def test_weights_with_one_tensor_too_many_are_refused(copy):
-    tensors = load_file(copy / "model.safetensors")
+    tensors = unmapped(copy / "model.safetensors")
     save_file({**tensors, "git.more.weight": torch.ones(2)}, copy / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"left over: git\.more\.weight"):
         read_from(copy)

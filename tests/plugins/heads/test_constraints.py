@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -62,6 +63,12 @@ RULES: list[tuple[dict[str, Any], Oracle]] = [
 ]
 
 
+# transformers 5.10 ignores a word until as many tokens are there as it has, not one fewer.
+LOOKS_TOO_LATE = "len(sequence_ids) > input_ids.shape[1]" in inspect.getsource(
+    processors.SequenceBiasLogitsProcessor
+)
+
+
 def cases() -> Iterator[tuple[list[int], list[int], Tensor]]:
     """What was read and written so far, with tokens that repeat, and the next scores (1, V)."""
     dice = random.Random(0)
@@ -77,6 +84,9 @@ def cases() -> Iterator[tuple[list[int], list[int], Tensor]]:
 def test_a_rule_does_what_the_librarys_does(options: dict[str, Any], oracle: Oracle) -> None:
     changed = 0
     for read, own, scores in cases():
+        words = options.get("bad_words_ids", ()) if LOOKS_TOO_LATE else ()
+        if any(len(word) > len(read) + len(own) for word in words):
+            continue
         rules = Constraints(Rules(said=[read], **options), ENDS, [LIMIT])
         before = scores.clone()
         found = rules(scores, torch.tensor([own], dtype=torch.int64))

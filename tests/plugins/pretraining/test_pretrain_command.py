@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import vqazoo
 from tests.plugins.pretraining.conftest import CAPTIONS, pictures, tiny
 from vqazoo.cli import run
+from vqazoo.errors import CheckpointError
 from vqazoo_pretraining import loop
 from vqazoo_pretraining.models import load_pretraining
 
@@ -132,6 +135,18 @@ def test_a_folder_is_loaded_as_it_was_left(done, monkeypatch):
     ]
     kept = load_file(done / "objectives.safetensors")
     assert torch.equal(first.objectives.match_output.weight, kept["match_output.weight"])
+
+
+def test_objectives_of_another_shape_are_told(done, tmp_path):
+    folder = Path(shutil.copytree(done, tmp_path / "done"))
+    file = folder / "objectives.safetensors"
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata()
+        tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
+    tensors["match_output.weight"] = tensors["match_output.weight"][:, :-1].contiguous()
+    save_file(tensors, file, metadata)
+    with pytest.raises(CheckpointError, match="does not hold the tensors of this release"):
+        load_pretraining(folder, 16, 0)
 
 
 def test_a_run_repeats_with_its_seed(shapes, tmp_path):

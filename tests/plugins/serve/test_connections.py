@@ -98,10 +98,10 @@ def many(client: httpx.Client, count: int, start: bytes) -> Iterator[list[socket
     ("start", "drip", "words"),
     [
         (b"", b"", None),
-        (HEAD[:30], b"", "408 The request did not arrive in 1 seconds"),
-        (HEAD[:-2], b"X-A: b\r\n", "408 The request did not arrive in 1 seconds"),
-        (HEAD, b" ", "408 The request did not arrive in 1 seconds"),
-        (CHUNKED, b"1\r\n \r\n", "408 The request did not arrive in 1 seconds"),
+        (HEAD[:30], b"", "408 The request did not arrive in 1 second"),
+        (HEAD[:-2], b"X-A: b\r\n", "408 The request did not arrive in 1 second"),
+        (HEAD, b" ", "408 The request did not arrive in 1 second"),
+        (CHUNKED, b"1\r\n \r\n", "408 The request did not arrive in 1 second"),
     ],
     ids=["silent", "half a head", "a head that drips", "a body that drips", "chunks that drip"],
 )
@@ -387,3 +387,15 @@ def test_connections_are_counted_however_they_end(models, monkeypatch):
         assert counted.count <= 1
         assert len(counted.new) <= counted.count
         assert not counted.paused
+
+
+def test_a_request_with_two_lengths_is_refused_and_nothing_behind_it_is_read(quick):
+    smuggled = b"GET /models HTTP/1.1\r\nHost: a\r\n\r\n"
+    two = (
+        CHUNKED[:-2] + b"Content-Length: %d\r\n\r\n" % (5 + len(smuggled)) + b"0\r\n\r\n" + smuggled
+    )
+    with connected(quick) as connection:
+        connection.sendall(two)
+        reply = read(connection)
+    assert sentence(reply).startswith("400 The request is not valid HTTP/1.1")
+    assert reply.count(b"HTTP/1.1 ") == 1

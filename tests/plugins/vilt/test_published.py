@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 import vqazoo
 from tests.plugins.vilt.tiny import LABELS, PREPROCESSOR, vilt
 from tests.support.hostile import reseal
+from tests.support.weights import unmapped
 from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.data import Example
@@ -188,7 +189,7 @@ def ranked(model, one):
 def test_it_is_saved_as_a_checkpoint_of_ours_that_names_its_source(folder, tmp_path):
     model = read_from(folder)
     save_checkpoint(model, tmp_path / "saved")
-    stored = load_file(tmp_path / "saved" / "model.safetensors")
+    stored = unmapped(tmp_path / "saved" / "model.safetensors")
     assert {name.split(".")[0] for name in stored} == {"fusion", "head"}
     loaded = load_checkpoint(tmp_path / "saved")
     for size in SIZES:
@@ -324,7 +325,7 @@ def test_options_for_large_models_are_refused(folder, options):
 
 
 def test_weights_with_one_tensor_too_many_are_refused(copy):
-    tensors = load_file(copy / "model.safetensors")
+    tensors = unmapped(copy / "model.safetensors")
     save_file({**tensors, "vilt.more.weight": torch.ones(2)}, copy / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"left over: vilt\.more\.weight"):
         read_from(copy)

@@ -23,6 +23,7 @@ from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.checkpoint.saving import saved_tensors
 from vqazoo.errors import CacheError, VqazooError
 from vqazoo.features.cache import FeatureCache
+from vqazoo.files.included import INCLUDED
 from vqazoo.interfaces import Features
 from vqazoo.registry import registry
 from vqazoo.training.state import read_log, read_position
@@ -65,6 +66,9 @@ def make_kinds(root: Path) -> dict[str, Kind]:
     cache = FeatureCache(root / "made" / "cache", {"made": "here"})
     with cache.writing():
         cache.add(KEYS, Features(torch.arange(6.0).reshape(3, 2)))
+    answers = shutil.ignore_patterns("inputs.json", "outputs.json")
+    including = GOLDEN.parent / "format-2" / "hf-text"
+    including = Path(shutil.copytree(including, root / "made" / "including", ignore=answers))
     return {
         "checkpoint": Kind(checkpoint, read_checkpoint, True, 4),
         "run": Kind(run, read_run, False, 3),
@@ -72,6 +76,7 @@ def make_kinds(root: Path) -> dict[str, Kind]:
         "text": Kind(text, read_text, True, 2),
         "clip": Kind(clip, read_clip, True, 1),
         "open-clip": Kind(open_clip, read_open_clip, True, 1),
+        "including": Kind(including, read_checkpoint, True, 2),
     }
 
 
@@ -88,7 +93,7 @@ def attempt(kinds: dict[str, Kind], seed: int, place: Path) -> tuple[str, str]:
     files = sorted(f for f in folder.rglob("*") if f.is_file() and f.suffix in READ)
     file = chance.choice(files)
     harm = damage(file, chance, kind.special)
-    if name == "checkpoint" and chance.random() < 0.7:
+    if name in ("checkpoint", "including") and chance.random() < 0.7:
         seal(folder)
     told = f"seed {seed}: {harm} of {file.relative_to(folder.parent)}"
     try:
@@ -109,8 +114,12 @@ def seal(folder: Path) -> None:
             if (folder / name).is_file():
                 digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
                 config["sha256"][name] = digest
+        for one in (one for tower in config["towers"].values() for one in tower.get("files", [])):
+            small = folder / one["source"] / one["file"]
+            if one["kind"] == INCLUDED and small.is_file():
+                one["sha256"] = hashlib.sha256(small.read_bytes()).hexdigest()
         file.write_text(json.dumps(config))
-    except (ValueError, TypeError, KeyError, OSError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError):
         return
 
 

@@ -272,3 +272,22 @@ def test_a_file_that_the_client_shares_between_repositories_is_read(hub, commit,
     assert vqazoo.load(f"hub:{REPO}@{commit}").answers
     assert vqazoo.pull(f"hub:{REPO}@{commit}") == folder
     assert hub.requests == []
+
+
+def test_the_pin_of_a_pull_is_of_the_bytes_that_were_copied(hub, commit, tmp_path, monkeypatch):
+    from vqazoo.publish import pull as module
+
+    check = module._check_unchanged
+
+    def late(*arguments: object) -> None:
+        """Another process changes the cache after the files were read."""
+        check(*arguments)
+        config = vqazoo.pull(f"hub:{REPO}@{commit}") / "config.json"
+        config.write_bytes(config.read_bytes() + b"\n")
+
+    monkeypatch.setattr(module, "_check_unchanged", late)
+    target = vqazoo.pull(f"hub:{REPO}@{commit}", tmp_path / "pulled")
+    pin = json.loads((target / "hub.json").read_text())
+    assert pin["config_sha256"] == hashlib.sha256((target / "config.json").read_bytes()).hexdigest()
+    assert pin["config_sha256"] == hashlib.sha256(hub.files(REPO)["config.json"]).hexdigest()
+    assert (pin["repo"], pin["revision"]) == (REPO, commit)

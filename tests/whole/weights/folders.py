@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from tests.plugins.blip.tiny import CAPTIONS, blip
 from tests.plugins.blip2.published import published as blip2
@@ -17,6 +17,7 @@ from tests.plugins.encoders.tiny import hf_clip, hf_text
 from tests.plugins.git.tiny import git
 from tests.plugins.language_models.tiny import save as language_model
 from tests.plugins.vilt.tiny import vilt
+from tests.support.weights import unmapped
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARDS = 3
@@ -49,7 +50,7 @@ FAMILIES: dict[str, tuple[Callable[[Path], Any], str]] = {
 def held(folder: Path) -> dict[str, torch.Tensor]:
     """The tensors that were saved into a folder."""
     files = [folder / SINGLE] if (folder / SINGLE).is_file() else folder.glob("*.safetensors")
-    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+    return {name: tensor for file in files for name, tensor in unmapped(file).items()}
 
 
 def shard(folder: Path) -> dict[str, str]:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 import vqazoo
+from tests.support.weights import unmapped
 from tests.whole.weights.folders import FAMILIES, INDEX, SINGLE, join, joined_digest, litter, shard
 from vqazoo.errors import VqazooError, WeightsError
 from vqazoo.files.writing import cache_home
@@ -90,7 +91,7 @@ def test_an_encoder_and_its_digest_do_not_see_what_lies_beside(copied, encoder, 
 
 def test_where_both_are_there_transformers_takes_the_single_file(copied):
     folder = copied("text-bert")
-    single = load_file(folder / SINGLE)
+    single = unmapped(folder / SINGLE)
     shard(folder)
     save_file({k: v + 1 for k, v in single.items()}, folder / SINGLE, {"format": "pt"})
     expected = transformers.AutoModel.from_pretrained(folder).embeddings.word_embeddings.weight
@@ -112,11 +113,11 @@ def test_a_published_model_answers_from_the_shards_that_its_index_names(copied, 
 
 def test_a_tensor_is_read_from_the_shard_that_the_index_assigns_it_to(copied):
     folder = copied("text-bert")
-    expected = load_file(folder / SINGLE)
+    expected = unmapped(folder / SINGLE)
     weight_map = shard(folder)
     name, own = next((n, s) for n, s in weight_map.items() if s.startswith("model-00001"))
     other = folder / "model-00003-of-00003.safetensors"
-    stale = {**load_file(other), name: expected[name] + 1, "of.nobody": torch.ones(1)}
+    stale = {**unmapped(other), name: expected[name] + 1, "of.nobody": torch.ones(1)}
     save_file(stale, other, {"format": "pt"})
     found = read_tensors(folder)
     assert found.keys() == expected.keys()
@@ -146,7 +147,7 @@ def test_a_tensor_that_its_shard_lacks_is_named_with_the_shard(copied):
     folder = copied("text-bert")
     weight_map = shard(folder)
     lost = folder / "model-00002-of-00003.safetensors"
-    tensors = load_file(lost)
+    tensors = unmapped(lost)
     name = min(tensors)
     del tensors[name]
     save_file(tensors, lost, {"format": "pt"})
