@@ -83,8 +83,8 @@ def prepare(folder: Path, source: Path, name: str, license: str = "") -> Upload:
     here.learn(json.loads(read_plain(folder / CONFIG, memory())))
     files |= _without_paths(files, folder / RECIPE, here)  # which learns the recipe's places
     _check_answers(files[ANSWERS], here)
-    for name, content in included.items():
-        _check_included(name, content, here)
+    for file, content in included.items():
+        _check_included(file, content, here)
     fresh = render_card(files, here.value(name))
     if license:
         own, fresh = (with_license(card, license) if card else "" for card in (own, fresh))
