@@ -65,26 +65,26 @@ def find_blocks(encoder: Encoder, side: str) -> list[list[str]]:
         )
     blocks = [f"{name}.{i}" for name in row for i in range(_length(encoder, name))]
     place = {name: index for index, name in enumerate(reading.calls)}  # of the last call of each
-    ends = {one: [i for name, i in place.items() if _inside(name, one)] for one in blocks}
-    place |= {one: max(inner) for one, inner in ends.items() if inner}  # of a list: in it
+    ends = {block: [i for name, i in place.items() if _inside(name, block)] for block in blocks}
+    place |= {block: max(inner) for block, inner in ends.items() if inner}  # of a list: in it
     if all(name in place for name in blocks):
         blocks.sort(key=place.__getitem__)
     learning = [name for name, _ in encoder.named_parameters()]  # tied ones once: no tied output
     alone = [name for name in learning if name in own and name not in other]
-    found = [[f"{name}."] for name in blocks]
-    found[-1] += [
+    prefixes = [[f"{name}."] for name in blocks]
+    prefixes[-1] += [
         f"{name}."
         for name in _after(encoder, blocks[-1], row, place)
         if not isinstance(encoder.get_submodule(name), nn.Embedding)
         and _any_inside(alone, name)
         and not _any_inside(other, name)
     ]
-    found[-1] += [
+    prefixes[-1] += [
         name
         for name in alone
         if name.rpartition(".")[2] in PROJECTIONS and _up(name) in _ancestors(row[-1])
     ]
-    return found
+    return prefixes
 
 
 def _after(
@@ -96,13 +96,13 @@ def _after(
     beside = [
         name
         for name in names
-        if _up(name) in _ancestors(row[-1]) and not any(_inside(one, name) for one in row)
+        if _up(name) in _ancestors(row[-1]) and not any(_inside(listed, name) for listed in row)
     ]
     if last not in place:
         end = max(index for index, name in enumerate(names) if _inside(name, row[-1]))
         return [name for name in beside if name in names[end + 1 :]]
     called = {
-        name: [index for one, index in place.items() if _inside(one, name)] for name in beside
+        name: [index for inner, index in place.items() if _inside(inner, name)] for name in beside
     }
     return [name for name in beside if called[name] and min(called[name]) > place[last]]
 
@@ -148,11 +148,11 @@ def _encoded(encoder: Encoder, side: str, tower: TowerSpec) -> Tensor:
     wants = frozenset(kind for kind, width in offered.items() if width is not None)
     if side == "image":
         height, width = encoder.spec.preprocess.size
-        found = encoder.encode_image(torch.zeros(1, 3, height, width, device=device), wants)
+        features = encoder.encode_image(torch.zeros(1, 3, height, width, device=device), wants)
     else:
         ids, mask = encoder.tokenize(["why?"])
-        found = encoder.encode_text(ids.to(device), mask.to(device), wants)
-    sums = [t.float().sum() for kind, t in found.tensors().items() if kind != "mask"]
+        features = encoder.encode_text(ids.to(device), mask.to(device), wants)
+    sums = [t.float().sum() for kind, t in features.tensors().items() if kind != "mask"]
     return torch.stack(sums).sum()
 
 
@@ -169,17 +169,17 @@ def _lent(encoder: Encoder) -> set[str]:
 
 def _outermost_lists(encoder: nn.Module) -> list[str]:
     """Names of lists of two or more modules of one type that stand in no other list."""
-    found: list[str] = []
+    lists: list[str] = []
     for name, module in encoder.named_modules():
-        if any(_inside(name, outer) for outer in found):
+        if any(_inside(name, outer) for outer in lists):
             continue
         if isinstance(module, (nn.ModuleList, nn.Sequential)) and len(module) > 1:
             alike = len({type(child) for child in module}) == 1
             if alike and _learns(module[0]):
-                found.append(name)
+                lists.append(name)
         elif isinstance(module, nn.Sequential) and len(module) == 1 and _learns(module):
-            found.append(name)  # a stage of one block
-    return found
+            lists.append(name)  # a stage of one block
+    return lists
 
 
 def _learns(module: nn.Module) -> bool:
@@ -196,11 +196,11 @@ def _up(name: str) -> str:
 
 
 def _ancestors(name: str) -> set[str]:
-    found = {""}
+    ancestors = {""}
     while name:
         name = _up(name)
-        found.add(name)
-    return found
+        ancestors.add(name)
+    return ancestors
 
 
 def _inside(name: str, outer: str) -> bool:

@@ -138,18 +138,18 @@ def content_digest(content: bytes) -> str:
 
 def generate(folder: Path) -> dict[str, Any]:
     """The content of `catalogue.json`, from the folders alone."""
-    found = {file.parent.name: _describe(file.parent) for file in folder.glob(f"*/{RECIPE}")}
+    models = {file.parent.name: _describe(file.parent) for file in folder.glob(f"*/{RECIPE}")}
     for file in folder.glob(f"*/{ELSEWHERE}"):
         said = tomllib.loads(file.read_text(encoding="utf-8"))
         parts = {role: _type(said.get(role, said.get("encoder"))) for role in BLOCKS}
-        found[file.parent.name] = Entry(
+        models[file.parent.name] = Entry(
             parts,
             said["data"],
             PUBLISHED,
             repo=said["repo"],
             default_for=said.get("default_for", ""),
         )
-    return {name: asdict(found[name]) for name in sorted(found)}
+    return {name: asdict(models[name]) for name in sorted(models)}
 
 
 def write_catalogue(folder: Path) -> None:

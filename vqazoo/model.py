@@ -243,8 +243,8 @@ class VQAModel(EncodingModel):
         source = pictures[0]
         if _is_clip(source):
             frames = watch(source, need_frames(self, source))
-            return as_video(encode_pictures(self, [self.transform(one) for one in frames]))
-        return encode_pictures(self, [self.transform(one) for one in pictures])
+            return as_video(encode_pictures(self, [self.transform(frame) for frame in frames]))
+        return encode_pictures(self, [self.transform(picture) for picture in pictures])
 
     def decode_options(self, given: Mapping[str, Any], top_k: int = 1) -> dict[str, Any]:
         """The options that the head is called with: those given, then the model's own defaults.

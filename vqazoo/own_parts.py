@@ -58,19 +58,20 @@ def built(part: P | type[P], *context: Any) -> P:
 
 def declared(part: Any, manifest: type[M]) -> M | None:
     """The manifest that a part itself declares."""
-    found = getattr(part, "manifest", None)
-    return found if isinstance(found, manifest) else None
+    declaration = getattr(part, "manifest", None)
+    return declaration if isinstance(declaration, manifest) else None
 
 
 def fusion_manifest_of(fusion: Fusion, image: TowerSpec, text: TowerSpec) -> FusionManifest:
-    """It gets all that the towers offer."""
+    """What is declared for a fusion that says nothing: it gets all that the towers offer."""
     sides = (("image", image), ("text", text))
     requires = frozenset(f"{side}.{kind}" for side, spec in sides for kind in offered_kinds(spec))
     return FusionManifest(summary=_class_name(fusion), requires=requires, provides=fusion.out.kind)
 
 
 def head_manifest_of(head: Head, fused: FusedSpec) -> HeadManifest:
-    """It writes its answers if it shows how (`Writes`), and else chooses from the list."""
+    """What is declared for a head that says nothing: it writes its answers if it shows how
+    (`Writes`), and else chooses from the list."""
     writes = isinstance(head, Writes) and not isinstance(head, GivesLogits)
     return HeadManifest(
         summary=_class_name(head),

@@ -190,7 +190,7 @@ class VisualQuestionAnsweringPipeline:
         count = (1 if self.writes else TOP_K) if top_k is None else top_k
         rows = iter(asked)
         while batch := list(islice(rows, size)):
-            pictures, questions = [one for one, _ in batch], [text for _, text in batch]
+            pictures, questions = [picture for picture, _ in batch], [text for _, text in batch]
             same = all(picture is pictures[0] for picture in pictures)  # then it is encoded once
             shown = pictures[0] if same else pictures
             for answer in self.model.answer(shown, questions, count, **decode):
@@ -200,7 +200,7 @@ class VisualQuestionAnsweringPipeline:
         if not scores:
             return [{"answer": answer.text}]
         best = (answer, *answer.alternatives)
-        return [{"score": one.score, "answer": one.text} for one in best]
+        return [{"score": choice.score, "answer": choice.text} for choice in best]
 
     def _decode(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Those options that the head decodes with; they are checked when it answers."""
@@ -274,10 +274,10 @@ def _device(device: Any, model: VQAModel | None = None) -> str:
         return str(device)
     if device < 0:
         return "cpu"
-    found = _gpu(device)
-    if found is None:
+    gpu = _gpu(device)
+    if gpu is None:
         warnings.warn(f"There is no GPU, so device {device} is the CPU.", stacklevel=3)
-    return found or "cpu"
+    return gpu or "cpu"
 
 
 def _gpu(number: int) -> str | None:
@@ -285,7 +285,7 @@ def _gpu(number: int) -> str | None:
 
 
 def _is_dataset(source: Any) -> bool:
-    """Of torch, such as transformers' KeyDataset, or of the package datasets."""
+    """Whether it is one of torch, as transformers' KeyDataset, or of the package datasets."""
     return isinstance(source, Dataset) or hasattr(source, "column_names")
 
 
@@ -311,10 +311,10 @@ def _pairs(image: Any, question: str | list[str]) -> Iterator[Pair]:
 def _pair(row: Any) -> Pair:
     """The picture and the question of a dict."""
     if not isinstance(row, Mapping) or not {"image", "question"} <= set(row):
-        told = (
+        fault = (
             f"has only {', '.join(map(repr, row))}" if isinstance(row, Mapping) else f"is {row!r}"
         )
         raise QuestionError(
-            f"A row {told[:80]}, but a dict with 'image' and 'question' was expected: write one."
+            f"A row {fault[:80]}, but a dict with 'image' and 'question' was expected: write one."
         )
     return row["image"], row["question"]

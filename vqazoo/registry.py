@@ -102,9 +102,9 @@ class Registry:
                     name = (dist and dist.name) or "unknown"
                     version = (dist and dist.version) or ""
                     if allowed is None or _folded(name) in allowed:
-                        found = providers[kind].setdefault(entry_point.name, [])
-                        if not any(_folded(p.distribution) == _folded(name) for p in found):
-                            found.append(Provider(name, version, entry_point))
+                        namesakes = providers[kind].setdefault(entry_point.name, [])
+                        if not any(_folded(p.distribution) == _folded(name) for p in namesakes):
+                            namesakes.append(Provider(name, version, entry_point))
             self._providers = providers
         return self._providers
 
@@ -126,19 +126,19 @@ class Registry:
             PluginError: several do, and the reference does not choose.
         """
         distribution, name, _ = parse_ref(ref)
-        found = self._scan()[kind].get(name, [])
+        providers = self._scan()[kind].get(name, [])
         if distribution is not None:
-            found = [p for p in found if _folded(p.distribution) == _folded(distribution)]
-        if not found:
+            providers = [p for p in providers if _folded(p.distribution) == _folded(distribution)]
+        if not providers:
             raise UnknownNameError(self._unknown(kind, ref))
-        if len(found) > 1:
+        if len(providers) > 1:
             raise PluginError(
-                f"{len(found)} distributions provide the {kind} '{name}' "
-                f"({', '.join(str(p) for p in found)}): write "
-                f"{' or '.join(repr(f'{p.distribution}/{name}') for p in found)} to choose one, "
-                f"or limit {PLUGINS_VARIABLE}."
+                f"{len(providers)} distributions provide the {kind} '{name}' "
+                f"({', '.join(str(p) for p in providers)}): write "
+                f"{' or '.join(repr(f'{p.distribution}/{name}') for p in providers)} to choose "
+                f"one, or limit {PLUGINS_VARIABLE}."
             )
-        return found[0]
+        return providers[0]
 
     def canonical(self, kind: str, ref: str) -> str:
         """The one spelling of a reference: how configs, signatures and messages name the part.
@@ -230,27 +230,27 @@ class Registry:
     def load_manifest(self, kind: str, name: str, provider: Provider) -> Manifest:
         """The manifest of one provider, checked. Raises PluginError naming the distribution."""
         where = f"The {kind} '{name}' of {provider}"
-        found: Any = provider.manifest
+        manifest: Any = provider.manifest
         if provider.entry_point is not None:
             try:
-                found = provider.entry_point.load()
+                manifest = provider.entry_point.load()
             except (Exception, SystemExit) as error:  # whatever a plugin does at import
                 raise PluginError(
                     f"{where} cannot be imported ({type(error).__name__}: {error}){moved(error)}: "
                     f"repair or uninstall '{provider.distribution}'; 'vqazoo plugins' shows all "
                     f"plugins."
                 ) from error
-        if not isinstance(found, MANIFESTS[kind]):
+        if not isinstance(manifest, MANIFESTS[kind]):
             raise PluginError(
                 f"{where} should be {_a(MANIFESTS[kind].__name__)}, but it is "
-                f"{_a(type(found).__name__)}."
+                f"{_a(type(manifest).__name__)}."
             )
         if not NAME.fullmatch(name) or name in RESERVED:
             raise PluginError(
                 f"{where} has a name that is not allowed: use a-z, 0-9 and single dashes, "
                 f"and neither 'hub' nor 'dir'."
             )
-        return found
+        return manifest
 
     # ---- level 3: components ----------------------------------------------------------------
 
@@ -264,10 +264,10 @@ class Registry:
         manifest = self.manifest(kind, ref)
         where = f"The {kind} '{parse_ref(ref).name}' of {provider}"
         if provider.component is not None:
-            found = provider.component
+            component = provider.component
         else:
             try:
-                found = load_object(manifest.build)
+                component = load_object(manifest.build)
             except (Exception, SystemExit) as error:  # whatever a plugin does at import
                 raise PluginError(
                     f"{where} cannot be built: importing '{manifest.build}' failed "
@@ -275,16 +275,16 @@ class Registry:
                 ) from error
         base = load_object(BASES[kind])
         fits = (
-            isinstance(found, base)
+            isinstance(component, base)
             if kind in ("command", "family")
-            else isinstance(found, type) and issubclass(found, base)
+            else isinstance(component, type) and issubclass(component, base)
         )
         if not fits:
             raise PluginError(
                 f"{where} should be a {BASES[kind].replace(':', '.')}, but '{manifest.build}' "
-                f"is {found!r}."
+                f"is {component!r}."
             )
-        return found
+        return component
 
     def fill(self, kind: str, ref: str, args: dict[str, Any]) -> dict[str, Any]:
         """All arguments of a part, given or default; ConfigError for one that does not fit."""

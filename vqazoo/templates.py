@@ -60,8 +60,13 @@ def _text(context: EvalContext, value: Any) -> Any:
     return Markup(escape(text if text.isprintable() else "".join(map(_shown, text)), quote=True))
 
 
-def _shown(one: str) -> str:
+def _shown(character: str) -> str:
     """A character, or what stands for one that is no text or turns the direction of others."""
-    if one.isprintable() or one in BLANKS or one in JOINERS or unicodedata.category(one) == "Zs":
-        return one
+    if (
+        character.isprintable()
+        or character in BLANKS
+        or character in JOINERS
+        or unicodedata.category(character) == "Zs"
+    ):
+        return character
     return "\N{REPLACEMENT CHARACTER}"

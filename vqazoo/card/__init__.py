@@ -95,7 +95,7 @@ def render_card(files: Mapping[str, bytes], name: str) -> str:
         "card.md",
         name=name,
         kind=kind,
-        section=lambda one: marked(one, SECTIONS[one](facts)),
+        section=lambda section: marked(section, SECTIONS[section](facts)),
     )
     return join(front_matter(facts), body)
 
@@ -198,7 +198,7 @@ def _with_metrics(
         ) from error
     files[METRICS] = json_bytes([*kept, *fresh])
     facts = read_facts(files, "", False)
-    shown = DRAWN if facts.shows_pictures else [one for one in DRAWN if one != EXAMPLES]
+    shown = DRAWN if facts.shows_pictures else [name for name in DRAWN if name != EXAMPLES]
     for picture in shown:
         if results is not None and (results / picture).is_file():
             files[picture] = (results / picture).read_bytes()
@@ -274,7 +274,7 @@ def _write(folder: Path, files: Mapping[str, bytes], name: str = "") -> RenewedC
         folder / CARD,
         name,
         renewed,
-        [one for one in offered if one not in renewed],
+        [section for section in offered if section not in renewed],
         prose(card) != prose(fresh),
         bool(old.strip()) and not sections(old),
         unmatched(card),

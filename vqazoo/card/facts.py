@@ -50,7 +50,7 @@ class Measured:
 
     @property
     def kind(self) -> tuple[str, str, str]:
-        """Of `accuracy/answer-type=number`: accuracy, answer-type, number; else name and blanks."""
+        """Base, field and group of `accuracy/answer-type=number`; else the name and blanks."""
         base, _, part = self.name.partition("/")
         field, _, group = part.partition("=")
         return base, field, group
@@ -115,7 +115,7 @@ class Facts:
         return _source(towers.get("both", towers.get(tower, {})))
 
     def license(self, tower: str) -> str:
-        """Of an encoder's weights, in words."""
+        """The licence of an encoder's weights, in words."""
         reference = self.reference(tower)
         if reference is None:
             return "none: no pretrained weights"
@@ -127,14 +127,14 @@ class Facts:
 
     def base_models(self) -> list[str]:
         """Hub repositories of the encoders' weights."""
-        found: list[str] = []
+        repositories: list[str] = []
         for tower in ("image", "text"):
             reference = self.reference(tower)
             if reference and reference["kind"] == "hub":
-                found.append(reference["source"])
+                repositories.append(reference["source"])
             elif reference and reference["kind"] == "package":
-                found += self.encoder(tower).base_model
-        return list(dict.fromkeys(found))
+                repositories += self.encoder(tower).base_model
+        return list(dict.fromkeys(repositories))
 
     def scored(self) -> list[tuple[str, str]]:
         """Dataset and split of every score: what the recipe tests first, validation last."""
@@ -144,8 +144,8 @@ class Facts:
 
     def find(self, name: str, where: tuple[str, str]) -> Measured | None:
         """A metric by its name; the last one measured if there are several."""
-        found = [m for m in self.metrics if m.name == name and (m.data, m.split) == where]
-        return found[-1] if found else None
+        metrics = [m for m in self.metrics if m.name == name and (m.data, m.split) == where]
+        return metrics[-1] if metrics else None
 
 
 def read_facts(files: Mapping[str, bytes], name: str, listed: bool) -> Facts:
@@ -204,8 +204,8 @@ def _table(value: Any) -> dict[str, Any]:
 
 def _source(tower: Mapping[str, Any]) -> Mapping[str, str] | None:
     """Where an encoder's weights come from, also when they are included."""
-    found: Mapping[str, str] | None = tower.get(BUNDLED) or tower.get("reference")
-    return found
+    reference: Mapping[str, str] | None = tower.get(BUNDLED) or tower.get("reference")
+    return reference
 
 
 def _checkpoint(value: Any) -> dict[str, Any]:

@@ -94,8 +94,8 @@ def metrics(facts: Facts) -> str:
     ]
     columns = ["metric", "value", "95% interval", "questions", "split", "signature", "date"]
     parts = [table(columns, rows)] if rows else []
-    told = MEANINGS | WRITES if facts.head.answer_mode == "generate" else MEANINGS
-    meanings = [f"- `{name}`: {told[name]}." for name in HEADLINES if _has(first, name)]
+    explained = MEANINGS | WRITES if facts.head.answer_mode == "generate" else MEANINGS
+    meanings = [f"- `{name}`: {explained[name]}." for name in HEADLINES if _has(first, name)]
     parts += ["\n".join(meanings)] if meanings else []
     if others:
         rest = [
@@ -149,33 +149,33 @@ def abstention(facts: Facts) -> str:
             "Assistive use, for instance by blind people, needs figures that say when the model "
             "should not answer. None were measured: nothing speaks for such use."
         )
-    told = (
+    advice = (
         "Assistive use, for instance by blind people, needs these figures: who cannot see the "
         "picture cannot notice a wrong answer. The model always answers; `answer.score` says how "
         "sure it is."
     )
     for where in facts.scored():
-        found = [
+        covered = [
             (m, match[1])
             for m in _of(facts, where)
             if (match := re.fullmatch(r"coverage-at-(\d+)-percent-risk", m.name))
         ]
-        if found:
+        if covered:
             shares = ", ".join(
-                f"{percent(m.value)} of the questions at a risk of {risk}%" for m, risk in found
+                f"{percent(m.value)} of the questions at a risk of {risk}%" for m, risk in covered
             )
-            told += (
+            advice += (
                 f" Answering only where it is surest, it could answer {shares} (split "
-                f"{_where(where, facts)}, {found[0][0].questions:,} questions; the thresholds were "
-                f"chosen on these very questions, so expect less on others)."
+                f"{_where(where, facts)}, {covered[0][0].questions:,} questions; the thresholds "
+                f"were chosen on these very questions, so expect less on others)."
             )
             break
     if not any(row[0].startswith("answerability-") for row in rows):
-        told += " Whether it notices questions that have no answer was not measured."
+        advice += " Whether it notices questions that have no answer was not measured."
     else:
-        told += " `answer.answerable` says how likely the question has an answer."
+        advice += " `answer.answerable` says how likely the question has an answer."
     shown = table(("metric", "value", "questions", "split"), rows)
-    return "\n\n".join([told, shown, *pictures(facts, "risk-coverage.png")])
+    return "\n\n".join([advice, shown, *pictures(facts, "risk-coverage.png")])
 
 
 def failures(facts: Facts) -> str:
@@ -284,8 +284,8 @@ def _of(facts: Facts, where: tuple[str, str]) -> list[Measured]:
     return [m for m in facts.metrics if (m.data, m.split) == where]
 
 
-def _has(found: Sequence[Measured], name: str) -> bool:
-    return any(metric.name == name for metric in found)
+def _has(measured: Sequence[Measured], name: str) -> bool:
+    return any(metric.name == name for metric in measured)
 
 
 def _code(text: str) -> str:

@@ -56,14 +56,14 @@ def merge(edited: str, fresh: str) -> str:
     old_front, body = split_front(edited)
     new_front, new_body = split_front(fresh)
     renewed = {span.name: new_body[span.start : span.end] for span in spans(new_body)}
-    found = spans(body)
-    for span in reversed(found):
+    old_spans = spans(body)
+    for span in reversed(old_spans):
         content = renewed.get(span.name, body[span.start : span.end])
         body = body[: span.start] + content + body[span.end :]
-    here = {span.name for span in found}
+    here = {span.name for span in old_spans}
     body = _retitled(body, named_model(old_front), named_model(new_front))
     for span in spans(new_body):
-        if span.name not in here and (not found or span.name == ALWAYS):
+        if span.name not in here and (not old_spans or span.name == ALWAYS):
             body = f"{body.rstrip()}\n\n{_with_heading(new_body, span)}\n"
     text = join(_merged_front(old_front, new_front), body)
     return text.replace("\n", "\r\n") if _is_crlf(edited) else text
@@ -93,15 +93,15 @@ def sections(text: str) -> list[str]:
 
 def spans(text: str) -> list[Span]:
     """The generated sections of a text with LF line ends, in order."""
-    found, open_mark = [], None
+    closed, open_mark = [], None
     for mark in MARK.finditer(text):
         if not mark[1]:
             open_mark = mark
         else:
             if open_mark and open_mark[2] == mark[2]:
-                found.append(Span(mark[2], open_mark.start(), mark.end()))
+                closed.append(Span(mark[2], open_mark.start(), mark.end()))
             open_mark = None
-    return found
+    return closed
 
 
 def unmatched(text: str) -> list[str]:
@@ -129,10 +129,10 @@ def split_front(text: str) -> tuple[dict[str, Any], str]:
     try:
         front: dict[str, Any] = RepoCard(f"---\n{match[1]}---\n").data.to_dict()
     except Exception as error:  # whatever the YAML parser raises; it is no dependency of ours
-        told = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise CheckpointError(
-            f"The front matter of the model card cannot be read ({told}): correct the YAML between "
-            f"the lines '---', or delete it to have it made anew."
+            f"The front matter of the model card cannot be read ({reason}): correct the YAML "
+            f"between the lines '---', or delete it to have it made anew."
         ) from error
     front.pop("ignore_metadata_errors", None)
     return front, text[match.end() :]
@@ -167,7 +167,7 @@ def _merged_front(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, A
     if "datasets" in old and "datasets" not in new:
         named = old["datasets"] if isinstance(old["datasets"], list) else [old["datasets"]]
         own = set(registry.names("dataset"))  # which older releases listed as if the Hub had them
-        kept = [one for one in named if one not in own]
+        kept = [dataset for dataset in named if dataset not in own]
         joined.pop("datasets")
         joined |= {"datasets": kept} if kept else {}
     tags = old.get("tags") or []

@@ -82,8 +82,8 @@ def parts(facts: Facts) -> str:
 def _offered(facts: Facts, side: str) -> str:
     """What the fusion takes from one side."""
     wanted = sorted(name for name in facts.fusion.requires if name.startswith(f"{side}."))
-    told = " and ".join(VECTORS[name.partition(".")[2]] for name in wanted) or "nothing"
-    return f"{told}, which the fusion ignores" if facts.fusion.ignores == side else told
+    kinds = " and ".join(VECTORS[name.partition(".")[2]] for name in wanted) or "nothing"
+    return f"{kinds}, which the fusion ignores" if facts.fusion.ignores == side else kinds
 
 
 def _weights(reference: Mapping[str, str] | None) -> str:
@@ -148,7 +148,7 @@ def data(facts: Facts) -> str:
     recipe, manifest = facts.data, facts.dataset
     if recipe is None or manifest is None:
         return "\n\n".join(["What it was trained on was not recorded.", *_answers(facts)])
-    told = (
+    origin = (
         f"`{public(recipe.type)}`: {manifest.summary}. Source: {manifest.source}. "
         f"Licence: {manifest.license or 'not stated'}."
     )
@@ -171,7 +171,7 @@ def data(facts: Facts) -> str:
         for of, split in facts.scored()
         if split != VALIDATION
     ]
-    said = [told, table(("split", "questions", "for"), rows)]
+    said = [origin, table(("split", "questions", "for"), rows)]
     said += _answers(facts)
     digests = facts.environment.get("data_sha256", {})
     if digests:
@@ -208,8 +208,8 @@ def _counted(facts: Facts) -> int:
 def _scored(facts: Facts, split: str, data: str = "") -> int:
     """The most questions that any metric of a split was computed on."""
     own = data or (facts.data.type if facts.data else "")
-    found = [m.questions for m in facts.metrics if (m.data, m.split) == (own, split)]
-    return max(found, default=0)
+    counts = [m.questions for m in facts.metrics if (m.data, m.split) == (own, split)]
+    return max(counts, default=0)
 
 
 def _number(questions: int) -> str:

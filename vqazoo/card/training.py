@@ -61,14 +61,14 @@ def _labels(facts: Facts) -> list[str]:
         given = facts.environment.get("labels", {}).get(name, 0)  # older releases read none
         rest = f"told by {instead}" if instead else "not learnt"
         if not count:
-            told = "where it was taken from was not recorded"
+            source = "where it was taken from was not recorded"
         elif given == count:
-            told = f"the data set's own label, for all {count:,} questions"
+            source = f"the data set's own label, for all {count:,} questions"
         elif given:
-            told = f"the data set's own label for {given:,} of {count:,} questions, else {rest}"
+            source = f"the data set's own label for {given:,} of {count:,} questions, else {rest}"
         else:
-            told = rest
-        said.append(f"- Learnt besides the answers: `{name}`: {told}.")
+            source = rest
+        said.append(f"- Learnt besides the answers: `{name}`: {source}.")
     return said
 
 
@@ -114,7 +114,7 @@ def origin(facts: Facts) -> str:
         rows = [(f"`{key}`", str(why)) for key, why in follows.ours.items()]
         said.append(table(("setting", "chosen by us, because"), rows))
     if follows.deviations:
-        listed = "\n".join(f"- {' '.join(one.split())}" for one in follows.deviations)
+        listed = "\n".join(f"- {' '.join(deviation.split())}" for deviation in follows.deviations)
         said.append(f"Deviations from the source:\n\n{listed}")
     if follows.scores:
         said.append(published_scores(follows, facts))
@@ -124,14 +124,23 @@ def origin(facts: Facts) -> str:
 def published_scores(follows: OriginConfig, facts: Facts | None = None) -> str:
     """The scores that the source reports, each beside ours on the recipe's test split."""
     rows = []
-    for one in follows.scores:
+    for score in follows.scores:
         ours = "not run here"
         if facts is not None and facts.data is not None:
-            found = facts.find(one.metric, (facts.data.type, facts.data.test_split))
-            if found is not None:
-                ours = f"{percent(found.value)} ({found.split}, {found.questions:,} questions)"
-        told = f"{one.protocol}; {one.source}" if one.protocol and one.source else one.protocol
-        rows.append((f"`{one.metric}`", f"{one.value:.2f}%", one.split, told or one.source, ours))
+            measured = facts.find(score.metric, (facts.data.type, facts.data.test_split))
+            if measured is not None:
+                ours = (
+                    f"{percent(measured.value)} ({measured.split}, "
+                    f"{measured.questions:,} questions)"
+                )
+        how = (
+            f"{score.protocol}; {score.source}"
+            if score.protocol and score.source
+            else score.protocol
+        )
+        rows.append(
+            (f"`{score.metric}`", f"{score.value:.2f}%", score.split, how or score.source, ours)
+        )
     columns = ("metric", "published", "scored on", "how, and where it is stated", "ours")
     return f"Published scores beside ours:\n\n{table(columns, rows)}"
 

@@ -117,8 +117,8 @@ def caption(
     import vqazoo
 
     options, _ = decode_request(decode)
-    found = vqazoo.load(model, **where).caption(image, top_k, **options)
-    _print(cast("Answer", found), top_k, as_json, {"model": model, "image": image})
+    description = vqazoo.load(model, **where).caption(image, top_k, **options)
+    _print(cast("Answer", description), top_k, as_json, {"model": model, "image": image})
 
 
 def _draw(
@@ -142,8 +142,8 @@ def _print(answer: Answer, top_k: int, as_json: bool, about: dict[str, str]) -> 
     ranked = (answer, *answer.alternatives)
     if as_json:
         fields = ("text", "score", "answer_type", "answerable")
-        found = [{name: getattr(one, name) for name in fields} for one in ranked]
-        print_json({**about, "answers": found})
+        answers = [{name: getattr(choice, name) for name in fields} for choice in ranked]
+        print_json({**about, "answers": answers})
         return
-    for one in ranked:
-        say(one.text if top_k == 1 else f"{one.score:7.2%}  {one.text}")
+    for choice in ranked:
+        say(choice.text if top_k == 1 else f"{choice.score:7.2%}  {choice.text}")

@@ -52,7 +52,7 @@ def render(text: str, width: int = 0, bold: bool = False) -> str:
 
     text = FRONT.sub("", text.replace("\r\n", "\n"), count=1)
     text = COMMENT.sub("", text)  # a fetched card must not drive the terminal
-    text = UNSAFE.sub(lambda found: found[0] if found[0] in "\n\t" else "", text)
+    text = UNSAFE.sub(lambda match: match[0] if match[0] in "\n\t" else "", text)
     text = TAG.sub("", SUMMARY.sub(lambda match: f"#### {match[1]}", text))
     blocks = [block for block in _blocks(text.split("\n"), width, strong) if block]
     return "\n\n".join(blocks)
@@ -128,8 +128,8 @@ def _table(lines: list[str], width: int) -> str:
     widths = {i: max(len(row[i]) for row in rows) for i in kept}
     room = width - len(GAP) * (len(kept) - 1)
     while width and sum(widths.values()) > room:
-        wide = {i: found for i, found in widths.items() if found > NARROWEST}
-        first = {i: found for i, found in wide.items() if rows[0][i] == SIGNATURE} or wide
+        wide = {i: chars for i, chars in widths.items() if chars > NARROWEST}
+        first = {i: chars for i, chars in wide.items() if rows[0][i] == SIGNATURE} or wide
         if not first:
             break
         widths[max(first, key=lambda i: first[i])] -= 1

@@ -63,8 +63,8 @@ def compare(
     for file in (first, second):
         answers = read_predictions(file, examples)
         given = [answers[row] for row in labelled]
-        metric, rows, one = measured(scored, given)
-        scores.append(one)
+        metric, rows, question_scores = measured(scored, given)
+        scores.append(question_scores)
     if len(rows) < len(scored):
         say(
             f"Compared {len(rows):,} of {len(scored):,} questions: the others have too few answers "
@@ -72,7 +72,7 @@ def compare(
             err=True,
         )
     pictures = [str(scored[row].image) for row in rows]
-    found = paired(scores[0], scores[1], seed, pictures=pictures)
+    comparison = paired(scores[0], scores[1], seed, pictures=pictures)
     smallest = smallest_difference(scores[0] - scores[1], pictures)
     document = {
         "metric": metric,
@@ -80,25 +80,25 @@ def compare(
         "pictures": len(set(pictures)),
         "first": float(scores[0].mean()),
         "second": float(scores[1].mean()),
-        "difference": found.difference,
-        "interval": list(found.interval),
+        "difference": comparison.difference,
+        "interval": list(comparison.interval),
         "interval_method": f"bootstrap over {drawn(pictures)}",
         "smallest_difference": None if math.isnan(smallest) else smallest,
-        "p_value": found.p_value,
-        "first_better": found.better,
-        "second_better": found.worse,
+        "p_value": comparison.p_value,
+        "first_better": comparison.better,
+        "second_better": comparison.worse,
     }
     if as_json:
         print_json(document)
         return
-    low, high = found.interval
+    low, high = comparison.interval
     say(f"{metric} on {len(rows):,} questions of {data}, {split} ({len(set(pictures)):,} pictures)")
     say(f"first       {document['first']:8.2%}  {first}")
     say(f"second      {document['second']:8.2%}  {second}")
-    say(f"difference  {found.difference:+8.2%}  95% interval [{low:+.2%}, {high:+.2%}]")
-    told = "  unknown" if math.isnan(smallest) else f"{smallest:8.2%}"
-    say(f"smallest    {told}  difference that they can show (5% level, 80% power)")
+    say(f"difference  {comparison.difference:+8.2%}  95% interval [{low:+.2%}, {high:+.2%}]")
+    shown = "  unknown" if math.isnan(smallest) else f"{smallest:8.2%}"
+    say(f"smallest    {shown}  difference that they can show (5% level, 80% power)")
     say(
-        f"better on   {found.better:,} and {found.worse:,} questions; p = {found.p_value:.4g} "
-        f"(paired randomisation, 10,000 swaps of {drawn(pictures)})"
+        f"better on   {comparison.better:,} and {comparison.worse:,} questions; "
+        f"p = {comparison.p_value:.4g} (paired randomisation, 10,000 swaps of {drawn(pictures)})"
     )

@@ -81,7 +81,7 @@ def info(
         )
     if list_file is not None:
         make_folder(list_file.absolute().parent)
-    found = report_on(
+    report = report_on(
         reader,
         manifest.counts,
         decode,
@@ -91,16 +91,16 @@ def info(
     if list_file is not None:
         from vqazoo.files.writing import write_file
 
-        write_file(list_file, "".join(f"{p}\n" for p in [*found.missing, *found.broken]).encode())
+        write_file(list_file, "".join(f"{p}\n" for p in [*report.missing, *report.broken]).encode())
     if as_json:
-        print_json(found.to_json())
+        print_json(report.to_json())
     else:
-        _print(found)
-    _warn(found)
+        _print(report)
+    _warn(report)
 
 
-def _print(found: DataReport) -> None:
-    for name, split in found.splits.items():
+def _print(report: DataReport) -> None:
+    for name, split in report.splits.items():
         say(f"{name}:")
         differs = split.official is not None and split.official != split.questions
         release = f" (official release: {split.official:,})" if differs else ""
@@ -127,7 +127,7 @@ def _print(found: DataReport) -> None:
                     else f"{share:.1%} by {size}"
                     for size, share in split.coverage.items()
                 )
-                lines["answer coverage"] = f"{shares}, of those of '{found.training_split}'"
+                lines["answer coverage"] = f"{shares}, of those of '{report.training_split}'"
         if split.answer_types:
             lines["answer types"] = _counts(split.answer_types)
         if split.question_types:
@@ -148,20 +148,20 @@ def _pictures(count: int) -> str:
     return "1 picture is" if count == 1 else f"{count:,} pictures are"
 
 
-def _warn(found: DataReport) -> None:
-    if found.training_split is None and any(one.top_answers for one in found.splits.values()):
+def _warn(report: DataReport) -> None:
+    if report.training_split is None and any(split.top_answers for split in report.splits.values()):
         say(
-            f"Note: none of the splits {', '.join(found.splits)} is named train, so how much of "
+            f"Note: none of the splits {', '.join(report.splits)} is named train, so how much of "
             f"the answers a list learnt from it covers was not measured.",
             err=True,
         )
-    for pair, count in found.shared_images.items():
+    for pair, count in report.shared_images.items():
         say(
             f"Warning: {_pictures(count)} in both {pair}: scores on one after training on the "
             f"other are too high; split again by picture.",
             err=True,
         )
-    for paths, what in ((found.missing, "missing"), (found.broken, "broken")):
+    for paths, what in ((report.missing, "missing"), (report.broken, "broken")):
         if paths:
             say(
                 f"Warning: {_pictures(len(paths))} {what}, such as '{paths[0]}' "
@@ -248,12 +248,12 @@ def export(
     for split in wanted:
         reader.check_split(split)
     make_folder(folder)
-    found = {}
+    written = {}
     for split in wanted:
         examples, left_out = usable(reader.read(split), skip_missing, folder / "missing-images.txt")
         file = folder / f"{split}.parquet"
         write_parquet(examples, file)
-        found[split] = {"file": str(file), "questions": len(examples), "left_out": left_out}
+        written[split] = {"file": str(file), "questions": len(examples), "left_out": left_out}
         say(f"{len(examples):,} questions in '{file}'.", err=as_json)
     if as_json:
-        print_json(found)
+        print_json(written)

@@ -125,11 +125,11 @@ def _licence(data: str) -> str:
     )
 
 
-def _print(found: Mistakes) -> None:
+def _print(mistakes: Mistakes) -> None:
     """The groups that cost most, of each grouping."""
     say(
-        f"{found.count:,} of {len(found.scores):,} answers are mistakes; "
-        f"{found.measure} {found.score:.2%}."
+        f"{mistakes.count:,} of {len(mistakes.scores):,} answers are mistakes; "
+        f"{mistakes.measure} {mistakes.score:.2%}."
     )
     rows = [
         (
@@ -139,10 +139,10 @@ def _print(found: Mistakes) -> None:
             percent(group.score),
             f"{100 * group.cost:.2f}",
         )
-        for grouping in found.groupings
+        for grouping in mistakes.groupings
         for group in grouping.groups[:PRINTED]
     ]
-    right = ("questions", found.measure, "cost in points")
+    right = ("questions", mistakes.measure, "cost in points")
     print_table(("grouped by", "group", *right), rows, right=right)
 
 

@@ -24,10 +24,10 @@ class ExampleCommand(click.Command):
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help with the examples of this installation."""
-        told = installed_examples()
+        examples = installed_examples()
         shown = copy(self)
-        shown.help = _filled(self.help, told)
-        shown.params = [_option(one, told) for one in self.params]
+        shown.help = _filled(self.help, examples)
+        shown.params = [_option(parameter, examples) for parameter in self.params]
         click.Command.format_help(shown, ctx, formatter)
 
 
@@ -40,7 +40,7 @@ def installed_examples() -> dict[str, str]:
     its splits, `recipe` a zoo model of such a dataset, `folders` the dataset that reads folders of
     the Hub. Where none is installed, a word for it.
     """
-    told = {
+    examples = {
         "model": "MODEL",
         "encoder": "NAME",
         "head": "NAME",
@@ -54,7 +54,7 @@ def installed_examples() -> dict[str, str]:
     }
     encoders = _sound(lambda name: registry.manifest("encoder", name), registry.names("encoder"))
     datasets = _sound(lambda name: registry.manifest("dataset", name), registry.names("dataset"))
-    return {**told, **_models(datasets), **_encoders(encoders), **_official(datasets)}
+    return {**examples, **_models(datasets), **_encoders(encoders), **_official(datasets)}
 
 
 def _models(datasets: dict[str, DatasetManifest]) -> dict[str, str]:
@@ -62,25 +62,25 @@ def _models(datasets: dict[str, DatasetManifest]) -> dict[str, str]:
         known = entries()
     except VqazooError:
         return {}
-    told = {}
-    packaged = {name: one for name, one in known.items() if one.weights == PACKAGED}
+    examples = {}
+    packaged = {name: entry for name, entry in known.items() if entry.weights == PACKAGED}
     if packaged:
         model = min(packaged, key=lambda name: (packaged[name].size, name))
         smallest = packaged[model]
         parts, encoder = smallest.parts, smallest.parts["image_encoder"]
-        heads = [one.parts["head"] for one in packaged.values() if _uses(one, encoder)]
-        told = {
+        heads = [entry.parts["head"] for entry in packaged.values() if _uses(entry, encoder)]
+        examples = {
             "model": model,
             "encoder": encoder,
             "head": parts["head"],
             "heads": " ".join(dict.fromkeys([parts["head"], *heads])),
             "dataset": smallest.data,
         }
-    for name, one in known.items():
-        fetched = one.data in datasets and datasets[one.data].prepare
-        if fetched and one.weights != PUBLISHED:  # which has no recipe
-            return {**told, "recipe": name}
-    return told
+    for name, entry in known.items():
+        fetched = entry.data in datasets and datasets[entry.data].prepare
+        if fetched and entry.weights != PUBLISHED:  # which has no recipe
+            return {**examples, "recipe": name}
+    return examples
 
 
 def _uses(entry: Entry, encoder: str) -> bool:
@@ -88,49 +88,49 @@ def _uses(entry: Entry, encoder: str) -> bool:
 
 
 def _encoders(manifests: dict[str, EncoderManifest]) -> dict[str, str]:
-    told = {}
-    for one in manifests.values():
-        if ":" in one.example and "pooled" in one.image & one.text:
-            told["both"] = one.example
-    plain = {name: one for name, one in manifests.items() if one.example == name}
-    images = [name for name, one in plain.items() if one.image and not one.text]
-    texts = [name for name, one in plain.items() if one.text and not one.image]
+    examples = {}
+    for manifest in manifests.values():
+        if ":" in manifest.example and "pooled" in manifest.image & manifest.text:
+            examples["both"] = manifest.example
+    plain = {name: manifest for name, manifest in manifests.items() if manifest.example == name}
+    images = [name for name, manifest in plain.items() if manifest.image and not manifest.text]
+    texts = [name for name, manifest in plain.items() if manifest.text and not manifest.image]
     if images and texts:
-        told["towers"] = f"{images[0]}+{texts[0]}"
-    return told
+        examples["towers"] = f"{images[0]}+{texts[0]}"
+    return examples
 
 
 def _official(manifests: dict[str, DatasetManifest]) -> dict[str, str]:
-    told = {}
-    for name, one in manifests.items():
-        if one.hub_variant:
-            told["folders"] = name
-    for name, one in manifests.items():
-        if one.prepare and one.splits and not one.variant:
-            return {**told, "official": f"{name} --split {one.splits[-1]}"}
-    return told
+    examples = {}
+    for name, manifest in manifests.items():
+        if manifest.hub_variant:
+            examples["folders"] = name
+    for name, manifest in manifests.items():
+        if manifest.prepare and manifest.splits and not manifest.variant:
+            return {**examples, "official": f"{name} --split {manifest.splits[-1]}"}
+    return examples
 
 
 def _sound(manifest: Callable[[str], T], names: Iterable[str]) -> dict[str, T]:
     """Those of the parts that are not broken."""
-    found = {}
+    sound = {}
     for name in names:
         try:
-            found[name] = manifest(name)
+            sound[name] = manifest(name)
         except VqazooError:  # `vqazoo plugins` shows it
             continue
-    return found
+    return sound
 
 
-def _option(given: click.Parameter, told: dict[str, str]) -> click.Parameter:
+def _option(given: click.Parameter, examples: dict[str, str]) -> click.Parameter:
     if not isinstance(given, click.Option):
         return given
     shown = copy(given)
-    shown.help = _filled(given.help, told)
+    shown.help = _filled(given.help, examples)
     return shown
 
 
-def _filled(text: str | None, told: dict[str, str]) -> str | None:
-    for place, example in told.items():
+def _filled(text: str | None, examples: dict[str, str]) -> str | None:
+    for place, example in examples.items():
         text = text and text.replace(f"{{{place}}}", example)
     return text

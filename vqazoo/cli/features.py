@@ -115,15 +115,15 @@ def info(cache: str, as_json: bool) -> None:
     """List the caches: what made them, rows, size."""
     from vqazoo.features.cache import cache_root, list_caches
 
-    found = list_caches(cache_root(cache))
+    caches = list_caches(cache_root(cache))
     if as_json:
         documents = [
             {"name": folder.name, "rows": rows, "bytes": size, **meta}
-            for folder, meta, rows, size in found
+            for folder, meta, rows, size in caches
         ]
         print_json(documents)
         return
-    if not found:
+    if not caches:
         say(f"There are no cached features in '{cache_root(cache)}'.")
         return
     lines = [
@@ -133,7 +133,7 @@ def info(cache: str, as_json: bool) -> None:
             amounts.size(size),
             f"{' and '.join(map(str, meta.get('kinds') or ['?']))} of {meta.get('encoder', '?')}",
         )
-        for folder, meta, rows, size in found
+        for folder, meta, rows, size in caches
     ]
     print_table(("cache", "rows", "size", "features"), lines, right=("rows", "size"))
 
@@ -152,7 +152,7 @@ def verify(names: tuple[str, ...], cache: str, as_json: bool) -> None:
     from vqazoo.features.cache import FeatureCache, cache_root
     from vqazoo.files.keys import FileKeys
 
-    found: list[dict[str, object]] = []
+    documents: list[dict[str, object]] = []
     bad = shards_bad = 0
     held_keys: list[set[str]] = []  # of each cache; of a picture, its digest
     for folder, meta in _chosen(names, cache):
@@ -163,7 +163,7 @@ def verify(names: tuple[str, ...], cache: str, as_json: bool) -> None:
         bad += len(damaged)
         shards_bad += len([name for name in damaged if name.startswith("shard-")])
         rows, shards, old = len(opened), len(opened.shards), opened.unchecked()
-        found.append(
+        documents.append(
             {
                 "name": folder.name,
                 "rows": rows,
@@ -180,10 +180,10 @@ def verify(names: tuple[str, ...], cache: str, as_json: bool) -> None:
     known = FileKeys(cache_root(cache))
     changed = known.changed(set().union(*held_keys) if names else None)
     known.save()
-    for document, keys in zip(found, held_keys, strict=True):
+    for document, keys in zip(documents, held_keys, strict=True):
         document["changed_pictures"] = [name for name, key in changed.items() if key in keys]
     if as_json:
-        print_json(found)
+        print_json(documents)
     problems = []
     if bad:
         what, are, them = ("file", "is", "it") if bad == 1 else ("files", "are", "them")

@@ -93,8 +93,8 @@ def _describe_model(name: str, as_json: bool) -> None:
     config = steady(folder, lambda: read_config(folder))
     if as_json:
         metrics = folder / METRICS
-        found = json.loads(read_plain(metrics, 32 * MIB)) if metrics.is_file() else []
-        print_json({"name": name, "config": config, "metrics": found})
+        measured = json.loads(read_plain(metrics, 32 * MIB)) if metrics.is_file() else []
+        print_json({"name": name, "config": config, "metrics": measured})
     elif (folder / CARD).is_file():
         print_card(read_plain(folder / CARD, 32 * MIB).decode("utf-8", errors="replace"))
     else:

@@ -40,14 +40,15 @@ def list_command(kind: str | None, chosen: tuple[str, ...], as_json: bool) -> No
     fitting = dict(_chosen(assignment) for assignment in chosen)
     kinds = [kind] if kind else list(CHECKED if chosen else LISTED_KINDS)
     document = {
-        one: _models() if one == "models" else _parts(KIND_OF[one], fitting) for one in kinds
+        listed_kind: _models() if listed_kind == "models" else _parts(KIND_OF[listed_kind], fitting)
+        for listed_kind in kinds
     }
     if as_json:
         print_json(document, indent=2)
         return
-    for one, found in document.items():
-        rows = [(entry["name"], entry["from"], entry["summary"]) for entry in found]
-        print_table(("name", "from", "what"), rows, one)
+    for listed_kind, members in document.items():
+        rows = [(entry["name"], entry["from"], entry["summary"]) for entry in members]
+        print_table(("name", "from", "what"), rows, listed_kind)
 
 
 def _chosen(assignment: str) -> tuple[str, str]:
@@ -89,7 +90,7 @@ def _model_summary(entry: Entry) -> str:
 def _parts(kind: str, chosen: dict[str, str]) -> list[dict[str, str]]:
     names = set(compatible(kind, **chosen)) if chosen else set(registry.names(kind))
     providers = [(name, p) for name, p in registry.providers(kind) if name in names]
-    found = []
+    parts = []
     for name, provider in providers:
         try:
             manifest = registry.load_manifest(kind, name, provider)
@@ -103,5 +104,5 @@ def _parts(kind: str, chosen: dict[str, str]) -> list[dict[str, str]]:
                 summary += f". As in hub:{manifest.examples[0]}."
         if sum(other == name for other, _ in providers) > 1:  # only the full name chooses
             name = f"{provider.distribution}/{name}"
-        found.append({"name": name, "from": str(provider), "summary": summary})
-    return found
+        parts.append({"name": name, "from": str(provider), "summary": summary})
+    return parts

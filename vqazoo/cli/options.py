@@ -100,10 +100,10 @@ def _lines(file: Path) -> list[str]:
     from vqazoo.errors import DataError
 
     try:
-        found = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"The file of candidates '{file}' cannot be read ({error}).") from error
-    if not (kept := [line for line in found if line]):
+    if not (kept := [line for line in lines if line]):
         raise DataError(f"The file of candidates '{file}' is empty: write one answer a line.")
     return kept
 

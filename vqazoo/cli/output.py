@@ -112,8 +112,8 @@ def _print_ruled(
 
 def print_figures(figures: Mapping[str, Any]) -> None:
     """The numbers and texts of a nested document, a line each; lists are left to --json."""
-    found = [(name, _shown(value)) for name, value in _leaves(figures)]
-    print_table(("figure", "value"), found)
+    rows = [(name, _shown(value)) for name, value in _leaves(figures)]
+    print_table(("figure", "value"), rows)
 
 
 def _leaves(document: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

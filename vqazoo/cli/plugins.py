@@ -28,21 +28,21 @@ def plugins(quick: bool, as_json: bool) -> None:
     if os.environ.get(PLUGINS_VARIABLE) is not None:
         limit = os.environ[PLUGINS_VARIABLE]
         say(f"{PLUGINS_VARIABLE}={limit!r} limits what is found.", err=True)
-    found: dict[str, list[dict[str, str | None]]] = {}
+    states: dict[str, list[dict[str, str | None]]] = {}
     for distribution, parts in by_distribution.items():
-        found[distribution] = [
+        states[distribution] = [
             {"kind": kind, "name": name, "problem": _problem(kind, name, provider, quick)}
             for kind, name, provider in parts
         ]
         if not as_json:
             rows = [
                 (p["kind"] or "", p["name"] or "", p["problem"] or "ok")
-                for p in found[distribution]
+                for p in states[distribution]
             ]
             print_table(("kind", "name", "state"), rows, distribution)
     if as_json:
-        print_json(found)
-    broken = sum(part["problem"] is not None for parts in found.values() for part in parts)
+        print_json(states)
+    broken = sum(part["problem"] is not None for parts in states.values() for part in parts)
     if broken:
         say(f"{broken} {'part' if broken == 1 else 'parts'} cannot be used.", err=True)
         raise click.exceptions.Exit(1)

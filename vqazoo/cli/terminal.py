@@ -25,14 +25,14 @@ def printable(text: str, lines: bool = False) -> str:
     """
     if lines:
         text = text.replace("\r\n", "\n")
-        return UNSAFE.sub(lambda found: found[0] if found[0] in "\n\t" else _shown(found[0]), text)
-    return UNSAFE.sub(lambda found: _shown(found[0]), text)
+        return UNSAFE.sub(lambda match: match[0] if match[0] in "\n\t" else _shown(match[0]), text)
+    return UNSAFE.sub(lambda match: _shown(match[0]), text)
 
 
 def printable_json(text: str) -> str:
     r"""JSON that reads as before, in which such characters stand as `\u001b`."""
     return UNSAFE.sub(
-        lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text
+        lambda match: match[0] if match[0] == "\n" else json.dumps(match[0])[1:-1], text
     )
 
 

@@ -48,8 +48,8 @@ class Features:
                 f"tokens must be (B, N, D), but their shape is {tuple(self.tokens.shape)}."
             )
         if self.mask is None or self.mask.shape != self.tokens.shape[:2]:
-            found = None if self.mask is None else tuple(self.mask.shape)
-            raise ValueError(f"mask must be {tuple(self.tokens.shape[:2])}, but it is {found}.")
+            shape = None if self.mask is None else tuple(self.mask.shape)
+            raise ValueError(f"mask must be {tuple(self.tokens.shape[:2])}, but it is {shape}.")
         if self.mask.dtype != torch.bool:
             raise ValueError(f"mask must be bool, but its dtype is {self.mask.dtype}.")
         if self.pooled is not None and len(self.pooled) != len(self.tokens):

@@ -9,13 +9,13 @@ from torch import nn
 
 
 def floating_dtype(module: nn.Module) -> torch.dtype:
-    """Of what a module computes with: its first floating parameter's; float32 if it has none."""
-    found = (tensor.dtype for tensor in module.parameters() if tensor.is_floating_point())
-    return next(found, torch.float32)
+    """The dtype of a module's first floating parameter; float32 if it has none."""
+    dtypes = (tensor.dtype for tensor in module.parameters() if tensor.is_floating_point())
+    return next(dtypes, torch.float32)
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """Such as `float16`, without torch's name in front."""
+    """The name of a dtype without torch's in front, such as `float16`."""
     return str(dtype).removeprefix("torch.")
 
 

@@ -70,7 +70,7 @@ def bundle_encoders(
             type = _leading_to(source, name, INCLUDED_FOLDERS[key])
             blocks[key] = replace(blocks[key], type=type)
         else:
-            read = {"files": [asdict(one) for one in encoder.files]}
+            read = {"files": [asdict(file) for file in encoder.files]}
             check_tower(name, read, included=True)
         if encoder.reference is not None:
             bundled[key] = _licensed(name, encoder.reference, stated_license)
@@ -92,7 +92,7 @@ def bundle_encoders(
     write_file(out / CONFIG, json_bytes(config))
     if included:
         _check_alone(out)
-    before, after = (size((one / WEIGHTS).stat().st_size) for one in (folder, out))
+    before, after = (size((place / WEIGHTS).stat().st_size) for place in (folder, out))
     report(
         f"With {' and '.join(map(_named, bundled.values())) or 'no referenced encoder'} included, "
         f"{WEIGHTS} has {after} instead of {before}."
@@ -105,7 +105,7 @@ def bundle_encoders(
 
 def _folder_of(files: tuple[FileReference, ...], name: str) -> Path | None:
     """The one folder of this machine that an encoder reads, if its name leads there."""
-    sources = {one.source for one in files if one.kind == "file"}
+    sources = {reference.source for reference in files if reference.kind == "file"}
     source = sources.pop() if len(sources) == 1 else ""
     return Path(source) if source and _leading_to(Path(source), name, name) else None
 
@@ -126,16 +126,18 @@ def _small_files(files: tuple[FileReference, ...], source: Path) -> dict[str, by
         WeightsError: one cannot be read, or has changed since the encoder was built.
     """
     contents = {}
-    for one in files:
-        if one.kind != "file":
+    for reference in files:
+        if reference.kind != "file":
             continue
         try:
-            content = read_plain(source / one.file, LARGEST_SMALL, source)
+            content = read_plain(source / reference.file, LARGEST_SMALL, source)
         except CheckpointError as error:
             raise WeightsError(f"The encoder's folder cannot be included: {error}") from error
-        if hashlib.sha256(content).hexdigest() != one.sha256:
-            raise WeightsError(f"'{source / one.file}' was changed meanwhile: push again.")
-        contents[one.file] = _without_notes(content) if one.file.endswith(".json") else content
+        if hashlib.sha256(content).hexdigest() != reference.sha256:
+            raise WeightsError(f"'{source / reference.file}' was changed meanwhile: push again.")
+        contents[reference.file] = (
+            _without_notes(content) if reference.file.endswith(".json") else content
+        )
     return contents
 
 
@@ -159,10 +161,10 @@ def _include(tower: dict[str, Any], place: str, files: Mapping[str, bytes], out:
     for name, content in files.items():
         (out / place / name).parent.mkdir(parents=True, exist_ok=True)
         write_file(out / place / name, content)
-    for one in tower["files"]:
-        if one["kind"] == "file":
-            digest = hashlib.sha256(files[one["file"]]).hexdigest()
-            one |= {"kind": INCLUDED, "source": place, "sha256": digest}
+    for entry in tower["files"]:
+        if entry["kind"] == "file":
+            digest = hashlib.sha256(files[entry["file"]]).hexdigest()
+            entry |= {"kind": INCLUDED, "source": place, "sha256": digest}
 
 
 def _check_alone(out: Path) -> None:
@@ -193,15 +195,16 @@ def _without_file(block: Block) -> Block:
 def _licensed(name: str, reference: WeightsReference, stated: str) -> WeightsReference:
     """The reference with its licence, or WeightsError if nothing allows passing the weights on."""
     manifest = registry.manifest("encoder", name)
-    found = reference.license or manifest.license or _hub_license(reference)
-    if not stated and found.lower() not in REDISTRIBUTABLE:
+    known_license = reference.license or manifest.license or _hub_license(reference)
+    if not stated and known_license.lower() not in REDISTRIBUTABLE:
         raise WeightsError(
-            f"The licence of the weights of '{name}' is {repr(found) if found else 'not stated'}, "
-            f"which is not known to allow passing them on: leave out --include-encoder, or, if you "
-            f"know that you may, name it with --encoder-license."
+            f"The licence of the weights of '{name}' is "
+            f"{repr(known_license) if known_license else 'not stated'}, which is not known to "
+            f"allow passing them on: leave out --include-encoder, or, if you know that you "
+            f"may, name it with --encoder-license."
         )
     source = public(reference.source) if reference.kind == "file" else reference.source
-    return replace(reference, source=source, license=stated or found)
+    return replace(reference, source=source, license=stated or known_license)
 
 
 def _hub_license(reference: WeightsReference) -> str:

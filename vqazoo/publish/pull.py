@@ -68,24 +68,24 @@ def _found(ref: str, cache: Path | None) -> tuple[Path, HubRef | None]:
     """The verified folder of a model, and its commit on the Hub."""
     hub = _on_the_hub(ref)
     if hub is None:
-        found = resolve(ref, cache)
-        read_folder(found)
-        return found, None
-    found = _verified(ref, hub, cache)
-    return found, HubRef(hub.repo, found.name)
+        folder = resolve(ref, cache)
+        read_folder(folder)
+        return folder, None
+    folder = _verified(ref, hub, cache)
+    return folder, HubRef(hub.repo, folder.name)
 
 
 def _copied(ref: str, target: Path, cache: Path | None) -> Path:
     _check_target(target)
-    found, commit = _found(ref, cache)
+    folder, commit = _found(ref, cache)
 
     def read() -> dict[str, bytes]:
-        read_folder(found)
-        kept = (*REQUIRED, *included_files(read_config(found)), *EXTRAS)
-        names = [name for name in kept if (found / name).is_file()]
-        return {name: (found / name).read_bytes() for name in names}
+        read_folder(folder)
+        kept = (*REQUIRED, *included_files(read_config(folder)), *EXTRAS)
+        names = [name for name in kept if (folder / name).is_file()]
+        return {name: (folder / name).read_bytes() for name in names}
 
-    contents = steady(found, read)
+    contents = steady(folder, read)
     _check_unchanged(target, contents, cache)
     if commit:
         pin = Pin(commit.repo, commit.revision, content_digest(contents[CONFIG]))
@@ -109,10 +109,10 @@ def _verified(ref: str, hub: HubRef, cache: Path | None) -> Path:
     at = HubRef(hub.repo, folder.name)
     if anew := altered(folder):
         fetch_again(at, anew, cache)
-    found = resolve(f"hub:{at}" if ref.startswith("hub:") else ref, cache)
+    resolved = resolve(f"hub:{at}" if ref.startswith("hub:") else ref, cache)
     fetch_checkpoint(at, cache, EXTRAS)
-    read_folder(found)
-    return found
+    read_folder(resolved)
+    return resolved
 
 
 def _check_target(folder: Path) -> None:
@@ -136,8 +136,8 @@ def _included(folder: Path) -> list[str]:
     those that have such a name."""
     with contextlib.suppress(CheckpointError):
         return list(included_files(read_config(folder)))
-    found = (name for one in INCLUDED_FOLDERS.values() for name in _files(folder, one))
-    return [name for name in found if is_included_name(name)]
+    names = (name for subfolder in INCLUDED_FOLDERS.values() for name in _files(folder, subfolder))
+    return [name for name in names if is_included_name(name)]
 
 
 def _files(folder: Path, name: str) -> list[str]:

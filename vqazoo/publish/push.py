@@ -179,8 +179,8 @@ def _taken(upload: Upload, scratch: Path) -> Upload:
     except OSError:  # on another disk
         shutil.copyfile(upload.weights, taken)
     with open(taken, "rb") as weights:
-        found = hashlib.file_digest(weights, "sha256").hexdigest()
-    if found != json.loads(upload.files[CONFIG])["sha256"].get(WEIGHTS):
+        digest = hashlib.file_digest(weights, "sha256").hexdigest()
+    if digest != json.loads(upload.files[CONFIG])["sha256"].get(WEIGHTS):
         raise CheckpointError(
             f"'{upload.weights}' was replaced while it was read: push again when nothing writes it."
         )
@@ -310,9 +310,9 @@ def _pin(upload: Upload, card: str, name: str, pin: Pin) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
         write_file(place / CARD, card.encode())
-        for one in (RECIPE, METRICS, *PICTURES):
-            if one in upload.files:
-                write_file(place / one, upload.files[one])
+        for file in (RECIPE, METRICS, *PICTURES):
+            if file in upload.files:
+                write_file(place / file, upload.files[file])
         write_pin(place, pin)
         write_catalogue(catalogue())
     except OSError as error:

@@ -51,9 +51,9 @@ class Upload:
 
     def sizes(self, card: str) -> dict[str, int]:
         """Bytes of every file by name, with this card."""
-        found = {WEIGHTS: self.weights.stat().st_size}
-        found |= {name: len(content) for name, content in self.files.items()}
-        return {**found, CARD: len(card.encode())}
+        sizes = {WEIGHTS: self.weights.stat().st_size}
+        sizes |= {name: len(content) for name, content in self.files.items()}
+        return {**sizes, CARD: len(card.encode())}
 
 
 def prepare(folder: Path, source: Path, name: str, license: str = "") -> Upload:
@@ -70,21 +70,21 @@ def prepare(folder: Path, source: Path, name: str, license: str = "") -> Upload:
             path of this machine where others need another, or one among its answers.
         WeightsError: an encoder is read from this machine, so nobody else could load the model.
     """
-    files = {one: read_plain(source / one, memory()) for one in REQUIRED if one != WEIGHTS}
+    files = {file: read_plain(source / file, memory()) for file in REQUIRED if file != WEIGHTS}
     config = json.loads(files[CONFIG])
     check_loadable(config, included=source != folder)
     _check_notes(source / WEIGHTS)
     included = read_included(source, config)
-    for one in EXTRAS:
-        if os.path.lexists(folder / one):
-            files[one] = read_plain(folder / one, memory())
+    for file in EXTRAS:
+        if os.path.lexists(folder / file):
+            files[file] = read_plain(folder / file, memory())
     own = card_text(files.pop(CARD, b""), folder)
     here = Places(folder.absolute(), source.absolute())
     here.learn(json.loads(read_plain(folder / CONFIG, memory())))
     files |= _without_paths(files, folder / RECIPE, here)  # which learns the recipe's places
     _check_answers(files[ANSWERS], here)
-    for name, content in included.items():
-        _check_included(name, content, here)
+    for file, content in included.items():
+        _check_included(file, content, here)
     fresh = render_card(files, here.value(name))
     if license:
         own, fresh = (with_license(card, license) if card else "" for card in (own, fresh))
@@ -140,18 +140,18 @@ def _check_included(name: str, content: bytes, here: Places) -> None:
 
 def _without_paths(files: Mapping[str, bytes], recipe: Path, here: Places) -> dict[str, bytes]:
     """All files but those a model is loaded from, without places of this machine."""
-    found = {}
+    cleaned = {}
     if RECIPE in files:
         try:
             config = run_config(tomllib.loads(files[RECIPE].decode("utf-8-sig")))
         except (ValueError, ConfigError) as error:
             raise CheckpointError(f"'{recipe}' is not a recipe ({error}): correct it.") from error
-        found[RECIPE] = _recipe(config, here)
+        cleaned[RECIPE] = _recipe(config, here)
     for name in (METRICS, ENVIRONMENT, LOG):
         if name in files:
-            found[name] = here.json(name, files[name], lines=name == LOG)
-    found |= {name: without_notes(files[name]) for name in PICTURES if name in files}
-    return found
+            cleaned[name] = here.json(name, files[name], lines=name == LOG)
+    cleaned |= {name: without_notes(files[name]) for name in PICTURES if name in files}
+    return cleaned
 
 
 def _recipe(config: RunConfig, here: Places) -> bytes:

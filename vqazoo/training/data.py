@@ -147,7 +147,7 @@ def given_labels(head: str, examples: Sequence[Example]) -> dict[str, int]:
 def _check_rule(config: RunConfig) -> None:
     manifest = registry.manifest("head", config.head.type)
     if config.data.answer_rule in SEVERAL and not manifest.weighted_targets:
-        able = [name for name, one in registry.usable(HeadManifest) if one.weighted_targets]
+        able = [name for name, head in registry.usable(HeadManifest) if head.weighted_targets]
         raise ConfigError(
             f"The answer rule '{config.data.answer_rule}' gives several weighted answers, but the "
             f"head '{config.head.type}' learns one: choose another data.answer_rule, or a head of "

@@ -45,7 +45,9 @@ def describe_environment(
         "device": device.type,
         "hardware": f"{name}, {os.cpu_count()} CPU cores",
         "python": platform.python_version(),
-        "versions": {library: found for library in LIBRARIES if (found := _version(library))},
+        "versions": {
+            library: installed for library in LIBRARIES if (installed := _version(library))
+        },
         "commit": _commit(),
         "data_sha256": dict(data_sha256),
         "questions": dict(questions),

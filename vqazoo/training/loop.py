@@ -235,8 +235,8 @@ def _run(
                         sums, parts = batch_sums(model.head, fused, take(targets, rows.to(device)))
                     loss = weighted_loss(model.head, sums, whole)
                     counted = whole if len(rows) == len(together) else units_of(units, rows)
-                    found = epoch.add(sums, counted, parts, len(rows))
-                    check_loss(found, data.examples, rows, position.total, number, out / BEST)
+                    batch_loss = epoch.add(sums, counted, parts, len(rows))
+                    check_loss(batch_loss, data.examples, rows, position.total, number, out / BEST)
                     scaler.scale(loss).backward()
                 if place + 1 < training.accumulate and number + 1 < len(batches):
                     continue
@@ -270,7 +270,7 @@ def _run(
                     "stage": stage.number,
                     **losses,
                     "learning_rate": stage.learning_rate * factor,
-                    **{f"validation_{name}": found for name, found in values.items()},
+                    **{f"validation_{name}": measured for name, measured in values.items()},
                     "seconds": round(seconds, 3),
                     "encoding_seconds": round(encoding, 3),
                     **({"within": within} if within else {}),

@@ -121,12 +121,12 @@ def _blinded(config: RunConfig, fusion: Block, image: Block, trains: bool) -> Ru
     """The recipe with that fusion and image encoder; the text encoder trains only if it may."""
 
     def kept(prefixes: list[str]) -> list[str]:
-        return [one for one in prefixes if trains and one.partition(".")[0] == "text"]
+        return [prefix for prefix in prefixes if trains and prefix.partition(".")[0] == "text"]
 
     training = config.training
     first = [
-        replace(one, trainable=kept(one.trainable), unfreeze_blocks=0)
-        for one in training.stages[:1]
+        replace(stage, trainable=kept(stage.trainable), unfreeze_blocks=0)
+        for stage in training.stages[:1]
     ]
     plain = replace(
         training,

@@ -60,11 +60,11 @@ def stages(training: TrainingConfig) -> list[Stage]:
                 training.unfreeze_blocks,
             )
         ]
-    found = []
+    planned = []
     for number, given in enumerate(training.stages, start=1):
         rate = given.learning_rate or training.learning_rate
         encoder_rate = given.encoder_learning_rate or training.encoder_learning_rate or rate
-        found.append(
+        planned.append(
             Stage(
                 number,
                 given.epochs,
@@ -76,13 +76,13 @@ def stages(training: TrainingConfig) -> list[Stage]:
                 given.unfreeze_blocks,
             )
         )
-    for before, after in pairwise(found):
+    for before, after in pairwise(planned):
         if not _keeps_training(before, after):
             raise ConfigError(
                 f"Stage {after.number} freezes encoder parameters that stage {before.number} "
                 f"trained: give it the same trainable and unfreeze_blocks, or more of them."
             )
-    return found
+    return planned
 
 
 def _keeps_training(before: Stage, after: Stage) -> bool:

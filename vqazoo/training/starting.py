@@ -45,11 +45,11 @@ def read_start(ref: str) -> Start:
     Raises:
         UnknownNameError, CheckpointError, HubError, WeightsError: it cannot be read.
     """
-    found = published(ref)
-    if found is None:
+    external = published(ref)
+    if external is None:
         folder = read_folder(resolve(ref))
         return Start(folder.model, folder.answers, folder.tensors)
-    model: VQAModel = read_published(found, LoadOptions())
+    model: VQAModel = read_published(external, LoadOptions())
     return Start(model.config, model.answers, model.state_dict())
 
 
@@ -139,13 +139,15 @@ def _copy_rows(own: Tensor, tensor: Tensor, mine: AnswerList, theirs: AnswerList
 def _prefixes(model: VQAModel, names: Sequence[str]) -> tuple[str, ...]:
     """Prefixes that cover tower tensors, each of which fits a parameter."""
     parameters = {name for name, _ in model.towers.named_parameters(remove_duplicate=False)}
-    found = []
+    prefixes = []
     for name in names:
         prefix = name
-        while prefix not in parameters and not any(one.startswith(prefix) for one in parameters):
+        while prefix not in parameters and not any(
+            parameter.startswith(prefix) for parameter in parameters
+        ):
             prefix = f"{prefix.rstrip('.').rpartition('.')[0]}."  # of a buffer: its module
-        found.append(prefix)
-    return tuple(dict.fromkeys(found))
+        prefixes.append(prefix)
+    return tuple(dict.fromkeys(prefixes))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -132,10 +132,10 @@ class EpochSums:
         rows: int,
     ) -> float:
         """Count a batch; its own loss, 0 where it teaches nothing."""
-        together = torch.stack([one.detach().float() for one in sums.values()]).tolist()
+        together = torch.stack([term.detach().float() for term in sums.values()]).tolist()
         here = dict(zip(sums, together, strict=True))
-        for kept, found in ((self._sums, here), (self._units, units)):
-            for name, value in found.items():
+        for kept, added in ((self._sums, here), (self._units, units)):
+            for name, value in added.items():
                 kept[name] = kept.get(name, 0.0) + value
         for name, value in parts.items():
             self._parts[name] = self._parts.get(name, 0.0) + value * rows
@@ -148,11 +148,11 @@ class EpochSums:
         counted = [self._units[name] for name in self._sums]
         kept = [*self._sums.values(), *counted, *self._parts.values(), self._rows]
         values = torch.tensor(kept, dtype=torch.float64, device=self._device)
-        *found, rows = group.add(values).tolist()
+        *totals, rows = group.add(values).tolist()
         count = len(self._sums)
-        sums = dict(zip(self._sums, found[:count], strict=True))
-        units = dict(zip(self._sums, found[count : 2 * count], strict=True))
-        own = dict(zip(self._parts, found[2 * count :], strict=True))
+        sums = dict(zip(self._sums, totals[:count], strict=True))
+        units = dict(zip(self._sums, totals[count : 2 * count], strict=True))
+        own = dict(zip(self._parts, totals[2 * count :], strict=True))
         parts: dict[str, float | None] = {name: value / rows for name, value in own.items()}
         if count > 1:
             parts |= {name: sums[name] / units[name] if units[name] else None for name in sums}

@@ -68,14 +68,14 @@ def grid(
 ) -> list[Cell]:
     """All combinations, each once, the encoder outermost, so that its features are used one after
     another."""
-    found = [
+    cells = [
         Cell(encoder, fusion, head, seed)
         for encoder in encoders
         for fusion in fusions or [""]
         for head in heads
         for seed in seeds
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(cells))
 
 
 def sweep(
@@ -113,7 +113,7 @@ def _sweep(
     progress: Progress | None,
 ) -> list[Result]:
     results: list[Result] = []
-    told: tuple[str, str] | None = None  # metric and data of the table, once there is a score
+    scored: tuple[str, str] | None = None  # metric and data of the table, once there is a score
     for number, cell in enumerate(cells, start=1):
         image, _, text = cell.encoder.partition(BOTH)
         both = {"image_encoder": image, "text_encoder": text} if text else {"encoder": image}
@@ -135,9 +135,9 @@ def _sweep(
             chosen = next((m for m in metrics if m["name"] == "vqa-accuracy"), metrics[0])
             results.append(Result(cell, chosen["value"], chosen["questions"]))
             report(f"{label}: {chosen['name']} {chosen['value']:.4f}")
-            told = chosen["name"], config.data.type
-        if told:
-            write_sweep(results, out, told[0], split or "validation", told[1])
+            scored = chosen["name"], config.data.type
+        if scored:
+            write_sweep(results, out, scored[0], split or "validation", scored[1])
     return results
 
 
@@ -163,8 +163,8 @@ def _score(
 ) -> list[dict[str, Any]]:
     """The metrics of a trained cell; answered once, then read from its folder."""
     if not split:
-        found: list[dict[str, Any]] = json.loads((folder / "best" / METRICS).read_text())
-        return found
+        metrics: list[dict[str, Any]] = json.loads((folder / "best" / METRICS).read_text())
+        return metrics
     file = folder / split / METRICS
     if file.is_file():
         return list(json.loads(file.read_text()))
@@ -188,9 +188,9 @@ def write_sweep(results: Sequence[Result], out: Path, metric: str, split: str, d
     table: list[Sequence[object]] = [
         ("encoder", "fusion", "head", "seed", "metric", "value", "questions", "split")
     ]
-    for one in results:
-        value = "" if one.value is None else f"{one.value:.6f}"
-        cell = one.cell
+    for result in results:
+        value = "" if result.value is None else f"{result.value:.6f}"
+        cell = result.cell
         table.append(
             (
                 cell.encoder,
@@ -199,27 +199,28 @@ def write_sweep(results: Sequence[Result], out: Path, metric: str, split: str, d
                 cell.seed,
                 metric,
                 value,
-                one.questions,
+                result.questions,
                 split,
             )
         )
     write_file(out / f"{RESULTS}.csv", csv_text(table).encode())
 
-    rows = list(dict.fromkeys(one.cell.encoder for one in results))
-    columns = list(dict.fromkeys(one.cell.column for one in results))
+    rows = list(dict.fromkeys(result.cell.encoder for result in results))
+    columns = list(dict.fromkeys(result.cell.column for result in results))
     mean = np.full((len(rows), len(columns)), np.nan)
     deviation = mean.copy()
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
             values = [
-                one.value
-                for one in results
-                if (one.cell.encoder, one.cell.column) == (row, column) and one.value is not None
+                result.value
+                for result in results
+                if (result.cell.encoder, result.cell.column) == (row, column)
+                and result.value is not None
             ]
             if values:
                 mean[i, j] = np.mean(values)
                 deviation[i, j] = np.std(values, ddof=1) if len(values) > 1 else 0.0
-    seeds = len({one.cell.seed for one in results})
+    seeds = len({result.cell.seed for result in results})
     over = f"{seeds} seeds" if seeds > 1 else "one seed"
     title = f"{metric} (%) on {data}, {split}: mean ± deviation over {over}"
     lines = [f"{title}. - means that the parts do not fit.", ""]

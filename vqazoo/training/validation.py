@@ -90,8 +90,8 @@ def mean_loss(model: VQAModel, source: FeatureSource, targets: Targets, first: i
         for start in range(0, count, LOSS_BATCH):
             rows = torch.arange(start, min(start + LOSS_BATCH, count))  # (b,)
             fused = model.fusion(*source.batch(rows + first))
-            found, _ = batch_sums(model.head, fused, take(targets, rows.to(model.device)))
-            for name, total in found.items():
+            terms, _ = batch_sums(model.head, fused, take(targets, rows.to(model.device)))
+            for name, total in terms.items():
                 sums[name] += total.item()
     counted = {name: each.double().sum().item() for name, each in units.items()}
     return joined(model.head, sums, counted)
@@ -101,7 +101,7 @@ def monitored(training: TrainingConfig, values: Mapping[str, float | None]) -> f
     """The value that chooses the best model, higher is better."""
     value = values.get(training.monitor)
     if value is None:
-        there = [name for name, one in values.items() if one is not None]
+        there = [name for name, measured in values.items() if measured is not None]
         raise ConfigError(
             f"training.monitor is '{training.monitor}', but the validation questions only allow "
             f"{', '.join(there)}: choose one of these."

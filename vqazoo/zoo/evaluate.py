@@ -68,19 +68,19 @@ def subject(
     """
     from vqazoo.evaluation.split import read_split
 
-    found = find(reference, names=(RECIPE,))
+    checkpoint = find(reference, names=(RECIPE,))
     args: dict[str, Any] = {}
     if data is None:
-        if found.folder is None:
+        if checkpoint.folder is None:
             raise UnnamedDataError(
                 f"'{reference}' was published without a recipe of vqazoo: name the dataset with "
                 f"--data (in Python: data=)."
             )
-        own = trained_on(found.folder)
+        own = trained_on(checkpoint.folder)
         data, args, split = own.type, dict(own.args), split or own.test_split
     args |= data_args or {}
     read = read_split(data, args, split or TEST, skip_missing, missing, report, look)
-    return Subject(reference, found, read)
+    return Subject(reference, checkpoint, read)
 
 
 def evaluate(

@@ -80,5 +80,5 @@ def read_published(published: Published, options: Any) -> Any:
 
 def _listed() -> str:
     families = registry.usable(FamilyManifest)
-    told = [f"{name} (such as hub:{m.examples[0]})" for name, m in families if m.examples]
-    return ", ".join(told) or "none is installed"
+    readable = [f"{name} (such as hub:{m.examples[0]})" for name, m in families if m.examples]
+    return ", ".join(readable) or "none is installed"

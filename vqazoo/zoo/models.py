@@ -55,23 +55,23 @@ def find(ref: str, cache_dir: Path | None = None, names: Sequence[str] = ()) -> 
     return Found(None, resolve(ref, cache_dir, names, config), config)
 
 
-def load_found(found: Found, options: LoadOptions | None = None) -> VQAModel:
+def load_found(checkpoint: Found, options: LoadOptions | None = None) -> VQAModel:
     """The model that was found, in eval mode on the CPU unless `options` say otherwise."""
     from vqazoo.checkpoint.loading import load_checkpoint
     from vqazoo.interfaces import LoadOptions
     from vqazoo.toolkit.finite import bounded_names, check_finite
 
-    if found.published is not None:
-        model: VQAModel = read_published(found.published, options or LoadOptions())
+    if checkpoint.published is not None:
+        model: VQAModel = read_published(checkpoint.published, options or LoadOptions())
         check_finite(
             model.state_dict(),
-            f"the checkpoint '{found.published.place}'",
+            f"the checkpoint '{checkpoint.published.place}'",
             "get it again, or use another",
             bounded_names(model),
         )
         return model
-    assert found.folder is not None
-    return load_checkpoint(found.folder, found.config)
+    assert checkpoint.folder is not None
+    return load_checkpoint(checkpoint.folder, checkpoint.config)
 
 
 def resolve(
@@ -139,7 +139,7 @@ def _resolve_entry(
 def _nearest(name: str, known: dict[str, Entry]) -> list[str]:
     """Models with weights that share most with this one, and what they share."""
     wanted = known[name]
-    found = []
+    candidates = []
     for other, entry in known.items():
         shared = [
             f"same {role.replace('_', ' ')}"
@@ -149,8 +149,8 @@ def _nearest(name: str, known: dict[str, Entry]) -> list[str]:
         shared += ["same data"] if entry.data == wanted.data else []
         if shared and entry.weights != NONE:
             weight = len(shared) + ("same head" in shared) + ("same data" in shared)
-            found.append((-weight, other, ", ".join(shared)))
-    return [f"{other} ({shared})" for _, other, shared in sorted(found)[:NEAREST]]
+            candidates.append((-weight, other, ", ".join(shared)))
+    return [f"{other} ({shared})" for _, other, shared in sorted(candidates)[:NEAREST]]
 
 
 def load(
@@ -211,7 +211,7 @@ def published(ref: str, cache_dir: Path | None = None) -> Published | None:
 
 
 def _published(ref: str, cache_dir: Path | None) -> tuple[Published | None, bytes | None]:
-    """The same, and the content of config.json, if it was read."""
+    """What `published` gives, and the content of config.json, if it was read."""
     entry = entries().get(ref) if ":" not in ref else None
     elsewhere = entry is not None and entry.weights == PUBLISHED
     return find_published(f"hub:{entry.repo}" if entry and elsewhere else ref, cache_dir)
@@ -225,7 +225,7 @@ def _check_options(options: LoadOptions, device: str) -> None:
         if value not in known:
             raise ConfigError(
                 f"The option {name} is {value!r}, but it must be one of "
-                f"{', '.join(repr(one) for one in known)}."
+                f"{', '.join(repr(choice) for choice in known)}."
             )
     if options.device_map and device != "cpu":
         raise ConfigError(

@@ -128,7 +128,7 @@ def test_a_stopped_sweep_goes_on(
     capsys: pytest.CaptureFixture[str],
     stop: type[BaseException],
 ) -> None:
-    real, begun = vqazoo.training.sweep.run, []
+    real, begun = vqazoo.training.sweep.run_training, []
 
     def interrupted(config, out, resume, report, progress):  # type: ignore[no-untyped-def]
         begun.append(out)
@@ -142,7 +142,7 @@ def test_a_stopped_sweep_goes_on(
 
     command = small(table, tmp_path, "--set", "training.epochs=2")
     with monkeypatch.context() as patch:
-        patch.setattr(vqazoo.training.sweep, "run", interrupted)
+        patch.setattr(vqazoo.training.sweep, "run_training", interrupted)
         if stop is KeyboardInterrupt:
             assert run(command) == 130
         else:

@@ -270,3 +270,10 @@ def test_links_and_pipes_in_an_included_folder_are_refused(pulled, tmp_path):
     (pulled / "encoder-both").symlink_to(tmp_path / "moved")
     with pytest.raises(CheckpointError, match="outside of its folder"):
         vqazoo.load(f"dir:{pulled}")
+
+
+def test_the_card_of_a_push_with_its_encoder_is_named_as_the_model(hub, ada, tmp_path, capsys):
+    told(["push", made(tmp_path / "saved", "clip"), REPO, *INCLUDE], capsys)
+    card = hub.files(REPO)["README.md"].decode()
+    titles = [line for line in card.splitlines() if line.startswith("# ")]
+    assert titles == [f"# {REPO.partition('/')[2]}"]
