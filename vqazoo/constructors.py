@@ -16,6 +16,15 @@ POSITIONAL = {
 }
 
 
+def check_complete(kind: str, where: str, component: Any) -> None:
+    """Raises PluginError: the class lacks a method that every part of the kind has."""
+    if lacking := sorted(getattr(component, "__abstractmethods__", ())):
+        raise PluginError(
+            f"{where} cannot be built: its class lacks {', '.join(lacking)}, which every {kind} "
+            f"must have (docs/reference/contracts.md)."
+        )
+
+
 def construct(
     kind: str, where: str, component: Any, context: Sequence[Any], args: Mapping[str, Any]
 ) -> Any:
@@ -28,11 +37,7 @@ def construct(
     Raises:
         PluginError: the class lacks a method, or its constructor takes other arguments.
     """
-    if lacking := sorted(getattr(component, "__abstractmethods__", ())):
-        raise PluginError(
-            f"{where} cannot be built: its class lacks {', '.join(lacking)}, which every {kind} "
-            f"must have (docs/reference/contracts.md)."
-        )
+    check_complete(kind, where, component)
     try:
         inspect.signature(component).bind(*context, **args)
     except ValueError:

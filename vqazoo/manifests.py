@@ -278,7 +278,7 @@ class CommandManifest(Manifest):
 
 def _unexpected(manifest: Manifest, name: str, expected: str, near: str = "") -> PluginError:
     return PluginError(
-        f"A {type(manifest).__name__} ({manifest.summary!r}) has {name}="
+        f"The {type(manifest).__name__} ({manifest.summary!r}) has {name}="
         f"{getattr(manifest, name)!r}, but {expected} was expected.{near}"
     )
 
