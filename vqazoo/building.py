@@ -13,8 +13,8 @@ from torch import nn
 from vqazoo.compatibility import check_compatible
 from vqazoo.config import Block, ModelConfig, fill_block, parse
 from vqazoo.data.answers import AnswerList
-from vqazoo.errors import ConfigError, IncompatibleError
-from vqazoo.interfaces import Encoder, Fusion, Head, TowerSpec
+from vqazoo.errors import ConfigError, IncompatibleError, PluginError
+from vqazoo.interfaces import Encoder, EncoderSpec, FusedSpec, Fusion, Head, TowerSpec
 from vqazoo.interfaces.towers import offered_kinds
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.model import VQAModel, kinds
@@ -28,7 +28,7 @@ from vqazoo.own_parts import (
     own_part,
 )
 from vqazoo.registry import registry
-from vqazoo.toolkit.finite import check_pretrained
+from vqazoo.toolkit.finite import check_pretrained, fill_pretrained
 
 BlockLike = str | Mapping[str, Any] | Block
 
@@ -111,8 +111,9 @@ def build_model(config: ModelConfig, answers: AnswerList, pretrained: bool = Tru
 def _load_towers(config: ModelConfig, towers: nn.ModuleDict) -> None:
     named = {"text": config.text_encoder.type}
     for key, encoder in towers.items():
-        cast(Encoder, encoder).load_pretrained()
-        check_pretrained(encoder, named.get(key, config.image_encoder.type))
+        name = named.get(key, config.image_encoder.type)
+        fill_pretrained(cast(Encoder, encoder), name)
+        check_pretrained(encoder, name)
 
 
 def assemble(
@@ -145,7 +146,9 @@ def assemble(
         )
     else:
         fusion = built(own_fusion, image_spec, text_spec)
+        _check_out(config.fusion.type, fusion, fusion_manifest)
         fusion_manifest = fusion_manifest or fusion_manifest_of(fusion, image_spec, text_spec)
+    _check_out(config.fusion.type, fusion, fusion_manifest)
     head: Head
     head_manifest = None  # that of its name
     if own_head is None:
@@ -181,6 +184,11 @@ def _build_encoder(block: Block, towers: set[str]) -> Encoder:
     encoder: Encoder = registry.build(
         "encoder", block.type, variant, frozenset(towers), **block.args
     )
+    if not isinstance(getattr(encoder, "spec", None), EncoderSpec):
+        raise PluginError(
+            f"The encoder '{block.type}' has no spec: its constructor must set self.spec, an "
+            f"EncoderSpec."
+        )
     return encoder
 
 
@@ -193,6 +201,21 @@ def _block(given: BlockLike, where: str) -> Block:
     if isinstance(given, Block):
         return given
     return parse(Block, {"type": given} if isinstance(given, str) else given, where)
+
+
+def _check_out(name: str, fusion: Fusion, manifest: FusionManifest | None) -> None:
+    """Raises PluginError: the fusion does not say what it gives, or not what its manifest says."""
+    out = getattr(fusion, "out", None)
+    if not isinstance(out, FusedSpec):
+        raise PluginError(
+            f"The fusion '{name}' has out={out!r}: its constructor must set self.out, a "
+            f"FusedSpec(kind, dim)."
+        )
+    if manifest is not None and out.kind != manifest.provides:
+        raise PluginError(
+            f"The fusion '{name}' gives {out.kind}, but its manifest provides "
+            f"{manifest.provides}: one of them must change."
+        )
 
 
 def _check_tower(

@@ -8,14 +8,18 @@ Imports only the standard library.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from vqazoo.errors import ConfigError, did_you_mean, renamed
+from vqazoo.errors import ConfigError, PluginError, did_you_mean, renamed
 
 POOLED = "pooled"
 TOKENS = "tokens"
+FEATURE_KINDS = (POOLED, TOKENS)  # of features
+ANSWER_MODES = ("classify", "generate")
+OBJECT_PATH = re.compile(r"[^:\s]+:[^:\s]+")
 SIDES = ("image", "text")  # the towers
 FORMER_SIDES = {"question": "text"}  # what the towers were called, where that is still read
 # The variant of an encoder that is read from a repository in transformers' layout.
@@ -100,18 +104,24 @@ class Manifest:
     args: Mapping[str, Arg] = field(default_factory=dict)
     version: int = 1
 
+    def __post_init__(self) -> None:
+        """Raises PluginError: a field holds what it cannot hold."""
+        if self.build and not OBJECT_PATH.fullmatch(self.build):
+            raise _unexpected(self, "build", "'module:attribute'")
+        _check_args(self, "args")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderManifest(Manifest):
     """An image tower, a text tower, or both.
 
     Attributes:
-        variant: what may follow the colon in `name:variant`, in words; empty: nothing may.
+        variant: what must follow the colon in `name:variant`, in words; empty: nothing may.
         names_encoder: whether the variant is the name of another encoder.
         example: a complete reference that works, for messages and docs.
         image: feature kinds the image tower may offer, out of `pooled`, `tokens`; empty: no tower.
         text: the same for the text tower.
-        lends: modules that the text tower lends to heads; see `Encoder.lend`.
+        lends: modules that the text tower, if there is one, lends to heads; see `Encoder.lend`.
         license: of packaged weights, as an SPDX identifier; empty: weights differ, or nobody says.
         base_model: Hub repositories of packaged weights.
     """
@@ -130,6 +140,13 @@ class EncoderManifest(Manifest):
         if "question" in given:
             raise renamed("An EncoderManifest tells of the text tower in text, not in question")
         return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _keep_subset(self, "image", FEATURE_KINDS)
+        _keep_subset(self, "text", FEATURE_KINDS)
+        if not self.text:
+            object.__setattr__(self, "lends", frozenset())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,10 +169,17 @@ class FusionManifest(Manifest):
 
     def __post_init__(self) -> None:
         """Fusions that were written when the text tower was called `question` go on working."""
+        super().__post_init__()
+        former = [f"{side}.{kind}" for side in FORMER_SIDES for kind in FEATURE_KINDS]
+        _keep_subset(
+            self, "requires", [f"{side}.{kind}" for side in SIDES for kind in FEATURE_KINDS], former
+        )
+        _check_choice(self, "provides", FEATURE_KINDS)
         named = (kind.partition(".") for kind in self.requires)
         requires = frozenset(FORMER_SIDES.get(side, side) + dot + kind for side, dot, kind in named)
         object.__setattr__(self, "requires", requires)
         object.__setattr__(self, "ignores", FORMER_SIDES.get(self.ignores, self.ignores))
+        _check_choice(self, "ignores", ("", *SIDES))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +210,12 @@ class HeadManifest(Manifest):
     labels: Mapping[str, str] = field(default_factory=dict)
     captions: bool = False
     independent_scores: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_choice(self, "requires", FEATURE_KINDS)
+        _check_choice(self, "answer_mode", ANSWER_MODES)
+        _check_args(self, "decode")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,3 +274,38 @@ class FamilyManifest(Manifest):
 @dataclass(frozen=True, kw_only=True)
 class CommandManifest(Manifest):
     """A verb for the command line; `build` names a click command."""
+
+
+def _unexpected(manifest: Manifest, name: str, expected: str, near: str = "") -> PluginError:
+    return PluginError(
+        f"The {type(manifest).__name__} ({manifest.summary!r}) has {name}="
+        f"{getattr(manifest, name)!r}, but {expected} was expected.{near}"
+    )
+
+
+def _check_choice(manifest: Manifest, name: str, choices: Sequence[str]) -> None:
+    value = getattr(manifest, name)
+    if not isinstance(value, str) or value not in choices:
+        near = did_you_mean(value, choices) if isinstance(value, str) else ""
+        raise _unexpected(manifest, name, " or ".join(repr(one) for one in choices), near)
+
+
+def _keep_subset(
+    manifest: Manifest, name: str, choices: Sequence[str], former: Sequence[str] = ()
+) -> None:
+    """Keep the field as a frozenset, also where it was given as a list."""
+    value = getattr(manifest, name)
+    given = frozenset(value) if isinstance(value, Iterable) else frozenset()
+    if (
+        isinstance(value, str | bytes)
+        or not isinstance(value, Iterable)
+        or given - {*choices, *former}
+    ):
+        raise _unexpected(manifest, name, f"a set out of {', '.join(map(repr, choices))}")
+    object.__setattr__(manifest, name, given)
+
+
+def _check_args(manifest: Manifest, name: str) -> None:
+    value = getattr(manifest, name)
+    if not isinstance(value, Mapping) or not all(isinstance(arg, Arg) for arg in value.values()):
+        raise _unexpected(manifest, name, "a table of Arg(type, default, help)")

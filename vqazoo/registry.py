@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeVar, overload
 
-from vqazoo.errors import PluginError, UnknownNameError, did_you_mean, moved, suggest
+from vqazoo.constructors import construct
+from vqazoo.errors import PluginError, UnknownNameError, moved
 from vqazoo.manifests import (
     CommandManifest,
     DatasetManifest,
@@ -30,6 +31,7 @@ from vqazoo.manifests import (
     fill_args,
 )
 from vqazoo.names import NAME, RESERVED, Ref, parse_ref
+from vqazoo.near_misses import article, near_miss
 
 __all__ = ["KINDS", "Provider", "Ref", "Registry", "group", "load_object", "parse_ref", "registry"]
 
@@ -165,17 +167,7 @@ class Registry:
         if distribution is not None and name in self._scan()[kind]:
             owners = ", ".join(str(p) for p in self._scan()[kind][name])
             return f"{message} The {kind} '{name}' is provided by {owners}, not '{distribution}'."
-        near = did_you_mean(name, self.names(kind))
-        elsewhere = [other for other in KINDS if other != kind and name in self._scan()[other]]
-        if elsewhere:
-            message += f" '{name}' is {_a(elsewhere[0])}, not {_a(kind)}."
-        elif near:
-            message += near
-        else:
-            for other in KINDS:
-                if other != kind and (match := suggest(name, self.names(other), 1)):
-                    message += f" Did you mean the {other} {match[0]!r}?"
-                    break
+        message += near_miss(kind, name, self._scan(), group(kind))
         if os.environ.get(PLUGINS_VARIABLE) is not None:
             message += f" {PLUGINS_VARIABLE} limits what is found."
         return f"{message} Run 'vqazoo list {kind}s' to see all."
@@ -242,8 +234,8 @@ class Registry:
                 ) from error
         if not isinstance(manifest, MANIFESTS[kind]):
             raise PluginError(
-                f"{where} should be {_a(MANIFESTS[kind].__name__)}, but it is "
-                f"{_a(type(manifest).__name__)}."
+                f"{where} should be {article(MANIFESTS[kind].__name__)}, but it is "
+                f"{article(type(manifest).__name__)}."
             )
         if not NAME.fullmatch(name) or name in RESERVED:
             raise PluginError(
@@ -266,6 +258,10 @@ class Registry:
         if provider.component is not None:
             component = provider.component
         else:
+            if not manifest.build:
+                raise PluginError(
+                    f"{where} cannot be built: its manifest names no class, build='module:Class'."
+                )
             try:
                 component = load_object(manifest.build)
             except (Exception, SystemExit) as error:  # whatever a plugin does at import
@@ -294,9 +290,13 @@ class Registry:
         """Check `args` against the manifest, import the component and call it.
 
         `context` is what the core passes by position (see the constructors in vqazoo.interfaces).
+
+        Raises:
+            UnknownNameError, ConfigError, PluginError: as `fill`, `component` and `construct`.
         """
         filled = self.fill(kind, ref, args)
-        return self.component(kind, ref)(*context, **filled)
+        where = f"The {kind} '{parse_ref(ref).name}' of {self.provider(kind, ref)}"
+        return construct(kind, where, self.component(kind, ref), context, filled)
 
     # ---- registering by hand ----------------------------------------------------------------
 
@@ -330,10 +330,6 @@ def load_object(path: str) -> Any:
     """Import `module:attribute`."""
     module, _, attribute = path.partition(":")
     return getattr(importlib.import_module(module), attribute)
-
-
-def _a(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiouAEIO' else 'a'} {noun}"
 
 
 def _folded(distribution: str) -> str:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models import resnet18
 
-from tests.docs.pages import install, run, vqazoo
+from tests.docs.pages import blocks, install, run, vqazoo
+from vqazoo.manifests import Arg, EncoderManifest, HeadManifest
+from vqazoo.testing import check_encoder, check_head
 
 PAGES = {
     "encoder": ("encoders", "histogram"),
@@ -85,3 +92,38 @@ def test_encoder_fusion_and_dataset_train_together_and_load(
     checked = vqazoo("check", str(tmp_path / "run" / "best"), PYTHONPATH=str(site))
     assert "histogram" in checked.stdout
     assert checked.returncode == 0, checked.stderr
+
+
+def shown_class(kind: str, name: str) -> Any:
+    """A class in a block of a page that is no file."""
+    (content,) = (b.content for b in blocks(page(kind), "python") if f"class {name}(" in b.content)
+    space: dict[str, Any] = {}
+    exec(content, space)
+    return space[name]
+
+
+def test_the_head_over_tokens_that_the_page_shows_keeps_the_contract() -> None:
+    manifest = HeadManifest(
+        summary="transformer over fused tokens",
+        args={"dim": Arg(int, 32, "width"), "heads": Arg(int, 4, "attention heads")},
+        requires="tokens",
+        answer_mode="classify",
+        default_fusion="git",
+    )
+    check_head(shown_class("head", "TransformerHead"), manifest=manifest)
+
+
+def test_the_resnet_that_the_page_shows_reads_a_file_and_keeps_the_contract(tmp_path: Path) -> None:
+    file = tmp_path / "resnet18.safetensors"
+    torch.manual_seed(0)
+    original = resnet18()
+    save_file(original.state_dict(), file)
+    encoder = shown_class("encoder", "ResNet")(None, frozenset({"image"}), weights=str(file))
+    encoder.load_pretrained()
+    assert encoder.reference.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    kinds = frozenset({"pooled", "tokens"})
+    check_encoder(encoder, EncoderManifest(summary="ResNet", image=kinds))
+    pixels = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        pooled = encoder.eval().encode_image(pixels, kinds).pooled
+        torch.testing.assert_close(original.eval().fc(pooled), original(pixels))

@@ -23,7 +23,7 @@ from vqazoo.files.writing import BLOCKS, CONFIG, WEIGHTS
 from vqazoo.hub.files import pinned, pinned_commits
 from vqazoo.interfaces import Encoder, Preprocess, fingerprint
 from vqazoo.model import VQAModel
-from vqazoo.toolkit.finite import bounded_names, check_finite, check_pretrained
+from vqazoo.toolkit.finite import bounded_names, check_finite, check_pretrained, fill_pretrained
 from vqazoo.toolkit.read_files import check_files
 from vqazoo.toolkit.unfilled import Unfilled
 
@@ -110,7 +110,7 @@ def _load_references(model: VQAModel, folder: Folder) -> None:
             continue
         trained_on = saved["reference"]["sha256"]
         with pinned(pinned_commits(folder.config)):
-            encoder.load_pretrained()
+            fill_pretrained(encoder, name)
         if encoder.reference:  # else it has no weights of its own, and is still to be filled
             check_pretrained(encoder, name)
         actual = encoder.reference.sha256 if encoder.reference else "none"

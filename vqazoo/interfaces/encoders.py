@@ -148,7 +148,10 @@ class Encoder(nn.Module, ABC):
 
     def _text_codec(self) -> TextCodec:
         if self.codec is None:
-            raise IncompatibleError(f"{type(self).__name__} has no text tower.")
+            name = type(self).__name__
+            raise IncompatibleError(
+                f"{name} has no text tower: one that has sets self.codec, its tokenizer."
+            )
         return self.codec
 
     def lend(self, name: str) -> nn.Module:

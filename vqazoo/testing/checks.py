@@ -9,8 +9,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vqazoo.interfaces import Features, FusedSpec, TowerSpec
+from vqazoo.constructors import check_complete
+from vqazoo.interfaces import Answer, Features, FusedSpec, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS, Manifest
+from vqazoo.registry import kind_of
 
 TOLERANCE = 1e-4  # of float32 results that must agree, relative and absolute
 
@@ -26,6 +28,26 @@ def require_close(owner: str, expected: Tensor, actual: Tensor, problem: str) ->
     require(expected.shape == actual.shape, owner, f"{problem} (shapes differ)")
     good = torch.allclose(expected, actual, rtol=TOLERANCE, atol=TOLERANCE)
     require(good, owner, f"{problem}, by up to {(expected - actual).abs().max().item():.2g}")
+
+
+def require_features(owner: str, method: str, given: object) -> None:
+    """Raise AssertionError if what a method returned is no Features."""
+    told = f"{method} must return Features(pooled=...) or Features(tokens=..., mask=...)"
+    require(isinstance(given, Features), owner, f"{told}, but returns a {type(given).__name__}")
+
+
+def require_answers(owner: str, answers: object) -> None:
+    """Raise AssertionError if what `predict` returned is no list of Answers for each row."""
+    told = "predict must return a list with a list of Answers for each row, also where top_k is 1"
+    if not isinstance(answers, list) or not all(isinstance(row, list) for row in answers):
+        raise AssertionError(f"{owner}: {told}.")
+    for answer in (each for row in answers for each in row):
+        require(isinstance(answer, Answer), owner, f"predict must give Answers, not {answer!r}")
+        require(
+            isinstance(answer.text, str) and isinstance(answer.score, float),
+            owner,
+            f"an Answer has a text and a float, but predict gives {answer!r}",
+        )
 
 
 def require_finite(owner: str, features: Features) -> None:
@@ -53,6 +75,7 @@ def require_same(owner: str, expected: Features, actual: Features) -> None:
 
 def check_signature(owner: str, manifest: Manifest, component: type, positional: list[str]) -> None:
     """The constructor takes what the core passes, then the manifest's arguments by keyword."""
+    check_complete(kind_of(type(manifest)), owner, component)
     parameters = list(inspect.signature(component).parameters.values())
     given, rest = parameters[: len(positional)], parameters[len(positional) :]
     require(
@@ -70,11 +93,14 @@ def check_signature(owner: str, manifest: Manifest, component: type, positional:
     doubled = [
         parameter.name for parameter in rest if parameter.default is not inspect.Parameter.empty
     ]
+    for name, arg in manifest.args.items():
+        arg.check(owner, name, arg.default)
     require(not doubled, owner, f"defaults belong in the manifest only, not also on {doubled}")
 
 
 def check_fused(owner: str, out: FusedSpec, fused: Features, rows: int) -> None:
     """Raise AssertionError if fused features are not what `out` says of them."""
+    require_features(owner, "forward", fused)
     tensor = getattr(fused, out.kind)
     require(tensor is not None, owner, f"it gives no {out.kind} features")
     require(len(fused) == rows, owner, f"{rows} rows went in, {len(fused)} came out")

@@ -12,11 +12,13 @@ from vqazoo.data.answers import normalise
 from vqazoo.errors import ConfigError, IncompatibleError
 from vqazoo.interfaces import (
     Encoder,
+    EncoderSpec,
     Features,
     ImageTowerSpec,
     Preprocess,
     TextTowerSpec,
     TowerSpec,
+    WeightsReference,
 )
 from vqazoo.interfaces.towers import offered_kinds
 from vqazoo.manifests import POOLED, TOKENS, EncoderManifest
@@ -26,11 +28,12 @@ from vqazoo.testing.checks import (
     generator,
     require,
     require_close,
+    require_features,
     require_finite,
     require_same,
 )
 from vqazoo.testing.devices import elsewhere, require_elsewhere, sent
-from vqazoo.testing.parts import builder, identify, needed, variant_of
+from vqazoo.testing.parts import builder, faults_told, identify, needed, variant_of
 
 
 def check_encoder(
@@ -50,7 +53,20 @@ def check_encoder(
             depends on its batch, or a block of one tower holds parameters of the other.
     """
     encoder, owner, manifest = _built(part, manifest, args)
-    spec = encoder.spec
+    with faults_told(owner, ""):
+        _check(owner, encoder, manifest)
+
+
+def _check(owner: str, encoder: Encoder, manifest: EncoderManifest | None) -> None:
+    spec = getattr(encoder, "spec", None)
+    if not isinstance(spec, EncoderSpec):
+        raise AssertionError(f"{owner}: its constructor must set self.spec, an EncoderSpec.")
+    reference = encoder.reference
+    require(
+        reference is None or isinstance(reference, WeightsReference),
+        owner,
+        f"reference is {reference!r}, but a WeightsReference or None was expected",
+    )
     require(bool(spec.image or spec.text), owner, "its spec has neither tower")
     if manifest is not None:
         for side, tower in (("image", spec.image), ("text", spec.text)):
@@ -64,12 +80,12 @@ def check_encoder(
         pass
     else:
         require(False, owner, "lend('no such module') must raise IncompatibleError")
-    _check_blocks(owner, encoder)
     with evaluating(encoder), torch.no_grad():
         if spec.image is not None:
             _check_image_tower(owner, encoder, spec.image)
         if spec.text is not None:
             _check_text_tower(owner, encoder, spec.text)
+    _check_blocks(owner, encoder)
     _check_device(owner, encoder)
 
 
@@ -230,9 +246,11 @@ def _check_tower(owner: str, encode: Any, tower: TowerSpec, count: int) -> None:
     offered = offered_kinds(tower)
     require(bool(offered), owner, "the spec offers neither pooled nor tokens")
     every = slice(0, count)
+    text = isinstance(tower, TextTowerSpec)
     full: Features = encode(every, offered)
     for wants in {offered, *(frozenset({kind}) for kind in offered)}:
         features: Features = encode(every, wants)
+        require_features(owner, f"encode_{'text' if text else 'image'}", features)
         given = frozenset(kind for kind in (POOLED, TOKENS) if getattr(features, kind) is not None)
         require(given == wants, owner, f"{sorted(wants)} was wanted, but {sorted(given)} was given")
         require(len(features) == count, owner, f"{count} rows went in, {len(features)} came out")

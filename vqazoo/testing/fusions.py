@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from vqazoo.errors import renamed
-from vqazoo.interfaces import AttendsToImage, Features, Fusion, TowerSpec
+from vqazoo.errors import IncompatibleError, renamed
+from vqazoo.interfaces import AttendsToImage, Features, FusedSpec, Fusion, TowerSpec
 from vqazoo.manifests import POOLED, TOKENS, FusionManifest
 from vqazoo.testing.checks import (
     check_fused,
@@ -22,7 +22,7 @@ from vqazoo.testing.checks import (
     with_padding,
 )
 from vqazoo.testing.devices import elsewhere, require_elsewhere, sent
-from vqazoo.testing.parts import builder, identify, needed
+from vqazoo.testing.parts import builder, faults_told, identify, needed
 
 IMAGE = TowerSpec(pooled=20, tokens=24)  # all widths differ, so that a mix-up cannot hide
 TEXT_TOWER = TowerSpec(pooled=12, tokens=28)
@@ -53,6 +53,22 @@ def check_fusion(
         raise renamed("check_fusion takes text=, not question=, for the widths of the text tower")
     owner, known, component = identify(FusionManifest, part, manifest)
     manifest = needed(owner, known)
+    given = f"Its manifest requires {', '.join(sorted(manifest.requires))}, and it gets no more."
+    with faults_told(owner, given):
+        try:
+            _check(owner, manifest, component, image, text, args)
+        except IncompatibleError as error:
+            raise AssertionError(f"{owner}: {error} {given}") from error
+
+
+def _check(
+    owner: str,
+    manifest: FusionManifest,
+    component: Any,
+    image: TowerSpec,
+    text: TowerSpec,
+    args: dict[str, Any],
+) -> None:
     if isinstance(component, type):
         check_signature(owner, manifest, component, ["image", "text"])
     sides = {}
@@ -63,6 +79,11 @@ def check_fusion(
 
     build = builder(owner, manifest, component, args, *sides.values())
     fusion = build(0).eval()
+    require(
+        isinstance(getattr(fusion, "out", None), FusedSpec),
+        owner,
+        "its constructor must set self.out, a FusedSpec(kind, dim)",
+    )
     require(
         fusion.out.kind == manifest.provides,
         owner,

@@ -23,7 +23,7 @@ from vqazoo.interfaces import (
     Targets,
     TowerSpec,
 )
-from vqazoo.manifests import HeadManifest
+from vqazoo.manifests import POOLED, HeadManifest
 from vqazoo.modes import evaluating
 from vqazoo.registry import registry
 from vqazoo.testing.checks import (
@@ -33,11 +33,12 @@ from vqazoo.testing.checks import (
     only,
     random_features,
     require,
+    require_answers,
     require_close,
     with_padding,
 )
 from vqazoo.testing.devices import Elsewhere, elsewhere, sent
-from vqazoo.testing.parts import builder, identify, needed
+from vqazoo.testing.parts import builder, faults_told, identify, needed
 from vqazoo.testing.protocols import check_protocols
 from vqazoo.testing.toy import toy_encoder
 from vqazoo.toolkit.losses import adds_up, batch_sums, row_units, weighted_loss
@@ -73,6 +74,19 @@ def check_head(
     """
     owner, known, component = identify(HeadManifest, part, manifest)
     manifest = needed(owner, known)
+    fields = "fused.pooled" if manifest.requires == POOLED else "fused.tokens and fused.mask"
+    with faults_told(owner, f"Its manifest requires {manifest.requires}: it gets {fields}."):
+        _check(owner, manifest, component, dim, text_encoder, args)
+
+
+def _check(
+    owner: str,
+    manifest: HeadManifest,
+    component: Any,
+    dim: int,
+    text_encoder: Encoder | None,
+    args: dict[str, Any],
+) -> None:
     if isinstance(component, type):
         check_signature(owner, manifest, component, ["fused", "answers", "text_encoder"])
     _check_head_manifest(owner, manifest)
@@ -167,6 +181,12 @@ def _check_targets(owner: str, head: Head, fused: Features, examples: Sequence[E
         )
     rows = torch.tensor([3, 0])
     with evaluating(head), torch.no_grad():
+        result = head.loss(fused, targets)
+        require(
+            isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor),
+            owner,
+            "loss must return a scalar and a table of its named parts, such as (loss, {})",
+        )
         picked, _ = head.loss(fused.index(rows), _rows(targets, rows))
         direct, _ = head.loss(fused.index(rows), head.targets([examples[3], examples[0]]))
         require_close(owner, direct, picked, "picked rows of the targets give another loss")
@@ -260,6 +280,7 @@ def _check_answers(owner: str, head: Head, manifest: HeadManifest, fused: Featur
         options += [{**defaults, name: choice} for choice in arg.choices]
     for decode in options:
         answers = head.predict(fused, **decode)
+        require_answers(owner, answers)
         require(len(answers) == len(fused), owner, "predict must answer every row")
         require(all(len(row) == 1 for row in answers), owner, "top_k 1 must give one answer")
         require(head.predict(fused, **decode) == answers, owner, "its answers vary between calls")

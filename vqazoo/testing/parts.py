@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from vqazoo.errors import PluginError
+import vqazoo
+from vqazoo.constructors import construct
+from vqazoo.errors import PluginError, UnknownNameError, VqazooError
 from vqazoo.manifests import Manifest, fill_args
 from vqazoo.registry import kind_of, load_object, parse_ref, registry
 
 M = TypeVar("M", bound=Manifest)
+OURS = tuple(Path(str(package.__file__)).parent for package in (torch, vqazoo))
 
 
 def identify(sort: type[M], part: Any, manifest: M | None) -> tuple[str, M | None, Any]:
@@ -28,7 +34,13 @@ def identify(sort: type[M], part: Any, manifest: M | None) -> tuple[str, M | Non
     if isinstance(part, str):
         known = manifest
         if known is None:
-            named = registry.manifest(kind, part)
+            try:
+                named = registry.manifest(kind, part)
+            except UnknownNameError as error:
+                raise UnknownNameError(
+                    f"{error} A part of yours is found by its entry point: after a change of "
+                    f"pyproject.toml install your package again."
+                ) from None
             assert isinstance(named, sort)  # as the registry checked
             known = named
         return f"The {kind} '{part}'", known, registry.component(kind, part)
@@ -57,10 +69,37 @@ def builder(
                 for parameter in made.parameters():
                     nn.init.normal_(parameter.detach())
             return made
-        filled = fill_args(owner, manifest.args, args) if manifest else dict(args)
-        return component(*context, **filled)
+        if manifest is None:
+            return component(*context, **args)
+        filled = fill_args(owner, manifest.args, args)
+        return construct(kind_of(type(manifest)), owner, component, context, filled)
 
     return build
+
+
+@contextmanager
+def faults_told(owner: str, given: str) -> Iterator[None]:
+    """Whatever a part raises within is a fault of it: an AssertionError that says where.
+
+    Args:
+        given: what the part gets, in words, for one that reads what it does not get.
+    """
+    try:
+        yield
+    except (AssertionError, VqazooError):
+        raise
+    except Exception as error:  # whatever it is, it is a fault of the part that is checked
+        frames = traceback.extract_tb(error.__traceback__)
+        theirs = [
+            frame
+            for frame in frames  # those of code that dataclasses write have no file
+            if not frame.filename.startswith("<")
+            and not any(folder in Path(frame.filename).parents for folder in OURS)
+        ]
+        at = f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0].rstrip('.')}"
+        hint = f" {given}" if "NoneType" in reason else ""
+        raise AssertionError(f"{owner}: it fails{at} with {reason}.{hint}") from error
 
 
 def variant_of(part: Any) -> str | None:

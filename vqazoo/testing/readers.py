@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vqazoo.data import DatasetReader, Example
-from vqazoo.errors import DataError, UnknownNameError
+from vqazoo.errors import DataError, UnknownNameError, VqazooError
 from vqazoo.manifests import DatasetManifest
 from vqazoo.testing.checks import check_signature, require
 from vqazoo.testing.parts import builder, identify, variant_of
@@ -68,12 +68,23 @@ def _read(where: str, reader: DatasetReader, split: str) -> list[Example]:
     """The examples; what an Example refuses, such as answers that are numbers, is a fault here."""
     try:
         examples = reader.read(split)
-    except TypeError as error:
-        raise AssertionError(f"{where}: it cannot be read ({error}).") from error
+    except VqazooError:
+        raise
+    except Exception as error:  # whatever it is, users would see its traceback
+        raise AssertionError(
+            f"{where}: it cannot be read ({type(error).__name__}: {error}): raise a DataError that "
+            f"says what is wrong with the files."
+        ) from error
+    strange = (
+        [given for given in examples if not isinstance(given, Example)]
+        if isinstance(examples, list)
+        else []
+    )
     require(
-        isinstance(examples, list) and all(isinstance(example, Example) for example in examples),
+        isinstance(examples, list) and not strange,
         where,
-        f"read() must give a list of Examples, but gives a {type(examples).__name__}",
+        f"read() must give a list of Examples, but gives a {type(examples).__name__}"
+        + (f" with a {type(strange[0]).__name__}" if strange else ""),
     )
     require(bool(examples), where, "it is named by splits(), but has no example")
     return examples

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     )
     from vqazoo.toolkit.rows import ids_and_mask, padded, real_places
     from vqazoo.toolkit.transformers import Repository, TextCodec
-    from vqazoo.toolkit.weights import read_tensors
+    from vqazoo.toolkit.weights import read_named_weights, read_tensors
 
 _HOMES = {
     "Attention": "layers",
@@ -83,6 +83,7 @@ _HOMES = {
     "ranked_answers": "classes",
     "ranked_scores": "classes",
     "ranked_texts": "classes",
+    "read_named_weights": "weights",
     "read_preprocess": "pictures",
     "read_tensors": "weights",
     "read_weights": "published",
@@ -124,6 +125,7 @@ __all__ = [
     "ranked_answers",
     "ranked_scores",
     "ranked_texts",
+    "read_named_weights",
     "read_preprocess",
     "read_tensors",
     "read_weights",

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
+from vqazoo.errors import PluginError
 from vqazoo.interfaces import Answer, Features, Targets
 from vqazoo.toolkit.losses import SummedHead
 
@@ -99,13 +100,28 @@ def class_balance(answers: AnswerList, power: float) -> Tensor | None:
     return (counts.mean() / counts) ** power
 
 
+def check_classes(answers: AnswerList, scores: Tensor) -> None:
+    """Raises PluginError: (B, K) scores are not one for each of the K answers."""
+    if scores.dim() != 2 or scores.shape[1] != len(answers):
+        raise PluginError(
+            f"The head gives scores of shape {tuple(scores.shape)}, but (B, K) with a column for "
+            f"each of K = {len(answers)} answers was expected: build its last layer for "
+            f"len(answers) outputs."
+        )
+
+
 def ranked_answers(answers: AnswerList, logits: Tensor, top_k: int) -> list[list[Answer]]:
     """The best answers of each row of (B, K) logits, with softmax probabilities."""
     return ranked_scores(answers, logits.softmax(dim=1), top_k)
 
 
 def ranked_scores(answers: AnswerList, scores: Tensor, top_k: int) -> list[list[Answer]]:
-    """The best answers of each row of (B, K) scores, which the answers keep."""
+    """The best answers of each row of (B, K) scores, which the answers keep.
+
+    Raises:
+        PluginError: there are not as many scores as answers.
+    """
+    check_classes(answers, scores)
     return ranked_texts(answers.texts.__getitem__, scores, top_k)
 
 
@@ -154,6 +170,7 @@ class ClassHead(SummedHead):
 
     def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
         logits = self.logits(fused)  # (B, K)
+        check_classes(self.answers, logits)
         return {"answer": class_sum(logits, targets, self.smoothing, self.class_weight)}
 
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:

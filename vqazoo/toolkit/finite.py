@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vqazoo.errors import CheckpointError, VqazooError, WeightsError
 from vqazoo.files.reading import shown
+from vqazoo.interfaces import Encoder
 
 CHECKED = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 STATISTICS = ("running_mean", "running_var")  # buffers, but learnt ones
@@ -53,6 +54,20 @@ def check_pretrained(encoder: nn.Module, name: str) -> None:
         bounded_names(encoder),
         WeightsError,
     )
+
+
+def fill_pretrained(encoder: Encoder, name: str) -> None:
+    """Load the pretrained weights of the encoder `name`.
+
+    Raises:
+        WeightsError: they cannot be had, whether or not the encoder says so itself.
+    """
+    try:
+        encoder.load_pretrained()
+    except OSError as error:
+        raise WeightsError(
+            f"The encoder '{name}' cannot load its weights ({type(error).__name__}: {error})."
+        ) from error
 
 
 def strange(tensor: Tensor) -> str:

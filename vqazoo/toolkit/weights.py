@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load
 from torch import Tensor
 
 from vqazoo.errors import CheckpointError, WeightsError
-from vqazoo.files.encoder_files import read_json
+from vqazoo.files.encoder_files import read_json, read_weights_file
 from vqazoo.files.reading import (
     MIB,
     check_no_pointer,
@@ -28,6 +29,7 @@ from vqazoo.files.reading import (
     shown,
 )
 from vqazoo.files.tensors_header import read_tensors_header
+from vqazoo.interfaces import WeightsReference
 from vqazoo.toolkit.allowance import Stored
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -152,6 +154,26 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         except (OSError, SafetensorError) as error:
             raise WeightsError(f"'{file}' cannot be read ({error}): get it again.") from error
     return tensors
+
+
+def read_named_weights(file: str | Path) -> tuple[dict[str, Tensor], WeightsReference]:
+    """The tensors of a safetensors file that a user named, and the reference to it.
+
+    The reference holds the path as it was given, and the SHA-256 of the file.
+
+    Raises:
+        WeightsError: it is no such file.
+    """
+    place = Path(file).expanduser()
+    content = read_weights_file(place, named=True)
+    try:
+        tensors = load(content)
+    except (ValueError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(
+            f"The weights '{place}' cannot be read as safetensors ({error}): check the file."
+        ) from error
+    digest = hashlib.sha256(content).hexdigest()
+    return tensors, WeightsReference("file", str(file), sha256=digest)
 
 
 def weights_digest(folder: Path) -> tuple[str, str]:
