@@ -91,7 +91,7 @@ def check_fixed(
 
 
 def attention_rules(published: str, ours: str, projections: str = "self") -> TensorRules:
-    """Rules for the attention of BERT's layers, as transformers names them, in those of `TextLayer`.
+    """Rules for the attention of BERT's layers, named by transformers, in those of `TextLayer`.
 
     Args:
         published: expression of what stands before `.encoder.layer.0`.
