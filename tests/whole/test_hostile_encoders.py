@@ -16,7 +16,12 @@ from tests.plugins.encoders.tiny import VIT, hf_clip, hf_text, open_clip_configs
 from tests.support.hostile import little_memory_and_time  # noqa: F401
 from tests.whole.weights.folders import FAMILIES
 from vqazoo.errors import VqazooError, WeightsError
-from vqazoo.files.encoder_files import check_config, check_folder
+from vqazoo.files.encoder_files import (
+    FILLED_IN_LOOPS,
+    check_config,
+    check_folder,
+    read_encoder_config,
+)
 from vqazoo.registry import registry
 from vqazoo.toolkit.allowance import Bound, Stored, encoder_allowance
 
@@ -164,6 +169,16 @@ def test_counts_are_bounded_before_a_config_of_the_library_lists_them(tmp_path, 
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, key: 10**10}))
     refused("hf-text", folder, f"sets '{key}' to 10000000000")
+
+
+@pytest.mark.parametrize("kind", FILLED_IN_LOOPS)
+def test_positions_that_a_library_fills_in_loops_are_bounded(tmp_path, kind):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"model_type": kind, "max_position_embeddings": 200_000}))
+    with pytest.raises(WeightsError, match=f"at most 10,000 were expected of {kind}"):
+        read_encoder_config(file)
+    file.write_text(json.dumps({"model_type": kind, "max_position_embeddings": 4096}))
+    assert read_encoder_config(file)["model_type"] == kind
 
 
 @pytest.mark.parametrize(

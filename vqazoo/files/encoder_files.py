@@ -38,6 +38,9 @@ SUFFIXES_READ = (
     ".vocab",
 )  # by the libraries
 TOKENIZER_CONFIG = "tokenizer_config.json"
+# Their tables of positions transformers fills in Python loops; published models have 4,096.
+FILLED_IN_LOOPS = ("distilbert", "flaubert", "marian", "pegasus", "roformer", "xlm")
+MOST_FILLED = 10_000  # of their positions: seconds
 MOST = 100_000  # layers, heads, experts or classes
 COUNTED = re.compile(
     r"(^|_)(layers?|depths?|blocks?|heads?|experts?|stages?|groups?|convs?|labels?|hash(es)?|"
@@ -168,6 +171,17 @@ def check_config(said: Mapping[str, Any], file: Path) -> None:
         raise WeightsError(
             f"'{file}' has a table of {len(said):,} entries, but at most {MOST:,} were expected: "
             f"do not trust the folder, or get it again."
+        )
+    positions = said.get("max_position_embeddings")
+    if (
+        said.get("model_type") in FILLED_IN_LOOPS
+        and isinstance(positions, int)
+        and positions > MOST_FILLED
+    ):
+        raise WeightsError(
+            f"'{file}' sets 'max_position_embeddings' to {positions:,}, but at most "
+            f"{MOST_FILLED:,} were expected of {said['model_type']}: do not trust the folder, "
+            f"or get it again."
         )
     for key, value in said.items():
         if KERNEL.search(key) and any("/" in text for text in _texts(value)):
