@@ -170,6 +170,7 @@ def test_training_shows_a_bar_on_a_terminal_and_leaves_plain_lines(table, tmp_pa
 # ---- Ctrl-C -----------------------------------------------------------------------------------
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("sent", "code", "words"),
     [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Interrupted by SIGTERM")],

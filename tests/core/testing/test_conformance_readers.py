@@ -151,6 +151,7 @@ def test_splits_that_are_not_there_or_not_declared_are_found() -> None:
 # ---- our own readers -----------------------------------------------------------------------------
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("name", ["easy-vqa", "sort-of-clevr", "flawed-shapes"])
 def test_readers_without_files_keep_the_contract(name: str) -> None:
     smallest = {"easy-vqa": "test", "sort-of-clevr": "test", "flawed-shapes": "validation"}
@@ -234,6 +235,7 @@ MINI = {
 }
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("name", "folder", "args"),
     [

@@ -129,6 +129,7 @@ def log_of(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.proof
 def test_two_processes_train_the_model_of_one(
     socket_enabled: None, table: Path, tmp_path: Path
 ) -> None:

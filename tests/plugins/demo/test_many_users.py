@@ -75,6 +75,7 @@ def test_a_model_answers_one_after_the_other_and_other_models_meanwhile() -> Non
     assert time.monotonic() - began < 0.02 * USERS + 1
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("name", [ATTENTIVE, LSTM])
 def test_each_user_gets_the_answer_and_the_look_of_the_own_picture(name: str) -> None:
     models = Models([])

@@ -167,6 +167,7 @@ def test_int8_is_for_onnx_only(plain, tmp_path):
         export_model(plain, "mine", tmp_path / "out", Options("torch-export", int8=True))
 
 
+@pytest.mark.proof
 def test_a_torch_archive_answers_with_torch_alone(plain, tmp_path):
     """In a fresh process that imports nothing of vqazoo."""
     import subprocess

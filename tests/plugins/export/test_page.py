@@ -77,6 +77,7 @@ def page(browser: Any, address: str) -> Iterator[Any]:
     context.close()
 
 
+@pytest.mark.proof
 def test_the_page_answers_as_python_and_sends_nothing(page, address, lstm, easy_questions):
     asked = easy_questions[::12]
     for example in asked:

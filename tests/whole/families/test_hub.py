@@ -35,6 +35,7 @@ def served(hub, published) -> dict[str, str]:
     return {repo: hub.add_repo(repo, contents(at) | UNREAD) for repo, at in published.items()}
 
 
+@pytest.mark.proof
 def test_a_fresh_process_answers_from_the_hub_as_from_the_folder(
     hub, served, published, picture, tmp_path
 ):
