@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from vqazoo.constructors import construct
 from vqazoo.errors import PluginError, UnknownNameError, moved
+from vqazoo.lean_imports import without_compiler
 from vqazoo.manifests import (
     CommandManifest,
     DatasetManifest,
@@ -296,7 +297,8 @@ class Registry:
         """
         filled = self.fill(kind, ref, args)
         where = f"The {kind} '{parse_ref(ref).name}' of {self.provider(kind, ref)}"
-        return construct(kind, where, self.component(kind, ref), context, filled)
+        with without_compiler():
+            return construct(kind, where, self.component(kind, ref), context, filled)
 
     # ---- registering by hand ----------------------------------------------------------------
 

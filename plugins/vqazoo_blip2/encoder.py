@@ -10,6 +10,7 @@ from torch import Tensor
 from vqazoo.errors import IncompatibleError, WeightsError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, ImageTowerSpec
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo.toolkit.assigning import assign
 from vqazoo.toolkit.pictures import read_preprocess
 from vqazoo.toolkit.transformers import Repository
 from vqazoo.toolkit.weights import read_tensors
@@ -55,7 +56,9 @@ class HFBlip2Encoder(Encoder):
             if name.startswith(PREFIX)
         }
         try:
-            self.model.load_state_dict(tensors)
+            if tensors.keys() != self.model.state_dict().keys():
+                self.model.load_state_dict(tensors)  # which says what differs
+            assign(self.model, tensors)
         except RuntimeError as error:
             raise WeightsError(
                 f"The weights in '{self._repository.folder}' do not fill the image tower "

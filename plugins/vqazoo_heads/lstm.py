@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -54,16 +56,26 @@ class LSTMHead(SummedHead):
         super().__init__()
         embedding = cast(nn.Embedding, text_encoder.lend("token_embedding"))
         self._borrowed = (embedding, text_encoder)  # in a tuple, so not registered
-        spelled = text_encoder.pieces(answers.texts)
-        self.longest = max(len(ids) for ids in spelled) + 1  # with the end token
-        used = {text_encoder.end_id, *(token for ids in spelled for token in ids)}
-        outputs = range(embedding.num_embeddings) if full_vocabulary else sorted(used)
+        self._answers = answers.texts
+        outputs: Sequence[int] = range(embedding.num_embeddings)
+        if not full_vocabulary:
+            outputs = sorted({text_encoder.end_id, *itertools.chain(*self._spelled)})
         self.register_buffer("token_ids", torch.tensor(list(outputs)))
         width = embedding.embedding_dim
         self.project = to_width(fused.dim, width)
         self.dropout = nn.Dropout(dropout)
         self.lstm = nn.LSTM(width, hidden_dim, batch_first=True)
         self.output = nn.Linear(hidden_dim, len(self.token_ids))
+
+    @functools.cached_property
+    def _spelled(self) -> list[list[int]]:
+        """The encoder's ids of each answer."""
+        return self._borrowed[1].pieces(self._answers)
+
+    @functools.cached_property
+    def longest(self) -> int:
+        """Tokens of the longest answer, with the end token; not counted before one is asked for."""
+        return max(len(ids) for ids in self._spelled) + 1
 
     def targets(self, examples: Sequence[Example]) -> Targets:
         """Inputs (n, T), encoder ids, and outputs (n, T), output numbers or -1 where not learnt.

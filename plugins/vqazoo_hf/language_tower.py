@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from vqazoo.errors import ConfigError, IncompatibleError, WeightsError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TextTowerSpec
 from vqazoo.manifests import TOKENS
+from vqazoo.toolkit.assigning import assign
 from vqazoo.toolkit.transformers import Repository, TextCodec, load_into, read_tokenizer
 from vqazoo.toolkit.weights import read_tensors
 from vqazoo_hf.language_model import AUTO, BOTH, DECODER, ENCODER, NESTED, HFLanguageModel
@@ -244,6 +244,5 @@ def _load_nested(model: Any, folder: Path, prefix: str) -> None:
             f"The weights in '{folder}' do not fill the language model (missing, left over or of "
             f"another shape: {', '.join([*lacking, *strange][:3])}): get them again."
         )
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            state[name].copy_(tensor)
+    names = {state[name].data_ptr(): name for name in tensors}
+    assign(model, {name: tensors[names[tensor.data_ptr()]] for name, tensor in state.items()})

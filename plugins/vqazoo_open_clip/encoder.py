@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from functools import partial
 
 import torch
 from safetensors import SafetensorError
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqazoo.errors import IncompatibleError, WeightsError
-from vqazoo.files.encoder_files import read_weights_file
+from vqazoo.files.encoder_files import check_weights_file
+from vqazoo.files.known_digests import joined_sha256
 from vqazoo.interfaces import (
     Encoder,
     EncoderSpec,
@@ -21,10 +22,18 @@ from vqazoo.interfaces import (
     WeightsReference,
 )
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo.toolkit.assigning import assign
 from vqazoo_open_clip.building import build, config_files, odd_values
 from vqazoo_open_clip.codec import Codec
 from vqazoo_open_clip.sources import SCHEMAS, configs, locate
-from vqazoo_open_clip.states import image_states, image_vector, is_causal, text_states
+from vqazoo_open_clip.states import (
+    image_states,
+    image_vector,
+    image_widths,
+    is_causal,
+    text_states,
+    text_widths,
+)
 
 
 class OpenClipEncoder(Encoder):
@@ -83,16 +92,20 @@ class OpenClipEncoder(Encoder):
 
     @torch.no_grad()
     def _measure(self, towers: frozenset[str], preprocess: Preprocess) -> EncoderSpec:
-        """Widths, from one forward pass on the random weights: towers have no uniform attribute."""
+        """Widths, from CLIP's own modules, or of a tower of another kind from one forward pass."""
         self.eval()
         every = frozenset({POOLED, TOKENS})
         image = text = None
         if "image" in towers:
-            features = self.encode_image(torch.zeros(1, 3, *preprocess.size), every)
-            image = ImageTowerSpec(*_widths(features), normalized=True, preprocess=preprocess)
+            widths = image_widths(self.model) or _widths(
+                self.encode_image(torch.zeros(1, 3, *preprocess.size), every)
+            )
+            image = ImageTowerSpec(*widths, normalized=True, preprocess=preprocess)
         if "text" in towers:
-            features = self.encode_text(*self.tokenize(["a"]), every)
-            text = TextTowerSpec(*_widths(features), normalized=True, context_length=self._context)
+            widths = text_widths(self.model) or _widths(
+                self.encode_text(*self.tokenize(["a"]), every)
+            )
+            text = TextTowerSpec(*widths, normalized=True, context_length=self._context)
         return EncoderSpec(image, text)
 
     # ---- weights ----------------------------------------------------------------------------
@@ -102,10 +115,12 @@ class OpenClipEncoder(Encoder):
         if located is None:
             return
         file, reference = located
-        content = read_weights_file(file, named=not self._name.startswith(SCHEMAS))
+        named = not self._name.startswith(SCHEMAS)
+        digest = joined_sha256([check_weights_file(file, named)])
         from open_clip.factory import load_checkpoint
 
         full = build(self._name, self._tag, self._activation)
+        full.load_state_dict = partial(full.load_state_dict, assign=True)  # no copy of the file
         try:
             load_checkpoint(full, str(file), strict=True)
         except (RuntimeError, KeyError, ValueError, OSError, SafetensorError) as error:
@@ -113,16 +128,13 @@ class OpenClipEncoder(Encoder):
                 f"The weights '{file}' do not fit '{self._name}' "
                 f"({' '.join(str(error).split()[:40])} ...): choose weights of this architecture."
             ) from error
-        full_state = full.state_dict()
-        with torch.no_grad():
-            for name, tensor in self.model.state_dict().items():
-                tensor.copy_(full_state[name])
+        assign(self.model, full.state_dict())
         self.reference = WeightsReference(
             reference.kind,
             reference.source,
             reference.file,
             reference.revision,
-            hashlib.sha256(content).hexdigest(),
+            digest,
         )
 
     # ---- image ------------------------------------------------------------------------------

@@ -47,6 +47,25 @@ def image_states(visual: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor, int
     return outputs["image_features"], torch.cat([class_token, patches], dim=1), 1
 
 
+def image_widths(model: Any) -> tuple[int, int] | None:
+    """D and the tokens' W of CLIP's own image tower; None for others, which must be tried."""
+    visual = model.visual
+    if type(visual).__name__ != "VisionTransformer" or visual.attn_pool is not None:
+        return None
+    width = len(visual.class_embedding)
+    return (width if visual.proj is None else visual.proj.shape[1]), width
+
+
+def text_widths(model: Any) -> tuple[int, int] | None:
+    """D and W of CLIP's own text tower, which stands at the top; None for others."""
+    if type(model).__name__ != "CLIP":
+        return None
+    width, project = model.token_embedding.embedding_dim, model.text_projection
+    if project is None:
+        return width, width
+    return (project.out_features if isinstance(project, nn.Linear) else project.shape[1]), width
+
+
 def is_causal(model: Any) -> bool:
     """Whether the text tower is CLIP's own, where no token sees what follows."""
     ends = getattr(model, "text_pool_type", None) in CLIP_POOLS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as safetensors_load
 from torch import Tensor
 
 from vqazoo.errors import (
@@ -20,7 +18,8 @@ from vqazoo.errors import (
     WeightsError,
     did_you_mean,
 )
-from vqazoo.files.encoder_files import read_weights_file
+from vqazoo.files.encoder_files import check_weights_file
+from vqazoo.files.known_digests import joined_sha256
 from vqazoo.hub.files import fetch_file
 from vqazoo.interfaces import (
     Encoder,
@@ -31,6 +30,8 @@ from vqazoo.interfaces import (
     WeightsReference,
 )
 from vqazoo.manifests import POOLED, TOKENS
+from vqazoo.toolkit.assigning import assign
+from vqazoo.toolkit.weights import map_weights
 from vqazoo_timm.layout import as_tokens, find_layout, last_states
 
 MODES = {"center": "crop", "squash": "squash", "border": "pad"}  # timm's crop_mode: the core's
@@ -112,7 +113,7 @@ class TimmEncoder(Encoder):
                 f"and write '{self._name}@FILE.safetensors'."
             )
         file = fetch_file(repo, WEIGHTS)
-        content = read_weights_file(file)
+        digest = joined_sha256([check_weights_file(file)])
         # timm would fetch its own copy, of the newest commit.
         here = {"file": str(file), "custom_load": False}
         try:
@@ -124,29 +125,25 @@ class TimmEncoder(Encoder):
                 f"The weights '{file}' do not fit '{self._name}' ({' '.join(str(error).split())}): "
                 f"install the timm release that the weights were made with."
             ) from error
-        self.model.load_state_dict(pretrained.state_dict())
+        assign(self.model, pretrained.state_dict())
         self.reference = WeightsReference(
             "hub",
             repo,
             WEIGHTS,
             file.parent.name,
-            hashlib.sha256(content).hexdigest(),
+            digest,
             str(self.model.pretrained_cfg.get("license") or ""),
         )
 
     def _load_file(self, file: Path, reference: WeightsReference) -> None:
         """Strictly load tensors with timm's names; a classifier in the file is left out."""
-        content = read_weights_file(file, named=True)
-        try:
-            tensors = safetensors_load(content)
-        except (ValueError, RuntimeError, SafetensorError) as error:
-            raise WeightsError(
-                f"The weights '{file}' cannot be read as safetensors ({error}): check the file."
-            ) from error
+        tensors, digest = map_weights(file, named=True)
         classifier = self.model.pretrained_cfg.get("classifier") or "classifier"
         kept = {k: v for k, v in tensors.items() if not k.startswith(f"{classifier}.")}
         try:
-            self.model.load_state_dict(kept)
+            if kept.keys() != self.model.state_dict().keys():
+                self.model.load_state_dict(kept)  # which says what differs
+            assign(self.model, kept)
         except RuntimeError as error:
             raise WeightsError(
                 f"The weights '{file}' do not fit '{self._name}' ({' '.join(str(error).split())}): "
@@ -157,7 +154,7 @@ class TimmEncoder(Encoder):
             reference.source,
             reference.file,
             reference.revision,
-            hashlib.sha256(content).hexdigest(),
+            digest,
             reference.license,
         )
 

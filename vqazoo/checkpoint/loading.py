@@ -23,6 +23,7 @@ from vqazoo.files.writing import BLOCKS, CONFIG, WEIGHTS
 from vqazoo.hub.files import pinned, pinned_commits
 from vqazoo.interfaces import Encoder, Preprocess, fingerprint
 from vqazoo.model import VQAModel
+from vqazoo.toolkit.assigning import assign
 from vqazoo.toolkit.finite import bounded_names, check_finite, check_pretrained, fill_pretrained
 from vqazoo.toolkit.read_files import check_files
 from vqazoo.toolkit.unfilled import Unfilled
@@ -62,10 +63,8 @@ def load_checkpoint(path: Path, content: bytes | None = None) -> VQAModel:
         ) from error
     expected = saved_tensors(model)
     _check_tensors(expected, folder)
-    with torch.no_grad():
-        for name, tensor in expected.items():
-            tensor.copy_(folder.tensors[name])
-    check_finite(expected, f"'{path / WEIGHTS}'", TRAIN_AGAIN, bounded_names(model))
+    assign(model, folder.tensors, expected)
+    check_finite(folder.tensors, f"'{path / WEIGHTS}'", TRAIN_AGAIN, bounded_names(model))
     return model.eval()
 
 
@@ -81,10 +80,10 @@ def _build(folder: Folder) -> VQAModel:
     try:
         with pinned(pinned_commits(folder.config)):
             check_compatible(*(getattr(config, block).type for block in BLOCKS))
-            bound = Allowance("larger encoders", None if referenced else stored, config, where)
-            with Unfilled(), bound:
+            held = None if referenced else stored
+            with Allowance("larger encoders", held, config, where, unfilled=True):
                 encoders = build_towers(config, apart="both" not in towers)
-            with Unfilled(), Allowance("a larger fusion or head", rest, config, where):
+            with Allowance("a larger fusion or head", rest, config, where, unfilled=True):
                 return assemble(config, encoders, folder.answers)
     except FAILURES as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -109,7 +108,7 @@ def _load_references(model: VQAModel, folder: Folder) -> None:
         if saved["reference"] is None:
             continue
         trained_on = saved["reference"]["sha256"]
-        with pinned(pinned_commits(folder.config)):
+        with pinned(pinned_commits(folder.config)), Unfilled():
             fill_pretrained(encoder, name)
         if encoder.reference:  # else it has no weights of its own, and is still to be filled
             check_pretrained(encoder, name)

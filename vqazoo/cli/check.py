@@ -20,9 +20,11 @@ def check(folder: Path, as_json: bool) -> None:
     Loads the model, so that a folder that passes also answers.
     """
     from vqazoo.checkpoint.loading import load_checkpoint
+    from vqazoo.files.known_digests import reading_all
     from vqazoo.files.writing import CARD, METRICS
 
-    model = load_checkpoint(folder)
+    with reading_all():
+        model = load_checkpoint(folder)
     config = model.config
     parts = {
         "image_encoder": config.image_encoder.type,

@@ -20,10 +20,11 @@ from vqazoo.files.reading import (
     check_no_pointer,
     inside,
     memory,
+    open_plain,
     read_plain,
     shown,
 )
-from vqazoo.files.tensors_header import check_tensors_header
+from vqazoo.files.tensors_header import read_tensors_header
 from vqazoo.files.writing import LARGEST_SIDE
 
 LARGEST_CONFIG = 16 * MIB  # names of 100,000 classes have room
@@ -108,8 +109,8 @@ def _check_entry(file: Path, folder: Path) -> None:
         )
 
 
-def read_weights_file(file: Path, named: bool = False) -> bytes:
-    """The content of a plain safetensors file with a modest header of known dtypes.
+def check_weights_file(file: Path, named: bool = False) -> Path:
+    """Where a plain safetensors file with a modest header of known dtypes lies, links followed.
 
     Args:
         named: by the user, who may name a link, rather than by a folder or repository.
@@ -119,14 +120,16 @@ def read_weights_file(file: Path, named: bool = False) -> bytes:
     """
     try:
         target = file.resolve() if named else file
-        content = read_plain(target, memory())
-        check_no_pointer(content, file, WeightsError)
-        check_tensors_header(content, file)
+        with open_plain(target) as (handle, length):
+            if length > memory():
+                raise CheckpointError(f"it has {in_bytes(length)}, more than this machine's memory")
+            check_no_pointer(handle.read(MIB), file, WeightsError)
+        read_tensors_header(target)
     except (CheckpointError, OSError, RuntimeError) as error:
         raise WeightsError(
             f"The weights '{file}' cannot be read as safetensors ({error}): check the file."
         ) from error
-    return content
+    return target
 
 
 def read_json(file: Path, root: Path | None = None, most: int = LARGEST_CONFIG) -> Any:

@@ -7,7 +7,6 @@ tensors.
 from __future__ import annotations
 
 import errno
-import hashlib
 import math
 import os
 import re
@@ -31,7 +30,6 @@ from vqazoo.files.reading import (
     check_part_name,
     is_included_name,
     is_plain_name,
-    memory,
     parse_json,
     read_plain,
     shown,
@@ -329,20 +327,3 @@ def _check_values(file: Path, config: Mapping[str, Any]) -> None:
             f"{shown(resize)}{f' ({shown(fit)})' if fit else ''}, but sides from 1 to "
             f"{LARGEST_SIDE:,} were expected; do not trust the folder."
         )
-
-
-def verified(file: Path, config: Mapping[str, Any]) -> bytes:
-    """The content of a file whose SHA-256 agrees with the config.
-
-    Raises:
-        CheckpointError: it does not agree; or the file is not plain, too large, or not there.
-    """
-    content = read_plain(file, LARGEST.get(file.name, memory()))
-    check_no_pointer(content, file)
-    actual, expected = hashlib.sha256(content).hexdigest(), config["sha256"].get(file.name)
-    if actual != expected:
-        raise CheckpointError(
-            f"'{file}' was altered or cut off: its SHA-256 is {actual[:12]}, but {CONFIG} says "
-            f"{str(expected)[:12]}; get the checkpoint again."
-        )
-    return content

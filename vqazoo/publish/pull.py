@@ -17,6 +17,7 @@ from vqazoo.catalogue import (
 from vqazoo.checkpoint.folder import read_folder
 from vqazoo.errors import CheckpointError, HubError
 from vqazoo.files.included import included_files
+from vqazoo.files.known_digests import reading_all
 from vqazoo.files.reading import INCLUDED_FOLDERS, is_included_name
 from vqazoo.files.switch import steady
 from vqazoo.files.writing import (
@@ -35,6 +36,7 @@ from vqazoo.publish.upload import EXTRAS
 from vqazoo.zoo.models import resolve
 
 
+@reading_all()
 def pull(ref: str, folder: str | Path | None = None, cache_dir: str | Path | None = None) -> Path:
     """Fetch a model with its card into the Hub cache, verify it, and copy it to a folder.
 

@@ -35,6 +35,7 @@ from vqazoo.checkpoint.folder import read_folder
 from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.config import read_toml
 from vqazoo.errors import CheckpointError, ConfigError, HubError
+from vqazoo.files.known_digests import reading_all
 from vqazoo.files.places import public
 from vqazoo.files.reading import is_plain_name
 from vqazoo.files.switch import steady
@@ -79,6 +80,7 @@ class Pushed:
     sizes: Mapping[str, int]
 
 
+@reading_all()
 def push(
     model: VQAModel | str | Path,
     repo: str,

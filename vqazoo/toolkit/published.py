@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from vqazoo.errors import CheckpointError, ConfigError, VqazooError, WeightsError
 from vqazoo.files.reading import shown
 from vqazoo.interfaces import LoadOptions, WeightsReference
+from vqazoo.toolkit.assigning import assign
 from vqazoo.toolkit.transformers import Repository
 from vqazoo.toolkit.weights import read_tensors
 
@@ -130,7 +131,7 @@ def read_weights(repository: Repository) -> Weights:
     """
     repository.fetch_weights()
     pool = ThreadPoolExecutor(1)
-    reference = pool.submit(repository.reference)
+    reference = pool.submit(copy_context().run, repository.reference)
     pool.shutdown(wait=False)
     return read_tensors(repository.folder), reference
 
@@ -148,9 +149,7 @@ def fill_towers(towers: nn.Module, tensors: Mapping[str, Tensor], folder: Path, 
             f"The weights in '{folder}' do not fill the towers of a {kind} model (missing or of "
             f"another shape: {', '.join(unfit[:3])}): get them again."
         )
-    with torch.no_grad():
-        for name, tensor in state.items():
-            tensor.copy_(tensors[name])
+    assign(towers, tensors)
 
 
 def place_tensors(

@@ -18,6 +18,7 @@ from vqazoo.files.writing import CONFIG
 from vqazoo.hub.files import conversion, fetch_folder
 from vqazoo.interfaces import FileReference, WeightsReference
 from vqazoo.toolkit.allowance import encoder_allowance
+from vqazoo.toolkit.assigning import assign
 from vqazoo.toolkit.read_files import read_files
 from vqazoo.toolkit.rows import ids_and_mask
 from vqazoo.toolkit.weights import INDEX, SINGLE, read_index, read_tensors, stored, weights_digest
@@ -236,9 +237,12 @@ def load_into(model: torch.nn.Module, folder: Path, auto: str = "AutoModel") -> 
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    with torch.device("meta"):  # for its class alone
-        kind = getattr(transformers, auto)  # a class that chooses one, or the one itself
-        kind = type(kind.from_config(config)) if hasattr(kind, "from_config") else kind
+    kind = getattr(transformers, auto)  # a class that chooses one, or the one itself
+    if hasattr(kind, "from_config") and isinstance(model, transformers.PreTrainedModel):
+        kind = type(model)  # as it chose
+    elif hasattr(kind, "from_config"):
+        with torch.device("meta"):  # for its class alone
+            kind = type(kind.from_config(config))
     loaded, report = load_tensors(kind, config, read_tensors(folder), folder, dtype=torch.float32)
     loaded_state = loaded.state_dict()
     lacking = sorted(set(report["missing_keys"]) & set(model.state_dict()))
@@ -247,9 +251,7 @@ def load_into(model: torch.nn.Module, folder: Path, auto: str = "AutoModel") -> 
             f"The weights in '{folder}' do not fill the model (missing or of another shape: "
             f"{', '.join([*lacking, *map(str, report['mismatched_keys'])][:3])}): get them again."
         )
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            tensor.copy_(loaded_state[name])
+    assign(model, loaded_state)
 
 
 def load_tensors(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -22,6 +22,25 @@ RANDOM = {
     init.xavier_normal_,
     init.xavier_uniform_,
 }
+NAMES = {func.__name__ for func in RANDOM}
+
+
+def _wrapped(func: Callable[..., Any]) -> bool:
+    """Whether it is transformers' form of one, with which it replaces torch's while it builds."""
+    module, name = getattr(func, "__module__", ""), getattr(func, "__name__", "")
+    return module == "transformers.initialization" and name in NAMES
+
+
+def left_out(func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Tensor | None:
+    """The parameter whose random numbers a call would make, with a nan at its end; else None."""
+    if func not in RANDOM and not _wrapped(func):
+        return None
+    tensor = args[0] if args else kwargs.get("tensor")
+    if not isinstance(tensor, nn.Parameter) or not tensor.is_floating_point() or not tensor.numel():
+        return None
+    with torch.no_grad():
+        tensor[(-1,) * tensor.dim()] = math.nan
+    return tensor
 
 
 class Unfilled(TorchFunctionMode):
@@ -35,10 +54,5 @@ class Unfilled(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in RANDOM:
-            tensor = args[0] if args else kwargs.get("tensor")
-            if isinstance(tensor, nn.Parameter) and tensor.is_floating_point() and tensor.numel():
-                with torch.no_grad():
-                    tensor[(-1,) * tensor.dim()] = math.nan
-                return tensor
-        return func(*args, **kwargs)
+        tensor = left_out(func, args, kwargs)
+        return func(*args, **kwargs) if tensor is None else tensor

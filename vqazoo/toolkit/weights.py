@@ -6,18 +6,17 @@ As in transformers: `model.safetensors`, and if there is none the shards that
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load
 from torch import Tensor
 
 from vqazoo.errors import CheckpointError, WeightsError
-from vqazoo.files.encoder_files import read_json, read_weights_file
+from vqazoo.files.encoder_files import check_weights_file, read_json
+from vqazoo.files.known_digests import joined_sha256
 from vqazoo.files.reading import (
     MIB,
     check_no_pointer,
@@ -36,7 +35,7 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"  # of peft; transformers follows it to other weights
 METADATA = "__metadata__"  # in a safetensors header, beside the tensors
 LARGEST_INDEX = 64 * MIB
-CHUNK = 1 << 22  # bytes
+COPIES = os.name == "nt"
 
 Files = Mapping[str, frozenset[str] | None]  # names of files; of their tensors, or None: all
 
@@ -164,16 +163,42 @@ def read_named_weights(file: str | Path) -> tuple[dict[str, Tensor], WeightsRefe
     Raises:
         WeightsError: it is no such file.
     """
-    place = Path(file).expanduser()
-    content = read_weights_file(place, named=True)
-    try:
-        tensors = load(content)
-    except (ValueError, RuntimeError, SafetensorError) as error:
-        raise WeightsError(
-            f"The weights '{place}' cannot be read as safetensors ({error}): check the file."
-        ) from error
-    digest = hashlib.sha256(content).hexdigest()
+    tensors, digest = map_weights(Path(file).expanduser(), named=True)
     return tensors, WeightsReference("file", str(file), sha256=digest)
+
+
+def map_weights(file: Path, named: bool = False) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a plain safetensors file, which stay in the mapped file, and its SHA-256.
+
+    Args:
+        named: see `check_weights_file`.
+
+    Raises:
+        WeightsError: it is none, or changes meanwhile.
+    """
+    target = check_weights_file(file, named)
+    try:
+        digest = joined_sha256([target])
+        tensors = mapped(target)
+        changed = joined_sha256([target]) != digest
+    except (CheckpointError, OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(
+            f"The weights '{file}' cannot be read as safetensors ({error}): check the file."
+        ) from error
+    if changed:
+        raise WeightsError(f"The weights '{file}' changed while they were read: load them again.")
+    return tensors, digest
+
+
+def mapped(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, whose memory is the file itself.
+
+    A write to one stays in this process. Where a mapped file cannot be replaced (Windows), they are
+    copies.
+    """
+    with safe_open(file, "pt") as opened:
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    return {name: tensor.clone() for name, tensor in tensors.items()} if COPIES else tensors
 
 
 def weights_digest(folder: Path) -> tuple[str, str]:
@@ -183,12 +208,10 @@ def weights_digest(folder: Path) -> tuple[str, str]:
         WeightsError: see `weight_files`.
     """
     files = list(weight_files(folder))
-    state = hashlib.sha256()
-    for name in files:
-        with (folder / name).open("rb") as opened:
-            while chunk := opened.read(CHUNK):  # a file may be larger than the memory
-                state.update(chunk)
-    return files[0], state.hexdigest()
+    try:
+        return files[0], joined_sha256([(folder / name).resolve() for name in files])
+    except (CheckpointError, OSError) as error:
+        raise WeightsError(f"The weights in '{folder}' cannot be read ({error}).") from error
 
 
 def _check_followed(folder: Path) -> None:

@@ -1,0 +1,67 @@
+"""Loading a model does not import torch's compiler, and whoever asks for it afterwards has it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+THEN = """
+compiler = sys.modules.get("torch._dynamo")
+assert compiler is None, compiler
+assert not [name for name in sys.modules if name.startswith("torch._dynamo")]
+"""
+CASES = {
+    "timm": "import timm" + THEN + "from timm.models.naflexvit import batch_patchify",
+    "torchvision": "import torchvision"
+    + THEN
+    + "from torchvision.ops.roi_align import is_compile_supported\n"
+    + "assert is_compile_supported('cpu') in (True, False)\n"
+    + "assert 'torch._dynamo' in sys.modules",
+    "transformers": "from transformers import BertModel, BertConfig"
+    + THEN
+    + "config = BertConfig(hidden_size=8, num_attention_heads=2, num_hidden_layers=1)\n"
+    + "BertModel(config)(torch.tensor([[1, 2]]))",
+    "who needs it has it": "import torch._dynamo\n"
+    + "assert torch._dynamo.config.cache_size_limit\n"
+    + "assert sys.modules['torch._dynamo'].__file__",
+    "a part of it": "from torch._dynamo.utils import counters\n"
+    + "assert sys.modules['torch._dynamo.utils'].counters is counters",
+}
+
+
+def run(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("code", CASES.values(), ids=CASES)
+def test_libraries_come_without_the_compiler_but_not_without_its_use(code):
+    first, *rest = code.split("\n", 1)
+    run(
+        "import sys, torch\nfrom vqazoo.lean_imports import without_compiler\n"
+        f"with without_compiler():\n    {first}\n" + "\n".join(rest)
+    )
+
+
+@pytest.mark.proof  # the compiler takes seconds
+def test_a_marked_function_is_left_alone_when_something_compiles():
+    run(
+        """
+import torch
+from vqazoo.lean_imports import without_compiler
+with without_compiler():
+    @torch.compiler.disable
+    def left(x):
+        assert not torch.compiler.is_compiling()
+        return x + 1
+assert left(1) == 2
+graphs = []
+def backend(graph, inputs):
+    graphs.append(graph)
+    return graph.forward
+compiled = torch.compile(lambda x: left(x * 2) * 3, backend=backend)
+assert torch.equal(compiled(torch.ones(2)), torch.full((2,), 9.0))
+assert len(graphs) == 2  # before and after what is left alone
+"""
+    )

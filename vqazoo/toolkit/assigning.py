@@ -1,0 +1,39 @@
+"""Tensors put into a module in place of its own, if possible without a copy. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+def assign(
+    module: nn.Module, tensors: Mapping[str, Tensor], names: Collection[str] | None = None
+) -> None:
+    """Give parameters and buffers of a module, by their state names, the tensors of those names.
+
+    A parameter of the same dtype and device takes the tensor's memory, which may be a mapped file;
+    the parameter itself stays the same object, so that a part which borrowed it has the new values.
+    Everything else is copied, as is memory that another parameter has taken.
+
+    Args:
+        names: of what is given; None: all.
+
+    Raises:
+        KeyError: a name is missing. RuntimeError: a shape differs.
+    """
+    taken: dict[int, Tensor] = {}  # by address, the parameter that has the memory
+    with torch.no_grad():
+        for name, own in module.state_dict(keep_vars=True).items():
+            if names is not None and name not in names:
+                continue
+            given = tensors[name].detach()
+            if own.shape != given.shape:
+                raise RuntimeError(f"{name} is {tuple(given.shape)} instead of {tuple(own.shape)}")
+            alike = (own.dtype, own.device) == (given.dtype, given.device)
+            holder = taken.setdefault(given.data_ptr(), own) if given.numel() else own
+            if isinstance(own, nn.Parameter) and alike and given.is_contiguous() and holder is own:
+                own.data = given
+            else:
+                own.copy_(given)
