@@ -6,7 +6,6 @@ and question is encoded once and kept (cache.py). sources.py makes batches of th
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from vqazoo.features.pictures import decoded_ahead
 from vqazoo.features.stored import MappedFeatures, Rows
 from vqazoo.files.free_space import disk_free
 from vqazoo.files.keys import FileKeys
-from vqazoo.interfaces import Encoder, Features, dtype_name, floating_dtype
+from vqazoo.interfaces import Encoder, Features, dtype_name, floating_dtype, state_sha256
 from vqazoo.media.video import is_video
 from vqazoo.progress import Progress, Report
 
@@ -224,11 +223,7 @@ def weights_sha256(encoder: Encoder, changed: bool) -> str:
     """Digest of an encoder's weights: of the referenced file if it was not trained further."""
     if encoder.reference is not None and encoder.reference.sha256 and not changed:
         return encoder.reference.sha256
-    state = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
-        state.update(name.encode())
-        state.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return state.hexdigest()
+    return state_sha256(encoder)
 
 
 def _half(features: Features, side: str) -> Features:

@@ -1,0 +1,161 @@
+"""Rows answered a batch at a time; one that cannot be answered says why. Imports torch.
+
+What `vqazoo predict` does with each part of its rows, on whichever machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from vqazoo.data import Example, check_question
+from vqazoo.errors import ImageError, QuestionError
+from vqazoo.evaluation.answer_parts import Record
+from vqazoo.evaluation.answering import Asking
+from vqazoo.features.encoding import Seen, encode_seen
+from vqazoo.features.lookup import StoredImages, halved
+from vqazoo.features.pictures import tried_ahead
+from vqazoo.features.sources import distinct
+from vqazoo.interfaces import Answer, Features
+from vqazoo.model import BATCH, VQAModel
+from vqazoo.modes import evaluating
+
+LIVE, CACHED = "live", "cached"  # where features of pictures come from
+
+
+class RowAnswers:
+    """Answers rows by one model, as `VQAModel.predict` does: the same batches, the same numbers.
+
+    Attributes:
+        model: what answers.
+    """
+
+    def __init__(
+        self, model: VQAModel, asking: Asking, cache: str = "", features: str = LIVE
+    ) -> None:
+        """
+        Args:
+            features: LIVE: pictures are encoded; CACHED: their features are read from the cache
+                where it has those of all pictures that are asked about together. It keeps them in
+                half precision, so others are rounded to that: scores differ from those of `predict`
+                in the fourth digit, and do not depend on what the cache holds. Nothing is written
+                into it.
+
+        Raises:
+            ConfigError: the model cannot be asked so.
+        """
+        asking.check(model)
+        self.model = model
+        self._options = model.decode_options(asking.decode)
+        chosen = asking.candidates
+        self._rank = None if chosen is None else model.ranks(chosen)
+        self._stored = StoredImages(model, cache) if features == CACHED else None
+
+    def records(self, examples: Sequence[Example]) -> list[Record]:
+        """A record of each example: its answer, or its error.
+
+        Raises:
+            ConfigError: the model describes pictures, and reads no question.
+        """
+        if any(example.question.strip() for example in examples):
+            self.model.check_reads_questions()
+        errors = {row: wrong for row, e in enumerate(examples) if (wrong := self._refused(e))}
+        asked = [row for row in range(len(examples)) if row not in errors]
+        answers: dict[int, Answer] = {}
+        with evaluating(self.model), torch.inference_mode():
+            for rows, image in self._seen(examples, asked, errors):
+                answers |= self._answered(image, rows, examples)
+        return [
+            as_record(example, answers.get(row), errors.get(row, ""))
+            for row, example in enumerate(examples)
+        ]
+
+    def close(self) -> None:
+        """Keep the digests of pictures that were looked for in the cache."""
+        if self._stored is not None:
+            self._stored.save()
+
+    def _refused(self, example: Example) -> str:
+        """Why a question cannot be asked; empty: it can be."""
+        if not example.question.strip() and self.model.fusion_manifest.ignores == "text":
+            return ""
+        try:
+            check_question(example.question)
+        except QuestionError as error:
+            return str(error)
+        return ""
+
+    def _seen(
+        self, examples: Sequence[Example], asked: Sequence[int], errors: dict[int, str]
+    ) -> Iterator[tuple[list[int], Features]]:
+        """Batches of the rows that are asked, with their image features, a row each.
+
+        Rows whose picture cannot be read are left out, and `errors` says why.
+        """
+        if not asked:
+            return
+        starts = range(0, len(asked), BATCH)
+        batches = [list(asked[start : start + BATCH]) for start in starts]
+        kept = self._stored
+        if kept and (stored := kept.side([examples[row] for row in asked])) is not None:
+            for start, batch in zip(starts, batches, strict=True):
+                yield batch, stored.features(torch.arange(start, start + len(batch)))
+            return
+        pictures = [distinct([examples[row].image for row in batch]) for batch in batches]
+        tried = tried_ahead(self.model, (paths for paths, _ in pictures))
+        for batch, (_, numbers), media in zip(batches, pictures, tried, strict=True):
+            seen: list[Seen] = []
+            place: dict[int, int] = {}  # among those seen, of each distinct picture
+            for number, medium in enumerate(media):
+                if not isinstance(medium, ImageError):
+                    place[number] = len(seen)
+                    seen.append(medium)
+            of_rows = dict(zip(batch, numbers.tolist(), strict=True))
+            for row, number in of_rows.items():
+                if isinstance(wrong := media[number], ImageError):
+                    errors[row] = str(wrong)
+            rows = [row for row in batch if row not in errors]
+            if rows:
+                image = encode_seen(self.model, seen)
+                image = halved(image) if kept else image
+                yield rows, _of_rows(image, [place[of_rows[row]] for row in rows])
+
+    def _answered(
+        self, image: Features, rows: Sequence[int], examples: Sequence[Example]
+    ) -> dict[int, Answer]:
+        questions = [examples[row].question.strip() for row in rows]
+        fused = self.model.fusion(image, self.model.encode_text(questions))
+        if self._rank is not None:
+            ranked = self._rank(fused)
+        else:
+            ranked = self.model.head.predict(fused, 1, **self._options)
+        return {row: best[0] for row, best in zip(rows, ranked, strict=True)}
+
+
+def _of_rows(image: Features, rows: Sequence[int]) -> Features:
+    """Features of distinct pictures, for the rows that ask about them."""
+    if list(rows) == list(range(len(image))):
+        return image
+    place = torch.tensor(rows, dtype=torch.long)  # (B,)
+    return image.index(place.to(next(iter(image.tensors().values())).device))
+
+
+def as_record(example: Example, answer: Answer | None, error: str) -> Record:
+    """One row of a file of answers."""
+    return {
+        "question_id": _writable(example.question_id),
+        "image": _writable(example.image.name),
+        "question": _writable(example.question),
+        "answer": answer.text if answer else None,
+        "score": answer.score if answer and not math.isnan(answer.score) else None,
+        "answer_type": answer.answer_type if answer else None,
+        "answerable": answer.answerable if answer else None,
+        "error": _writable(error) or None,
+    }
+
+
+def _writable(text: str) -> str:
+    """The text; half a character, as of names that are not UTF-8, is written out as an escape."""
+    return text.encode(errors="backslashreplace").decode()
