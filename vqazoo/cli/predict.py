@@ -32,6 +32,12 @@ from vqazoo.cli.output import print_json, say
     show_default=True,
     help="Where to answer: in this process, or in the actors of a Ray cluster.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Actors of Ray; default: one a GPU, else one for four cores each.",
+)
 @decode_flags()
 @JSON
 def predict(
@@ -44,6 +50,7 @@ def predict(
     device: str,
     cache: str,
     engine: str,
+    workers: int,
     decode: tuple[str, ...],
     candidates: Path | None,
     as_json: bool,
@@ -74,6 +81,7 @@ def predict(
                 device=device,
                 cache=cache,
                 engine=engine,
+                workers=workers,
                 report=lambda line: say(line, err=True),
             )
         except UnnamedDataError as error:

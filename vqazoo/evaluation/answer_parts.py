@@ -40,7 +40,8 @@ class Part:
     """Rows that are answered together.
 
     Attributes:
-        number: from 0 on; rows: what is asked; digest: tells whether these are the rows of before.
+        number: from 0 on; rows: what is asked, without the answers of people, pictures by absolute
+            paths; digest: tells whether these are the rows of before.
     """
 
     number: int
@@ -63,7 +64,8 @@ def parts_of(examples: Iterator[Example]) -> Iterator[Part]:
         DataError: there are no rows.
     """
     number = 0
-    while rows := list(islice(examples, PART_ROWS)):
+    asked = (Example(e.image.absolute(), e.question, (), e.question_id) for e in examples)
+    while rows := list(islice(asked, PART_ROWS)):
         yield Part(number, rows, _digest(rows))
         number += 1
     if not number:

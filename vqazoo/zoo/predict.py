@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqazoo.errors import ConfigError, did_you_mean
+from vqazoo.cluster import joined
+from vqazoo.errors import CheckpointError, ConfigError, did_you_mean
 from vqazoo.files.writing import RECIPE
 from vqazoo.zoo.evaluate import chosen_data
-from vqazoo.zoo.models import find, load_found
+from vqazoo.zoo.models import find, load, load_found
 
 if TYPE_CHECKING:
     from vqazoo.data import DatasetReader
     from vqazoo.evaluation.answer_parts import Counts, Part, Record
+    from vqazoo.evaluation.answering import Asking
+    from vqazoo.evaluation.predicting import Engine
     from vqazoo.evaluation.row_answers import RowAnswers
     from vqazoo.progress import Report
 
@@ -33,6 +39,7 @@ def predict_to_file(
     device: str = "auto",
     cache: str | Path = "",
     engine: str = HERE,
+    workers: int = 0,
     report: Report = print,
 ) -> Counts:
     """Answer every row of a split as `VQAModel.predict` does, into a file, a part at a time.
@@ -45,7 +52,9 @@ def predict_to_file(
             those of `vqazoo.evaluation.predictions.ANSWER_COLUMNS`.
         data, split, data_args, decode, candidates, device: as for `vqazoo.evaluate`.
         cache: folder of cached features, which are read where there are any.
-        engine: `here`, or `ray`: actors of a Ray cluster.
+        engine: `here`, or `ray`: the actors of the Ray cluster at RAY_ADDRESS, or of one that is
+            started on this machine; every node reaches model and pictures by the same paths.
+        workers: how many actors; 0: one a GPU, else one for some cores each.
         report: receives lines about how far it is.
 
     Returns:
@@ -54,11 +63,17 @@ def predict_to_file(
     Raises:
         DataError: the file is there already, or is begun with other data, another model or other
             options; or it cannot be written.
+        ClusterError, WeightsError: there is no cluster, it loses its actors, or no Ray.
         VqazooError: as `vqazoo.evaluate`, but for rows that cannot be answered.
     """
     from vqazoo.evaluation.answer_parts import AnswerParts
     from vqazoo.evaluation.answering import Asking
-    from vqazoo.evaluation.predicting import Request, answer_to_file, source_of_features
+    from vqazoo.evaluation.predicting import (
+        Request,
+        answer_to_file,
+        digest_of,
+        source_of_features,
+    )
     from vqazoo.evaluation.row_answers import RowAnswers
     from vqazoo.evaluation.split import named_reader
     from vqazoo.model import pick_device
@@ -68,27 +83,73 @@ def predict_to_file(
             f"Unknown engine {engine!r}.{did_you_mean(engine, ENGINES)} It must be one of "
             f"{', '.join(ENGINES)}."
         )
+    if workers and engine != RAY:
+        raise ConfigError(
+            f"{workers} workers are asked for, but they are those of Ray: add engine='ray' "
+            f"(--engine ray), or leave them out."
+        )
     parts = AnswerParts(Path(out).expanduser())
     if (counts := parts.finished()) is not None:
         return counts
     found = find(reference, names=(RECIPE,))
     data, args, split = chosen_data(reference, found, data, split, data_args)
     reader, name = named_reader(data, args, split)
-    model = load_found(found).to(pick_device(device))
+    # With Ray, this one only says what is asked: the actors have models of their own.
+    model = load_found(found).to(pick_device("cpu" if engine == RAY else device))
     asking = Asking(decode or {}, candidates)
     asking.check(model)
     features, examples = source_of_features(parts, model, str(cache), reader.stream(split))
-    answers = RowAnswers(model, asking, str(cache), features)
     plan = Request(asking, name, split, args, features).plan(model)
-    try:
-        return answer_to_file(parts, plan, examples, _here(answers), report)
-    finally:
-        answers.close()
+    with ExitStack() as stack:
+        if engine == RAY:
+            whole = digest_of(model)
+            del model
+            kind = "" if device == "auto" else device
+            cluster = stack.enter_context(joined("predict --engine ray", workers, kind, report))
+            make = partial(
+                _answering, _everywhere(reference), cluster.device, whole, asking, cache, features
+            )
+            answers: Engine = partial(cluster.spread, make)
+        else:
+            local = RowAnswers(model, asking, str(cache), features)
+            stack.callback(local.close)
+            answers = partial(_here, local)
+        return answer_to_file(parts, plan, examples, answers, report)
 
 
-def _here(answers: RowAnswers) -> Any:
-    def run(parts: Iterator[Part]) -> Iterator[tuple[Part, list[Record]]]:
-        for part in parts:
-            yield part, answers.records(part.rows)
+def _here(answers: RowAnswers, parts: Iterator[Part]) -> Iterator[tuple[Part, list[Record]]]:
+    for part in parts:
+        yield part, answers.records(part.rows)
 
-    return run
+
+def _everywhere(reference: str) -> str:
+    """A reference that means the same in another working folder."""
+    prefix, _, rest = reference.partition(":")
+    return f"dir:{Path(rest).expanduser().absolute()}" if prefix == "dir" else reference
+
+
+def _answering(
+    reference: str,
+    device: str,
+    digest: str,
+    asking: Asking,
+    cache: str | Path,
+    features: str,
+) -> Callable[[Part], list[Record]]:
+    """What answers a part in an actor.
+
+    Raises:
+        CheckpointError: the reference leads to another model than where the work began.
+    """
+    from vqazoo.evaluation.predicting import digest_of
+    from vqazoo.evaluation.row_answers import RowAnswers
+    from vqazoo.model import pick_device
+
+    model = load(reference)
+    if digest_of(model) != digest:
+        raise CheckpointError(
+            f"'{reference}' is another model on the node '{platform.node()}' than on the one where "
+            f"predict was started: copy the folder to all nodes, or name one that they share."
+        )
+    answers = RowAnswers(model.to(pick_device(device)), asking, str(cache), features)
+    return lambda part: answers.records(part.rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -384,6 +385,101 @@ def test_features_that_are_cached_are_not_encoded_again(
         assert record["answer"] == live["answer"]
         assert record["score"] == pytest.approx(live["score"], abs=5e-3)  # half precision
     assert sorted(file.stat().st_mtime_ns for file in cache.rglob("*.safetensors")) == kept
+
+
+# ---- Ray ------------------------------------------------------------------------------------
+
+
+class Reversed:
+    """A cluster whose actors are done in the wrong order."""
+
+    device = "cpu"
+
+    def spread(self, make: Any, tasks: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
+        work = make()
+        for task in reversed(list(tasks)):
+            yield task, work(task)
+
+
+@contextlib.contextmanager
+def reversing(*arguments: Any) -> Iterator[Reversed]:
+    yield Reversed()
+
+
+def test_parts_that_are_done_in_another_order_stand_in_theirs(
+    table: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqazoo.zoo.predict.joined", reversing)
+    out = predict(table, tmp_path / "a.jsonl", "--engine", "ray", "--workers", 2)
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_an_actor_that_has_another_model_says_so(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = vqazoo.load("tiny-clip-lstm-easyvqa")
+    monkeypatch.setattr("vqazoo.zoo.predict.joined", reversing)
+    monkeypatch.setattr("vqazoo.zoo.predict.load", lambda reference: other)
+    told = refused(capsys, command(table, tmp_path / "a.jsonl", "--engine", "ray"))
+    assert f"'{MODEL}' is another model on the node" in told
+
+
+def test_workers_are_those_of_ray(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = refused(capsys, command(table, tmp_path / "a.csv", "--workers", 2))
+    assert "add engine='ray' (--engine ray)" in told
+    monkeypatch.setitem(sys.modules, "ray", None)
+    told = refused(capsys, command(table, tmp_path / "a.csv", "--engine", "ray"))
+    assert "pip install 'vqazoo[ray]'" in told
+
+
+# Kills an actor as soon as it is at work.
+KILLER = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from vqazoo.cli import main
+from vqazoo.evaluation import answer_parts
+answer_parts.PART_ROWS = 8
+log, mine = Path(sys.argv.pop(1)), os.getsid(0)
+
+def kill():
+    while True:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                name = (process / "cmdline").read_bytes()
+                if name.startswith(b"ray::Actor.do") and os.getsid(int(process.name)) == mine:
+                    os.kill(int(process.name), signal.SIGKILL)
+                    log.write_text("killed")
+                    return
+            except OSError:
+                pass
+        time.sleep(0.001)
+
+threading.Thread(target=kill, daemon=True).start()
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.proof
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_two_actors_of_ray_one_of_which_is_killed_write_the_same_file(
+    table: Path, whole: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    out, log = tmp_path / "answers.jsonl", tmp_path / "killed"
+    arguments = command(table, out, "--engine", "ray", "--workers", 2)
+    subprocess.run(
+        [sys.executable, "-c", KILLER, str(log), *arguments],
+        check=True,
+        timeout=300,
+        start_new_session=True,
+    )
+    assert log.exists()
+    for record, other in zip(read(out), read(whole), strict=True):
+        assert record.pop("score") == pytest.approx(other.pop("score"), abs=1e-5)
+        assert record.pop("answerable") == pytest.approx(other.pop("answerable"), abs=1e-5)
+        assert record == other
 
 
 # ---- kill -9 --------------------------------------------------------------------------------
