@@ -97,8 +97,14 @@ def deployment(arguments: Mapping[str, Any]) -> serve.Application:
     def build() -> FastAPI:
         return replica_app(service)
 
+    replica = serve.deployment(serve.ingress(build)(Replica), name="vqazoo", **scaling(service))
+    return replica.bind()
+
+
+def scaling(service: RayService) -> dict[str, Any]:
+    """What Ray Serve is told: how many replicas, what each takes of a node and of requests."""
     limits = Settings(**service.limits)
-    options = {
+    return {
         "ray_actor_options": {"num_cpus": service.cpus, "num_gpus": service.gpus},
         "autoscaling_config": {
             "min_replicas": service.min_replicas,
@@ -109,8 +115,6 @@ def deployment(arguments: Mapping[str, Any]) -> serve.Application:
         "max_queued_requests": limits.queue,
         "graceful_shutdown_timeout_s": limits.timeout + DRAINING,
     }
-    replica = serve.deployment(serve.ingress(build)(Replica), name="vqazoo", **options)
-    return replica.bind()
 
 
 class Replica:
