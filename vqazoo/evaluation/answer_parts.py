@@ -64,7 +64,10 @@ def parts_of(examples: Iterator[Example]) -> Iterator[Part]:
         DataError: there are no rows.
     """
     number = 0
-    asked = (Example(e.image.absolute(), e.question, (), e.question_id) for e in examples)
+    asked = (
+        Example(e.image.absolute() if e.image.name else e.image, e.question, (), e.question_id)
+        for e in examples
+    )
     while rows := list(islice(asked, PART_ROWS)):
         yield Part(number, rows, _digest(rows))
         number += 1

@@ -79,6 +79,8 @@ class RowAnswers:
 
     def _refused(self, example: Example) -> str:
         """Why a question cannot be asked; empty: it can be."""
+        if not example.image.name:
+            return "The row has no picture: name one."
         if not example.question.strip() and self.model.fusion_manifest.ignores == "text":
             return ""
         try:
