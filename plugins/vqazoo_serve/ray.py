@@ -21,6 +21,7 @@ from ray import serve
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vqazoo.errors import ConfigError, did_you_mean
+from vqazoo.zoo.models import absolute
 from vqazoo_serve.app import create_app
 from vqazoo_serve.intake import Intake
 from vqazoo_serve.logs import log_to_stderr
@@ -190,9 +191,9 @@ class _Labelled:
 # ---- arguments ------------------------------------------------------------------------------
 
 
-def _texts(value: Any) -> tuple[str, ...]:
+def _references(value: Any) -> tuple[str, ...]:
     listed = value.split(",") if isinstance(value, str) else value
-    return tuple(text.strip() for text in listed if text.strip())
+    return tuple(absolute(text.strip()) for text in listed if text.strip())
 
 
 def _truth(value: Any) -> bool:
@@ -212,7 +213,7 @@ def _number(value: Any) -> float:
 
 
 READERS: dict[str, Callable[[Any], Any]] = {
-    "models": _texts,
+    "models": _references,
     "device": str,
     "cpus": _number,
     "gpus": _number,

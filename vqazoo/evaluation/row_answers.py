@@ -127,8 +127,9 @@ class RowAnswers:
     def _answered(
         self, image: Features, rows: Sequence[int], examples: Sequence[Example]
     ) -> dict[int, Answer]:
-        questions = [examples[row].question.strip() for row in rows]
-        fused = self.model.fusion(image, self.model.encode_text(questions))
+        questions, numbers = distinct([examples[row].question.strip() for row in rows])
+        text = _of_rows(self.model.encode_text(questions), numbers.tolist())
+        fused = self.model.fusion(image, text)
         if self._rank is not None:
             ranked = self._rank(fused)
         else:
@@ -136,12 +137,12 @@ class RowAnswers:
         return {row: best[0] for row, best in zip(rows, ranked, strict=True)}
 
 
-def _of_rows(image: Features, rows: Sequence[int]) -> Features:
-    """Features of distinct pictures, for the rows that ask about them."""
-    if list(rows) == list(range(len(image))):
-        return image
+def _of_rows(features: Features, rows: Sequence[int]) -> Features:
+    """Features of distinct pictures or questions, for the rows that ask."""
+    if list(rows) == list(range(len(features))):
+        return features
     place = torch.tensor(rows, dtype=torch.long)  # (B,)
-    return image.index(place.to(next(iter(image.tensors().values())).device))
+    return features.index(place.to(next(iter(features.tensors().values())).device))
 
 
 def as_record(example: Example, answer: Answer | None, error: str) -> Record:

@@ -13,7 +13,7 @@ from vqazoo.cluster import joined
 from vqazoo.errors import CheckpointError, ConfigError, did_you_mean
 from vqazoo.files.writing import RECIPE
 from vqazoo.zoo.evaluate import chosen_data
-from vqazoo.zoo.models import find, load, load_found
+from vqazoo.zoo.models import absolute, find, load, load_found
 
 if TYPE_CHECKING:
     from vqazoo.data import DatasetReader
@@ -107,7 +107,7 @@ def predict_to_file(
             kind = "" if device == "auto" else device
             cluster = stack.enter_context(joined("predict --engine ray", workers, kind, report))
             make = partial(
-                _answering, _everywhere(reference), cluster.device, whole, asking, cache, features
+                _answering, absolute(reference), cluster.device, whole, asking, cache, features
             )
             answers: Engine = partial(cluster.spread, make)
         else:
@@ -120,12 +120,6 @@ def predict_to_file(
 def _here(answers: RowAnswers, parts: Iterator[Part]) -> Iterator[tuple[Part, list[Record]]]:
     for part in parts:
         yield part, answers.records(part.rows)
-
-
-def _everywhere(reference: str) -> str:
-    """A reference that means the same in another working folder."""
-    prefix, _, rest = reference.partition(":")
-    return f"dir:{Path(rest).expanduser().absolute()}" if prefix == "dir" else reference
 
 
 def _answering(

@@ -33,7 +33,7 @@ def test_arguments_may_all_be_text() -> None:
             "timeout": "5",
         }
     )
-    assert service.models == (CLASSIFIER, "dir:mine")
+    assert service.models == (CLASSIFIER, f"dir:{Path.cwd() / 'mine'}")
     assert (service.min_replicas, service.max_replicas) == (2, 4)
     assert service.target_ongoing_requests == 2.5
     assert service.settings.max_body == 1 << 20
