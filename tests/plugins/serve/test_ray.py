@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import io
+import os
+import re
+import secrets
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from PIL import Image
 
 import vqazoo
+from tests.docs.pages import blocks
 from tests.plugins.serve.conftest import CLASSIFIER
 from vqazoo.errors import ConfigError
 
@@ -18,7 +30,9 @@ pytest.importorskip("ray.serve")
 
 from vqazoo_serve.ray import ReplicaMetrics, deployment, read_arguments, scaling
 
+PAGE = "docs/how-to/serve-with-ray.md"
 TOKEN = "a-token-of-enough-characters"
+COUNTED = re.compile(r'vqazoo_requests_total\{path="/answer",replica="(\w+)",status="200"\} (\d+)')
 
 
 def test_arguments_may_all_be_text() -> None:
@@ -93,74 +107,71 @@ def test_every_sample_says_whose_it_is() -> None:
     assert all('replica="abc"' in line for line in lines)
 
 
-# Serves with two replicas, asks, and prints what it saw.
-SERVICE = """
-import json, os, re, socket, sys
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-import httpx
-from vqazoo.cluster import joined
-model, token_file, report, *pictures = sys.argv[1:]
-token = Path(token_file).read_text().strip()
-with joined("this test", 2, "cpu") as cluster:
-    from ray import serve
-    from vqazoo_serve.ray import deployment
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(deployment({"models": model, "min_replicas": 2, "max_replicas": 2,
-                          "token_file": token_file, "cpus": 0.5}))
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60,
-                      headers={"Authorization": f"Bearer {token}"}) as client:
-        def ask(number):
-            picture = Path(pictures[number % len(pictures)]).read_bytes()
-            asked = {"question": "what is it?"}
-            return client.post("/answer", files={"image": picture}, data=asked)
-        with ThreadPoolExecutor(8) as threads:
-            replies = list(threads.map(ask, range(64)))
-        counted = {}
-        for _ in range(200):
-            text = client.get("/metrics").text
-            for replica, number in re.findall(
-                r'vqazoo_requests_total{path="/answer",replica="(\\w+)",status="200"} (\\d+)', text
-            ):
-                counted[replica] = int(number)
-            if len(counted) == 2:
-                break
-        Path(report).write_text(json.dumps({
-            "answers": [r.json()["answers"][0] for r in replies],
-            "replicas": [r.headers["x-replica"] for r in replies],
-            "counted": counted,
-            "health": client.get("/health").status_code,
-            "stranger": httpx.get(f"http://127.0.0.1:{port}/models").status_code,
-        }))
-    serve.shutdown()
-"""
+@contextmanager
+def serve_run(file: Path, log: Path, port: int) -> Iterator[httpx.Client]:
+    """A client of `serve run FILE` in a process group of its own."""
+    environment = {
+        **os.environ,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "VQAZOO_SERVE_TOKEN": TOKEN,
+    }
+    start = [sys.executable, "-c", "from ray.serve.scripts import cli; cli()", "run", str(file)]
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with (
+        open(log, "w") as said,
+        subprocess.Popen(start, env=environment, stdout=said, stderr=said) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, headers=headers) as client,
+    ):
+        try:
+            until = time.monotonic() + 240
+            while process.poll() is None and time.monotonic() < until:
+                with suppress(httpx.TransportError):
+                    if client.get("/health").status_code == 200:
+                        break
+                time.sleep(0.2)
+            else:
+                raise AssertionError(log.read_text())
+            yield client
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
 
 
 @pytest.mark.proof
 def test_two_replicas_answer_as_the_model_does(pictures: list[bytes], tmp_path: Path) -> None:
-    files = [tmp_path / f"{number}.png" for number in range(len(pictures))]
-    for file, content in zip(files, pictures, strict=True):
-        file.write_bytes(content)
-    (tmp_path / "token").write_text(TOKEN)
-    given = (tmp_path / "token", tmp_path / "seen.json", *files)
-    done = subprocess.run(
-        [sys.executable, "-c", SERVICE, CLASSIFIER, *map(str, given)],
-        capture_output=True,
-        text=True,
-        timeout=300,
+    """The service of the page, by its own file."""
+    (block,) = (b for b in blocks(PAGE, "text") if b.content.startswith("# service.yaml"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "service.yaml").write_text(block.content.replace("port: 8000", f"port: {port}"))
+    with serve_run(tmp_path / "service.yaml", tmp_path / "log", port) as client:
+
+        def ask(number: int) -> httpx.Response:
+            picture = {"image": pictures[number % len(pictures)]}
+            return client.post("/answer", files=picture, data={"question": "what is it?"})
+
+        with ThreadPoolExecutor(8) as threads:
+            replies = list(threads.map(ask, range(64)))
+        counted: dict[str, int] = {}
+        for _ in range(200):  # whoever answers tells of itself
+            counts = client.get("/metrics").text
+            for replica, number in COUNTED.findall(counts):
+                counted[replica] = int(number)
+            if len(counted) == 2:
+                break
+        stranger = client.get("/models", headers={"Authorization": "Bearer no"}).status_code
+    expected = vqazoo.load(CLASSIFIER).answer(
+        [Image.open(io.BytesIO(content)) for content in pictures], ["what is it?"] * len(pictures)
     )
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(given[1].read_text())
-    expected = vqazoo.load(CLASSIFIER).answer(files, ["what is it?"] * len(files))
-    assert len(seen["answers"]) == 64
-    for number, answer in enumerate(seen["answers"]):
-        own = expected[number % len(files)]
+    for number, reply in enumerate(replies):
+        own = expected[number % len(pictures)]
+        (answer,) = reply.json()["answers"]
         assert answer["text"] == own.text
         assert answer["score"] == pytest.approx(own.score, abs=1e-5)
-    assert len(set(seen["replicas"])) == 2  # both answered
-    assert seen["counted"] == {name: seen["replicas"].count(name) for name in seen["replicas"]}
-    assert seen["health"] == 200
-    assert seen["stranger"] == 401
+    seen = [reply.headers["x-replica"] for reply in replies]
+    assert len(set(seen)) == 2  # both answered
+    assert counted == {name: seen.count(name) for name in seen}
+    assert stranger == 401
