@@ -66,13 +66,13 @@ def source_of_features(
     """LIVE or CACHED, and the examples again, of which some were looked at.
 
     It is settled once for all parts, so that the file does not depend on what is cached meanwhile:
-    as the plan of kept parts says; else CACHED if the pictures of the first part are cached.
+    as the plan of kept parts says; else CACHED if most pictures of the first part are cached.
     """
     if (planned := parts.planned(FEATURES)) in (LIVE, CACHED):
         return str(planned), examples
     first = list(islice(examples, answer_parts.PART_ROWS))
     stored = StoredImages(model, cache)
-    cached = bool(first) and stored.side(first) is not None
+    cached = stored.has_most(example.image for example in first)
     stored.save()
     return CACHED if cached else LIVE, chain(first, examples)
 

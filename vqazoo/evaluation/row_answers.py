@@ -14,7 +14,7 @@ from vqazoo.data import Example, check_question
 from vqazoo.errors import ImageError, QuestionError
 from vqazoo.evaluation.answer_parts import Record
 from vqazoo.evaluation.answering import Asking
-from vqazoo.features.encoding import Seen, encode_seen
+from vqazoo.features.encoding import Seen, encode_seen, stack
 from vqazoo.features.lookup import StoredImages, halved
 from vqazoo.features.pictures import tried_ahead
 from vqazoo.features.sources import distinct
@@ -38,10 +38,9 @@ class RowAnswers:
         """
         Args:
             features: LIVE: pictures are encoded; CACHED: their features are read from the cache
-                where it has those of all pictures that are asked about together. It keeps them in
-                half precision, so others are rounded to that: scores differ from those of `predict`
-                in the fourth digit, and do not depend on what the cache holds. Nothing is written
-                into it.
+                where it has them. It keeps them in half precision, so others are rounded to that:
+                scores differ from those of `predict` in the fourth digit, and not by what the cache
+                holds. Nothing is written into it.
 
         Raises:
             ConfigError: the model cannot be asked so.
@@ -96,33 +95,34 @@ class RowAnswers:
 
         Rows whose picture cannot be read are left out, and `errors` says why.
         """
-        if not asked:
-            return
-        starts = range(0, len(asked), BATCH)
-        batches = [list(asked[start : start + BATCH]) for start in starts]
-        kept = self._stored
-        if kept and (stored := kept.side([examples[row] for row in asked])) is not None:
-            for start, batch in zip(starts, batches, strict=True):
-                yield batch, stored.features(torch.arange(start, start + len(batch)))
-            return
+        batches = [list(asked[start : start + BATCH]) for start in range(0, len(asked), BATCH)]
+        keys = self._stored.keys({examples[row].image for row in asked}) if self._stored else {}
         pictures = [distinct([examples[row].image for row in batch]) for batch in batches]
-        tried = tried_ahead(self.model, (paths for paths, _ in pictures))
-        for batch, (_, numbers), media in zip(batches, pictures, tried, strict=True):
-            seen: list[Seen] = []
-            place: dict[int, int] = {}  # among those seen, of each distinct picture
-            for number, medium in enumerate(media):
-                if not isinstance(medium, ImageError):
-                    place[number] = len(seen)
-                    seen.append(medium)
-            of_rows = dict(zip(batch, numbers.tolist(), strict=True))
-            for row, number in of_rows.items():
-                if isinstance(wrong := media[number], ImageError):
-                    errors[row] = str(wrong)
+        unknown = [[path for path in paths if path not in keys] for paths, _ in pictures]
+        tried = tried_ahead(self.model, unknown)
+        for batch, (paths, _), new, media in zip(batches, pictures, unknown, tried, strict=True):
+            known = [path for path in paths if path in keys]
+            wrong = {
+                p: str(m) for p, m in zip(new, media, strict=True) if isinstance(m, ImageError)
+            }
+            seen = [medium for medium in media if not isinstance(medium, ImageError)]
+            errors |= {r: wrong[examples[r].image] for r in batch if examples[r].image in wrong}
             rows = [row for row in batch if row not in errors]
             if rows:
-                image = encode_seen(self.model, seen)
-                image = halved(image) if kept else image
-                yield rows, _of_rows(image, [place[of_rows[row]] for row in rows])
+                image = self._features([keys[path] for path in known], seen)
+                order = [*known, *(path for path in new if path not in wrong)]
+                place = {path: number for number, path in enumerate(order)}
+                yield rows, _of_rows(image, [place[examples[row].image] for row in rows])
+
+    def _features(self, keys: Sequence[str], seen: Sequence[Seen]) -> Features:
+        """Features of pictures that are stored, then of others."""
+        parts = []
+        if keys and self._stored:
+            parts.append(self._stored.features(keys))
+        if seen:
+            encoded = encode_seen(self.model, seen)
+            parts.append(halved(encoded) if self._stored else encoded)
+        return parts[0] if len(parts) == 1 else stack(parts)
 
     def _answered(
         self, image: Features, rows: Sequence[int], examples: Sequence[Example]

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from vqazoo.data import Example
+import torch
+
 from vqazoo.features.cache import FeatureCache, cache_root, folder_key
 from vqazoo.features.encoding import READ_BY, Towers, need_frames
 from vqazoo.features.filling import describe_towers
-from vqazoo.features.sources import CachedSide, Side, distinct
+from vqazoo.features.stored import Rows
 from vqazoo.files.keys import FileKeys
 from vqazoo.interfaces import Features, floating_dtype
 from vqazoo.media.video import is_video
 
 
 class StoredImages:
-    """Looks for the pictures of examples in the cache of an image tower, opened once."""
+    """Looks for pictures in the cache of an image tower, opened once."""
 
     def __init__(self, towers: Towers, root: str | Path = "") -> None:
         self._towers = towers
@@ -29,22 +31,29 @@ class StoredImages:
             if folder.is_dir():
                 self._cache = FeatureCache(folder, meta)
 
-    def side(self, examples: Sequence[Example]) -> Side | None:
-        """Their stored features, a row each; None unless those of all their pictures are there."""
+    def has_most(self, paths: Iterable[Path]) -> bool:
+        """Whether it has more than half of the distinct pictures that are there."""
+        there = {path for path in paths if path.is_file()}
+        return 2 * len(self.keys(there)) > len(there)
+
+    def keys(self, paths: Iterable[Path]) -> dict[Path, str]:
+        """The pictures that it has, each with the key of its row."""
         if self._cache is None:
-            return None
-        paths, rows = distinct([example.image for example in examples])
-        try:
-            keys = [self._files.key(path) + self._frames(path) for path in paths]
-        except OSError:  # a picture that is not there has no features either
-            return None
-        self._cache.drop_unreadable(keys)
-        if self._cache.missing(keys):
-            return None
-        towers = self._towers
-        return CachedSide(
-            self._cache.read(keys), rows, towers.device, floating_dtype(towers.image_encoder)
-        )
+            return {}
+        keys: dict[Path, str] = {}
+        for path in paths:
+            with suppress(OSError):  # a picture that is not there has no features either
+                keys[path] = self._files.key(path) + self._frames(path)
+        self._cache.drop_unreadable(keys.values())
+        missing = set(self._cache.missing(keys.values()))
+        return {path: key for path, key in keys.items() if key not in missing}
+
+    def features(self, keys: Sequence[str]) -> Features:
+        """Features of the rows of these keys, of which there is one."""
+        assert self._cache is not None
+        stored, towers = self._cache.read(keys), self._towers
+        rows = Rows(stored.batch, stored.num_prefix, floating_dtype(towers.image_encoder))
+        return rows.features(torch.arange(len(keys)), towers.device)
 
     def _frames(self, path: Path) -> str:
         return f"-{need_frames(self._towers, path)}-frames" if is_video(path) else ""

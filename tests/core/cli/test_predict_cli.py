@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 import vqazoo
 from tests.plugins.git.tiny import git
 from vqazoo.cli import run
-from vqazoo.evaluation import answer_parts
+from vqazoo.evaluation import answer_parts, row_answers
 from vqazoo.evaluation.predictions import ANSWER_COLUMNS
 from vqazoo.evaluation.row_answers import RowAnswers
 
@@ -372,19 +373,72 @@ def test_memory_holds_one_part_at_a_time(table: Path, monkeypatch: pytest.Monkey
 # ---- the cache ------------------------------------------------------------------------------
 
 
-def test_features_that_are_cached_are_not_encoded_again(
-    table: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache = tmp_path / "cache"
-    data = ["--data", "table", "--set", f"test={table}", "--cache", str(cache)]
+@pytest.fixture
+def cache(table: Path, tmp_path: Path) -> Path:
+    """A cache with the features of all pictures of the table."""
+    folder = tmp_path / "cache"
+    data = ["--data", "table", "--set", f"test={table}", "--cache", str(folder)]
     assert run(["eval", MODEL, *data]) == 0
+    return folder
+
+
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Gathers the pictures that are decoded to be encoded."""
+    seen: list[Path] = []
+    look = row_answers.tried_ahead
+
+    def looking(model: Any, batches: Any) -> Any:
+        batches = list(batches)
+        seen.extend(path for batch in batches for path in batch)
+        return look(model, batches)
+
+    monkeypatch.setattr(row_answers, "tried_ahead", looking)
+    return seen
+
+
+def test_features_that_are_cached_are_not_encoded_again(
+    table: Path, whole: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = sorted(file.stat().st_mtime_ns for file in cache.rglob("*.safetensors"))
-    monkeypatch.setattr("vqazoo.evaluation.row_answers.tried_ahead", stop)
+    seen = encoded(monkeypatch)
     records = read(predict(table, tmp_path / "a.jsonl", "--cache", cache))
+    assert not seen
     for record, live in zip(records, read(whole), strict=True):
         assert record["answer"] == live["answer"]
         assert record["score"] == pytest.approx(live["score"], abs=5e-3)  # half precision
     assert sorted(file.stat().st_mtime_ns for file in cache.rglob("*.safetensors")) == kept
+
+
+def test_pictures_that_the_cache_lacks_are_encoded_as_it_would_keep_them(
+    flawed: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = flawed.with_name("7.png")
+    sound.write_bytes(sound.read_bytes() + b"\0")  # other bytes, the same picture
+    seen = encoded(monkeypatch)
+    records = read(predict(flawed, flawed.with_name("a.jsonl"), "--cache", cache))
+    assert {path.name for path in seen} == {"3.png", "5.png", "7.png"}
+    assert [r["image"] for r in records if r["error"]] == ["3.png"] * 3 + ["5.png"] * 3
+    sound.write_bytes(sound.read_bytes()[:-1])
+    seen.clear()
+    again = read(predict(flawed, flawed.with_name("b.jsonl"), "--cache", cache))
+    assert "7.png" not in {path.name for path in seen}
+    for record, other in zip(records, again, strict=True):
+        score, known = record.pop("score"), other.pop("score")
+        assert score == known or score == pytest.approx(known, abs=1e-5)
+        assert record.pop("answerable") == pytest.approx(other.pop("answerable"), abs=1e-5)
+        assert record == other
+
+
+def test_what_is_cached_meanwhile_does_not_change_the_file(
+    table: Path, begun: Path, whole: Path
+) -> None:
+    place = table.parent / "nothing-cached"
+    data = ["--data", "table", "--set", f"test={table}", "--cache", str(place)]
+    try:
+        assert run(["eval", MODEL, *data]) == 0
+        assert predict(table, begun).read_bytes() == whole.read_bytes()
+    finally:
+        shutil.rmtree(place)
 
 
 # ---- Ray ------------------------------------------------------------------------------------
@@ -439,7 +493,7 @@ KILLER = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from vqazoo.cli import main
-from vqazoo.evaluation import answer_parts
+from vqazoo.evaluation import answer_parts, row_answers
 answer_parts.PART_ROWS = 8
 log, mine = Path(sys.argv.pop(1)), os.getsid(0)
 
