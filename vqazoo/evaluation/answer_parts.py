@@ -10,29 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from vqazoo.data import Example
 from vqazoo.errors import DataError
-from vqazoo.evaluation.predictions import ANSWER_COLUMNS, PARQUET, optional_package
-from vqazoo.files.csv_cells import csv_text
+from vqazoo.evaluation.answer_file import Record, check_ending, record_lines, write_answers
 from vqazoo.files.json_text import json_text
 from vqazoo.files.keys import read_object
 from vqazoo.files.switch import sibling, sync
 from vqazoo.files.writing import json_bytes, write_file
 
-Record = dict[str, Any]  # one row, by the names of ANSWER_COLUMNS
-
-NUMBERS = ("score", "answerable")
 PART_ROWS = 1024  # rows that a kill can cost; a multiple of the rows that are asked at once
-GROUP_PARTS = 32  # parts in a row group of parquet
 PLAN, JOINED = "plan.json", "joined.json"
-CSV, JSON_LINES = ".csv", (".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True)
@@ -57,7 +51,7 @@ class Counts:
     failed: int
 
 
-def parts_of(examples: Iterator[Example]) -> Iterator[Part]:
+def in_parts(examples: Iterator[Example]) -> Iterator[Part]:
     """The rows in parts, of which one is in memory at a time.
 
     Raises:
@@ -104,14 +98,7 @@ class AnswerParts:
         writes it is not installed."""
         self.out = out
         self.folder = out.with_name(f"{out.name}.parts")
-        suffix = out.suffix.lower()
-        if suffix not in (CSV, PARQUET, *JSON_LINES):
-            raise DataError(
-                f"The answers are to be written to '{out}', but a file that ends in {PARQUET}, "
-                f"{CSV} or {JSON_LINES[0]} was expected: name one with --out."
-            )
-        if suffix == PARQUET:
-            optional_package("pyarrow.parquet")
+        check_ending(out)
 
     def finished(self) -> Counts | None:
         """What the file holds if all was joined and only the tidying was cut off, else None.
@@ -196,7 +183,7 @@ class AnswerParts:
         Raises:
             DataError: they cannot be written.
         """
-        lines = "".join(json_text(record) + "\n" for record in records).encode()
+        lines = record_lines(records).encode()
         head = {
             "rows": len(records),
             "failed": sum(record["error"] is not None for record in records),
@@ -222,10 +209,8 @@ class AnswerParts:
         fresh = sibling(self.out, "new")
         with self._writing():
             try:
-                write = _write_parquet if self.out.suffix.lower() == PARQUET else self._write_text
-                write(fresh, (self._records(number) for number in range(count)))
-                with open(fresh, "rb") as handle:
-                    os.fsync(handle.fileno())
+                parts = (self._records(number) for number in range(count))
+                write_answers(fresh, self.out.suffix.lower(), parts)
                 joined = {
                     "rows": counts.rows,
                     "failed": counts.failed,
@@ -239,18 +224,6 @@ class AnswerParts:
                 raise
         self._tidy()
         return counts
-
-    def _write_text(self, file: Path, parts: Iterator[list[Record]]) -> None:
-        with open(file, "wb") as handle:
-            if self.out.suffix.lower() == CSV:
-                handle.write(csv_text([ANSWER_COLUMNS]).encode())
-                lines: Callable[[Sequence[Record]], str] = _csv_lines
-            else:
-                lines = _json_lines
-            for records in parts:
-                handle.write(lines(records).encode())
-            handle.flush()
-            os.fsync(handle.fileno())
 
     def _file(self, number: int) -> Path:
         return self.folder / f"part-{number:06d}.jsonl"
@@ -295,31 +268,3 @@ class AnswerParts:
 def _brief(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return f"'{text if len(text) <= 120 else text[:117] + '...'}'"
-
-
-def _csv_lines(records: Sequence[Record]) -> str:
-    rows = []
-    for record in records:
-        cells = [record[name] for name in ANSWER_COLUMNS]
-        place = ANSWER_COLUMNS.index("score")
-        # Six digits, as in every CSV of answers: small ones, of long answers, keep their order.
-        cells[place] = "" if cells[place] is None else f"{cells[place]:.6g}"
-        rows.append(cells)
-    return csv_text(rows)
-
-
-def _json_lines(records: Sequence[Record]) -> str:
-    return "".join(json_text(record) + "\n" for record in records)
-
-
-def _write_parquet(file: Path, parts: Iterator[list[Record]]) -> None:
-    pyarrow, parquet = optional_package("pyarrow"), optional_package("pyarrow.parquet")
-    schema = pyarrow.schema(
-        [
-            (name, pyarrow.float64() if name in NUMBERS else pyarrow.string())
-            for name in ANSWER_COLUMNS
-        ]
-    )
-    with parquet.ParquetWriter(file, schema) as writer:
-        while group := list(chain.from_iterable(islice(parts, GROUP_PARTS))):
-            writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))

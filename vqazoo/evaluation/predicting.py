@@ -13,7 +13,8 @@ from vqazoo.amounts import count, duration
 from vqazoo.data import Example
 from vqazoo.errors import DataError
 from vqazoo.evaluation import answer_parts
-from vqazoo.evaluation.answer_parts import AnswerParts, Counts, Part, Record, parts_of
+from vqazoo.evaluation.answer_file import Record
+from vqazoo.evaluation.answer_parts import AnswerParts, Counts, Part, in_parts
 from vqazoo.evaluation.answering import Asking
 from vqazoo.evaluation.row_answers import CACHED, LIVE
 from vqazoo.evaluation.split import signature
@@ -112,7 +113,7 @@ def answer_to_file(
 
         def missing() -> Iterator[Part]:
             nonlocal number
-            for part in parts_of(examples):
+            for part in in_parts(examples):
                 number = part.number
                 if not parts.holds(part):
                     yield part

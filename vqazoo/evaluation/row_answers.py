@@ -12,7 +12,7 @@ import torch
 
 from vqazoo.data import Example, check_question
 from vqazoo.errors import ImageError, QuestionError
-from vqazoo.evaluation.answer_parts import Record
+from vqazoo.evaluation.answer_file import Record
 from vqazoo.evaluation.answering import Asking
 from vqazoo.features.encoding import Seen, encode_seen, stack
 from vqazoo.features.lookup import StoredImages, halved

@@ -17,7 +17,8 @@ from vqazoo.zoo.models import absolute, find, load, load_found
 
 if TYPE_CHECKING:
     from vqazoo.data import DatasetReader
-    from vqazoo.evaluation.answer_parts import Counts, Part, Record
+    from vqazoo.evaluation.answer_file import Record
+    from vqazoo.evaluation.answer_parts import Counts, Part
     from vqazoo.evaluation.answering import Asking
     from vqazoo.evaluation.predicting import Engine
     from vqazoo.evaluation.row_answers import RowAnswers

@@ -20,7 +20,7 @@ import pytest
 import vqazoo
 from tests.plugins.git.tiny import git
 from vqazoo.cli import run
-from vqazoo.evaluation import answer_parts, row_answers
+from vqazoo.evaluation import answer_file, answer_parts, row_answers
 from vqazoo.evaluation.predictions import ANSWER_COLUMNS
 from vqazoo.evaluation.row_answers import RowAnswers
 
@@ -127,7 +127,7 @@ def test_so_does_a_published_one(table: Path, tmp_path: Path) -> None:
 def test_parquet_and_csv_hold_the_same(
     table: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answer_parts, "GROUP_PARTS", 2)
+    monkeypatch.setattr(answer_file, "GROUP_PARTS", 2)
     records = read(whole)
     assert read(predict(table, tmp_path / "a.parquet")) == records
     with open(predict(table, tmp_path / "a.csv"), newline="") as handle:
@@ -365,7 +365,7 @@ def test_memory_holds_one_part_at_a_time(table: Path, monkeypatch: pytest.Monkey
             drawn.append(number)
             yield Example(table.parent / "0.png", "what?", (), str(number))
 
-    parts = answer_parts.parts_of(rows())
+    parts = answer_parts.in_parts(rows())
     next(parts)
     assert len(drawn) == 32
 
@@ -493,7 +493,7 @@ KILLER = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from vqazoo.cli import main
-from vqazoo.evaluation import answer_parts, row_answers
+from vqazoo.evaluation import answer_file, answer_parts, row_answers
 answer_parts.PART_ROWS = 8
 log, mine = Path(sys.argv.pop(1)), os.getsid(0)
 
