@@ -12,6 +12,7 @@ import importlib
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -71,7 +72,8 @@ def joined(
 ) -> Iterator[Cluster]:
     """Join the cluster at `RAY_ADDRESS`, or start one of this machine alone.
 
-    It is left, or stopped, at the end of the block. Nothing is sent to Ray's makers; one that is
+    It is left, or stopped, at the end of the block; one that this process joined before stays.
+    Nothing is sent to Ray's makers; one that is
     started here has no dashboard, and a token that only its own processes know, since Ray listens
     on every network of a machine and runs what it is sent.
 
@@ -85,13 +87,17 @@ def joined(
         WeightsError: Ray is not installed. ClusterError: there is no cluster at the address.
     """
     address = os.environ.get(ADDRESS, "")
-    guard = {} if address or AUTH in os.environ else {AUTH: "token", TOKEN: secrets.token_hex(32)}
+    known = address or AUTH in os.environ or "ray" in sys.modules  # Ray reads it once
+    guard = {} if known else {AUTH: "token", TOKEN: secrets.token_hex(32)}
     for name, value in {**QUIET, **guard}.items():
         os.environ.setdefault(name, value)
     try:
         ray = importlib.import_module("ray")
     except ImportError as error:
         raise missing_package(what, "ray", "ray") from error
+    if ray.is_initialized():
+        yield _shared_out(ray, workers, device, report)
+        return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if not address:
         options |= {

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import torch
 
+from vqazoo.errors import CacheError
 from vqazoo.features.cache import FeatureCache, cache_root, folder_key
 from vqazoo.features.encoding import READ_BY, Towers, need_frames
 from vqazoo.features.filling import describe_towers
+from vqazoo.features.parts import join_parts
 from vqazoo.features.stored import Rows
 from vqazoo.files.keys import FileKeys
 from vqazoo.interfaces import Features, floating_dtype
@@ -28,6 +30,8 @@ class StoredImages:
         if cache_root(root).is_dir():
             meta = describe_towers(towers, "image")
             folder = cache_root(root) / f"{READ_BY['image']}-{folder_key(meta)}"
+            with suppress(CacheError):  # a folder that may only be read
+                join_parts(folder, meta)
             if folder.is_dir():
                 self._cache = FeatureCache(folder, meta)
 
