@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 
 import vqazoo
-from tests.plugins.git.tiny import git
+from tests.whole.families.published import PUBLISHED
 from vqazoo.cli import run
 from vqazoo.evaluation import answer_file, answer_parts, row_answers
 from vqazoo.evaluation.predictions import ANSWER_COLUMNS
 from vqazoo.evaluation.row_answers import RowAnswers
 
 MODEL = "tiny-clip-linear-flawedshapes"  # says answerability as well
+CAPTIONER = "Salesforce/blip-image-captioning-base"
 PACKAGED = (
     "tiny-clip-gru-easyvqa",
     "tiny-clip-lstm-easyvqa",
@@ -115,13 +116,36 @@ def test_every_packaged_model_gives_the_answers_of_predict(
     agree(read(predict(table, tmp_path / "a.jsonl", model=model)), table, vqazoo.load(model))
 
 
-def test_so_does_a_published_one(table: Path, tmp_path: Path) -> None:
-    reference = f"dir:{git(tmp_path / 'git')}"
-    out = predict(table, tmp_path / "a.jsonl", "--decode", "max_length=4", model=reference)
-    predicted = vqazoo.load(reference).predict(rows_of(table), max_length=4)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "microsoft/git-base-vqav2",
+        "dandelin/vilt-b32-finetuned-vqa",
+        "Salesforce/blip-vqa-base",
+        "Salesforce/blip2-opt-2.7b",
+    ],
+)
+def test_so_does_a_published_one(table: Path, tmp_path: Path, name: str) -> None:
+    reference = f"dir:{PUBLISHED[name](tmp_path / 'published')}"
+    out = predict(table, tmp_path / "a.jsonl", model=reference)
+    predicted = vqazoo.load(reference).predict(rows_of(table))
     for record, row in zip(read(out), predicted, strict=True):
         assert record["answer"] == row["answer"]
         assert record["score"] == pytest.approx(row["score"], abs=1e-5)
+
+
+def test_a_captioner_describes_where_nothing_is_asked_and_refuses_questions(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = f"dir:{PUBLISHED[CAPTIONER](tmp_path / 'blip')}"
+    told = refused(capsys, command(table, tmp_path / "a.jsonl", model=reference))
+    assert "describes pictures and reads no question" in told
+    silent = tmp_path / "pictures.csv"
+    pictures = [row["image"] for row in rows_of(table)][:6]
+    silent.write_text("image,question\n" + "".join(f"{picture},\n" for picture in pictures))
+    records = read(predict(silent, tmp_path / "b.jsonl", model=reference))
+    captions = vqazoo.load(reference).caption(pictures)
+    assert [record["answer"] for record in records] == [caption.text for caption in captions]
 
 
 def test_parquet_and_csv_hold_the_same(
@@ -466,6 +490,13 @@ def test_parts_that_are_done_in_another_order_stand_in_theirs(
     monkeypatch.setattr("vqazoo.zoo.predict.joined", reversing)
     out = predict(table, tmp_path / "a.jsonl", "--engine", "ray", "--workers", 2)
     assert out.read_bytes() == whole.read_bytes()
+
+
+def test_a_run_goes_on_with_another_engine(
+    table: Path, begun: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqazoo.zoo.predict.joined", reversing)
+    assert predict(table, begun, "--engine", "ray").read_bytes() == whole.read_bytes()
 
 
 def test_an_actor_that_has_another_model_says_so(
