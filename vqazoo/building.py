@@ -17,7 +17,7 @@ from vqazoo.errors import ConfigError, IncompatibleError, PluginError
 from vqazoo.interfaces import Encoder, EncoderSpec, FusedSpec, Fusion, Head, TowerSpec
 from vqazoo.interfaces.towers import offered_kinds
 from vqazoo.manifests import FusionManifest, HeadManifest
-from vqazoo.model import VQAModel, kinds
+from vqazoo.model import VQAModel, kinds, pick_device
 from vqazoo.own_parts import (
     block_of,
     built,
@@ -89,6 +89,12 @@ def create(
         _load_towers(config, towers)
     check_joined(model)
     return model
+
+
+def build_to_encode(config: ModelConfig, device: str) -> VQAModel:
+    """A model whose towers alone are used, on a device; its head knows one answer."""
+    model = build_model(config, AnswerList.from_texts(["yes"]))
+    return model.to(pick_device(device))
 
 
 def build_model(config: ModelConfig, answers: AnswerList, pretrained: bool = True) -> VQAModel:

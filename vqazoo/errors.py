@@ -58,6 +58,10 @@ class CacheError(VqazooError):
     """A feature cache that cannot be written, or that disagrees with what it was made from."""
 
 
+class ClusterError(VqazooError):
+    """A Ray cluster that cannot be joined, or that loses its workers."""
+
+
 class TrainingError(VqazooError):
     """A training run that cannot start or go on."""
 

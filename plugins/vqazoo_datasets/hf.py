@@ -80,17 +80,7 @@ class HuggingFace(DatasetReader):
         return self.source.splits()
 
     def read(self, split: str) -> list[Example]:
-        self.check_split(split)
-        columns = self.source.columns(split)
-        for argument, column in self.names.items():
-            others = set(columns) - set(self.names.values())
-            needed = argument in ("image_column", "question_column")
-            if column not in columns and (needed or suggest(column, others, 1)):
-                raise DataError(
-                    f"The split '{split}' has no column {column!r}, but only "
-                    f"{', '.join(map(repr, columns))}.{did_you_mean(column, others)} Name another "
-                    f"with the argument {argument}."
-                )
+        columns = self._columns(split)
         wanted = [column for column in self.names.values() if column in columns]
         column = self.names["answer_column"]
         classes = class_names(self.source.features(split).get(column))
@@ -112,6 +102,41 @@ class HuggingFace(DatasetReader):
         if not examples:
             raise DataError(f"The split '{split}' has no rows: name another split.")
         return compared_by_stems(examples)
+
+    def stream(self, split: str) -> Iterator[Example]:
+        """Rows one by one: whether ids are unique is not looked at, and the answer column is not
+        read."""
+        columns = self._columns(split)
+        answer = self.names["answer_column"]
+        wanted = [name for name in self.names.values() if name in columns and name != answer]
+        for number, (where, row) in enumerate(self.source.rows(split, wanted), start=1):
+            image, question = (
+                row.get(self.names[f"{name}_column"]) for name in ("image", "question")
+            )
+            if question is not None and not isinstance(question, str):
+                self._question(question, where)
+            there = image.get("bytes") or image.get("path") if isinstance(image, dict) else image
+            yield Example(
+                self._picture(image, where, {}) if there else Path(),
+                (question or "").strip(),
+                (),
+                self._question_id(row, where, number, set()),
+            )
+
+    def _columns(self, split: str) -> list[str]:
+        """Those of a split, which has all that are needed. Raises DataError."""
+        self.check_split(split)
+        columns = self.source.columns(split)
+        for argument, column in self.names.items():
+            others = set(columns) - set(self.names.values())
+            needed = argument in ("image_column", "question_column")
+            if column not in columns and (needed or suggest(column, others, 1)):
+                raise DataError(
+                    f"The split '{split}' has no column {column!r}, but only "
+                    f"{', '.join(map(repr, columns))}.{did_you_mean(column, others)} Name another "
+                    f"with the argument {argument}."
+                )
+        return columns
 
     def _question(self, value: Any, where: str) -> str:
         if not isinstance(value, str):

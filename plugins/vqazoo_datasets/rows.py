@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqazoo.data.text_files import decoded, json_objects
+from vqazoo.data.text_files import decoded, json_objects, objects_of_lines
 from vqazoo.errors import ConfigError, DataError, did_you_mean
 from vqazoo.files.csv_cells import FLAGGED, from_cell
 
@@ -32,19 +32,47 @@ def read_rows(file: Path) -> list[Row]:
     Raises:
         DataError: the file cannot be read, has no row, or a line is malformed.
     """
+    suffix = _suffix(file)
+    text = _read_text(file)
+    delimiter = DELIMITERS.get(suffix)
+    if delimiter is None:
+        parsed = _json_rows(file, text)
+    else:
+        parsed = _cell_rows(file, io.StringIO(text, newline=""), len(text), delimiter)
+    rows = list(parsed)
+    if not rows:
+        raise DataError(f"'{file}' has no rows: add at least one question.")
+    return rows
+
+
+def stream_rows(file: Path) -> Iterator[Row]:
+    """As `read_rows`, one at a time, of a file that need not fit into memory.
+
+    Raises:
+        DataError: as `read_rows`, when that line is reached; a file without rows is none.
+    """
+    delimiter = DELIMITERS.get(_suffix(file))
+    try:
+        with open(file, encoding="utf-8-sig", newline="\n" if delimiter is None else "") as lines:
+            if delimiter is None:
+                objects = objects_of_lines(file, lines, EXAMPLE)
+                yield from (Row(number, cells) for number, cells in objects)
+            else:
+                yield from _cell_rows(file, lines, file.stat().st_size, delimiter)
+    except (OSError, UnicodeDecodeError):
+        _read_text(file)  # says where
+        raise
+
+
+def _suffix(file: Path) -> str:
+    """The ending of a file, if it is of a table. Raises DataError."""
     suffix = file.suffix.lower()
     if suffix not in (*DELIMITERS, *JSON_LINES):
         raise DataError(
             f"'{file}' ends in '{file.suffix}', but {', '.join((*DELIMITERS, *JSON_LINES))} are "
             f"read: save the table in one of these formats."
         )
-    text = _read_text(file)
-    delimiter = DELIMITERS.get(suffix)
-    parsed = _json_rows(file, text) if delimiter is None else _cell_rows(file, text, delimiter)
-    rows = list(parsed)
-    if not rows:
-        raise DataError(f"'{file}' has no rows: add at least one question.")
-    return rows
+    return suffix
 
 
 def _read_text(file: Path) -> str:
@@ -57,10 +85,10 @@ def _read_text(file: Path) -> str:
     return decoded(data, file)
 
 
-def _cell_rows(file: Path, text: str, delimiter: str) -> Iterator[Row]:
+def _cell_rows(file: Path, lines: Iterable[str], size: int, delimiter: str) -> Iterator[Row]:
     # Cells may be as long as they like, also those that nobody reads; never lowered for others.
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    csv.field_size_limit(max(csv.field_size_limit(), size))
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] = []
     line = 1
     try:

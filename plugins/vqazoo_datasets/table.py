@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,14 @@ from vqazoo.data import DatasetReader, Example, check_question
 from vqazoo.data.answer_cells import Said, cell_texts, read_answers
 from vqazoo.data.comparison import compared_by_stems
 from vqazoo.errors import ConfigError, DataError, QuestionError, suggest
-from vqazoo_datasets.rows import DELIMITERS, Row, check_distinct, missing_column, read_rows
+from vqazoo_datasets.rows import (
+    DELIMITERS,
+    Row,
+    check_distinct,
+    missing_column,
+    read_rows,
+    stream_rows,
+)
 
 
 class Table(DatasetReader):
@@ -90,6 +98,28 @@ class Table(DatasetReader):
                 )
             )
         return compared_by_stems(examples)
+
+    def stream(self, split: str) -> Iterator[Example]:
+        """Rows of a file that need not fit into memory: whether ids are unique is not looked at,
+        and the answer column is not read."""
+        self.check_split(split)
+        file = self.files[split]
+        folder = self.image_root or file.parent
+        for number, row in enumerate(stream_rows(file), start=1):
+            where = f"'{file}', line {row.line}"
+            if number == 1:
+                self._check_columns(file, set(row.cells))
+            image = row.cells.get(self.columns["image_column"])
+            question = row.cells.get(self.columns["question_column"])
+            for cell, column in ((image, "image_column"), (question, "question_column")):
+                if cell is not None and not isinstance(cell, str):
+                    self._text(row, column, where)
+            yield Example(
+                folder / image.strip() if image and image.strip() else Path(),
+                (question or "").strip(),
+                (),
+                self._question_id(row, where, number),
+            )
 
     def _check_columns(self, file: Path, columns: set[str]) -> None:
         """Raise DataError for a column that is needed, or seems to be there misspelt."""

@@ -78,6 +78,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,  # those pages load scripts from the network
     )
+    app.state.answering = answering
     app.add_middleware(Observed, metrics=metrics)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _http_error)

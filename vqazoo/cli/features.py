@@ -7,105 +7,45 @@ from pathlib import Path
 import click
 
 from vqazoo import amounts
-from vqazoo.cli.ending import told_when_interrupted
-from vqazoo.cli.examples import ExampleCommand
-from vqazoo.cli.options import JSON, part, run_assignments
-from vqazoo.cli.output import print_json, print_table, progress, say
-
-CACHE = click.option(
-    "--cache",
-    default="",
-    help="Folder of caches; default: the folder features of $VQAZOO_CACHE, else of "
-    "$XDG_CACHE_HOME/vqazoo, else of ~/.cache/vqazoo.",
-)
+from vqazoo.cli.features_build import CACHE, build
+from vqazoo.cli.options import JSON
+from vqazoo.cli.output import print_json, print_table, say
 
 
 @click.group()
 def features() -> None:
-    """Build, look at, verify and clear cached features of frozen encoders."""
+    """Build, join, look at, verify and clear cached features of frozen encoders."""
 
 
-@features.command(cls=ExampleCommand)
-@part("--encoder", "encoder", "Both towers, such as {encoder} or {both}.")
-@part("--image-encoder", "encoder", "Replaces the image tower.")
-@part("--text-encoder", "encoder", "Replaces the text tower.")
-@part("--fusion", "fusion", "Tells which features are needed; default: the head's own choice.")
-@part("--head", "head", "The head that will be trained; default: that of --config, else any.")
-@part("--data", "dataset", "Dataset.")
-@click.option("--data-root", help="Folder of the dataset's official files.")
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file, as for vqazoo train.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="As for train.")
-@click.option("--split", "splits", multiple=True, help="May be repeated; default: all.")
-@click.option(
-    "--skip-missing", is_flag=True, help="Leave out pictures that do not exist or cannot be read."
-)
-@click.option("--device", help="cpu, cuda, ...; default: cuda if there is one.")
+features.add_command(build)
+
+
+@features.command()
+@click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
 @CACHE
 @JSON
-def build(
-    encoder: str | None,
-    image_encoder: str | None,
-    text_encoder: str | None,
-    fusion: str | None,
-    head: str | None,
-    data: str | None,
-    data_root: str | None,
-    config: Path | None,
-    assignments: tuple[str, ...],
-    splits: tuple[str, ...],
-    skip_missing: bool,
-    device: str | None,
-    cache: str,
-    as_json: bool,
-) -> None:
-    """Encode the pictures and questions of a dataset once, ahead of training.
+def merge(folders: tuple[Path, ...], cache: str, as_json: bool) -> None:
+    """Join what jobs with --shards wrote, and bring in the caches of other FOLDERS.
 
-    `vqazoo train` does this by itself; ahead is useful on another machine or over night. What was
-    encoded before, by any run, is not encoded again.
+    The next run that uses a cache joins its parts by itself; folders of other machines are copied
+    here first, or mounted. Rows that are there already stay; damaged shards are left out.
     """
-    from vqazoo.building import build_model
-    from vqazoo.data import open_dataset, usable
-    from vqazoo.data.answers import AnswerList
-    from vqazoo.features.filling import build_images, build_questions
-    from vqazoo.model import pick_device
-    from vqazoo.training.settings import gather_config
+    from vqazoo.features.cache import cache_root
+    from vqazoo.features.parts import merge as merged
 
-    assignments = run_assignments(assignments, data_root)
-    flags = {
-        "encoder": encoder,
-        "image_encoder": image_encoder,
-        "text_encoder": text_encoder,
-        "fusion": fusion,
-        "head": head or (None if config else _any_head(fusion)),
-        "data": data,
-    }
-    filled = gather_config(config, assignments, flags)
-    reader = open_dataset(filled.data.type, filled.data.args)
-    for split in splits:
-        reader.check_split(split)
-    examples = [e for split in splits or reader.splits() for e in reader.read(split)]
-    skip_missing = skip_missing or filled.data.skip_missing
-    examples, left_out = usable(examples, skip_missing, Path("missing-images.txt"))
-    if left_out:
-        say(f"Left out {left_out:,} questions without a picture.", err=True)
-    model = build_model(filled.model, AnswerList.from_texts(["yes"]))  # the head is not used
-    model.to(pick_device(device or filled.training.device))
-    cache = cache or filled.training.cache
-
-    def report(line: str) -> None:
-        say(line, err=True)
-
-    images = list(dict.fromkeys(example.image for example in examples))
-    questions = list(dict.fromkeys(example.question for example in examples))
-    with told_when_interrupted(
-        lambda: "run the same command again; what was encoded is kept, a shard at a time."
-    ):
-        build_images(model, images, progress, cache, report)
-        build_questions(model, questions, progress, cache, report)
+    documents = []
+    for folder, rows, damaged in merged(cache_root(cache), folders):
+        documents.append(
+            {"name": folder.name, "rows": rows, "damaged": [str(file) for file in damaged]}
+        )
+        if not as_json:
+            say(f"{folder.name}  {rows:,} rows joined")
+        for file in damaged:
+            say(f"'{file}' is damaged and was left out: its rows are computed anew.", err=True)
     if as_json:
-        print_json({"images": len(images), "questions": len(questions)})
-        return
-    say(f"{len(images):,} images and {len(questions):,} questions are cached.")
+        print_json(documents)
+    elif not documents:
+        say("There was nothing to join.")
 
 
 @features.command()
@@ -221,21 +161,6 @@ def clear(names: tuple[str, ...], everything: bool, cache: str, as_json: bool) -
         return
     caches = "1 cache" if len(folders) == 1 else f"{len(folders)} caches"
     say(f"Removed {caches}, {amounts.size(freed)}.")
-
-
-def _any_head(fusion: str | None) -> str | None:
-    """A head for a config that names none, since it is not used: one that takes what the fusion
-    gives, or whose own fusion reads pooled features."""
-    from vqazoo.manifests import HeadManifest
-    from vqazoo.registry import registry
-
-    pooled = {"image.pooled", "text.pooled"}
-    for name, head in registry.usable(HeadManifest):
-        joined = registry.manifest("fusion", fusion or head.default_fusion)
-        fits = head.requires == joined.provides if fusion else joined.requires == pooled
-        if fits and not head.borrows:
-            return name
-    return None
 
 
 def _chosen(names: tuple[str, ...], cache: str) -> list[tuple[Path, dict[str, object]]]:

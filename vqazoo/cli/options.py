@@ -126,8 +126,8 @@ def canonical(kind: str) -> Callable[[click.Context, click.Parameter, str | None
     return spell
 
 
-def data_options(command: F) -> F:
-    """Options --data, --data-root, --set and --skip-missing, of verbs that read one dataset."""
+def named_data(command: F) -> F:
+    """Options --data, --data-root and --set, of verbs that read one dataset."""
     for option in reversed(
         (
             part("--data", "dataset", "Dataset; default: the one the model was trained on."),
@@ -139,11 +139,15 @@ def data_options(command: F) -> F:
                 metavar="KEY=VALUE",
                 help="Argument of the dataset, such as test=my.csv; may be repeated.",
             ),
-            SKIP_MISSING,
         )
     ):
         command = option(command)
     return command
+
+
+def data_options(command: F) -> F:
+    """Those of `named_data`, and --skip-missing."""
+    return named_data(SKIP_MISSING(command))
 
 
 def make_folder(folder: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,17 @@ class DatasetReader(ABC):
         Raises:
             DataError: a file or row cannot be used; the message names file and row.
         """
+
+    def stream(self, split: str) -> Iterator[Example]:
+        """The examples of a split one by one, in file order, to be answered: whoever asks a
+        question checks it, and answers of people may be left out.
+
+        Readers of files that memory cannot hold override it; this one reads the whole split.
+
+        Raises:
+            DataError: as `read`.
+        """
+        yield from self.read(split)
 
     def check_split(self, split: str) -> None:
         """Raise UnknownNameError, with a suggestion, for a split that is not there."""

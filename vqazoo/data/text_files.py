@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,14 @@ def json_objects(file: Path, text: str, example: str) -> Iterator[tuple[int, dic
         DataError: a line is no JSON, no object, or holds half a character.
     """
     # Not splitlines(): it would also cut at characters that JSON allows inside a string.
-    for number, line in enumerate(text.split("\n"), start=1):
+    return objects_of_lines(file, text.split("\n"), example)
+
+
+def objects_of_lines(
+    file: Path, lines: Iterable[str], example: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As `json_objects`, of a file that is read line by line."""
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         where = f"'{file}', line {number}"

@@ -1,9 +1,10 @@
-"""Prediction files: our CSV and JSON lines, and the official submissions. Imports no torch.
+"""Prediction files: CSV, JSON lines and parquet, and the official submissions. Imports no torch.
 
-CSV and JSON lines have the columns `question_id`, `image`, `question`, `answer`, `score`,
-`answer_type`, `answerable`, and, for whoever reads them, `selected` and `correct`. A file that
-others made needs `question_id` and `answer` only. In our CSV an apostrophe stands before a text
-that a spreadsheet would run (see `vqazoo.files.csv_cells`); reading takes it away.
+Ours have the columns `question_id`, `image`, `question`, `answer`, `score`, `answer_type`,
+`answerable`, and, for whoever reads them, `selected` and `correct`, or in those of `vqazoo predict`
+`error`: such a row is not answered. A file that others made needs `question_id` and `answer` only.
+In our CSV an apostrophe stands before a text that a spreadsheet would run (see
+`vqazoo.files.csv_cells`); reading takes it away.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,9 @@ COLUMNS = (
     "selected",
     "correct",
 )
+ANSWER_COLUMNS = (*COLUMNS[:-2], "error")  # of `vqazoo predict`, which has no truth to compare
+PARQUET = ".parquet"
+PACKAGES = {"pandas": "pandas", "datasets": "vqazoo[hf]", "pyarrow": "vqazoo[hf]"}
 NAMED_IDS = 3  # ids named in a message
 
 
@@ -125,6 +130,8 @@ def read_predictions(file: Path, examples: Sequence[Example]) -> list[Answer]:
                 f"one answer a question."
             )
         text = record.get("answer")
+        if not text and record.get("error"):  # it is among those without an answer, below
+            continue
         if not isinstance(text, str):
             raise DataError(f"{where}: 'answer' is {text!r}, but a text was expected: write one.")
         if len(text) > LONGEST_ANSWER:
@@ -151,6 +158,31 @@ def read_predictions(file: Path, examples: Sequence[Example]) -> list[Answer]:
                 f"the file, which must answer exactly the {len(examples):,} questions."
             )
     return [answers[row] for row in range(len(examples))]
+
+
+def _parquet_records(file: Path) -> list[dict[str, Any]]:
+    parquet = optional_package("pyarrow.parquet")
+    try:
+        records: list[dict[str, Any]] = parquet.read_table(file).to_pylist()
+    except (ValueError, OSError, NotImplementedError) as error:  # bases of what pyarrow raises
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"The predictions '{file}' are no parquet file that can be read ({reason}): write them "
+            f"again."
+        ) from error
+    return records
+
+
+def optional_package(name: str) -> Any:
+    """A module of an optional package, or an error that says how to install it."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise DataError(
+            f"This needs the package '{package}', which is not installed: run  pip install "
+            f"'{PACKAGES[package]}'."
+        ) from error
 
 
 def _distinct(values: Sequence[str]) -> bool:
@@ -187,7 +219,9 @@ def _number(record: dict[str, Any], name: str, where: str, absent: Any) -> Any:
 
 
 def _records(file: Path) -> Iterable[dict[str, Any]]:
-    """Records of a CSV, a JSON list or JSON lines."""
+    """Records of a CSV, a JSON list, JSON lines or parquet."""
+    if file.suffix.lower() == PARQUET:
+        return _parquet_records(file)
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -198,7 +232,7 @@ def _records(file: Path) -> Iterable[dict[str, Any]]:
             csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))  # 131,072 at first
             reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
             records: list[Any] = list(reader)
-            if tuple(reader.fieldnames or ()) == COLUMNS:  # which was written here
+            if tuple(reader.fieldnames or ()) in (COLUMNS, ANSWER_COLUMNS):  # written here
                 records = [
                     {
                         key: from_cell(cell) if isinstance(cell, str) else cell
@@ -213,7 +247,7 @@ def _records(file: Path) -> Iterable[dict[str, Any]]:
         else:
             raise DataError(
                 f"The predictions '{file}' end in '{suffix}', but .csv, .jsonl or .json (official "
-                f"submission) was expected: rename or convert them."
+                f"submission), or .parquet, was expected: rename or convert them."
             )
     except (ValueError, csv.Error, RecursionError) as error:
         raise DataError(

@@ -143,16 +143,28 @@ def read_split(
         UnknownNameError, ConfigError, DataError: the dataset, its arguments, a file, the split or
             a picture cannot be used.
     """
+    reader, name = named_reader(data, args, split)
+    examples = reader.read(split)
+    if look:
+        examples = with_pictures(examples, skip_missing, missing, report)
+    return Questions(name, split, examples)
+
+
+def named_reader(
+    data: str | DatasetReader, args: Mapping[str, Any], split: str
+) -> tuple[DatasetReader, str]:
+    """The reader of a dataset that has the split, and the dataset's name in signatures.
+
+    Raises:
+        As `read_split`.
+    """
     if isinstance(data, DatasetReader):
         reader, name = data, data.registered_as or f"{type(data).__name__} (not registered)"
     else:
         name = registry.canonical("dataset", data)
         reader = open_dataset(name, registry.fill("dataset", name, dict(args)))
     reader.check_split(split)
-    examples = reader.read(split)
-    if look:
-        examples = with_pictures(examples, skip_missing, missing, report)
-    return Questions(name, split, examples)
+    return reader, name
 
 
 def with_pictures(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from importlib import import_module
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,7 +15,7 @@ from vqazoo.data import Example
 from vqazoo.data.answer_cells import Classes, class_names, read_answers
 from vqazoo.data.comparison import TEXT, compared_by_stems
 from vqazoo.errors import ConfigError, DataError, ImageError
-from vqazoo.evaluation.predictions import rows, to_csv
+from vqazoo.evaluation.predictions import optional_package, rows, to_csv
 from vqazoo.files.writing import write_file
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 TRUTH_COLUMNS = ("answers", "answer")  # columns that may hold the truth, the first that is there
 NAMED_ROWS = 20  # rows named in a message
 PARQUET_ROWS = 64  # with their pictures in memory at once
-PACKAGES = {"pandas": "pandas", "datasets": "vqazoo[hf]", "pyarrow": "vqazoo[hf]"}
 
 
 class Predictions(Sequence[dict[str, Any]]):
@@ -83,11 +81,11 @@ class Predictions(Sequence[dict[str, Any]]):
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame."""
-        return _package("pandas").DataFrame(self.rows)
+        return optional_package("pandas").DataFrame(self.rows)
 
     def to_datasets(self) -> Any:
         """A `datasets.Dataset`."""
-        datasets = _package("datasets")
+        datasets = optional_package("datasets")
         kinds = {"score": "float64", "answerable": "float64", "correct": "bool"}
         features = {name: datasets.Value(kinds.get(name, "string")) for name in self.rows[0]}
         return datasets.Dataset.from_list(self.rows, features=datasets.Features(features))
@@ -248,7 +246,7 @@ def to_datasets(examples: Sequence[Example]) -> Any:
 
     Pictures are opened when a row is read. Types and confidences of answers are left out.
     """
-    datasets = _package("datasets")
+    datasets = optional_package("datasets")
     columns = {
         "image": [str(example.image) for example in examples],
         "question": [example.question for example in examples],
@@ -266,8 +264,8 @@ def write_parquet(examples: Sequence[Example], file: Path) -> None:
     Raises:
         DataError: a package is missing, or a file cannot be read or written.
     """
-    schema = _features(_package("datasets")).arrow_schema
-    pyarrow, parquet = _package("pyarrow"), _package("pyarrow.parquet")
+    schema = _features(optional_package("datasets")).arrow_schema
+    pyarrow, parquet = optional_package("pyarrow"), optional_package("pyarrow.parquet")
     part = file.with_name(f"{file.name}.part")
     try:
         with parquet.ParquetWriter(part, schema) as writer:
@@ -299,15 +297,3 @@ def _features(datasets: Any) -> Any:
             "question_id": text,
         }
     )
-
-
-def _package(name: str) -> Any:
-    """A module of an optional package, or an error that says how to install it."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        package = name.partition(".")[0]
-        raise DataError(
-            f"This needs the package '{package}', which is not installed: run  pip install "
-            f"'{PACKAGES[package]}'."
-        ) from error

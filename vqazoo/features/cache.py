@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,20 @@ class FeatureCache:
         write_shard(self.folder / name, keys, features)
         self._next += 1
         self._know(name, list(keys))
+
+    def take(self, file: Path) -> bool:
+        """Move a shard of another folder here if it has rows that are missing; inside `writing`.
+
+        A shard of such rows that is damaged, or all of whose rows are here, stays where it is.
+        """
+        keys = shard_keys(file)
+        if keys is None or not self.missing(keys):
+            return False
+        name = shard_name(self._next)
+        os.replace(file, self.folder / name)
+        self._next += 1
+        self._know(name, keys)
+        return True
 
     def _know(self, shard: str, keys: list[str]) -> None:
         self.shards.append(shard)

@@ -6,9 +6,9 @@ and question is encoded once and kept (cache.py). sources.py makes batches of th
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,12 @@ from vqazoo.features.cache import (
     question_key,
 )
 from vqazoo.features.encoding import READ_BY, Towers, encode_seen, need_frames, stack
+from vqazoo.features.parts import join_parts
 from vqazoo.features.pictures import decoded_ahead
 from vqazoo.features.stored import MappedFeatures, Rows
 from vqazoo.files.free_space import disk_free
 from vqazoo.files.keys import FileKeys
-from vqazoo.interfaces import Encoder, Features, dtype_name, floating_dtype
+from vqazoo.interfaces import Encoder, Features, dtype_name, floating_dtype, state_sha256
 from vqazoo.media.video import is_video
 from vqazoo.progress import Progress, Report
 
@@ -59,6 +60,28 @@ def build_images(
             alone are read.
         DataError: a file is not there.
     """
+    job, keys = images_to_encode(towers, paths, progress, root, report)
+    with told_of_all(paths, root):
+        return job.run(keys, root, verify)
+
+
+@contextlib.contextmanager
+def told_of_all(paths: Sequence[Path], root: str | Path) -> Iterator[None]:
+    """Where a picture cannot be read, the error is about all those that cannot."""
+    try:
+        yield
+    except ImageError as error:
+        raise all_damaged(error, paths, cache_root(root)) from error
+
+
+def images_to_encode(
+    towers: Towers,
+    paths: Sequence[Path],
+    progress: Progress,
+    root: str | Path = "",
+    report: Report = lambda line: None,
+) -> tuple[Filling, list[str]]:
+    """The filling of an image tower's cache with files, and the key of each."""
     films = {path: f"-{need_frames(towers, path)}-frames" for path in paths if is_video(path)}
     files = FileKeys(cache_root(root))
     try:
@@ -68,15 +91,8 @@ def build_images(
     finally:
         files.save()
 
-    def encode(batches: Iterable[list[Path]]) -> Iterator[Features]:
-        for seen in decoded_ahead(towers, batches):
-            yield encode_seen(towers, seen)
-
-    job = _Job("image", towers, dict(zip(keys, paths, strict=True)), encode, progress, report)
-    try:
-        return job.run(keys, root, verify)
-    except ImageError as error:
-        raise all_damaged(error, paths, cache_root(root)) from error
+    sources = dict(zip(keys, paths, strict=True))
+    return Filling("image", towers, sources, progress, report), keys
 
 
 def build_questions(
@@ -88,55 +104,92 @@ def build_questions(
     verify: int = VERIFIED,
 ) -> MappedFeatures:
     """Features of questions, computed where the cache lacks them; row i is `questions[i]`."""
+    job, keys = questions_to_encode(towers, questions, progress, report)
+    return job.run(keys, root, verify)
+
+
+def questions_to_encode(
+    towers: Towers,
+    questions: Sequence[str],
+    progress: Progress,
+    report: Report = lambda line: None,
+) -> tuple[Filling, list[str]]:
+    """The filling of a text tower's cache with questions, and the key of each."""
     keys: list[str] = []
     for start in range(0, len(questions), TOKENIZE_BATCH):
         ids, mask = towers.text_encoder.tokenize(questions[start : start + TOKENIZE_BATCH])
         lengths = mask.sum(dim=1).tolist()
         keys += [question_key(row[:n]) for row, n in zip(ids.tolist(), lengths, strict=True)]
 
-    def encode(batches: Iterable[list[str]]) -> Iterator[Features]:
-        for batch in batches:
-            yield towers.encode_text(batch)
-
-    job = _Job("text", towers, dict(zip(keys, questions, strict=True)), encode, progress, report)
-    return job.run(keys, root, verify)
+    sources = dict(zip(keys, questions, strict=True))
+    return Filling("text", towers, sources, progress, report), keys
 
 
 @dataclass(frozen=True)
-class _Job:
-    """Filling and opening the cache of one tower."""
+class Filling:
+    """Filling and opening the cache of one tower.
+
+    Attributes:
+        side: `image` or `text`; sources: pictures or questions by key.
+    """
 
     side: str
     towers: Towers
-    sources: dict[str, Any]  # by key
-    encode: Callable[[Iterable[Any]], Iterator[Features]]
+    sources: dict[str, Any]
     progress: Progress
     report: Report
 
-    def run(self, keys: Sequence[str], root: str | Path, verify: int) -> MappedFeatures:
+    def encode(self, batches: Iterable[list[Any]]) -> Iterator[Features]:
+        """Features of batches of sources."""
+        if self.side == "text":
+            for questions in batches:
+                yield self.towers.encode_text(questions)
+            return
+        for seen in decoded_ahead(self.towers, batches):
+            yield encode_seen(self.towers, seen)
+
+    def opened(self, keys: Sequence[str], root: str | Path) -> FeatureCache:
+        """The cache, with what is wrong with these rows left out, and finished parts joined."""
         meta = describe_towers(self.towers, self.side)
         folder = cache_root(root) / f"{READ_BY[self.side]}-{folder_key(meta)}"
+        join_parts(folder, meta)
         cache = FeatureCache(folder, meta)
         cache.drop_unreadable(keys)
         if cache.dropped:
             self.report(
                 f"Computing the rows of {len(cache.dropped)} unreadable shards in '{folder}' anew."
             )
+        return cache
+
+    def run(self, keys: Sequence[str], root: str | Path, verify: int) -> MappedFeatures:
+        """Features of these keys, a row each, computed where the cache lacks them."""
+        cache = self.opened(keys, root)
         missing = set(cache.missing(keys))
         known = [key for key in dict.fromkeys(keys) if key not in missing]
         with torch.no_grad():
             if missing:
                 with cache.writing():
-                    self._fill(cache, cache.missing(keys))
+                    self.fill(cache, self.batches(cache.missing(keys)))
             sample = random.Random(len(known)).sample(known, min(verify, len(known)))
             self._verify(cache, sample, root)
         return cache.read(keys)
 
-    def _fill(self, cache: FeatureCache, keys: list[str]) -> None:
-        if not keys:  # another process was faster
-            return
-        keys = sorted(keys, key=lambda key: (len(str(self.sources[key])), key))  # similar lengths
-        largest = next((key for key in keys if is_video(self.sources[key])), keys[-1])
+    def batches(self, keys: Iterable[str]) -> list[list[str]]:
+        """Distinct keys as they are encoded together: sources of similar lengths."""
+        ordered = sorted(keys, key=lambda key: (len(str(self.sources[key])), key))
+        starts = range(0, len(ordered), ENCODE_BATCH)
+        return [ordered[start : start + ENCODE_BATCH] for start in starts]
+
+    def fill(self, cache: FeatureCache, batches: Sequence[Sequence[str]]) -> None:
+        """Encode batches of keys and write their shards; only inside `cache.writing`."""
+        if batches:  # else another process was faster
+            self.check_room(cache, [key for batch in batches for key in batch])
+            self.write(cache, batches)
+
+    def check_room(self, cache: FeatureCache, keys: Sequence[str]) -> None:
+        """Say what is going to be encoded. Raises CacheError if the disk has no room for it."""
+        films = (key for key in keys if is_video(self.sources[key]))
+        largest = next(films, keys[-1])
         row = _half(next(self.encode([[self.sources[largest]]])), self.side)
         needed = sum(tensor.nbytes for tensor in row.tensors().values()) * len(keys)
         self.report(
@@ -149,13 +202,14 @@ class _Job:
                 f"'{cache.folder}' has {size(disk_free(cache.folder))} free: free space, "
                 f"choose another folder with training.cache, or set training.features to live."
             )
-        starts = range(0, len(keys), ENCODE_BATCH)
-        batches = [keys[start : start + ENCODE_BATCH] for start in starts]
+
+    def write(self, cache: FeatureCache, batches: Sequence[Sequence[str]]) -> None:
+        """As `fill`, without looking for room."""
         encoded = self.encode([self.sources[key] for key in batch] for batch in batches)
         pending_keys: list[str] = []
         pending: list[Features] = []
         try:
-            shown = self.progress(starts, f"{READ_BY[self.side]}s")
+            shown = self.progress(range(len(batches)), f"{READ_BY[self.side]}s")
             for _, batch, features in zip(shown, batches, encoded, strict=True):
                 half = _half(features, self.side)
                 pending_keys += batch
@@ -224,11 +278,7 @@ def weights_sha256(encoder: Encoder, changed: bool) -> str:
     """Digest of an encoder's weights: of the referenced file if it was not trained further."""
     if encoder.reference is not None and encoder.reference.sha256 and not changed:
         return encoder.reference.sha256
-    state = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
-        state.update(name.encode())
-        state.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return state.hexdigest()
+    return state_sha256(encoder)
 
 
 def _half(features: Features, side: str) -> Features:

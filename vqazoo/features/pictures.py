@@ -7,11 +7,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
+from vqazoo.errors import ImageError
 from vqazoo.features.encoding import Seen, Towers, need_frames
 from vqazoo.media.images import open_image
 from vqazoo.media.pixels import pixels
 from vqazoo.media.video import is_video, watch
+
+T = TypeVar("T")
 
 DECODE_THREADS = 4
 AHEAD = 2  # batches of pictures decoded while one is encoded
@@ -37,10 +41,28 @@ def load_pixels(
 def decoded_ahead(towers: Towers, batches: Iterable[list[Path]]) -> Iterator[list[Seen]]:
     """Pixels of each batch; the next batches are decoded while one is used."""
     decode = _decoder(towers)
+    return _ahead(lambda path: decode(path, None), batches)
+
+
+def tried_ahead(towers: Towers, batches: Iterable[list[Path]]) -> Iterator[list[Seen | ImageError]]:
+    """As `decoded_ahead`, with what is wrong in the place of what cannot be read."""
+    decode = _decoder(towers)
+
+    def attempt(path: Path) -> Seen | ImageError:
+        try:
+            return decode(path, None)
+        except ImageError as error:
+            return error
+
+    return _ahead(attempt, batches)
+
+
+def _ahead(work: Callable[[Path], T], batches: Iterable[list[Path]]) -> Iterator[list[T]]:
+    """What `work` makes of each file, by a few threads that run some batches ahead."""
     with ThreadPoolExecutor(DECODE_THREADS) as threads:
-        waiting: deque[list[Future[Seen]]] = deque()
+        waiting: deque[list[Future[T]]] = deque()
         for batch in batches:
-            waiting.append([threads.submit(decode, path, None) for path in batch])
+            waiting.append([threads.submit(work, path) for path in batch])
             if len(waiting) > AHEAD:
                 yield [future.result() for future in waiting.popleft()]
         while waiting:

@@ -8,7 +8,7 @@ from vqazoo.interfaces.encoders import Encoder, LanguageModel, TextCodec
 from vqazoo.interfaces.features import Features, most_frames
 from vqazoo.interfaces.fusions import FusedSpec, Fusion
 from vqazoo.interfaces.heads import Answer, Head, Targets
-from vqazoo.interfaces.modules import dtype_name, fingerprint, floating_dtype
+from vqazoo.interfaces.modules import dtype_name, fingerprint, floating_dtype, state_sha256
 from vqazoo.interfaces.offers import (
     AttendsToImage,
     Captions,
@@ -63,5 +63,6 @@ __all__ = [
     "fingerprint",
     "floating_dtype",
     "most_frames",
+    "state_sha256",
     "width",
 ]

@@ -34,7 +34,7 @@ def check_reader(
     Raises:
         AssertionError: a split that is named cannot be read, or one that is not can; a question,
             answer or id is no text, an id occurs twice, a picture is no path, a label has another
-            type; or reading again gives other examples, or the same in another order.
+            type; or reading again, or streaming, gives other examples, or in another order.
         DataError: the files themselves cannot be used.
     """
     owner, known, component = identify(DatasetManifest, part, manifest)
@@ -62,6 +62,9 @@ def check_reader(
         require(_read(where, reader, split) == examples, where, "read again, it gives other rows")
         again = _read(where, build(0), split)
         require(again == examples, where, "another reader of the same files gives other rows")
+        streamed = [(e.image, e.question, e.question_id) for e in reader.stream(split)]
+        read = [(e.image, e.question, e.question_id) for e in examples]
+        require(streamed == read, where, "stream() gives other pictures or questions than read()")
 
 
 def _read(where: str, reader: DatasetReader, split: str) -> list[Example]:

@@ -69,6 +69,23 @@ def subject(
     from vqazoo.evaluation.split import read_split
 
     checkpoint = find(reference, names=(RECIPE,))
+    chosen = chosen_data(reference, checkpoint, data, split, data_args)
+    read = read_split(*chosen, skip_missing, missing, report, look)
+    return Subject(reference, checkpoint, read)
+
+
+def chosen_data(
+    reference: str,
+    checkpoint: Found,
+    data: str | DatasetReader | None,
+    split: str,
+    data_args: Mapping[str, Any] | None,
+) -> tuple[str | DatasetReader, dict[str, Any], str]:
+    """The data, its arguments and the split: those that are given, else those of the recipe.
+
+    Raises:
+        UnnamedDataError: no data is named, and the model has no recipe that names some.
+    """
     args: dict[str, Any] = {}
     if data is None:
         if checkpoint.folder is None:
@@ -78,9 +95,7 @@ def subject(
             )
         own = trained_on(checkpoint.folder)
         data, args, split = own.type, dict(own.args), split or own.test_split
-    args |= data_args or {}
-    read = read_split(data, args, split or TEST, skip_missing, missing, report, look)
-    return Subject(reference, checkpoint, read)
+    return data, args | dict(data_args or {}), split or TEST
 
 
 def evaluate(

@@ -112,6 +112,12 @@ def resolve(
     )
 
 
+def absolute(ref: str) -> str:
+    """A reference that means the same in another working folder."""
+    prefix, _, rest = ref.partition(":")
+    return f"dir:{Path(rest).expanduser().absolute()}" if prefix == "dir" else ref
+
+
 def _resolve_entry(
     name: str, known: dict[str, Entry], cache: Path | None, names: Sequence[str] = ()
 ) -> Path:

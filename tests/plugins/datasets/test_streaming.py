@@ -1,0 +1,107 @@
+"""Rows of tables one by one: those that `read` gives, and what it refuses for a whole file."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from vqazoo.data import DatasetReader, Example, open_dataset
+from vqazoo.errors import DataError, VqazooError
+from vqazoo.evaluation.tables import write_parquet
+from vqazoo.registry import registry
+
+
+def reader(name: str, **given: str) -> DatasetReader:
+    return open_dataset(name, registry.fill("dataset", name, given))
+
+
+def asked(examples: object) -> list[tuple[Path, str, str]]:
+    return [(e.image, e.question, e.question_id) for e in examples]  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def lines(table: Path, tmp_path: Path) -> Path:
+    file = tmp_path / "rows.jsonl"
+    rows = [
+        {"image": f"{n}.png", "question": f" what\u2028is {n}?\r", "question_id": f"q{n}"}
+        for n in range(5)
+    ]
+    file.write_text("\ufeff" + "\n\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return file
+
+
+def test_the_rows_are_those_that_are_read(table: Path, lines: Path) -> None:
+    for file in (table, lines):
+        read = reader("table", test=str(file))
+        assert asked(read.stream("test")) == asked(read.read("test"))
+        assert all(example.answers == () for example in read.stream("test"))
+
+
+def test_so_are_those_of_parquet(table: Path, tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    examples = reader("table", test=str(table)).read("test")
+    write_parquet(examples, tmp_path / "test.parquet")
+    read = reader(f"hf:{tmp_path}", data_root=str(tmp_path / "pictures"))
+    assert asked(read.stream("test")) == asked(read.read("test"))
+
+
+def test_a_reader_that_does_not_stream_gives_what_it_reads() -> None:
+    class Own(DatasetReader):
+        def splits(self) -> list[str]:
+            return ["test"]
+
+        def read(self, split: str) -> list[Example]:
+            return [Example(Path("0.png"), "what?", ("a",), "1")]
+
+    assert list(Own().stream("test")) == Own().read("test")
+
+
+def test_rows_that_cannot_be_asked_do_not_end_the_stream(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("image,question,answer\n0.png, ,\n,what?,\n0.png,what?,\n0.png,what?,\n")
+    read = reader("table", test=str(file))
+    assert [(e.image.name, e.question) for e in read.stream("test")] == [
+        ("0.png", ""),
+        ("", "what?"),
+        ("0.png", "what?"),
+        ("0.png", "what?"),
+    ]
+    with pytest.raises(DataError):
+        read.read("test")
+
+
+def test_what_is_behind_is_not_read_yet(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    good = json.dumps({"image": "0.png", "question": "what?"})
+    file.write_bytes((good + "\n").encode() * 100_000 + b"\xff\n")
+    rows = reader("table", test=str(file)).stream("test")
+    assert len(list(itertools.islice(rows, 10))) == 10
+    with pytest.raises(DataError, match="line 100001: the byte 0xff is not UTF-8"):
+        list(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.csv", "image,question\n0.png,a,b\n", "line 2: there are 3 cells"),
+        ("a.csv", "picture,question\n0.png,a\n", "line 1: there is no column 'image'"),
+        ("a.jsonl", '{"image": "0.png", "question": 3}\n', "line 1: the cell 'question' is 3"),
+        ("a.jsonl", "[1]\n", "line 1: this is a JSON list"),
+        ("a.txt", "image", "are read: save the table"),
+    ],
+)
+def test_a_broken_file_is_told_as_when_it_is_read(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+    read = reader("table", test=str(file))
+    messages = []
+    for rows in (read.stream, lambda split: iter(read.read(split))):
+        with pytest.raises(VqazooError, match=said) as caught:
+            list(rows("test"))
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]

@@ -1,0 +1,270 @@
+"""A file of answers, made of parts that are kept beside it until all are there. Imports no torch.
+
+`answers.parquet.parts` holds `plan.json`, which says what is asked, and a file for each thousand
+rows or so, JSON lines that are written whole or not at all. A run that was stopped goes on with the
+first part that is not there. When all are, they are joined in order, and the folder goes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from vqazoo.data import Example
+from vqazoo.errors import DataError
+from vqazoo.evaluation.answer_file import Record, check_ending, record_lines, write_answers
+from vqazoo.files.json_text import json_text
+from vqazoo.files.keys import read_object
+from vqazoo.files.switch import sibling, sync
+from vqazoo.files.writing import json_bytes, write_file
+
+PART_ROWS = 1024  # rows that a kill can cost; a multiple of the rows that are asked at once
+PLAN, JOINED = "plan.json", "joined.json"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows that are answered together.
+
+    Attributes:
+        number: from 0 on; rows: what is asked, without the answers of people, pictures by absolute
+            paths; digest: tells whether these are the rows of before.
+    """
+
+    number: int
+    rows: Sequence[Example]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of a file of answers, and how many of them have an error in the place of an answer."""
+
+    rows: int
+    failed: int
+
+
+def in_parts(examples: Iterator[Example]) -> Iterator[Part]:
+    """The rows in parts, of which one is in memory at a time.
+
+    Raises:
+        DataError: there are no rows.
+    """
+    number = 0
+    asked = (
+        Example(e.image.absolute() if e.image.name else e.image, e.question, (), e.question_id)
+        for e in examples
+    )
+    while rows := list(islice(asked, PART_ROWS)):
+        yield Part(number, rows, _digest(rows))
+        number += 1
+    if not number:
+        raise DataError("The split has no rows: name another split, or add rows.")
+
+
+def _digest(rows: Sequence[Example]) -> str:
+    """SHA-256 of questions, and of what the file system says of the pictures."""
+    stamps: dict[str, list[int]] = {}
+    state = hashlib.sha256()
+    for row in rows:
+        name = str(row.image)
+        if name not in stamps:
+            try:
+                status = os.stat(row.image)
+                stamps[name] = [status.st_size, status.st_mtime_ns]
+            except (OSError, ValueError, TypeError):  # not there, or no file of this machine
+                stamps[name] = []
+        cells = [row.question_id, name, row.question, *stamps[name]]
+        state.update(json.dumps(cells).encode() + b"\n")
+    return state.hexdigest()
+
+
+class AnswerParts:
+    """The parts of one file of answers; one process works on them at a time.
+
+    Attributes:
+        out: the file that is to be; folder: where its parts are until then.
+    """
+
+    def __init__(self, out: Path) -> None:
+        """Raises DataError: the file has another ending than those that are written, or what
+        writes it is not installed."""
+        self.out = out
+        self.folder = out.with_name(f"{out.name}.parts")
+        check_ending(out)
+
+    def finished(self) -> Counts | None:
+        """What the file holds if all was joined and only the tidying was cut off, else None.
+
+        Raises:
+            DataError: there is a file of that name that these parts are not of.
+        """
+        if not os.path.lexists(self.out):
+            return None
+        joined = read_object(self.folder / JOINED)
+        try:
+            if joined and self.out.stat().st_size == joined["bytes"]:
+                self._tidy()
+                return Counts(joined["rows"], joined["failed"])
+        except (OSError, KeyError):
+            pass
+        raise DataError(
+            f"'{self.out}' is there already, and is not overwritten: remove it, or name another "
+            f"file with --out."
+        )
+
+    def begin(self, plan: Mapping[str, Any]) -> None:
+        """Make the folder, or go on with the one that is there.
+
+        Args:
+            plan: what is asked of what; every run that goes on must have the same.
+
+        Raises:
+            DataError: the folder holds answers to something else, or cannot be written.
+        """
+        kept = read_object(self.folder / PLAN)
+        parts = self.answered()
+        if parts and not kept:
+            raise DataError(
+                f"'{self.folder}' holds parts of answers, but nothing says to what (its {PLAN} is "
+                f"gone or damaged): remove the folder, and all is answered anew."
+            )
+        asked = json.loads(json_bytes(plan))
+        for name in {**kept, **asked} if parts else ():
+            if kept.get(name) != asked.get(name):
+                raise DataError(
+                    f"'{self.folder}' holds answers of a run that differs in its {name} "
+                    f"({_brief(kept.get(name))}, now {_brief(asked.get(name))}): give the same "
+                    f"as before to go on with it, name another file with --out, or remove the "
+                    f"folder."
+                )
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for left in self.folder.glob(".*.new"):  # by a process that was killed
+                left.unlink()
+            write_file(self.folder / PLAN, json_bytes(plan))
+
+    def planned(self, name: str) -> Any:
+        """What the plan says of that name, where parts are kept; else None."""
+        return read_object(self.folder / PLAN).get(name) if self.answered() else None
+
+    def answered(self) -> int:
+        """How many parts are kept."""
+        return len(list(self.folder.glob("part-*.jsonl")))
+
+    def holds(self, part: Part) -> bool:
+        """Whether a part was answered before; one that is damaged was not.
+
+        Raises:
+            DataError: it was, but its questions or pictures were others then.
+        """
+        head = self._head(part.number)
+        if head is None:
+            return False
+        if head["digest"] != part.digest:
+            first = part.number * PART_ROWS + 1
+            raise DataError(
+                f"Rows {first:,} to {first + len(part.rows) - 1:,} of the data, or their pictures, "
+                f"changed since they were answered in '{self.folder}': remove the folder, and all "
+                f"is answered anew, or name another file with --out."
+            )
+        return True
+
+    def add(self, part: Part, records: Sequence[Record]) -> None:
+        """Keep the answers to a part.
+
+        Raises:
+            DataError: they cannot be written.
+        """
+        lines = record_lines(records).encode()
+        head = {
+            "rows": len(records),
+            "failed": sum(record["error"] is not None for record in records),
+            "digest": part.digest,
+            "sha256": hashlib.sha256(lines).hexdigest(),
+        }
+        with self._writing():
+            write_file(self._file(part.number), json_text(head).encode() + b"\n" + lines)
+
+    def join(self, count: int) -> Counts:
+        """Write the file out of its parts, 0 to `count` - 1, and remove them.
+
+        Raises:
+            DataError: it cannot be written; or there are more parts than rows now.
+        """
+        if self._file(count).exists():
+            raise DataError(
+                f"The data has fewer rows than were answered in '{self.folder}': remove the "
+                f"folder, and all is answered anew, or name another file with --out."
+            )
+        heads = [self._head(number, whole=False) or {} for number in range(count)]
+        counts = Counts(sum(h["rows"] for h in heads), sum(h["failed"] for h in heads))
+        fresh = sibling(self.out, "new")
+        with self._writing():
+            try:
+                parts = (self._records(number) for number in range(count))
+                write_answers(fresh, self.out.suffix.lower(), parts)
+                joined = {
+                    "rows": counts.rows,
+                    "failed": counts.failed,
+                    "bytes": fresh.stat().st_size,
+                }
+                write_file(self.folder / JOINED, json_bytes(joined))
+                os.replace(fresh, self.out)
+                sync(self.out.absolute().parent)
+            except OSError:
+                fresh.unlink(missing_ok=True)
+                raise
+        self._tidy()
+        return counts
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"part-{number:06d}.jsonl"
+
+    def _head(self, number: int, whole: bool = True) -> dict[str, Any] | None:
+        """The first line of a part; None: it is not there, or not as it was written."""
+        try:
+            with open(self._file(number), "rb") as handle:
+                head: dict[str, Any] = json.loads(handle.readline())
+                if whole and hashlib.sha256(handle.read()).hexdigest() != head["sha256"]:
+                    return None
+                return head if {"rows", "failed", "digest"} <= head.keys() else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def _records(self, number: int) -> list[Record]:
+        with open(self._file(number), encoding="utf-8", newline="\n") as handle:
+            return [json.loads(line) for line in islice(handle, 1, None)]
+
+    def _tidy(self) -> None:
+        """Remove the parts, and last what says that they are not needed any more."""
+        with suppress(OSError):  # what is left is taken away by the next run
+            for file in self.folder.glob("part-*.jsonl"):
+                file.unlink()
+            for name in (PLAN, JOINED):
+                (self.folder / name).unlink(missing_ok=True)
+            self.folder.rmdir()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Say of an OSError what it means for the file that is written."""
+        try:
+            yield
+        except OSError as error:
+            raise DataError(
+                f"The answers cannot be written to '{self.out}' ({error.strerror or error}): free "
+                f"space or name another file; parts that were answered are kept, and the same "
+                f"command goes on with them."
+            ) from error
+
+
+def _brief(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"'{text if len(text) <= 120 else text[:117] + '...'}'"

@@ -1,0 +1,143 @@
+"""A whole split answered into a file, a part at a time. Imports torch."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+from vqazoo.amounts import count, duration
+from vqazoo.data import Example
+from vqazoo.errors import DataError
+from vqazoo.evaluation import answer_parts
+from vqazoo.evaluation.answer_file import Record
+from vqazoo.evaluation.answer_parts import AnswerParts, Counts, Part, in_parts
+from vqazoo.evaluation.answering import Asking
+from vqazoo.evaluation.row_answers import CACHED, LIVE
+from vqazoo.evaluation.split import signature
+from vqazoo.features.filling import weights_sha256
+from vqazoo.features.lookup import StoredImages
+from vqazoo.files.json_text import json_text
+from vqazoo.files.writing import while_writing
+from vqazoo.interfaces import floating_dtype, state_sha256
+from vqazoo.model import VQAModel
+from vqazoo.progress import Report
+
+FEATURES = "source of features"
+TOLD = 30.0  # seconds between two lines about how far it is
+
+# Takes parts, and gives each back with its records, in any order.
+Engine = Callable[[Iterator[Part]], Iterator[tuple[Part, Sequence[Record]]]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of which rows.
+
+    Attributes:
+        data, split: names, as in signatures; args: arguments of the dataset.
+        features: LIVE or CACHED, see `RowAnswers`.
+    """
+
+    asking: Asking
+    data: str
+    split: str
+    args: Mapping[str, Any]
+    features: str
+
+    def plan(self, model: VQAModel) -> dict[str, Any]:
+        """What every run must have that goes on with parts of another."""
+        return {
+            "model": f"{signature(model)}|weights:{digest_of(model)[:16]}",
+            "data": self.data,
+            "data arguments": dict(self.args),
+            "split": self.split,
+            "way of asking": self.asking.signature(model),
+            FEATURES: self.features,
+            "rows of a part": answer_parts.PART_ROWS,
+        }
+
+
+def source_of_features(
+    parts: AnswerParts, model: VQAModel, cache: str, examples: Iterator[Example]
+) -> tuple[str, Iterator[Example]]:
+    """LIVE or CACHED, and the examples again, of which some were looked at.
+
+    It is settled once for all parts, so that the file does not depend on what is cached meanwhile:
+    as the plan of kept parts says; else CACHED if most pictures of the first part are cached.
+    """
+    if (planned := parts.planned(FEATURES)) in (LIVE, CACHED):
+        return str(planned), examples
+    first = list(islice(examples, answer_parts.PART_ROWS))
+    stored = StoredImages(model, cache)
+    cached = stored.has_most(example.image for example in first)
+    stored.save()
+    return CACHED if cached else LIVE, chain(first, examples)
+
+
+def digest_of(model: VQAModel) -> str:
+    """SHA-256 of all that answers depend on: weights, answer list, what pixels are made of."""
+    state = hashlib.sha256()
+    for side, encoder in (("image", model.image_encoder), ("text", model.text_encoder)):
+        state.update(weights_sha256(encoder, model.holds_tower(side)).encode())
+    state.update(json_text(model.image_encoder.spec.preprocess.to_json(), sort_keys=True).encode())
+    state.update(str(floating_dtype(model)).encode())
+    state.update(json_text(model.answers.texts).encode())
+    for part in (model.fusion, model.head):
+        state.update(state_sha256(part).encode())
+    return state.hexdigest()
+
+
+def answer_to_file(
+    parts: AnswerParts,
+    plan: Mapping[str, Any],
+    examples: Iterator[Example],
+    engine: Engine,
+    report: Report = print,
+) -> Counts:
+    """Answer the rows whose parts are not there yet, then join all.
+
+    Raises:
+        DataError: the parts that are there are of something else; a file cannot be written;
+            another process answers into the same file.
+    """
+    with while_writing(parts.folder, DataError):
+        parts.begin(plan)
+        if before := parts.answered():
+            report(f"Going on with '{parts.folder}': {before:,} parts were answered before.")
+        told = _Told(report)
+        number = -1
+
+        def missing() -> Iterator[Part]:
+            nonlocal number
+            for part in in_parts(examples):
+                number = part.number
+                if not parts.holds(part):
+                    yield part
+
+        for part, records in engine(missing()):
+            parts.add(part, records)
+            told.more(len(records))
+        return parts.join(number + 1)
+
+
+class _Told:
+    """Tells now and then how many rows are answered, and how fast."""
+
+    def __init__(self, report: Report) -> None:
+        self._report, self._rows = report, 0
+        self._start = self._last = time.monotonic()
+
+    def more(self, rows: int) -> None:
+        self._rows += rows
+        now = time.monotonic()
+        if now - self._last >= TOLD:
+            self._last = now
+            rate = self._rows / (now - self._start)
+            self._report(
+                f"{count(self._rows)} rows answered in {duration(now - self._start)}, "
+                f"{rate:,.1f} rows/s."
+            )
