@@ -104,8 +104,12 @@ class AnswerParts:
         """What the file holds if all was joined and only the tidying was cut off, else None.
 
         Raises:
-            DataError: there is a file of that name that these parts are not of.
+            DataError: there is a file of that name that these parts are not of, or there cannot be
+                one.
         """
+        with self.writing():
+            self.out.absolute().parent.mkdir(parents=True, exist_ok=True)
+            self.folder.exists()  # or its name is too long
         if not os.path.lexists(self.out):
             return None
         joined = read_object(self.folder / JOINED)
@@ -145,7 +149,7 @@ class AnswerParts:
                     f"as before to go on with it, name another file with --out, or remove the "
                     f"folder."
                 )
-        with self._writing():
+        with self.writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             for left in self.folder.glob(".*.new"):  # by a process that was killed
                 left.unlink()
@@ -190,7 +194,7 @@ class AnswerParts:
             "digest": part.digest,
             "sha256": hashlib.sha256(lines).hexdigest(),
         }
-        with self._writing():
+        with self.writing():
             write_file(self._file(part.number), json_text(head).encode() + b"\n" + lines)
 
     def join(self, count: int) -> Counts:
@@ -207,7 +211,7 @@ class AnswerParts:
         heads = [self._head(number, whole=False) or {} for number in range(count)]
         counts = Counts(sum(h["rows"] for h in heads), sum(h["failed"] for h in heads))
         fresh = sibling(self.out, "new")
-        with self._writing():
+        with self.writing():
             try:
                 parts = (self._records(number) for number in range(count))
                 write_answers(fresh, self.out.suffix.lower(), parts)
@@ -253,8 +257,8 @@ class AnswerParts:
             self.folder.rmdir()
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Say of an OSError what it means for the file that is written."""
+    def writing(self) -> Iterator[None]:
+        """Say of an OSError in this block what it means for the file that is written."""
         try:
             yield
         except OSError as error:

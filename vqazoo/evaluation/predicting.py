@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -104,7 +105,9 @@ def answer_to_file(
         DataError: the parts that are there are of something else; a file cannot be written;
             another process answers into the same file.
     """
-    with while_writing(parts.folder, DataError):
+    with ExitStack() as stack:
+        with parts.writing():
+            stack.enter_context(while_writing(parts.folder, DataError))
         parts.begin(plan)
         if before := parts.answered():
             report(f"Going on with '{parts.folder}': {before:,} parts were answered before.")

@@ -338,6 +338,15 @@ def test_a_file_that_is_there_is_not_overwritten(
     assert out.read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["questions.csv/a.csv", f"{'n' * 252}.csv", f"{'n' * 246}.csv"])
+def test_a_place_that_cannot_be_written_is_told_before_a_model_is_looked_for(
+    table: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    told = refused(capsys, command(table, table.parent / name, model="no-such-model"))
+    assert told.startswith("Error: The answers cannot be written to '")
+    assert "name another file" in told
+
+
 def test_only_the_tidying_is_left_to_do(
     table: Path, begun: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
