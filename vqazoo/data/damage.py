@@ -53,7 +53,7 @@ def all_damaged(error: ImageError, paths: Sequence[Path], folder: Path) -> Image
         write_list(folder / LISTED, names)
     except OSError:
         return error
-    first = str(errors[Path(names[0])])
+    first = str(errors[min(errors, key=str)])
     return ImageError(
         f"{len(names):,} of {len(paths):,} pictures cannot be read (all in '{folder / LISTED}'); "
         f"of the first: {first.rstrip('.')}; or leave their questions out with --skip-missing."

@@ -13,6 +13,7 @@ from typing import Any
 
 from vqazoo.data.comparison import STEMS, TEXT, Comparison, rule
 from vqazoo.errors import ConfigError, DataError, QuestionError, UnknownNameError, did_you_mean
+from vqazoo.files.elsewhere import Elsewhere
 from vqazoo.files.writing import write_list
 from vqazoo.registry import registry
 
@@ -170,7 +171,7 @@ def present(
         DataError: pictures are missing and `skip_missing` is False, or every picture is missing.
     """
     # Unlike Path.is_file, os.path.isfile takes a name that is too long as one that is not there.
-    missing = {image for image in {e.image for e in examples} if not os.path.isfile(image)}
+    missing = {image for image in {e.image for e in examples} if not _is_there(image)}
     if missing and not skip_missing:
         left = sum(example.image in missing for example in examples)
         problem = _told(missing, examples, "do not exist", list_file)
@@ -195,12 +196,17 @@ def usable(
     from vqazoo.data.damage import unreadable  # which imports torch
 
     images = {example.image for example in examples}
-    missing = {image for image in images if not os.path.isfile(image)}
+    missing = {image for image in images if not _is_there(image)}
     damaged = set(unreadable(sorted(images - missing)))
     problem = "do not exist" if not damaged else "do not exist or cannot be read"
     return _without(
         missing | damaged, examples, problem if missing else "cannot be read", list_file
     )
+
+
+def _is_there(image: Path) -> bool:
+    """Whether a picture is a file; what is elsewhere is told when it is read, not asked for."""
+    return isinstance(image, Elsewhere) or os.path.isfile(image)
 
 
 def _without(

@@ -85,12 +85,12 @@ def images_to_encode(
     films = {path: f"-{need_frames(towers, path)}-frames" for path in paths if is_video(path)}
     files = FileKeys(cache_root(root))
     try:
-        keys = [files.key(path) + films.get(path, "") for path in paths]
+        digests = files.keys(paths)
     except OSError as error:
         raise DataError(f"A picture cannot be read ({error}): check the data root.") from error
     finally:
         files.save()
-
+    keys = [key + films.get(path, "") for key, path in zip(digests, paths, strict=True)]
     sources = dict(zip(keys, paths, strict=True))
     return Filling("image", towers, sources, progress, report), keys
 

@@ -5,22 +5,35 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Container
+from collections.abc import Container, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from vqazoo.files.elsewhere import Elsewhere, StoredObject, is_address
 from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import write_file
 
 FILES = "files.json"  # in the root of all caches
 STAMP = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")  # by which a file is the same
 
+ASKED_AT_ONCE = 16  # of files elsewhere, each of which answers late
+
 
 def _sha256(path: Path) -> str:
+    if isinstance(path, Elsewhere):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _stamp(path: Path) -> list[Any]:
+    if isinstance(path, Elsewhere):
+        return path.stamp()
+    status = path.stat()
+    return [getattr(status, name) for name in STAMP]
 
 
 class FileKeys:
@@ -35,8 +48,7 @@ class FileKeys:
 
     def key(self, path: Path) -> str:
         """Digest of a file's bytes. Raises OSError if it cannot be read."""
-        status = path.stat()
-        stamp = [getattr(status, name) for name in STAMP]
+        stamp = _stamp(path)
         name = str(path.absolute())
         entry = self._known.get(name)
         if isinstance(entry, list) and entry[:-1] == stamp:
@@ -45,6 +57,13 @@ class FileKeys:
         self._known[name] = [*stamp, digest]
         self._changed = True
         return digest
+
+    def keys(self, paths: Sequence[Path]) -> list[str]:
+        """As `key`, of each; those elsewhere are asked for side by side."""
+        far = [path for path in paths if isinstance(path, Elsewhere)]
+        with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
+            fetched = dict(zip(far, threads.map(self.key, far), strict=True))
+        return [fetched[path] if path in fetched else self.key(path) for path in paths]
 
     def changed(self, wanted: Container[str] | None = None) -> dict[str, str]:
         """Files whose content is another one although the file system says nothing of it: path and
@@ -55,15 +74,13 @@ class FileKeys:
         """
         digests = {}
         for name, entry in list(self._known.items()):
-            path = Path(name)
+            path = StoredObject(name) if is_address(name) else Path(name)
             if not isinstance(entry, list) or not entry:
                 continue
             if wanted is not None and str(entry[-1]) not in wanted:
                 continue
             with contextlib.suppress(OSError, ValueError):  # gone, or a garbled path
-                status = path.stat()
-                stamp = [getattr(status, field) for field in STAMP]
-                if entry[:-1] == stamp and entry[-1] != _sha256(path):
+                if entry[:-1] == _stamp(path) and entry[-1] != _sha256(path):
                     digests[name] = str(entry[-1])
                     self._known[name] = None
                     self._changed = True

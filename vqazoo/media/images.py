@@ -5,6 +5,7 @@ Needs Pillow, numpy and torch, not torchvision. Nothing is fetched, and no exter
 
 from __future__ import annotations
 
+import io
 import re
 import threading
 from functools import cache
@@ -17,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from vqazoo.errors import ImageError
+from vqazoo.files.elsewhere import Elsewhere
 from vqazoo.files.reading import MIB, check_no_pointer
 from vqazoo.media.exif import orientation
 
@@ -68,6 +70,8 @@ def open_image(source: Any) -> Image.Image:
     Raises:
         ImageError: the picture is missing, broken, too large, or of a kind we do not read.
     """
+    if isinstance(source, Elsewhere):
+        return _open_elsewhere(source)
     if isinstance(source, (str, Path)):
         return _open_file(source)
     if isinstance(source, Image.Image):
@@ -105,14 +109,31 @@ def _open_file(source: str | Path) -> Image.Image:
         raise ImageError(f"{name} does not exist: check the path.")
     if empty:
         raise ImageError(f"{name} has zero bytes: get the file again.")
+    return _opened(path, name)
+
+
+def _open_elsewhere(source: Elsewhere) -> Image.Image:
+    """A picture that a data set names in a store or an archive."""
+    name = f"The image '{source}'"
     try:
-        image = Image.open(path, formats=_formats())
+        data = source.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{name} cannot be read ({error}): check the data set.") from error
+    if not data:
+        raise ImageError(f"{name} has zero bytes: get the file again.")
+    return _opened(io.BytesIO(data), name)
+
+
+def _opened(file: Path | io.BytesIO, name: str) -> Image.Image:
+    try:
+        image = Image.open(file, formats=_formats())
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         count = re.search(r"\d+", str(error))  # Pillow tells the size only in its message
         raise _too_large(name, int(count.group()) if count else MAX_PIXELS) from error
     except UnidentifiedImageError as error:
-        with path.open("rb") as opened:
-            check_no_pointer(opened.read(MIB), path, ImageError)
+        if isinstance(file, Path):
+            with file.open("rb") as opened:
+                check_no_pointer(opened.read(MIB), file, ImageError)
         raise ImageError(
             f"{name} is not a picture in a format that is read ({', '.join(_formats())}): convert "
             f"it to PNG or JPEG."
