@@ -7,6 +7,7 @@ process writes and reports.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import copy
 import os
@@ -178,7 +179,6 @@ def start(device: str = "auto", precision: str = "float32") -> Iterator[Engine]:
     chosen = pick_device(on_cpu(local_device(device)))
     states = (AcceleratorState, PartialState, GradientState)
     before = [dict(state._shared_state) for state in states]  # singletons, of which no run may
-    joined = torch.distributed.is_available() and torch.distributed.is_initialized()
     for state in states:  # inherit another's precision
         state._shared_state.clear()
     try:
@@ -186,8 +186,6 @@ def start(device: str = "auto", precision: str = "float32") -> Iterator[Engine]:
         with engine.peers.watched():
             yield engine
     finally:
-        if not joined and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
         for state, kept in zip(states, before, strict=True):
             state._shared_state.clear()
             state._shared_state.update(kept)
@@ -232,6 +230,10 @@ def _accelerator(device: torch.device, precision: str) -> Accelerator:
             f"Process {rank} of {size} cannot join the others ({error}): start the run with "
             f"torchrun or accelerate launch, which set the addresses."
         ) from error
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # At the end of the process, for its next run: nobody may join twice by one launcher.
+        atexit.unregister(_leave)
+        atexit.register(_leave)
     if sharding is not None and accelerator.num_processes > 1:  # Accelerate knows it on GPUs only
         accelerator.state.distributed_type = DistributedType.FSDP
         accelerator.state.fsdp_plugin = sharding
@@ -239,6 +241,11 @@ def _accelerator(device: torch.device, precision: str) -> Accelerator:
         accelerator.native_amp = True
         accelerator.scaler = torch.amp.GradScaler(device.type, enabled=True)
     return accelerator
+
+
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
