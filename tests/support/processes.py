@@ -12,21 +12,24 @@ from safetensors.torch import load_file
 
 PROGRAM = """
 import os
-os.write(2, f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']}: {os.getpid()}\\n".encode())
+rank, processes = os.environ["RANK"], os.environ["WORLD_SIZE"]
+os.write(2, f"process {rank} of {processes}: {os.getpid()}\\n".encode())
 from vqazoo.cli import main
 main()
 """
 MANY = '''
-"""Trains one configuration after the other: [[tables, out], ...] in a JSON file."""
-import json, os, sys
-os.write(2, f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']}: {os.getpid()}\\n".encode())
+"""Trains, or goes on with, one run after the other: [[tables, out], ...] in a JSON file."""
+import json, os, pathlib, sys
+rank, processes = os.environ["RANK"], os.environ["WORLD_SIZE"]
+os.write(2, f"process {rank} of {processes}: {os.getpid()}\\n".encode())
 from vqazoo.config import run_config
 from vqazoo.registry import registry
 from vqazoo.testing import TOY, ToyEncoder
 from vqazoo.training.loop import run_training
 registry.register("encoder", "toy", TOY)(ToyEncoder)
 for tables, out in json.load(open(sys.argv[1])):
-    run_training(run_config(tables), __import__("pathlib").Path(out), report=len)
+    resume = (pathlib.Path(out) / "state.safetensors").exists()
+    run_training(run_config(tables), pathlib.Path(out), resume, report=len)
 '''
 CONFIG = """compute_environment: LOCAL_MACHINE
 debug: false
@@ -65,9 +68,7 @@ def torchrun(processes: int = 2) -> list[str]:
     ]
 
 
-def accelerate(
-    file: Path, processes: int = 2, precision: str = "no", layer: str = ""
-) -> list[str]:
+def accelerate(file: Path, processes: int = 2, precision: str = "no", layer: str = "") -> list[str]:
     """By a config file, as `accelerate config` writes it; sharded if a layer is to be wrapped.
 
     As for GPUs, since several processes on CPUs need MPI there; the run itself is on the CPU.
@@ -112,5 +113,3 @@ def difference(a: Path, b: Path) -> float:
 def written(program: str, file: Path) -> str:
     file.write_text(program)
     return str(file)
-
-

@@ -26,6 +26,7 @@ from tests.support.processes import (
     written,
 )
 from tests.support.toy import toy  # noqa: F401
+from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.config import run_config
 from vqazoo.training.loop import run_training
 
@@ -151,7 +152,7 @@ def test_a_killed_process_ends_the_run_with_a_sentence_and_resume_goes_on(
     socket_enabled: None, killed: int, table: Path, tmp_path: Path
 ) -> None:
     script = written(PROGRAM, tmp_path / "main.py")
-    epochs = "training.epochs=60"
+    epochs = "training.epochs=40"
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     said = launched(torchrun(), [script, *flags(table, tmp_path / "cache", whole, epochs)])
     assert said.count("epoch 1/") == 1  # the first process speaks for both
@@ -168,8 +169,8 @@ def test_a_killed_process_ends_the_run_with_a_sentence_and_resume_goes_on(
     assert running.returncode != 0
     assert f"Process {killed} of 2 is gone" in said
     assert "start the processes again with --resume" in said
-    assert "Traceback" not in said.split("torch.distributed.elastic")[0]
-    assert len(log_of(cut)) < 60
+    assert "vqazoo/training/" not in said  # no traceback of ours; the launcher has its own
+    assert len(log_of(cut)) < 40
     launched(torchrun(), [script, "train", "--resume", "--out", str(cut)])
     first, second = (load_file(run / "state.safetensors") for run in (whole, cut))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -180,21 +181,32 @@ def test_a_killed_process_ends_the_run_with_a_sentence_and_resume_goes_on(
 
 @pytest.mark.proof
 def test_sharded_processes_train_save_resume_and_load_the_model_of_one(
-    socket_enabled: None, table: Path, tmp_path: Path
+    socket_enabled: None,
+    table: Path,
+    tmp_path: Path,
+    toy: str,  # noqa: F811
 ) -> None:
     """A language model that trains is cut in two (FSDP), by a config file of accelerate."""
     language_model = tiny.save(tmp_path / "gpt2", "gpt2", **LONG)
     options = {"trainable": ["text."], "accumulate": 2, "average": 0.9, "clip_norm": 0.5}
     tables = settings("lm-generate", table, tmp_path, language_model, **options, epochs=2)
-    alone, both = tmp_path / "alone", tmp_path / "both"
+    alone, both, resumed = (tmp_path / name for name in ("alone", "both", "resumed"))
     run_training(run_config(tables), alone, report=len)
-    (tmp_path / "todo.json").write_text(json.dumps([[tables, str(both)]]))
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 2/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_training(run_config(tables), resumed, report=stop)
+    todo = [[tables, str(both)], [tables, str(resumed)]]
+    (tmp_path / "todo.json").write_text(json.dumps(todo))
     launcher = accelerate(tmp_path / "accelerate.yaml", layer="GPT2Block")
-    launched(
-        launcher, [written(MANY, tmp_path / "many.py"), str(tmp_path / "todo.json")]
-    )
-    assert difference(alone, both) < 1e-5
-    same_log(alone, both)
-    one, other = (load_file(run / "best/model.safetensors") for run in (alone, both))
-    assert one.keys() == other.keys()
-    assert all(one[name].shape == other[name].shape for name in one)
+    launched(launcher, [written(MANY, tmp_path / "many.py"), str(tmp_path / "todo.json")])
+    for out in (both, resumed):
+        assert difference(alone, out) < 1e-5
+        same_log(alone, out)
+        assert json.loads((out / "environment.json").read_text())["sharded"]
+        saved, expected = (load_checkpoint(run / "best").state_dict() for run in (out, alone))
+        for name, tensor in expected.items():
+            torch.testing.assert_close(saved[name], tensor, rtol=0, atol=1e-5)
