@@ -39,7 +39,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Told:
+class LossSums:
     """What a batch's loss was made of: sums of each term, and the parts that a head names."""
 
     sums: Mapping[str, Tensor]
@@ -60,7 +60,7 @@ class BatchLoss(nn.Module):
         self.model = model
         self._source, self._targets, self._device = source, targets, device
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Told]:
+    def forward(self, batch: Batch) -> tuple[Tensor, LossSums]:
         """The rows' part of the step's loss, a scalar.
 
         A process without rows takes part all the same, with one that counts nothing.
@@ -69,16 +69,18 @@ class BatchLoss(nn.Module):
             return self._loss(batch.rows, batch)
         with evaluating(self):  # so that a batch norm learns nothing of it
             loss, told = self._loss(batch.spare, batch)
-        return loss * 0, Told({n: torch.zeros_like(s) for n, s in told.sums.items()}, told.parts)
+        return loss * 0, LossSums(
+            {n: torch.zeros_like(s) for n, s in told.sums.items()}, told.parts
+        )
 
-    def _loss(self, rows: Tensor, batch: Batch) -> tuple[Tensor, Told]:
+    def _loss(self, rows: Tensor, batch: Batch) -> tuple[Tensor, LossSums]:
         with several_values(batch.epoch, batch.number):
             image, question = self._source.batch(rows)  # features of b rows
             fused = self.model.fusion(image.to(self._device), question.to(self._device))
             wanted = take(self._targets, rows.to(self._device))
             sums, parts = batch_sums(self.model.head, fused, wanted)
         detached = {name: total.detach() for name, total in sums.items()}
-        return weighted_loss(self.model.head, sums, batch.whole), Told(detached, parts)
+        return weighted_loss(self.model.head, sums, batch.whole), LossSums(detached, parts)
 
 
 def shares(

@@ -92,9 +92,7 @@ class Engine:
     @contextlib.contextmanager
     def collecting(self, last: bool) -> Iterator[None]:
         """Gradients add up in this process; those of all processes after the `last` batch."""
-        with (
-            contextlib.nullcontext() if last else self._accelerator.no_sync(self._module)  # type: ignore[arg-type]
-        ):
+        with contextlib.nullcontext() if last else self._accelerator.no_sync(self._module):
             yield
 
     def backward(self, loss: Tensor) -> None:

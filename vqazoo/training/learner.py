@@ -16,8 +16,6 @@ from vqazoo.training.optimisation import AveragedWeights
 
 AVERAGE, OPTIMISER = "average.", "optimiser."  # how names of what `tensors` gives start
 
-Seen = Callable[[Any, Any], None]  # gets a batch and what the module said of it
-
 
 class Learner:
     """Rates, forward, loss, backward, clipping, step, averages: an update.
@@ -62,7 +60,9 @@ class Learner:
         """The learning rate of each group of the optimiser."""
         return [group["lr"] for group in self._optimiser.param_groups]
 
-    def update(self, batches: Sequence[Any], rates: Iterable[float], seen: Seen) -> None:
+    def update(
+        self, batches: Sequence[Any], rates: Iterable[float], seen: Callable[[Any, Any], None]
+    ) -> None:
         """Change the weights once, by the gradients of all batches together.
 
         Args:

@@ -28,7 +28,7 @@ from vqazoo.files.writing import BEST, ENVIRONMENT, RECIPE, json_bytes, json_lin
 from vqazoo.model import VQAModel
 from vqazoo.progress import Progress
 from vqazoo.toolkit.losses import row_units
-from vqazoo.training.batch_loss import Batch, BatchLoss, Told, shares
+from vqazoo.training.batch_loss import Batch, BatchLoss, LossSums, shares
 from vqazoo.training.data import given_labels, read_run_data
 from vqazoo.training.engine import Engine, start
 from vqazoo.training.environment import describe_environment
@@ -110,13 +110,11 @@ def run_training(
     """Train as the config says and return the best model, on the CPU and in eval mode.
 
     Raises:
-        TrainingError: `out` holds another run, or another process writes one there, or the loss is
-            not finite.
+        TrainingError: `out` holds another run, or gets one now, or the loss is not finite.
         VqazooError: data, parts or files cannot be used.
     """
     config = replace(config, training=heed_launcher(config.training))
-    training = config.training
-    with one_writer(out), start(training.device, training.precision) as engine:
+    with one_writer(out), start(config.training.device, config.training.precision) as engine:
         return _run(config, out, resume, report, progress, engine)
 
 
@@ -222,13 +220,17 @@ def _run(
             generator.seed(seed + engine.rank)
             trained.train()
             batches = make_batches(
-                image_of, stage.batch_size, training.group_by_image, seed, trains_batch_norm(model)
+                image_of,
+                stage.batch_size,
+                training.group_by_image,
+                seed,
+                trains_batch_norm(trained),
             )
             planned_steps = math.ceil(len(batches) / training.accumulate)
             epoch, top = EpochSums(model.head, device), position.best
             within: list[dict[str, Any]] = []  # validations before the end of the epoch
 
-            def seen(batch: Batch, told: Told, epoch: EpochSums = epoch) -> None:
+            def seen(batch: Batch, told: LossSums, epoch: EpochSums = epoch) -> None:
                 loss = epoch.add(told.sums, batch.counted, told.parts, len(batch.rows))
                 check_loss(loss, data.examples, batch.rows, batch.epoch, batch.number, out / BEST)
 
@@ -237,9 +239,9 @@ def _run(
                     training, stage.epochs, position.epoch - 1, step, planned_steps
                 )
                 first = step * training.accumulate
-                step_batches = batches[first : first + training.accumulate]
+                here = batches[first : first + training.accumulate]
                 learner.update(
-                    shares(step_batches, units, engine, position.total, first),
+                    shares(here, units, engine, position.total, first),
                     [base * factor for base in bases],
                     seen,
                 )
