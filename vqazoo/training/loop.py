@@ -219,13 +219,8 @@ def _run(
             torch.manual_seed(seed + engine.rank)
             generator.seed(seed + engine.rank)
             trained.train()
-            batches = make_batches(
-                image_of,
-                stage.batch_size,
-                training.group_by_image,
-                seed,
-                trains_batch_norm(trained),
-            )
+            mix = trains_batch_norm(trained)
+            batches = make_batches(image_of, stage.batch_size, training.group_by_image, seed, mix)
             planned_steps = math.ceil(len(batches) / training.accumulate)
             epoch, top = EpochSums(model.head, device), position.best
             within: list[dict[str, Any]] = []  # validations before the end of the epoch
@@ -240,11 +235,8 @@ def _run(
                 )
                 first = step * training.accumulate
                 here = batches[first : first + training.accumulate]
-                learner.update(
-                    shares(here, units, engine, position.total, first),
-                    [base * factor for base in bases],
-                    seen,
-                )
+                own = shares(here, units, engine, position.total, first)
+                learner.update(own, [base * factor for base in bases], seen)
                 every = training.eval_steps
                 if every and (step + 1) % every == 0 and step + 1 < planned_steps:
                     learner.publish(model)

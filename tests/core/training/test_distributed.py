@@ -132,7 +132,7 @@ def test_processes_train_the_model_of_one(
 # ---- killed -------------------------------------------------------------------------------------
 
 
-EPOCHS = 40
+EPOCHS = 30
 
 
 def flags(table: Path, root: Path, out: Path) -> list[str]:
@@ -174,18 +174,18 @@ def test_a_killed_process_ends_the_run_with_a_sentence_and_resume_goes_on(
     """First the one, then the other process is killed."""
     script = written(PROGRAM, tmp_path / "main.py")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    log, before = cut / "log.jsonl", b""
+    state, before = cut / "state.safetensors", b""
     said = launched(torchrun(), [script, *flags(table, tmp_path / "cache", whole)])
     assert said.count("epoch 1/") == 1  # the first process speaks for both
     arguments = flags(table, tmp_path / "cache", cut)
     for killed in (1, 0):
         running = begun(torchrun(), [script, *arguments])
-        said = kill_one(running, killed, log, before)
+        said = kill_one(running, killed, state, before)
         assert running.returncode != 0
         assert f"Process {killed} of 2 is gone" in said
         assert "start the processes again with --resume" in said
         assert "vqazoo/training/" not in said  # no traceback of ours; the launcher has its own
-        before = log.read_bytes()
+        before = state.read_bytes()
         assert len(log_of(cut)) < EPOCHS
         arguments = ["train", "--resume", "--out", str(cut)]
     launched(torchrun(), [script, *arguments])
