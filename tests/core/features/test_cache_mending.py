@@ -32,9 +32,10 @@ from vqazoo.errors import CacheError, TrainingError
 from vqazoo.features.filling import build_images
 from vqazoo.model import VQAModel
 from vqazoo.training.data import RunData
-from vqazoo.training.optimisation import AveragedWeights
+from vqazoo.training.engine import start
+from vqazoo.training.learner import Learner
 from vqazoo.training.run_folder import check_data
-from vqazoo.training.state import check_state, load_state, read_position
+from vqazoo.training.state import check_state, load_learner_state, read_position
 
 PICTURES = 12
 
@@ -287,12 +288,11 @@ def test_a_garbled_scaler_is_one_sentence(begun: Path, tmp_path: Path, words: An
     state = rewritten(begun, tmp_path / "run", **words)
     check_state(state)  # nothing is told of a state without a digest
     model = vqazoo.load(f"dir:{begun / 'best'}")
-    learning = dict(model.named_parameters())
-    scaler = torch.amp.GradScaler("cpu", enabled=True)
-    optimiser = torch.optim.AdamW(learning.values())
-    averaged = AveragedWeights(learning, 0.0)
-    with pytest.raises(TrainingError, match="cannot be resumed; its best model is in"):
-        load_state(state, model, learning, optimiser, scaler, averaged)
+    optimiser = torch.optim.AdamW(model.head.parameters())
+    with start("cpu", "fp16") as engine:
+        learner = Learner(engine, model.head, model.head, optimiser)
+        with pytest.raises(TrainingError, match="cannot be resumed; its best model is in"):
+            load_learner_state(state, learner)
 
 
 @pytest.mark.parametrize("cut", [0, 7, 100, -1])
