@@ -22,10 +22,10 @@ FOLDER = click.Path(path_type=Path)
 @click.argument("model", shell_complete=complete_model)
 @click.option(
     "--to",
-    type=click.Choice(["onnx", "torch-export", "web"]),
+    type=click.Choice(["onnx", "torch-export", "triton", "web"]),
     default="onnx",
     show_default=True,
-    help="ONNX with a runner, torch.export archives, or a browser page.",
+    help="ONNX with a runner, torch.export archives, a model for Triton, or a browser page.",
 )
 @click.option("--out", type=FOLDER, required=True, help="Folder to write.")
 @click.option(

@@ -25,11 +25,12 @@ from vqazoo_export.graphs import TOKEN_AXIS, Graph, as_archive, as_onnx, graphs_
 from vqazoo_export.heads import exported_head
 from vqazoo_export.int8 import quantised
 from vqazoo_export.tokens import exported_tokenizer, runner_files
+from vqazoo_export.triton import CONFIG, VERSION, model_config
 from vqazoo_export.web import page_files, web_runtime
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-TORCH, WEB = "torch-export", "web"
+TORCH, WEB, TRITON = "torch-export", "web", "triton"
 LARGEST = 2_000_000_000  # bytes; an ONNX file is one protocol buffer, which holds 2 GiB
 
 
@@ -38,7 +39,7 @@ class Options:
     """What to write.
 
     Attributes:
-        to: `onnx`, `torch-export` or `web`.
+        to: `onnx`, `torch-export`, `triton` or `web`.
         graphs: `one` or `three`.
         int8: quantise weights to 8 bits, activations while running (onnxruntime's dynamic way).
         runtime: folder with onnxruntime-web's files, for `web`.
@@ -86,7 +87,9 @@ def _export(model: VQAModel, ref: str, out: Path, options: Options) -> dict[str,
     with evaluating(model):
         graphs = graphs_of(model, head, options.graphs)
         files = {
-            f"{graph.name}{_ending(options.to)}": _written(model, graph, options)
+            f"{_place(options.to)}{graph.name}{_ending(options.to)}": _written(
+                model, graph, options
+            )
             for graph in graphs
         }
         described = [
@@ -99,6 +102,7 @@ def _export(model: VQAModel, ref: str, out: Path, options: Options) -> dict[str,
             for name, graph in zip(list(files), graphs, strict=True)
         ]
     files["tokenizer.json"] = tokenizer
+    files |= {CONFIG: model_config(described[0])} if options.to == TRITON else {}
     files |= {} if options.to == TORCH else runner_files()
     files |= page_files() | runtime if options.to == WEB else {}
     manifest = {
@@ -114,7 +118,7 @@ def _export(model: VQAModel, ref: str, out: Path, options: Options) -> dict[str,
         "sha256": {name: _digest(content) for name, content in files.items()},
     }
     try:
-        write_folder(out, {**files, MANIFEST: json_bytes(manifest)})
+        write_folder(out, {**files, MANIFEST: json_bytes(manifest)}, frozenset({VERSION}))
     except OSError as error:
         raise _unwritable(out, error) from error
     return manifest
@@ -133,6 +137,11 @@ def _check(model: VQAModel, out: Path, options: Options) -> None:
                 f"The model has {size(weights)} of weights, but one ONNX file holds 2: use "
                 f"--graphs three, or --to torch-export."
             )
+        if options.to == TRITON and options.graphs != "one":
+            raise ConfigError(
+                "--graphs three gives three graphs, but a model of a Triton repository is one: "
+                "leave it out, or use --to onnx."
+            )
     elif options.int8:
         raise ConfigError("--int8 is for ONNX graphs: leave it out, or use --to onnx.")
     if not out.exists():
@@ -144,11 +153,16 @@ def _check(model: VQAModel, out: Path, options: Options) -> None:
 def _is_export(folder: Path) -> bool:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return manifest["format"] == FORMAT and {*manifest["sha256"], MANIFEST} >= {
+        known = {name.partition("/")[0] for name in manifest["sha256"]}
+        return manifest["format"] == FORMAT and {*known, MANIFEST} >= {
             path.name for path in folder.iterdir() if path.name != "__pycache__"
         }
     except (OSError, ValueError, TypeError, KeyError):
         return False
+
+
+def _place(to: str) -> str:
+    return f"{VERSION}/" if to == TRITON else ""
 
 
 def _ending(to: str) -> str:

@@ -24,6 +24,7 @@ from vqazoo_serve.answering import Answering, can_rank
 from vqazoo_serve.intake import Intake
 from vqazoo_serve.metrics import Metrics
 from vqazoo_serve.middleware import Observed
+from vqazoo_serve.roster import Roster
 from vqazoo_serve.schemas import (
     AnswerOut,
     AnswersOut,
@@ -32,6 +33,7 @@ from vqazoo_serve.schemas import (
     ModelOut,
     ModelsOut,
     RankedOut,
+    WorkersHealthOut,
     question_model,
     request_body,
 )
@@ -54,11 +56,15 @@ REASONS = {
 
 
 def create_app(
-    models: Mapping[str, VQAModel], settings: Settings, intake: Intake | None = None
+    models: Mapping[str, VQAModel],
+    settings: Settings,
+    intake: Intake | None = None,
+    roster: Roster | None = None,
 ) -> FastAPI:
     """The application that serves models, by name; the first one is the default.
 
-    Its lifespan starts the thread that answers, and at the end waits until all is answered.
+    Where it is that of one worker of several, `roster` has them all. Its lifespan starts the thread
+    that answers, and at the end waits until all is answered.
     """
     intake = intake or Intake(settings, Metrics())
     metrics = intake.metrics
@@ -84,6 +90,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _http_error)
     _add_answer(app, answering, settings, intake)
     _add_views(app, answering, settings, metrics)
+    _add_health(app, answering, roster)
     return app
 
 
@@ -146,12 +153,6 @@ def _add_views(app: FastAPI, answering: Answering, settings: Settings, metrics: 
         served = list(answering.models.items())
         return ModelsOut(models=[_described(n, m, n == served[0][0]) for n, m in served])
 
-    @app.get("/health", summary="Whether the service works", responses=_errors(None, 500, 503))
-    async def health() -> HealthOut:
-        if not answering.batcher.alive:
-            raise Refusal(503, "broken", "The thread that answers has ended: restart the service.")
-        return HealthOut(status="ok")
-
     @app.get(
         "/metrics",
         summary="Counters for Prometheus",
@@ -173,6 +174,30 @@ def _add_views(app: FastAPI, answering: Answering, settings: Settings, metrics: 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         return HTMLResponse(described(), headers=page.HEADERS)
+
+
+def _add_health(app: FastAPI, answering: Answering, roster: Roster | None) -> None:
+    def check() -> None:
+        if not answering.batcher.alive:
+            raise Refusal(503, "broken", "The thread that answers has ended: restart the service.")
+
+    responses = _errors(None, 500, 503)
+    if roster is None:
+
+        @app.get("/health", summary="Whether the service works", responses=responses)
+        async def health() -> HealthOut:
+            check()
+            return HealthOut(status="ok")
+
+        return
+    workers = roster
+
+    @app.get("/health", summary="Whether the service works", responses=responses)
+    async def health_of_workers() -> WorkersHealthOut:
+        check()
+        live = len(workers.live())
+        status = "ok" if live == workers.count else "degraded"
+        return WorkersHealthOut(status=status, workers=workers.count, live=live)
 
 
 def _guards(settings: Settings) -> list[Any]:

@@ -28,6 +28,13 @@ COUNT = click.IntRange(min=1)
 )
 @click.option("--allow-urls", is_flag=True, help="Fetch pictures from public addresses.")
 @click.option(
+    "--workers",
+    type=COUNT,
+    default=1,
+    show_default=True,
+    help="Processes behind the port, each with models and limits of its own.",
+)
+@click.option(
     "--max-batch", type=COUNT, default=32, show_default=True, help="Questions answered together."
 )
 @click.option(
@@ -78,6 +85,7 @@ def serve(
     port: int,
     device: str,
     token_file: Path | None,
+    workers: int,
     max_body_mib: int,
     cache_mib: int,
     **limits: Any,
@@ -98,8 +106,7 @@ def serve(
     ):
         if find_spec(module) is None:
             raise missing_package("vqazoo serve", package, "serve")
-    import vqazoo
-    from vqazoo_serve.server import bind, run
+    from vqazoo_serve.listening import bind
     from vqazoo_serve.settings import Settings, read_token
 
     settings = Settings(
@@ -109,5 +116,13 @@ def serve(
         **limits,
     )
     with bind(host, port) as listener:
+        if workers > 1:
+            from vqazoo_serve.supervisor import Service, supervise
+
+            supervise(Service(models, device, settings), listener, workers)
+            return
+        import vqazoo
+        from vqazoo_serve.server import run
+
         loaded = {name: vqazoo.load(name, device=device) for name in models}
         run(loaded, settings, listener)

@@ -238,7 +238,7 @@ class Connection(H11Protocol):
     def _refuse(self, status: int, reason: str, sentence: str) -> None:
         """Answer what the application never sees, and close."""
         request_id = uuid.uuid4().hex
-        self.metrics.requests.labels("other", str(status)).inc()
+        self.metrics.count("other", status)
         self.metrics.refused.labels(reason).inc()
         LOG.info(
             "request",

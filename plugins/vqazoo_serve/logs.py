@@ -17,8 +17,12 @@ class JsonLines(logging.Formatter):
     """Records as JSON. Texts of other libraries are left out, since they may quote a user.
 
     Of an exception its type and places in the code are logged, not its message, for the same
-    reason.
+    reason. Those of one worker of several carry its number.
     """
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._worker = {} if worker is None else {"worker": worker}
 
     def format(self, record: logging.LogRecord) -> str:
         ours = record.name.partition(".")[0] in OURS
@@ -26,6 +30,7 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "event": record.getMessage() if ours and not record.exc_info else record.funcName,
+            **self._worker,
             **getattr(record, "fields", {}),
         }
         if not ours:
@@ -68,10 +73,10 @@ def _places(error: BaseException) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
 
 
-def log_to_stderr() -> None:
+def log_to_stderr(worker: int | None = None) -> None:
     """Send everything that is logged to stderr as JSON lines; ours from INFO on."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonLines(worker))
     handler.addFilter(Sparse())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in OURS:

@@ -61,7 +61,7 @@ class Observed:
     def _record(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
         # The path of the route: what a client writes there may be anything.
         path = getattr(scope.get("route"), "path", "other")
-        self._metrics.requests.labels(path, str(status)).inc()
+        self._metrics.count(path, status)
         self._metrics.seconds.labels(path).observe(seconds)
         if state["reason"] is not None:
             self._metrics.refused.labels(state["reason"]).inc()

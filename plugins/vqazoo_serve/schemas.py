@@ -63,6 +63,14 @@ class HealthOut(BaseModel):
     status: str
 
 
+class WorkersHealthOut(HealthOut):
+    """The service works, and how many of its workers do."""
+
+    status: str = Field(description="ok, or degraded while a worker that ended is replaced")
+    workers: int = Field(description="how many there should be")
+    live: int = Field(description="how many take requests now")
+
+
 class ErrorOut(BaseModel):
     """Why a request was not answered."""
 

@@ -10,20 +10,23 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
 
 import uvicorn
 
-from vqazoo.cli.output import say
 from vqazoo.errors import ConfigError
 from vqazoo.model import VQAModel
 from vqazoo_serve.app import create_app
 from vqazoo_serve.connections import connection_class
 from vqazoo_serve.intake import Intake
+from vqazoo_serve.listening import announce, bind
 from vqazoo_serve.logs import log_to_stderr
 from vqazoo_serve.metrics import Metrics
-from vqazoo_serve.settings import TOKEN_VARIABLE, Settings
+from vqazoo_serve.roster import Roster
+from vqazoo_serve.settings import Settings
+
+__all__ = ["Server", "bind", "run", "serve_on", "server_for"]
 
 LOG = logging.getLogger("vqazoo_serve")
 AFTER_TIMEOUT = 10  # seconds beyond a request's own, when the service ends
@@ -45,6 +48,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._intake = intake
         self.gave_up = False
+        self.on_ready: Callable[[], None] = lambda: None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         first, self.should_exit = not self.should_exit, True  # may itself be interrupted
@@ -61,6 +65,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         for listener in sockets or ():  # asyncio takes as many in one go as it lets wait: too few
             listener.listen(MOST_WAITING)
+        self.on_ready()
 
     def _give_up(self) -> None:
         self.gave_up = True
@@ -73,32 +78,6 @@ class Server(uvicorn.Server):
             connection.transport.abort()
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A socket at an address; nobody can connect until the service listens.
-
-    Raises:
-        ConfigError: the address cannot be had.
-    """
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ConfigError(
-            f"The address {host}:{port} cannot be served ({reason}): choose another with --host "
-            f"and --port."
-        ) from error
-    return listener
-
-
 def run(models: Mapping[str, VQAModel], settings: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT; then answer what was taken, and return.
 
@@ -106,13 +85,12 @@ def run(models: Mapping[str, VQAModel], settings: Settings, listener: socket.soc
         SystemExit: Ctrl-C came before the end, and what was not answered has been refused.
     """
     log_to_stderr()
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    say(f"Serving {', '.join(models)} at http://{shown}:{port} (/docs shows how); Ctrl-C ends it.")
-    LOG.info("serving", extra={"fields": {"models": list(models)}})
-    if not settings.token and host not in ("127.0.0.1", "::1"):
-        LOG.warning(f"Anybody who reaches this address may ask: set {TOKEN_VARIABLE}.")
-    server = server_for(models, settings)
+    announce(list(models), settings, listener)
+    serve_on(server_for(models, settings), listener)
+
+
+def serve_on(server: Server, listener: socket.socket) -> None:
+    """As `run`, without saying so."""
     # After the server's own handling of signals: by then there is nothing to end.
     for number in HANDLED:
         signal.signal(number, lambda *_: None)
@@ -121,17 +99,28 @@ def run(models: Mapping[str, VQAModel], settings: Settings, listener: socket.soc
         raise SystemExit(INTERRUPTED)
 
 
-def server_for(models: Mapping[str, VQAModel], settings: Settings) -> Server:
+def server_for(
+    models: Mapping[str, VQAModel],
+    settings: Settings,
+    metrics: Metrics | None = None,
+    roster: Roster | None = None,
+    most_backlog: int = MOST_BACKLOG,
+) -> Server:
     """The server of a service: bounded in connections and in the time of each.
+
+    Args:
+        metrics: default: of this process alone.
+        roster: the workers of the service, where this process is one of several.
+        most_backlog: connections taken in one go.
 
     Raises:
         ConfigError: the system allows this process too few open files.
     """
-    metrics = Metrics()
-    most, backlog = _allowed(settings.connections)
+    metrics = metrics or Metrics()
+    most, backlog = _allowed(settings.connections, most_backlog)
     intake = Intake(settings, metrics)
     config = uvicorn.Config(
-        create_app(models, settings, intake),
+        create_app(models, settings, intake, roster),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -145,13 +134,13 @@ def server_for(models: Mapping[str, VQAModel], settings: Settings) -> Server:
     return Server(config, intake)
 
 
-def _allowed(wanted: int) -> tuple[int, int]:
+def _allowed(wanted: int, most_backlog: int) -> tuple[int, int]:
     """Connections at once, and those that are taken in one go, within the limit of open files.
 
     A go, the next and the one after it may be there before the first is looked at.
     """
     if sys.platform == "win32":
-        return wanted, MOST_BACKLOG
+        return wanted, most_backlog
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -160,8 +149,8 @@ def _allowed(wanted: int) -> tuple[int, int]:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft == resource.RLIM_INFINITY or soft >= needed:
-        return wanted, MOST_BACKLOG
-    backlog = min(MOST_BACKLOG, soft // 16)
+        return wanted, most_backlog
+    backlog = min(most_backlog, soft // 16)
     most = soft - 4 * backlog - OTHER_FILES
     if most < TOO_FEW:
         raise ConfigError(

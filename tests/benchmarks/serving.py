@@ -2,10 +2,14 @@
 
     python tests/benchmarks/serving.py mixed [--requests 10000]
     python tests/benchmarks/serving.py clip [--rounds 3] [--requests 48]
+    python tests/benchmarks/serving.py fair [--rounds 5] [--requests 96]
 
 `mixed` sends requests of 16 clients to three packaged models and compares each answer with the
 model's own. `clip` serves a ViT-B-32 of random weights and compares the throughput of 16 clients
-with `model.answer` called one by one in this process, in turns; prints ratios.
+with `model.answer` called one by one in this process, in turns; prints ratios. `fair` sends
+pictures and questions that are all new to packaged models and to that ViT-B-32, and compares the
+throughput with the limit: the same files decoded by two threads while a third one answers them in
+batches of 4, 8 or 16, whatever costs least, in this process, without HTTP.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import io
 import itertools
 import json
 import multiprocessing
+import os
 import random
 import re
 import statistics
@@ -25,6 +30,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -33,6 +39,8 @@ import torch
 from PIL import Image
 
 import vqazoo
+from vqazoo.features.encoding import encode_pictures
+from vqazoo.media.images import open_image
 from vqazoo.model import VQAModel
 from vqazoo_serve.server import bind, run
 from vqazoo_serve.settings import Settings
@@ -41,6 +49,7 @@ from vqazoo_tiny_clip.render import draw_scene
 CLIENTS = 16
 TINY = ("tiny-clip-lstm-easyvqa", "tiny-clip-linear-flawedshapes", "tiny-clip-git-easyvqa")
 CLIP = "ViT-B-32"
+PACKAGED = ("tiny-clip-lstm-easyvqa", "effnet-minilm-mlp-daquar")
 TOLERANCE = 1e-5
 POOL = [f"is there {thing} in the picture?" for thing in ("a dog", "a cup", "text", "food", "sky")]
 
@@ -218,18 +227,20 @@ def same(served: dict[str, Any], own: vqazoo.Answer) -> bool:
 # ---- throughput -----------------------------------------------------------------------------
 
 
+def photo(number: int) -> tuple[Image.Image, str]:
+    """A JPEG picture of 640 x 480 that no other number has, and its file as base64."""
+    noise = np.random.default_rng(number).integers(0, 255, (12, 16, 3), np.uint8)
+    image = Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC)
+    text = encoded(image, "JPEG")
+    return Image.open(io.BytesIO(base64.b64decode(text))), text
+
+
 def clip(rounds: int, count: int) -> None:
     model = load([CLIP])[CLIP]
     numbers = itertools.count()
 
-    def photo() -> tuple[Image.Image, str]:
-        noise = np.random.default_rng(next(numbers)).integers(0, 255, (12, 16, 3), np.uint8)
-        image = Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC)
-        text = encoded(image, "JPEG")
-        return Image.open(io.BytesIO(base64.b64decode(text))), text
-
     def requests(pictures: int, new_questions: bool) -> list[Ask]:
-        photos = [photo() for _ in range(pictures)]
+        photos = [photo(next(numbers)) for _ in range(pictures)]
         return [
             Ask(
                 CLIP,
@@ -275,13 +286,95 @@ def clip(rounds: int, count: int) -> None:
         )
 
 
+def fair(names: Sequence[str], rounds: int, count: int) -> None:
+    numbers = itertools.count(1_000_000)
+
+    def requests(name: str) -> list[Ask]:
+        photos = [photo(next(numbers)) for _ in range(count)]
+        return [Ask(name, *one, [f"is it number {next(numbers)}?"]) for one in photos]
+
+    for name in names:
+        model = load([name])[name]
+        ratios, beside, speeds, waits = [], [], [], []
+        with service([name]) as served, ThreadPoolExecutor(CLIENTS) as pool:
+            asks = requests(name)
+            list(pool.map(lambda ask: served.ask(ask, 1), asks))
+            size = best_size(model, asks)
+            for turn in range(rounds):
+                asks = requests(name)
+                ways = [
+                    partial(unserved, size, model),
+                    partial(one_by_one, model),
+                    lambda asks: list(pool.map(lambda ask: served.ask(ask, 1), asks)),
+                ]
+                seconds, replies = {}, {}
+                for way in (range(3), reversed(range(3)))[turn % 2]:
+                    started = time.perf_counter()
+                    replies[way] = ways[way](asks)
+                    seconds[way] = time.perf_counter() - started
+                ratios.append(seconds[0] / seconds[2])
+                beside.append(seconds[1] / seconds[2])
+                speeds.append([count / seconds[way] for way in range(3)])
+                waits += [wait for wait, _ in replies[2]]
+                assert all(
+                    answers is not None and same(answers[0], own)
+                    for (_, answers), own in zip(replies[2], replies[1], strict=True)
+                )
+        limit, alone, many = (statistics.median(column) for column in zip(*speeds, strict=True))
+        print(
+            f"{name:26} limit (batches of {size}) {limit:6.1f} /s, one by one {alone:6.1f} /s, "
+            f"served {many:6.1f} /s: "
+            f"{statistics.median(ratios):.2f} of the limit ({min(ratios):.2f} to "
+            f"{max(ratios):.2f}), {statistics.median(beside):.2f} times one by one; "
+            f"{percentiles(waits)}; load {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
+
+
+def one_by_one(model: VQAModel, asks: Sequence[Ask]) -> list[Any]:
+    return [model.answer(ask.picture, ask.questions[0]) for ask in asks]
+
+
+def best_size(model: VQAModel, asks: Sequence[Ask]) -> int:
+    """How many to answer together in `unserved`: as many as cost the least."""
+    seconds = {}
+    for size in (4, 8, 16):
+        unserved(size, model, asks[:size])
+        started = time.process_time()
+        unserved(size, model, asks)
+        seconds[size] = time.process_time() - started
+    return min(seconds, key=lambda size: seconds[size])
+
+
+def unserved(size: int, model: VQAModel, asks: Sequence[Ask]) -> list[Any]:
+    """The answers, as fast as two decoding threads and one that answers in batches give them."""
+
+    def decoded(ask: Ask) -> torch.Tensor:
+        content = base64.b64decode(ask.encoded)
+        return model.transform(open_image(Image.open(io.BytesIO(content))))
+
+    answers: list[Any] = []
+    with ThreadPoolExecutor(2) as decoding, torch.inference_mode():
+        pixels = [decoding.submit(decoded, ask) for ask in asks]
+        for start in range(0, len(asks), size):
+            batch = slice(start, start + size)
+            images = encode_pictures(model, [one.result() for one in pixels[batch]])
+            texts = model.encode_text([ask.questions[0] for ask in asks[batch]])
+            fused = model.fusion(images, texts)
+            answers += model.head.predict(fused, 1, **model.decode_options({}, 1))
+    return answers
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["mixed", "clip"])
+    parser.add_argument("part", choices=["mixed", "clip", "fair"])
     parser.add_argument("--requests", type=int, help="default: 10000, or 48 a round of clip")
+    parser.add_argument("--models", nargs="+", help="of fair; default: all three")
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
     if chosen.part == "mixed":
         mixed(chosen.requests or 10_000)
-    else:
+    elif chosen.part == "clip":
         clip(chosen.rounds, chosen.requests or 48)
+    else:
+        fair(chosen.models or (*PACKAGED, CLIP), chosen.rounds, chosen.requests or 96)
