@@ -276,6 +276,14 @@ class BLIPObjectives(nn.Module):
 
         return by_length(mask, summed).sum() / count
 
+    def counters(self) -> dict[str, int]:
+        """Steps and the place in the queues, which resuming needs besides the tensors."""
+        return {"steps": self.steps, "place": self.place}
+
+    def go_on(self, counters: Mapping[str, int]) -> None:
+        """Set what `counters` gave."""
+        self.steps, self.place = counters["steps"], counters["place"]
+
     @torch.no_grad()
     def restart(self) -> None:
         """Let the slow copies equal what they follow, as at the start; after loading weights."""
@@ -290,8 +298,8 @@ class BLIPObjectives(nn.Module):
                 old.lerp_(new, 1 - self.momentum)
         for images, texts, own in self._pending if len(self.keys) else ():
             places = torch.arange(self.place, self.place + len(own)) % len(self.keys)  # (B,)
-            self.image_queue[places] = images
-            self.text_queue[places] = texts
+            self.image_queue[places] = images.to(self.image_queue)
+            self.text_queue[places] = texts.to(self.text_queue)
             self.keys[places] = own
             self.place = (self.place + len(own)) % len(self.keys)
         self._pending.clear()

@@ -233,6 +233,13 @@ class QFormerObjectives(nn.Module):
         logits, words = self.word_logits(states[known]), ids[:, 1:][known]
         return share.cross_entropy(logits, words, count, label_smoothing=self.smoothing)
 
+    def counters(self) -> dict[str, int]:
+        """Nothing is counted from step to step."""
+        return {}
+
+    def go_on(self, counters: Mapping[str, int]) -> None:
+        """Set what `counters` gave: nothing."""
+
     @torch.no_grad()
     def after_step(self) -> None:
         """Keep the learnt temperature in its range; call it after every optimiser step."""
@@ -284,4 +291,6 @@ def negatives(similar: Tensor, alike: Tensor, share: Share = ALONE) -> tuple[Ten
         alike: (B, B), True where a column is no negative.
     """
     chances = similar.masked_fill(alike, -torch.inf).softmax(dim=1)  # (B, B)
-    return draw_negatives(chances.nan_to_num(1.0), alike, share)  # nan: a divergence, which the loss tells
+    return draw_negatives(
+        chances.nan_to_num(1.0), alike, share
+    )  # nan: a divergence, which the loss tells

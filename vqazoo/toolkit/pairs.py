@@ -38,9 +38,7 @@ def part_of(
     return image.index(own), ids[own], mask[own]
 
 
-def draw_negatives(
-    chances: Tensor, alike: Tensor, share: Share = ALONE
-) -> tuple[Tensor, Tensor]:
+def draw_negatives(chances: Tensor, alike: Tensor, share: Share = ALONE) -> tuple[Tensor, Tensor]:
     """For each row that has one, a column that is no match, drawn by its chance.
 
     Of several processes the first draws for all.
