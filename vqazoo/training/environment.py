@@ -16,6 +16,7 @@ import torch
 LIBRARIES = (
     "vqazoo",
     "torch",
+    "accelerate",
     "torchvision",
     "timm",
     "open_clip_torch",
@@ -32,18 +33,22 @@ def describe_environment(
     data_sha256: Mapping[str, str],
     questions: Mapping[str, int],
     labels: Mapping[str, int],
+    processes: int = 1,
+    sharded: bool = False,
 ) -> dict[str, Any]:
     """Facts to record beside a result; nothing that names the user or the machine's paths.
 
     Args:
         data_sha256: digest of each part of the data; questions: how many it has.
         labels: what the head learns besides answers, and how many questions came with it.
+        processes: how many trained together; sharded: whether each held a part of the weights.
     """
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device.type,
         "hardware": f"{name}, {os.cpu_count()} CPU cores",
+        **({"processes": processes, "sharded": sharded} if processes > 1 else {}),
         "python": platform.python_version(),
         "versions": {
             library: installed for library in LIBRARIES if (installed := _version(library))

@@ -25,22 +25,18 @@ from vqazoo.data import digest
 from vqazoo.evaluation.figures import loss_figure
 from vqazoo.features.cache import cache_root
 from vqazoo.files.writing import BEST, ENVIRONMENT, RECIPE, json_bytes, json_lines, write_file
-from vqazoo.model import VQAModel, pick_device
+from vqazoo.model import VQAModel
 from vqazoo.progress import Progress
-from vqazoo.toolkit.losses import batch_sums, row_units, units_of, weighted_loss
+from vqazoo.toolkit.losses import row_units
+from vqazoo.training.batch_loss import Batch, BatchLoss, Told, shares
 from vqazoo.training.data import given_labels, read_run_data
-from vqazoo.training.distributed import Group, join_group, local_device
+from vqazoo.training.engine import Engine, start
 from vqazoo.training.environment import describe_environment
+from vqazoo.training.launcher import heed_launcher
+from vqazoo.training.learner import Learner
 from vqazoo.training.loggers import ExperimentLogs
 from vqazoo.training.lora import add_adapters, has_adapters
-from vqazoo.training.optimisation import (
-    AveragedWeights,
-    autocast,
-    clip,
-    make_optimiser,
-    make_scaler,
-    rate_factor,
-)
+from vqazoo.training.optimisation import make_optimiser, rate_factor
 from vqazoo.training.report import describe_data, epoch_line, stage_line
 from vqazoo.training.run_folder import (
     check_data,
@@ -57,7 +53,8 @@ from vqazoo.training.starting import start_from
 from vqazoo.training.state import (
     STATE,
     Position,
-    load_state,
+    load_learner_state,
+    load_model_state,
     load_weights,
     read_log,
     read_position,
@@ -71,8 +68,6 @@ from vqazoo.training.steps import (
     epoch_seed,
     make_batches,
     move,
-    several_values,
-    take,
     trains_batch_norm,
 )
 from vqazoo.training.validation import Validation
@@ -119,9 +114,10 @@ def run_training(
             not finite.
         VqazooError: data, parts or files cannot be used.
     """
-    group = join_group(device := pick_device(local_device(config.training.device)))
-    with one_writer(out):
-        return _run(config, out, resume, report, progress, group, device)
+    config = replace(config, training=heed_launcher(config.training))
+    training = config.training
+    with one_writer(out), start(training.device, training.precision) as engine:
+        return _run(config, out, resume, report, progress, engine)
 
 
 def _run(
@@ -130,15 +126,14 @@ def _run(
     resume: bool,
     report: Callable[[str], None],
     progress: Progress | None,
-    group: Group,
-    device: torch.device,
+    engine: Engine,
 ) -> VQAModel:
-    training = config.training
-    if not group.first:
+    training, device = config.training, engine.device
+    if not engine.first:
         report, progress = (lambda line: None), None
     progress = progress or (lambda steps, _: iter(steps))
     check_run(out, resume, config)
-    check_shares(group, config)
+    check_shares(engine.processes, config)
 
     # Data and model.
     data = read_run_data(config, out)
@@ -151,7 +146,7 @@ def _run(
         start_from(model, training.start, report)
     if training.lora.rank:
         add_adapters(model, training.lora)
-    model.to(device)
+    model.to("cpu" if engine.sharded else device)
     position = read_position(out / STATE) if resume else Position()
     if position.best_stored:
         load_weights(out / STATE, model)
@@ -161,8 +156,10 @@ def _run(
         {"train": digest(data.train), "validation": digest(data.validation)},
         {"train": data.train_count, "validation": len(data.validation)},
         given_labels(config.head.type, data.train),
+        engine.processes,
+        engine.sharded,
     )
-    if group.first:
+    if engine.first:
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
             write_file(out / RECIPE, to_toml(config).encode())
@@ -171,12 +168,11 @@ def _run(
     targets = move(model.head.targets(data.train), device)
     validation = Validation(model, data, config, out / BEST, environment)
     units = row_units(model.head, targets)  # (n,) of each term of the loss
-    named = training.loggers if group.first else []
+    named = training.loggers if engine.first else []
     loggers = ExperimentLogs(named, out, plain(config), position.total)
     generator = random.Random(config.seed)
     image_of = [example.image for example in data.train]
 
-    learning: dict[str, torch.Tensor] = {}  # what trains, of the stage
     planned = sum(stage.epochs for stage in stages(training))
     for stage in stages(training):
         if stage.number < position.stage or (stage.number == position.stage and position.ended):
@@ -192,15 +188,29 @@ def _run(
         if not has_adapters(model):
             unfreeze(model, stage)
         started = time.perf_counter()
-        source, validation_source = run_sources(model, data, training, generator, report, progress)
+        trained = engine.whole_or_copy(model)  # what the engine changes
+        source, validation_source = run_sources(
+            model, data, training, generator, report, progress, trained
+        )
         encoding = time.perf_counter() - started
-        learning = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        resumes = resume and bool(position.epoch)
+        if resumes:
+            load_model_state(out / STATE, trained)
+        learning = {n: p for n, p in trained.named_parameters() if p.requires_grad}
         report(stage_line(stage, learning, model, len(stages(training))))
         optimiser = make_optimiser(learning, training, stage)
-        scaler = make_scaler(training, device)
-        averaged = AveragedWeights(learning, training.average)
-        if resume and position.epoch:
-            load_state(out / STATE, model, learning, optimiser, scaler, averaged)
+        learner = Learner(
+            engine,
+            BatchLoss(trained, source, targets, device),
+            trained,
+            optimiser,
+            clip_norm=training.clip_norm,
+            clip_value=training.clip_value,
+            average=training.average,
+        )
+        bases = [parameters["base"] for parameters in optimiser.param_groups]
+        if resumes:
+            load_learner_state(out / STATE, learner)
             report(f"Resumed after epoch {position.total}.")
 
         while not position.ended:
@@ -208,61 +218,50 @@ def _run(
             position.total += 1
             started = time.perf_counter()
             seed = epoch_seed(config.seed, position.total)  # so that resuming repeats the epoch
-            torch.manual_seed(seed + group.rank)
-            generator.seed(seed + group.rank)
-            model.train()
+            torch.manual_seed(seed + engine.rank)
+            generator.seed(seed + engine.rank)
+            trained.train()
             batches = make_batches(
                 image_of, stage.batch_size, training.group_by_image, seed, trains_batch_norm(model)
             )
             planned_steps = math.ceil(len(batches) / training.accumulate)
             epoch, top = EpochSums(model.head, device), position.best
             within: list[dict[str, Any]] = []  # validations before the end of the epoch
-            for number in progress(range(len(batches)), f"epoch {position.total}"):
-                step, place = divmod(number, training.accumulate)  # of the optimiser, batch in it
-                if place == 0:
-                    factor = position.factor * rate_factor(
-                        training, stage.epochs, position.epoch - 1, step, planned_steps
-                    )
-                    for parameters in optimiser.param_groups:
-                        parameters["lr"] = parameters["base"] * factor
-                    together = torch.cat(batches[number : number + training.accumulate])
-                    whole = units_of(units, together)
-                rows = group.share(batches[number])  # (b,) of B
-                if len(rows):
-                    with autocast(training, device), several_values(position.total, number):
-                        image, question = source.batch(rows)  # features of b rows
-                        fused = model.fusion(image, question)  # (b, D) or (b, N, D)
-                        sums, parts = batch_sums(model.head, fused, take(targets, rows.to(device)))
-                    loss = weighted_loss(model.head, sums, whole)
-                    counted = whole if len(rows) == len(together) else units_of(units, rows)
-                    batch_loss = epoch.add(sums, counted, parts, len(rows))
-                    check_loss(batch_loss, data.examples, rows, position.total, number, out / BEST)
-                    scaler.scale(loss).backward()
-                if place + 1 < training.accumulate and number + 1 < len(batches):
-                    continue
-                group.add_gradients(learning.values())
-                scaler.unscale_(optimiser)
-                clip(learning.values(), training)
-                scaler.step(optimiser)
-                scaler.update()
-                optimiser.zero_grad()
-                averaged.update()
+
+            def seen(batch: Batch, told: Told, epoch: EpochSums = epoch) -> None:
+                loss = epoch.add(told.sums, batch.counted, told.parts, len(batch.rows))
+                check_loss(loss, data.examples, batch.rows, batch.epoch, batch.number, out / BEST)
+
+            for step in progress(range(planned_steps), f"epoch {position.total}"):
+                factor = position.factor * rate_factor(
+                    training, stage.epochs, position.epoch - 1, step, planned_steps
+                )
+                first = step * training.accumulate
+                step_batches = batches[first : first + training.accumulate]
+                learner.update(
+                    shares(step_batches, units, engine, position.total, first),
+                    [base * factor for base in bases],
+                    seen,
+                )
                 every = training.eval_steps
-                if every and group.first and (step + 1) % every == 0 and step + 1 < planned_steps:
-                    values, value = validation.run(
-                        validation_source, learning.values(), averaged, top, position.total
-                    )
-                    top = max(top, value)
-                    within.append({"step": step + 1, **values})
-            check_weights(learning.values(), position.total, out / BEST)
-            position.updates = averaged.updates
-            losses = epoch.means(group)
+                if every and (step + 1) % every == 0 and step + 1 < planned_steps:
+                    learner.publish(model)
+                    if engine.first:
+                        values, value = validation.run(
+                            validation_source, learner.averaged, top, position.total
+                        )
+                        top = max(top, value)
+                        within.append({"step": step + 1, **values})
+            check_weights(learner.learning.values(), position.total, out / BEST)
+            position.updates = learner.averaged.updates
+            losses = epoch.means(engine.add)
             seconds = time.perf_counter() - started
 
             # Validate, log, keep the best; the first process decides for all.
-            if group.first:
+            learner.publish(model)
+            if engine.first:
                 values, value = validation.run(
-                    validation_source, learning.values(), averaged, top, position.total
+                    validation_source, learner.averaged, top, position.total
                 )
                 top = max(top, value)
                 line = {
@@ -282,28 +281,22 @@ def _run(
                     write_file(out / LOG, json_lines(log))
                     loss_figure(log, out / LOSS_FIGURE)
                 report(epoch_line(line, planned))
-            advance(position, group.tell(top, device), training, stage)
+            advance(position, engine.tell(top), training, stage)
             if position.ended and stage.number < len(stages(training)):
                 restore(model, out / BEST)  # from which the next stage starts
                 position.best_stored = True
-            if group.first:
+            else:
+                engine.take_weights(model, trained)
+            learnt = learner.tensors()
+            if engine.first:
                 with writing(out):
                     save_state(
-                        out / STATE,
-                        model,
-                        learning,
-                        optimiser,
-                        scaler,
-                        averaged,
-                        config,
-                        position,
-                        marks,
+                        out / STATE, model, learnt, learner.scaler_state(), config, position, marks
                     )
                 loggers.write(line)  # once the epoch counts, so that none is written twice
 
     loggers.close()
-    if group.first:
+    if engine.first:
         write_card(out / BEST)  # once more, with the whole log
-    group.tell(0.0, device)  # wait until the first process has written everything
-    group.close()
+    engine.wait()  # until the first process has written everything
     return load_checkpoint(out / BEST)

@@ -1,10 +1,10 @@
-"""Optimiser, learning rates, mixed precision and averaged weights of the loop. Imports torch."""
+"""Optimiser, learning rates and averaged weights of the loop. Imports torch."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -13,7 +13,6 @@ from vqazoo.config import TrainingConfig
 from vqazoo.training.stages import Stage
 
 TOWERS = "towers."  # how names of encoder parameters start
-HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def make_optimiser(
@@ -47,26 +46,6 @@ def rate_factor(training: TrainingConfig, epochs: int, epoch: int, step: int, st
     if training.schedule == "multi-step":
         return training.factor ** sum(epoch >= at for at in training.milestones)
     return 1.0
-
-
-def clip(parameters: Iterable[Tensor], training: TrainingConfig) -> None:
-    """Limit gradients by value, by norm, or both, where the config asks for it."""
-    parameters = list(parameters)
-    if training.clip_value > 0:
-        torch.nn.utils.clip_grad_value_(parameters, training.clip_value)
-    if training.clip_norm > 0:
-        torch.nn.utils.clip_grad_norm_(parameters, training.clip_norm)
-
-
-def autocast(training: TrainingConfig, device: torch.device) -> torch.autocast:
-    """Mixed precision where the config asks for it, else nothing."""
-    half = HALF.get(training.precision)
-    return torch.autocast(device.type, dtype=half or torch.bfloat16, enabled=half is not None)
-
-
-def make_scaler(training: TrainingConfig, device: torch.device) -> torch.amp.GradScaler:
-    """Scales the loss for fp16, whose small gradients would vanish; does nothing otherwise."""
-    return torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
 
 
 class AveragedWeights:

@@ -24,7 +24,6 @@ from vqazoo.evaluation.metric import Metric
 from vqazoo.files.locks import writer
 from vqazoo.files.writing import BEST, CARD, ENVIRONMENT, METRICS, RECIPE, json_bytes
 from vqazoo.model import VQAModel
-from vqazoo.training.distributed import Group
 from vqazoo.training.lora import has_adapters, merged
 from vqazoo.training.stages import stages
 from vqazoo.training.state import DATA, RUN_CONFIG, STATE, check_state, state_metadata
@@ -104,13 +103,13 @@ def check_data(out: Path, now: Mapping[str, Any]) -> None:
         )
 
 
-def check_shares(group: Group, config: RunConfig) -> None:
+def check_shares(processes: int, config: RunConfig) -> None:
     """Every process needs rows of every batch, except perhaps the last one of an epoch."""
     smallest = min(stage.batch_size for stage in stages(config.training))
-    if smallest < group.size:
+    if smallest < processes:
         raise ConfigError(
-            f"The batch size is {smallest}, but {group.size} processes share each batch: set "
-            f"training.batch_size to {group.size} or more, or start fewer processes."
+            f"The batch size is {smallest}, but {processes} processes share each batch: set "
+            f"training.batch_size to {processes} or more, or start fewer processes."
         )
 
 

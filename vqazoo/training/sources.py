@@ -29,8 +29,14 @@ def run_sources(
     generator: random.Random,
     report: Callable[[str], None],
     progress: Progress,
+    trained: VQAModel | None = None,
 ) -> tuple[FeatureSource, FeatureSource]:
-    """Sources of training and of validation rows, both counted over `data.examples`."""
+    """Sources of training and of validation rows, both counted over `data.examples`.
+
+    Args:
+        trained: what encodes training rows anew, where it is a copy of the model.
+    """
+    encoding = trained or model
     augment = training.augment if training.augment != "none" else ""
     live = "training.features is live" if training.features == "live" else ""
     trains = {side: "its encoder trains" * model.trains_tower(side) for side in SIDES}
@@ -46,12 +52,13 @@ def run_sources(
     images: Side
     if reasons["image"]:
         fixed = LiveImages(model, examples)
-        images = LiveImages(model, examples, training.augment, generator)
+        images = LiveImages(encoding, examples, training.augment, generator)
     else:
         fixed = images = CachedImages(model, examples, progress, cache, report)
-    questions: Side = (
-        LiveQuestions(model, examples)
-        if reasons["text"]
-        else CachedQuestions(model, examples, progress, cache, report)
-    )
-    return PairedFeatures(images, questions), PairedFeatures(fixed, questions)
+    asked: Side
+    questions: Side
+    if reasons["text"]:
+        asked, questions = LiveQuestions(model, examples), LiveQuestions(encoding, examples)
+    else:
+        asked = questions = CachedQuestions(model, examples, progress, cache, report)
+    return PairedFeatures(images, questions), PairedFeatures(fixed, asked)

@@ -26,7 +26,7 @@ from vqazoo.files.digests import tensor_digest
 from vqazoo.files.tensors_header import read_tensors_header
 from vqazoo.files.writing import BEST, write_file
 from vqazoo.model import VQAModel
-from vqazoo.training.optimisation import AveragedWeights
+from vqazoo.training.learner import Learner
 
 STATE = "state.safetensors"  # in the run folder
 RUN_CONFIG, POSITION, SCALER, DATA = (
@@ -93,25 +93,25 @@ def read_log(file: Path, done: int, unit: str = "epoch") -> list[dict[str, Any]]
 def save_state(
     file: Path,
     model: VQAModel,
-    learning: Mapping[str, Tensor],
-    optimiser: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    averaged: AveragedWeights,
+    learnt: Mapping[str, Tensor],
+    scaler: Mapping[str, Any],
     config: RunConfig,
     position: Position,
     data: Mapping[str, Any],
 ) -> None:
-    """Everything that resuming needs, in one file; `data` tells whether the data are the same."""
+    """Everything that resuming needs, in one file.
+
+    Args:
+        learnt, scaler: what `Learner.tensors` and `scaler_state` gave.
+        data: tells whether the data are the same.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in saved_tensors(model).items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in averaged.average.items()}
-    for name, parameter in learning.items():
-        for key, value in optimiser.state[parameter].items():
-            tensors[f"optimiser.{key}.{name}"] = value
+    tensors |= learnt
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {
         RUN_CONFIG: config_digest(config),
         POSITION: json.dumps(asdict(position)),
-        SCALER: json.dumps(scaler.state_dict()),
+        SCALER: json.dumps(dict(scaler)),
         DATA: json.dumps(dict(data)),
     }
     metadata[STATE_DIGEST] = _digest(kept, metadata)
@@ -211,31 +211,27 @@ def load_weights(file: Path, model: VQAModel) -> set[str]:
     return taken
 
 
-def load_state(
-    file: Path,
-    model: VQAModel,
-    learning: Mapping[str, Tensor],
-    optimiser: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    averaged: AveragedWeights,
-) -> None:
-    """Restore what `save_state` wrote, in a model whose stage is the saved one."""
-    metadata = state_metadata(file)
+def load_model_state(file: Path, model: VQAModel) -> None:
+    """Restore the weights that `save_state` wrote, in a model whose stage is the saved one.
+
+    Raises:
+        TrainingError: it holds others.
+    """
     if absent := sorted(saved_tensors(model).keys() - load_weights(file, model)):
         raise TrainingError(
             f"'{file}' does not hold '{absent[0]}', which the model of this run has, so the run "
             f"cannot go on: what it is built from has changed. Restore that, or start anew in "
             f"another folder."
         )
-    averaged.updates = _position(metadata).updates
-    with _reading(file), safe_open(file, "pt") as state, torch.no_grad():
-        scaler.load_state_dict(json.loads(metadata[SCALER]))
-        for name, tensor in averaged.average.items():
-            tensor.copy_(state.get_tensor(f"average.{name}"))
-        for stored in state.keys():  # noqa: SIM118 - safe_open is not a mapping
-            kind, _, rest = stored.partition(".")
-            if kind == "optimiser":
-                key, _, name = rest.partition(".")
-                value = state.get_tensor(stored)
-                device = "cpu" if key == "step" else model.device
-                optimiser.state[learning[name]][key] = value.to(device)
+
+
+def load_learner_state(file: Path, learner: Learner) -> None:
+    """Restore optimiser, averages and scaler that `save_state` wrote."""
+    metadata = state_metadata(file)
+    with _reading(file), safe_open(file, "pt") as state:
+        tensors = {
+            name: state.get_tensor(name)
+            for name in state.keys()  # noqa: SIM118 - safe_open is not a mapping
+            if not name.startswith("model.")
+        }
+        learner.restore(tensors, json.loads(metadata[SCALER]), _position(metadata).updates)

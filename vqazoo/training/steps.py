@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +15,6 @@ from vqazoo.data import Example
 from vqazoo.errors import TrainingError
 from vqazoo.interfaces import Head, Targets
 from vqazoo.toolkit.losses import weight_of
-from vqazoo.training.distributed import Group
 from vqazoo.training.stages import Stage
 from vqazoo.training.state import Position
 
@@ -143,12 +142,12 @@ class EpochSums:
         counted = {name: value or 1.0 for name, value in units.items()}
         return joined(self._head, here, counted) or 0.0
 
-    def means(self, group: Group) -> dict[str, float | None]:
-        """Over all processes, each of which has seen some rows; None where nothing was learnt."""
+    def means(self, add: Callable[[Tensor], Tensor]) -> dict[str, float | None]:
+        """Over all processes, whose values `add` sums; None where nothing was learnt."""
         counted = [self._units[name] for name in self._sums]
         kept = [*self._sums.values(), *counted, *self._parts.values(), self._rows]
         values = torch.tensor(kept, dtype=torch.float64, device=self._device)
-        *totals, rows = group.add(values).tolist()
+        *totals, rows = add(values).tolist()
         count = len(self._sums)
         sums = dict(zip(self._sums, totals[:count], strict=True))
         units = dict(zip(self._sums, totals[count : 2 * count], strict=True))
@@ -191,7 +190,8 @@ def check_loss(
 def check_weights(weights: Iterable[Tensor], epoch: int, best: Path) -> None:
     """Raise TrainingError for weights that the last step broke, which no loss has seen yet."""
     with torch.no_grad():
-        finite = [torch.isfinite(each).all() for each in weights]
+        held = [each.to_local() if hasattr(each, "to_local") else each for each in weights]
+        finite = [torch.isfinite(each).all() for each in held]  # of what this process holds
     if finite and not torch.stack(finite).all():
         raise TrainingError(
             f"Weights are nan or infinite after a step of epoch {epoch}: lower "

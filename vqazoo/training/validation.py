@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from vqazoo.card.facts import VALIDATION
 from vqazoo.config import RunConfig, TrainingConfig
@@ -54,7 +53,6 @@ class Validation:
     def run(
         self,
         source: FeatureSource,
-        weights: Iterable[Tensor],
         averaged: AveragedWeights,
         best: float,
         epoch: int,
@@ -63,13 +61,14 @@ class Validation:
 
         Args:
             source: of the rows of all examples of the run.
-            weights: those that train; averaged: their averages, which are validated.
+            averaged: averages of what trains, which are validated.
 
         Raises:
             TrainingError: weights or the loss are not finite.
         """
         model, config = self._model, self._config
         with averaged.in_place():
+            weights = (p for p in model.parameters() if p.requires_grad)
             check_weights(weights, epoch, self._best)
             metrics = evaluate_features(model, self._questions, source, self._first).metrics
             values: dict[str, float | None] = {metric.name: metric.value for metric in metrics}
