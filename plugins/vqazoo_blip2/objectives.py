@@ -291,6 +291,5 @@ def negatives(similar: Tensor, alike: Tensor, share: Share = ALONE) -> tuple[Ten
         alike: (B, B), True where a column is no negative.
     """
     chances = similar.masked_fill(alike, -torch.inf).softmax(dim=1)  # (B, B)
-    return draw_negatives(
-        chances.nan_to_num(1.0), alike, share
-    )  # nan: a divergence, which the loss tells
+    chances = chances.nan_to_num(1.0)  # nan: a divergence, which the loss tells
+    return draw_negatives(chances, alike, share)

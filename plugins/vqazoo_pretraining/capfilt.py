@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,11 @@ from torch import Tensor
 from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import json_bytes, write_file
-from vqazoo.model import pick_device
 from vqazoo.progress import Progress
-from vqazoo.training.distributed import Group, join_group, local_device
+from vqazoo.training.engine import Engine
 from vqazoo.training.run_folder import one_writer, writing
 from vqazoo.training.step_run import StepRun
+from vqazoo.training.stepping import step_engine
 from vqazoo_pretraining.captions import Pair, check_pictures, read_pairs
 from vqazoo_pretraining.kept import KeptValues
 from vqazoo_pretraining.loop import Pictures, Settings, check_batch, fit
@@ -105,15 +105,15 @@ def run(
     Raises:
         VqazooError: data or the pretrained folder cannot be used.
     """
-    device = pick_device(local_device(options.device))
-    group = join_group(device)
-    if not group.first:
-        report, progress = (lambda line: None), (lambda steps, label: iter(steps))
-    with one_writer(out):
+    with (
+        one_writer(out),
+        step_engine(options.device, options.precision, options.accumulate) as (engine, accumulate),
+    ):
+        if not engine.first:
+            report, progress = (lambda line: None), (lambda steps, label: iter(steps))
+        options = replace(options, accumulate=accumulate)
         step_run = StepRun(out, told_options(options), resume)
-        figures = _run(options, step_run, group, device, report, progress)
-    group.close()
-    return figures
+        return _run(options, step_run, engine, report, progress)
 
 
 def told_options(options: Options) -> dict[str, Any]:
@@ -127,12 +127,11 @@ def told_options(options: Options) -> dict[str, Any]:
 def _run(
     options: Options,
     step_run: StepRun,
-    group: Group,
-    device: torch.device,
+    engine: Engine,
     report: Callable[[str], None],
     progress: Progress,
 ) -> dict[str, Any]:
-    out = step_run.out
+    out, device = step_run.out, engine.device
     noisy, human = read_pairs([options.data]), read_pairs([options.human])
     check_pictures([*noisy, *human])
     check_batch(len(human), options.batch_size)
@@ -143,7 +142,7 @@ def _run(
             "files of the pretrained model": pretrained_digest(options.start),
         }
     )
-    kept = KeptValues(out / STAGES, step_run, group)
+    kept = KeptValues(out / STAGES, step_run, engine)
     pictures = Pictures(encoder, [*human, *noisy], progress, report)
     rows = range(len(human), len(human) + len(noisy))
 
@@ -159,10 +158,9 @@ def _run(
             options.seed,
             options.save_every,
             options.accumulate,
-            options.precision,
         )
         captions = [pair.caption for pair in human]
-        fit(copy, names, pictures, captions, settings, report, group, run=step_run, stage=stage)
+        fit(copy, names, pictures, captions, settings, report, engine, run=step_run, stage=stage)
         return copy.eval()
 
     started = time.perf_counter()
@@ -187,7 +185,7 @@ def _run(
                 return match_all(judge, pictures, rows[at:rest], said[at:rest]).tolist()
 
             kept.fill(name, len(noisy), MATCHED, match)
-    if not group.first:
+    if not engine.first:
         return {}
     web, synthetic = (torch.tensor(kept.values(name)) for name in texts)  # (n,) each
     decisions = decide(noisy, web, written, synthetic, options.threshold)

@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from vqazoo.errors import TrainingError
 from vqazoo.files.json_text import json_text
-from vqazoo.training.distributed import Group
+from vqazoo.training.engine import Engine
 from vqazoo.training.run_folder import writing
 from vqazoo.training.step_run import StepRun
 
@@ -25,19 +25,19 @@ from vqazoo.training.step_run import StepRun
 class KeptValues:
     """Lists of values by the name of their stage; each process knows all of them."""
 
-    def __init__(self, file: Path, run: StepRun, group: Group) -> None:
+    def __init__(self, file: Path, run: StepRun, engine: Engine) -> None:
         """Read what a resumed run has; of a new one, forget what lies there.
 
         Raises:
             TrainingError: a line was changed, or the file cannot be read.
         """
-        self._file, self._group = file, group
+        self._file, self._engine = file, engine
         self._values: dict[str, list[Any]] = {}
         self._chain = run.digest
         self._whole = 0  # bytes of whole lines
         if run.position is not None:
             self._read()
-        elif group.first:
+        elif engine.first:
             with writing(file.parent):
                 file.unlink(missing_ok=True)
 
@@ -59,20 +59,17 @@ class KeptValues:
             compute: gives the values from one place to another.
         """
         while (at := len(self.values(stage))) < count:
-            places = [
-                (at + n * batch, min(at + n * batch + batch, count))
-                for n in range(self._group.size)
-            ]
-            start, rest = places[self._group.rank]
+            start = at + self._engine.rank * batch
+            rest = min(start + batch, count)
             own = compute(start, rest) if start < rest else []
             for values in self._of_all(own):
                 if values:
                     self._append(stage, values)
 
     def _of_all(self, own: list[Any]) -> list[list[Any]]:
-        if self._group.size == 1:
+        if self._engine.processes == 1:
             return [own]
-        every: list[Any] = [None] * self._group.size
+        every: list[Any] = [None] * self._engine.processes
         dist.all_gather_object(every, own)
         return every
 
@@ -80,12 +77,10 @@ class KeptValues:
         at = len(self.values(stage))
         line = {"stage": stage, "at": at, "values": values}
         self._chain = _next(self._chain, line)
-        if self._group.first:
+        if self._engine.first:
             content = json_text({**line, "digest": self._chain}, ascii_only=True).encode() + b"\n"
-            with (
-                writing(self._file.parent),
-                open(self._file, "r+b" if self._whole else "wb") as out,
-            ):
+            mode = "r+b" if self._whole else "wb"
+            with writing(self._file.parent), open(self._file, mode) as out:
                 out.truncate(self._whole)  # what a kill cut off
                 out.seek(self._whole)
                 out.write(content)

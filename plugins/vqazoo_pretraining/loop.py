@@ -24,7 +24,7 @@ from vqazoo.files.writing import json_lines, write_file
 from vqazoo.interfaces import Features, floating_dtype
 from vqazoo.progress import Progress, Report
 from vqazoo.toolkit.shares import Share
-from vqazoo.training.distributed import Group
+from vqazoo.training.engine import Engine
 from vqazoo.training.step_run import StepRun
 from vqazoo.training.stepping import Log, Plan, check_even, take_steps
 from vqazoo_pretraining.captions import Pair
@@ -78,7 +78,10 @@ class MomentumObjectives(Objectives, Protocol):
 
 
 class Subject(Protocol):
-    """What is trained, an nn.Module."""
+    """What is trained."""
+
+    @property
+    def itself(self) -> nn.Module: ...
 
     @property
     def objectives(self) -> Objectives: ...
@@ -104,7 +107,6 @@ class Settings:
     seed: int
     save_every: int = 200
     accumulate: int = 1
-    precision: str = "fp32"
 
 
 class Pictures(CachedSide):
@@ -118,7 +120,6 @@ class Pictures(CachedSide):
     ) -> None:
         """Raises CacheError, DataError, ImageError: a picture or the cache cannot be used."""
         paths, rows = distinct([pair.image for pair in pairs])
-        self.device = towers.device
         mapped = build_images(towers, paths, progress, report=report)
         super().__init__(mapped, rows, towers.device, floating_dtype(towers.image_encoder))
 
@@ -158,7 +159,8 @@ class CaptionedPictures:
         share: Share,
         save: Callable[[Log], None],
     ) -> None:
-        self.module: nn.Module = _Losses(subject, names, share)
+        self.losses: nn.Module = _Losses(subject, names, share)
+        self.owner: nn.Module = subject.itself
         self.save = save
         self._subject, self._pictures, self._captions = subject, pictures, captions
         self._settings, self._batches = settings, 0
@@ -168,10 +170,6 @@ class CaptionedPictures:
         settings = self._settings
         drawn = batches(len(self._captions), settings.batch_size, settings.seed)
         return islice(drawn, self._batches, None)
-
-    def learning(self) -> dict[str, nn.Parameter]:
-        kept = self._subject.kept()
-        return {n: t for n, t in kept.items() if isinstance(t, nn.Parameter) and t.requires_grad}
 
     def kept(self) -> dict[str, Tensor]:
         return self._subject.kept()
@@ -221,7 +219,7 @@ def fit(
     captions: Sequence[str],
     settings: Settings,
     report: Callable[[str], None],
-    group: Group,
+    engine: Engine,
     save: Callable[[Log], None] = lambda log: None,
     run: StepRun | None = None,
     stage: str = "",
@@ -236,7 +234,7 @@ def fit(
         TrainingError: the loss, or a weight that is to be saved, is not finite.
     """
     check_batch(len(captions), settings.batch_size)
-    check_even(settings.batch_size, group.size)
+    check_even(settings.batch_size, engine.processes)
     warmup = max(1, round(WARMUP * settings.steps))
 
     def rate(step: int) -> float:
@@ -254,13 +252,12 @@ def fit(
         WEIGHT_DECAY,
         CLIP_NORM,
         settings.accumulate,
-        settings.precision,
         run.out / LOG if run is not None and not stage else None,
     )
-    share = Share(group.size, group.rank)
+    share = Share(engine.processes, engine.rank)
     learner = CaptionedPictures(subject, names, pictures, captions, settings, share, save)
     subject.train()
-    log = take_steps(learner, plan, run, group, pictures.device, report, stage)
+    log = take_steps(learner, plan, run, engine, report, stage)
     subject.train(False)
     return log
 

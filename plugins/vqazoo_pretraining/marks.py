@@ -1,4 +1,4 @@
-"""What tells whether a resumed run learns from the captions and pictures of before. Imports torch."""
+"""Whether a resumed run learns from the captions and pictures of before. Imports torch."""
 
 from __future__ import annotations
 

@@ -157,6 +157,10 @@ class Pretraining(nn.Module, ABC):
         """The parameters that train, each once."""
         return [p for p in self.parameters() if p.requires_grad]
 
+    @property
+    def itself(self) -> nn.Module:
+        return self
+
     def kept(self) -> dict[str, Tensor]:
         """Parameters and buffers that may change, by name, each once."""
         fixed = self.model.state_dict().keys() - saved_tensors(self.model).keys()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,12 @@ from vqazoo.building import build_model
 from vqazoo.data.answers import AnswerList
 from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import json_bytes, write_file
-from vqazoo.model import pick_device
 from vqazoo.modes import evaluating
 from vqazoo.progress import Progress
-from vqazoo.training.distributed import Group, join_group, local_device
+from vqazoo.training.engine import Engine
 from vqazoo.training.run_folder import one_writer, writing
 from vqazoo.training.step_run import StepRun
-from vqazoo.training.stepping import Log, check_even
+from vqazoo.training.stepping import Log, check_even, step_engine
 from vqazoo_pretraining.captions import Pair, check_pictures, read_pairs, split
 from vqazoo_pretraining.loop import (
     Pictures,
@@ -90,26 +89,25 @@ def run(
     Raises:
         VqazooError: data, parts or files cannot be used.
     """
-    device = pick_device(local_device(options.device))
-    group = join_group(device)
-    if not group.first:
-        report, progress = (lambda line: None), (lambda steps, label: iter(steps))
-    with one_writer(out):
+    with (
+        one_writer(out),
+        step_engine(options.device, options.precision, options.accumulate) as (engine, accumulate),
+    ):
+        if not engine.first:
+            report, progress = (lambda line: None), (lambda steps, label: iter(steps))
+        options = replace(options, accumulate=accumulate)
         step_run = StepRun(out, told_options(options), resume)
-        figures = _run(options, step_run, group, device, report, progress)
-    group.close()
-    return figures
+        return _run(options, step_run, engine, report, progress)
 
 
 def _run(
     options: Options,
     step_run: StepRun,
-    group: Group,
-    device: torch.device,
+    engine: Engine,
     report: Callable[[str], None],
     progress: Progress,
 ) -> dict[str, Any]:
-    out = step_run.out
+    out, device = step_run.out, engine.device
     names = objective_names(options.architecture, options.objective)
     switch = f"objectives.args.hard_negatives={str(options.hard_negatives).lower()}"
     shape = Shape(options.dim, options.layers, options.heads)
@@ -122,7 +120,7 @@ def _run(
     )
     train, held_out = read_parts(options)
     check_batch(len(train), options.batch_size)
-    check_even(options.batch_size, group.size)
+    check_even(options.batch_size, engine.processes)
     step_run.know_data(marks({"training pairs": train, "held-out pairs": held_out}))
     per_epoch = max(1, len(train) // (options.batch_size * options.accumulate))
     steps = options.steps or options.epochs * per_epoch
@@ -156,11 +154,10 @@ def _run(
         options.seed,
         options.save_every,
         options.accumulate,
-        options.precision,
     )
     captions = [pair.caption for pair in train]
-    fit(subject, names, pictures, captions, settings, report, group, save, step_run)
-    if not group.first:
+    fit(subject, names, pictures, captions, settings, report, engine, save, step_run)
+    if not engine.first:
         return {}
     training = step_run.seconds
     started = time.perf_counter()

@@ -18,17 +18,9 @@ from vqazoo.cli.output import print_figures, print_json
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def stepped(command: F) -> F:
+def stepped(save_every: int) -> Callable[[F], F]:
     """Options --accumulate, --precision, --save-every and --resume."""
-    for option in (
-        click.option("--resume", is_flag=True, help="Go on with the run in --out."),
-        save_every(200),
-        click.option(
-            "--precision",
-            type=click.Choice(["fp32", "bf16", "fp16"]),
-            default="fp32",
-            show_default=True,
-        ),
+    options = (
         click.option(
             "--accumulate",
             type=click.IntRange(min=1),
@@ -36,20 +28,28 @@ def stepped(command: F) -> F:
             show_default=True,
             help="Batches of a step; pairs are compared within their batch.",
         ),
-    ):
-        command = option(command)
-    return command
-
-
-def save_every(steps: int) -> Callable[[F], F]:
-    """Option --save-every."""
-    return click.option(
-        "--save-every",
-        type=click.IntRange(min=1),
-        default=steps,
-        show_default=True,
-        help="Steps after which everything is saved.",
+        click.option(
+            "--precision",
+            type=click.Choice(["fp32", "bf16", "fp16"]),
+            default="fp32",
+            show_default=True,
+        ),
+        click.option(
+            "--save-every",
+            type=click.IntRange(min=1),
+            default=save_every,
+            show_default=True,
+            help="Steps after which everything is saved.",
+        ),
+        click.option("--resume", is_flag=True, help="Go on with the run in --out."),
     )
+
+    def add(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def gather_options(
@@ -70,9 +70,8 @@ def gather_options(
         for name in options.keys() & saved.keys():
             if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
                 options[name] = saved[name]
-        if not saved:
-            needed = ()  # that there is no run to resume is told
-            options = {name: value if value else "" for name, value in options.items()}
+        if not saved:  # which is told where the run is resumed
+            return options | {name: options[name] or "" for name in needed}
     missing = [name for name in needed if not options[name]]
     if missing:
         raise click.UsageError(f"Missing option '--{missing[0].replace('_', '-')}'.")

@@ -84,8 +84,8 @@ def read_log(file: Path, done: int, unit: str = "epoch") -> list[dict[str, Any]]
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         shown = "an epoch" if unit == "epoch" else f"a {unit}"
         raise TrainingError(
-            f"Line {len(entries) + 1} of '{file}' is not that of {shown} (was it cut?): delete it to "
-            f"go on without."
+            f"Line {len(entries) + 1} of '{file}' is not that of {shown} (was it cut?): delete it "
+            f"to go on without."
         ) from error
     return [entry for entry in entries if entry[unit] <= done]
 

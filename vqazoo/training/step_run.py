@@ -182,9 +182,9 @@ def _check_options(out: Path, options: Mapping[str, Any]) -> None:
     if differing:
         name = differing[0]
         raise TrainingError(
-            f"The options differ from those of the run in '{out}' ({name} is {now.get(name)!r}, but "
-            f"was {before.get(name)!r}), so the run cannot go on: give only --resume and --out, or "
-            f"start anew in another folder."
+            f"The options differ from those of the run in '{out}' ({name} is {now.get(name)!r}, "
+            f"but was {before.get(name)!r}), so the run cannot go on: give only --resume and --out, "
+            f"or start anew in another folder."
         )
 
 

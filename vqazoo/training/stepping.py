@@ -5,24 +5,28 @@ What differs between them is a `Subject`; what it shares with `vqazoo train`, th
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
+from vqazoo.config import TrainingConfig
 from vqazoo.errors import ConfigError, TrainingError
 from vqazoo.files.json_text import json_text, known_numbers
-from vqazoo.training.distributed import Group
-from vqazoo.training.optimisation import HALF
+from vqazoo.training.engine import Engine, start
+from vqazoo.training.launcher import heed_launcher, sharding_asked
+from vqazoo.training.learner import Learner
 from vqazoo.training.state import read_log
 from vqazoo.training.step_run import StepPosition, StepRun
 
+RANDOM = "random."  # how names of random states start; a rank follows
+PRECISIONS = {"fp32": "float32", "bf16": "bf16", "fp16": "fp16"}  # as a run's settings call them
 Log = list[dict[str, float]]
 
 
@@ -30,12 +34,13 @@ class StepSubject(Protocol):
     """What learns, and from what."""
 
     @property
-    def module(self) -> nn.Module:
+    def losses(self) -> nn.Module:
         """Called with a batch: this process's part of each named loss, scalars."""
         ...
 
-    def learning(self) -> Mapping[str, nn.Parameter]:
-        """What trains, by name, each once."""
+    @property
+    def owner(self) -> nn.Module:
+        """Whose parameters train, where they require a gradient."""
         ...
 
     def kept(self) -> Mapping[str, Tensor]:
@@ -54,7 +59,9 @@ class StepSubject(Protocol):
         """What the module is called with next; the same on every process."""
         ...
 
-    def after_step(self) -> None: ...
+    def after_step(self) -> None:
+        """What follows an update of the weights."""
+        ...
 
     def told(self) -> Mapping[str, float]:
         """Values for the log, besides losses and rate."""
@@ -85,7 +92,6 @@ class Plan:
     weight_decay: float
     clip_norm: float
     accumulate: int = 1
-    precision: str = "fp32"
     log: Path | None = None
 
 
@@ -111,12 +117,30 @@ def make_optimiser(plan: Plan, learning: Mapping[str, nn.Parameter]) -> torch.op
     )
 
 
+@contextlib.contextmanager
+def step_engine(device: str, precision: str, accumulate: int) -> Iterator[tuple[Engine, int]]:
+    """The engine of a run, and how many batches make a step; a launcher may say both.
+
+    Raises:
+        ConfigError: the launcher says another thing, or asks for sharded weights.
+        TrainingError: the processes cannot reach each other, or one of them is gone.
+    """
+    asked = TrainingConfig(device=device, precision=PRECISIONS[precision], accumulate=accumulate)
+    heeded = heed_launcher(asked)
+    if sharding_asked():
+        raise ConfigError(
+            "The launcher asks for FSDP, but pretraining holds the whole model in each process: "
+            "start it without, by torchrun or a config file of several processes (DDP)."
+        )
+    with start(heeded.device, heeded.precision) as engine:
+        yield engine, heeded.accumulate
+
+
 def take_steps(
     subject: StepSubject,
     plan: Plan,
     run: StepRun | None,
-    group: Group,
-    device: torch.device,
+    engine: Engine,
     report: Callable[[str], None],
     stage: str = "",
 ) -> Log:
@@ -129,44 +153,41 @@ def take_steps(
         TrainingError: the loss, or a weight that is to be saved, is not finite; or the state does
             not fit.
     """
-    check_even(plan.batch_size, group.size)
-    learning = dict(subject.learning())
-    optimiser = make_optimiser(plan, learning)
-    half = HALF.get(plan.precision)
-    scaler = torch.amp.GradScaler(device.type, enabled=plan.precision == "fp16")
-    torch.manual_seed(plan.seed + group.rank)
+    check_even(plan.batch_size, engine.processes)
+    owner = subject.owner
+    optimiser = make_optimiser(plan, {n: p for n, p in owner.named_parameters() if p.requires_grad})
+    learner = Learner(
+        engine,
+        _Sum(subject.losses, plan.accumulate),
+        owner,
+        optimiser,
+        clip_norm=plan.clip_norm,
+        after_step=subject.after_step,
+    )
+    torch.manual_seed(plan.seed + engine.rank)
     position, log = StepPosition(stage), Log()
     if run is not None and run.position is not None and run.position.stage == stage:
         position = run.position
-        _restore(run, subject, learning, optimiser, scaler, group)
+        _restore(run, position, subject, learner, engine)
         log = read_log(plan.log, position.step, "step") if plan.log else []
         report(f"Resumed after step {position.step:,} of {plan.steps:,}.")
     started = time.perf_counter() - position.seconds
+
+    def seen(batch: Any, losses: Mapping[str, Tensor]) -> None:
+        values = _of_all(losses, engine)
+        _check_loss(values, position.step)
+        for name, value in values.items():
+            position.sums[name] = position.sums.get(name, 0.0) + value / plan.accumulate
+
     while position.step < plan.steps:
         position.step += 1
         rate = plan.rate(position.step)
-        for parameters in optimiser.param_groups:
-            parameters["lr"] = rate
-        for _ in range(plan.accumulate):
-            with torch.autocast(device.type, half or torch.bfloat16, half is not None):
-                losses = subject.module(subject.batch())
-            loss = torch.stack(list(losses.values())).sum()
-            values = _known({"loss": loss, **losses}, plan.accumulate, group)
-            _check_loss(values, position.step)
-            scaler.scale(loss / plan.accumulate if plan.accumulate > 1 else loss).backward()
-            for name, value in values.items():
-                position.sums[name] = position.sums.get(name, 0.0) + value
-        group.add_gradients(learning.values())
-        scaler.unscale_(optimiser)
-        torch.nn.utils.clip_grad_norm_(list(learning.values()), plan.clip_norm)
-        scaler.step(optimiser)
-        scaler.update()
-        optimiser.zero_grad()
-        subject.after_step()
+        batches = [subject.batch() for _ in range(plan.accumulate)]
+        learner.update(batches, [rate] * len(optimiser.param_groups), seen)
         last = position.step == plan.steps
         saves = last or position.step % plan.save_every == 0
         if saves:
-            _check_weights(learning, position.step)
+            _check_weights(learner.learning, position.step)
         position.seconds = time.perf_counter() - started
         if last or position.step % plan.log_every == 0:
             since = position.step % plan.log_every or plan.log_every
@@ -181,22 +202,35 @@ def take_steps(
             log.append(line)
             report(json_text(known_numbers(line), ascii_only=True))
         if saves:
-            if group.first:
+            if engine.first:
                 subject.save(log)
             if run is not None:
-                position.counters, position.scaler = subject.counters(), scaler.state_dict()
-                _save(run, position, subject, learning, optimiser, group)
+                position.counters, position.scaler = subject.counters(), learner.scaler_state()
+                _save(run, position, subject, learner, engine)
     return log
 
 
-def _known(losses: Mapping[str, Tensor], accumulate: int, group: Group) -> dict[str, float]:
-    """The losses of all processes, as parts of what a step's are."""
+class _Sum(nn.Module):
+    """What the engine trains: named losses become one, whose mean over batches is a step's."""
+
+    def __init__(self, losses: nn.Module, accumulate: int) -> None:
+        super().__init__()
+        self.losses = losses
+        self._accumulate = accumulate
+
+    def forward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        losses: dict[str, Tensor] = self.losses(batch)
+        loss = torch.stack(list(losses.values())).sum()
+        told = {"loss": loss.detach(), **{name: v.detach() for name, v in losses.items()}}
+        return loss / self._accumulate, told
+
+
+def _of_all(losses: Mapping[str, Tensor], engine: Engine) -> dict[str, float]:
+    """The losses of a batch, from the parts of all processes."""
     values = [value.item() for value in losses.values()]
-    if group.size > 1:
-        device = next(iter(losses.values())).device
-        values = group.add(torch.tensor(values, dtype=torch.float64, device=device)).tolist()
-    if accumulate > 1:
-        values = [value / accumulate for value in values]
+    if engine.processes > 1:
+        parts = torch.tensor(values, dtype=torch.float64, device=engine.device)
+        values = engine.add(parts).tolist()
     return dict(zip(losses, values, strict=True))
 
 
@@ -221,67 +255,41 @@ def _check_weights(learning: Mapping[str, Tensor], step: int) -> None:
 
 
 def _save(
-    run: StepRun,
-    position: StepPosition,
-    subject: StepSubject,
-    learning: Mapping[str, nn.Parameter],
-    optimiser: torch.optim.Optimizer,
-    group: Group,
+    run: StepRun, position: StepPosition, subject: StepSubject, learner: Learner, engine: Engine
 ) -> None:
     """Write the state, the first of several processes with the random states of all."""
-    tensors = _with_prefix("kept", subject.kept())
-    for name, parameter in learning.items():
-        for key, value in optimiser.state[parameter].items():
-            tensors[f"optimiser.{key}.{name}"] = value
-    for rank, state in enumerate(_random_states(group)):
-        tensors[f"random.{rank}"] = state
-    if group.first:
+    tensors = {**_kept(subject), **learner.tensors()}
+    for rank, state in enumerate(_random_states(engine)):
+        tensors[f"{RANDOM}{rank}"] = state
+    if engine.first:
         run.save(position, tensors)
 
 
 def _restore(
-    run: StepRun,
-    subject: StepSubject,
-    learning: Mapping[str, nn.Parameter],
-    optimiser: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    group: Group,
+    run: StepRun, position: StepPosition, subject: StepSubject, learner: Learner, engine: Engine
 ) -> None:
-    position = run.position
-    assert position is not None
-    rest = run.restore(_with_prefix("kept", subject.kept()))
+    rest = run.restore(_kept(subject))
     with run.reading():
-        for stored, value in rest.items():
-            kind, _, name = stored.partition(".")
-            if kind == "optimiser":
-                key, _, name = name.partition(".")
-                parameter = learning[name]
-                device = "cpu" if key == "step" else parameter.device
-                optimiser.state[parameter][key] = value.to(device)
-        if f"random.{group.rank}" in rest:  # else there are more processes than before
-            _set_random_state(rest[f"random.{group.rank}"])
+        learner.restore(rest, position.scaler, 0)
+        if f"{RANDOM}{engine.rank}" in rest:  # else there are more processes than before
+            _set_random_state(rest[f"{RANDOM}{engine.rank}"])
         subject.go_on(position.counters)
-        scaler.load_state_dict(position.scaler)
 
 
-def _with_prefix(kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{kind}.{name}": tensor for name, tensor in tensors.items()}
+def _kept(subject: StepSubject) -> dict[str, Tensor]:
+    return {f"kept.{name}": tensor for name, tensor in subject.kept().items()}
 
 
-def _random_states(group: Group) -> list[Tensor]:
-    """PyTorch's random state of each process, (n,) uint8: the CPU's, then the GPU's if it is used."""
+def _random_states(engine: Engine) -> list[Tensor]:
+    """Of each process, (n,) uint8: PyTorch's random state, that of the CPU, then of its GPU."""
     own = torch.get_rng_state()
-    if torch.cuda.is_initialized():
-        own = torch.cat([own, torch.cuda.get_rng_state()])
-    if group.size == 1:
-        return [own]
-    states: list[Any] = [None] * group.size
-    dist.all_gather_object(states, own)
-    return states
+    if engine.device.type == "cuda":
+        own = torch.cat([own, torch.cuda.get_rng_state(engine.device)])
+    return list(engine.gather(own[None].to(engine.device)).cpu())
 
 
 def _set_random_state(state: Tensor) -> None:
     count = len(torch.get_rng_state())
     torch.set_rng_state(state[:count])
     if len(state) > count and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state[count:])
+        torch.cuda.set_rng_state(state[count:], torch.cuda.current_device())
