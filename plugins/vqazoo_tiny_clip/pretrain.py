@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
@@ -25,15 +24,15 @@ from vqazoo.card.facts import LOG
 from vqazoo.errors import TrainingError
 from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import json_bytes, json_lines, write_file
-from vqazoo.media.pixels import pixels
 from vqazoo.modes import evaluating
 from vqazoo.toolkit.shares import ALONE, Share, share_batch_norms
 from vqazoo.training.engine import Engine
 from vqazoo.training.run_folder import one_writer, writing
 from vqazoo.training.step_run import StepRun
 from vqazoo.training.stepping import Log, Plan, step_engine, take_steps
-from vqazoo_tiny_clip.model import PREPROCESS, TOKENIZER, WEIGHTS, TinyCLIP, TinyCLIPConfig
-from vqazoo_tiny_clip.render import COLOURS, NUMBERS, SHAPES, Scene, draw_scene, write_caption
+from vqazoo_tiny_clip.measuring import measure, to_pixels
+from vqazoo_tiny_clip.model import TOKENIZER, WEIGHTS, TinyCLIP, TinyCLIPConfig
+from vqazoo_tiny_clip.render import Scene, draw_scene, write_caption
 from vqazoo_tiny_clip.tokenizer import TinyCodec, train_tokenizer
 from vqazoo_tiny_clip.truth import is_true, objects_json
 
@@ -42,28 +41,6 @@ DEVICE = "cpu"  # where the packaged weights were made
 WEIGHT_DECAY, BETAS, CLIP_NORM, WARMUP = 0.05, (0.9, 0.98), 1.0, 100
 LARGEST_SCALE = math.log(100)  # CLIP section 2.5: the temperature is kept above 1/100
 LOG_EVERY = 50
-HELD_OUT_SEED = 2**32  # added to the seed: pictures that are never trained on
-RETRIEVAL_PAIRS = 1000
-ZERO_SHOT_PICTURES = 2000
-PLACES = (
-    "top left",
-    "top",
-    "top right",
-    "left",
-    "center",
-    "right",
-    "bottom left",
-    "bottom",
-    "bottom right",
-)
-# One prompt an attribute; {} is replaced by each class name.
-PROMPTS = {
-    "shape": "a picture of a {}",
-    "colour": "a picture of a {} shape",
-    "place": "a picture of a shape at the {}",
-    "size": "a picture of a {} shape",
-    "count": "a picture of {} shapes",
-}
 
 
 def pretrain(
@@ -214,11 +191,6 @@ def render_batch(rng: random.Random, count: int, share: Share = ALONE) -> tuple[
     return to_pixels([scene.paint() for scene in scenes[share.rows(count)]]), captions
 
 
-def to_pixels(pictures: Sequence[Image.Image]) -> Tensor:
-    """Pixels (B, 3, 64, 64) of pictures."""
-    return torch.stack([pixels(picture, PREPROCESS) for picture in pictures])
-
-
 def contrastive_loss(
     model: TinyCLIP,
     codec: TinyCodec,
@@ -270,79 +242,6 @@ def save(model: TinyCLIP, out: Path, log: Sequence[dict[str, float]]) -> None:
     picture = io.BytesIO()
     FigureCanvasAgg(figure).print_png(picture)
     write_file(out / CURVE, picture.getvalue())
-
-
-# ---- figures --------------------------------------------------------------------------------
-
-
-@torch.inference_mode()
-def measure(model: TinyCLIP, codec: TinyCodec, seed: int) -> dict[str, Any]:
-    """Retrieval and zero-shot figures on held-out pictures; every value is a share in [0, 1]."""
-    rng = random.Random(HELD_OUT_SEED + seed)
-    return {"retrieval": _retrieval(model, codec, rng), "zero_shot": _zero_shot(model, codec, rng)}
-
-
-def _retrieval(model: TinyCLIP, codec: TinyCodec, rng: random.Random) -> dict[str, Any]:
-    """Recall at 1 and 5 among pairs whose captions all differ."""
-    pairs: dict[str, Scene] = {}
-    while len(pairs) < RETRIEVAL_PAIRS:
-        scene = draw_scene(rng)
-        pairs.setdefault(write_caption(rng, scene), scene)
-    image = encode_pictures(model, [scene.paint() for scene in pairs.values()])  # (n, D)
-    text = encode_texts(model, codec, list(pairs))  # (n, D)
-    similarity = image @ text.T  # (n, n)
-    figures: dict[str, Any] = {"pairs": len(pairs)}
-    for name, matrix in (("image_to_text", similarity), ("text_to_image", similarity.T)):
-        rank = (matrix > matrix.diagonal()[:, None]).sum(dim=1)  # (n,), 0 is best
-        for k in (1, 5):
-            figures[f"{name}_recall_at_{k}"] = round((rank < k).float().mean().item(), 4)
-    return figures
-
-
-def _zero_shot(model: TinyCLIP, codec: TinyCodec, rng: random.Random) -> dict[str, Any]:
-    """Accuracy of naming an attribute by the nearest prompt; pictures with one object, but for
-    `count`, where any number of objects of one or several shapes is drawn.
-    """
-    scenes = [draw_scene(rng) for _ in range(ZERO_SHOT_PICTURES)]
-    single = [scene for scene in scenes if len(scene.objects) == 1]
-    truths: dict[str, tuple[list[Scene], list[str], Sequence[str]]] = {
-        "shape": (single, [s.objects[0].name for s in single], tuple(SHAPES)),
-        "colour": (single, [s.objects[0].colour for s in single], tuple(COLOURS)),
-        "place": (single, [s.objects[0].place for s in single], PLACES),
-        "size": (single, [s.objects[0].size for s in single], ("small", "medium", "large")),
-        "count": (
-            [s for s in scenes if len(s.objects) > 1],
-            [NUMBERS[len(s.objects)] for s in scenes if len(s.objects) > 1],
-            NUMBERS[2:],
-        ),
-    }
-    figures = {}
-    for attribute, (shown, names, classes) in truths.items():
-        image = encode_pictures(model, [scene.paint() for scene in shown])  # (n, D)
-        prompts = [PROMPTS[attribute].format(name) for name in classes]
-        nearest = (image @ encode_texts(model, codec, prompts).T).argmax(dim=1).tolist()  # (n,)
-        right = sum(classes[i] == name for i, name in zip(nearest, names, strict=True))
-        figures[attribute] = {
-            "accuracy": round(right / len(shown), 4),
-            "chance": round(1 / len(classes), 4),
-            "pictures": len(shown),
-            "prompt": PROMPTS[attribute],
-        }
-    return figures
-
-
-def encode_pictures(model: TinyCLIP, pictures: Sequence[Image.Image]) -> Tensor:
-    """Vectors (n, D) of any number of pictures."""
-    parts = [
-        model.encode_image(to_pixels(pictures[i : i + 256])) for i in range(0, len(pictures), 256)
-    ]
-    return torch.cat(parts)
-
-
-def encode_texts(model: TinyCLIP, codec: TinyCodec, texts: Sequence[str]) -> Tensor:
-    """Vectors (n, D) of texts."""
-    ids, mask = codec.tokenize(texts)
-    return model.pool_text(model.text_states(ids), mask)
 
 
 def write_pictures(out: Path, count: int, seed: int, wrong_share: float = 0.0) -> None:

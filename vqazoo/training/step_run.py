@@ -183,8 +183,8 @@ def _check_options(out: Path, options: Mapping[str, Any]) -> None:
         name = differing[0]
         raise TrainingError(
             f"The options differ from those of the run in '{out}' ({name} is {now.get(name)!r}, "
-            f"but was {before.get(name)!r}), so the run cannot go on: give only --resume and --out, "
-            f"or start anew in another folder."
+            f"but was {before.get(name)!r}), so the run cannot go on: give only --resume and "
+            f"--out, or start anew in another folder."
         )
 
 
