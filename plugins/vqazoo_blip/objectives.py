@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Encoder, Features, StartsReading
 from vqazoo.manifests import fill_args
-from vqazoo.toolkit.pairs import TEMPERATURES, caption_ids, draw_negatives, matching_loss
+from vqazoo.toolkit.pairs import TEMPERATURES, caption_ids, draw_negatives, matching_loss, part_of
+from vqazoo.toolkit.shares import ALONE, Share
 from vqazoo_blip.manifest import OBJECTIVE_ARGS
 from vqazoo_blip.tying import tie
 
@@ -105,7 +106,7 @@ class BLIPObjectives(nn.Module):
             self.register_buffer(name, random)
         self.register_buffer("keys", torch.full((filled["queue"],), NOBODY))
         self.place = 0  # in the queues
-        self._pending: tuple[Tensor, Tensor, Tensor] | None = None
+        self._pending: list[tuple[Tensor, Tensor, Tensor]] = []  # batches of this step
 
     def learnt(self) -> dict[str, Tensor]:
         """What is kept beside the checkpoint: projections, temperature, matching layer."""
@@ -179,54 +180,69 @@ class BLIPObjectives(nn.Module):
     # ---- losses -----------------------------------------------------------------------------
 
     def losses(
-        self, image: Features, captions: Sequence[str], names: Sequence[str]
+        self,
+        image: Features,
+        captions: Sequence[str],
+        names: Sequence[str],
+        share: Share = ALONE,
     ) -> dict[str, Tensor]:
-        """The named losses, scalars, of B pictures (B, N, C) and their captions."""
+        """The named losses, scalars, of B pictures (B, N, C) and their captions.
+
+        Of several processes, each gets the whole batch, and its part of the losses.
+        """
         losses: dict[str, Tensor] = {}
         ids, mask = self.ids(captions, self.class_id)  # (B, T)
         own = caption_keys(captions).to(ids.device)  # (B,)
         alike = own[:, None] == own  # (B, B)
         if ITC in names or (ITM in names and self.hard_negatives):
             with torch.set_grad_enabled(torch.is_grad_enabled() and ITC in names):
-                losses[ITC], by_image, by_text = self._contrast(image, ids, mask, own)
+                losses[ITC], by_image, by_text = self._contrast(image, ids, mask, own, share)
         if ITM in names:
             if not self.hard_negatives:  # every other pair is as similar
                 by_image = by_text = torch.zeros_like(alike, dtype=torch.float)  # (B, B)
-            losses[ITM] = self._matching(image, ids, mask, by_image, by_text, alike)
+            losses[ITM] = self._matching(image, ids, mask, by_image, by_text, alike, share)
         if LM in names:
-            losses[LM] = self._caption(image, captions)
+            losses[LM] = self._caption(image, ids, mask, share)
         return {name: losses[name] for name in names}
 
     def _contrast(
-        self, image: Features, ids: Tensor, mask: Tensor, own: Tensor
+        self, image: Features, ids: Tensor, mask: Tensor, own: Tensor, share: Share
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss, and scaled similarities (B, B) of pictures and of captions.
+        """The loss of this share's b rows, and scaled similarities (B, B) of pictures and captions.
 
         Each is compared with the slow vectors of the other side.
         """
+        here = share.rows(len(own))
+        image, ids, mask = part_of(image, ids, mask, share)
         unimodal, text_projection, image_projection = self._online
         slow_unimodal, slow_text, slow_image = self.slow
-        images = self.image_vectors(image, image_projection)  # (B, E)
-        texts = self.text_vectors(ids, mask, unimodal, text_projection)  # (B, E)
+        images = self.image_vectors(image, image_projection)  # (b, E)
+        texts = self.text_vectors(ids, mask, unimodal, text_projection)  # (b, E)
         with torch.no_grad():
-            slow_images = self.image_vectors(image, slow_image)  # (B, E)
+            slow_images = self.image_vectors(image, slow_image)  # (b, E)
             slow_texts = self.text_vectors(
                 ids, mask, cast(nn.ModuleList, slow_unimodal), slow_text
-            )  # (B, E)
-            all_images = torch.cat([slow_images, self.image_queue])  # (B+K, E)
-            all_texts = torch.cat([slow_texts, self.text_queue])  # (B+K, E)
-            same = (own[:, None] == torch.cat([own, self.keys])).float()  # (B, B+K)
-            hard = same / same.sum(dim=1, keepdim=True)  # (B, B+K)
-            share = self.alpha * min(1.0, self.steps / max(1, self.ramp_steps))
-            soft_texts = (slow_images @ all_texts.T / self.temperature).softmax(dim=1)  # (B, B+K)
+            )  # (b, E)
+            new_images, new_texts = share.gathered(slow_images), share.gathered(slow_texts)
+            all_images = torch.cat([new_images, self.image_queue])  # (B+K, E)
+            all_texts = torch.cat([new_texts, self.text_queue])  # (B+K, E)
+            same = (own[here, None] == torch.cat([own, self.keys])).float()  # (b, B+K)
+            hard = same / same.sum(dim=1, keepdim=True)  # (b, B+K)
+            soft_part = self.alpha * min(1.0, self.steps / max(1, self.ramp_steps))
+            soft_texts = (slow_images @ all_texts.T / self.temperature).softmax(dim=1)  # (b, B+K)
             soft_images = (slow_texts @ all_images.T / self.temperature).softmax(dim=1)
-        to_texts = images @ all_texts.T / self.temperature  # (B, B+K)
-        to_images = texts @ all_images.T / self.temperature  # (B, B+K)
-        loss = F.cross_entropy(to_texts, share * soft_texts + (1 - share) * hard)
-        loss = (loss + F.cross_entropy(to_images, share * soft_images + (1 - share) * hard)) / 2
+        to_texts = images @ all_texts.T / self.temperature  # (b, B+K)
+        to_images = texts @ all_images.T / self.temperature  # (b, B+K)
+        parts = [
+            share.cross_entropy(scores, soft_part * soft + (1 - soft_part) * hard, len(own))
+            for scores, soft in ((to_texts, soft_texts), (to_images, soft_images))
+        ]
         if self.training:
-            self._pending = (slow_images, slow_texts, own)
-        return loss, to_texts[:, : len(own)].detach(), to_images[:, : len(own)].detach()
+            self._pending.append((new_images, new_texts, own))
+        by_image, by_text = (
+            share.gathered(scores[:, : len(own)].detach()) for scores in (to_texts, to_images)
+        )
+        return (parts[0] + parts[1]) / 2, by_image, by_text
 
     def _matching(
         self,
@@ -236,27 +252,37 @@ class BLIPObjectives(nn.Module):
         by_image: Tensor,
         by_text: Tensor,
         alike: Tensor,
+        share: Share,
     ) -> Tensor:
         """Cross-entropy over B true pairs, then a false picture and a false caption for each.
 
         by_image, by_text: scaled similarities (B, B) of pictures to captions, captions to pictures.
         """
-        captions, images = negatives(by_text, alike)  # (M,) each, M at most B
-        false_texts = negatives(by_image, alike)  # (M,) each
-        return matching_loss(self.match_logits, image, ids, mask, (images, captions), false_texts)
+        captions, images = negatives(by_text, alike, share)  # (M,) each, M at most B
+        false = (images, captions), negatives(by_image, alike, share)  # (M,) each
+        return matching_loss(self.match_logits, image, ids, mask, *false, share=share)
 
-    def _caption(self, image: Features, captions: Sequence[str]) -> Tensor:
+    def _caption(self, image: Features, ids: Tensor, mask: Tensor, share: Share) -> Tensor:
         """Label-smoothed cross-entropy of every token of the captions, the end included."""
         _, decoder, _ = self._borrowed
-        ids, mask = self.ids(captions, self.class_id)  # (B, T)
-        tokens = ids[:, 1:].masked_fill(~mask[:, 1:], PADDING)  # (B, T-1)
+        count = mask[:, 1:].sum()
+        image, ids, mask = part_of(image, ids, mask, share)
+        tokens = ids[:, 1:].masked_fill(~mask[:, 1:], PADDING)  # (b, T-1)
 
         def summed(rows: Tensor, longest: int) -> Tensor:
             """Losses (b,), summed over tokens."""
             seen, kept = decoder.look(image.index(rows)), tokens[rows, : longest - 1]  # (b, T-1)
             return cast(Tensor, decoder.token_losses(seen, kept, self.smoothing).sum(dim=1))
 
-        return by_length(mask, summed).sum() / mask[:, 1:].sum()
+        return by_length(mask, summed).sum() / count
+
+    def counters(self) -> dict[str, int]:
+        """Steps and the place in the queues, which resuming needs besides the tensors."""
+        return {"steps": self.steps, "place": self.place}
+
+    def go_on(self, counters: Mapping[str, int]) -> None:
+        """Set what `counters` gave."""
+        self.steps, self.place = counters["steps"], counters["place"]
 
     @torch.no_grad()
     def restart(self) -> None:
@@ -270,14 +296,13 @@ class BLIPObjectives(nn.Module):
         for slow, online in zip(self.slow, self._online, strict=True):
             for old, new in zip(slow.parameters(), online.parameters(), strict=True):
                 old.lerp_(new, 1 - self.momentum)
-        if self._pending is not None and len(self.keys):
-            images, texts, own = self._pending
+        for images, texts, own in self._pending if len(self.keys) else ():
             places = torch.arange(self.place, self.place + len(own)) % len(self.keys)  # (B,)
-            self.image_queue[places] = images
-            self.text_queue[places] = texts
+            self.image_queue[places] = images.to(self.image_queue)
+            self.text_queue[places] = texts.to(self.text_queue)
             self.keys[places] = own
             self.place = (self.place + len(own)) % len(self.keys)
-        self._pending = None
+        self._pending.clear()
         self.temperature.clamp_(*TEMPERATURES)
         self.steps += 1
 
@@ -288,7 +313,7 @@ def caption_keys(captions: Sequence[str]) -> Tensor:
     return torch.tensor([int.from_bytes(digest) >> 1 for digest in digests])
 
 
-def negatives(similar: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
+def negatives(similar: Tensor, alike: Tensor, share: Share = ALONE) -> tuple[Tensor, Tensor]:
     """Rows (M,) and a column (M,) for each that is no match, see `draw_negatives`.
 
     The chance is softmax + 1e-4, as in the authors' code.
@@ -297,7 +322,7 @@ def negatives(similar: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
         similar: (B, B) scaled similarities; all equal: every other column is as likely.
         alike: (B, B), True where a column is no negative.
     """
-    return draw_negatives(similar.softmax(dim=1).nan_to_num() + LEAST_CHANCE, alike)
+    return draw_negatives(similar.softmax(dim=1).nan_to_num() + LEAST_CHANCE, alike, share)
 
 
 def by_length(mask: Tensor, compute: Callable[[Tensor, int], Tensor]) -> Tensor:

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from vqazoo.errors import ConfigError, did_you_mean
 from vqazoo.interfaces import Encoder, Features, StartsReading
 from vqazoo.manifests import fill_args
-from vqazoo.toolkit.pairs import TEMPERATURES, caption_ids, draw_negatives, matching_loss
+from vqazoo.toolkit.pairs import TEMPERATURES, caption_ids, draw_negatives, matching_loss, part_of
+from vqazoo.toolkit.shares import ALONE, Share
 from vqazoo_blip2.fusion import QFormerFusion
 from vqazoo_blip2.manifest import OBJECTIVE_ARGS
 from vqazoo_blip2.qformer import BIDIRECTIONAL, CAUSAL, EPSILON, SEPARATE
@@ -151,9 +152,15 @@ class QFormerObjectives(nn.Module):
     # ---- losses -------------------------------------------------------------------------------
 
     def losses(
-        self, image: Features, captions: Sequence[str], names: Sequence[str]
+        self,
+        image: Features,
+        captions: Sequence[str],
+        names: Sequence[str],
+        share: Share = ALONE,
     ) -> dict[str, Tensor]:
         """The named losses, scalars, of B pictures and their captions.
+
+        Of several processes, each gets the whole batch, and its part of the losses.
 
         Args:
             image: tokens (B, N, C) of the pictures.
@@ -174,36 +181,64 @@ class QFormerObjectives(nn.Module):
         scaled = torch.zeros_like(alike, dtype=self.temperature.dtype)  # (B, B)
         if "itc" in names or ("itm" in names and self.hard_negatives):
             with torch.set_grad_enabled(torch.is_grad_enabled() and "itc" in names):
-                states = self.states(image, ids, mask, SEPARATE)  # (B, Q+T, D)
-                images, texts = states.split([states.shape[1] - ids.shape[1], ids.shape[1]], dim=1)
-                scaled = best_of_queries(self.image_vectors(images), self.text_vectors(texts))
-                scaled = scaled / self.temperature  # (B, B)
-        if "itc" in names:
-            losses["itc"] = contrast(scaled, alike, self.smoothing)
+                to_texts, to_images = self._scaled(image, ids, mask, share)  # (b, B) each
+            if "itc" in names:
+                losses["itc"] = contrast(to_texts, alike, self.smoothing, to_images, share)
+            scaled = share.gathered(to_texts.detach())  # (B, B)
         if "itm" in names:
-            weights = scaled.detach() if self.hard_negatives else torch.zeros_like(scaled)
-            losses["itm"] = self._matching(image, ids, mask, weights, alike)
+            weights = scaled if self.hard_negatives else torch.zeros_like(scaled)
+            losses["itm"] = self._matching(image, ids, mask, weights, alike, share)
         if "itg" in names:
-            losses["itg"] = self._generation(image, captions)
+            losses["itg"] = self._generation(image, captions, share)
         return {name: losses[name] for name in names}
 
+    def _scaled(
+        self, image: Features, ids: Tensor, mask: Tensor, share: Share
+    ) -> tuple[Tensor, Tensor | None]:
+        """Scaled similarities (b, B) of this share's pictures to all captions, and, where they are
+        not these transposed, of its captions to all pictures."""
+        image, ids, mask = part_of(image, ids, mask, share)
+        states = self.states(image, ids, mask, SEPARATE)  # (b, Q+T, D)
+        queries, tokens = states.split([states.shape[1] - ids.shape[1], ids.shape[1]], dim=1)
+        images, texts = self.image_vectors(queries), self.text_vectors(tokens)
+        to_texts = best_of_queries(images, share.gathered(texts)) / self.temperature  # (b, B)
+        if share.alone:
+            return to_texts, None
+        to_images = best_of_queries(share.gathered(images), texts) / self.temperature  # (B, b)
+        return to_texts, to_images.T
+
     def _matching(
-        self, image: Features, ids: Tensor, mask: Tensor, similar: Tensor, alike: Tensor
+        self,
+        image: Features,
+        ids: Tensor,
+        mask: Tensor,
+        similar: Tensor,
+        alike: Tensor,
+        share: Share,
     ) -> Tensor:
         """Cross-entropy over B true pairs, then a false caption and a false picture for each."""
-        false_texts = negatives(similar, alike)  # (M,) each, M at most B
-        columns, images = negatives(similar.T, alike)  # (M,) each
-        return matching_loss(self.match_logits, image, ids, mask, false_texts, (images, columns))
+        false_texts = negatives(similar, alike, share)  # (M,) each, M at most B
+        columns, images = negatives(similar.T, alike, share)  # (M,) each
+        false = false_texts, (images, columns)
+        return matching_loss(self.match_logits, image, ids, mask, *false, share=share)
 
-    def _generation(self, image: Features, captions: Sequence[str]) -> Tensor:
+    def _generation(self, image: Features, captions: Sequence[str], share: Share) -> Tensor:
         """Cross-entropy of every word of the caption, the end included, after [DEC]."""
         _, _, codec, _ = self._borrowed
         ids, mask = self.ids(captions, codec.start_id)  # (B, T)
-        states = self.states(image, ids, mask, CAUSAL)[:, -ids.shape[1] : -1]  # (B, T-1, D)
-        known = mask[:, 1:]  # (B, T-1)
-        return F.cross_entropy(
-            self.word_logits(states[known]), ids[:, 1:][known], label_smoothing=self.smoothing
-        )
+        count = int(mask[:, 1:].sum())
+        image, ids, mask = part_of(image, ids, mask, share)
+        states = self.states(image, ids, mask, CAUSAL)[:, -ids.shape[1] : -1]  # (b, T-1, D)
+        known = mask[:, 1:]  # (b, T-1)
+        logits, words = self.word_logits(states[known]), ids[:, 1:][known]
+        return share.cross_entropy(logits, words, count, label_smoothing=self.smoothing)
+
+    def counters(self) -> dict[str, int]:
+        """Nothing is counted from step to step."""
+        return {}
+
+    def go_on(self, counters: Mapping[str, int]) -> None:
+        """Set what `counters` gave: nothing."""
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -223,21 +258,32 @@ def best_of_queries(images: Tensor, texts: Tensor) -> Tensor:
     return torch.einsum("aqe,be->abq", images, texts).amax(dim=2)  # (A, B)
 
 
-def contrast(scaled: Tensor, alike: Tensor, smoothing: float) -> Tensor:
-    """Mean cross-entropy of picture to caption and back; scaled similarities (B, B).
+def contrast(
+    scaled: Tensor,
+    alike: Tensor,
+    smoothing: float,
+    back: Tensor | None = None,
+    share: Share = ALONE,
+) -> Tensor:
+    """Mean cross-entropy of picture to caption and back; a share's part of it.
 
     The target is spread evenly over pairs with equal captions, alike (B, B).
+
+    Args:
+        scaled: similarities (b, B) of the share's pictures to all captions; back: of its captions
+            to all pictures. Of one process (B, B), and one the other transposed.
     """
     targets = alike.to(scaled.dtype)  # (B, B)
     targets = targets / targets.sum(dim=1, keepdim=True)  # (B, B), symmetric
+    own = targets[share.rows(len(alike))]  # (b, B)
     directions = [
-        F.cross_entropy(similarity, targets, label_smoothing=smoothing)
-        for similarity in (scaled, scaled.T)
+        share.cross_entropy(similarity, own, len(alike), label_smoothing=smoothing)
+        for similarity in (scaled, scaled.T if back is None else back)
     ]
     return (directions[0] + directions[1]) / 2
 
 
-def negatives(similar: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
+def negatives(similar: Tensor, alike: Tensor, share: Share = ALONE) -> tuple[Tensor, Tensor]:
     """Rows (M,) and a column (M,) for each that is no match, drawn by softmax of similarity.
 
     Args:
@@ -245,4 +291,5 @@ def negatives(similar: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
         alike: (B, B), True where a column is no negative.
     """
     chances = similar.masked_fill(alike, -torch.inf).softmax(dim=1)  # (B, B)
-    return draw_negatives(chances.nan_to_num(1.0), alike)  # nan: a divergence, which the loss tells
+    chances = chances.nan_to_num(1.0)  # nan: a divergence, which the loss tells
+    return draw_negatives(chances, alike, share)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,22 @@ from torch import Tensor
 from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import json_bytes, write_file
-from vqazoo.model import pick_device
 from vqazoo.progress import Progress
-from vqazoo.training.run_folder import one_writer
+from vqazoo.training.engine import Engine
+from vqazoo.training.run_folder import one_writer, writing
+from vqazoo.training.step_run import StepRun
+from vqazoo.training.stepping import step_engine
 from vqazoo_pretraining.captions import Pair, check_pictures, read_pairs
+from vqazoo_pretraining.kept import KeptValues
 from vqazoo_pretraining.loop import Pictures, Settings, check_batch, fit
+from vqazoo_pretraining.marks import marks, pretrained_digest
 from vqazoo_pretraining.models import CHECKPOINT, load_pretraining
-from vqazoo_pretraining.pretrain import with_room, write_captions
-from vqazoo_pretraining.retrieval import match_all, truths
+from vqazoo_pretraining.pretrain import WRITE_BATCH, write_captions
+from vqazoo_pretraining.retrieval import MATCHED, match_all, truths
 
 CAPTIONS, DECISIONS, REPORT = "captions.jsonl", "decisions.jsonl", "report.json"
+STAGES = "stages.jsonl"  # what the stages wrote, batch by batch
+WRITTEN, WEB, SYNTHETIC = "written", "web matches", "synthetic matches"  # in it
 KEPT, REPLACED, DROPPED = OUTCOMES = ("kept", "replaced", "dropped")
 DECODE: dict[
     str, dict[str, Any]
@@ -52,6 +58,9 @@ class Options:
     threshold: float = 0.5
     seed: int = 0
     device: str = "auto"
+    accumulate: int = 1
+    precision: str = "fp32"
+    save_every: int = 200
 
 
 @dataclass(frozen=True)
@@ -79,50 +88,110 @@ class Decision:
 
 
 def run(
-    options: Options, out: Path, report: Callable[[str], None], progress: Progress
+    options: Options,
+    out: Path,
+    report: Callable[[str], None],
+    progress: Progress,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Clean a set and write captions, decisions and report into `out`; the report.
+
+    Of several processes only the first writes and reports; the others give no figures.
+
+    Args:
+        resume: go on with the run of the same options in `out`. A stage that is over (captioner,
+            captions, filter, matches) is not repeated, and what it has written so far is kept.
 
     Raises:
         VqazooError: data or the pretrained folder cannot be used.
     """
-    with one_writer(out):
-        return _run(options, out, report, progress)
+    with (
+        one_writer(out),
+        step_engine(options.device, options.precision, options.accumulate) as (engine, accumulate),
+    ):
+        if not engine.first:
+            report, progress = (lambda line: None), (lambda steps, label: iter(steps))
+        options = replace(options, accumulate=accumulate)
+        step_run = StepRun(out, told_options(options), resume)
+        return _run(options, step_run, engine, report, progress)
+
+
+def told_options(options: Options) -> dict[str, Any]:
+    """The options as JSON knows them."""
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in asdict(options).items()
+    }
 
 
 def _run(
-    options: Options, out: Path, report: Callable[[str], None], progress: Progress
+    options: Options,
+    step_run: StepRun,
+    engine: Engine,
+    report: Callable[[str], None],
+    progress: Progress,
 ) -> dict[str, Any]:
+    out, device = step_run.out, engine.device
     noisy, human = read_pairs([options.data]), read_pairs([options.human])
     check_pictures([*noisy, *human])
     check_batch(len(human), options.batch_size)
-    device = pick_device(options.device)
     encoder = load_checkpoint(options.start / CHECKPOINT).to(device)
+    step_run.know_data(
+        {
+            **marks({"noisy pairs": noisy, "trusted pairs": human}),
+            "files of the pretrained model": pretrained_digest(options.start),
+        }
+    )
+    kept = KeptValues(out / STAGES, step_run, engine)
     pictures = Pictures(encoder, [*human, *noisy], progress, report)
     rows = range(len(human), len(human) + len(noisy))
 
-    def tuned(names: Sequence[str]) -> Any:
+    def tuned(stage: str, names: Sequence[str]) -> Any:
         """A copy of the pretrained model, fine-tuned on the human pairs."""
         report(f"Fine-tuning on {len(human):,} trusted pairs: {', '.join(names)}.")
         torch.manual_seed(options.seed)
         copy = load_pretraining(options.start, options.batch_size, 0).to(device)
-        settings = Settings(options.steps, options.batch_size, options.learning_rate, options.seed)
-        fit(copy, names, pictures, [pair.caption for pair in human], settings, report)
+        settings = Settings(
+            options.steps,
+            options.batch_size,
+            options.learning_rate,
+            options.seed,
+            options.save_every,
+            options.accumulate,
+        )
+        captions = [pair.caption for pair in human]
+        fit(copy, names, pictures, captions, settings, report, engine, run=step_run, stage=stage)
         return copy.eval()
 
     started = time.perf_counter()
     draw = {"seed": options.seed} if options.strategy == "nucleus" else {}
-    written = write_captions(tuned(["lm"]), pictures, rows, **DECODE[options.strategy], **draw)
-    judge = tuned(["itc", "itm"]).objectives
-    web = match_all(judge, pictures, rows, [pair.caption for pair in noisy])  # (n,)
-    synthetic = match_all(judge, pictures, rows, written)  # (n,)
+    decode = {**DECODE[options.strategy], **draw}
+    if not kept.whole(WRITTEN, len(noisy)):
+        captioner = tuned("captioner", ["lm"])
+
+        def write(at: int, rest: int) -> list[str]:
+            drawn = {"seed": decode["seed"] + at} if draw else {}
+            return write_captions(captioner, pictures, rows[at:rest], **{**decode, **drawn})
+
+        kept.fill(WRITTEN, len(noisy), WRITE_BATCH, write)
+        del captioner
+    written = kept.values(WRITTEN)
+    texts = {WEB: [pair.caption for pair in noisy], SYNTHETIC: written}
+    if not all(kept.whole(name, len(noisy)) for name in texts):
+        judge = tuned("filter", ["itc", "itm"]).objectives
+        for name, said in texts.items():
+
+            def match(at: int, rest: int, said: Sequence[str] = said) -> list[float]:
+                return match_all(judge, pictures, rows[at:rest], said[at:rest]).tolist()
+
+            kept.fill(name, len(noisy), MATCHED, match)
+    if not engine.first:
+        return {}
+    web, synthetic = (torch.tensor(kept.values(name)) for name in texts)  # (n,) each
     decisions = decide(noisy, web, written, synthetic, options.threshold)
     figures = summary(decisions, len(human))
     figures["seconds"] = round(time.perf_counter() - started, 1)
-    figures["options"] = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in asdict(options).items()
-    }
+    figures["options"] = told_options(options)
     lines = [_line(pair, pair.caption, "human", out) for pair in human]
     for decision in decisions:
         lines += [_line(decision.pair, decision.pair.caption, "web", out)] * decision.keeps_web
@@ -130,14 +199,12 @@ def _run(
             _line(decision.pair, decision.synthetic, "synthetic", out)
         ] * decision.keeps_synthetic
 
-    def save() -> None:
+    with writing(out):
         write_file(out / CAPTIONS, _json_lines(lines))
         write_file(
             out / DECISIONS, _json_lines([_decision_line(decision, out) for decision in decisions])
         )
         write_file(out / REPORT, json_bytes(figures))
-
-    with_room(out, save)
     return figures
 
 

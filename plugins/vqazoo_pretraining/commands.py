@@ -10,7 +10,8 @@ import click
 
 from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.options import DEVICE, JSON, SET, make_folder
-from vqazoo.cli.output import print_figures, print_json, progress, say
+from vqazoo.cli.output import progress, say
+from vqazoo.cli.step_runs import gather_options, how_to_go_on, print_of_first, stepped
 
 FILE = click.Path(path_type=Path)
 SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -23,7 +24,6 @@ QUIET = click.option("--quiet", is_flag=True, help="Print nothing but the result
     "--data",
     type=FILE,
     multiple=True,
-    required=True,
     help="Captions: .jsonl or .csv with image and caption, or COCO's .json; may be repeated.",
 )
 @click.option("--validation", type=FILE, help="Held-out captions; default: a share of --data.")
@@ -63,12 +63,11 @@ QUIET = click.option("--quiet", is_flag=True, help="Print nothing but the result
 @SET
 @SEED
 @DEVICE
+@stepped(200)
 @OUT
 @QUIET
 @JSON
-def pretrain(
-    out: Path, quiet: bool, as_json: bool, steps: int | None, device: str | None, **given: Any
-) -> None:
+def pretrain(out: Path, quiet: bool, as_json: bool, resume: bool, **given: Any) -> None:
     """Pretrain a model on pictures with captions, the image tower frozen.
 
     OUT/checkpoint is a model for  vqazoo train --set training.start=dir:OUT/checkpoint ; of blip,
@@ -78,19 +77,27 @@ def pretrain(
     """
     from vqazoo_pretraining.pretrain import Options, run
 
-    given["data"] = list(given["data"])
-    options = Options(**given, steps=steps or 0, device=device or "auto")
+    given = {**given, "steps": given["steps"] or 0, "device": given["device"] or "auto"}
+    asked = gather_options(given, out, resume, ("data",))
+    options = Options(
+        **{
+            **asked,
+            "data": [Path(file) for file in asked["data"]],
+            "validation": Path(asked["validation"]) if asked["validation"] else None,
+            "assignments": tuple(asked["assignments"]),
+        }
+    )
     make_folder(out)
     report, bar = _output(quiet)
-    with told_when_interrupted(lambda: _left(out)):
-        figures = run(options, out, report, bar)
-    (print_json if as_json else print_figures)(figures)
+    with told_when_interrupted(lambda: how_to_go_on(out, "vqazoo pretrain")):
+        figures = run(options, out, report, bar, resume)
+    print_of_first(figures, as_json)
 
 
 @click.command("capfilt")
-@click.option("--data", type=FILE, required=True, help="Noisy captions.")
-@click.option("--start", type=FILE, required=True, help="Folder that vqazoo pretrain has written.")
-@click.option("--human", type=FILE, required=True, help="Captions to trust; never filtered.")
+@click.option("--data", type=FILE, help="Noisy captions.")
+@click.option("--start", type=FILE, help="Folder that vqazoo pretrain has written.")
+@click.option("--human", type=FILE, help="Captions to trust; never filtered.")
 @click.option(
     "--steps",
     type=click.IntRange(min=1),
@@ -118,10 +125,11 @@ def pretrain(
 )
 @SEED
 @DEVICE
+@stepped(200)
 @OUT
 @QUIET
 @JSON
-def capfilt(out: Path, quiet: bool, as_json: bool, device: str | None, **given: Any) -> None:
+def capfilt(out: Path, quiet: bool, as_json: bool, resume: bool, **given: Any) -> None:
     """Clean noisy captions with a captioner and a filter made of one pretrained model.
 
     OUT/captions.jsonl is the new set, OUT/decisions.jsonl tells of every noisy picture what was
@@ -131,21 +139,18 @@ def capfilt(out: Path, quiet: bool, as_json: bool, device: str | None, **given: 
     """
     from vqazoo_pretraining.capfilt import Options, run
 
+    places = ("data", "start", "human")
+    given = {**given, "device": given["device"] or "auto"}
+    asked = gather_options(given, out, resume, places)
+    options = Options(**{**asked, **{name: Path(asked[name]) for name in places}})
     make_folder(out)
     report, bar = _output(quiet)
-    options = Options(**given, device=device or "auto")
-    with told_when_interrupted(lambda: _left(out)):
-        counted = run(options, out, report, bar)
-    (print_json if as_json else print_figures)(counted)
+    with told_when_interrupted(lambda: how_to_go_on(out, "vqazoo capfilt")):
+        counted = run(options, out, report, bar, resume)
+    print_of_first(counted, as_json)
 
 
 def _output(quiet: bool) -> tuple[Callable[[str], None], Any]:
     if quiet:
         return (lambda line: None), (lambda steps, label: iter(steps))
     return (lambda line: say(line, err=True)), progress
-
-
-def _left(out: Path) -> str:
-    """The end of a sentence: what an interrupted run left."""
-    kept = "what was saved last is whole" if any(out.iterdir()) else "nothing was saved yet"
-    return f"in '{out}' {kept}; the same command starts anew."

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import io
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
-from vqazoo.errors import ConfigError, TrainingError
+from vqazoo.card.facts import LOG
+from vqazoo.errors import ConfigError
 from vqazoo.features.encoding import Towers
 from vqazoo.features.filling import build_images
 from vqazoo.features.sources import CachedSide, distinct
-from vqazoo.files.json_text import json_text, known_numbers
 from vqazoo.files.writing import json_lines, write_file
 from vqazoo.interfaces import Features, floating_dtype
 from vqazoo.progress import Progress, Report
+from vqazoo.toolkit.shares import Share
+from vqazoo.training.engine import Engine
+from vqazoo.training.step_run import StepRun
+from vqazoo.training.stepping import Log, Plan, check_even, take_steps
 from vqazoo_pretraining.captions import Pair
 
-LOG, CURVE = "log.jsonl", "loss.png"
+CURVE = "loss.png"
 LOG_EVERY = 50
 BETAS, WEIGHT_DECAY, CLIP_NORM = (0.9, 0.98), 0.05, 1.0
 WARMUP = 0.05  # share of the steps
@@ -35,13 +39,21 @@ class Objectives(Protocol):
     """Losses over captioned pictures, and what was learnt from them."""
 
     def losses(
-        self, image: Features, captions: Sequence[str], names: Sequence[str]
+        self, image: Features, captions: Sequence[str], names: Sequence[str], share: Share
     ) -> dict[str, Tensor]:
-        """A scalar for each named objective, of B pictures with a caption each."""
+        """A scalar for each named objective, of B pictures with a caption each: a share's part."""
         ...
 
     def after_step(self) -> None:
         """What follows a step of the optimiser: momentum copies, queues."""
+        ...
+
+    def counters(self) -> dict[str, int]:
+        """What is counted from step to step, which resuming needs."""
+        ...
+
+    def go_on(self, counters: Mapping[str, int]) -> None:
+        """Set what `counters` gave."""
         ...
 
     def similarity(self, image: Features, captions: Sequence[str]) -> Tensor:
@@ -69,10 +81,17 @@ class Subject(Protocol):
     """What is trained."""
 
     @property
+    def itself(self) -> nn.Module: ...
+
+    @property
     def objectives(self) -> Objectives: ...
 
-    def learning(self) -> list[torch.nn.Parameter]:
+    def learning(self) -> list[nn.Parameter]:
         """The parameters that train, each once."""
+        ...
+
+    def kept(self) -> dict[str, Tensor]:
+        """Parameters and buffers that may change, by name, each once."""
         ...
 
     def train(self, mode: bool = True) -> Any: ...
@@ -87,6 +106,7 @@ class Settings:
     learning_rate: float
     seed: int
     save_every: int = 200
+    accumulate: int = 1
 
 
 class Pictures(CachedSide):
@@ -126,6 +146,72 @@ def batches(rows: int, batch_size: int, seed: int) -> Iterator[Tensor]:
                 yield batch
 
 
+class CaptionedPictures:
+    """A `StepSubject`: a subject that learns from pictures and their captions, batch by batch."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        names: Sequence[str],
+        pictures: Pictures,
+        captions: Sequence[str],
+        settings: Settings,
+        share: Share,
+        save: Callable[[Log], None],
+    ) -> None:
+        self.losses: nn.Module = _Losses(subject, names, share)
+        self.owner: nn.Module = subject.itself
+        self.save = save
+        self._subject, self._pictures, self._captions = subject, pictures, captions
+        self._settings, self._batches = settings, 0
+        self._drawn = self._draw()
+
+    def _draw(self) -> Iterator[Tensor]:
+        settings = self._settings
+        drawn = batches(len(self._captions), settings.batch_size, settings.seed)
+        return islice(drawn, self._batches, None)
+
+    def kept(self) -> dict[str, Tensor]:
+        return self._subject.kept()
+
+    def counters(self) -> dict[str, Any]:
+        return {"batches": self._batches, **self._subject.objectives.counters()}
+
+    def go_on(self, counters: Mapping[str, Any]) -> None:
+        counted = dict(counters)
+        self._batches = counted.pop("batches")
+        self._drawn = self._draw()
+        self._subject.objectives.go_on(counted)
+
+    def batch(self) -> tuple[Features, list[str]]:
+        """Image features of B pictures and their captions."""
+        self._batches += 1
+        rows = next(self._drawn)
+        return self._pictures.batch(rows), [self._captions[row] for row in rows.tolist()]
+
+    def after_step(self) -> None:
+        self._subject.objectives.after_step()
+
+    def told(self) -> dict[str, float]:
+        return {}
+
+
+class _Losses(nn.Module):
+    """What processes that train together run: the losses of a batch."""
+
+    def __init__(self, subject: Subject, names: Sequence[str], share: Share) -> None:
+        super().__init__()
+        self.subject: Any = subject
+        self._names, self._share = names, share
+
+    def forward(self, batch: tuple[Features, Sequence[str]]) -> dict[str, Tensor]:
+        image, captions = batch
+        losses: dict[str, Tensor] = self.subject.objectives.losses(
+            image, captions, self._names, self._share
+        )
+        return losses
+
+
 def fit(
     subject: Subject,
     names: Sequence[str],
@@ -133,74 +219,45 @@ def fit(
     captions: Sequence[str],
     settings: Settings,
     report: Callable[[str], None],
-    save: Callable[[list[dict[str, float]]], None] = lambda log: None,
-) -> list[dict[str, float]]:
+    engine: Engine,
+    save: Callable[[Log], None] = lambda log: None,
+    run: StepRun | None = None,
+    stage: str = "",
+) -> Log:
     """Train on row i = picture i with caption i; the log. `save` gets the log so far.
 
-    AdamW, linear warm-up and cosine to zero; the losses are added with equal weights. A step is
-    one batch: the contrastive and matching losses compare the pairs of a batch with one another,
-    so that the sum over two small batches is not the loss of a big one.
+    AdamW, linear warm-up and cosine to zero; the losses are added with equal weights. The
+    contrastive and matching losses compare the pairs of a batch with one another, those of all
+    processes, but not those of other batches of the step.
 
     Raises:
         TrainingError: the loss, or a weight that is to be saved, is not finite.
     """
     check_batch(len(captions), settings.batch_size)
-    learning = subject.learning()
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": [p for p in learning if p.dim() > 1], "weight_decay": WEIGHT_DECAY},
-            {"params": [p for p in learning if p.dim() <= 1], "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-        betas=BETAS,
-    )
+    check_even(settings.batch_size, engine.processes)
     warmup = max(1, round(WARMUP * settings.steps))
-    log: list[dict[str, float]] = []
-    sums: dict[str, float] = {}
-    started = time.perf_counter()
-    torch.manual_seed(settings.seed)
-    subject.train()
-    drawn = batches(len(captions), settings.batch_size, settings.seed)
-    for step, rows in zip(range(1, settings.steps + 1), drawn, strict=False):
+
+    def rate(step: int) -> float:
         left = max(0, step - warmup) / max(1, settings.steps - warmup)
-        rate = settings.learning_rate * min(1, step / warmup) * (1 + math.cos(math.pi * left)) / 2
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        shown = [captions[row] for row in rows.tolist()]
-        losses = subject.objectives.losses(pictures.batch(rows), shown, names)
-        loss = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(loss):
-            parts = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
-            raise TrainingError(
-                f"The loss is {loss.item()} in step {step} ({parts}): lower --learning-rate."
-            )
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learning, CLIP_NORM)
-        optimiser.step()
-        subject.objectives.after_step()
-        last = step == settings.steps
-        saves = last or step % settings.save_every == 0
-        if saves and not torch.stack([torch.isfinite(p).all() for p in learning]).all():
-            raise TrainingError(
-                f"Weights are nan or infinite after step {step}, which are not saved: lower "
-                f"--learning-rate."
-            )
-        for name, value in {"loss": loss, **losses}.items():
-            sums[name] = sums.get(name, 0.0) + value.item()
-        if step % LOG_EVERY == 0 or last:
-            since = step % LOG_EVERY or LOG_EVERY
-            line = {
-                "step": step,
-                **{name: round(v / since, 4) for name, v in sums.items()},
-                "learning_rate": rate,
-                "seconds": round(time.perf_counter() - started, 1),
-            }
-            sums = {}
-            log.append(line)
-            report(json_text(known_numbers(line), ascii_only=True))
-        if saves:
-            save(log)
+        return settings.learning_rate * min(1, step / warmup) * (1 + math.cos(math.pi * left)) / 2
+
+    plan = Plan(
+        settings.steps,
+        settings.batch_size,
+        rate,
+        settings.seed,
+        settings.save_every,
+        LOG_EVERY,
+        BETAS,
+        WEIGHT_DECAY,
+        CLIP_NORM,
+        settings.accumulate,
+        run.out / LOG if run is not None and not stage else None,
+    )
+    share = Share(engine.processes, engine.rank)
+    learner = CaptionedPictures(subject, names, pictures, captions, settings, share, save)
+    subject.train()
+    log = take_steps(learner, plan, run, engine, report, stage)
     subject.train(False)
     return log
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vqazoo.building import assemble
 from vqazoo.checkpoint.loading import load_checkpoint
-from vqazoo.checkpoint.saving import save_checkpoint
+from vqazoo.checkpoint.saving import save_checkpoint, saved_tensors
 from vqazoo.config import Block, ModelConfig, fill_block, parse, set_value
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import CheckpointError, ConfigError, did_you_mean
@@ -156,6 +156,21 @@ class Pretraining(nn.Module, ABC):
     def learning(self) -> list[nn.Parameter]:
         """The parameters that train, each once."""
         return [p for p in self.parameters() if p.requires_grad]
+
+    @property
+    def itself(self) -> nn.Module:
+        return self
+
+    def kept(self) -> dict[str, Tensor]:
+        """Parameters and buffers that may change, by name, each once."""
+        fixed = self.model.state_dict().keys() - saved_tensors(self.model).keys()
+        stored = self.state_dict(keep_vars=True)
+        every = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        return {
+            name: tensor
+            for name, tensor in every.items()
+            if name in stored and name.removeprefix("model.") not in fixed
+        }
 
     def learnt(self) -> dict[str, Tensor]:
         """What belongs to the objectives alone."""

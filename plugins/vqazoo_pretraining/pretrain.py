@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import torch
 
 from vqazoo.building import build_model
 from vqazoo.data.answers import AnswerList
-from vqazoo.errors import TrainingError
 from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import json_bytes, write_file
-from vqazoo.model import pick_device
 from vqazoo.modes import evaluating
 from vqazoo.progress import Progress
-from vqazoo.training.run_folder import one_writer
+from vqazoo.training.engine import Engine
+from vqazoo.training.run_folder import one_writer, writing
+from vqazoo.training.step_run import StepRun
+from vqazoo.training.stepping import Log, check_even, step_engine
 from vqazoo_pretraining.captions import Pair, check_pictures, read_pairs, split
 from vqazoo_pretraining.loop import (
     Pictures,
@@ -27,6 +28,7 @@ from vqazoo_pretraining.loop import (
     fit,
     write_log,
 )
+from vqazoo_pretraining.marks import marks
 from vqazoo_pretraining.models import (
     BLIP,
     BLIPPretraining,
@@ -65,23 +67,47 @@ class Options:
     seed: int = 0
     device: str = "auto"
     assignments: Sequence[str] = field(default_factory=tuple)
+    accumulate: int = 1
+    precision: str = "fp32"
+    save_every: int = 200
 
 
 def run(
-    options: Options, out: Path, report: Callable[[str], None], progress: Progress
+    options: Options,
+    out: Path,
+    report: Callable[[str], None],
+    progress: Progress,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Pretrain, measure on held-out pairs, and write everything into `out`; the figures.
+
+    Of several processes only the first writes, reports and measures; the others give no figures.
+
+    Args:
+        resume: go on with the run of the same options in `out`, from the step it saved last.
 
     Raises:
         VqazooError: data, parts or files cannot be used.
     """
-    with one_writer(out):
-        return _run(options, out, report, progress)
+    with (
+        one_writer(out),
+        step_engine(options.device, options.precision, options.accumulate) as (engine, accumulate),
+    ):
+        if not engine.first:
+            report, progress = (lambda line: None), (lambda steps, label: iter(steps))
+        options = replace(options, accumulate=accumulate)
+        step_run = StepRun(out, told_options(options), resume)
+        return _run(options, step_run, engine, report, progress)
 
 
 def _run(
-    options: Options, out: Path, report: Callable[[str], None], progress: Progress
+    options: Options,
+    step_run: StepRun,
+    engine: Engine,
+    report: Callable[[str], None],
+    progress: Progress,
 ) -> dict[str, Any]:
+    out, device = step_run.out, engine.device
     names = objective_names(options.architecture, options.objective)
     switch = f"objectives.args.hard_negatives={str(options.hard_negatives).lower()}"
     shape = Shape(options.dim, options.layers, options.heads)
@@ -94,10 +120,11 @@ def _run(
     )
     train, held_out = read_parts(options)
     check_batch(len(train), options.batch_size)
-    per_epoch = len(train) // options.batch_size
+    check_even(options.batch_size, engine.processes)
+    step_run.know_data(marks({"training pairs": train, "held-out pairs": held_out}))
+    per_epoch = max(1, len(train) // (options.batch_size * options.accumulate))
     steps = options.steps or options.epochs * per_epoch
 
-    device = pick_device(options.device)
     torch.manual_seed(options.seed)
     model = build_model(config, AnswerList((), ())).to(device)
     pictures = Pictures(model, [*train, *held_out], progress, report)
@@ -115,15 +142,25 @@ def _run(
 
     missing: list[str] = []
 
-    def save(log: list[dict[str, float]]) -> None:
+    def save(log: Log) -> None:
         missing[:] = subject.save(out)
-        with_room(out, lambda: write_log(out, log))
+        with writing(out):
+            write_log(out, log)
 
-    settings = Settings(steps, options.batch_size, options.learning_rate, options.seed)
-    started = time.perf_counter()
+    settings = Settings(
+        steps,
+        options.batch_size,
+        options.learning_rate,
+        options.seed,
+        options.save_every,
+        options.accumulate,
+    )
     captions = [pair.caption for pair in train]
-    fit(subject, names, pictures, captions, settings, report, save)
-    training = time.perf_counter() - started
+    fit(subject, names, pictures, captions, settings, report, engine, save, step_run)
+    if not engine.first:
+        return {}
+    training = step_run.seconds
+    started = time.perf_counter()
     if missing:
         report(
             f"{len(missing)} tensors of the head have another width than in pretraining and "
@@ -135,13 +172,19 @@ def _run(
     figures["seconds"] = {
         "training": round(training, 1),
         "a_step": round(training / steps, 4),
-        "figures": round(time.perf_counter() - started - training, 1),
+        "figures": round(time.perf_counter() - started, 1),
     }
-    shown = {**asdict(options), "data": [str(file) for file in options.data], "steps": steps}
-    shown["validation"] = str(options.validation or "")
-    figures["options"] = {**shown, "assignments": list(options.assignments)}
-    with_room(out, lambda: write_file(out / FIGURES, json_bytes(figures)))
+    figures["options"] = {**told_options(options), "steps": steps}
+    with writing(out):
+        write_file(out / FIGURES, json_bytes(figures))
     return figures
+
+
+def told_options(options: Options) -> dict[str, Any]:
+    """The options as JSON knows them."""
+    shown = {**asdict(options), "data": [str(file) for file in options.data]}
+    shown["validation"] = str(options.validation or "")
+    return {**shown, "assignments": list(options.assignments)}
 
 
 def read_parts(options: Options) -> tuple[list[Pair], list[Pair]]:
@@ -185,7 +228,8 @@ def measure(
                 )
                 for pair, text in zip(shown, texts, strict=True)
             ]
-            with_room(out, lambda: write_file(out / WRITTEN, ("\n".join(lines) + "\n").encode()))
+            with writing(out):
+                write_file(out / WRITTEN, ("\n".join(lines) + "\n").encode())
     return figures
 
 
@@ -198,13 +242,3 @@ def write_captions(
         drawn = {"seed": decode["seed"] + at} if "seed" in decode else {}
         texts += subject.write(pictures.batch(rows[at : at + WRITE_BATCH]), **{**decode, **drawn})
     return texts
-
-
-def with_room(out: Path, write: Callable[[], None]) -> None:
-    """Turn a full disk, or a folder that cannot be written, into one sentence."""
-    try:
-        write()
-    except OSError as error:
-        raise TrainingError(
-            f"'{out}' could not be written ({error}): free space, or name another --out."
-        ) from error

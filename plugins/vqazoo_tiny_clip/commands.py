@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from vqazoo.cli.options import JSON
-from vqazoo.cli.output import print_figures, print_json, say
+from vqazoo.cli.ending import told_when_interrupted
+from vqazoo.cli.options import JSON, make_folder
+from vqazoo.cli.output import print_json, say
+from vqazoo.cli.step_runs import gather_options, how_to_go_on, print_of_first, stepped
 
 
 @click.command("render-captions")
@@ -43,22 +46,17 @@ def render_captions(out: Path, count: int, seed: int, wrong_share: float, as_jso
 @click.option("--batch-size", type=click.IntRange(min=2), default=256, show_default=True)
 @click.option("--learning-rate", type=float, default=2e-3, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@stepped(50)
 @JSON
-def pretrain(
-    out: Path, steps: int, batch_size: int, learning_rate: float, seed: int, as_json: bool
-) -> None:
+def pretrain(out: Path, resume: bool, as_json: bool, **given: Any) -> None:
     """Train TinyCLIP from random weights on rendered captions and measure it.
 
     The defaults are those of the packaged weights: about 15 minutes on 2 CPU cores.
     """
-    from vqazoo.errors import TrainingError
     from vqazoo_tiny_clip.pretrain import pretrain as run
 
-    def report(line: str) -> None:
-        say(line, err=True)
-
-    try:
-        figures = run(out, steps, batch_size, learning_rate, seed, report)
-    except OSError as error:
-        raise TrainingError(f"'{out}' could not be written ({error}): free space.") from error
-    (print_json if as_json else print_figures)(figures)
+    options = gather_options(given, out, resume)
+    make_folder(out)
+    with told_when_interrupted(lambda: how_to_go_on(out, "vqazoo pretrain-tiny-clip")):
+        figures = run(out, report=lambda line: say(line, err=True), resume=resume, **options)
+    print_of_first(figures, as_json)

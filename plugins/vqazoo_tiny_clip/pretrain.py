@@ -6,57 +6,41 @@ among those of the batch, and each caption its picture. Equal captions share the
 
 from __future__ import annotations
 
+import io
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 from safetensors.torch import save as safetensors_bytes
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
+from vqazoo.card.facts import LOG
 from vqazoo.errors import TrainingError
-from vqazoo.files.json_text import json_text, known_numbers
+from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import json_bytes, json_lines, write_file
-from vqazoo.media.pixels import pixels
 from vqazoo.modes import evaluating
-from vqazoo_tiny_clip.model import PREPROCESS, TOKENIZER, WEIGHTS, TinyCLIP, TinyCLIPConfig
-from vqazoo_tiny_clip.render import COLOURS, NUMBERS, SHAPES, Scene, draw_scene, write_caption
+from vqazoo.toolkit.shares import ALONE, Share, share_batch_norms
+from vqazoo.training.engine import Engine
+from vqazoo.training.run_folder import one_writer, writing
+from vqazoo.training.step_run import StepRun
+from vqazoo.training.stepping import Log, Plan, step_engine, take_steps
+from vqazoo_tiny_clip.measuring import measure, to_pixels
+from vqazoo_tiny_clip.model import TOKENIZER, WEIGHTS, TinyCLIP, TinyCLIPConfig
+from vqazoo_tiny_clip.render import Scene, draw_scene, write_caption
 from vqazoo_tiny_clip.tokenizer import TinyCodec, train_tokenizer
 from vqazoo_tiny_clip.truth import is_true, objects_json
 
-LOG, FIGURES, CURVE = "log.jsonl", "figures.json", "loss.png"
+FIGURES, CURVE = "figures.json", "loss.png"
+DEVICE = "cpu"  # where the packaged weights were made
 WEIGHT_DECAY, BETAS, CLIP_NORM, WARMUP = 0.05, (0.9, 0.98), 1.0, 100
 LARGEST_SCALE = math.log(100)  # CLIP section 2.5: the temperature is kept above 1/100
 LOG_EVERY = 50
-HELD_OUT_SEED = 2**32  # added to the seed: pictures that are never trained on
-RETRIEVAL_PAIRS = 1000
-ZERO_SHOT_PICTURES = 2000
-PLACES = (
-    "top left",
-    "top",
-    "top right",
-    "left",
-    "center",
-    "right",
-    "bottom left",
-    "bottom",
-    "bottom right",
-)
-# One prompt an attribute; {} is replaced by each class name.
-PROMPTS = {
-    "shape": "a picture of a {}",
-    "colour": "a picture of a {} shape",
-    "place": "a picture of a shape at the {}",
-    "size": "a picture of a {} shape",
-    "count": "a picture of {} shapes",
-}
 
 
 def pretrain(
@@ -66,100 +50,168 @@ def pretrain(
     learning_rate: float,
     seed: int,
     report: Callable[[str], None],
+    resume: bool = False,
+    accumulate: int = 1,
+    precision: str = "fp32",
+    save_every: int = LOG_EVERY,
 ) -> dict[str, Any]:
     """Train from random weights and write weights (float16), tokenizer, log, curve and figures.
 
+    Args:
+        resume: go on with the run of the same options in `out`, from the step it saved last.
+        accumulate: batches of a step; pictures and captions are compared within their batch.
+
     Returns:
-        The figures: retrieval and zero-shot, on pictures rendered from another seed.
+        The figures: retrieval and zero-shot, on pictures rendered from another seed. Of several
+        processes only the first measures; the others give none.
 
     Raises:
-        TrainingError: the loss or a weight is not finite.
+        TrainingError: the loss or a weight is not finite, or `out` holds another run.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    with one_writer(out), step_engine(DEVICE, precision, accumulate) as (engine, accumulate):
+        if not engine.first:
+            report = lambda line: None  # noqa: E731
+        options = {
+            "steps": steps,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "seed": seed,
+            "accumulate": accumulate,
+            "precision": precision,
+            "save_every": save_every,
+        }
+        run = StepRun(out, options, resume)
+        run.know_data({})
+        return _pretrain(run, options, engine, report)
+
+
+def _pretrain(
+    run: StepRun, options: Mapping[str, Any], engine: Engine, report: Callable[[str], None]
+) -> dict[str, Any]:
+    steps, seed, peak = options["steps"], options["seed"], options["learning_rate"]
     tokenizer = train_tokenizer(seed)
-    write_file(out / TOKENIZER, (tokenizer.to_str(pretty=True) + "\n").encode())
+    if engine.first:
+        with writing(run.out):
+            run.out.mkdir(parents=True, exist_ok=True)
+            write_file(run.out / TOKENIZER, (tokenizer.to_str(pretty=True) + "\n").encode())
     config = TinyCLIPConfig(vocab_size=tokenizer.get_vocab_size())
     codec = TinyCodec(tokenizer, config.context_length)
     torch.manual_seed(seed)
-    rng = random.Random(seed)
     model = TinyCLIP(config)
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    others = [p for p in model.parameters() if p.dim() <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0}],
-        lr=learning_rate,
-        betas=BETAS,
-    )
+    share = Share(engine.processes, engine.rank)
+    share_batch_norms(model, share)
     report(f"{sum(p.numel() for p in model.parameters()):,} parameters, {config.vocab_size} pieces")
-    log: list[dict[str, float]] = []
-    started, total = time.perf_counter(), 0.0
-    for step in range(1, steps + 1):
+
+    def rate(step: int) -> float:
         warm = min(1.0, step / WARMUP)
-        rate = learning_rate * warm * 0.5 * (1 + math.cos(math.pi * (step - 1) / steps))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        images, captions = render_batch(rng, batch_size)
-        loss = contrastive_loss(model, codec, images, captions)
-        if not torch.isfinite(loss):
-            raise TrainingError(f"The loss is {loss.item()} in step {step}: lower --learning-rate.")
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-        optimiser.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(max=LARGEST_SCALE)
-        total += loss.item()
-        if step % LOG_EVERY == 0 or step == steps:
-            since = step % LOG_EVERY or LOG_EVERY
-            line = {
-                "step": step,
-                "loss": round(total / since, 4),
-                "learning_rate": rate,
-                "scale": round(model.logit_scale.exp().item(), 2),
-                "seconds": round(time.perf_counter() - started, 1),
-            }
-            total = 0.0
-            log.append(line)
-            report(json_text(known_numbers(line), ascii_only=True))
-            save(model, out, log)
+        return float(peak * warm * 0.5 * (1 + math.cos(math.pi * (step - 1) / steps)))
+
+    plan = Plan(
+        steps,
+        options["batch_size"],
+        rate,
+        seed,
+        options["save_every"],
+        LOG_EVERY,
+        BETAS,
+        WEIGHT_DECAY,
+        CLIP_NORM,
+        options["accumulate"],
+        run.out / LOG,
+    )
+    subject = RenderedPictures(model, codec, plan, share, run.out)
+    take_steps(subject, plan, run, engine, report)
+    if not engine.first:
+        return {}
+    started = time.perf_counter()
     with evaluating(model):
         figures = measure(model, codec, seed)
-    figures["training_seconds"] = round(time.perf_counter() - started, 1)
-    figures["options"] = {
-        "steps": steps,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "seed": seed,
-    }
-    write_file(out / FIGURES, json_bytes(figures))
+    figures["training_seconds"] = round(run.seconds + time.perf_counter() - started, 1)
+    figures["options"] = dict(options)
+    with writing(run.out):
+        write_file(run.out / FIGURES, json_bytes(figures))
     return figures
 
 
-def render_batch(rng: random.Random, count: int) -> tuple[Tensor, list[str]]:
-    """Pixels (B, 3, 64, 64) of fresh pictures, and a caption for each."""
+class RenderedPictures:
+    """A `StepSubject`: TinyCLIP, which learns from pictures that are drawn for each batch.
+
+    Every process draws all scenes and captions of a batch, and paints its share.
+    """
+
+    def __init__(
+        self, model: TinyCLIP, codec: TinyCodec, plan: Plan, share: Share, out: Path
+    ) -> None:
+        self.losses: nn.Module = _Contrast(model, codec, share)
+        self.owner: nn.Module = model
+        self._model, self._share, self._out = model, share, out
+        self._count, self._rng = plan.batch_size, random.Random(plan.seed)
+
+    def kept(self) -> dict[str, Tensor]:
+        return self._model.state_dict(keep_vars=True)
+
+    def counters(self) -> dict[str, Any]:
+        return {"random": self._rng.getstate()}
+
+    def go_on(self, counters: Mapping[str, Any]) -> None:
+        version, words, spare = counters["random"]
+        self._rng.setstate((version, tuple(words), spare))
+
+    def batch(self) -> tuple[Tensor, list[str]]:
+        return render_batch(self._rng, self._count, self._share)
+
+    def after_step(self) -> None:
+        with torch.no_grad():
+            self._model.logit_scale.clamp_(max=LARGEST_SCALE)
+
+    def told(self) -> dict[str, float]:
+        return {"scale": round(self._model.logit_scale.exp().item(), 2)}
+
+    def save(self, log: Log) -> None:
+        with writing(self._out):
+            save(self._model, self._out, log)
+
+
+class _Contrast(nn.Module):
+    """What processes that train together run: the loss of a batch."""
+
+    def __init__(self, model: TinyCLIP, codec: TinyCodec, share: Share) -> None:
+        super().__init__()
+        self.model = model
+        self._codec, self._share = codec, share
+
+    def forward(self, batch: tuple[Tensor, Sequence[str]]) -> dict[str, Tensor]:
+        return {"loss": contrastive_loss(self.model, self._codec, *batch, self._share)}
+
+
+def render_batch(rng: random.Random, count: int, share: Share = ALONE) -> tuple[Tensor, list[str]]:
+    """Pixels (b, 3, 64, 64) of a share of `count` fresh pictures, and the captions of all."""
     scenes = [draw_scene(rng) for _ in range(count)]
     captions = [write_caption(rng, scene) for scene in scenes]
-    return to_pixels([scene.paint() for scene in scenes]), captions
-
-
-def to_pixels(pictures: Sequence[Image.Image]) -> Tensor:
-    """Pixels (B, 3, 64, 64) of pictures."""
-    return torch.stack([pixels(picture, PREPROCESS) for picture in pictures])
+    return to_pixels([scene.paint() for scene in scenes[share.rows(count)]]), captions
 
 
 def contrastive_loss(
-    model: TinyCLIP, codec: TinyCodec, images: Tensor, captions: Sequence[str]
+    model: TinyCLIP,
+    codec: TinyCodec,
+    images: Tensor,
+    captions: Sequence[str],
+    share: Share = ALONE,
 ) -> Tensor:
-    """Scalar loss of (B, 3, H, W) pictures and B captions."""
+    """Scalar loss of B pictures and captions: a share's part, of its pictures (b, 3, H, W)."""
+    here, count = share.rows(len(captions)), len(captions)
     ids, mask = codec.tokenize(captions)  # (B, L)
-    image = model.encode_image(images)  # (B, D)
-    text = model.pool_text(model.text_states(ids), mask)  # (B, D)
-    logits = model.logit_scale.exp() * image @ text.T  # (B, B)
+    image = model.encode_image(images)  # (b, D)
+    text = model.pool_text(model.text_states(ids[here]), mask[here])  # (b, D)
+    scale = model.logit_scale.exp()
+    logits = scale * image @ share.gathered(text).T  # (b, B)
+    back = logits.T if share.alone else scale * text @ share.gathered(image).T  # (b, B)
     numbers: dict[str, int] = {}
     number = torch.tensor([numbers.setdefault(caption, len(numbers)) for caption in captions])
     equal = (number[:, None] == number[None]).float()  # (B, B), symmetric
-    target = equal / equal.sum(dim=1, keepdim=True)  # (B, B), rows sum to 1
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    target = (equal / equal.sum(dim=1, keepdim=True))[here]  # (b, B), rows sum to 1
+    forth = share.cross_entropy(logits, target, count)
+    return (forth + share.cross_entropy(back, target, count)) / 2
 
 
 def save(model: TinyCLIP, out: Path, log: Sequence[dict[str, float]]) -> None:
@@ -187,80 +239,9 @@ def save(model: TinyCLIP, out: Path, log: Sequence[dict[str, float]]) -> None:
     axes.set_xlabel("step")
     axes.set_ylabel("contrastive loss")
     axes.grid(alpha=0.3)
-    FigureCanvasAgg(figure).print_png(str(out / CURVE))
-
-
-# ---- figures --------------------------------------------------------------------------------
-
-
-@torch.inference_mode()
-def measure(model: TinyCLIP, codec: TinyCodec, seed: int) -> dict[str, Any]:
-    """Retrieval and zero-shot figures on held-out pictures; every value is a share in [0, 1]."""
-    rng = random.Random(HELD_OUT_SEED + seed)
-    return {"retrieval": _retrieval(model, codec, rng), "zero_shot": _zero_shot(model, codec, rng)}
-
-
-def _retrieval(model: TinyCLIP, codec: TinyCodec, rng: random.Random) -> dict[str, Any]:
-    """Recall at 1 and 5 among pairs whose captions all differ."""
-    pairs: dict[str, Scene] = {}
-    while len(pairs) < RETRIEVAL_PAIRS:
-        scene = draw_scene(rng)
-        pairs.setdefault(write_caption(rng, scene), scene)
-    image = encode_pictures(model, [scene.paint() for scene in pairs.values()])  # (n, D)
-    text = encode_texts(model, codec, list(pairs))  # (n, D)
-    similarity = image @ text.T  # (n, n)
-    figures: dict[str, Any] = {"pairs": len(pairs)}
-    for name, matrix in (("image_to_text", similarity), ("text_to_image", similarity.T)):
-        rank = (matrix > matrix.diagonal()[:, None]).sum(dim=1)  # (n,), 0 is best
-        for k in (1, 5):
-            figures[f"{name}_recall_at_{k}"] = round((rank < k).float().mean().item(), 4)
-    return figures
-
-
-def _zero_shot(model: TinyCLIP, codec: TinyCodec, rng: random.Random) -> dict[str, Any]:
-    """Accuracy of naming an attribute by the nearest prompt; pictures with one object, but for
-    `count`, where any number of objects of one or several shapes is drawn.
-    """
-    scenes = [draw_scene(rng) for _ in range(ZERO_SHOT_PICTURES)]
-    single = [scene for scene in scenes if len(scene.objects) == 1]
-    truths: dict[str, tuple[list[Scene], list[str], Sequence[str]]] = {
-        "shape": (single, [s.objects[0].name for s in single], tuple(SHAPES)),
-        "colour": (single, [s.objects[0].colour for s in single], tuple(COLOURS)),
-        "place": (single, [s.objects[0].place for s in single], PLACES),
-        "size": (single, [s.objects[0].size for s in single], ("small", "medium", "large")),
-        "count": (
-            [s for s in scenes if len(s.objects) > 1],
-            [NUMBERS[len(s.objects)] for s in scenes if len(s.objects) > 1],
-            NUMBERS[2:],
-        ),
-    }
-    figures = {}
-    for attribute, (shown, names, classes) in truths.items():
-        image = encode_pictures(model, [scene.paint() for scene in shown])  # (n, D)
-        prompts = [PROMPTS[attribute].format(name) for name in classes]
-        nearest = (image @ encode_texts(model, codec, prompts).T).argmax(dim=1).tolist()  # (n,)
-        right = sum(classes[i] == name for i, name in zip(nearest, names, strict=True))
-        figures[attribute] = {
-            "accuracy": round(right / len(shown), 4),
-            "chance": round(1 / len(classes), 4),
-            "pictures": len(shown),
-            "prompt": PROMPTS[attribute],
-        }
-    return figures
-
-
-def encode_pictures(model: TinyCLIP, pictures: Sequence[Image.Image]) -> Tensor:
-    """Vectors (n, D) of any number of pictures."""
-    parts = [
-        model.encode_image(to_pixels(pictures[i : i + 256])) for i in range(0, len(pictures), 256)
-    ]
-    return torch.cat(parts)
-
-
-def encode_texts(model: TinyCLIP, codec: TinyCodec, texts: Sequence[str]) -> Tensor:
-    """Vectors (n, D) of texts."""
-    ids, mask = codec.tokenize(texts)
-    return model.pool_text(model.text_states(ids), mask)
+    picture = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(picture)
+    write_file(out / CURVE, picture.getvalue())
 
 
 def write_pictures(out: Path, count: int, seed: int, wrong_share: float = 0.0) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from vqazoo.interfaces import Encoder, Features
 from vqazoo.toolkit.rows import ids_and_mask
+from vqazoo.toolkit.shares import ALONE, Share
 
 TEMPERATURES = (0.001, 0.5)  # between which BLIP and BLIP-2 keep the learnt one
 
@@ -28,8 +28,20 @@ def caption_ids(
     return ids_and_mask(rows, codec.end_id)
 
 
-def draw_negatives(chances: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
+def part_of(
+    image: Features, ids: Tensor, mask: Tensor, share: Share
+) -> tuple[Features, Tensor, Tensor]:
+    """A share's rows of B pictures and their captions, ids and mask (B, T)."""
+    if share.alone:
+        return image, ids, mask
+    own = share.rows(len(ids))
+    return image.index(own), ids[own], mask[own]
+
+
+def draw_negatives(chances: Tensor, alike: Tensor, share: Share = ALONE) -> tuple[Tensor, Tensor]:
     """For each row that has one, a column that is no match, drawn by its chance.
+
+    Of several processes the first draws for all.
 
     Args:
         chances: (B, B), at least 0, in any unit.
@@ -41,7 +53,10 @@ def draw_negatives(chances: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
     rows = (~alike).any(dim=1).nonzero().squeeze(1)  # (M,)
     if not len(rows):
         return rows, rows
-    return rows, torch.multinomial(chances[rows].masked_fill(alike[rows], 0), 1).squeeze(1)
+    if share.rank:
+        return rows, share.of_first(torch.zeros_like(rows))
+    drawn = torch.multinomial(chances[rows].masked_fill(alike[rows], 0), 1).squeeze(1)  # (M,)
+    return rows, share.of_first(drawn)
 
 
 def matching_loss(
@@ -50,8 +65,11 @@ def matching_loss(
     ids: Tensor,
     mask: Tensor,
     *false: tuple[Tensor, Tensor],
+    share: Share = ALONE,
 ) -> Tensor:
     """Cross-entropy of no match and match over B true pairs and some false ones.
+
+    Of several processes, each reads its share of all these pairs.
 
     Args:
         match_logits: from pictures (P, N, C), ids (P, T) and mask (P, T) to scores (P, 2).
@@ -61,6 +79,7 @@ def matching_loss(
     every = torch.arange(len(ids), device=ids.device)  # (B,)
     pictures = torch.cat([every, *(pair[0] for pair in false)])  # (P,)
     texts = torch.cat([every, *(pair[1] for pair in false)])  # (P,)
-    logits = match_logits(image.index(pictures), ids[texts], mask[texts])  # (P, 2)
-    labels = (torch.arange(len(logits), device=ids.device) < len(ids)).long()  # (P,)
-    return F.cross_entropy(logits, labels)
+    labels = (torch.arange(len(pictures), device=ids.device) < len(ids)).long()  # (P,)
+    own = share.rows(len(labels))
+    read = image.index(pictures[own]), ids[texts[own]], mask[texts[own]]
+    return share.cross_entropy(match_logits(*read), labels[own], len(labels))

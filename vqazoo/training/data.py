@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,20 +60,9 @@ class RunData:
             "answers": answers,
             "labels": self._labels(),
             "confidences": self._confidences(),
-            "pictures": self._pictures(FileKeys(caches)),
+            "pictures": pictures_digest((example.image for example in self.examples), caches),
             "counts": [self.train_count, len(self.validation), len(self.answers)],
         }
-
-    def _pictures(self, files: FileKeys) -> str:
-        """Of the content of the distinct pictures, in order of first use."""
-        state = hashlib.sha256()
-        for image in dict.fromkeys(example.image for example in self.examples):
-            try:
-                state.update(files.key(image).encode())
-            except OSError:  # told where it is opened
-                state.update(b"-")
-        files.save()
-        return state.hexdigest()
 
     def _confidences(self) -> str:
         """Of how sure annotators were of their answers, which a head may learn by."""
@@ -89,6 +78,22 @@ class RunData:
             row = (e.targets, e.to_learn, e.answerable, e.answer_type, e.question_type)
             state.update(f"{row}\x1e".encode())
         return state.hexdigest()
+
+
+def pictures_digest(images: Iterable[Path], caches: Path) -> str:
+    """A digest of the content of the distinct pictures, in order of first use.
+
+    Args:
+        caches: folder of feature caches, where digests of files are remembered.
+    """
+    state, files = hashlib.sha256(), FileKeys(caches)
+    for image in dict.fromkeys(images):
+        try:
+            state.update(files.key(image).encode())
+        except OSError:  # told where it is opened
+            state.update(b"-")
+    files.save()
+    return state.hexdigest()
 
 
 def read_run_data(config: RunConfig, out: Path | None) -> RunData:

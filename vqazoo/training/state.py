@@ -63,8 +63,8 @@ class Position:
     best_stored: bool = False
 
 
-def read_log(file: Path, done: int) -> list[dict[str, Any]]:
-    """Lines of the epochs that the state covers.
+def read_log(file: Path, done: int, unit: str = "epoch") -> list[dict[str, Any]]:
+    """Lines of the epochs, or of the steps, that the state covers.
 
     Raises:
         TrainingError: the log cannot be read, or one of its lines.
@@ -75,18 +75,19 @@ def read_log(file: Path, done: int) -> list[dict[str, Any]]:
     try:
         for line in file.read_text(encoding="utf-8").splitlines():
             entry = json.loads(line)
-            entries.append({**entry, "epoch": int(entry["epoch"])})
+            entries.append({**entry, unit: int(entry[unit])})
     except OSError as error:
         raise TrainingError(
             f"The log '{file}' cannot be read ({error}): leave an empty file there to go on "
-            f"without the lines of past epochs."
+            f"without the lines of past {unit}s."
         ) from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        shown = "an epoch" if unit == "epoch" else f"a {unit}"
         raise TrainingError(
-            f"Line {len(entries) + 1} of '{file}' is not that of an epoch (was it cut?): delete it "
+            f"Line {len(entries) + 1} of '{file}' is not that of {shown} (was it cut?): delete it "
             f"to go on without."
         ) from error
-    return [entry for entry in entries if entry["epoch"] <= done]
+    return [entry for entry in entries if entry[unit] <= done]
 
 
 def save_state(

@@ -194,8 +194,8 @@ def test_matching_learns_each_pair_a_false_picture_and_a_false_caption(subject, 
     objectives, image = subject.objectives, pictures()
     drawn = []
 
-    def record(similar, alike):
-        drawn.append(negatives(similar, alike))
+    def record(similar, alike, share):
+        drawn.append(negatives(similar, alike, share))
         return drawn[-1]
 
     monkeypatch.setattr("vqazoo_blip.objectives.negatives", record)
@@ -218,7 +218,7 @@ def test_similarities_reach_the_mining_only_if_asked(hard, monkeypatch):
     given = []
     monkeypatch.setattr(
         "vqazoo_blip.objectives.negatives",
-        lambda similar, alike: (given.append(similar), negatives(similar, alike))[1],
+        lambda similar, alike, _: (given.append(similar), negatives(similar, alike))[1],
     )
     subject = tiny(hard_negatives=hard)
     subject.objectives.losses(pictures(), CAPTIONS, ["itc", "itm"])

@@ -1,0 +1,79 @@
+"""A file from which work goes on: tensors and words, with a digest of both. Imports torch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
+
+from vqazoo.errors import CheckpointError, TrainingError
+from vqazoo.files.digests import tensor_digest
+from vqazoo.files.tensors_header import read_tensors_header
+from vqazoo.files.writing import write_file
+
+DIGEST = "digest"  # of all the rest, in the file's metadata
+
+
+class StateFile:
+    """Replaced in one step, so that a kill or a full disk leaves the one of before."""
+
+    def __init__(self, file: Path, words: Sequence[str], left: str) -> None:
+        """`words`: names of what it tells besides tensors; `left`: end of a sentence about a broken
+        one, what there is instead."""
+        self.file, self.names, self.left = file, words, left
+
+    def write(self, tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> None:
+        """Raises OSError: the disk is full; the file of before stays."""
+        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        digest = self._digest(kept, words)
+        write_file(self.file, safetensors_bytes(kept, {**words, DIGEST: digest}))
+
+    def words(self) -> dict[str, str]:
+        """Raises TrainingError: it cannot be read."""
+        with self.reading():
+            read_tensors_header(self.file)  # of a plain file: a pipe would be waited for
+            with safe_open(self.file, "pt") as state:
+                words = dict(state.metadata() or {})
+            return {name: words[name] for name in (*self.names, DIGEST)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything in it, compared with its digest.
+
+        Raises:
+            TrainingError: it cannot be read, or was changed since it was written.
+        """
+        words = self.words()
+        with self.reading(), safe_open(self.file, "pt") as state:
+            tensors = {name: state.get_tensor(name) for name in state.keys()}  # noqa: SIM118
+        if words[DIGEST] != self._digest(tensors, words):
+            raise TrainingError(
+                f"'{self.file}' was changed since it was written (its digest differs), so the run "
+                f"cannot go on from it: check the disk; {self.left}."
+            )
+        return tensors
+
+    def _digest(self, tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> str:
+        return tensor_digest(tensors, *(words[name] for name in self.names))
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turn what a garbled file does into one sentence."""
+        try:
+            yield
+        except (
+            CheckpointError,
+            SafetensorError,
+            OSError,
+            LookupError,
+            TypeError,
+            ValueError,
+            RecursionError,
+        ) as error:
+            said = str(error) or type(error).__name__
+            raise TrainingError(
+                f"'{self.file}' cannot be read ({said}): the run cannot be resumed; {self.left}."
+            ) from error
