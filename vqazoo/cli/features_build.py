@@ -172,8 +172,11 @@ def _share(
         say(
             f"Share {own}: {pictures.rows:,} images and {texts.rows:,} questions are cached; {now}."
         )
-    return {"shard": share[0], "shards": share[1], "rows": pictures.rows + texts.rows} | {
-        "encoded": encoded
+    return {
+        "shard": share[0],
+        "shards": share[1],
+        "rows": pictures.rows + texts.rows,
+        "encoded": encoded,
     }
 
 

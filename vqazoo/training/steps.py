@@ -103,7 +103,7 @@ def advance(position: Position, value: float, training: TrainingConfig, stage: S
     position.ended = stopped or position.epoch >= stage.epochs
 
 
-def joined(head: Head, sums: Mapping[str, float], units: Mapping[str, float]) -> float | None:
+def joined_loss(head: Head, sums: Mapping[str, float], units: Mapping[str, float]) -> float | None:
     """The loss from the sums and units of all its terms; None if no term has a unit."""
     means = [
         weight_of(head, name) * sums[name] / units[name]
@@ -140,7 +140,7 @@ class EpochSums:
             self._parts[name] = self._parts.get(name, 0.0) + value * rows
         self._rows += rows
         counted = {name: value or 1.0 for name, value in units.items()}
-        return joined(self._head, here, counted) or 0.0
+        return joined_loss(self._head, here, counted) or 0.0
 
     def means(self, add: Callable[[Tensor], Tensor]) -> dict[str, float | None]:
         """Over all processes, whose values `add` sums; None where nothing was learnt."""
@@ -155,7 +155,7 @@ class EpochSums:
         parts: dict[str, float | None] = {name: value / rows for name, value in own.items()}
         if count > 1:
             parts |= {name: sums[name] / units[name] if units[name] else None for name in sums}
-        loss = joined(self._head, sums, units)
+        loss = joined_loss(self._head, sums, units)
         return {"loss": loss, **{f"loss_{name}": value for name, value in parts.items()}}
 
 

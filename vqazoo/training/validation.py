@@ -22,7 +22,7 @@ from vqazoo.toolkit.losses import batch_sums, row_units
 from vqazoo.training.data import RunData
 from vqazoo.training.optimisation import AveragedWeights
 from vqazoo.training.run_folder import save_best
-from vqazoo.training.steps import check_weights, joined, kept_best, move, take
+from vqazoo.training.steps import check_weights, joined_loss, kept_best, move, take
 
 LOSS_BATCH = 512  # validation rows whose loss is computed at once
 
@@ -93,7 +93,7 @@ def mean_loss(model: VQAModel, source: FeatureSource, targets: Targets, first: i
             for name, total in terms.items():
                 sums[name] += total.item()
     counted = {name: each.double().sum().item() for name, each in units.items()}
-    return joined(model.head, sums, counted)
+    return joined_loss(model.head, sums, counted)
 
 
 def monitored(training: TrainingConfig, values: Mapping[str, float | None]) -> float:
@@ -111,7 +111,7 @@ def monitored(training: TrainingConfig, values: Mapping[str, float | None]) -> f
 def check_monitor(training: TrainingConfig, head: Head, validation: Targets) -> None:
     """Raise ConfigError if the loss is monitored, but no validation question has one."""
     units = {name: each.double().sum().item() for name, each in row_units(head, validation).items()}
-    if training.monitor == "loss" and joined(head, dict.fromkeys(units, 0.0), units) is None:
+    if training.monitor == "loss" and joined_loss(head, dict.fromkeys(units, 0.0), units) is None:
         raise ConfigError(
             "training.monitor is 'loss', but none of the validation questions has an answer that "
             "the head can learn, so they have no loss: monitor accuracy, or give other questions "
