@@ -14,13 +14,15 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
 from PIL import Image
 
 from tests.docs.pages import ROOT, Block, all_pages, blocks, prose
 from vqazoo.cli import vqazoo
 from vqazoo.errors import UnknownNameError
 
-LANGUAGES = {"bash", "console", "csv", "json", "math", "python", "sh", "text", "toml"}
+LANGUAGES = {"bash", "console", "csv", "json", "math", "python", "sh", "text", "toml", "yaml"}
 
 # Python that is compiled here but not run, by page and by what it says first; the reason is a test
 # that runs it elsewhere, or what it needs.
@@ -197,6 +199,15 @@ def test_every_verb_and_option_named_in_a_sentence_exists() -> None:
 @pytest.mark.parametrize("block", every("toml"), ids=str)
 def test_toml_parses(block: Block) -> None:
     tomllib.loads(block.content)
+
+
+@pytest.mark.parametrize("block", every("yaml"), ids=str)
+def test_yaml_parses_and_accelerate_reads_its_own(block: Block, tmp_path: Path) -> None:
+    content = yaml.safe_load(block.content)
+    if "distributed_type" in content:
+        (tmp_path / "config.yaml").write_text(block.content)
+        config = load_config_from_file(str(tmp_path / "config.yaml"))
+        assert config.num_processes == content["num_processes"]
 
 
 @pytest.mark.parametrize("block", every("json"), ids=str)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 WAIT = timedelta(hours=1)  # for a process of another machine that no longer speaks
 PRECISIONS = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}  # as Accelerate calls them
+ADDED = ("RANK", "WORLD_SIZE", "LOCAL_", "MASTER_", "ACCELERATE_", "FSDP_")  # of variables
 CALLED = ("encode_image", "encode_text", "loss_sums", "loss")  # of parts, besides forward
 
 M = TypeVar("M", bound=nn.Module)
@@ -176,6 +177,7 @@ def start(device: str = "auto", precision: str = "float32") -> Iterator[Engine]:
 
     chosen = pick_device(on_cpu(local_device(device)))
     states = (AcceleratorState, PartialState, GradientState)
+    variables = dict(os.environ)  # Accelerate adds some
     before = [dict(state._shared_state) for state in states]  # singletons, of which no run may
     for state in states:  # inherit another's precision
         state._shared_state.clear()
@@ -184,6 +186,9 @@ def start(device: str = "auto", precision: str = "float32") -> Iterator[Engine]:
         with engine.peers.watched():
             yield engine
     finally:
+        for name in os.environ.keys() - variables.keys():
+            if name.startswith(ADDED):
+                del os.environ[name]
         for state, kept in zip(states, before, strict=True):
             state._shared_state.clear()
             state._shared_state.update(kept)

@@ -201,6 +201,7 @@ def test_processes_that_cannot_meet_are_told(monkeypatch: pytest.MonkeyPatch) ->
         start("cpu"),
     ):
         pass
+    assert "LOCAL_RANK" not in os.environ  # nor anything else that Accelerate adds
 
 
 def test_a_launcher_says_what_the_recipe_leaves_open(monkeypatch: pytest.MonkeyPatch) -> None:
