@@ -55,7 +55,7 @@ class Share:
         """
         if self.alone:
             return F.cross_entropy(scores, targets, **options)
-        return F.cross_entropy(scores, targets, reduction="sum", **options) / count
+        return F.cross_entropy(scores, targets, reduction="none", **options).sum() / count
 
 
 ALONE = Share()
@@ -88,7 +88,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
     share: Share = ALONE
 
     def forward(self, input: Tensor) -> Tensor:
-        """(b, C, H, W) -> (b, C, H, W)."""
+        """Normalised maps (b, C, H, W) of maps (b, C, H, W)."""
         if not self.training or self.share.alone:
             return super().forward(input)
         x = input.float()

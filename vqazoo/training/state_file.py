@@ -15,7 +15,7 @@ from vqazoo.files.digests import tensor_digest
 from vqazoo.files.tensors_header import read_tensors_header
 from vqazoo.files.writing import write_file
 
-DIGEST = "digest"  # of all the rest, in the file's metadata
+FILE_DIGEST = "digest"  # of all the rest, in the file's metadata
 
 
 class StateFile:
@@ -30,7 +30,7 @@ class StateFile:
         """Raises OSError: the disk is full; the file of before stays."""
         kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         digest = self._digest(kept, words)
-        write_file(self.file, safetensors_bytes(kept, {**words, DIGEST: digest}))
+        write_file(self.file, safetensors_bytes(kept, {**words, FILE_DIGEST: digest}))
 
     def words(self) -> dict[str, str]:
         """Raises TrainingError: it cannot be read."""
@@ -38,7 +38,7 @@ class StateFile:
             read_tensors_header(self.file)  # of a plain file: a pipe would be waited for
             with safe_open(self.file, "pt") as state:
                 words = dict(state.metadata() or {})
-            return {name: words[name] for name in (*self.names, DIGEST)}
+            return {name: words[name] for name in (*self.names, FILE_DIGEST)}
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything in it, compared with its digest.
@@ -49,7 +49,7 @@ class StateFile:
         words = self.words()
         with self.reading(), safe_open(self.file, "pt") as state:
             tensors = {name: state.get_tensor(name) for name in state.keys()}  # noqa: SIM118
-        if words[DIGEST] != self._digest(tensors, words):
+        if words[FILE_DIGEST] != self._digest(tensors, words):
             raise TrainingError(
                 f"'{self.file}' was changed since it was written (its digest differs), so the run "
                 f"cannot go on from it: check the disk; {self.left}."

@@ -23,7 +23,7 @@ from vqazoo.training.run_folder import writing
 from vqazoo.training.state import STATE
 from vqazoo.training.state_file import StateFile
 
-OPTIONS, POSITION, DATA = WORDS = ("options", "position", "data")
+OPTIONS, POSITION, MARKS = WORDS = ("options", "position", "data")
 LEFT = "what it saved beside it is whole"
 
 
@@ -103,7 +103,7 @@ class StepRun:
         if self.position is None:
             return
         with self._state.reading():
-            before = dict(json.loads(self._state.words()[DATA]))
+            before = dict(json.loads(self._state.words()[MARKS]))
             changed = [
                 f"the {name} ({before[name][0]:,} before, {count:,} now)"
                 if before[name][0] != count

@@ -104,7 +104,7 @@ def check_even(batch_size: int, processes: int) -> None:
         )
 
 
-def make_optimiser(plan: Plan, learning: Mapping[str, nn.Parameter]) -> torch.optim.AdamW:
+def step_optimiser(plan: Plan, learning: Mapping[str, nn.Parameter]) -> torch.optim.AdamW:
     """AdamW; biases, scales and the like do not decay."""
     weights = list(learning.values())
     return torch.optim.AdamW(
@@ -155,7 +155,7 @@ def take_steps(
     """
     check_even(plan.batch_size, engine.processes)
     owner = subject.owner
-    optimiser = make_optimiser(plan, {n: p for n, p in owner.named_parameters() if p.requires_grad})
+    optimiser = step_optimiser(plan, {n: p for n, p in owner.named_parameters() if p.requires_grad})
     learner = Learner(
         engine,
         _Sum(subject.losses, plan.accumulate),

@@ -275,11 +275,18 @@ def test_several_processes_take_the_steps_of_one(socket_enabled, shapes, noisy, 
         first, second = (
             load_file(tmp_path / n / "state.safetensors") for n in (name, f"{name}-two")
         )
+        # AdamW scales gradients up that are little more than rounding, as the Q-Former's small
+        # projections have; so its weights are compared less closely than its gradients.
+        near = {"kept": 2e-4 if name == "q-former" else 1e-5, "optimiser": 1e-7, "random": 255}
         for tensor in first:
-            # A key's bias changes no attention: its gradient is rounding, which AdamW scales up.
-            if tensor.startswith("kept.") and not tensor.endswith("key.bias"):
-                torch.testing.assert_close(
-                    second[tensor], first[tensor], rtol=0, atol=1e-5, msg=f"{name}: {tensor}"
-                )
+            if tensor.endswith("key.bias"):  # changes no attention: its gradient is rounding alone
+                continue
+            torch.testing.assert_close(
+                second[tensor].float(),
+                first[tensor].float(),
+                rtol=0,
+                atol=near[tensor.partition(".")[0]],
+                msg=f"{name}: {tensor}",
+            )
     assert (tmp_path / "clean-two/report.json").exists()
     assert sorted(os.listdir(tmp_path / "clean")) == sorted(os.listdir(tmp_path / "clean-two"))
