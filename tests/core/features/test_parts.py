@@ -18,9 +18,9 @@ from PIL import Image
 import vqazoo
 import vqazoo.features.filling
 from vqazoo.errors import CacheError
-from vqazoo.features.cache import LOCK, FeatureCache
+from vqazoo.features.cache import CACHE_LOCK, FeatureCache
 from vqazoo.features.filling import build_images, images_to_encode
-from vqazoo.features.parts import merge
+from vqazoo.features.parts import merge_caches
 from vqazoo.features.spread import Share, fill_share
 from vqazoo.model import VQAModel
 
@@ -92,12 +92,12 @@ def test_a_part_that_is_being_written_is_left_alone(
 ) -> None:
     share(model, pictures, tmp_path / "c", 0)
     (part,) = (tmp_path / "c").glob("image-part-*")
-    with FileLock(part / LOCK):
-        assert list(merge(tmp_path / "c", [])) == []
+    with FileLock(part / CACHE_LOCK):
+        assert list(merge_caches(tmp_path / "c", [])) == []
         assert len(list(part.glob("shard-*"))) == 1
-    ((_, joined, damaged),) = merge(tmp_path / "c", [])
+    ((_, joined, damaged),) = merge_caches(tmp_path / "c", [])
     assert (joined, damaged, part.exists()) == (6, [], False)
-    assert list(merge(tmp_path / "c", [])) == []
+    assert list(merge_caches(tmp_path / "c", [])) == []
 
 
 def test_folders_of_other_machines_are_merged_without_damaged_shards(
@@ -110,17 +110,17 @@ def test_folders_of_other_machines_are_merged_without_damaged_shards(
     (broken,) = others[1].glob("image-part-*/shard-*")
     whole = broken.read_bytes()
     broken.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1, whole[-1]]))
-    brought = list(merge(tmp_path / "here", others))
+    brought = list(merge_caches(tmp_path / "here", others))
     assert [(joined, damaged) for _, joined, damaged in brought] == [(6, []), (0, [broken])]
     broken.write_bytes(whole)
-    assert [joined for _, joined, _ in merge(tmp_path / "here", others)] == [5]
-    assert list(merge(tmp_path / "here", others)) == []
+    assert [joined for _, joined, _ in merge_caches(tmp_path / "here", others)] == [5]
+    assert list(merge_caches(tmp_path / "here", others)) == []
     assert torch.equal(rows(model, pictures, tmp_path / "here"), expected)
 
 
 def test_a_folder_without_caches_is_no_other_machine(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="holds no feature caches"):
-        list(merge(tmp_path / "here", [tmp_path]))
+        list(merge_caches(tmp_path / "here", [tmp_path]))
 
 
 def table(tmp_path: Path, count: int) -> list[str]:

@@ -20,7 +20,6 @@ from vqazoo.files.elsewhere import place_of
 from vqazoo.files.keys import FileKeys
 from vqazoo.media.images import open_image
 from vqazoo.testing import check_reader
-from vqazoo_datasets.manifest import WEBDATASET
 from vqazoo_datasets.webdataset import WebDataset, expanded
 
 
@@ -61,7 +60,7 @@ def test_samples_of_many_files_are_read_in_order(tmp_path: Path) -> None:
     assert [e.question_id for e in train] == ["a0", "a1", "a2"]
     assert [e.answers for e in train] == [("0",), ("9",), ("18",)]
     assert (val.question, val.answers) == ("is it red?", ("7",))
-    check_reader(WEBDATASET, f"{tmp_path}/train-{{000..002}}.tar")
+    check_reader(f"webdataset:{tmp_path}/train-{{000..002}}.tar")
 
 
 @pytest.mark.unpickles
