@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import IO, Any
 
+from vqazoo.amounts import in_bytes
 from vqazoo.data import DatasetReader, Example, check_question
 from vqazoo.data.answer_cells import read_answers
 from vqazoo.data.comparison import compared_by_stems
@@ -226,7 +227,7 @@ def _add(
         sample.pictures.append(member(file, entry.name, entry.offset_data, entry.size))
         return
     if entry.size > LONGEST_TEXT:
-        raise tarfile.ReadError(f"the member '{entry.name}' has {entry.size:,} bytes")
+        raise tarfile.ReadError(f"the member '{entry.name}' has {in_bytes(entry.size)}")
     content = archive.extractfile(entry)
     assert content is not None  # as it is a file
     data = content.read()
