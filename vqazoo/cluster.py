@@ -67,7 +67,7 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def joined(
+def ray_cluster(
     what: str, workers: int = 0, device: str = "", report: Report = lambda line: None
 ) -> Iterator[Cluster]:
     """Join the cluster at `RAY_ADDRESS`, or start one of this machine alone.

@@ -182,3 +182,14 @@ HF = DatasetManifest(
         "data_root": Arg(str, "", "folder to unpack pictures into"),
     },
 )
+WEBDATASET = DatasetManifest(
+    summary="webdataset:PATTERN, your tar files of pictures with questions, here or in a store",
+    build="vqazoo_datasets.webdataset:WebDataset",
+    source="your files",
+    variant="tar file, or pattern of some such as train-{000..003}.tar",
+    args={
+        "question_column": Arg(str, "question", "key of the question in json"),
+        "answer_column": Arg(str, "answers", "key of a text, a list of texts, or of objects"),
+        "id_column": Arg(str, "question_id", "key of a unique id; if absent, the sample's name"),
+    },
+)

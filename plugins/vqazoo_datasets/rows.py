@@ -12,6 +12,7 @@ from typing import Any
 from vqazoo.data.text_files import decoded, json_objects, objects_of_lines
 from vqazoo.errors import ConfigError, DataError, did_you_mean
 from vqazoo.files.csv_cells import FLAGGED, from_cell
+from vqazoo.files.elsewhere import DistantFile
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
@@ -52,6 +53,9 @@ def stream_rows(file: Path) -> Iterator[Row]:
         DataError: as `read_rows`, when that line is reached; a file without rows is none.
     """
     delimiter = DELIMITERS.get(_suffix(file))
+    if isinstance(file, DistantFile):  # the pictures that it names are what takes room
+        yield from read_rows(file)
+        return
     try:
         with open(file, encoding="utf-8-sig", newline="\n" if delimiter is None else "") as lines:
             if delimiter is None:

@@ -11,6 +11,7 @@ from vqazoo.data import DatasetReader, Example, check_question
 from vqazoo.data.answer_cells import Said, cell_texts, read_answers
 from vqazoo.data.comparison import compared_by_stems
 from vqazoo.errors import ConfigError, DataError, QuestionError, suggest
+from vqazoo.files.elsewhere import place_of
 from vqazoo_datasets.rows import (
     DELIMITERS,
     Row,
@@ -25,11 +26,12 @@ class Table(DatasetReader):
     """Reads one file a split: `train`, `validation` and `test`, those that are given.
 
     A CSV or TSV file starts with a header line. Files are UTF-8. Image paths are relative to
-    `image_root`, or to the file's own folder. Several answers of one row are separated by `|` in
-    CSV and TSV, and are a list in JSON lines, of texts or of objects with `answer`. A list written
-    as text, such as `['ball', 'sun']`, is read as one too. Blank ones are dropped. A split without
-    the answer column can be answered but not scored. Without the id column, a row's id is its
-    number.
+    `image_root`, or to the file's own folder. Files, `image_root` and pictures may be addresses of
+    a store instead, such as `s3://bucket/1.jpg`; what is there is read when it is used. Several
+    answers of one row are separated by `|` in CSV and TSV, and are a list in JSON lines, of texts
+    or of objects with `answer`. A list written as text, such as `['ball', 'sun']`, is read as one
+    too. Blank ones are dropped. A split without the answer column can be answered but not scored.
+    Without the id column, a row's id is its number.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class Table(DatasetReader):
     ) -> None:
         """Raises ConfigError if no file is given, or two columns have one name."""
         files = {"train": train, "validation": validation, "test": test}
-        self.files = {split: Path(file).expanduser() for split, file in files.items() if file}
+        self.files = {split: place_of(file) for split, file in files.items() if file}
         if not self.files:
             raise ConfigError(
                 "The dataset 'table' has no file: give one as its argument train, validation or "
@@ -59,7 +61,7 @@ class Table(DatasetReader):
             "id_column": id_column,
         }
         check_distinct("table", self.columns)
-        self.image_root = Path(image_root).expanduser() if image_root else None
+        self.image_root = place_of(image_root) if image_root else None
         self.answer_separator = answer_separator
 
     def splits(self) -> list[str]:
@@ -85,7 +87,7 @@ class Table(DatasetReader):
             lines[question_id] = row.line
             suffix = file.suffix.lower()
             said = self._answers(row, where, suffix) if answered else Said()
-            image = folder / self._text(row, "image_column", where).strip()
+            image = self._image(self._text(row, "image_column", where).strip(), folder, where)
             question = self._question(row, where)
             examples.append(
                 Example(
@@ -115,7 +117,7 @@ class Table(DatasetReader):
                 if cell is not None and not isinstance(cell, str):
                     self._text(row, column, where)
             yield Example(
-                folder / image.strip() if image and image.strip() else Path(),
+                self._image(image.strip(), folder, where) if image and image.strip() else Path(),
                 (question or "").strip(),
                 (),
                 self._question_id(row, where, number),
@@ -139,6 +141,12 @@ class Table(DatasetReader):
                 f"expected: fill it in."
             )
         return value
+
+    def _image(self, named: str, folder: Path, where: str) -> Path:
+        try:
+            return place_of(named, folder)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
 
     def _question(self, row: Row, where: str) -> str:
         question = self._text(row, "question_column", where)

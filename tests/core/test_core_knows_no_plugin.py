@@ -37,6 +37,7 @@ PLUGINS = {place.partition(".")[0] for group in GROUPS.values() for place in gro
 # Words that are a part's name too, and mean something else where they stand.
 OTHER_MEANINGS = {
     ("vqazoo/explain/maps.py", "bilinear"): "torch's mode of interpolation",
+    ("vqazoo/files/elsewhere.py", "hf"): "the store of that name, as fsspec calls it",
     ("vqazoo/files/writing.py", "table"): "a table of a config, in a message",
     ("vqazoo/media/pixels.py", "bilinear"): "Pillow's filter",
     ("vqazoo/toolkit/pictures.py", "bilinear"): "Pillow's filter",

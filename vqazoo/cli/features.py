@@ -31,7 +31,7 @@ def merge(folders: tuple[Path, ...], cache: str, as_json: bool) -> None:
     here first, or mounted. Rows that are there already stay; damaged shards are left out.
     """
     from vqazoo.features.cache import cache_root
-    from vqazoo.features.parts import merge as merged
+    from vqazoo.features.parts import merge_caches as merged
 
     documents = []
     for folder, rows, damaged in merged(cache_root(cache), folders):

@@ -189,7 +189,7 @@ def _by_ray(
     cache: str,
 ) -> None:
     """Let the workers of a cluster encode what the caches lack."""
-    from vqazoo.cluster import joined
+    from vqazoo.cluster import ray_cluster
     from vqazoo.features.filling import images_to_encode, questions_to_encode, told_of_all
     from vqazoo.features.spread import fill_by_cluster, unfilled
 
@@ -200,7 +200,7 @@ def _by_ray(
     if not unfilled(work, cache):
         _to_stderr("There is nothing to encode.")
         return
-    with joined("--engine ray", *wanted, _to_stderr) as cluster, told_of_all(images, cache):
+    with ray_cluster("--engine ray", *wanted, _to_stderr) as cluster, told_of_all(images, cache):
         rows = fill_by_cluster(cluster, make, work, progress, cache)
         _to_stderr(f"Encoded {rows:,} rows with {amounts.count(cluster.workers)} workers.")
 

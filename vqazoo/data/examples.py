@@ -13,7 +13,7 @@ from typing import Any
 
 from vqazoo.data.comparison import STEMS, TEXT, Comparison, rule
 from vqazoo.errors import ConfigError, DataError, QuestionError, UnknownNameError, did_you_mean
-from vqazoo.files.elsewhere import Elsewhere
+from vqazoo.files.elsewhere import DistantFile
 from vqazoo.files.writing import write_list
 from vqazoo.registry import registry
 
@@ -206,7 +206,7 @@ def usable(
 
 def _is_there(image: Path) -> bool:
     """Whether a picture is a file; what is elsewhere is told when it is read, not asked for."""
-    return isinstance(image, Elsewhere) or os.path.isfile(image)
+    return isinstance(image, DistantFile) or os.path.isfile(image)
 
 
 def _without(

@@ -20,6 +20,7 @@ from typing import Any
 from vqazoo.data import Example
 from vqazoo.errors import DataError
 from vqazoo.evaluation.answer_file import Record, check_ending, record_lines, write_answers
+from vqazoo.files.elsewhere import DistantFile
 from vqazoo.files.json_text import json_text
 from vqazoo.files.keys import read_object
 from vqazoo.files.switch import sibling, sync
@@ -71,19 +72,26 @@ def in_parts(examples: Iterator[Example]) -> Iterator[Part]:
 
 def _digest(rows: Sequence[Example]) -> str:
     """SHA-256 of questions, and of what the file system says of the pictures."""
-    stamps: dict[str, list[int]] = {}
+    stamps: dict[str, list[Any]] = {}
     state = hashlib.sha256()
     for row in rows:
         name = str(row.image)
         if name not in stamps:
             try:
-                status = os.stat(row.image)
-                stamps[name] = [status.st_size, status.st_mtime_ns]
+                stamps[name] = _stamp(row.image)
             except (OSError, ValueError, TypeError):  # not there, or no file of this machine
                 stamps[name] = []
         cells = [row.question_id, name, row.question, *stamps[name]]
-        state.update(json.dumps(cells).encode() + b"\n")
+        state.update(json_text(cells, ascii_only=True).encode() + b"\n")
     return state.hexdigest()
+
+
+def _stamp(image: Path) -> list[Any]:
+    """What tells whether a picture is the one of before. Raises OSError, ValueError, TypeError."""
+    if isinstance(image, DistantFile):
+        return image.stamp()
+    status = os.stat(image)
+    return [status.st_size, status.st_mtime_ns]
 
 
 class AnswerParts:
@@ -270,5 +278,5 @@ class AnswerParts:
 
 
 def _brief(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else json_text(value)
     return f"'{text if len(text) <= 120 else text[:117] + '...'}'"

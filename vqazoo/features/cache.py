@@ -38,7 +38,7 @@ from vqazoo.files.writing import cache_home, json_bytes, write_file
 from vqazoo.interfaces import Features
 
 VERSION = 1  # of the folder's layout and of how keys are made
-META, SHARD_INDEX, LOCK = "meta.json", "index.json", "lock"
+META, SHARD_INDEX, CACHE_LOCK = "meta.json", "index.json", "lock"
 SHARD_ROWS = 1000
 CHECKED_AT_ONCE = 2**30  # bytes: fewer are checked on opening, so that damage is mended there
 
@@ -144,7 +144,7 @@ class FeatureCache:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / LOCK, timeout=wait):
+            with FileLock(self.folder / CACHE_LOCK, timeout=wait):
                 self.refresh(self.dropped)
                 for name in self.dropped:
                     (self.folder / name).unlink(missing_ok=True)
@@ -255,10 +255,12 @@ def clear(folders: Iterable[Path]) -> int:
     freed = 0
     for folder in folders:
         try:
-            with FileLock(folder / LOCK, timeout=0):
+            with FileLock(folder / CACHE_LOCK, timeout=0):
                 files = list(folder.iterdir())
                 freed += sum(file.stat().st_size for file in files)
-                for file in sorted(files, key=lambda file: file.name == LOCK):  # the lock is last
+                for file in sorted(
+                    files, key=lambda file: file.name == CACHE_LOCK
+                ):  # the lock is last
                     file.unlink()
         except Timeout as error:
             raise CacheError(

@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from vqazoo.errors import CacheError
-from vqazoo.features.cache import LOCK, META, FeatureCache, folder_key
+from vqazoo.features.cache import CACHE_LOCK, META, FeatureCache, folder_key
 from vqazoo.features.shards import SHARDS, is_damaged, shard_keys
 from vqazoo.files.keys import read_object
 
@@ -66,7 +66,7 @@ def join_parts(folder: Path, meta: Mapping[str, Any]) -> int:
 def _is_free(part: Path, held: contextlib.ExitStack) -> bool:
     """Whether nobody writes a part; then nobody begins to before `held` is closed."""
     try:
-        held.enter_context(FileLock(part / LOCK, timeout=0))
+        held.enter_context(FileLock(part / CACHE_LOCK, timeout=0))
     except Timeout:
         return False
     except OSError as error:
@@ -82,7 +82,7 @@ def _is_free(part: Path, held: contextlib.ExitStack) -> bool:
 def _remove(part: Path) -> None:
     """Remove a part whose shards were taken; of what is left, every row is known or unreadable."""
     files = [file for file in part.iterdir() if file.is_file()]
-    for file in sorted(files, key=lambda file: file.name == LOCK):  # the lock is last
+    for file in sorted(files, key=lambda file: file.name == CACHE_LOCK):  # the lock is last
         file.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # not empty: another process already writes anew
         part.rmdir()
@@ -91,7 +91,7 @@ def _remove(part: Path) -> None:
 # ---- caches of other machines -------------------------------------------------------------------
 
 
-def merge(root: Path, others: Iterable[Path]) -> Iterator[tuple[Path, int, list[Path]]]:
+def merge_caches(root: Path, others: Iterable[Path]) -> Iterator[tuple[Path, int, list[Path]]]:
     """Join all parts under a root of caches, then bring in what other roots have besides.
 
     Shards of other roots are copied; those of which every row is there are not. Files that are not

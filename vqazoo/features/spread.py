@@ -76,7 +76,7 @@ def fill_share(filling: Filling, keys: Sequence[str], share: Share, root: str | 
 
 
 @dataclass(frozen=True)
-class Block:
+class ShardToFill:
     """Batches of keys and sources that one worker encodes at once: a shard."""
 
     side: str
@@ -95,7 +95,7 @@ class Encoding:
     folders: dict[str, str]  # names by side, as the caller's towers give them
     name: str = field(default_factory=lambda: secrets.token_hex(4))
 
-    def __call__(self, block: Block) -> str:
+    def __call__(self, block: ShardToFill) -> str:
         """Encode a block; the name of the folder it is in.
 
         Raises:
@@ -142,7 +142,7 @@ def fill_by_cluster(
     """
     place = cache_root(root).absolute()
     folders: dict[str, str] = {}
-    blocks: list[Block] = []
+    blocks: list[ShardToFill] = []
     caches: list[FeatureCache] = []
     for filling, keys in work:
         cache = filling.opened(keys, place)
@@ -175,14 +175,14 @@ def _encoding(
     return Encoding(make(device), root, folders)
 
 
-def _blocks(filling: Filling, keys: Sequence[str], workers: int) -> Iterator[Block]:
+def _blocks(filling: Filling, keys: Sequence[str], workers: int) -> Iterator[ShardToFill]:
     """Shards to be, in whole batches; smaller ones where some workers would have none."""
     batches = [
         tuple((key, filling.sources[key]) for key in batch) for batch in filling.batches(keys)
     ]
     size = max(1, min(SHARD_ROWS // ENCODE_BATCH, len(batches) // (BLOCKS_EACH * workers)))
     for start in range(0, len(batches), size):
-        yield Block(filling.side, tuple(batches[start : start + size]))
+        yield ShardToFill(filling.side, tuple(batches[start : start + size]))
 
 
 def _folder(root: str | Path, side: str, meta: dict[str, Any]) -> Path:

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import IO, Any
 
+from vqazoo.amounts import in_bytes
 from vqazoo.errors import DataError, did_you_mean
 
 ADDRESS = re.compile(r"(?P<kind>[A-Za-z][A-Za-z0-9+.-]*)://")
@@ -28,10 +29,10 @@ STORES = {
     "memory": "fsspec",
     "file": "fsspec",
 }
-LARGEST = 2**30  # bytes of one object
+MOST_BYTES = 2**30  # bytes of one object
 
 
-class Elsewhere(type(Path())):  # type: ignore[misc]  # the kind of path of this system
+class DistantFile(type(Path())):  # the kind of path of this system
     """A file that is read by a way of its own; what it is not asked for is that of no file."""
 
     def __str__(self) -> str:
@@ -48,7 +49,7 @@ class Elsewhere(type(Path())):  # type: ignore[misc]  # the kind of path of this
         """What tells that its content is the same as before; empty: nothing does."""
         raise NotImplementedError
 
-    def open(self, mode: str = "r", *_: Any, **options: Any) -> IO[Any]:  # type: ignore[override]
+    def open(self, mode: str = "r", *_: Any, **options: Any) -> IO[Any]:
         """Its content, to be read alone."""
         data = io.BytesIO(self.read_bytes())
         return data if "b" in mode else io.TextIOWrapper(data, encoding=options.get("encoding"))
@@ -69,20 +70,20 @@ class Elsewhere(type(Path())):  # type: ignore[misc]  # the kind of path of this
         """Never."""
         return False
 
-    def expanduser(self) -> Elsewhere:
+    def expanduser(self) -> DistantFile:
         """Itself."""
         return self
 
-    def absolute(self) -> Elsewhere:
+    def absolute(self) -> DistantFile:
         """Itself."""
         return self
 
-    def resolve(self, strict: bool = False) -> Elsewhere:
+    def resolve(self, strict: bool = False) -> DistantFile:
         """Itself."""
         return self
 
 
-class StoredObject(Elsewhere):
+class StoredObject(DistantFile):
     """An object behind an address that fsspec reads, such as `s3://bucket/1.jpg`.
 
     A path writes two slashes as one, so addresses in which they stand elsewhere are refused.
@@ -92,18 +93,20 @@ class StoredObject(Elsewhere):
         return (StoredObject, (str(self),))
 
     def read_bytes(self) -> bytes:
-        """As of `Elsewhere`."""
+        """As of `DistantFile`."""
         system, path = self._system()
         try:
             size = system.info(path).get("size")
-            if size is not None and size > LARGEST:
-                raise OSError(f"it has {size:,} bytes, but at most {LARGEST:,} are read")
+            if size is not None and size > MOST_BYTES:
+                raise OSError(
+                    f"it has {in_bytes(size)}, but at most {in_bytes(MOST_BYTES)} are read"
+                )
             return bytes(system.cat_file(path))
         except Exception as error:  # of many kinds: no such bucket, no credentials, no network
             raise self._unread(error) from error
 
     def stamp(self) -> list[Any]:
-        """As of `Elsewhere`: the size, and what the store says of this version."""
+        """As of `DistantFile`: the size, and what the store says of this version."""
         system, path = self._system()
         try:
             size = system.info(path).get("size")
@@ -148,7 +151,7 @@ class StoredObject(Elsewhere):
         return OSError(f"'{self}': {type(error).__name__}{': ' if words else ''}{words}")
 
 
-class Member(Elsewhere):
+class Member(DistantFile):
     """A member of an uncompressed archive: a piece of its bytes.
 
     Attributes:
@@ -165,7 +168,7 @@ class Member(Elsewhere):
         return (member, (self.archive, self.title, self.start, self.size))
 
     def read_bytes(self) -> bytes:
-        """As of `Elsewhere`."""
+        """As of `DistantFile`."""
         if isinstance(self.archive, StoredObject):
             data = self.archive.part(self.start, self.size)
         else:
@@ -177,7 +180,7 @@ class Member(Elsewhere):
         return data
 
     def stamp(self) -> list[Any]:
-        """As of `Elsewhere`: the archive's own, and the place in it."""
+        """As of `DistantFile`: the archive's own, and the place in it."""
         archive = self.archive
         if isinstance(archive, StoredObject):
             return [*archive.stamp(), self.start, self.size]

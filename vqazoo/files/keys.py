@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from vqazoo.files.elsewhere import Elsewhere, StoredObject, is_address
+from vqazoo.files.elsewhere import DistantFile, StoredObject, is_address
 from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import write_file
 
@@ -23,14 +23,14 @@ ASKED_AT_ONCE = 16  # of files elsewhere, each of which answers late
 
 
 def _sha256(path: Path) -> str:
-    if isinstance(path, Elsewhere):
+    if isinstance(path, DistantFile):
         return hashlib.sha256(path.read_bytes()).hexdigest()
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _stamp(path: Path) -> list[Any]:
-    if isinstance(path, Elsewhere):
+    if isinstance(path, DistantFile):
         return path.stamp()
     status = path.stat()
     return [getattr(status, name) for name in STAMP]
@@ -60,7 +60,7 @@ class FileKeys:
 
     def keys(self, paths: Sequence[Path]) -> list[str]:
         """As `key`, of each; those elsewhere are asked for side by side."""
-        far = [path for path in paths if isinstance(path, Elsewhere)]
+        far = [path for path in paths if isinstance(path, DistantFile)]
         with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
             fetched = dict(zip(far, threads.map(self.key, far), strict=True))
         return [fetched[path] if path in fetched else self.key(path) for path in paths]

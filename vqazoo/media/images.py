@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from vqazoo.errors import ImageError
-from vqazoo.files.elsewhere import Elsewhere
+from vqazoo.files.elsewhere import DistantFile
 from vqazoo.files.reading import MIB, check_no_pointer
 from vqazoo.media.exif import orientation
 
@@ -70,7 +70,7 @@ def open_image(source: Any) -> Image.Image:
     Raises:
         ImageError: the picture is missing, broken, too large, or of a kind we do not read.
     """
-    if isinstance(source, Elsewhere):
+    if isinstance(source, DistantFile):
         return _open_elsewhere(source)
     if isinstance(source, (str, Path)):
         return _open_file(source)
@@ -112,7 +112,7 @@ def _open_file(source: str | Path) -> Image.Image:
     return _opened(path, name)
 
 
-def _open_elsewhere(source: Elsewhere) -> Image.Image:
+def _open_elsewhere(source: DistantFile) -> Image.Image:
     """A picture that a data set names in a store or an archive."""
     name = f"The image '{source}'"
     try:
