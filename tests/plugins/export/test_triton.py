@@ -164,7 +164,8 @@ def by_protobuf(file: Path) -> None:
 
     place = Path(package.submodule_search_locations[0]) / "grpc" / "model_config_pb2.py"
     spec = importlib.util.spec_from_file_location("model_config_pb2", place)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     messages = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(messages)
     said = text_format.Parse(file.read_text(), messages.ModelConfig())
