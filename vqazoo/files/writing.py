@@ -136,7 +136,7 @@ def write_list(file: Path, paths: Sequence[str]) -> None:
 def write_folder(folder: Path, contents: Mapping[str, bytes], inner: Sequence[str] = ()) -> None:
     """Write all files into a temporary sibling, flush them to disk, then put it in place.
 
-    Names are plain, of included encoders (`encoder-text/tokenizer.json`), or plain in a folder `inner`.
+    Names are plain, of included encoders (`encoder-text/tokenizer.json`), or plain in `inner`.
     Another writer of the same folder is waited for. Of a link, what it leads to is replaced.
 
     Raises:
