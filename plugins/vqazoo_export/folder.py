@@ -118,7 +118,7 @@ def _export(model: VQAModel, ref: str, out: Path, options: Options) -> dict[str,
         "sha256": {name: _digest(content) for name, content in files.items()},
     }
     try:
-        write_folder(out, {**files, MANIFEST: json_bytes(manifest)}, frozenset({VERSION}))
+        write_folder(out, {**files, MANIFEST: json_bytes(manifest)}, [VERSION])
     except OSError as error:
         raise _unwritable(out, error) from error
     return manifest

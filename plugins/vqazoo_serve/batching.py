@@ -129,7 +129,7 @@ class Batcher:
     def _in_parts(self, name: str, rows: Sequence[Row]) -> None:
         """Answer rows of one kind; what is new to the model in parts, each answered at once."""
         parts = self._parts[name]
-        for new, part in parts.cut(rows, self._is_new):
+        for new, part in parts.cut(rows, lambda row: row.picture.digest, self._is_new):
             started = time.thread_time()
             self._attempt(part)
             parts.note(new, time.thread_time() - started)

@@ -31,18 +31,24 @@ class Parts:
         self._noted = 0
 
     def cut(
-        self, rows: Sequence[R], is_new: Callable[[R], bool]
+        self, rows: Sequence[R], picture: Callable[[R], str], is_new: Callable[[R], bool]
     ) -> Iterator[tuple[int, Sequence[R]]]:
-        """Rows in order in parts, and how many new ones each has."""
-        news = [is_new(row) for row in rows]
-        start = 0
-        while start < len(rows):
-            most, count, end = self.size(sum(news[start:])), 0, start
-            while end < len(rows) and count + news[end] <= most:
-                count += news[end]
-                end += 1
-            yield count, rows[start:end]
-            start = end
+        """Rows in parts, and how many new pictures each has; those of a picture stay together.
+
+        Args:
+            picture: what names a row's. is_new: whether the model has to encode it.
+        """
+        known: list[R] = []
+        new: dict[str, list[R]] = {}
+        for row in rows:
+            (new.setdefault(picture(row), []) if is_new(row) else known).append(row)
+        if known:
+            yield 0, known
+        left = list(new.values())
+        while left:
+            count = min(self.size(len(left)), len(left))
+            yield count, [row for group in left[:count] for row in group]
+            left = left[count:]
 
     def size(self, waiting: int) -> int:
         """How many of the new ones that wait to take together."""

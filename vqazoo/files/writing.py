@@ -131,23 +131,18 @@ def write_list(file: Path, paths: Sequence[str]) -> None:
     file.write_text("\n".join(paths) + "\n", encoding="utf-8")
 
 
-def write_folder(
-    folder: Path, contents: Mapping[str, bytes], folders: frozenset[str] = frozenset()
-) -> None:
+def write_folder(folder: Path, contents: Mapping[str, bytes], inner: Sequence[str] = ()) -> None:
     """Write all files into a temporary sibling, flush them to disk, then put it in place.
 
-    Names are plain, of included encoders (`encoder-text/tokenizer.json`), or plain ones in a folder
-    of `folders`. Another writer of the same folder is waited for. Of a link, the folder it leads to
-    is replaced.
+    Names are plain, of included encoders (`encoder-text/tokenizer.json`), or plain in `inner`.
+    Another writer of the same folder is waited for. Of a link, what it leads to is replaced.
 
     Raises:
         CheckpointError: a name is not plain, or another writer takes longer than SAVING seconds.
         OSError: the folder cannot be written; an older one is unchanged.
     """
-    within = {n: n.partition("/")[2] if n.partition("/")[0] in folders else n for n in contents}
-    if outside := [
-        n for n, rest in within.items() if not (is_plain_name(rest) or is_included_name(n))
-    ]:
+    within = {n: n.partition("/")[2] if n.partition("/")[0] in inner else n for n in contents}
+    if outside := [n for n in contents if not (is_plain_name(within[n]) or is_included_name(n))]:
         raise CheckpointError(
             f"The file {shown(outside[0])} cannot be written into '{folder}': give a plain name, "
             f"without a path."
@@ -164,8 +159,8 @@ def write_folder(
                 (fresh / name).parent.mkdir(parents=True, exist_ok=True)
                 with open(fresh / name, "wb") as handle:
                     _write_flushed(handle, content)
-            for inner in fresh.rglob("*/"):
-                sync(inner)
+            for made in fresh.rglob("*/"):
+                sync(made)
             sync(fresh)
             put_in_place(fresh, folder)
         except OSError:
