@@ -74,6 +74,10 @@ ELSEWHERE = {
     "plugins/vqazoo_serve/logs.py",
     "plugins/vqazoo_serve/connections.py",  # texts, whole numbers
     "plugins/vqazoo_demo/doors.py",
+    "plugins/vqazoo_serve/roster.py",
+    "plugins/vqazoo_serve/supervisor.py",
+    "plugins/vqazoo_serve/worker.py",  # between processes of ours
+    "plugins/vqazoo_export/triton.py",  # texts of a protobuf, which are quoted alike
     "vqazoo/publish/bundle.py",  # a file of another library, but for its notes of paths
 }
 
