@@ -172,12 +172,8 @@ def _share(
         say(
             f"Share {own}: {pictures.rows:,} images and {texts.rows:,} questions are cached; {now}."
         )
-    return {
-        "shard": share[0],
-        "shards": share[1],
-        "rows": pictures.rows + texts.rows,
-        "encoded": encoded,
-    }
+    rows = pictures.rows + texts.rows
+    return {"shard": share[0], "shards": share[1], "rows": rows, "encoded": encoded}
 
 
 def _by_ray(

@@ -32,7 +32,7 @@ STORES = {
 MOST_BYTES = 2**30  # bytes of one object
 
 
-class DistantFile(type(Path())):  # the kind of path of this system
+class DistantFile(type(Path())):  # type: ignore[misc]  # the kind of path of this system
     """A file that is read by a way of its own; what it is not asked for is that of no file."""
 
     def __str__(self) -> str:
