@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqazoo.cluster import joined
+from vqazoo.cluster import ray_cluster
 from vqazoo.errors import CheckpointError, ConfigError, did_you_mean
 from vqazoo.files.writing import RECIPE
 from vqazoo.zoo.evaluate import chosen_data
@@ -106,7 +106,9 @@ def predict_to_file(
             whole = digest_of(model)
             del model
             kind = "" if device == "auto" else device
-            cluster = stack.enter_context(joined("predict --engine ray", workers, kind, report))
+            cluster = stack.enter_context(
+                ray_cluster("predict --engine ray", workers, kind, report)
+            )
             make = partial(
                 _answering, absolute(reference), cluster.device, whole, asking, cache, features
             )
