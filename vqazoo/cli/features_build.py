@@ -158,9 +158,9 @@ def _share(
 ) -> dict[str, object]:
     """Do one share, and say what it was."""
     from vqazoo.features.filling import images_to_encode, questions_to_encode, told_of_all
-    from vqazoo.features.spread import Share, fill_share
+    from vqazoo.features.spread import CacheShare, fill_share
 
-    own = Share(*share)
+    own = CacheShare(*share)
     with told_of_all(images, cache):
         pictures = fill_share(
             *images_to_encode(model, images, progress, cache, _to_stderr), own, cache

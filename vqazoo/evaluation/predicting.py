@@ -31,7 +31,7 @@ FEATURES = "source of features"
 TOLD = 30.0  # seconds between two lines about how far it is
 
 # Takes parts, and gives each back with its records, in any order.
-Engine = Callable[[Iterator[Part]], Iterator[tuple[Part, Sequence[Record]]]]
+AnswerEngine = Callable[[Iterator[Part]], Iterator[tuple[Part, Sequence[Record]]]]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def answer_to_file(
     parts: AnswerParts,
     plan: Mapping[str, Any],
     examples: Iterator[Example],
-    engine: Engine,
+    engine: AnswerEngine,
     report: Report = print,
 ) -> Counts:
     """Answer the rows whose parts are not there yet, then join all.

@@ -27,7 +27,7 @@ BLOCKS_EACH = 4  # that each worker gets at least, so that all end at about the 
 
 
 @dataclass(frozen=True)
-class Share:
+class CacheShare:
     """What one of several jobs does: every `count`-th batch, from the one of its `number` on."""
 
     number: int
@@ -45,7 +45,9 @@ class Done:
     encoded: int
 
 
-def fill_share(filling: Filling, keys: Sequence[str], share: Share, root: str | Path = "") -> Done:
+def fill_share(
+    filling: Filling, keys: Sequence[str], share: CacheShare, root: str | Path = ""
+) -> Done:
     """Encode a share of distinct keys into a part of the cache that no other job writes.
 
     Which rows those are depends on all keys alone, not on what is there already.

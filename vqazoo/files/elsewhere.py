@@ -111,7 +111,7 @@ class StoredObject(DistantFile):
         try:
             size = system.info(path).get("size")
             return [size, str(system.ukey(path))]
-        except Exception as error:
+        except Exception as error:  # of many kinds, as above
             raise self._unread(error) from error
 
     def reader(self) -> Any:
@@ -119,7 +119,7 @@ class StoredObject(DistantFile):
         system, path = self._system()
         try:
             return system.open(path, "rb")
-        except Exception as error:
+        except Exception as error:  # of many kinds, as above
             raise self._unread(error) from error
 
     def part(self, start: int, size: int) -> bytes:
@@ -127,7 +127,7 @@ class StoredObject(DistantFile):
         system, path = self._system()
         try:
             return bytes(system.cat_file(path, start=start, end=start + size))
-        except Exception as error:
+        except Exception as error:  # of many kinds, as above
             raise self._unread(error) from error
 
     def _system(self) -> tuple[Any, str]:
@@ -141,7 +141,7 @@ class StoredObject(DistantFile):
                 f"{kind}:// is read by the package '{STORES[kind]}', which is not installed: run  "
                 f"pip install {STORES[kind]}"
             ) from error
-        except Exception as error:
+        except Exception as error:  # of many kinds, as above
             raise self._unread(error) from error
         return system, path
 

@@ -51,10 +51,10 @@ class Peers:
         try:
             try:
                 yield
-            except Exception:
+            except Exception:  # raised again, after a signal is heard
                 _hear()  # a signal that came during a call into C
                 raise
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt) as error:  # whatever followed from a killed process
             with _deaf():
                 told = isinstance(error, KeyboardInterrupt)
                 if not (told or _silence(error)):
@@ -98,7 +98,7 @@ def _store() -> Any:
 
 
 def _in_store(rank: int) -> bool:
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception):  # the store may be gone with its process
         return bool(_store().check([f"{FAREWELL}{rank}"]))
     return False
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vqazoo.evaluation.answer_file import Record
     from vqazoo.evaluation.answer_parts import Counts, Part
     from vqazoo.evaluation.answering import Asking
-    from vqazoo.evaluation.predicting import Engine
+    from vqazoo.evaluation.predicting import AnswerEngine
     from vqazoo.evaluation.row_answers import RowAnswers
     from vqazoo.progress import Report
 
@@ -112,7 +112,7 @@ def predict_to_file(
             make = partial(
                 _answering, absolute(reference), cluster.device, whole, asking, cache, features
             )
-            answers: Engine = partial(cluster.spread, make)
+            answers: AnswerEngine = partial(cluster.spread, make)
         else:
             local = RowAnswers(model, asking, str(cache), features)
             stack.callback(local.close)

@@ -496,7 +496,7 @@ def reversing(*arguments: Any) -> Iterator[Reversed]:
 def test_parts_that_are_done_in_another_order_stand_in_theirs(
     table: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vqazoo.zoo.predict.joined", reversing)
+    monkeypatch.setattr("vqazoo.zoo.predict.ray_cluster", reversing)
     out = predict(table, tmp_path / "a.jsonl", "--engine", "ray", "--workers", 2)
     assert out.read_bytes() == whole.read_bytes()
 
@@ -504,7 +504,7 @@ def test_parts_that_are_done_in_another_order_stand_in_theirs(
 def test_a_run_goes_on_with_another_engine(
     table: Path, begun: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vqazoo.zoo.predict.joined", reversing)
+    monkeypatch.setattr("vqazoo.zoo.predict.ray_cluster", reversing)
     assert predict(table, begun, "--engine", "ray").read_bytes() == whole.read_bytes()
 
 
@@ -512,7 +512,7 @@ def test_an_actor_that_has_another_model_says_so(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = vqazoo.load("tiny-clip-lstm-easyvqa")
-    monkeypatch.setattr("vqazoo.zoo.predict.joined", reversing)
+    monkeypatch.setattr("vqazoo.zoo.predict.ray_cluster", reversing)
     monkeypatch.setattr("vqazoo.zoo.predict.load", lambda reference: other)
     told = refused(capsys, command(table, tmp_path / "a.jsonl", "--engine", "ray"))
     assert f"'{MODEL}' is another model on the node" in told

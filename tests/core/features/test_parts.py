@@ -21,7 +21,7 @@ from vqazoo.errors import CacheError
 from vqazoo.features.cache import CACHE_LOCK, FeatureCache
 from vqazoo.features.filling import build_images, images_to_encode
 from vqazoo.features.parts import merge_caches
-from vqazoo.features.spread import Share, fill_share
+from vqazoo.features.spread import CacheShare, fill_share
 from vqazoo.model import VQAModel
 
 CLI = [sys.executable, "-c", "from vqazoo.cli import main; main()", "features", "build"]
@@ -54,7 +54,7 @@ def plain(steps: Sequence[int], _: str) -> Iterator[int]:
 
 def share(model: VQAModel, files: list[Path], root: Path, number: int, count: int = 2) -> int:
     job = images_to_encode(model, files, plain, root)
-    return fill_share(*job, Share(number, count), root).encoded
+    return fill_share(*job, CacheShare(number, count), root).encoded
 
 
 def rows(model: VQAModel, files: list[Path], root: Path) -> torch.Tensor:
