@@ -23,7 +23,6 @@ from vqazoo.model import VQAModel
 from vqazoo_serve.feature_cache import FeatureCache, single
 from vqazoo_serve.images import Picture
 from vqazoo_serve.metrics import Metrics
-from vqazoo_serve.parts import Parts
 
 LOG = logging.getLogger("vqazoo_serve")
 Source = TypeVar("Source")
@@ -51,8 +50,7 @@ class Batcher:
     """Takes rows from any thread and answers them in batches.
 
     A picture is encoded once for all questions about it, in a batch and, while the cache keeps its
-    features, across batches; so is a question. Of pictures that are new to a model, as many are
-    taken in one pass as cost it least (parts.py). A row's answers do not depend on the others.
+    features, across batches; so is a question. A row's answers do not depend on the others.
 
     Args of the constructor: `models` by name, in eval mode; `max_batch` rows; `max_wait` seconds
     for a batch to fill; the cache; the metrics.
@@ -71,10 +69,6 @@ class Batcher:
         self._max_wait = max_wait
         self._cache = cache
         self._metrics = metrics
-        self._parts = {
-            name: Parts(max_batch if model.device.type != "cpu" else None)
-            for name, model in models.items()
-        }
         self._rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._thread = Thread(target=self._work, name="vqazoo-batches", daemon=True)
         metrics.watch(self._rows.qsize, lambda: cache.used)
@@ -120,24 +114,11 @@ class Batcher:
         for row in rows:
             groups.setdefault((row.model, row.top_k, row.candidates), []).append(row)
         with torch.inference_mode():
-            for (name, *_), group in groups.items():
-                self._in_parts(name, group)
+            for group in groups.values():
+                self._attempt(group)
         if rows:
             self._metrics.batch.observe(len(rows))
             self._metrics.batch_seconds.observe(time.perf_counter() - started)
-
-    def _in_parts(self, name: str, rows: Sequence[Row]) -> None:
-        """Answer rows of one kind; what is new to the model in parts, each answered at once."""
-        parts = self._parts[name]
-        for new, part in parts.cut(rows, lambda row: row.picture.digest, self._is_new):
-            started = time.thread_time()
-            self._attempt(part)
-            parts.note(new, time.thread_time() - started)
-
-    def _is_new(self, row: Row) -> bool:
-        return row.picture.features is None and not self._cache.get(
-            (row.model, "image", row.picture.digest)
-        )
 
     def _attempt(self, rows: Sequence[Row]) -> None:
         """Answer rows of one kind; if that fails, one by one, so that only the culprit fails."""

@@ -19,6 +19,7 @@ from vqazoo.errors import ConfigError
 from vqazoo.model import VQAModel
 from vqazoo_serve.app import create_app
 from vqazoo_serve.connections import connection_class
+from vqazoo_serve.heap import keep_freed_memory
 from vqazoo_serve.intake import Intake
 from vqazoo_serve.listening import announce, bind
 from vqazoo_serve.logs import log_to_stderr
@@ -91,6 +92,7 @@ def run(models: Mapping[str, VQAModel], settings: Settings, listener: socket.soc
 
 def serve_on(server: Server, listener: socket.socket) -> None:
     """As `run`, without saying so."""
+    keep_freed_memory()
     # After the server's own handling of signals: by then there is nothing to end.
     for number in HANDLED:
         signal.signal(number, lambda *_: None)

@@ -175,3 +175,22 @@ def test_other_addresses_are_not_read(address: str) -> None:
 
 def test_a_file_address_is_a_path(tmp_path: Path) -> None:
     assert place_of(f"file://{tmp_path}/1.png") == tmp_path / "1.png"
+
+
+def test_files_of_the_webdataset_library_are_read_as_it_reads_them(tmp_path: Path) -> None:
+    library = pytest.importorskip("webdataset")
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 6), "red").save(picture, "PNG")
+    file = tmp_path / "train-000.tar"
+    with library.TarWriter(str(file)) as tar:
+        for number in range(3):
+            said = {"question": f"what is {number}?", "answers": [str(number)]}
+            tar.write({"__key__": f"a/{number:03}", "png": picture.getvalue(), "json": said})
+    theirs = list(library.WebDataset(str(file), shardshuffle=False))
+    ours = open_dataset(f"webdataset:{file}", {}).read("train")
+    assert [e.image.read_bytes() for e in ours] == [sample["png"] for sample in theirs]
+    assert [e.question_id for e in ours] == [sample["__key__"] for sample in theirs]
+    asked = [json.loads(sample["json"]) for sample in theirs]
+    assert [(e.question, list(e.answers)) for e in ours] == [
+        (a["question"], a["answers"]) for a in asked
+    ]
