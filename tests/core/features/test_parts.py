@@ -203,3 +203,13 @@ def children(process: int) -> list[int]:
         for child in map(int, thread.read_text().split()):
             found += [child, *children(child)]
     return found
+
+
+def test_a_folder_of_a_share_without_rows_is_merged_and_another_is_not(tmp_path):
+    share, other = tmp_path / "share", tmp_path / "other"
+    for folder in (share, other):
+        folder.mkdir()
+    (share / "files.json").write_text("{}")
+    assert list(merge_caches(tmp_path / "root", [share])) == []
+    with pytest.raises(CacheError, match="holds no feature caches"):
+        list(merge_caches(tmp_path / "root", [other]))
