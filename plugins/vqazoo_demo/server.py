@@ -48,6 +48,7 @@ def serve(blocks: gr.Blocks, host: str, port: int, folder: Path) -> None:
         application(blocks, listening, folder),
         log_level="critical",
         timeout_graceful_shutdown=SECONDS_TO_STOP,
+        http="h11",  # not another parser because it happens to be installed
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):

@@ -326,7 +326,7 @@ def test_connections_fit_into_the_files_that_may_be_open(monkeypatch, soft, hard
     limits = [(soft, hard)]
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
-    most, backlog = server._allowed(256)
+    most, backlog = server._allowed(256, server.MOST_BACKLOG)
     assert (most, backlog) == allowed
     assert most + 4 * backlog + server.OTHER_FILES <= limits[-1][0] <= hard
 
@@ -335,7 +335,7 @@ def test_too_few_files_are_said(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
     monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
     with pytest.raises(ConfigError, match="allows this process 64 open files, too few to serve"):
-        server._allowed(256)
+        server._allowed(256, server.MOST_BACKLOG)
 
 
 def test_ctrl_c_twice_refuses_what_is_not_answered_and_logs_no_traceback(tmp_path):

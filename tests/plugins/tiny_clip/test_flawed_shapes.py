@@ -22,7 +22,7 @@ from vqazoo.evaluation.metrics.reliability import average_precision
 from vqazoo.files.writing import write_file
 from vqazoo.registry import registry
 from vqazoo_heads.linear import NOT_ANSWERABLE, TYPES, answer_type
-from vqazoo_tiny_clip.pretrain import HELD_OUT_SEED
+from vqazoo_tiny_clip.measuring import HELD_OUT_SEED
 from vqazoo_tiny_clip.render import draw_scene, write_caption
 
 GOLDEN = "6a67fadc733591f7a18f3a6335cd1d2d44e64570e60b381e8e67855e00901e41"

@@ -15,7 +15,7 @@ from pathlib import Path
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 # They bring their own trainers, dashboards or GPU code, and no test of the suite starts them.
 NOT_TRIED = ("dev", "lmms-eval", "mutants", "quantize", "trackio", "wandb")
-BOUND = re.compile(r"(?P<name>[\w.-]+)>=(?P<version>[\w.]+)")
+BOUND = re.compile(r"(?P<name>[\w.-]+)(\[[\w,-]+\])?>=(?P<version>[\w.]+)")
 
 
 def stated(requirements: list[str]) -> dict[str, str]:
