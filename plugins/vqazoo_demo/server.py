@@ -48,7 +48,8 @@ def serve(blocks: gr.Blocks, host: str, port: int, folder: Path) -> None:
         application(blocks, listening, folder),
         log_level="critical",
         timeout_graceful_shutdown=SECONDS_TO_STOP,
-        http="h11",  # not another parser because it happens to be installed
+        http="h11",  # neither another parser nor another loop because it happens to be installed
+        loop="asyncio",
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):

@@ -140,6 +140,7 @@ def test_other_options_data_and_folders_are_told(short, tmp_path, capsys):
     state.write_bytes(content)
 
 
+@pytest.mark.proof
 def test_a_full_disk_leaves_the_state_of_before(shapes, tmp_path, monkeypatch, capsys):
     import vqazoo.training.state_file as module
 
