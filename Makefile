@@ -44,7 +44,7 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rfEs -m "not proof"
 
 proofs: $(ENVIRONMENT)/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rfEs -m proof
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rfEs -m proof
 
 # Apart from `make test`: until Python 3.12, threads that begin while coverage watches may die.
 coverage: $(ENVIRONMENT)/installed

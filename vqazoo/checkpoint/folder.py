@@ -57,11 +57,12 @@ class Folder:
     tensors: dict[str, Tensor]
 
 
-def read_folder(path: Path, content: bytes | None = None) -> Folder:
+def read_folder(path: Path, content: bytes | None = None, finite: bool = True) -> Folder:
     """Read and verify the files of a folder; of one that is saved meanwhile, the old or the new.
 
     Args:
         content: of config.json, if it was read before.
+        finite: whether tensors that hold nan are refused; else the caller does so.
 
     Raises:
         CheckpointError: files are missing, altered, unsafe, or written by a newer release.
@@ -70,19 +71,19 @@ def read_folder(path: Path, content: bytes | None = None) -> Folder:
 
     def read() -> Folder:
         if content is None:
-            return _read_once(path)
+            return _read_once(path, finite)
         try:
-            return _read_once(path, content)
+            return _read_once(path, finite, content)
         except VqazooError:
             with contextlib.suppress(CheckpointError):
                 if read_plain(path / CONFIG, LARGEST[CONFIG]) != content:  # saved since
-                    return _read_once(path)
+                    return _read_once(path, finite)
             raise
 
     return steady(path, read, sealed=True)
 
 
-def _read_once(path: Path, content: bytes | None = None) -> Folder:
+def _read_once(path: Path, finite: bool, content: bytes | None = None) -> Folder:
     try:
         recover(path)
         if not path.is_dir():
@@ -118,7 +119,8 @@ def _read_once(path: Path, content: bytes | None = None) -> Folder:
                 f"'{path / CONFIG}' has the {kind} {shown(name)}, but only encoders take a variant "
                 f"after a colon: get the checkpoint again."
             )
-    check_finite(tensors, f"'{path / WEIGHTS}'", TRAIN_AGAIN)
+    if finite:
+        check_finite(tensors, f"'{path / WEIGHTS}'", TRAIN_AGAIN)
     decode = _decode_defaults(path / CONFIG, blocks["head"].type, config.get(DECODE, {}))
     return Folder(path, config, ModelConfig(**blocks, decode=decode), answers, tensors)
 

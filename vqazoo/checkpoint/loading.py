@@ -43,7 +43,7 @@ def load_checkpoint(path: Path, content: bytes | None = None) -> VQAModel:
             another shape.
         WeightsError: a referenced encoder cannot be had, or is of nan.
     """
-    folder = read_folder(path, content)
+    folder = read_folder(path, content, finite=False)  # looked at below, once
     model = _build(folder)
     said = folder.config.get("dtype", "float32")
     if said not in DTYPES:

@@ -30,6 +30,7 @@ pytest.importorskip("ray.serve")
 
 from vqazoo_serve.ray import ReplicaMetrics, deployment, read_arguments, scaling
 
+MOST_REQUESTS = 6400
 PAGE = "docs/how-to/serve-with-ray.md"
 TOKEN = "a-token-of-enough-characters"
 COUNTED = re.compile(r'vqazoo_requests_total\{path="/answer",replica="(\w+)",status="200"\} (\d+)')
@@ -153,8 +154,12 @@ def test_two_replicas_answer_as_the_model_does(pictures: list[bytes], tmp_path: 
             picture = {"image": pictures[number % len(pictures)]}
             return client.post("/answer", files=picture, data={"question": "what is it?"})
 
+        replies: list[httpx.Response] = []
         with ThreadPoolExecutor(8) as threads:
-            replies = list(threads.map(ask, range(64)))
+            while len(replies) < MOST_REQUESTS:  # a replica may take long to start
+                replies += threads.map(ask, range(len(replies), len(replies) + 64))
+                if len({reply.headers["x-replica"] for reply in replies}) == 2:
+                    break
         counted: dict[str, int] = {}
         for _ in range(200):  # whoever answers tells of itself
             counts = client.get("/metrics").text
