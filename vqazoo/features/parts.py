@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from vqazoo.errors import CacheError
 from vqazoo.features.cache import CACHE_LOCK, META, FeatureCache, folder_key
 from vqazoo.features.shards import SHARDS, is_damaged, shard_keys
-from vqazoo.files.keys import FILES, read_object
+from vqazoo.files.keys import KEYS_FILE, read_object
 
 PART = "part"
 
@@ -109,7 +109,7 @@ def merge_caches(root: Path, others: Iterable[Path]) -> Iterator[tuple[Path, int
             yield folder, len(FeatureCache(folder, meta)) - before, []
     for other in others:
         caches = _caches(other)
-        if not caches and not (other / FILES).is_file():  # which a share without rows leaves
+        if not caches and not (other / KEYS_FILE).is_file():  # which a share without rows leaves
             raise CacheError(
                 f"'{other}' holds no feature caches, but a folder given to  vqazoo features build "
                 f"--cache  was expected: check the path."

@@ -16,7 +16,7 @@ from vqazoo.files.elsewhere import DistantFile, StoredObject, is_address
 from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import write_file
 
-FILES = "files.json"  # in the root of all caches
+KEYS_FILE = "files.json"  # in the root of all caches
 STAMP = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")  # by which a file is the same
 
 ASKED_AT_ONCE = 16  # of files elsewhere, each of which answers late
@@ -42,7 +42,7 @@ class FileKeys:
     """
 
     def __init__(self, root: Path) -> None:
-        self.file = root / FILES
+        self.file = root / KEYS_FILE
         self._known = read_object(self.file)
         self._changed = False
 
@@ -91,7 +91,7 @@ class FileKeys:
         if self._changed:
             with contextlib.suppress(OSError):
                 self.file.parent.mkdir(parents=True, exist_ok=True)
-                with FileLock(self.file.with_name(f".{FILES}.lock")):
+                with FileLock(self.file.with_name(f".{KEYS_FILE}.lock")):
                     merged = {**read_object(self.file), **self._known}
                     write_file(self.file, json_text(merged, ascii_only=True).encode())
             self._changed = False
