@@ -16,7 +16,7 @@ LOWEST_TESTS ?= tests/plugins/blip tests/plugins/demo tests/plugins/encoders tes
   tests/whole/test_golden.py tests/core/media/test_images.py tests/core/media/test_image_kinds.py tests/core/training/test_training.py
 .DEFAULT_GOAL := help
 
-.PHONY: help quickstart test proofs coverage lint lowest kills mutants fuzz benchmarks catalogue catalogues docs clean
+.PHONY: help quickstart test proofs coverage lint lowest cluster kills mutants fuzz benchmarks catalogue catalogues docs clean
 
 help:
 	@sed -n '2,7s/^# *//p' Makefile
@@ -41,10 +41,14 @@ quickstart: $(ENVIRONMENT)/installed
 
 # Two processes with a thread each: faster on 2 cores than one process with two threads.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rfEs -m "not proof"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rfEs -m "not proof and not cluster"
 
 proofs: $(ENVIRONMENT)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rfEs -m proof
+
+# Ray on this machine, and processes that train together and are killed: apart, for their time.
+cluster: $(ENVIRONMENT)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rfEs -m cluster
 
 # Apart from `make test`: until Python 3.12, threads that begin while coverage watches may die.
 coverage: $(ENVIRONMENT)/installed

@@ -167,7 +167,7 @@ def kill_one(running: subprocess.Popen[str], rank: int, file: Path, before: byte
     return said
 
 
-@pytest.mark.proof
+@pytest.mark.cluster
 def test_a_killed_process_ends_the_run_with_a_sentence_and_resume_goes_on(
     socket_enabled: None, table: Path, tmp_path: Path
 ) -> None:
