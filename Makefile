@@ -46,9 +46,9 @@ test: lint
 proofs: $(ENVIRONMENT)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rfEs -m proof
 
-# Ray on this machine, and processes that train together and are killed: apart, for their time.
+# Ray on this machine, and processes that train together and are killed: apart, one after the other.
 cluster: $(ENVIRONMENT)/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rfEs -m cluster
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rfEs -m cluster
 
 # Apart from `make test`: until Python 3.12, threads that begin while coverage watches may die.
 coverage: $(ENVIRONMENT)/installed

@@ -6,27 +6,28 @@ number, so a repeated epoch is the same epoch.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from vqazoo.checkpoint.saving import saved_tensors
 from vqazoo.config import RunConfig, config_digest
-from vqazoo.errors import CheckpointError, TrainingError
+from vqazoo.errors import TrainingError
 from vqazoo.files.digests import tensor_digest
 from vqazoo.files.tensors_header import read_tensors_header
 from vqazoo.files.writing import BEST, write_file
 from vqazoo.model import VQAModel
 from vqazoo.training.learner import Learner
+from vqazoo.training.state_file import reading_state
 
 STATE = "state.safetensors"  # in the run folder
 RUN_CONFIG, POSITION, SCALER, DATA = (
@@ -150,25 +151,8 @@ def state_metadata(file: Path) -> dict[str, str]:
         return {RUN_CONFIG: metadata[RUN_CONFIG], **metadata}
 
 
-@contextlib.contextmanager
-def _reading(file: Path) -> Iterator[None]:
-    """Turn what a garbled state of a release without digests does into one sentence."""
-    try:
-        yield
-    except (
-        CheckpointError,
-        SafetensorError,
-        OSError,
-        LookupError,
-        TypeError,
-        ValueError,
-        RecursionError,
-    ) as error:
-        said = str(error) or type(error).__name__
-        raise TrainingError(
-            f"'{file}' cannot be read ({said}): the run cannot be resumed; its best model is in "
-            f"'{file.parent / BEST}'."
-        ) from error
+def _reading(file: Path) -> AbstractContextManager[None]:
+    return reading_state(file, f"its best model is in '{file.parent / BEST}'")
 
 
 def _position(metadata: Mapping[str, str]) -> Position:

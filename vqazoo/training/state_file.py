@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -59,21 +60,26 @@ class StateFile:
     def _digest(self, tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> str:
         return tensor_digest(tensors, *(words[name] for name in self.names))
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> AbstractContextManager[None]:
         """Turn what a garbled file does into one sentence."""
-        try:
-            yield
-        except (
-            CheckpointError,
-            SafetensorError,
-            OSError,
-            LookupError,
-            TypeError,
-            ValueError,
-            RecursionError,
-        ) as error:
-            said = str(error) or type(error).__name__
-            raise TrainingError(
-                f"'{self.file}' cannot be read ({said}): the run cannot be resumed; {self.left}."
-            ) from error
+        return reading_state(self.file, self.left)
+
+
+@contextlib.contextmanager
+def reading_state(file: Path, left: str) -> Iterator[None]:
+    """Turn what a garbled state does into one sentence, which ends with what there is instead."""
+    try:
+        yield
+    except (
+        CheckpointError,
+        SafetensorError,
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ) as error:
+        said = str(error) or type(error).__name__
+        raise TrainingError(
+            f"'{file}' cannot be read ({said}): the run cannot be resumed; {left}."
+        ) from error
