@@ -117,7 +117,7 @@ class Table(DatasetReader):
                 if cell is not None and not isinstance(cell, str):
                     self._text(row, column, where)
             yield Example(
-                self._image(image.strip(), folder, where) if image and image.strip() else Path(),
+                self._streamed_image(image or "", folder),
                 (question or "").strip(),
                 (),
                 self._question_id(row, where, number),
@@ -147,6 +147,14 @@ class Table(DatasetReader):
             return place_of(named, folder)
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
+
+    def _streamed_image(self, named: str, folder: Path) -> Path:
+        """The picture of a row that is only to be answered; one that cannot be read, because it is
+        not named or by an address that is not read, costs this row its answer and no other."""
+        try:
+            return place_of(named.strip(), folder) if named.strip() else Path()
+        except DataError:
+            return folder / named.strip()
 
     def _question(self, row: Row, where: str) -> str:
         question = self._text(row, "question_column", where)

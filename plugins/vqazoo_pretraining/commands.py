@@ -87,7 +87,8 @@ def pretrain(out: Path, quiet: bool, as_json: bool, resume: bool, **given: Any) 
             "assignments": tuple(asked["assignments"]),
         }
     )
-    make_folder(out)
+    if not resume:
+        make_folder(out)
     report, bar = _output(quiet)
     with told_when_interrupted(lambda: how_to_go_on(out, "vqazoo pretrain")):
         figures = run(options, out, report, bar, resume)
@@ -143,7 +144,8 @@ def capfilt(out: Path, quiet: bool, as_json: bool, resume: bool, **given: Any) -
     given = {**given, "device": given["device"] or "auto"}
     asked = gather_options(given, out, resume, places)
     options = Options(**{**asked, **{name: Path(asked[name]) for name in places}})
-    make_folder(out)
+    if not resume:
+        make_folder(out)
     report, bar = _output(quiet)
     with told_when_interrupted(lambda: how_to_go_on(out, "vqazoo capfilt")):
         counted = run(options, out, report, bar, resume)

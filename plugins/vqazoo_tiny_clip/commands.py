@@ -56,7 +56,8 @@ def pretrain(out: Path, resume: bool, as_json: bool, **given: Any) -> None:
     from vqazoo_tiny_clip.pretrain import pretrain as run
 
     options = gather_options(given, out, resume)
-    make_folder(out)
+    if not resume:
+        make_folder(out)
     with told_when_interrupted(lambda: how_to_go_on(out, "vqazoo pretrain-tiny-clip")):
         figures = run(out, report=lambda line: say(line, err=True), resume=resume, **options)
     print_of_first(figures, as_json)

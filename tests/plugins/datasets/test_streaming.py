@@ -105,3 +105,13 @@ def test_a_broken_file_is_told_as_when_it_is_read(
             list(rows("test"))
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
+
+
+def test_an_address_that_is_not_read_costs_its_row_alone(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("image,question\nhttp://example.com/1.png,what?\n2.png,what?\n")
+    first, second = reader("table", test=str(file)).stream("test")
+    assert not first.image.exists()
+    assert second.image == tmp_path / "2.png"
+    with pytest.raises(DataError, match="is an address that is not read"):
+        reader("table", test=str(file)).read("test")
