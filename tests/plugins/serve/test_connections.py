@@ -81,6 +81,15 @@ def answered(client: httpx.Client) -> bool:
         return newcomer.post("/answer", json=GOOD).status_code == 200
 
 
+def answered_at_last(client: httpx.Client) -> bool:
+    """As `answered`, by a newcomer who comes again when the connection is cut."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        with suppress(httpx.TransportError):
+            return answered(client)
+    return False
+
+
 @contextmanager
 def many(client: httpx.Client, count: int, start: bytes) -> Iterator[list[socket.socket]]:
     with ExitStack() as stack:
@@ -379,7 +388,8 @@ def test_connections_are_counted_however_they_end(models, monkeypatch):
         (counted,) = shared
         for start in (b"", HEAD[:30], HEAD, HEAD + BODY, b"\x16\x03\x01\r\n\r\n"):
             with many(client, 20, start):
-                assert answered(client)
+                # While all others are being answered it is the newest that is cut, and tries again.
+                assert answered(client) if start != HEAD + BODY else answered_at_last(client)
                 assert counted.count <= 9
         until = time.monotonic() + 30
         while counted.count > 1 and time.monotonic() < until:  # the client's own may be open
