@@ -241,6 +241,7 @@ def export(
     Example: vqazoo data export {official} --data-root DIR --to exported
     """
     from vqazoo.data import open_dataset, usable
+    from vqazoo.data.examples import MISSING_IMAGES
     from vqazoo.evaluation.tables import write_parquet
 
     reader = open_dataset(name, dataset_args(name, {}, data_root, assignments))
@@ -250,7 +251,7 @@ def export(
     make_folder(folder)
     written = {}
     for split in wanted:
-        examples, left_out = usable(reader.read(split), skip_missing, folder / "missing-images.txt")
+        examples, left_out = usable(reader.read(split), skip_missing, folder / MISSING_IMAGES)
         file = folder / f"{split}.parquet"
         write_parquet(examples, file)
         written[split] = {"file": str(file), "questions": len(examples), "left_out": left_out}

@@ -76,7 +76,7 @@ def errors(
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--out is '{out}', but a file that ends in .html was expected.")
     page = None if as_json and out is None else out or Path(PAGE)
-    missing = (page or Path(PAGE)).with_name("missing-images.txt")
+    missing = page and page.with_name(f"{page.stem}-missing-images.txt")
     args = given_args(data_root, assignments)
     there = subject(_model_of(run), data, split or "", args, skip_missing, missing, _say)
     questions = there.questions

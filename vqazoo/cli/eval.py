@@ -90,7 +90,7 @@ def eval_command(
     if out is not None:
         make_folder(out)
     args, wanted = given_args(data_root, assignments), wups or None
-    missing = (out or Path.cwd()) / MISSING_IMAGES
+    missing = out / MISSING_IMAGES if out else None
     if predictions is not None:
         from vqazoo.evaluation.predictions import read_predictions
 

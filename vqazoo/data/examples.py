@@ -19,6 +19,7 @@ from vqazoo.registry import registry
 
 MAX_QUESTION_CHARACTERS = 2000
 MISSING_IMAGES = "missing-images.txt"  # lists the pictures of a split that are left out
+TOLD = 3  # pictures that a sentence names, where no file lists them
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +160,13 @@ def _compare_by(reader: DatasetReader, name: str) -> None:
 
 
 def present(
-    examples: Sequence[Example], skip_missing: bool, list_file: Path
+    examples: Sequence[Example], skip_missing: bool, list_file: Path | None
 ) -> tuple[list[Example], int]:
     """The examples whose picture is a file, and how many others there are.
 
     Args:
         skip_missing: leave the others out; False: stop.
-        list_file: where the missing paths are written, one a line.
+        list_file: where the missing paths are written, one a line; None: the first are told.
 
     Raises:
         DataError: pictures are missing and `skip_missing` is False, or every picture is missing.
@@ -183,7 +184,7 @@ def present(
 
 
 def usable(
-    examples: Sequence[Example], skip_missing: bool, list_file: Path
+    examples: Sequence[Example], skip_missing: bool, list_file: Path | None
 ) -> tuple[list[Example], int]:
     """As `present`, but with `skip_missing` also those are left out whose picture cannot be read,
     for which every picture is opened once.
@@ -210,7 +211,7 @@ def _is_there(image: Path) -> bool:
 
 
 def _without(
-    bad: set[Path], examples: Sequence[Example], what: str, list_file: Path
+    bad: set[Path], examples: Sequence[Example], what: str, list_file: Path | None
 ) -> tuple[list[Example], int]:
     """The examples of other pictures, and how many are left out; those of none are an error."""
     if not bad:
@@ -222,14 +223,15 @@ def _without(
     return kept, len(examples) - len(kept)
 
 
-def _told(bad: set[Path], examples: Sequence[Example], what: str, list_file: Path) -> str:
+def _told(bad: set[Path], examples: Sequence[Example], what: str, list_file: Path | None) -> str:
     """What is wrong with pictures, which are listed."""
     paths = sorted(map(str, bad))
+    told = f"{len(bad):,} of {len({e.image for e in examples}):,} pictures {what}, "
+    if list_file is None:
+        more = f" and {len(paths) - TOLD:,} more" if len(paths) > TOLD else ""
+        return told + "such as " * bool(more) + ", ".join(map(repr, paths[:TOLD])) + more
     write_list(list_file, paths)
-    return (
-        f"{len(bad):,} of {len({e.image for e in examples}):,} pictures {what}, such as "
-        f"'{paths[0]}' (all in '{list_file}')"
-    )
+    return f"{told}such as '{paths[0]}' (all in '{list_file}')"
 
 
 def check_question(question: str, where: str = "The question") -> str:

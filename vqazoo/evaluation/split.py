@@ -15,7 +15,6 @@ from typing import Any
 from vqazoo.config import config_digest
 from vqazoo.data import DatasetReader, Example, open_dataset, usable
 from vqazoo.data.answers import AnswerList
-from vqazoo.data.examples import MISSING_IMAGES
 from vqazoo.errors import DataError, UnknownNameError, did_you_mean
 from vqazoo.evaluation.answering import Asking, answer_features, answer_split
 from vqazoo.evaluation.metric import Metric, by_name
@@ -127,7 +126,7 @@ def read_split(
     args: Mapping[str, Any],
     split: str,
     skip_missing: bool = False,
-    missing: Path = Path(MISSING_IMAGES),
+    missing: Path | None = None,
     report: Report = print,
     look: bool = True,
 ) -> Questions:
@@ -136,7 +135,7 @@ def read_split(
     Args:
         data: name of a dataset, with its arguments, or a reader.
         skip_missing: leave out questions without a readable picture, and report it; False: stop.
-        missing: where such pictures are listed.
+        missing: the file in which such pictures are listed; None: nowhere.
         look: whether to look for pictures; False: they are not needed.
 
     Raises:
@@ -168,12 +167,13 @@ def named_reader(
 
 
 def with_pictures(
-    examples: Sequence[Example], skip_missing: bool, missing: Path, report: Report
+    examples: Sequence[Example], skip_missing: bool, missing: Path | None, report: Report
 ) -> list[Example]:
     """Those whose picture can be used; see `read_split`."""
     kept, left_out = usable(examples, skip_missing, missing)
     if left_out:
-        report(f"Left out {left_out:,} questions without a picture, listed in '{missing}'.")
+        listed = f", listed in '{missing}'" if missing else ""
+        report(f"Left out {left_out:,} questions without a picture{listed}.")
     return kept
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from vqazoo.progress import Progress, Report
 
 TEST = "test"  # the split, where neither the user nor a recipe names one
-MISSING = Path("missing-images.txt")
 
 Data = str | DatasetReader | Iterable[Any]
 
@@ -53,7 +52,7 @@ def subject(
     split: str = "",
     data_args: Mapping[str, Any] | None = None,
     skip_missing: bool = False,
-    missing: Path = MISSING,
+    missing: Path | None = None,
     report: Report = print,
     look: bool = True,
 ) -> Subject:
@@ -107,7 +106,7 @@ def evaluate(
     decode: Mapping[str, Any] | None = None,
     candidates: Sequence[str] | None = None,
     skip_missing: bool = False,
-    missing: str | Path = MISSING,
+    missing: str | Path | None = None,
     wups: bool | None = None,
     device: str = "auto",
     cache: str | Path = "",
@@ -126,7 +125,7 @@ def evaluate(
         decode: options of the head, as `VQAModel.answer` takes them.
         candidates: the answers to choose from, in place of writing or picking one.
         skip_missing: leave out questions whose picture is missing or damaged, and report it.
-        missing: the file in which such pictures are listed.
+        missing: the file in which such pictures are listed; None: nowhere.
         wups: whether to compute WUPS; None: where it is usual for the dataset.
         device: of a referenced model; one that is given stays where it is.
         cache: folder of cached features; default: vqazoo's own. A table is not cached.
@@ -163,7 +162,7 @@ def evaluate(
         raise ConfigError(
             "data_args are given, but the data is no name of a dataset: leave them out."
         )
-    asking, place = Asking(decode or {}, candidates), Path(missing)
+    asking, place = Asking(decode or {}, candidates), Path(missing) if missing else None
     reference = model if isinstance(model, str) else ""
     if data is None or isinstance(data, str | DatasetReader):
         if isinstance(model, str):

@@ -170,6 +170,13 @@ def test_missing_pictures_stop_with_one_sentence(some: list[Example], tmp_path: 
     assert len(file.read_text().splitlines()) == 3
 
 
+def test_without_a_file_the_sentence_names_the_first_few() -> None:
+    with pytest.raises(DataError, match=r"20 of 20 pictures do not exist, such as .* and 17 more:"):
+        present(examples(20), True, None)
+    with pytest.raises(DataError, match=r"1 of 1 pictures do not exist, '[^']+': check"):
+        present(examples(1), True, None)
+
+
 @pytest.mark.parametrize("skip", [False, True])
 def test_if_every_picture_is_missing_the_folder_is_wrong(tmp_path: Path, skip: bool) -> None:
     file = tmp_path / "missing.txt"

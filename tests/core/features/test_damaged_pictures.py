@@ -114,6 +114,34 @@ def test_eval_and_features_tell_all_of_them_and_go_on_without(
     assert json.loads(capsys.readouterr().out)["images"] == 9
 
 
+def test_a_file_of_the_users_own_is_never_written_over(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    own = here / "missing-images.txt"
+    own.write_text("my notes")
+    (table.parent / "0.png").unlink()
+    (table.parent / "1.png").unlink()
+    split = ["--data", "table", "--set", f"train={table}", "--split", "train"]
+    build = ["--encoder", "tiny-clip", "--data", "table", "--set", f"data.args.train={table}"]
+    for command in (
+        ["eval", MODEL, *split],
+        ["errors", MODEL, *split, "--json"],
+        ["features", "build", *build, "--cache", str(tmp_path / "cache")],
+    ):
+        capsys.readouterr()
+        assert run(command) == 1
+        told = capsys.readouterr().err
+        assert "2 of 12 pictures do not exist, " in told
+        assert str(table.parent / "0.png") in told
+        assert str(table.parent / "1.png") in told
+        assert run([*command, "--skip-missing"]) == 0
+        assert own.read_text() == "my notes"
+        assert [file.name for file in here.iterdir()] == [own.name]
+
+
 def test_data_info_counts_them(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["data", "info", "table", "--set", f"train={table}"]) == 0
     told = capsys.readouterr()
