@@ -23,7 +23,9 @@ def card(folder: Path, name: str, as_json: bool) -> None:
     Example: vqazoo card runs/first/best
     """
     from vqazoo.card import write_card
+    from vqazoo.zoo.models import checkpoint_folder
 
+    folder = checkpoint_folder(Path(str(folder).removeprefix("dir:")).expanduser())
     written = write_card(folder, name)
     if as_json:
         print_json({"file": str(written.file), **written.facts()})

@@ -22,7 +22,9 @@ def check(folder: Path, as_json: bool) -> None:
     from vqazoo.checkpoint.loading import load_checkpoint
     from vqazoo.files.known_digests import reading_all
     from vqazoo.files.writing import CARD, METRICS
+    from vqazoo.zoo.models import checkpoint_folder
 
+    folder = checkpoint_folder(Path(str(folder).removeprefix("dir:")).expanduser())
     with reading_all():
         model = load_checkpoint(folder)
     config = model.config

@@ -78,7 +78,7 @@ def errors(
     page = None if as_json and out is None else out or Path(PAGE)
     missing = page and page.with_name(f"{page.stem}-missing-images.txt")
     args = given_args(data_root, assignments)
-    there = subject(_model_of(run), data, split or "", args, skip_missing, missing, _say)
+    there = subject(run, data, split or "", args, skip_missing, missing, _say)
     questions = there.questions
     answers = None if predictions is None else read_predictions(predictions, questions.examples)
     mistakes = find_mistakes(
@@ -99,16 +99,6 @@ def errors(
         print_json(mistakes.to_json())
     else:
         _print(mistakes)
-
-
-def _model_of(run: str) -> str:
-    """The model's reference: of a run folder its best checkpoint, of another folder itself."""
-    from vqazoo.files.writing import BEST
-
-    folder = Path(run.removeprefix("dir:")).expanduser()
-    if (folder / BEST).is_dir():
-        return f"dir:{folder / BEST}"
-    return f"dir:{folder}" if folder.is_dir() and ":" not in run else run
 
 
 def _licence(data: str) -> str:

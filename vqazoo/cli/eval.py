@@ -72,9 +72,12 @@ def eval_command(
         raise click.UsageError("Give either MODEL or --predictions FILE, and not both.")
     if predictions is not None and data is None:
         raise click.UsageError("--predictions needs --data, the dataset that was answered.")
+    from vqazoo.zoo.models import whole_reference
+
+    model = model and whole_reference(model)
     if record and not (model or "").startswith("dir:"):
         raise click.UsageError(
-            "--record writes into a model's own folder, so MODEL must be dir:PATH."
+            "--record writes into a model's own folder, so MODEL must be the path of one."
         )
     if predictions is not None and (decode or candidates is not None):
         raise click.UsageError("--decode and --candidates are for a MODEL, not for --predictions.")

@@ -22,12 +22,14 @@ def info(name: str, as_json: bool) -> None:
     from vqazoo.catalogue import entries
     from vqazoo.errors import UnknownNameError, did_you_mean
     from vqazoo.registry import KINDS, parse_ref, registry
+    from vqazoo.zoo.models import whole_reference
 
     models = sorted(entries())
-    if name in models or name.startswith(("dir:", "hub:")):
-        _describe_model(name, as_json)
-        return
     kinds = [kind for kind in KINDS if parse_ref(name).name in registry.names(kind)]
+    reference = name if kinds and name not in models else whole_reference(name)
+    if reference in models or reference.startswith(("dir:", "hub:")):
+        _describe_model(reference, as_json)
+        return
     if not kinds:
         known = [*models, *(known for kind in KINDS for known in registry.names(kind))]
         raise UnknownNameError(

@@ -53,6 +53,7 @@ from vqazoo.progress import Report
 from vqazoo.publish.bundle import bundle_encoders
 from vqazoo.publish.card_merge import merge_cards
 from vqazoo.publish.upload import Upload, prepare
+from vqazoo.zoo.models import checkpoint_folder
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -140,7 +141,7 @@ def push(
     with tempfile.TemporaryDirectory(prefix="vqazoo-push-") as scratch:
         own = None
         if isinstance(model, (str, Path)):
-            folder = own = Path(str(model).removeprefix("dir:")).expanduser()
+            folder = own = checkpoint_folder(Path(str(model).removeprefix("dir:")).expanduser())
         else:
             folder = Path(scratch) / ref.repo.partition("/")[2]
             save_checkpoint(model, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from vqazoo.config import RunConfig, read_toml, run_config, set_value
 from vqazoo.errors import ConfigError
 from vqazoo.files.writing import RECIPE
 from vqazoo.training.starting import with_parts_of_start
+from vqazoo.zoo.models import whole_reference
 
 
 def gather_config(
@@ -45,4 +47,6 @@ def gather_config(
         tables[name] = value
     for assignment in assignments:
         set_value(tables, assignment)
-    return run_config(with_parts_of_start(tables))
+    filled = run_config(with_parts_of_start(tables))
+    start = whole_reference(filled.training.start)  # which says that it is a folder of this machine
+    return replace(filled, training=replace(filled.training, start=start))

@@ -15,6 +15,7 @@ from vqazoo.errors import (
     VqazooError,
     did_you_mean,
 )
+from vqazoo.files.writing import BEST, CONFIG
 from vqazoo.hub.files import cached_in, fetch_checkpoint
 from vqazoo.hub.requests import HubRef
 from vqazoo.zoo.families import Published, find_published, read_published
@@ -49,6 +50,7 @@ def find(ref: str, cache_dir: Path | None = None, names: Sequence[str] = ()) -> 
     Raises:
         As `load`.
     """
+    ref = whole_reference(ref)
     published, config = _published(ref, cache_dir)
     if published is not None:
         return Found(published, None, config)
@@ -83,7 +85,8 @@ def resolve(
     """The checkpoint folder of a model reference; one on the Hub is fetched into its cache.
 
     Args:
-        ref: a zoo name such as `tiny-clip-lstm-easyvqa`, `hub:OWNER/NAME[@REVISION]`, `dir:PATH`.
+        ref: a zoo name such as `tiny-clip-lstm-easyvqa`, `hub:OWNER/NAME[@REVISION]`, the path of a
+            checkpoint or run folder, with or without `dir:`.
         cache_dir: of the Hub; default: its own.
         names: further files of a repository, fetched if they are there.
         config: the content of its config.json, if it was read before.
@@ -92,7 +95,7 @@ def resolve(
         UnknownNameError: no such zoo model, or it has no weights yet.
         HubError, CheckpointError: the repository or folder cannot be had.
     """
-    prefix, colon, rest = ref.partition(":")
+    prefix, colon, rest = whole_reference(ref).partition(":")
     cache = Path(cache_dir).expanduser() if cache_dir else None
     if colon and prefix == "dir":
         return Path(rest).expanduser()
@@ -101,10 +104,10 @@ def resolve(
     known = entries()
     if ref in known:
         return _resolve_entry(ref, known, cache, names)
-    if Path(ref).expanduser().is_dir() or "/" in ref or "\\" in ref:
+    if "/" in ref or "\\" in ref:
         raise UnknownNameError(
-            f"{ref!r} is not the name of a zoo model: for a folder write 'dir:{ref}', for a Hub "
-            f"repository 'hub:{ref}'."
+            f"{ref!r} is no folder here and not the name of a zoo model: check the path, or for a "
+            f"Hub repository write 'hub:{ref}'."
         )
     raise UnknownNameError(
         f"Unknown model {ref!r}.{did_you_mean(ref, known)} Run 'vqazoo list models' to see "
@@ -112,9 +115,33 @@ def resolve(
     )
 
 
+def whole_reference(ref: str) -> str:
+    """A reference that says what it is: `dir:` stands before a folder, and of a run folder it is
+    the best checkpoint. A zoo name wins over a folder of that name."""
+    if ref.startswith("dir:"):
+        return f"dir:{checkpoint_folder(Path(ref.removeprefix('dir:')).expanduser())}"
+    folder = Path(ref).expanduser()
+    if not ref or ref.startswith("hub:") or not _is_folder(folder) or ref in entries():
+        return ref
+    return f"dir:{checkpoint_folder(folder)}"
+
+
+def checkpoint_folder(folder: Path) -> Path:
+    """The folder of a checkpoint: of a run folder that of its best one, else the folder itself."""
+    best = folder / BEST
+    return best if not (folder / CONFIG).exists() and (best / CONFIG).exists() else folder
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
 def absolute(ref: str) -> str:
     """A reference that means the same in another working folder."""
-    prefix, _, rest = ref.partition(":")
+    prefix, _, rest = whole_reference(ref).partition(":")
     return f"dir:{Path(rest).expanduser().absolute()}" if prefix == "dir" else ref
 
 
@@ -171,10 +198,11 @@ def load(
     """A trained model, ready to answer.
 
     Args:
-        ref: a zoo name (`vqazoo.list_models()`), `hub:OWNER/NAME[@REVISION]`, or `dir:PATH` of a
-            checkpoint folder. With a zoo name or a 40-digit revision that is cached, no network
-            is used. Published checkpoints of the families in docs/about/families.md, such as
-            `hub:Salesforce/blip-vqa-base`, are read in transformers' own layout.
+        ref: a zoo name (`vqazoo.list_models()`), `hub:OWNER/NAME[@REVISION]`, or the path of a
+            checkpoint or run folder, with or without `dir:`. With a zoo name or a 40-digit
+            revision that is cached, no network is used. Published checkpoints of the families in
+            docs/about/families.md, such as `hub:Salesforce/blip-vqa-base`, are read in
+            transformers' own layout.
         device: where to put it, such as `cpu` or `cuda`.
         cache_dir: folder of the Hub's cache, of encoders too; default: the Hub's own (`HF_HOME`).
         dtype: `float32`, `float16` or `bfloat16`, of published checkpoints.
@@ -190,6 +218,7 @@ def load(
 
     if not isinstance(ref, str):
         raise VqazooError(f"load takes a name, 'hub:...' or 'dir:PATH' as text, but got {ref!r}.")
+    ref = whole_reference(ref)
     options = LoadOptions(dtype, device_map, quantize)
     _check_options(options, device)
     cache = Path(cache_dir).expanduser() if cache_dir else None
@@ -213,7 +242,7 @@ def published(ref: str, cache_dir: Path | None = None) -> Published | None:
     Raises:
         CheckpointError: it is of a family that is not read. HubError: it cannot be had.
     """
-    return _published(ref, cache_dir)[0]
+    return _published(whole_reference(ref), cache_dir)[0]
 
 
 def _published(ref: str, cache_dir: Path | None) -> tuple[Published | None, bytes | None]:

@@ -30,7 +30,7 @@ LARGE = "model.safetensors"
         ("hub:model", "does not name a Hub repository"),
         ("hub:ada/m@", "does not name a Hub repository"),
         ("hub:ada/a--b", "cannot name a Hub repository"),
-        ("ada/model", "for a Hub repository 'hub:ada/model'"),
+        ("ada/model", "repository write 'hub:ada/model'"),
     ],
 )
 @pytest.mark.parametrize("token", [None, "hf_bob"])
