@@ -12,6 +12,7 @@ from typing import Any
 from vqazoo.data.answers import select_answer
 from vqazoo.data.damage import unreadable
 from vqazoo.data.examples import DatasetReader, Example
+from vqazoo.data.leaks import shared_pictures
 
 TOP = 5  # most frequent answers that are shown
 FEW = 2_000  # pictures of a split that are opened without being asked to
@@ -116,7 +117,7 @@ def report_on(
         f"{a} and {b}": common
         for i, a in enumerate(names)
         for b in names[i + 1 :]
-        if (common := len(images[a] & images[b]))
+        if (common := len(shared_pictures(images[a], images[b])))
     }
     in_order = {name: splits[name] for name in reader.splits()}
     return DataReport(in_order, training, shared, sorted(set(missing)), sorted(set(broken)))

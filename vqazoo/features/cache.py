@@ -34,7 +34,7 @@ from vqazoo.features.shards import (
 )
 from vqazoo.features.stored import MappedFeatures, Place
 from vqazoo.files.keys import read_object
-from vqazoo.files.writing import cache_home, json_bytes, write_file
+from vqazoo.files.writing import FEATURE_CACHES, cache_home, json_bytes, write_file
 from vqazoo.interfaces import Features
 
 VERSION = 1  # of the folder's layout and of how keys are made
@@ -45,7 +45,7 @@ CHECKED_AT_ONCE = 2**30  # bytes: fewer are checked on opening, so that damage i
 
 def cache_root(chosen: str | Path = "") -> Path:
     """The folder of all feature caches."""
-    return Path(chosen).expanduser() if chosen else cache_home() / "features"
+    return Path(chosen).expanduser() if chosen else cache_home() / FEATURE_CACHES
 
 
 class FeatureCache:

@@ -67,6 +67,9 @@ RELEASE = re.compile(r"[0-9A-Za-z.+!_-]{1,64}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
+FEATURE_CACHES = "features"  # folder of all feature caches in that of caches
+
+
 def cache_home() -> Path:
     """Where what can be made again is kept: $VQAZOO_CACHE, else $XDG_CACHE_HOME/vqazoo, else
     ~/.cache/vqazoo. As its standard says, a relative XDG_CACHE_HOME counts as none."""

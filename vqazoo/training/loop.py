@@ -37,7 +37,7 @@ from vqazoo.training.learner import Learner
 from vqazoo.training.loggers import ExperimentLogs
 from vqazoo.training.lora import add_adapters, has_adapters
 from vqazoo.training.optimisation import make_optimiser, rate_factor
-from vqazoo.training.report import describe_data, epoch_line, stage_line
+from vqazoo.training.report import describe_data, describe_leak, epoch_line, stage_line
 from vqazoo.training.run_folder import (
     check_data,
     check_run,
@@ -163,6 +163,8 @@ def _run(
             write_file(out / RECIPE, to_toml(config).encode())
             write_file(out / ENVIRONMENT, json_bytes(environment))
     describe_data(model, data, report)
+    if engine.first:
+        describe_leak(data, cache_root(training.cache), report)
     targets = move(model.head.targets(data.train), device)
     validation = Validation(model, data, config, out / BEST, environment)
     units = row_units(model.head, targets)  # (n,) of each term of the loss

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from vqazoo.data.leaks import find_leak
 from vqazoo.model import VQAModel
 from vqazoo.training.data import RunData
 from vqazoo.training.stages import Stage
@@ -28,6 +30,20 @@ def describe_data(model: VQAModel, data: RunData, report: Callable[[str], None])
         f"{len(data.validation):,} for validation; {len(data.answers):,} answers covering "
         f"{data.answers.coverage:.1%}; on {model.device}."
     )
+
+
+def describe_leak(data: RunData, caches: Path, report: Callable[[str], None]) -> None:
+    """Report pictures of validation that are learnt from, also under other names.
+
+    Args:
+        caches: folder of feature caches, where digests of pictures are remembered.
+    """
+    leak = find_leak(data.train, data.validation, caches)
+    if leak:
+        report(
+            f"Warning: {leak.told('validation questions')}: the validation score is too high, and "
+            f"the best epoch is chosen by it; take them out of one of the two splits."
+        )
 
 
 def stage_line(stage: Stage, learning: Mapping[str, Tensor], model: VQAModel, count: int) -> str:

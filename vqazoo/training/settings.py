@@ -15,6 +15,8 @@ from vqazoo.files.writing import RECIPE
 from vqazoo.training.starting import with_parts_of_start
 from vqazoo.zoo.models import whole_reference
 
+GIVEN_VALIDATION = "validation"  # an argument of datasets whose files the user names, and its split
+
 
 def gather_config(
     config: str | Path | Mapping[str, Any] | None,
@@ -49,4 +51,13 @@ def gather_config(
         set_value(tables, assignment)
     filled = run_config(with_parts_of_start(tables))
     start = whole_reference(filled.training.start)  # which says that it is a folder of this machine
-    return replace(filled, training=replace(filled.training, start=start))
+    filled = replace(filled, training=replace(filled.training, start=start))
+    return filled if resumed is not None else _validating_on_what_is_given(filled)
+
+
+def _validating_on_what_is_given(config: RunConfig) -> RunConfig:
+    """The config; where a file of validation is given, but no split to validate on, it is that."""
+    data = config.data
+    if data.validation_split or not data.args.get(GIVEN_VALIDATION):
+        return config
+    return replace(config, data=replace(data, validation_split=GIVEN_VALIDATION))

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from vqazoo.data import DatasetReader, Example
-from vqazoo.errors import ConfigError
+from vqazoo.data import DatasetReader, Example, open_dataset, split_by_image
+from vqazoo.data.answers import apply_rule
+from vqazoo.data.leaks import find_leak
+from vqazoo.errors import ConfigError, VqazooError
 from vqazoo.files.writing import RECIPE
 from vqazoo.zoo.models import Found, find, load, load_found
-from vqazoo.zoo.recipes import trained_on
+from vqazoo.zoo.recipes import recipe_of, trained_on
 
 if TYPE_CHECKING:
     from vqazoo.evaluation.split import Evaluation, Questions
@@ -70,7 +72,31 @@ def subject(
     checkpoint = find(reference, names=(RECIPE,))
     chosen = chosen_data(reference, checkpoint, data, split, data_args)
     read = read_split(*chosen, skip_missing, missing, report, look)
+    if checkpoint.folder is not None:
+        tell_leak(checkpoint.folder, read.examples, report)
     return Subject(reference, checkpoint, read)
+
+
+def tell_leak(folder: Path, asked: Sequence[Example], report: Report) -> None:
+    """Report which questions are about pictures that the model of a folder learnt from.
+
+    Where its training data are not on this machine, nothing can be compared, and nothing is said.
+    """
+    try:
+        config = recipe_of(folder)
+        data = config.data
+        learnt = open_dataset(data.type, data.args).read(data.train_split)
+        if not data.validation_split:  # a part of the pictures was kept for validation
+            learnt = apply_rule(data.answer_rule, learnt, config.seed)
+            learnt, _ = split_by_image(learnt, data.validation_fraction, config.seed)
+    except VqazooError:
+        return
+    leak = find_leak(learnt, asked)
+    if leak:
+        report(
+            f"Warning: {leak.told('questions')}: the score says how well the model remembers, and "
+            f"is too high for pictures that it has not seen."
+        )
 
 
 def chosen_data(

@@ -35,7 +35,12 @@ def recipe_file(name: str) -> Path:
 
 
 def trained_on(folder: Path) -> DataConfig:
-    """The data that the recipe of a checkpoint folder names.
+    """The data that the recipe of a checkpoint folder names; raises as `recipe_of`."""
+    return recipe_of(folder).data
+
+
+def recipe_of(folder: Path) -> RunConfig:
+    """The recipe of a checkpoint folder.
 
     Of a run's best checkpoint the run's own recipe is read, which has the folders of this machine.
 
@@ -51,7 +56,7 @@ def trained_on(folder: Path) -> DataConfig:
             f"'{folder}' has no {RECIPE}, so nothing tells its data: name the dataset with --data "
             f"(in Python: data=)."
         )
-    return run_config(read_toml(own)).data
+    return run_config(read_toml(own))
 
 
 def read_recipe(name: str) -> RunConfig:
