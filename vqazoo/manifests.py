@@ -238,6 +238,8 @@ class DatasetManifest(Manifest):
         submission: `module:function`, called as `submission(examples, answers)`: the official files
             of the dataset's evaluation server, their contents by file name; empty: it has none.
         hub_variant: whether the variant names a repository on the Hub, whose id a card states.
+        suffixes: of files that name it by themselves, such as `--data my.csv`; each of its splits
+            then is an argument that takes such a file.
     """
 
     splits: tuple[str, ...] = ()
@@ -253,6 +255,7 @@ class DatasetManifest(Manifest):
     shows_pictures: bool = False
     submission: str = ""
     hub_variant: bool = False
+    suffixes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ EASY_VQA = DatasetManifest(
 TABLE = DatasetManifest(
     summary="your own CSV, TSV or JSON-lines files: image, question, one or more answers",
     build="vqazoo_datasets.table:Table",
+    suffixes=(".csv", ".tsv", ".jsonl", ".ndjson"),
     source="your files",
     args={
         "train": Arg(str, "", "file of the split train"),

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from vqazoo.building import assemble
@@ -21,6 +20,7 @@ from vqazoo.config import Block, ModelConfig, fill_block, parse, set_value
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import CheckpointError, ConfigError, did_you_mean
 from vqazoo.files.json_text import json_text
+from vqazoo.files.tensors_bytes import safetensors_bytes
 from vqazoo.files.writing import write_file
 from vqazoo.interfaces import Features, width
 from vqazoo.manifests import TOKENS

@@ -9,10 +9,10 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from safetensors.torch import save as safetensors_bytes
 
 from vqazoo.errors import WeightsError, missing_package
 from vqazoo.files.reading import MIB, check_no_pointer
+from vqazoo.files.tensors_bytes import safetensors_bytes
 from vqazoo.files.writing import cache_home, write_file
 from vqazoo.interfaces import WeightsReference
 from vqazoo_timm.encoder import TimmEncoder, refuse_texts

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from vqazoo.card.facts import LOG
 from vqazoo.errors import TrainingError
 from vqazoo.files.json_text import json_text
+from vqazoo.files.tensors_bytes import safetensors_bytes
 from vqazoo.files.writing import json_bytes, json_lines, write_file
 from vqazoo.modes import evaluating
 from vqazoo.toolkit.shares import ALONE, Share, share_batch_norms

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from vqazoo.amounts import in_bytes
 from vqazoo.config import plain
 from vqazoo.errors import CheckpointError
 from vqazoo.files.reading import check_answer_lengths
+from vqazoo.files.tensors_bytes import safetensors_bytes
 from vqazoo.files.writing import (
     ANSWERS,
     CONFIG,

@@ -66,11 +66,13 @@ def info(
     Example: vqazoo data info {dataset}
     """
     from vqazoo.data import open_dataset
+    from vqazoo.data.own_files import TRAIN, dataset_of_file
     from vqazoo.data.report import report_on
     from vqazoo.errors import DataError
     from vqazoo.registry import registry
 
-    reader = open_dataset(name, dataset_args(name, {}, data_root, assignments))
+    name, given = dataset_of_file(name, TRAIN)
+    reader = open_dataset(name, dataset_args(name, given, data_root, assignments))
     manifest = registry.manifest("dataset", name)
     if not reader.splits():
         root = "" if data_root is None else f" in '{data_root}'"
@@ -242,9 +244,11 @@ def export(
     """
     from vqazoo.data import open_dataset, usable
     from vqazoo.data.examples import MISSING_IMAGES
+    from vqazoo.data.own_files import TRAIN, dataset_of_file
     from vqazoo.evaluation.tables import write_parquet
 
-    reader = open_dataset(name, dataset_args(name, {}, data_root, assignments))
+    name, given = dataset_of_file(name, TRAIN)
+    reader = open_dataset(name, dataset_args(name, given, data_root, assignments))
     wanted = splits or tuple(reader.splits()) or ("train",)  # that there is none is an error below
     for split in wanted:
         reader.check_split(split)

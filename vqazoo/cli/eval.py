@@ -83,8 +83,9 @@ def eval_command(
         raise click.UsageError("--decode and --candidates are for a MODEL, not for --predictions.")
     options, chosen = decode_request(decode, candidates)
     from vqazoo.data.examples import MISSING_IMAGES
+    from vqazoo.data.own_files import TEST
     from vqazoo.evaluation.split import read_split, scored
-    from vqazoo.zoo.evaluate import TEST, UnnamedDataError, evaluate
+    from vqazoo.zoo.evaluate import UnnamedDataError, evaluate
 
     if record and _is_published(model or ""):
         raise click.UsageError(

@@ -11,6 +11,8 @@ import click
 
 from vqazoo.cli.completion import complete_part
 
+DATA_ARGS = "data.args."  # before the arguments of a dataset in a training config
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -119,9 +121,12 @@ def canonical(kind: str) -> Callable[[click.Context, click.Parameter, str | None
     """A callback that spells the name of a part as the registry does."""
 
     def spell(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+        from vqazoo.data.own_files import TEST, dataset_of_file
         from vqazoo.registry import registry
 
-        return None if name is None else registry.canonical(kind, name)
+        if name is None or (kind == "dataset" and dataset_of_file(name, TEST)[1]):
+            return name
+        return registry.canonical(kind, name)
 
     return spell
 
@@ -130,7 +135,9 @@ def named_data(command: F) -> F:
     """Options --data, --data-root and --set, of verbs that read one dataset."""
     for option in reversed(
         (
-            part("--data", "dataset", "Dataset; default: the one the model was trained on."),
+            part(
+                "--data", "dataset", "Dataset or file; default: the one the model was trained on."
+            ),
             DATA_ROOT,
             click.option(
                 "--set",
@@ -197,7 +204,8 @@ def dataset_args(
 
 
 def given_args(data_root: str | None, assignments: Sequence[str]) -> dict[str, Any]:
-    """The arguments of a dataset that --data-root and --set give.
+    """The arguments of a dataset that --data-root and --set give, such as test=my.csv; as in a
+    training config, data.args.test=my.csv is the same.
 
     Raises:
         ConfigError: an assignment is no KEY=VALUE.
@@ -206,5 +214,5 @@ def given_args(data_root: str | None, assignments: Sequence[str]) -> dict[str, A
 
     given: dict[str, Any] = {} if data_root is None else {"data_root": data_root}
     for assignment in assignments:
-        set_value(given, assignment)
+        set_value(given, assignment.removeprefix(DATA_ARGS))
     return given

@@ -15,6 +15,7 @@ from typing import Any
 from vqazoo.config import config_digest
 from vqazoo.data import DatasetReader, Example, open_dataset, usable
 from vqazoo.data.answers import AnswerList
+from vqazoo.data.own_files import dataset_of_file
 from vqazoo.errors import DataError, UnknownNameError, did_you_mean
 from vqazoo.evaluation.answering import Asking, answer_features, answer_split
 from vqazoo.evaluation.metric import Metric, by_name
@@ -133,7 +134,7 @@ def read_split(
     """The questions of a split whose pictures are there.
 
     Args:
-        data: name of a dataset, with its arguments, or a reader.
+        data: name of a dataset, with its arguments, a file that one reads, or a reader.
         skip_missing: leave out questions without a readable picture, and report it; False: stop.
         missing: the file in which such pictures are listed; None: nowhere.
         look: whether to look for pictures; False: they are not needed.
@@ -160,8 +161,9 @@ def named_reader(
     if isinstance(data, DatasetReader):
         reader, name = data, data.registered_as or f"{type(data).__name__} (not registered)"
     else:
-        name = registry.canonical("dataset", data)
-        reader = open_dataset(name, registry.fill("dataset", name, dict(args)))
+        named, given = dataset_of_file(data, split)
+        name = registry.canonical("dataset", named)
+        reader = open_dataset(name, registry.fill("dataset", name, {**given, **args}))
     reader.check_split(split)
     return reader, name
 

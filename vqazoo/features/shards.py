@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from vqazoo.files.digests import tensor_digest
+from vqazoo.files.tensors_bytes import safetensors_bytes
 from vqazoo.files.writing import write_file
 from vqazoo.interfaces import Features
 

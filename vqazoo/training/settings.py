@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from vqazoo.config import RunConfig, read_toml, run_config, set_value
+from vqazoo.data.own_files import TRAIN, dataset_of_file
 from vqazoo.errors import ConfigError
 from vqazoo.files.writing import RECIPE
+from vqazoo.names import parse_ref
+from vqazoo.registry import registry
 from vqazoo.training.starting import with_parts_of_start
 from vqazoo.zoo.models import whole_reference
 
@@ -48,11 +51,40 @@ def gather_config(
             tables.pop("fusion", None)
         tables[name] = value
     for assignment in assignments:
-        set_value(tables, assignment)
+        set_value(tables, _whole_key(assignment, tables))
+    _read_own_file(tables)
     filled = run_config(with_parts_of_start(tables))
     start = whole_reference(filled.training.start)  # which says that it is a folder of this machine
     filled = replace(filled, training=replace(filled.training, start=start))
     return filled if resumed is not None else _validating_on_what_is_given(filled)
+
+
+def _whole_key(assignment: str, tables: Mapping[str, Any]) -> str:
+    """An assignment to an argument of the dataset may leave out `data.args.`, as for `eval`."""
+    key = assignment.partition("=")[0].strip()
+    if "." in key or key in {field.name for field in fields(RunConfig)}:
+        return assignment
+    name, _ = dataset_of_file(_data_table(tables).get("type", ""), TRAIN)
+    if parse_ref(name).name not in registry.names("dataset"):  # which is told later
+        return assignment
+    known = registry.manifest("dataset", name).args
+    return f"data.args.{assignment}" if key in known else assignment
+
+
+def _data_table(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """The table `data`, for which a name may stand; what is neither is told later."""
+    data = tables.get("data")
+    table = {"type": data} if isinstance(data, str) else data
+    named = isinstance(table, dict) and isinstance(table.get("type", ""), str)
+    return table if named and isinstance(table, dict) else {}
+
+
+def _read_own_file(tables: dict[str, Any]) -> None:
+    """Put the dataset that reads a file, and the file as its argument, in place of the file."""
+    table = _data_table(tables)
+    name, given = dataset_of_file(table.get("type", ""), TRAIN)
+    if given:
+        tables["data"] = {**table, "type": name, "args": {**given, **table.get("args", {})}}
 
 
 def _validating_on_what_is_given(config: RunConfig) -> RunConfig:

@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from vqazoo.checkpoint.saving import saved_tensors
 from vqazoo.config import RunConfig, config_digest
 from vqazoo.errors import TrainingError
 from vqazoo.files.digests import tensor_digest
+from vqazoo.files.tensors_bytes import safetensors_bytes
 from vqazoo.files.tensors_header import read_tensors_header
 from vqazoo.files.writing import BEST, write_file
 from vqazoo.model import VQAModel

@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from vqazoo.errors import CheckpointError, TrainingError
 from vqazoo.files.digests import tensor_digest
+from vqazoo.files.tensors_bytes import safetensors_bytes
 from vqazoo.files.tensors_header import read_tensors_header
 from vqazoo.files.writing import write_file
 

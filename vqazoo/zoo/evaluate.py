@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from vqazoo.data import DatasetReader, Example, open_dataset, split_by_image
 from vqazoo.data.answers import apply_rule
 from vqazoo.data.leaks import find_leak
+from vqazoo.data.own_files import TEST, dataset_of_file
 from vqazoo.errors import ConfigError, VqazooError
 from vqazoo.files.writing import RECIPE
 from vqazoo.zoo.models import Found, find, load, load_found
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from vqazoo.model import VQAModel
     from vqazoo.progress import Progress, Report
 
-TEST = "test"  # the split, where neither the user nor a recipe names one
 
 Data = str | DatasetReader | Iterable[Any]
 
@@ -120,7 +120,14 @@ def chosen_data(
             )
         own = trained_on(checkpoint.folder)
         data, args, split = own.type, dict(own.args), split or own.test_split
-    return data, args | dict(data_args or {}), split or TEST
+    split = split or TEST
+    if isinstance(data, str):
+        data, given = dataset_of_file(data, split)
+        if given and checkpoint.folder is not None and (checkpoint.folder / RECIPE).is_file():
+            own = trained_on(checkpoint.folder)  # whose columns have the same names, most likely
+            args |= own.args if own.type == data else {}
+        args |= given
+    return data, args | dict(data_args or {}), split
 
 
 def evaluate(
@@ -143,8 +150,9 @@ def evaluate(
 
     Args:
         model: a model, or a reference as `vqazoo.load` takes it.
-        data: name of a dataset; a reader of one; examples that a reader read; or a table as
-            `VQAModel.predict` takes it. None: what the recipe of a referenced model names.
+        data: name of a dataset, or a file such as my.csv; a reader of one; examples that a reader
+            read; or a table as `VQAModel.predict` takes it. None: what the recipe of a referenced
+            model names.
         split: which split; default: the recipe's test split with its data, else `test`. Of
             examples and tables it is only a name in signatures, by default `all`.
         data_args: arguments of a dataset that is named, such as {"data_root": "DIR"}.
