@@ -39,6 +39,7 @@ VERBS = {
     "errors": Verb("vqazoo.cli.errors:errors", "Group a model's mistakes in one page."),
     "compare": Verb("vqazoo.cli.compare:compare", "Tell whether one file of answers is better."),
     "sweep": Verb("vqazoo.cli.sweep:sweep", "Train every encoder with every head."),
+    "runs": Verb("vqazoo.cli.runs:runs", "List what was trained, best first."),
     "data": Verb("vqazoo.cli.data:data", "Look at datasets and fetch official files."),
     "features": Verb("vqazoo.cli.features:features", "Look after cached features."),
     "ask": Verb("vqazoo.cli.ask:ask", "Ask a model one question about a picture or a video."),
