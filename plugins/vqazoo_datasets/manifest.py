@@ -13,9 +13,9 @@ EASY_VQA = DatasetManifest(
     shows_pictures=True,
 )
 TABLE = DatasetManifest(
-    summary="your own CSV, TSV or JSON-lines files: image, question, one or more answers",
+    summary="your own CSV, TSV, JSON or JSON-lines files: image, question, one or more answers",
     build="vqazoo_datasets.table:Table",
-    suffixes=(".csv", ".tsv", ".jsonl", ".ndjson"),
+    suffixes=(".csv", ".tsv", ".jsonl", ".ndjson", ".json"),
     source="your files",
     args={
         "train": Arg(str, "", "file of the split train"),

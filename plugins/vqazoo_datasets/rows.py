@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqazoo.data.text_files import decoded, json_objects, objects_of_lines
+from vqazoo.data.text_files import (
+    TELLING,
+    decoded,
+    encoding_of,
+    json_objects,
+    objects_of_lines,
+    objects_of_list,
+)
 from vqazoo.errors import ConfigError, DataError, did_you_mean
 from vqazoo.files.csv_cells import FLAGGED, from_cell
 from vqazoo.files.elsewhere import DistantFile
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
+OTHERS = (",", ";", "\t")  # by which spreadsheets separate cells, whatever the file's name
 JSON_LINES = (".jsonl", ".ndjson")
+JSON_LIST = ".json"
+READ = (*DELIMITERS, *JSON_LINES, JSON_LIST)  # endings of files that are read
 EXAMPLE = '{"image": "1.jpg", "question": "what is this?", "answer": "cat"}'
 
 
@@ -28,7 +39,9 @@ class Row:
 
 
 def read_rows(file: Path) -> list[Row]:
-    """All rows of a UTF-8 file (a byte-order mark is fine); blank lines are skipped.
+    """All rows of a UTF-8 file, or of UTF-16; blank lines are skipped.
+
+    Cells of a CSV or TSV file are separated as its header is: by commas, semicolons or tabs.
 
     Raises:
         DataError: the file cannot be read, has no row, or a line is malformed.
@@ -39,6 +52,7 @@ def read_rows(file: Path) -> list[Row]:
     if delimiter is None:
         parsed = _json_rows(file, text)
     else:
+        delimiter = _separator(text.lstrip("\r\n").partition("\n")[0], delimiter)
         parsed = _cell_rows(file, io.StringIO(text, newline=""), len(text), delimiter)
     rows = list(parsed)
     if not rows:
@@ -53,17 +67,22 @@ def stream_rows(file: Path) -> Iterator[Row]:
         DataError: as `read_rows`, when that line is reached; a file without rows is none.
     """
     delimiter = DELIMITERS.get(_suffix(file))
-    if isinstance(file, DistantFile):  # the pictures that it names are what takes room
+    if isinstance(file, DistantFile) or _suffix(file) == JSON_LIST:  # pictures take the room
         yield from read_rows(file)
         return
     try:
-        with open(file, encoding="utf-8-sig", newline="\n" if delimiter is None else "") as lines:
+        with open(file, "rb") as start:
+            encoding = encoding_of(start.read(TELLING))
+        with open(file, encoding=encoding, newline="\n" if delimiter is None else "") as lines:
             if delimiter is None:
                 objects = objects_of_lines(file, lines, EXAMPLE)
                 yield from (Row(number, cells) for number, cells in objects)
             else:
+                header = next((line for line in lines if line.strip()), "")
+                delimiter = _separator(header, delimiter)
+                lines.seek(0)
                 yield from _cell_rows(file, lines, file.stat().st_size, delimiter)
-    except (OSError, UnicodeDecodeError):
+    except (OSError, UnicodeError):
         _read_text(file)  # says where
         raise
 
@@ -71,10 +90,10 @@ def stream_rows(file: Path) -> Iterator[Row]:
 def _suffix(file: Path) -> str:
     """The ending of a file, if it is of a table. Raises DataError."""
     suffix = file.suffix.lower()
-    if suffix not in (*DELIMITERS, *JSON_LINES):
+    if suffix not in READ:
         raise DataError(
-            f"'{file}' ends in '{file.suffix}', but {', '.join((*DELIMITERS, *JSON_LINES))} are "
-            f"read: save the table in one of these formats."
+            f"'{file}' ends in '{file.suffix}', but {', '.join(READ)} are read: save the table in "
+            f"one of these formats."
         )
     return suffix
 
@@ -130,12 +149,19 @@ def _header(file: Path, line: int, cells: list[str]) -> list[str]:
     return header
 
 
+def _separator(header: str, usual: str) -> str:
+    """What separates the cells of a header line: of OTHERS the most frequent outside of quotes."""
+    plain = re.sub(r'"[^"]*"', "", header)
+    return max((usual, *OTHERS), key=plain.count)
+
+
 def _name(delimiter: str) -> str:
-    return "a comma" if delimiter == "," else "a tab"
+    return {",": "a comma", ";": "a semicolon"}.get(delimiter, "a tab")
 
 
 def _json_rows(file: Path, text: str) -> Iterator[Row]:
-    return (Row(number, cells) for number, cells in json_objects(file, text, EXAMPLE))
+    objects = objects_of_list if _suffix(file) == JSON_LIST else json_objects
+    return (Row(number, cells) for number, cells in objects(file, text, EXAMPLE))
 
 
 def check_distinct(dataset: str, columns: Mapping[str, str]) -> None:
@@ -151,8 +177,6 @@ def missing_column(file: Path, column: str, argument: str, columns: set[str]) ->
     """The error for a column that a file lacks, with what it has and how to name another."""
     known = sorted(columns)
     hint = did_you_mean(column, known)
-    if len(known) == 1 and ";" in known[0]:
-        hint = " The cells are separated by ';': save the file with commas."
     return DataError(
         f"'{file}', line 1: there is no column {column!r}, but only "
         f"{', '.join(repr(name) for name in known[:8])}{' ...' if len(known) > 8 else ''}.{hint} "

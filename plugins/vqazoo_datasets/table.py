@@ -1,4 +1,4 @@
-"""Reader of your own tables: CSV, TSV or JSON lines, one question a row."""
+"""Reader of your own tables: CSV, TSV, JSON or JSON lines, one question a row."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from vqazoo_datasets.rows import (
 class Table(DatasetReader):
     """Reads one file a split: `train`, `validation` and `test`, those that are given.
 
-    A CSV or TSV file starts with a header line. Files are UTF-8. Image paths are relative to
+    A CSV or TSV file starts with a header line, whose cells say whether commas, semicolons or tabs
+    separate. A .json file is a list of objects. Files are UTF-8 or UTF-16. Image
+    paths are relative to
     `image_root`, or to the file's own folder. Files, `image_root` and pictures may be addresses of
     a store instead, such as `s3://bucket/1.jpg`; what is there is read when it is used. Several
     answers of one row are separated by `|` in CSV and TSV, and are a list in JSON lines, of texts

@@ -184,7 +184,7 @@ def test_files_that_cannot_be_read_are_refused(folder: Path) -> None:
     assert "does not exist" in message("none.csv")
     (folder / "folder.csv").mkdir()
     assert "cannot be read" in message("folder.csv")
-    assert "ends in '.xlsx', but .csv, .tsv, .jsonl, .ndjson are read" in message("t.xlsx")
+    assert "ends in '.xlsx', but .csv, .tsv, .jsonl, .ndjson, .json are read" in message("t.xlsx")
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl"])
@@ -202,7 +202,6 @@ def test_a_header_alone_is_refused(folder: Path) -> None:
 def test_a_file_that_is_not_utf8_names_line_and_byte(folder: Path) -> None:
     message = refused(folder / "t.csv", GOOD.encode() + b"a.png,caf\xe9?,x\n")
     assert "line 4: the byte 0xe9 is not UTF-8: save the file as UTF-8" in message
-    assert "line 1" in refused(folder / "t.csv", GOOD.encode("utf-16"))
 
 
 def test_a_missing_column_names_what_is_there_and_what_was_meant(folder: Path) -> None:
@@ -210,8 +209,6 @@ def test_a_missing_column_names_what_is_there_and_what_was_meant(folder: Path) -
     assert "no column 'question', but only 'answer', 'image', 'qestion'" in message
     assert "Did you mean 'qestion'?" in message
     assert "argument question_column" in message
-    message = refused(folder / "t.csv", GOOD.replace(",", ";"))
-    assert "separated by ';'" in message
     lines = '{"image": "a.png", "Question": "what?"}'
     assert "Did you mean 'Question'?" in refused(folder / "t.jsonl", lines)
 

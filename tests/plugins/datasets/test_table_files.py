@@ -1,0 +1,120 @@
+"""Tables as spreadsheets and scripts write them are read as what they are."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from pathlib import Path
+
+import pytest
+
+from vqazoo.data import Example, open_dataset
+from vqazoo.errors import DataError
+from vqazoo.registry import registry
+
+ROWS = [
+    {"image": "a.png", "question": "what; or who, then?", "answer": "café"},
+    {"image": "b.png", "question": 'a "quoted"\tone?', "answer": "日本"},
+]
+
+
+def cells(separator: str, ending: str = "\n") -> str:
+    """The rows with every cell in quotes, but the header."""
+
+    def quoted(text: str) -> str:
+        return '"' + text.replace('"', '""') + '"'
+
+    lines = [separator.join(ROWS[0])]
+    lines += [separator.join(map(quoted, row.values())) for row in ROWS]
+    return ending.join(lines) + ending
+
+
+def read(file: Path, content: str | bytes, streamed: bool) -> list[Example]:
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    reader = open_dataset("table", registry.fill("dataset", "table", {"train": str(file)}))
+    return list(reader.stream("train")) if streamed else reader.read("train")
+
+
+def asked(examples: list[Example]) -> list[tuple[str, str]]:
+    return [(example.image.name, example.question) for example in examples]
+
+
+EXPECTED = [(row["image"], row["question"]) for row in ROWS]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_the_header_says_what_separates_cells(
+    tmp_path: Path, name: str, separator: str, ending: str, streamed: bool
+) -> None:
+    assert asked(read(tmp_path / name, cells(separator, ending), streamed)) == EXPECTED
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_comma_in_a_quoted_name_is_no_separator(tmp_path: Path, streamed: bool) -> None:
+    content = 'image;question;"answer, or none, or both, or more"\na.png;what?;x\n'
+    assert asked(read(tmp_path / "t.csv", content, streamed)) == [("a.png", "what?")]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("mark", "encoding"),
+    [
+        (b"", "utf-8"),
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+        (b"", "utf-16-le"),
+        (b"", "utf-16-be"),
+    ],
+)
+def test_the_mark_at_the_start_says_the_encoding(
+    tmp_path: Path, mark: bytes, encoding: str, streamed: bool
+) -> None:
+    for name, content in (
+        ("t.csv", cells(";")),
+        ("t.jsonl", "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS)),
+        ("t.json", json.dumps(ROWS, ensure_ascii=False, indent=1)),
+    ):
+        examples = read(tmp_path / name, mark + content.encode(encoding), streamed)
+        assert asked(examples) == EXPECTED
+        if not streamed:
+            assert [example.answers for example in examples] == [("café",), ("日本",)]
+
+
+def test_half_a_character_of_utf16_is_told(tmp_path: Path) -> None:
+    content = codecs.BOM_UTF16_LE + cells(",").encode("utf-16-le")[:-1]
+    with pytest.raises(DataError, match=r"t\.csv' starts as UTF-16, but ends in half a char"):
+        read(tmp_path / "t.csv", content, False)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("indent", [None, 0, 4])
+def test_a_json_list_is_read(tmp_path: Path, indent: int | None, streamed: bool) -> None:
+    content = " \n" + json.dumps(ROWS, indent=indent) + "\n"
+    assert asked(read(tmp_path / "t.json", content, streamed)) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"image": "a.png"}', "but a JSON list of objects was expected"),
+        ("", "but a JSON list of objects was expected"),
+        ('[{"image": "a.png"}', "line 1: this is not valid JSON"),
+        ('[\n{"image": "a.png"},\n{"image" "b"}]', "line 3: this is not valid JSON"),
+        ("[\n\n3]", "line 3: this is a JSON number, but an object was expected"),
+        ('[{"image": "a.png"} {"image": "b.png"}]', "a comma or ] was expected"),
+        ('[{"image": "a.png"},]', "line 1: this is not valid JSON"),
+        ("[]", "has no rows"),
+        ('[{"image": "a", "question": "\\ud800?"}]', "half a character"),
+        ("[" * 100_000, "not valid JSON"),
+    ],
+)
+def test_what_is_no_list_of_objects_is_told_with_its_line(
+    tmp_path: Path, content: str, told: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        read(tmp_path / "t.json", content, False)
+    assert told in str(caught.value)
