@@ -30,6 +30,8 @@ class Answer:
         answer_type: such as `colour` or `number`, from heads that predict it.
         answerable: probability that the picture can answer the question, from heads that have it.
         alternatives: with `top_k` > 1, the next best answers, best first.
+        unscored: of `VQAModel.rank`, the candidates that the head does not know and could not
+            score, in the order given; they are never among the alternatives.
     """
 
     text: str
@@ -37,6 +39,7 @@ class Answer:
     answer_type: str | None = None
     answerable: float | None = None
     alternatives: tuple[Answer, ...] = ()
+    unscored: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.text
