@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -98,11 +99,30 @@ def _chosen(model: VQAModel, head: GivesLogits, independent: bool) -> ExportedHe
             logits = logits / temperatures
         elif said.answers != 1:
             logits = logits / said.answers
-        return logits.sigmoid() if independent else logits.softmax(dim=1), *others
+        scores = logits.sigmoid() if independent else logits.softmax(dim=1)
+        if said.curve:
+            scores = _on_curve(scores, said) if independent else _best_on_curve(scores, said)
+        return scores, *others
 
     offered = {"scores": head, "types": types, "answerable": answerable}
     names = tuple(name for name, offers in offered.items() if offers is not None)
     return ExportedHead(names, outputs, facts)
+
+
+def _on_curve(scores: Tensor, said: Calibration) -> Tensor:
+    """Scores of any shape on the lines between the knots of a calibration."""
+    total = torch.full_like(scores, said.curve[0][1])
+    for (x0, y0), (x1, y1) in pairwise(said.curve):
+        total = total + (scores - x0).clamp(0, x1 - x0) * ((y1 - y0) / (x1 - x0))
+    return total
+
+
+def _best_on_curve(scores: Tensor, said: Calibration) -> Tensor:
+    """Of (B, K) softmax scores the best on the curve; the others share what is left."""
+    before = scores.amax(dim=1, keepdim=True)  # (B, 1)
+    best = _on_curve(before, said)
+    left = (1 - best) / (1 - before).clamp(min=1 - NEAR_ONE)
+    return torch.where(scores == before, best, torch.minimum(best, scores * left))
 
 
 def _longest(model: VQAModel, head: Writes) -> int:
@@ -148,6 +168,8 @@ def _written(head: Writes, longest: int, said: Calibration) -> ExportedHead:
         if said.answers != 1:
             odds = total - torch.log1p(-scores.clamp(max=NEAR_ONE))
             scores = (odds / said.answers).sigmoid()
+        if said.curve:
+            scores = _on_curve(scores, said)
         return scores, tokens if ids is None else ids[tokens]
 
     loop = f"inside the graph, greedy, unrolled for {longest} tokens with the end"

@@ -2,9 +2,9 @@
 
 Imports numpy alone.
 
-Sources: Guo et al. 2017, section 4.2 (a temperature by negative log-likelihood); Platt 1999, section
-2.2 (targets a little off 0 and 1, so that a set without a mistake does not make certain); Geifman &
-El-Yaniv 2017 (a threshold by a bound on the risk); Clopper & Pearson 1934 (the bound).
+Sources: Guo et al. 2017, section 4.2 (a temperature by negative log-likelihood); Platt 1999,
+section 2.2 (targets a little off 0 and 1, so that a set without a mistake makes nothing certain);
+Geifman & El-Yaniv 2017 (a threshold by a bound on the risk); Clopper & Pearson 1934 (the bound).
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def fit_threshold(scores: Floats, right: Floats, risk: float) -> float | None:
     ends = ends[wrong[ends] / (ends + 1) <= risk]  # else the bound is larger, too
     for end in ends[::-1]:
         if keeps(float(wrong[end]), int(end) + 1, risk):
-            return float(sorted_scores[end])
+            return math.floor(1e6 * float(sorted_scores[end])) / 1e6
     return None
 
 

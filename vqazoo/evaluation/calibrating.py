@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from vqazoo.calibration import Calibration
 from vqazoo.calibration.abstaining import says_unanswerable
 from vqazoo.calibration.block import HIGHEST, LOWEST
+from vqazoo.calibration.curve import curved, fit_curve
 from vqazoo.calibration.fitting import (
     RISKS,
     Floats,
@@ -187,7 +188,7 @@ def fit(evidence: Evidence, data: str, split: str) -> Calibration:
         choices=_choices(evidence, common),
     )
     place = np.array(_places(evidence.pictures))
-    tempered = calibrated_scores(evidence, fitted)
+    tempered = _tempered(evidence, fitted)
     curve = fit_curve(tempered, right, place)
     after, before = curved(tempered, curve), evidence.scores
     # 0.5 stays 0.5 at any temperature of answerability.
@@ -208,11 +209,15 @@ def fit(evidence: Evidence, data: str, split: str) -> Calibration:
         "interval": temperature_interval(evidence, common),
         "interval_method": f"bootstrap over {drawn(evidence.pictures)}",
     }
-    return Calibration(fitted.answers, types, fitted.answerable, fitted.choices, thresholds, record)
+    return replace(fitted, curve=curve, thresholds=thresholds, fitted=record)
 
 
 def calibrated_scores(evidence: Evidence, calibration: Calibration) -> Floats:
     """The scores (n,) as they leave a model with that calibration."""
+    return curved(_tempered(evidence, calibration), calibration.curve)
+
+
+def _tempered(evidence: Evidence, calibration: Calibration) -> Floats:
     scores = evidence.scores
     of_rows = np.array([calibration.temperature(a.answer_type) for a in evidence.answers])
     for temperature in np.unique(of_rows):
@@ -272,10 +277,7 @@ def temperature_interval(evidence: Evidence, fitted: float, seed: int = 0) -> li
     """
     grid = fitted * np.exp(np.linspace(-math.log(WINDOW), math.log(WINDOW), GRID))
     scores_at, right = evidence.tempered(), evidence.right
-    number: dict[Hashable, int] = {}
-    place = [number.setdefault(picture, len(number)) for picture in evidence.pictures]
-    if len(number) < 2:  # questions about one picture, or without any
-        place = list(range(len(place)))
+    place = _places(evidence.pictures)
     count = max(place) + 1
     # Losses of rows as right and as wrong, of which the targets of a resample are mixtures.
     sure = np.stack([np.log(np.maximum(scores_at(float(t)), 1e-300)) for t in grid])  # (G, n)
@@ -292,6 +294,13 @@ def temperature_interval(evidence: Evidence, fitted: float, seed: int = 0) -> li
     gains += low * (draws @ of_wrong[0].T) + (1 - low) * (draws @ of_wrong[1].T)  # (R, G)
     ends = np.quantile(grid[gains.argmax(axis=1)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return [float(np.clip(end, LOWEST, HIGHEST)) for end in ends]
+
+
+def _places(pictures: Sequence[Hashable]) -> list[int]:
+    """The number of each picture; where all questions share one, those of the questions."""
+    number: dict[Hashable, int] = {}
+    place = [number.setdefault(picture, len(number)) for picture in pictures]
+    return place if len(number) > 1 else list(range(len(place)))
 
 
 def _summed(values: Floats, place: Sequence[int], count: int) -> Floats:
