@@ -21,6 +21,7 @@ from vqazoo.manifests import HeadManifest
 from vqazoo.toolkit.classes import ClassHead
 
 Answering = Callable[..., list[list[Answer]]]  # of fused features, best first
+BEHIND = 1 - 2.0**-20  # of the best score, what the next one has at most
 NEAR_ONE = 1 - 2.0**-26  # of scores that float32 rounded to 1
 
 
@@ -103,7 +104,7 @@ def _on_curve(scores: list[float], calibration: Calibration) -> list[float]:
     """The best score on the curve; the others share what is left, and stay behind it."""
     best = on_curve(scores[0], calibration.curve)
     left = (1 - best) / (1 - scores[0]) if scores[0] < 1 else 0.0
-    return [best, *(min(best, score * left) for score in scores[1:])]
+    return [best, *(min(BEHIND * best, score * left) for score in scores[1:])]
 
 
 def tempered_answers(

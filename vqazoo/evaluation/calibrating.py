@@ -172,6 +172,36 @@ def _options(
 # ---- fitting --------------------------------------------------------------------------------
 
 
+def why_not(evidence: Evidence) -> str:
+    """Why nothing can be fitted to the evidence; empty: it can be.
+
+    With 100 rows the share of right answers is known to 10 points (95%, at worst); rows of one
+    picture tell less than as many of several.
+    """
+    scores = evidence.scores
+    if not (np.isfinite(scores).all() and scores.min() >= 0 and scores.max() <= 1 + 1e-6):
+        return "the head's scores are no probabilities from 0 to 1"
+    pictures = len(set(evidence.pictures))
+    if len(evidence) >= FEWEST_ROWS and pictures >= FEWEST_PICTURES:
+        return ""
+    return (
+        f"there are {len(evidence):,} questions with answers, about {pictures:,} pictures, but "
+        f"{FEWEST_ROWS} questions about {FEWEST_PICTURES} pictures are needed at least"
+    )
+
+
+def in_words(calibration: Calibration) -> str:
+    """What a fit found, in one line."""
+    said = calibration.fitted
+    before, after = (100 * said[when]["calibration_error"] for when in ("before", "after"))
+    low, high = said["interval"]
+    return (
+        f"calibrated on {said['rows']:,} questions about {said['pictures']:,} pictures: "
+        f"temperature {calibration.answers:.3g} (95% interval {low:.3g} to {high:.3g}), "
+        f"calibration error {before:.1f}% before, {after:.1f}% after"
+    )
+
+
 def fit(evidence: Evidence, data: str, split: str) -> Calibration:
     """Temperatures and thresholds by the evidence alone; see vqazoo/calibration/fitting.py.
 
