@@ -46,24 +46,30 @@ def answered(
     fused: Features,
     top_k: int = 1,
     options: Mapping[str, Any] | None = None,
+    plain: list[float] | None = None,
 ) -> list[list[Answer]]:
     """The answers of `head.predict`, best first, with calibrated scores.
 
     Args:
         calibration: None: the scores are those of the head.
+        plain: gets the head's own score of the best answer of each row.
         options: of the head, as `VQAModel.decode_options` gives them.
     """
-    options = options or {}
-    if calibration is None:
-        return head.predict(fused, top_k, **options)
-    if not chooses_by_softmax(head, manifest):
-        return tempered_answers(head.predict(fused, top_k, **options), calibration)
-    if isinstance(head, ClassHead) and type(head).predict is ClassHead.predict:
+    options, logits = options or {}, None
+    softmax = calibration is not None and chooses_by_softmax(head, manifest)
+    if softmax and isinstance(head, ClassHead) and type(head).predict is ClassHead.predict:
         logits = head.logits(fused)  # (B, K), once
         ranked = head.ranked(logits, top_k)
     else:
         ranked = head.predict(fused, top_k, **options)
-        logits = head.logits(fused)  # (B, K)
+        if softmax and isinstance(head, GivesLogits):
+            logits = head.logits(fused)  # (B, K)
+    if plain is not None:
+        plain += [row[0].score for row in ranked]
+    if calibration is None:
+        return ranked
+    if logits is None:
+        return tempered_answers(ranked, calibration)
     return softmax_answers(ranked, logits, calibration)
 
 
