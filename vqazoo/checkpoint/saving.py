@@ -16,18 +16,23 @@ import torch
 from torch import Tensor
 
 from vqazoo.amounts import in_bytes
+from vqazoo.calibration import Calibration
 from vqazoo.config import plain
 from vqazoo.errors import CheckpointError
 from vqazoo.files.reading import check_answer_lengths
 from vqazoo.files.tensors_bytes import safetensors_bytes
 from vqazoo.files.writing import (
     ANSWERS,
+    CALIBRATION,
     CONFIG,
     DECODE,
     FORMAT_VERSION,
     LARGEST,
     WEIGHTS,
+    editing,
     json_bytes,
+    read_config,
+    write_file,
     write_folder,
 )
 from vqazoo.interfaces import Encoder, dtype_name, fingerprint
@@ -72,6 +77,23 @@ def save_checkpoint(
         raise CheckpointError(
             f"The checkpoint could not be saved to '{folder}' ({error}): free space or choose "
             f"another folder; an older checkpoint there is unchanged."
+        ) from error
+
+
+def write_calibration(folder: Path, calibration: Calibration) -> None:
+    """Put a calibration into config.json of a checkpoint folder, in one step; all else stays.
+
+    Raises:
+        CheckpointError: it is no checkpoint folder, or cannot be written.
+    """
+    try:
+        with editing(folder):
+            config = {**read_config(folder), CALIBRATION: calibration.to_json()}
+            write_file(folder / CONFIG, json_bytes(config))
+    except OSError as error:
+        raise CheckpointError(
+            f"The calibration could not be written into '{folder}' ({error}): free space or check "
+            f"its rights; the folder is as it was."
         ) from error
 
 
@@ -127,6 +149,8 @@ def describe_model(model: VQAModel, weights: bytes, answers: bytes) -> dict[str,
     parts = plain(model.config)
     if not parts[DECODE]:  # which came later: other checkpoints look as before
         del parts[DECODE]
+    if model.calibration is not None:
+        parts[CALIBRATION] = model.calibration.to_json()
     return {
         "format_version": FORMAT_VERSION,
         "vqazoo_version": __version__,

@@ -42,6 +42,15 @@ def trained_on(folder: Path) -> DataConfig:
 def recipe_of(folder: Path) -> RunConfig:
     """The recipe of a checkpoint folder.
 
+    Raises:
+        As `run_recipe_of`.
+    """
+    return run_recipe_of(folder).data
+
+
+def run_recipe_of(folder: Path) -> RunConfig:
+    """The recipe by which the model in a checkpoint folder was trained.
+
     Of a run's best checkpoint the run's own recipe is read, which has the folders of this machine.
 
     Raises:
