@@ -92,6 +92,7 @@ def eval_command(
     args, wanted = given_args(data_root, assignments), wups or None
     missing = (out or Path.cwd()) / MISSING_IMAGES
     if predictions is not None:
+        from vqazoo.evaluation.clusters import told_by_content
         from vqazoo.evaluation.predictions import read_predictions
 
         assert data is not None
@@ -99,7 +100,8 @@ def eval_command(
             data, args, split or TEST, skip_missing, missing, _report, look=skip_missing
         )
         answers = read_predictions(predictions, questions.examples)
-        evaluation = scored(questions, answers, wups=wanted, report=_report)
+        told = told_by_content(questions.examples, cache)
+        evaluation = scored(questions, answers, wups=wanted, report=_report, pictures=told)
     else:
         assert model is not None
         try:
@@ -153,18 +155,18 @@ def _print(metrics: Sequence[Metric]) -> None:
             metric.name,
             percent(metric.value),
             f"[{', '.join(map(percent, metric.interval))}]" if metric.interval else "",
+            f"can show {percent(smallest)}" if (smallest := metric.smallest_difference) else "",
             metric.signature,
         )
         for metric in metrics
     ]
-    print_table(("metric", "value", "95% interval", "signature"), rows, right=("value",))
-    for metric in metrics:
-        if metric.smallest_difference is not None:
-            _report(
-                f"{metric.name}: the smallest difference between two models that these questions "
-                f"can show is {100 * metric.smallest_difference:.2f} points, less if the models "
-                f"share mistakes ('vqazoo compare' tells)."
-            )
+    columns = ("metric", "value", "95% interval", "smallest difference", "signature")
+    print_table(columns, rows, right=("value", "smallest difference"))
+    if any(metric.smallest_difference for metric in metrics):
+        _report(
+            "'can show': the smallest difference between two models that these questions can show "
+            "(5% level, 80% power), less if the models share mistakes ('vqazoo compare' tells)."
+        )
 
 
 def _report(line: str) -> None:

@@ -19,9 +19,17 @@ from vqazoo.evaluation.agreement import (
     have_several_answers,
     measured,
 )
-from vqazoo.evaluation.metric import PEOPLE, SINGLE_ANSWER, Measure, Metric, today
+from vqazoo.evaluation.metric import (
+    PEOPLE,
+    SINGLE_ANSWER,
+    Measure,
+    Metric,
+    today,
+    told_by_path,
+)
 from vqazoo.evaluation.metrics import Floats, reliability, vqa_accuracy, words
 from vqazoo.evaluation.metrics import wups as wups_metric
+from vqazoo.evaluation.metrics.significance import Pictures
 from vqazoo.interfaces import Answer
 from vqazoo.manifests import DatasetManifest
 from vqazoo.registry import registry
@@ -39,10 +47,12 @@ def score(
     report: Callable[[str], None] = lambda line: None,
     decode: str = "",
     quick: bool = False,
+    pictures: Pictures | None = None,
 ) -> list[Metric]:
     """Every metric that the examples and answers allow.
 
     Args:
+        pictures: what the picture of each example is told by, for intervals; None: by its path.
         quick: only accuracy and what to compare it with, without intervals, as the training loop
             measures after each epoch.
         decode: how the answers were made, for signatures; empty: by the head's defaults.
@@ -55,11 +65,14 @@ def score(
             WordNet is not there.
     """
     data, manifest = registered(data)
-    labelled = [(e, a) for e, a in zip(examples, answers, strict=True) if e.answers]
+    told = pictures or told_by_path(examples)
+    labelled = [row for row, example in enumerate(examples) if example.answers]
     if not labelled:
         raise DataError(f"The split '{split}' of '{data}' has no answers: nothing can be scored.")
-    scored, given = [e for e, _ in labelled], [a for _, a in labelled]
-    measure = Measure(data, split, digest(scored), today(), scored, decode)
+    scored, given = [examples[row] for row in labelled], [answers[row] for row in labelled]
+    measure = Measure(
+        data, split, digest(scored), today(), scored, decode, [told[row] for row in labelled]
+    )
     truths = [truth_of(example) for example in scored]
     read = comparison_of(scored).read
     right = accuracies(scored, given)
@@ -67,9 +80,9 @@ def score(
     main, rule, trusted = measure, SINGLE_ANSWER, given
     if name == "vqa-accuracy":
         trusted = [given[row] for row in rows]
-        main = replace(measure, examples=[scored[row] for row in rows])
+        main = measure.of_rows(rows)
         rule = f"{PEOPLE}|normaliser:vqa-reference-v1"
-    baselines = [] if known is None else [*_baselines(measure, scored, truths, known)]
+    baselines = [] if known is None else [*_baselines(measure, scored, truths, known, quick)]
     if quick:
         metrics = [*measure.metric("accuracy", right.mean(), SINGLE_ANSWER)]
         if name == "vqa-accuracy":
@@ -120,31 +133,40 @@ def _agreement(measure: Measure, answers: Sequence[Answer], scores: Floats) -> I
     )
     pairs = list(zip(examples, answers, strict=True))
     always = [vqa_accuracy.accuracy_always(*compared(e, a)) for e, a in pairs]
-    yield from measure.metric(
-        "vqa-accuracy-always", float(np.mean(always)), f"{PEOPLE}|normaliser:vqa-always-v1"
+    yield from measure.with_interval(
+        "vqa-accuracy-always", np.array(always), f"{PEOPLE}|normaliser:vqa-always-v1"
     )
     if all(example.answerable is not None for example in examples):
         vizwiz = [vqa_accuracy.accuracy_vizwiz(*compared(e, a)) for e, a in pairs]
-        yield from measure.metric(
-            "vizwiz-accuracy", float(np.mean(vizwiz)), f"{PEOPLE}|normaliser:vizwiz-v1"
+        yield from measure.with_interval(
+            "vizwiz-accuracy", np.array(vizwiz), f"{PEOPLE}|normaliser:vizwiz-v1"
         )
 
 
 def _baselines(
-    measure: Measure, examples: Sequence[Example], truths: Sequence[str], known: AnswerList
+    measure: Measure,
+    examples: Sequence[Example],
+    truths: Sequence[str],
+    known: AnswerList,
+    quick: bool,
 ) -> Iterator[Metric]:
     """What a constant answer scores, and what the answer list can reach."""
+
+    def mean(measure: Measure, name: str, scores: Floats, how: str) -> Iterator[Metric]:
+        if quick:
+            return measure.metric(name, float(scores.mean()), how)
+        return measure.with_interval(name, scores, how)
+
     constant = known.texts[known.counts.index(max(known.counts))]
-    same = sum(same_answer(example, constant) for example in examples) / len(truths)
-    yield from measure.metric("constant-answer-accuracy", same, SINGLE_ANSWER)
+    same = np.array([same_answer(example, constant) for example in examples], dtype=np.float64)
+    yield from mean(measure, "constant-answer-accuracy", same, SINGLE_ANSWER)
     if have_several_answers(examples):
         _, rows, agreed = measured(examples, [Answer(constant, 1.0)] * len(examples))
         how = f"{PEOPLE}|normaliser:vqa-reference-v1"
-        name = "constant-answer-vqa-accuracy"
-        yield from measure.metric(name, float(agreed.mean()), how, len(rows))
+        yield from mean(measure.of_rows(rows), "constant-answer-vqa-accuracy", agreed, how)
     texts = known.counted_by(comparison_of(examples))
-    reachable = sum(truth in texts for truth in truths) / len(truths)
-    yield from measure.metric("known-answer-share", reachable, SINGLE_ANSWER)
+    reachable = np.array([truth in texts for truth in truths], dtype=np.float64)
+    yield from mean(measure, "known-answer-share", reachable, SINGLE_ANSWER)
 
 
 def _words(measure: Measure, answers: Sequence[Answer], truths: Sequence[str]) -> Iterator[Metric]:
@@ -152,12 +174,11 @@ def _words(measure: Measure, answers: Sequence[Answer], truths: Sequence[str]) -
     texts = [answer.text for answer in answers]
     references = f"references:{SELECTION}"
     pairs = list(zip(texts, truths, strict=True))
-    exact = np.mean([words.exact_match(text, [truth]) for text, truth in pairs])
-    yield from measure.metric(
-        "squad-exact-match", float(exact), f"{references}|normaliser:squad-v1.1"
-    )
-    overlap = np.mean([words.f1(text, [truth]) for text, truth in pairs])
-    yield from measure.metric("squad-f1", float(overlap), f"{references}|normaliser:squad-v1.1")
+    how = f"{references}|normaliser:squad-v1.1"
+    exact = np.array([words.exact_match(text, [truth]) for text, truth in pairs], dtype=np.float64)
+    yield from measure.with_interval("squad-exact-match", exact, how)
+    overlap = np.array([words.f1(text, [truth]) for text, truth in pairs], dtype=np.float64)
+    yield from measure.with_interval("squad-f1", overlap, how)
     bleu = words.bleu(texts, truths)
     for order, value in zip(words.ORDERS, bleu.corpus, strict=True):
         how = f"{references}|corpus|order:{order}|sacrebleu:{bleu.corpus_signature}"
@@ -193,7 +214,7 @@ def _wups(
             for answer, truth in zip(answers, truths, strict=True)
         ]
         how = f"references:{SELECTION}|wordnet:3.0|similarity:wu-palmer-nouns"
-        yield from measure.metric(f"wups-{threshold}", float(np.mean(values)), how)
+        yield from measure.with_interval(f"wups-{threshold}", np.array(values), how)
 
 
 def _answerability(
@@ -206,7 +227,8 @@ def _answerability(
     if any(example.answerable is None for example in examples):
         return
     unanswerable = np.array([not example.answerable for example in examples])
-    yield from measure.metric("unanswerable-share", float(unanswerable.mean()), "rule:answerable=0")
+    share = unanswerable.astype(np.float64)
+    yield from measure.with_interval("unanswerable-share", share, "rule:answerable=0")
     if any(answer.answerable is None for answer in answers):
         return
     chance = np.array([answer.answerable for answer in answers], dtype=np.float64)

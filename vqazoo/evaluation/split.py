@@ -18,8 +18,10 @@ from vqazoo.data.answers import AnswerList
 from vqazoo.data.examples import MISSING_IMAGES
 from vqazoo.errors import DataError, UnknownNameError, did_you_mean
 from vqazoo.evaluation.answering import Asking, answer_features, answer_split
-from vqazoo.evaluation.metric import Metric, by_name
+from vqazoo.evaluation.clusters import content_key, told_by_content
+from vqazoo.evaluation.metric import Metric, by_name, told_by_path
 from vqazoo.evaluation.metrics import wups as wups_metric
+from vqazoo.evaluation.metrics.significance import Pictures
 from vqazoo.evaluation.results import write_results
 from vqazoo.evaluation.score import score
 from vqazoo.evaluation.tables import Predictions, predict_rows
@@ -200,7 +202,8 @@ def evaluate_questions(
     asking = asking or Asking()
     _check_wups(wups)
     answers = answer_split(model, questions.examples, asking, progress, cache, report)
-    return _of_model(model, questions, answers, asking, wups, report, reference)
+    told = told_by_content(questions.examples, cache)
+    return _of_model(model, questions, answers, asking, wups, report, reference, pictures=told)
 
 
 def evaluate_features(
@@ -228,9 +231,19 @@ def evaluate_table(
     asking = asking or Asking()
     asking.check(model)
     _check_wups(wups)
-    predicted = predict_rows(model, rows, BATCH, asking.decode, asking.candidates)
+    seen: list[str] = []
+    predicted = predict_rows(
+        model,
+        rows,
+        BATCH,
+        asking.decode,
+        asking.candidates,
+        on_picture=lambda picture: seen.append(content_key(picture)),
+    )
     questions = Questions(IN_MEMORY, split, predicted.examples)
-    return _of_model(model, questions, predicted.answers, asking, wups, report, reference)
+    told = [key or path for key, path in zip(seen, told_by_path(predicted.examples), strict=True)]
+    answers = predicted.answers
+    return _of_model(model, questions, answers, asking, wups, report, reference, pictures=told)
 
 
 def scored(
@@ -242,16 +255,20 @@ def scored(
     decode: str = "",
     model: str = "",
     quick: bool = False,
+    pictures: Pictures | None = None,
 ) -> Evaluation:
     """The evaluation of given answers, of whoever gave them.
 
     Args:
-        known, wups, decode, quick: as for `score`; model: what answered, see `Evaluation`.
+        known, wups, decode, quick, pictures: as for `score`; model: what answered, see
+            `Evaluation`.
     """
     metrics: Sequence[Metric] = ()
     if questions.answered:
         examples, data, split = questions.examples, questions.data, questions.split
-        metrics = score(examples, answers, data, split, known, wups, report, decode, quick)
+        metrics = score(
+            examples, answers, data, split, known, wups, report, decode, quick, pictures
+        )
     predictions = Predictions(questions.examples, answers)
     return Evaluation(model, questions.data, questions.split, tuple(metrics), predictions)
 
@@ -283,10 +300,12 @@ def _of_model(
     report: Report = print,
     reference: str = "",
     quick: bool = False,
+    pictures: Pictures | None = None,
 ) -> Evaluation:
     how = asking.signature(model)
     made_by = signature(model, reference) + (f"|decode:{how}" if how else "")
-    return scored(questions, answers, known_answers(model), wups, report, how, made_by, quick)
+    known = known_answers(model)
+    return scored(questions, answers, known, wups, report, how, made_by, quick, pictures)
 
 
 def _check_wups(wanted: bool | None) -> None:

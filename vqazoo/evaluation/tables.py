@@ -5,7 +5,7 @@ Imports no torch; pandas, datasets and pyarrow when they are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -97,8 +97,13 @@ def predict_rows(
     batch_size: int,
     decode: Mapping[str, Any],
     candidates: Sequence[str] | None = None,
+    on_picture: Callable[[Any], None] = lambda picture: None,
 ) -> Predictions:
-    """What `VQAModel.predict` does; with candidates, each answer is chosen among these."""
+    """What `VQAModel.predict` does; with candidates, each answer is chosen among these.
+
+    Args:
+        on_picture: receives the picture of each row, in their order.
+    """
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}, but it must be 1 or more.")
     table = _table(data)
@@ -117,6 +122,8 @@ def predict_rows(
             rest = chain(pictures, (picture for picture, _ in table))
             raise _all_damaged(error, rest, len(examples) + 1) from error
         examples += asked
+        for picture in pictures:
+            on_picture(picture)
     if not examples:
         raise DataError("The table has no rows: give one or more.")
     if all(example.comparison is TEXT for example in examples):
