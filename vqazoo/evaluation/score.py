@@ -66,13 +66,11 @@ def score(
     """
     data, manifest = registered(data)
     told = pictures or told_by_path(examples)
-    labelled = [row for row, example in enumerate(examples) if example.answers]
+    labelled = [row for row in zip(examples, answers, told, strict=True) if row[0].answers]
     if not labelled:
         raise DataError(f"The split '{split}' of '{data}' has no answers: nothing can be scored.")
-    scored, given = [examples[row] for row in labelled], [answers[row] for row in labelled]
-    measure = Measure(
-        data, split, digest(scored), today(), scored, decode, [told[row] for row in labelled]
-    )
+    scored, given, shown = map(list, zip(*labelled, strict=True))
+    measure = Measure(data, split, digest(scored), today(), scored, decode, shown)
     truths = [truth_of(example) for example in scored]
     read = comparison_of(scored).read
     right = accuracies(scored, given)
@@ -133,13 +131,13 @@ def _agreement(measure: Measure, answers: Sequence[Answer], scores: Floats) -> I
     )
     pairs = list(zip(examples, answers, strict=True))
     always = [vqa_accuracy.accuracy_always(*compared(e, a)) for e, a in pairs]
-    yield from measure.with_interval(
-        "vqa-accuracy-always", np.array(always), f"{PEOPLE}|normaliser:vqa-always-v1"
+    yield from measure.metric(
+        "vqa-accuracy-always", float(np.mean(always)), f"{PEOPLE}|normaliser:vqa-always-v1"
     )
     if all(example.answerable is not None for example in examples):
         vizwiz = [vqa_accuracy.accuracy_vizwiz(*compared(e, a)) for e, a in pairs]
-        yield from measure.with_interval(
-            "vizwiz-accuracy", np.array(vizwiz), f"{PEOPLE}|normaliser:vizwiz-v1"
+        yield from measure.metric(
+            "vizwiz-accuracy", float(np.mean(vizwiz)), f"{PEOPLE}|normaliser:vizwiz-v1"
         )
 
 
@@ -174,11 +172,12 @@ def _words(measure: Measure, answers: Sequence[Answer], truths: Sequence[str]) -
     texts = [answer.text for answer in answers]
     references = f"references:{SELECTION}"
     pairs = list(zip(texts, truths, strict=True))
-    how = f"{references}|normaliser:squad-v1.1"
-    exact = np.array([words.exact_match(text, [truth]) for text, truth in pairs], dtype=np.float64)
-    yield from measure.with_interval("squad-exact-match", exact, how)
-    overlap = np.array([words.f1(text, [truth]) for text, truth in pairs], dtype=np.float64)
-    yield from measure.with_interval("squad-f1", overlap, how)
+    exact = np.mean([words.exact_match(text, [truth]) for text, truth in pairs])
+    yield from measure.metric(
+        "squad-exact-match", float(exact), f"{references}|normaliser:squad-v1.1"
+    )
+    overlap = np.mean([words.f1(text, [truth]) for text, truth in pairs])
+    yield from measure.metric("squad-f1", float(overlap), f"{references}|normaliser:squad-v1.1")
     bleu = words.bleu(texts, truths)
     for order, value in zip(words.ORDERS, bleu.corpus, strict=True):
         how = f"{references}|corpus|order:{order}|sacrebleu:{bleu.corpus_signature}"
@@ -214,7 +213,7 @@ def _wups(
             for answer, truth in zip(answers, truths, strict=True)
         ]
         how = f"references:{SELECTION}|wordnet:3.0|similarity:wu-palmer-nouns"
-        yield from measure.with_interval(f"wups-{threshold}", np.array(values), how)
+        yield from measure.metric(f"wups-{threshold}", float(np.mean(values)), how)
 
 
 def _answerability(
