@@ -156,3 +156,13 @@ class Writes(Protocol):
     def spelling(self) -> Spelling:
         """What the V output numbers mean, which of them ends an answer, and how long one may be."""
         ...
+
+
+@runtime_checkable
+class LimitsAnswers(Protocol):
+    """A head that writes, but not answers of any length: asked before given ones are scored."""
+
+    def check_room(self, fused: Features, count: int) -> None:
+        """Raise QuestionError where a row's prompt leaves no place for `count` tokens, end
+        included."""
+        ...
