@@ -43,8 +43,8 @@ def compare(
     from vqazoo.errors import DataError
     from vqazoo.evaluation.agreement import measured
     from vqazoo.evaluation.clusters import told_by_content
-    from vqazoo.evaluation.metrics.significance import compare as paired
     from vqazoo.evaluation.metrics.significance import OVER_PICTURES, drawn, smallest_difference
+    from vqazoo.evaluation.metrics.significance import compare as paired
     from vqazoo.evaluation.metrics.verdict import verdict
     from vqazoo.evaluation.predictions import read_predictions
     from vqazoo.evaluation.split import read_split

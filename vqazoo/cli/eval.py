@@ -39,6 +39,17 @@ if TYPE_CHECKING:
 @click.option("--wups", is_flag=True, help="Compute WUPS too, as some datasets always do.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
 @click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
+@click.option(
+    "--checks",
+    is_flag=True,
+    help="Check what the score rests on: blank, strange and damaged pictures, shuffled words, ...",
+)
+@click.option(
+    "--checks-rows",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Questions that --checks asks at most, drawn by picture; default: 1000.",
+)
 @click.option("--seed", default=0, help="Chooses the questions in the picture grid.")
 @decode_flags()
 @JSON
@@ -55,6 +66,8 @@ def eval_command(
     wups: bool,
     device: str,
     cache: str,
+    checks: bool,
+    checks_rows: int | None,
     seed: int,
     decode: tuple[str, ...],
     candidates: Path | None,
@@ -63,7 +76,8 @@ def eval_command(
     """Answer every question of a split with MODEL (a zoo name or dir:PATH) and score the answers.
 
     With --out, writes predictions (CSV, JSON lines, the submission that the dataset asks for),
-    metrics.json and pictures. --decode and --candidates are those of 'vqazoo ask'; they stand in
+    metrics.json and pictures. --checks asks some of the questions again, so that one sees what the
+    score rests on. --decode and --candidates are those of 'vqazoo ask'; they stand in
     the signature of every score.
 
     Example: vqazoo eval --predictions mine.csv --data {official} --data-root DIR
@@ -78,8 +92,13 @@ def eval_command(
         )
     if predictions is not None and (decode or candidates is not None):
         raise click.UsageError("--decode and --candidates are for a MODEL, not for --predictions.")
+    if checks_rows is not None and not checks:
+        raise click.UsageError("--checks-rows goes with --checks.")
+    if predictions is not None and checks:
+        raise click.UsageError("--checks asks a MODEL again, so it is not for --predictions.")
     options, chosen = decode_request(decode, candidates)
     from vqazoo.data.examples import MISSING_IMAGES
+    from vqazoo.evaluation.checks import CHECKS_ROWS
     from vqazoo.evaluation.split import read_split, scored
     from vqazoo.zoo.evaluate import TEST, UnnamedDataError, evaluate
 
@@ -117,6 +136,8 @@ def eval_command(
                 wups=wanted,
                 device=device,
                 cache=cache,
+                checks=checks,
+                checks_rows=checks_rows or CHECKS_ROWS,
                 report=_report,
                 progress=progress,
             )
@@ -134,11 +155,13 @@ def eval_command(
         from vqazoo.zoo.models import resolve
 
         assert model is not None
-        refresh(resolve(model), evaluation.metrics, out)
+        refresh(resolve(model), (*evaluation.metrics, *evaluation.checks), out)
     if as_json:
         print_json(evaluation.to_json())
     else:
         _print(evaluation.metrics)
+        if evaluation.checks:
+            _print_checks(evaluation.checks)
 
 
 def _is_published(model: str) -> bool:
@@ -167,6 +190,14 @@ def _print(metrics: Sequence[Metric]) -> None:
             "'can show': the smallest difference between two models that these questions can show "
             "(5% level, 80% power), less if the models share mistakes ('vqazoo compare' tells)."
         )
+
+
+def _print_checks(checks: Sequence[Metric]) -> None:
+    """A table of what the score rests on."""
+    from vqazoo.evaluation.checks.table import HEADINGS, table_rows
+
+    title = "What the score rests on (p: of the difference, paired by picture)"
+    print_table(HEADINGS, table_rows(checks), title, right=HEADINGS[1:])
 
 
 def _report(line: str) -> None:

@@ -8,7 +8,7 @@ training run, by `evaluate_features`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from vqazoo.data.answers import AnswerList
 from vqazoo.data.examples import MISSING_IMAGES
 from vqazoo.errors import DataError, UnknownNameError, did_you_mean
 from vqazoo.evaluation.answering import Asking, answer_features, answer_split
+from vqazoo.evaluation.checks import Checking, run_checks
+from vqazoo.evaluation.checks.figure import CHECKS_FIGURE, checks_figure
 from vqazoo.evaluation.clusters import content_key, told_by_content
 from vqazoo.evaluation.metric import Metric, by_name, told_by_path
 from vqazoo.evaluation.metrics import wups as wups_metric
@@ -65,6 +67,7 @@ class Evaluation:
         metrics: each with its signature; empty where no question has an answer of people.
         predictions: the answers with their questions: a sequence of dicts with `to_csv`,
             `to_pandas`, `examples` and `answers`.
+        checks: what the score rests on, if that was asked for; see `vqazoo.evaluation.checks`.
     """
 
     model: str
@@ -72,6 +75,7 @@ class Evaluation:
     split: str
     metrics: tuple[Metric, ...]
     predictions: Predictions
+    checks: tuple[Metric, ...] = ()
 
     def metric(self, name: str) -> Metric:
         """The metric of a name, such as `accuracy`.
@@ -80,7 +84,7 @@ class Evaluation:
             UnknownNameError: it was not measured.
             DataError: nothing was, since the split has no answers.
         """
-        metrics = {metric.name: metric for metric in self.metrics}
+        metrics = {metric.name: metric for metric in (*self.metrics, *self.checks)}
         if not metrics:
             raise self.unanswered()
         if name not in metrics:
@@ -98,13 +102,14 @@ class Evaluation:
 
     def to_json(self) -> Mapping[str, dict[str, Any]]:
         """The metrics under their names, as `vqazoo eval --json` prints them."""
-        return by_name(self.metrics)
+        return by_name((*self.metrics, *self.checks))
 
     def write(self, folder: str | Path, pictures: bool = True, seed: int = 0) -> None:
         """Write what `vqazoo eval --out` does: predictions, `metrics.json` and pictures.
 
         Args:
-            pictures: whether to draw the answers, the confusions, and risk against coverage.
+            pictures: whether to draw the answers, the confusions, risk against coverage, and the
+                checks.
             seed: chooses the questions in the picture of answers.
 
         Raises:
@@ -116,8 +121,11 @@ class Evaluation:
             out.mkdir(parents=True, exist_ok=True)
             write_results(out, self.data, examples, answers, seed, pictures)
             if self.metrics:
-                content = json_bytes([metric.to_json() for metric in self.metrics])
+                measured = (*self.metrics, *self.checks)
+                content = json_bytes([metric.to_json() for metric in measured])
                 write_file(out / METRICS, content)
+            if self.checks and pictures:
+                checks_figure(self.checks, out / CHECKS_FIGURE)
         except OSError as error:
             raise DataError(
                 f"The results cannot be written to '{out}' ({error}): name another folder."
@@ -188,11 +196,13 @@ def evaluate_questions(
     report: Report = print,
     progress: Progress = lambda steps, _: iter(steps),
     reference: str = "",
+    checking: Checking | None = None,
 ) -> Evaluation:
     """Ask a model every question of a split, and score what it answers.
 
     Args:
         asking: decode options or candidates; None: the model's own way.
+        checking: what is checked beside the score; None: nothing.
         wups, cache, report: as for `vqazoo.evaluate`; reference: by which the model was loaded.
 
     Raises:
@@ -203,7 +213,18 @@ def evaluate_questions(
     _check_wups(wups)
     answers = answer_split(model, questions.examples, asking, progress, cache, report)
     told = told_by_content(questions.examples, cache)
-    return _of_model(model, questions, answers, asking, wups, report, reference, pictures=told)
+    evaluation = _of_model(
+        model, questions, answers, asking, wups, report, reference, pictures=told
+    )
+    if checking is None:
+        return evaluation
+    examples = questions.examples
+    sources = [example.image for example in examples]
+    data, split = questions.data, questions.split
+    checks = run_checks(
+        model, data, split, examples, sources, told, asking, checking, progress, report
+    )
+    return replace(evaluation, checks=tuple(checks))
 
 
 def evaluate_features(
@@ -226,24 +247,47 @@ def evaluate_table(
     wups: bool | None = None,
     report: Report = print,
     reference: str = "",
+    checking: Checking | None = None,
+    progress: Progress = lambda steps, _: iter(steps),
 ) -> Evaluation:
-    """As `evaluate_questions`, of rows as `VQAModel.predict` takes them; nothing is cached."""
+    """As `evaluate_questions`, of rows as `VQAModel.predict` takes them; nothing is cached.
+
+    To be checked, all pictures are kept until the end.
+    """
     asking = asking or Asking()
     asking.check(model)
     _check_wups(wups)
     seen: list[str] = []
+    sources: list[Any] = []
+
+    def on_picture(picture: Any) -> None:
+        seen.append(content_key(picture))
+        if checking is not None:
+            sources.append(picture)
+
     predicted = predict_rows(
-        model,
-        rows,
-        BATCH,
-        asking.decode,
-        asking.candidates,
-        on_picture=lambda picture: seen.append(content_key(picture)),
+        model, rows, BATCH, asking.decode, asking.candidates, on_picture=on_picture
     )
     questions = Questions(IN_MEMORY, split, predicted.examples)
     told = [key or path for key, path in zip(seen, told_by_path(predicted.examples), strict=True)]
-    answers = predicted.answers
-    return _of_model(model, questions, answers, asking, wups, report, reference, pictures=told)
+    evaluation = _of_model(
+        model, questions, predicted.answers, asking, wups, report, reference, pictures=told
+    )
+    if checking is None:
+        return evaluation
+    checks = run_checks(
+        model,
+        IN_MEMORY,
+        split,
+        predicted.examples,
+        sources,
+        told,
+        asking,
+        checking,
+        progress,
+        report,
+    )
+    return replace(evaluation, checks=tuple(checks))
 
 
 def scored(

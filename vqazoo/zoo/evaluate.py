@@ -111,6 +111,8 @@ def evaluate(
     wups: bool | None = None,
     device: str = "auto",
     cache: str | Path = "",
+    checks: bool = False,
+    checks_rows: int = 1000,
     report: Report = print,
     progress: Progress = lambda steps, _: iter(steps),
 ) -> Evaluation:
@@ -130,6 +132,9 @@ def evaluate(
         wups: whether to compute WUPS; None: where it is usual for the dataset.
         device: of a referenced model; one that is given stays where it is.
         cache: folder of cached features; default: vqazoo's own. A table is not cached.
+        checks: whether to check what the score rests on: the same questions about blank, strange
+            and damaged pictures, in shuffled words, and more; in `Evaluation.checks`.
+        checks_rows: how many questions that asks at most, drawn by picture.
         report: receives lines of text about what was left out.
         progress: shows steps of encoding.
 
@@ -143,6 +148,7 @@ def evaluate(
         VqazooError: as `vqazoo.load`, of a reference.
     """
     from vqazoo.evaluation.answering import Asking
+    from vqazoo.evaluation.checks import Checking
     from vqazoo.evaluation.split import (
         IN_MEMORY,
         WHOLE,
@@ -163,6 +169,7 @@ def evaluate(
         raise ConfigError(
             "data_args are given, but the data is no name of a dataset: leave them out."
         )
+    checking = Checking(checks_rows) if checks else None
     asking, place = Asking(decode or {}, candidates), Path(missing)
     reference = model if isinstance(model, str) else ""
     if data is None or isinstance(data, str | DatasetReader):
@@ -182,10 +189,14 @@ def evaluate(
         loaded = load(model, device) if isinstance(model, str) else model
         if not _are_examples(data):
             name = split or WHOLE
-            return evaluate_table(loaded, data, name, asking, wups, report, reference)
+            return evaluate_table(
+                loaded, data, name, asking, wups, report, reference, checking, progress
+            )
         kept = with_pictures(data, skip_missing, place, report)
         questions = Questions(IN_MEMORY, split or WHOLE, kept)
-    return evaluate_questions(loaded, questions, asking, wups, cache, report, progress, reference)
+    return evaluate_questions(
+        loaded, questions, asking, wups, cache, report, progress, reference, checking
+    )
 
 
 def _are_examples(data: Iterable[Any]) -> TypeGuard[Sequence[Example]]:

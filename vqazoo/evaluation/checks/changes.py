@@ -48,7 +48,9 @@ class Corruption:
 def _blur(picture: Tensor, sigma: float) -> Tensor:
     own = sigma * min(picture.shape[1:]) / USUAL_SIDE
     side = 2 * math.ceil(3 * own) + 1
-    sides = [min(side, 2 * ((length - 1) // 2) + 1) for length in (picture.shape[2], picture.shape[1])]
+    sides = [
+        min(side, 2 * ((length - 1) // 2) + 1) for length in (picture.shape[2], picture.shape[1])
+    ]
     return F.gaussian_blur(picture, sides, [own, own])
 
 

@@ -12,12 +12,13 @@ from vqazoo.data import Example
 from vqazoo.data.answers import normalise
 
 SHUFFLES = 20  # tries to find another order
-PLACE = r"(?: (?:shown|visible|present))?(?: in (?:the|this) (?:image|picture|photo))?"
+THERE = r"(?:the|this) (?:image|picture|photo)"
+PLACE = rf"(?: (?:shown|visible|present))?(?: in {THERE})?"
 CLAIMS = tuple(
     re.compile(pattern)
     for pattern in (
         rf"(?:is|are) there (?P<no>not |no )?(?:an? |any )?(?P<what>.+?){PLACE}",
-        r"does (?:the|this) (?:image|picture|photo) (?P<no>not )?contain (?:an? |any )?(?P<what>.+?)",
+        rf"does {THERE} (?P<no>not )?contain (?:an? |any )?(?P<what>.+?)",
         r"is (?:an? |(?P<no>no ))(?P<what>.+?) present",
     )
 )
@@ -57,9 +58,7 @@ def claim_of(question: str) -> Claim | None:
     return None
 
 
-def opposites(
-    examples: Sequence[Example], pictures: Sequence[Hashable]
-) -> list[tuple[int, int]]:
+def opposites(examples: Sequence[Example], pictures: Sequence[Hashable]) -> list[tuple[int, int]]:
     """Rows of questions that are each other's opposite by RULE, the affirmed one first.
 
     Each claim about a picture gives one pair: its first question of either kind.
