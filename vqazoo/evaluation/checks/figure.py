@@ -9,12 +9,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from vqazoo.evaluation.checks.changes import CORRUPTIONS, STRENGTHS, Corruption
 from vqazoo.evaluation.checks.table import LABELS, SCORES, kind_of, label_of
 from vqazoo.evaluation.figures import save_figure
 from vqazoo.evaluation.metric import Metric
 
 CHECKS_FIGURE = "checks.png"
-DAMAGED = ("blur", "noise", "jpeg", "dark", "rotated")
 PLAIN, CONSTANT, CHANGED = "#0a6b2d", "#b35900", "#1f4e9c"  # readable on white
 COLUMNS = 3
 
@@ -47,9 +47,9 @@ def checks_figure(checks: Sequence[Metric], file: Path) -> None:
     axes.legend(loc="lower left", fontsize=8)
     axes.grid(axis="x", alpha=0.3)
     panels = bottom.subplots(2, COLUMNS, sharey=True)
-    for panel, kind in zip(panels.flat, DAMAGED, strict=False):
-        _damage(panel, kind, found)
-    for panel in panels.flat[len(DAMAGED) :]:
+    for panel, damage in zip(panels.flat, CORRUPTIONS, strict=False):
+        _damage(panel, damage, found)
+    for panel in panels.flat[len(CORRUPTIONS) :]:
         panel.axis("off")
     for row in panels:
         row[0].set_ylabel(f"{end[1:]} (%)")
@@ -70,12 +70,14 @@ def _point(axes: Any, metric: Metric, place: float) -> None:
         ha="right" if left else "left",
         va="center",
         fontsize=9,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
     )
 
 
-def _damage(axes: Any, kind: str, found: dict[str, Metric]) -> None:
-    """The score against the strength of one kind of damage, 0 being none."""
-    shown = [found["plain"], *(found[f"{kind}-{strength}"] for strength in (1, 2, 3))]
+def _damage(axes: Any, damage: Corruption, found: dict[str, Metric]) -> None:
+    """The score against the strength of one kind of damage."""
+    kind = damage.name
+    shown = [found["plain"], *(found[f"{kind}-{strength}"] for strength in STRENGTHS)]
     values = [100 * metric.value for metric in shown]
     ends = [metric.interval or (math.nan, math.nan) for metric in shown]
     axes.fill_between(
@@ -90,7 +92,7 @@ def _damage(axes: Any, kind: str, found: dict[str, Metric]) -> None:
     if "constant-answer" in found:
         axes.axhline(100 * found["constant-answer"].value, color=CONSTANT, linestyle="--")
     axes.set_title(LABELS[kind], fontsize=10)
-    axes.set_xticks(range(len(shown)), ["none", "1", "2", "3"])
-    axes.set_xlabel("strength", fontsize=9)
+    axes.set_xticks(range(len(shown)), ["none", *(f"{value:g}" for value in damage.values)])
+    axes.set_xlabel(damage.parameter, fontsize=9)
     axes.set_ylim(-3, 103)
     axes.grid(alpha=0.3)
