@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast, overload
 import torch
 from torch import Tensor, nn
 
-from vqazoo.answering import AnsweringModel
 from vqazoo.calibration.scores import Answering
+from vqazoo.choosing import UNKNOWN_WAYS, ChoosingModel
 from vqazoo.config import Block, ModelConfig
 from vqazoo.data import check_question
 from vqazoo.data.answers import AnswerList
@@ -36,7 +36,7 @@ BATCH = 64  # rows encoded at once by `answer`
 OBJECT = "object:"  # before the class of a part that was given as an object and has no name
 
 
-class VQAModel(AnsweringModel):
+class VQAModel(ChoosingModel):
     """A model for visual question answering, made of an encoder, a fusion and a head.
 
     Make one with `vqazoo.create`, `vqazoo.load` or `vqazoo.train`.
@@ -175,18 +175,21 @@ class VQAModel(AnsweringModel):
         top_k: int = 1,
         *,
         calibrated: bool = True,
+        unknown: str = UNKNOWN_WAYS[0],
     ) -> Answer | list[Answer]:
         """Choose among given answers, likeliest first; the picture is encoded once.
 
         Args:
             image, question, top_k, calibrated: as for `answer`.
-            candidates: the answers to choose from.
+            candidates: the answers to choose from. Those that a classifier does not know are left
+                out and named in `Answer.unscored`.
+            unknown: `nearest`: score these as the known answer whose text features are nearest.
 
         Raises:
-            ConfigError: the head does not rank, or there are no candidates.
+            ConfigError: the head does not choose, or there are no candidates that it knows.
         """
         _check_top_k(top_k)
-        ranking = partial(self.ranks(candidates, calibrated), top_k=top_k)
+        ranking = partial(self.ranks(candidates, calibrated, unknown), top_k=top_k)
         asked = self._checked(pair(image, question))
         answers = self._answers(asked, ranking)
         return answers[0] if asked.single else answers

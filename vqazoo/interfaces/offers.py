@@ -116,6 +116,15 @@ class GivesLogits(Protocol):
 
 
 @runtime_checkable
+class NamesClasses(Protocol):
+    """A head with `GivesLogits` whose columns are not the answer list that it was built with."""
+
+    def class_texts(self) -> Sequence[str]:
+        """The answer that each of the K columns of `logits` stands for."""
+        ...
+
+
+@runtime_checkable
 class GivesTypes(Protocol):
     """A head that chooses and also tells the type of an answer (`Answer.answer_type`)."""
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from vqazoo.data.answers import AnswerList, normalise
+from vqazoo.data.answers import normalise
 from vqazoo.errors import QuestionError
 from vqazoo.interfaces import Encoder, Features, LimitsAnswers, Writes
 from vqazoo.toolkit.decoding import Spelling
@@ -25,10 +25,10 @@ Read = Callable[[str], str]
 # ---- heads that choose -----------------------------------------------------------------------
 
 
-def class_places(answers: AnswerList, read: Read = str) -> dict[str, list[int]]:
+def class_places(texts: Sequence[str], read: Read = str) -> dict[str, list[int]]:
     """The class numbers of each known answer, by what a comparison makes of it, normalised."""
     places: dict[str, list[int]] = defaultdict(list)
-    for number, text in enumerate(answers.texts):
+    for number, text in enumerate(texts):
         places[normalise(read(text))].append(number)
     return dict(places)
 
