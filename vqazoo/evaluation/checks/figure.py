@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from vqazoo.evaluation.checks.changes import CORRUPTIONS, STRENGTHS, Corruption
-from vqazoo.evaluation.checks.table import LABELS, SCORES, kind_of, label_of
+from vqazoo.evaluation.checks_table import LABELS, SCORES, kind_of, label_of
 from vqazoo.evaluation.figures import save_figure
 from vqazoo.evaluation.metric import Metric
 

@@ -25,8 +25,8 @@ from vqazoo.evaluation.checks.asking import (
 )
 from vqazoo.evaluation.checks.changes import CORRUPTIONS, STRENGTHS
 from vqazoo.evaluation.checks.permuting import permuted_choices
-from vqazoo.evaluation.checks.table import CHECK
 from vqazoo.evaluation.checks.words import RULE, are_opposite, opposites, rephrasings
+from vqazoo.evaluation.checks_table import CHECK
 from vqazoo.evaluation.metric import PEOPLE, SINGLE_ANSWER, Measure, Metric, today
 from vqazoo.evaluation.metrics import Floats
 from vqazoo.evaluation.metrics.significance import compare
