@@ -42,7 +42,7 @@ def checks(facts: Facts) -> str:
         "Each row asks the same questions again. The difference is that from the unchanged "
         "questions, with its interval and the p-value of a paired randomisation test over "
         "pictures. What turning changes in the picture, such as left and above, changes the truth "
-        "too. Damage is torchvision's, in pixels of 224."
+        "too. Damage is done in the size that the model sees; its values stand in the signatures."
     )
     if FIGURE in facts.pictures:
         last = next(m for m in facts.metrics if is_check(m))

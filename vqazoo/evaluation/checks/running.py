@@ -29,6 +29,7 @@ from vqazoo.evaluation.checks.words import RULE, are_opposite, opposites, rephra
 from vqazoo.evaluation.checks_table import CHECK
 from vqazoo.evaluation.metric import PEOPLE, SINGLE_ANSWER, Measure, Metric, today
 from vqazoo.evaluation.metrics import Floats
+from vqazoo.evaluation.metrics.proportions import difference_interval
 from vqazoo.evaluation.metrics.significance import compare
 from vqazoo.interfaces import Answer
 from vqazoo.media.video import Video, is_video
@@ -251,7 +252,7 @@ class _Scoring:
             yield replace(
                 metric,
                 difference=paired.difference,
-                difference_interval=tuple(paired.interval),
+                difference_interval=tuple(difference_interval(paired, plain, measure.pictures)),
                 p_value=paired.p_value,
             )
 

@@ -17,6 +17,7 @@ import numpy as np
 from vqazoo.evaluation.metrics import Floats
 from vqazoo.evaluation.metrics.significance import (
     NORMAL,
+    Difference,
     Interval,
     Pictures,
     bootstrap_interval,
@@ -83,3 +84,20 @@ def wilson_interval(mean: float, number: float) -> Interval:
     low = 0.0 if mean < 1e-12 else max(0.0, middle - half)
     high = 1.0 if mean > 1 - 1e-12 else min(1.0, middle + half)
     return Interval(low, high)
+
+
+def difference_interval(
+    difference: Difference, scores: Floats, pictures: Pictures | None = None
+) -> Interval:
+    """The 95% interval of a paired difference, also where resampling shows a single value.
+
+    Where the paired scores never differ, a share of the pictures that is too small to be seen may:
+    up to Wilson's limit either way.
+
+    Args:
+        difference: as `compare` found it; scores: of either side, one each question.
+    """
+    if difference.better or difference.worse:
+        return difference.interval
+    most = wilson_interval(0.0, len(by_picture(scores, pictures)[0])).high
+    return Interval(-most, most)
