@@ -72,7 +72,7 @@ def label_of(kind: str) -> str:
 
 def table_rows(checks: Sequence[Checked]) -> list[tuple[str, ...]]:
     """A row of each check, below HEADINGS."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for metric in checks:
         low_high, gap = metric.interval, metric.difference_interval
         rows.append(

@@ -109,7 +109,7 @@ class Measure:
         for metric in self.metric(name, float(scores.mean()), how, len(scores)):
             yield replace(
                 metric,
-                interval=tuple(interval),
+                interval=(interval.low, interval.high),
                 interval_method=method,
                 smallest_difference=None if math.isnan(smallest) else smallest,
             )

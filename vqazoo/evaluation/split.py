@@ -8,7 +8,7 @@ training run, by `evaluate_features`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from vqazoo.data.answers import AnswerList
 from vqazoo.data.examples import MISSING_IMAGES
 from vqazoo.errors import DataError, UnknownNameError, did_you_mean
 from vqazoo.evaluation.answering import Asking, answer_features, answer_split
-from vqazoo.evaluation.checks import Checking, run_checks
+from vqazoo.evaluation.checks import Checking, with_checks
 from vqazoo.evaluation.checks.figure import CHECKS_FIGURE, checks_figure
 from vqazoo.evaluation.clusters import content_key, told_by_content
 from vqazoo.evaluation.metric import Metric, by_name, told_by_path
@@ -218,13 +218,8 @@ def evaluate_questions(
     )
     if checking is None:
         return evaluation
-    examples = questions.examples
-    sources = [example.image for example in examples]
-    data, split = questions.data, questions.split
-    checks = run_checks(
-        model, data, split, examples, sources, told, asking, checking, progress, report
-    )
-    return replace(evaluation, checks=tuple(checks))
+    sources = [example.image for example in questions.examples]
+    return with_checks(evaluation, model, sources, told, asking, checking, progress, report)
 
 
 def evaluate_features(
@@ -275,19 +270,7 @@ def evaluate_table(
     )
     if checking is None:
         return evaluation
-    checks = run_checks(
-        model,
-        IN_MEMORY,
-        split,
-        predicted.examples,
-        sources,
-        told,
-        asking,
-        checking,
-        progress,
-        report,
-    )
-    return replace(evaluation, checks=tuple(checks))
+    return with_checks(evaluation, model, sources, told, asking, checking, progress, report)
 
 
 def scored(

@@ -223,6 +223,7 @@ def _row(
         str(row.get("question_id", number)),
         confidences=said.confidences,
         learnt=said.learnt,
+        rephrasing_of=str(row.get("rephrasing_of") or ""),
     )
     return picture, example
 

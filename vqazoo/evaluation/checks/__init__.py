@@ -4,6 +4,6 @@ changes.py changes pictures, words.py questions; asking.py asks a model, scoring
 the answers to the unchanged questions, and figure.py draws it. Imports torch and torchvision.
 """
 
-from vqazoo.evaluation.checks.running import CHECKS_ROWS, Checking, run_checks
+from vqazoo.evaluation.checks.running import CHECKS_ROWS, Checking, run_checks, with_checks
 
-__all__ = ["CHECKS_ROWS", "Checking", "run_checks"]
+__all__ = ["CHECKS_ROWS", "Checking", "run_checks", "with_checks"]

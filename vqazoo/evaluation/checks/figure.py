@@ -30,7 +30,8 @@ def checks_figure(checks: Sequence[Metric], file: Path) -> None:
     ]  # no strengths, no group sizes
     end = next(end for end in SCORES if checks[0].name.endswith(end))
     figure = Figure(figsize=(9, 2.6 + 0.34 * len(bars) + 4.4), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.0 + 0.34 * len(bars), 5.2))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1.0 + 0.34 * len(bars), 5.2))
+    top, bottom = parts
     axes = top.subplots()
     for place, kind in enumerate(bars):
         _point(axes, found[kind], place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,6 +36,9 @@ from vqazoo.media.video import Video, is_video
 from vqazoo.model import VQAModel
 from vqazoo.progress import Progress, Report
 
+if TYPE_CHECKING:
+    from vqazoo.evaluation.split import Evaluation
+
 CHECKS_ROWS = 1000
 
 CONSENSUS = 4  # questions of one meaning at most, of which all must be right
@@ -64,6 +67,26 @@ class Checking:
                 f"The checks are to ask {self.rows} questions, but 1 or more are needed: raise "
                 f"checks_rows (--checks-rows)."
             )
+
+
+def with_checks(
+    evaluation: Evaluation,
+    model: VQAModel,
+    sources: Sequence[Any],
+    pictures: Sequence[Hashable],
+    asking: Asking,
+    checking: Checking,
+    progress: Progress,
+    report: Report,
+) -> Evaluation:
+    """The evaluation with checks of its questions; see `run_checks`."""
+    if not evaluation.metrics:
+        raise evaluation.unanswered()
+    data, split, examples = evaluation.data, evaluation.split, evaluation.predictions.examples
+    checks = run_checks(
+        model, data, split, examples, sources, pictures, asking, checking, progress, report
+    )
+    return replace(evaluation, checks=tuple(checks))
 
 
 def run_checks(
@@ -101,9 +124,11 @@ def run_checks(
             f"nothing can be checked; leave out --checks."
         )
     sample = sampled(
-        *([listed[row] for row in usable] for listed in (examples, sources, pictures)),  # type: ignore[arg-type]
-        most=checking.rows,
-        seed=checking.seed,
+        [examples[row] for row in usable],
+        [sources[row] for row in usable],
+        [pictures[row] for row in usable],
+        checking.rows,
+        checking.seed,
     )
     answers = answers_to(model, sample, asking, progress)
     scoring = _Scoring(sample, answers, data, split, len(usable), asking.signature(model))
@@ -252,7 +277,7 @@ class _Scoring:
             yield replace(
                 metric,
                 difference=paired.difference,
-                difference_interval=tuple(difference_interval(paired, plain, measure.pictures)),
+                difference_interval=difference_interval(paired, plain, measure.pictures),
                 p_value=paired.p_value,
             )
 

@@ -102,7 +102,7 @@ class Mistakes:
     @property
     def interval(self) -> tuple[float, float]:
         """95% interval of the score, over pictures."""
-        return tuple(score_interval(self.scores, told_by_path(self.examples)).interval)
+        return score_interval(self.scores, told_by_path(self.examples)).interval
 
     @property
     def count(self) -> int:
@@ -279,7 +279,7 @@ class _Splitter:
             lost / len(self.scores),
             tuple(wrong),
             self.confusions(wrong, OWN_CONFUSIONS),
-            tuple(score_interval(self.scores[rows], [self._pictures[i] for i in rows]).interval),
+            score_interval(self.scores[rows], [self._pictures[i] for i in rows]).interval,
         )
 
     def confusions(self, rows: Sequence[int], most: int) -> tuple[Confusion, ...]:
