@@ -1,4 +1,4 @@
-"""Changes to pictures, by torchvision: five corruptions at three strengths, and a blank picture.
+"""Changes to pictures, by torchvision and Pillow: five corruptions at three strengths, and blank.
 
 A picture is changed in the size that the model sees it in, so that noise and blur are not lost when
 a large photograph is made smaller; lengths are in pixels of a picture whose shorter side has 224.
@@ -9,6 +9,7 @@ its Gaussian ones.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,17 +33,18 @@ class Corruption:
 
     Attributes:
         parameter: what its values are, such as `sigma`; values: at the strengths 1, 2, 3.
-        change: takes a picture (3, H, W) uint8 and a value.
+        change: takes a picture (3, H, W) uint8 and a value; library: whose it is.
     """
 
     name: str
     parameter: str
     values: tuple[float, float, float]
     change: Callable[[Tensor, float], Tensor]
+    library: str = "torchvision"
 
     def described(self, strength: int) -> str:
-        """For signatures, such as `blur sigma=3`."""
-        return f"{self.name} {self.parameter}={self.values[strength - 1]:g}"
+        """For signatures, such as `torchvision blur sigma=3`."""
+        return f"{self.library} {self.name} {self.parameter}={self.values[strength - 1]:g}"
 
 
 def _blur(picture: Tensor, sigma: float) -> Tensor:
@@ -60,7 +62,9 @@ def _noise(picture: Tensor, sigma: float) -> Tensor:
 
 
 def _jpeg(picture: Tensor, quality: float) -> Tensor:
-    return F.jpeg(picture, int(quality))
+    written = io.BytesIO()
+    _as_image(picture).save(written, "JPEG", quality=int(quality))
+    return F.pil_to_tensor(Image.open(written, formats=("JPEG",)).convert("RGB"))
 
 
 def _dark(picture: Tensor, brightness: float) -> Tensor:
@@ -75,7 +79,7 @@ def _rotated(picture: Tensor, degrees: float) -> Tensor:
 CORRUPTIONS = (
     Corruption("blur", "sigma", (1, 3, 6), _blur),
     Corruption("noise", "sigma", (0.08, 0.18, 0.38), _noise),
-    Corruption("jpeg", "quality", (25, 15, 7), _jpeg),
+    Corruption("jpeg", "quality", (25, 15, 7), _jpeg, "pillow"),
     Corruption("dark", "brightness", (0.6, 0.35, 0.15), _dark),
     Corruption("rotated", "degrees", (10, 30, 90), _rotated),
 )

@@ -193,7 +193,7 @@ class _Scoring:
     def changed(self) -> Iterator[Metric]:
         """Each change, with its difference from the unchanged questions."""
         described = {
-            f"{kind.name}-{strength}": f"torchvision {kind.described(strength)}"
+            f"{kind.name}-{strength}": kind.described(strength)
             for kind in CORRUPTIONS
             for strength in STRENGTHS
         }

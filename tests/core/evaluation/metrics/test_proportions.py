@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from vqazoo.evaluation.metrics import Floats
 from vqazoo.evaluation.metrics.proportions import (
     FEW,
     difference_interval,
@@ -23,9 +24,7 @@ from vqazoo.evaluation.metrics.significance import (
 from vqazoo.evaluation.metrics.verdict import verdict
 
 
-def clustered(
-    rng: np.random.Generator, pictures: int, right: float
-) -> tuple[np.ndarray, list[int]]:
+def clustered(rng: np.random.Generator, pictures: int, right: float) -> tuple[Floats, list[int]]:
     """Scores of 1 to 7 questions a picture, which are alike: a beta-binomial draw."""
     sizes = rng.integers(1, 8, pictures)
     shares = rng.beta(1.5 * right, 1.5 * (1 - right), pictures)
@@ -115,14 +114,13 @@ def test_no_difference_seen_is_not_no_difference() -> None:
     scores = np.ones(50)
     found = compare(scores, scores)
     low, high = difference_interval(found, scores)
-    assert (low, high) == pytest.approx(
-        (-(1.96**2) / (50 + 1.96**2), 1.96**2 / (50 + 1.96**2)), 1e-3
-    )
+    most = 1.96**2 / (50 + 1.96**2)
+    assert (low, high) == pytest.approx((-most, most), rel=1e-3)
     other = compare(scores, np.zeros(50))
     assert difference_interval(other, scores) == other.interval
 
 
-def said(first: np.ndarray, second: np.ndarray, smallest: float = 0.1) -> str:
+def said(first: Floats, second: Floats, smallest: float = 0.1) -> str:
     found = compare(first, second)
     return verdict(found, smallest, len(first), "pictures", ("a.csv", "b.csv"))
 
