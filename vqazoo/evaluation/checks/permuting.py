@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -42,10 +43,9 @@ def permuted_choices(model: VQAModel, sample: Sample, asking: Asking) -> Permute
     else:
         return f"no question has choices, and the model knows {len(known):,} answers, not few"
     options = [list(_choices(sample.examples[row])) if own else known for row in rows]
-    mixed = [_mixed(texts, sample.seed + row) for row, texts in zip(rows, options, strict=True)]
+    mixed = [_mixed(texts, sample.seed) for texts in options]
     try:
-        plain = [_chosen(model, sample, *pair) for pair in zip(rows, options, strict=True)]
-        permuted = [_chosen(model, sample, *pair) for pair in zip(rows, mixed, strict=True)]
+        plain, permuted = _chosen(model, sample, rows, options), _chosen(model, sample, rows, mixed)
     except VqazooError as error:
         return str(error)
     return Permuted(rows, plain, permuted, told)
@@ -56,9 +56,20 @@ def _choices(example: Example) -> Sequence[str]:
     return getattr(example, "choices", ())
 
 
-def _chosen(model: VQAModel, sample: Sample, row: int, options: Sequence[str]) -> Answer:
-    question = sample.examples[row].question
-    return cast(Answer, model.rank(sample.sources[row], question, options))
+def _chosen(
+    model: VQAModel, sample: Sample, rows: Sequence[int], options: Sequence[Sequence[str]]
+) -> list[Answer]:
+    """The choice of each row; rows of the same options are asked together."""
+    alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for row, texts in zip(rows, options, strict=True):
+        alike[tuple(texts)].append(row)
+    chosen: dict[int, Answer] = {}
+    for texts, members in alike.items():
+        pictures = [sample.sources[row] for row in members]
+        questions = [sample.examples[row].question for row in members]
+        answers = cast("list[Answer]", model.rank(pictures, questions, texts))
+        chosen |= dict(zip(members, answers, strict=True))
+    return [chosen[row] for row in rows]
 
 
 def _mixed(options: Sequence[str], seed: int) -> list[str]:
