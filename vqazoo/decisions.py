@@ -220,12 +220,18 @@ def decided(
     question: DecisionQuestion,
     scores: Sequence[float],
     temperature: float = 1.0,
+    advice: str = "name answers that it knows",
 ) -> Decision:
-    """The decision by log-scores of the question's options, -inf where one could not be scored."""
+    """The decision by log-scores of the question's options, -inf where one could not be scored.
+
+    Args:
+        temperature: that the log-scores are divided by.
+        advice: what to do where fewer than two could be scored, which is refused.
+    """
     options = options_of(question)
     unscored = tuple(o for o, score in zip(options, scores, strict=True) if score == -math.inf)
     if len(options) - len(unscored) < FEWEST:
-        return Refusal(_too_few(options, unscored))
+        return Refusal(_too_few(question, options, unscored, advice))
     shares = probabilities_of(scores, temperature)
     if isinstance(question, PredicateQuestion):
         return Predicate(shares[0])
@@ -254,13 +260,20 @@ def asked_text(question: DecisionQuestion) -> str:
     return question.text
 
 
-def _too_few(options: Sequence[str], unscored: Sequence[str]) -> str:
+def _too_few(
+    question: DecisionQuestion, options: Sequence[str], unscored: Sequence[str], advice: str
+) -> str:
+    if isinstance(question, PredicateQuestion):
+        return (
+            "The model does not know the answers 'yes' and 'no', nor 'true' and 'false', so it "
+            "cannot tell whether a statement is true: ask a model that was trained on such "
+            "questions, or give a question and choices."
+        )
     shown = ", ".join(map(repr, unscored[:5])) + (", ..." if len(unscored) > 5 else "")
     known = "none" if len(unscored) == len(options) else "only one"
     return (
         f"The model knows {known} of the {len(options)} options and cannot score {shown}, so there "
-        f"is nothing to choose between: name answers that it knows (vqazoo info MODEL), or ask "
-        f'with unknown="nearest".'
+        f"is nothing to choose between: {advice}."
     )
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from vqazoo.errors import VqazooError, did_you_mean
-from vqazoo.interfaces import Answer, RanksAnswers
+from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
 from vqazoo_serve.batching import Batcher, Row
 from vqazoo_serve.bodies import Asked
@@ -119,4 +119,4 @@ class Answering:
 
 def can_rank(model: VQAModel) -> bool:
     """Whether the model chooses among given candidates."""
-    return isinstance(model.head, RanksAnswers)
+    return model.chooses

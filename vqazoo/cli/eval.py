@@ -13,6 +13,7 @@ from vqazoo.cli.completion import complete_model
 from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
     JSON,
+    confidence_flags,
     data_options,
     decode_flags,
     decode_request,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", default=0, help="Chooses the questions in the picture grid.")
 @decode_flags()
+@confidence_flags
 @JSON
 def eval_command(
     model: str | None,
@@ -71,6 +73,8 @@ def eval_command(
     seed: int,
     decode: tuple[str, ...],
     candidates: Path | None,
+    uncalibrated: bool,
+    abstain_at_risk: float | None,
     as_json: bool,
 ) -> None:
     """Answer every question of a split with MODEL (a zoo name or dir:PATH) and score the answers.
@@ -96,6 +100,10 @@ def eval_command(
         raise click.UsageError("--checks-rows goes with --checks.")
     if predictions is not None and checks:
         raise click.UsageError("--checks asks a MODEL again, so it is not for --predictions.")
+    if predictions is not None and (uncalibrated or abstain_at_risk is not None):
+        raise click.UsageError(
+            "--uncalibrated and --abstain-at-risk are for a MODEL, not for --predictions."
+        )
     options, chosen = decode_request(decode, candidates)
     from vqazoo.data.examples import MISSING_IMAGES
     from vqazoo.evaluation.checks import CHECKS_ROWS
@@ -131,6 +139,8 @@ def eval_command(
                 data_args=args,
                 decode=options,
                 candidates=chosen,
+                calibrated=not uncalibrated,
+                abstain_at_risk=abstain_at_risk,
                 skip_missing=skip_missing,
                 missing=missing,
                 wups=wanted,

@@ -8,27 +8,26 @@ training run, by `evaluate_features`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vqazoo.calibration.abstaining import guess_of
 from vqazoo.config import config_digest
 from vqazoo.data import DatasetReader, Example, open_dataset, usable
 from vqazoo.data.answers import AnswerList
 from vqazoo.data.examples import MISSING_IMAGES
-from vqazoo.errors import DataError, UnknownNameError, did_you_mean
+from vqazoo.evaluation.abstentions import abstentions, by_validation
 from vqazoo.evaluation.answering import Asking, answer_features, answer_split
 from vqazoo.evaluation.checks import Checking, with_checks
-from vqazoo.evaluation.checks.figure import CHECKS_FIGURE, checks_figure
 from vqazoo.evaluation.clusters import content_key, told_by_content
-from vqazoo.evaluation.metric import Metric, by_name, told_by_path
+from vqazoo.evaluation.evaluation import Evaluation
+from vqazoo.evaluation.metric import Metric, told_by_path
 from vqazoo.evaluation.metrics import wups as wups_metric
 from vqazoo.evaluation.metrics.significance import Pictures
-from vqazoo.evaluation.results import write_results
 from vqazoo.evaluation.score import score
 from vqazoo.evaluation.tables import Predictions, predict_rows
 from vqazoo.features.sources import FeatureSource
-from vqazoo.files.writing import METRICS, json_bytes, write_file
 from vqazoo.interfaces import Answer
 from vqazoo.model import BATCH, VQAModel
 from vqazoo.progress import Progress, Report
@@ -54,82 +53,6 @@ class Questions:
     def answered(self) -> bool:
         """Whether any question has an answer of people, so that something can be scored."""
         return any(example.answers for example in self.examples)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The answers to a split, and what they score.
-
-    Attributes:
-        model: what answered: its reference, parts and config digest, and how it was asked; empty
-            for answers of others.
-        data, split: names as in the signatures of the metrics.
-        metrics: each with its signature; empty where no question has an answer of people.
-        predictions: the answers with their questions: a sequence of dicts with `to_csv`,
-            `to_pandas`, `examples` and `answers`.
-        checks: what the score rests on, if that was asked for; see `vqazoo.evaluation.checks`.
-    """
-
-    model: str
-    data: str
-    split: str
-    metrics: tuple[Metric, ...]
-    predictions: Predictions
-    checks: tuple[Metric, ...] = ()
-
-    def metric(self, name: str) -> Metric:
-        """The metric of a name, such as `accuracy`.
-
-        Raises:
-            UnknownNameError: it was not measured.
-            DataError: nothing was, since the split has no answers.
-        """
-        metrics = {metric.name: metric for metric in (*self.metrics, *self.checks)}
-        if not metrics:
-            raise self.unanswered()
-        if name not in metrics:
-            raise UnknownNameError(
-                f"The metric {name!r} was not measured.{did_you_mean(name, metrics)} "
-                f"Measured were {', '.join(metrics)}."
-            )
-        return metrics[name]
-
-    def unanswered(self) -> DataError:
-        """What to raise where scores are needed, but no question has an answer of people."""
-        return DataError(
-            f"The split '{self.split}' of '{self.data}' has no answers: nothing can be scored."
-        )
-
-    def to_json(self) -> Mapping[str, dict[str, Any]]:
-        """The metrics under their names, as `vqazoo eval --json` prints them."""
-        return by_name((*self.metrics, *self.checks))
-
-    def write(self, folder: str | Path, pictures: bool = True, seed: int = 0) -> None:
-        """Write what `vqazoo eval --out` does: predictions, `metrics.json` and pictures.
-
-        Args:
-            pictures: whether to draw the answers, the confusions, risk against coverage, and the
-                checks.
-            seed: chooses the questions in the picture of answers.
-
-        Raises:
-            DataError: the folder cannot be written.
-        """
-        out = Path(folder).expanduser()
-        examples, answers = self.predictions.examples, self.predictions.answers
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            write_results(out, self.data, examples, answers, seed, pictures)
-            if self.metrics:
-                measured = (*self.metrics, *self.checks)
-                content = json_bytes([metric.to_json() for metric in measured])
-                write_file(out / METRICS, content)
-            if self.checks and pictures:
-                checks_figure(self.checks, out / CHECKS_FIGURE)
-        except OSError as error:
-            raise DataError(
-                f"The results cannot be written to '{out}' ({error}): name another folder."
-            ) from error
 
 
 def read_split(
@@ -211,10 +134,11 @@ def evaluate_questions(
     """
     asking = asking or Asking()
     _check_wups(wups)
-    answers = answer_split(model, questions.examples, asking, progress, cache, report)
+    plain: list[float] = []
+    answers = answer_split(model, questions.examples, asking, progress, cache, report, plain=plain)
     told = told_by_content(questions.examples, cache)
     evaluation = _of_model(
-        model, questions, answers, asking, wups, report, reference, pictures=told
+        model, questions, answers, asking, wups, report, reference, plain=plain, pictures=told
     )
     if checking is None:
         return evaluation
@@ -261,7 +185,14 @@ def evaluate_table(
             sources.append(picture)
 
     predicted = predict_rows(
-        model, rows, BATCH, asking.decode, asking.candidates, on_picture=on_picture
+        model,
+        rows,
+        BATCH,
+        asking.decode,
+        asking.candidates,
+        asking.calibrated,
+        asking.abstain_at_risk,
+        on_picture,
     )
     questions = Questions(IN_MEMORY, split, predicted.examples)
     told = [key or path for key, path in zip(seen, told_by_path(predicted.examples), strict=True)]
@@ -282,19 +213,31 @@ def scored(
     decode: str = "",
     model: str = "",
     quick: bool = False,
+    confidence: str = "answer score",
     pictures: Pictures | None = None,
 ) -> Evaluation:
     """The evaluation of given answers, of whoever gave them.
 
     Args:
-        known, wups, decode, quick, pictures: as for `score`; model: what answered, see
-            `Evaluation`.
+        known, wups, decode, quick, confidence, pictures: as for `score`; model: what answered, see
+            `Evaluation`. Of answers that were held back, what they were is scored.
     """
     metrics: Sequence[Metric] = ()
     if questions.answered:
         examples, data, split = questions.examples, questions.data, questions.split
+        said = [guess_of(answer) for answer in answers]
         metrics = score(
-            examples, answers, data, split, known, wups, report, decode, quick, pictures
+            examples,
+            said,
+            data,
+            split,
+            known,
+            wups,
+            report,
+            decode,
+            quick,
+            confidence,
+            pictures,
         )
     predictions = Predictions(questions.examples, answers)
     return Evaluation(model, questions.data, questions.split, tuple(metrics), predictions)
@@ -327,12 +270,25 @@ def _of_model(
     report: Report = print,
     reference: str = "",
     quick: bool = False,
+    plain: Sequence[float] = (),
     pictures: Pictures | None = None,
 ) -> Evaluation:
     how = asking.signature(model)
     made_by = signature(model, reference) + (f"|decode:{how}" if how else "")
-    known = known_answers(model)
-    return scored(questions, answers, known, wups, report, how, made_by, quick, pictures)
+    if asking.abstain_at_risk is not None:
+        made_by += f"|abstain_at_risk:{asking.abstain_at_risk:g}"
+    known, confidence = known_answers(model), asking.confidence(model)
+    found = scored(
+        questions, answers, known, wups, report, how, made_by, quick, confidence, pictures
+    )
+    if quick or not questions.answered or asking.candidates is not None:
+        return found
+    where = questions.examples, answers, questions.data, questions.split
+    metrics = [*found.metrics, *abstentions(*where, asking.abstain_at_risk, how)]
+    if model.calibration is None or not asking.calibrated or asking.decode:
+        return replace(found, metrics=tuple(metrics))
+    metrics += by_validation(*where, plain, model.calibration, how)
+    return replace(found, metrics=tuple(metrics), plain=tuple(plain))
 
 
 def _check_wups(wanted: bool | None) -> None:

@@ -1,4 +1,4 @@
-"""Scores of given answers: of a head that chooses by its classes, of one that writes token by token.
+"""Scores of given answers, of heads that choose and of heads that write token by token.
 
 Imports torch.
 """
@@ -65,7 +65,9 @@ def spelled(spelling: Spelling, encoder: Encoder, texts: Sequence[str]) -> list[
         number = {word: index for index, word in enumerate(vocabulary)}
         rows = [[number.get(word) for word in normalise(text).split()] for text in texts]
     return [
-        [] if None in row or spelling.end in row else [*(n for n in row if n is not None), spelling.end]
+        []
+        if None in row or spelling.end in row
+        else [*(n for n in row if n is not None), spelling.end]
         for row in rows
     ]
 
@@ -95,19 +97,19 @@ def written_scores(
         alike[len(row_options).bit_length()].append(row)
     for rows in alike.values():
         for together in _fitting(head, fused, rows, options, ids):
-            order = {
-                row: sorted(
-                    (n for n, text in enumerate(options[row]) if ids[text]),
-                    key=lambda n, row=row: len(ids[options[row][n]]),
-                )
-                for row in together
-            }
+            order = {row: _by_length([ids[text] for text in options[row]]) for row in together}
             tokens = [[ids[options[row][n]] for n in order[row]] for row in together]
             part = fused.index(torch.tensor(together, device=_device(fused)))
             for row, totals in zip(together, _scored(head, spelling, part, tokens), strict=True):
                 for n, total in zip(order[row], totals, strict=True):
                     scores[row][n] = total
     return scores
+
+
+def _by_length(answers: list[list[int]]) -> list[int]:
+    """The numbers of answers that can be written, short ones first."""
+    written = [number for number, tokens in enumerate(answers) if tokens]
+    return sorted(written, key=lambda number: len(answers[number]))
 
 
 def _fitting(

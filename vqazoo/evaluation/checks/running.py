@@ -37,7 +37,7 @@ from vqazoo.model import VQAModel
 from vqazoo.progress import Progress, Report
 
 if TYPE_CHECKING:
-    from vqazoo.evaluation.split import Evaluation
+    from vqazoo.evaluation.evaluation import Evaluation
 
 CHECKS_ROWS = 1000
 
