@@ -280,7 +280,9 @@ def field(record: dict[str, Any], name: str, kind: type | tuple[type, ...], wher
     return value
 
 
-def optional(record: dict[str, Any], name: str, kind: type, default: Any, where: str) -> Any:
+def optional(
+    record: dict[str, Any], name: str, kind: type | tuple[type, ...], default: Any, where: str
+) -> Any:
     """A field that may be missing or null, but is else of that type."""
     return default if record.get(name) is None else field(record, name, kind, where)
 

@@ -21,6 +21,8 @@ from vqazoo_datasets.rows import (
     stream_rows,
 )
 
+REPHRASING = "rephrasing_of"  # column of what questions of one meaning share
+
 
 class Table(DatasetReader):
     """Reads one file a split: `train`, `validation` and `test`, those that are given.
@@ -33,7 +35,8 @@ class Table(DatasetReader):
     answers of one row are separated by `|` in CSV and TSV, and are a list in JSON lines, of texts
     or of objects with `answer`. A list written as text, such as `['ball', 'sun']`, is read as one
     too. Blank ones are dropped. A split without the answer column can be answered but not scored.
-    Without the id column, a row's id is its number.
+    Without the id column, a row's id is its number. Rows whose questions mean the same share a text
+    in the column `rephrasing_of`, if there is one: the id of the original, or any name.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Table(DatasetReader):
                     question_id,
                     confidences=said.confidences,
                     learnt=said.learnt,
+                    rephrasing_of=_group(row, where),
                 )
             )
         return compared_by_stems(examples)
@@ -189,3 +193,14 @@ class Table(DatasetReader):
                 f"predict only, leave the column out of the whole file."
             )
         return replace(said, answers=tuple(answer.strip() for answer in said.answers))
+
+
+def _group(row: Row, where: str) -> str:
+    """What questions of one meaning share; empty: nothing is said."""
+    value = row.cells.get(REPHRASING)
+    if value is not None and not isinstance(value, (str, int)):
+        raise DataError(
+            f"{where}: the cell '{REPHRASING}' is {json.dumps(value)[:60]}, but a text or a whole "
+            f"number was expected: write the question_id of the question that it rephrases."
+        )
+    return "" if value is None else str(value).strip()

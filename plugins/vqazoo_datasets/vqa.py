@@ -73,7 +73,8 @@ class VQAv2(ReleaseReader):
     `CocoPictures` says. Files of your own in this schema are read with `questions` and
     `annotations`, names in which `{split}` stands for the split, and `pictures`, the COCO subset in
     the picture names. Ids of questions and pictures may be numbers or texts; a picture's text is
-    the name of its file.
+    the name of its file. Questions of VQA-Rephrasings (Shah et al. 2019) name the one that they
+    rephrase, as `rephrasing_of`.
 
     Source: Goyal et al. 2017; format of visualqa.org/download.
     """
@@ -186,6 +187,7 @@ def read_release(root: Path, release: Release, split: str) -> list[Example]:
                 confidences=note.confidences if note else (),
                 learnt=note.learnt if note else (),
                 text_id=isinstance(question_id, str),
+                rephrasing_of=str(optional(record, "rephrasing_of", ID, "", where)),
             )
         )
     _check_fit(file, without, sorted(annotations.keys() - seen, key=str))

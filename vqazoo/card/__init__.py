@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqazoo.card import checks as card_checks
 from vqazoo.card import metrics as card_metrics
 from vqazoo.card import sections as card_sections
 from vqazoo.card import training as card_training
@@ -56,7 +57,13 @@ __all__ = [
 
 LARGEST_FILE = 32 * MIB  # of a file that a card is made from
 EXAMPLES = "answers.png"  # holds pictures of the dataset; the others are plots
-DRAWN = (EXAMPLES, "confusion.png", "risk-coverage.png", "calibration.png")  # what `eval` draws
+DRAWN = (  # what `eval` draws
+    EXAMPLES,
+    "confusion.png",
+    "risk-coverage.png",
+    "calibration.png",
+    card_checks.FIGURE,
+)
 TASK = "visual-question-answering"
 SECTIONS: dict[str, Callable[[Facts], str]] = {  # generated ones of card.md
     "summary": card_metrics.headline,
@@ -64,6 +71,7 @@ SECTIONS: dict[str, Callable[[Facts], str]] = {  # generated ones of card.md
     "run": card_sections.how_to_run,
     "data": card_sections.data,
     "metrics": card_metrics.metrics,
+    card_checks.SECTION: card_checks.checks,
     "types": card_metrics.types,
     "abstention": card_metrics.abstention,
     "failures": card_metrics.failures,
@@ -95,6 +103,7 @@ def render_card(files: Mapping[str, bytes], name: str) -> str:
         "card.md",
         name=name,
         kind=kind,
+        checked=card_checks.checked(facts.metrics),
         section=lambda section: marked(section, SECTIONS[section](facts)),
     )
     return join(front_matter(facts), body)
@@ -114,6 +123,7 @@ def front_matter(facts: Facts) -> dict[str, Any]:
             metric_value=round(100 * metric.value, 2),
         )
         for metric in facts.metrics
+        if not card_checks.is_check(metric)  # of changed pictures, which are not the dataset's
     ]
     front = card_sections.description(facts)
     if not results:
@@ -190,7 +200,9 @@ def _with_metrics(
         known = json.loads(files.get(METRICS, b"[]"))
         fresh = [metric.to_json() for metric in measured]
         renewed = {_whatever_sure(metric["signature"]) for metric in fresh}
-        kept = [m for m in known if _whatever_sure(m["signature"]) not in renewed]
+        kept = card_checks.without_older(
+            [m for m in known if _whatever_sure(m["signature"]) not in renewed], fresh
+        )
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"'{folder / METRICS}' is not a list of metrics ({error}): delete it, or get the "
@@ -264,7 +276,8 @@ def _write(folder: Path, files: Mapping[str, bytes], name: str = "") -> RenewedC
             raise CheckpointError(f"The card of '{folder}' cannot be made: {error}") from error
     old = card_text(files.get(CARD, b""), folder)
     fresh = render_card(files, name)
-    card = merge(old, fresh)
+    first = card_checks.first_time(folder / METRICS, files.get(METRICS, b"[]"))
+    card = merge(old, fresh, first)
     try:
         for file, content in {**files, CARD: card.encode()}.items():
             place = folder / file

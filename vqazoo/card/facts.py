@@ -26,6 +26,7 @@ PICTURES = {
     "confusion.png": "type of the answer given by type of the question",
     "risk-coverage.png": "share of wrong answers by share of questions answered",
     "calibration.png": "share of right answers by how sure the model says it is",
+    "checks.png": "scores of changed questions and pictures, and by strength of damage",
 }
 VALIDATION = "validation"  # the split name of metrics that the training loop measures
 
@@ -37,6 +38,7 @@ class Measured:
     Attributes:
         data: dataset that was scored, from the signature.
         interval_method: what the interval was drawn over; empty: an older release, questions.
+        others: as in `vqazoo.evaluation.metric.Metric`.
     """
 
     name: str
@@ -48,6 +50,10 @@ class Measured:
     data: str
     interval: tuple[float, float] | None = None
     interval_method: str = ""
+    smallest_difference: float | None = None
+    difference: float | None = None
+    difference_interval: tuple[float, float] | None = None
+    p_value: float | None = None
 
     @property
     def kind(self) -> tuple[str, str, str]:
@@ -234,7 +240,6 @@ def _logged(value: Any) -> dict[str, Any]:
 
 def _measured(entry: Any) -> Measured:
     data = re.search(r"(?:^|\|)data:([^|]*)", entry["signature"])
-    low_high = entry.get("interval")
     dataset = data[1] if data else ""
     with suppress(UnknownNameError, PluginError):  # of a plugin that is not here
         dataset = registry.canonical("dataset", dataset)  # older releases kept what users typed
@@ -246,6 +251,18 @@ def _measured(entry: Any) -> Measured:
         str(entry["signature"]),
         str(entry.get("date", "")),
         dataset,
-        (float(low_high[0]), float(low_high[1])) if low_high else None,
+        _ends(entry.get("interval")),
         str(entry.get("interval_method", "")),
+        _number(entry.get("smallest_difference")),
+        _number(entry.get("difference")),
+        _ends(entry.get("difference_interval")),
+        _number(entry.get("p_value")),
     )
+
+
+def _ends(low_high: Any) -> tuple[float, float] | None:
+    return (float(low_high[0]), float(low_high[1])) if low_high else None
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

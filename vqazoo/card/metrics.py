@@ -6,11 +6,12 @@ Imports no torch.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from vqazoo.amounts import count, percent
 from vqazoo.card.calibration import calibrated
 from vqazoo.card.facts import PICTURES, VALIDATION, Facts, Measured
+from vqazoo.evaluation.checks_table import CHECK
 from vqazoo.files.places import public
 
 HEADLINES = (
@@ -82,12 +83,14 @@ def metrics(facts: Facts) -> str:
     if not facts.metrics:
         return "Nothing was measured yet."
     first = [m for where in facts.scored() for name in HEADLINES if (m := facts.find(name, where))]
-    others = [m for m in facts.metrics if m not in first]
+    others = [m for m in facts.metrics if m not in first and not m.name.startswith(CHECK)]
+    shows = any(m.smallest_difference for m in first)
     rows = [
         (
             f"{m.name}",
             percent(m.value),
             _interval(m),
+            *([_shown(m)] if shows else []),
             count(m.questions),
             _where((m.data, m.split), facts),
             _code(public_signature(m)),
@@ -96,9 +99,15 @@ def metrics(facts: Facts) -> str:
         for m in first
     ]
     columns = ["metric", "value", "95% interval", "questions", "split", "signature", "date"]
-    parts = [table(columns, rows)] if rows else []
+    shown = [*columns[:3], "can show", *columns[3:]] if shows else columns
+    parts = [table(shown, rows)] if rows else []
     explained = MEANINGS | WRITES if facts.head.answer_mode == "generate" else MEANINGS
     meanings = [f"- `{name}`: {explained[name]}." for name in HEADLINES if _has(first, name)]
+    if shows:
+        meanings.append(
+            "- can show: the smallest difference between two models that these questions can show "
+            "(5% level, 80% power)."
+        )
     parts += ["\n".join(meanings)] if meanings else []
     if others:
         rest = [
@@ -127,8 +136,7 @@ def types(facts: Facts) -> str:
             if field and field != COUNTS:
                 groups.setdefault((base, field), []).append(metric)
         for (base, field), members in groups.items():
-            rows = [(m.kind[2], percent(m.value), count(m.questions)) for m in members]
-            shown = table((field.replace("-", " "), base, "questions"), rows)
+            shown, rows = _parts(field.replace("-", " "), base, members)
             title = cell(f"By {field.replace('-', ' ')}, split {_where(where, facts)}")
             if len(rows) > LONG:
                 parts.append(folded(f"{title} ({len(rows)} types)", shown))
@@ -137,6 +145,23 @@ def types(facts: Facts) -> str:
     if not parts:
         parts.append("Not measured: no scored split has questions or answers of named types.")
     return "\n\n".join([*parts, *pictures(facts, "confusion.png")])
+
+
+def _parts(
+    heading: str, base: str, members: Sequence[Measured], named: Callable[[str], str] = str
+) -> tuple[str, list[tuple[str, ...]]]:
+    """A table of parts of the questions, with intervals where there are any, and its rows."""
+    between = any(m.interval for m in members)
+    rows = [
+        (
+            named(m.kind[2]),
+            percent(m.value),
+            *([_interval(m)] if between else []),
+            count(m.questions),
+        )
+        for m in members
+    ]
+    return table((heading, base, *(["95% interval"] if between else []), "questions"), rows), rows
 
 
 def abstention(facts: Facts) -> str:
@@ -190,11 +215,11 @@ def failures(facts: Facts) -> str:
         members = [m for m in _of(facts, where) if m.kind[1] == COUNTS]
         if members:
             counted = True
-            rows = [(_times(m.kind[2]), percent(m.value), count(m.questions)) for m in members]
-            columns = ("the right answer was seen in training", members[0].kind[0], "questions")
+            seen = "the right answer was seen in training"
+            shown, _ = _parts(seen, members[0].kind[0], members, _times)
             parts.append(
                 f"By how often the right answer occurred in training (split "
-                f"{_where(where, facts)}):\n\n{table(columns, rows)}"
+                f"{_where(where, facts)}):\n\n{shown}"
             )
     if not counted:
         parts.append("Accuracy by how often the right answer occurred was not measured.")
@@ -275,6 +300,10 @@ def public_signature(metric: Measured) -> str:
 def _interval(metric: Measured) -> str:
     low_high = metric.interval
     return f"{percent(low_high[0])} to {percent(low_high[1])}" if low_high else ""
+
+
+def _shown(metric: Measured) -> str:
+    return percent(metric.smallest_difference) if metric.smallest_difference else ""
 
 
 def _where(where: tuple[str, str], facts: Facts) -> str:

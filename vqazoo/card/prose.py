@@ -6,6 +6,8 @@ Everything else is prose, headings included: people may edit, move or delete it.
 - A generated section is renewed where it stands now, also if it was moved.
 - A section that was deleted with its marks stays deleted, except `metrics`: a card without numbers
   claims more than it shows, so that one comes back at the end.
+- A section that the model has for the first time, such as that of checks once they were asked for,
+  is put before the section that follows it in a fresh card, or at the end.
 - A card without any mark is somebody else's text. All of it stays, and the generated sections
   follow it.
 - A mark without its partner is prose, so that nothing of what surrounds it gets lost; `unmatched`
@@ -20,7 +22,7 @@ Everything else is prose, headings included: people may edit, move or delete it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from vqazoo.errors import CheckpointError
@@ -45,8 +47,11 @@ def marked(name: str, content: str) -> str:
     return f"<!-- vqazoo:{name} -->\n\n{content.strip()}\n\n<!-- /vqazoo:{name} -->"
 
 
-def merge(edited: str, fresh: str) -> str:
+def merge(edited: str, fresh: str, first: Collection[str] = ()) -> str:
     """The edited card with its generated sections and our front matter taken from the fresh one.
+
+    Args:
+        first: sections that no earlier card of the model could have.
 
     Raises:
         CheckpointError: the front matter of the edited card is not YAML, or not a table.
@@ -65,6 +70,9 @@ def merge(edited: str, fresh: str) -> str:
     for span in spans(new_body):
         if span.name not in here and (not old_spans or span.name == ALWAYS):
             body = f"{body.rstrip()}\n\n{_with_heading(new_body, span)}\n"
+    for span in reversed(spans(new_body)):
+        if span.name in first and old_spans and span.name not in here:
+            body = _inserted(body, new_body, span)
     text = join(_merged_front(old_front, new_front), body)
     return text.replace("\n", "\r\n") if _is_crlf(edited) else text
 
@@ -189,6 +197,19 @@ def _with_heading(body: str, span: Span) -> str:
     """A section, and the heading right above it."""
     above = HEADING_ABOVE.search(body, 0, span.start)
     return body[above.start() if above else span.start : span.end]
+
+
+def _inserted(body: str, fresh: str, span: Span) -> str:
+    """The body with a section of a fresh card before the one that follows it there."""
+    section = _with_heading(fresh, span)
+    after = [later.name for later in spans(fresh) if later.start > span.start]
+    places = {here.name: here for here in spans(body)}
+    for name in after:
+        if name in places:
+            above = HEADING_ABOVE.search(body, 0, places[name].start)
+            place = above.start() if above else places[name].start
+            return f"{body[:place]}{section}\n\n{body[place:]}"
+    return f"{body.rstrip()}\n\n{section}\n"
 
 
 def _plain_ends(text: str) -> str:

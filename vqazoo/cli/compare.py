@@ -32,8 +32,9 @@ def compare(
     """Compare the answers in the prediction files FIRST and SECOND to the same questions.
 
     Scores are VQA accuracy where questions have several answers, else accuracy. Prints both means,
-    their difference with a 95% interval, and the p-value of a paired randomisation test. Pictures
-    are drawn and swapped with all their questions, which are not independent.
+    their difference with a 95% interval, the p-value of a paired randomisation test, and in one
+    sentence whether the difference is real. Pictures are drawn and swapped with all their
+    questions, which are not independent.
 
     Example: vqazoo compare a/predictions.csv b/predictions.csv --data NAME --data-root DIR
     """
@@ -41,8 +42,10 @@ def compare(
         raise click.UsageError("Missing option '--data': name the dataset that was answered.")
     from vqazoo.errors import DataError
     from vqazoo.evaluation.agreement import measured
+    from vqazoo.evaluation.clusters import told_by_content
+    from vqazoo.evaluation.metrics.significance import OVER_PICTURES, drawn, smallest_difference
     from vqazoo.evaluation.metrics.significance import compare as paired
-    from vqazoo.evaluation.metrics.significance import drawn, smallest_difference
+    from vqazoo.evaluation.metrics.verdict import verdict
     from vqazoo.evaluation.predictions import read_predictions
     from vqazoo.evaluation.split import read_split
 
@@ -71,9 +74,13 @@ def compare(
             f"for {metric}.",
             err=True,
         )
-    pictures = [str(scored[row].image) for row in rows]
+    pictures = told_by_content([scored[row] for row in rows])
     comparison = paired(scores[0], scores[1], seed, pictures=pictures)
     smallest = smallest_difference(scores[0] - scores[1], pictures)
+    swapped = drawn(pictures)
+    clusters = len(set(pictures)) if swapped == OVER_PICTURES else len(rows)
+    names = ("first", "second") if first.name == second.name else (first.name, second.name)
+    said = verdict(comparison, smallest, clusters, swapped, names)
     document = {
         "metric": metric,
         "questions": len(rows),
@@ -82,11 +89,13 @@ def compare(
         "second": float(scores[1].mean()),
         "difference": comparison.difference,
         "interval": list(comparison.interval),
-        "interval_method": f"bootstrap over {drawn(pictures)}",
+        "interval_method": f"bootstrap over {swapped}",
         "smallest_difference": None if math.isnan(smallest) else smallest,
         "p_value": comparison.p_value,
         "first_better": comparison.better,
         "second_better": comparison.worse,
+        "real": comparison.real,
+        "verdict": said,
     }
     if as_json:
         print_json(document)
@@ -100,5 +109,6 @@ def compare(
     say(f"smallest    {shown}  difference that they can show (5% level, 80% power)")
     say(
         f"better on   {comparison.better:,} and {comparison.worse:,} questions; "
-        f"p = {comparison.p_value:.4g} (paired randomisation, 10,000 swaps of {drawn(pictures)})"
+        f"p = {comparison.p_value:.4g} (paired randomisation, 10,000 swaps of {swapped})"
     )
+    say(said)

@@ -129,7 +129,7 @@ def _print(mistakes: Mistakes) -> None:
     """The groups that cost most, of each grouping."""
     say(
         f"{mistakes.count:,} of {len(mistakes.scores):,} answers are mistakes; "
-        f"{mistakes.measure} {mistakes.score:.2%}."
+        f"{mistakes.measure} {mistakes.score:.2%} (95% interval {_between(mistakes.interval)})."
     )
     rows = [
         (
@@ -137,13 +137,18 @@ def _print(mistakes: Mistakes) -> None:
             group.name,
             count(group.questions),
             percent(group.score),
+            _between(group.interval),
             f"{100 * group.cost:.2f}",
         )
         for grouping in mistakes.groupings
         for group in grouping.groups[:PRINTED]
     ]
-    right = ("questions", mistakes.measure, "cost in points")
+    right = ("questions", mistakes.measure, "95% interval", "cost in points")
     print_table(("grouped by", "group", *right), rows, right=right)
+
+
+def _between(interval: tuple[float, float] | None) -> str:
+    return " to ".join(map(percent, interval or ()))
 
 
 def _say(line: str) -> None:

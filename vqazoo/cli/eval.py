@@ -40,6 +40,17 @@ if TYPE_CHECKING:
 @click.option("--wups", is_flag=True, help="Compute WUPS too, as some datasets always do.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
 @click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
+@click.option(
+    "--checks",
+    is_flag=True,
+    help="Check what the score rests on: blank, strange and damaged pictures, shuffled words, ...",
+)
+@click.option(
+    "--checks-rows",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Questions that --checks asks at most, drawn by picture; default: 1000.",
+)
 @click.option("--seed", default=0, help="Chooses the questions in the picture grid.")
 @decode_flags()
 @confidence_flags
@@ -57,6 +68,8 @@ def eval_command(
     wups: bool,
     device: str,
     cache: str,
+    checks: bool,
+    checks_rows: int | None,
     seed: int,
     decode: tuple[str, ...],
     candidates: Path | None,
@@ -67,7 +80,8 @@ def eval_command(
     """Answer every question of a split with MODEL (a zoo name or dir:PATH) and score the answers.
 
     With --out, writes predictions (CSV, JSON lines, the submission that the dataset asks for),
-    metrics.json and pictures. --decode and --candidates are those of 'vqazoo ask'; they stand in
+    metrics.json and pictures. --checks asks some of the questions again, so that one sees what the
+    score rests on. --decode and --candidates are those of 'vqazoo ask'; they stand in
     the signature of every score.
 
     Example: vqazoo eval --predictions mine.csv --data {official} --data-root DIR
@@ -85,6 +99,10 @@ def eval_command(
         )
     if predictions is not None and (decode or candidates is not None):
         raise click.UsageError("--decode and --candidates are for a MODEL, not for --predictions.")
+    if checks_rows is not None and not checks:
+        raise click.UsageError("--checks-rows goes with --checks.")
+    if predictions is not None and checks:
+        raise click.UsageError("--checks asks a MODEL again, so it is not for --predictions.")
     if predictions is not None and (uncalibrated or abstain_at_risk is not None):
         raise click.UsageError(
             "--uncalibrated and --abstain-at-risk are for a MODEL, not for --predictions."
@@ -92,6 +110,7 @@ def eval_command(
     options, chosen = decode_request(decode, candidates)
     from vqazoo.data.examples import MISSING_IMAGES
     from vqazoo.data.own_files import TEST
+    from vqazoo.evaluation.checks import CHECKS_ROWS
     from vqazoo.evaluation.split import read_split, scored
     from vqazoo.zoo.evaluate import UnnamedDataError, evaluate
 
@@ -104,6 +123,7 @@ def eval_command(
     args, wanted = given_args(data_root, assignments), wups or None
     missing = out / MISSING_IMAGES if out else None
     if predictions is not None:
+        from vqazoo.evaluation.clusters import told_by_content
         from vqazoo.evaluation.predictions import read_predictions
 
         assert data is not None
@@ -111,7 +131,8 @@ def eval_command(
             data, args, split or TEST, skip_missing, missing, _report, look=skip_missing
         )
         answers = read_predictions(predictions, questions.examples)
-        evaluation = scored(questions, answers, wups=wanted, report=_report)
+        told = told_by_content(questions.examples, cache)
+        evaluation = scored(questions, answers, wups=wanted, report=_report, pictures=told)
     else:
         assert model is not None
         try:
@@ -129,6 +150,8 @@ def eval_command(
                 wups=wanted,
                 device=device,
                 cache=cache,
+                checks=checks,
+                checks_rows=checks_rows or CHECKS_ROWS,
                 report=_report,
                 progress=progress,
             )
@@ -146,11 +169,13 @@ def eval_command(
         from vqazoo.zoo.models import resolve
 
         assert model is not None
-        refresh(resolve(model), evaluation.metrics, out)
+        refresh(resolve(model), (*evaluation.metrics, *evaluation.checks), out)
     if as_json:
         print_json(evaluation.to_json())
     else:
         _print(evaluation.metrics)
+        if evaluation.checks:
+            _print_checks(evaluation.checks)
 
 
 def _is_published(model: str) -> bool:
@@ -167,18 +192,26 @@ def _print(metrics: Sequence[Metric]) -> None:
             metric.name,
             percent(metric.value),
             f"[{', '.join(map(percent, metric.interval))}]" if metric.interval else "",
+            f"can show {percent(smallest)}" if (smallest := metric.smallest_difference) else "",
             metric.signature,
         )
         for metric in metrics
     ]
-    print_table(("metric", "value", "95% interval", "signature"), rows, right=("value",))
-    for metric in metrics:
-        if metric.smallest_difference is not None:
-            _report(
-                f"{metric.name}: the smallest difference between two models that these questions "
-                f"can show is {100 * metric.smallest_difference:.2f} points, less if the models "
-                f"share mistakes ('vqazoo compare' tells)."
-            )
+    columns = ("metric", "value", "95% interval", "smallest difference", "signature")
+    print_table(columns, rows, right=("value", "smallest difference"))
+    if any(metric.smallest_difference for metric in metrics):
+        _report(
+            "'can show': the smallest difference between two models that these questions can show "
+            "(5% level, 80% power), less if the models share mistakes ('vqazoo compare' tells)."
+        )
+
+
+def _print_checks(checks: Sequence[Metric]) -> None:
+    """A table of what the score rests on."""
+    from vqazoo.evaluation.checks_table import HEADINGS, table_rows
+
+    title = "What the score rests on (p: of the difference, paired by picture)"
+    print_table(HEADINGS, table_rows(checks), title, right=HEADINGS[1:])
 
 
 def _report(line: str) -> None:

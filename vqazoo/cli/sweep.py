@@ -111,7 +111,12 @@ def sweep(
     if as_json:
         print_json(
             [
-                {**asdict(result.cell), "value": result.value, "questions": result.questions}
+                {
+                    **asdict(result.cell),
+                    "value": result.value,
+                    "questions": result.questions,
+                    "interval": result.interval,
+                }
                 for result in results
             ]
         )

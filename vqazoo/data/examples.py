@@ -39,6 +39,8 @@ class Example:
             in others, such as stems; empty: those of `answers`.
         comparison: when an answer is one of `answers`.
         text_id: whether the release's question ids are texts, which submissions keep.
+        rephrasing_of: id of the question that this one asks in other words, or a name that all
+            questions with one meaning share; empty: none is known.
     """
 
     image: Path
@@ -53,6 +55,7 @@ class Example:
     learnt: tuple[str, ...] = ()
     comparison: Comparison = field(default=TEXT, compare=False)
     text_id: bool = False
+    rephrasing_of: str = ""
 
     @property
     def to_learn(self) -> tuple[str, ...]:

@@ -236,6 +236,11 @@ def answer_figure(
     _save(figure, file)
 
 
+def save_figure(figure: Figure, file: Path) -> None:
+    """Write a figure that another module drew."""
+    _save(figure, file)
+
+
 def _save(figure: Figure, file: Path) -> None:
     """Draw in memory first, then replace the file in one step."""
     picture = io.BytesIO()

@@ -16,7 +16,8 @@ from vqazoo.data.answers import NORMALISER, SELECTION, AnswerList
 from vqazoo.data.comparison import TEXT
 from vqazoo.evaluation.agreement import comparison_of
 from vqazoo.evaluation.metrics import Floats
-from vqazoo.evaluation.metrics.significance import bootstrap_interval, drawn, smallest_difference
+from vqazoo.evaluation.metrics.proportions import score_interval
+from vqazoo.evaluation.metrics.significance import Pictures, smallest_difference
 
 SINGLE_ANSWER = f"rule:{SELECTION}|normaliser:{NORMALISER}"
 PEOPLE = "rule:leave-one-out-by-index"
@@ -34,10 +35,12 @@ class Metric:
         questions: how many were scored, none left out.
         signature: metric, version, answer rule, normaliser, data set, split, count.
         data_sha256: digest of the scored examples; date: UTC day of measuring.
-        interval: 95% bootstrap interval of the value, where there is one; interval_method: what
-            was drawn for it.
+        interval: 95% interval of the value, where it is a mean over questions; interval_method:
+            how it was made, over pictures or questions.
         smallest_difference: that the set can show between two models that err independently of
             each other; models that share mistakes differ detectably by less (`vqazoo compare`).
+        difference, difference_interval, p_value: of a check, from the same questions without the
+            change: paired, over pictures; see `vqazoo.evaluation.checks`.
     """
 
     name: str
@@ -50,6 +53,9 @@ class Metric:
     interval: tuple[float, float] | None = None
     interval_method: str | None = None
     smallest_difference: float | None = None
+    difference: float | None = None
+    difference_interval: tuple[float, float] | None = None
+    p_value: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if value is not None}
@@ -57,7 +63,11 @@ class Metric:
 
 @dataclass(frozen=True)
 class Measure:
-    """Makes metrics of one set of scored questions."""
+    """Makes metrics of one set of scored questions.
+
+    Attributes:
+        pictures: what the picture of each question is told by; None: by its path.
+    """
 
     data: str
     split: str
@@ -65,6 +75,12 @@ class Measure:
     date: str
     examples: Sequence[Example]
     decode: str = ""
+    pictures: Pictures | None = None
+
+    def of_rows(self, rows: Sequence[int]) -> Measure:
+        """What makes metrics of some of the questions."""
+        pictures = None if self.pictures is None else [self.pictures[row] for row in rows]
+        return replace(self, examples=[self.examples[row] for row in rows], pictures=pictures)
 
     def metric(
         self, name: str, value: float, how: str, questions: int | None = None
@@ -77,19 +93,24 @@ class Measure:
         signature = f"{name}|v1|{how}{compared_by}|data:{self.data}|split:{self.split}|n:{count}"
         yield Metric(name, float(value), self.split, count, signature, self.sha256, self.date)
 
-    def with_interval(self, name: str, scores: Floats, how: str) -> Iterator[Metric]:
-        """Yields the mean of the scores with what sampling the pictures says about it."""
-        pictures = [  # one without a file is in memory, and stands for itself
-            str(example.image) if example.image.name else f"row {row}"
-            for row, example in enumerate(self.examples)
-        ]
-        low, high = bootstrap_interval(scores, pictures=pictures)
+    def with_interval(
+        self, name: str, scores: Floats, how: str, rows: Sequence[int] | None = None
+    ) -> Iterator[Metric]:
+        """Yields the mean of scores in [0, 1] with what sampling the pictures says about it.
+
+        Args:
+            rows: the questions that are scored; None: all.
+        """
+        pictures = self.pictures or told_by_path(self.examples)
+        if rows is not None:
+            pictures = [pictures[row] for row in rows]
+        interval, method = score_interval(scores, pictures)
         smallest = math.sqrt(2) * smallest_difference(scores, pictures)
-        for metric in self.metric(name, float(scores.mean()), how):
+        for metric in self.metric(name, float(scores.mean()), how, len(scores)):
             yield replace(
                 metric,
-                interval=(low, high),
-                interval_method=f"bootstrap over {drawn(pictures)}",
+                interval=(interval.low, interval.high),
+                interval_method=method,
                 smallest_difference=None if math.isnan(smallest) else smallest,
             )
 
@@ -102,7 +123,7 @@ class Measure:
             rows.pop("", None)
             for kind, chosen in sorted(rows.items()):
                 part = f"{name}/{field.replace('_', '-')}={kind}"
-                yield from self.metric(part, scores[chosen].mean(), how, len(chosen))
+                yield from self.with_interval(part, scores[chosen], how, chosen)
 
     def by_count(
         self, scores: Floats, truths: Sequence[str], known: AnswerList
@@ -115,11 +136,21 @@ class Measure:
             [bisect(list(COUNT_GROUPS), counts.get(truth, 0)) - 1 for truth in truths]
         )
         for place, group in enumerate(COUNT_GROUPS.values()):
-            chosen = scores[places == place]
-            if len(chosen):
+            rows = np.flatnonzero(places == place).tolist()
+            if rows:
                 how = f"{SINGLE_ANSWER}|counts:training answers"
-                part = f"accuracy/answer-count={group}"
-                yield from self.metric(part, float(chosen.mean()), how, len(chosen))
+                yield from self.with_interval(
+                    f"accuracy/answer-count={group}", scores[rows], how, rows
+                )
+
+
+def told_by_path(examples: Sequence[Example]) -> list[str]:
+    """What tells the picture of each question: its path; one without a file is in memory, and
+    stands for itself."""
+    return [
+        str(example.image) if example.image.name else f"row {row}"
+        for row, example in enumerate(examples)
+    ]
 
 
 def today() -> str:

@@ -19,9 +19,17 @@ from vqazoo.evaluation.agreement import (
     have_several_answers,
     measured,
 )
-from vqazoo.evaluation.metric import PEOPLE, SINGLE_ANSWER, Measure, Metric, today
+from vqazoo.evaluation.metric import (
+    PEOPLE,
+    SINGLE_ANSWER,
+    Measure,
+    Metric,
+    today,
+    told_by_path,
+)
 from vqazoo.evaluation.metrics import Floats, reliability, vqa_accuracy, words
 from vqazoo.evaluation.metrics import wups as wups_metric
+from vqazoo.evaluation.metrics.significance import Pictures
 from vqazoo.interfaces import Answer
 from vqazoo.manifests import DatasetManifest
 from vqazoo.registry import registry
@@ -40,10 +48,12 @@ def score(
     decode: str = "",
     quick: bool = False,
     confidence: str = "answer score",
+    pictures: Pictures | None = None,
 ) -> list[Metric]:
     """Every metric that the examples and answers allow.
 
     Args:
+        pictures: what the picture of each example is told by, for intervals; None: by its path.
         quick: only accuracy and what to compare it with, without intervals, as the training loop
             measures after each epoch.
         decode: how the answers were made, for signatures; empty: by the head's defaults.
@@ -57,11 +67,12 @@ def score(
             WordNet is not there.
     """
     data, manifest = registered(data)
-    labelled = [(e, a) for e, a in zip(examples, answers, strict=True) if e.answers]
+    told = pictures or told_by_path(examples)
+    labelled = [row for row in zip(examples, answers, told, strict=True) if row[0].answers]
     if not labelled:
         raise DataError(f"The split '{split}' of '{data}' has no answers: nothing can be scored.")
-    scored, given = [e for e, _ in labelled], [a for _, a in labelled]
-    measure = Measure(data, split, digest(scored), today(), scored, decode)
+    scored, given, shown = map(list, zip(*labelled, strict=True))
+    measure = Measure(data, split, digest(scored), today(), scored, decode, shown)
     truths = [truth_of(example) for example in scored]
     read = comparison_of(scored).read
     right = accuracies(scored, given)
@@ -69,9 +80,9 @@ def score(
     main, rule, trusted = measure, SINGLE_ANSWER, given
     if name == "vqa-accuracy":
         trusted = [given[row] for row in rows]
-        main = replace(measure, examples=[scored[row] for row in rows])
+        main = measure.of_rows(rows)
         rule = f"{PEOPLE}|normaliser:vqa-reference-v1"
-    baselines = [] if known is None else [*_baselines(measure, scored, truths, known)]
+    baselines = [] if known is None else [*_baselines(measure, scored, truths, known, quick)]
     if quick:
         metrics = [*measure.metric("accuracy", right.mean(), SINGLE_ANSWER)]
         if name == "vqa-accuracy":
@@ -133,20 +144,29 @@ def _agreement(measure: Measure, answers: Sequence[Answer], scores: Floats) -> I
 
 
 def _baselines(
-    measure: Measure, examples: Sequence[Example], truths: Sequence[str], known: AnswerList
+    measure: Measure,
+    examples: Sequence[Example],
+    truths: Sequence[str],
+    known: AnswerList,
+    quick: bool,
 ) -> Iterator[Metric]:
     """What a constant answer scores, and what the answer list can reach."""
+
+    def mean(measure: Measure, name: str, scores: Floats, how: str) -> Iterator[Metric]:
+        if quick:
+            return measure.metric(name, float(scores.mean()), how)
+        return measure.with_interval(name, scores, how)
+
     constant = known.texts[known.counts.index(max(known.counts))]
-    same = sum(same_answer(example, constant) for example in examples) / len(truths)
-    yield from measure.metric("constant-answer-accuracy", same, SINGLE_ANSWER)
+    same = np.array([same_answer(example, constant) for example in examples], dtype=np.float64)
+    yield from mean(measure, "constant-answer-accuracy", same, SINGLE_ANSWER)
     if have_several_answers(examples):
         _, rows, agreed = measured(examples, [Answer(constant, 1.0)] * len(examples))
         how = f"{PEOPLE}|normaliser:vqa-reference-v1"
-        name = "constant-answer-vqa-accuracy"
-        yield from measure.metric(name, float(agreed.mean()), how, len(rows))
+        yield from mean(measure.of_rows(rows), "constant-answer-vqa-accuracy", agreed, how)
     texts = known.counted_by(comparison_of(examples))
-    reachable = sum(truth in texts for truth in truths) / len(truths)
-    yield from measure.metric("known-answer-share", reachable, SINGLE_ANSWER)
+    reachable = np.array([truth in texts for truth in truths], dtype=np.float64)
+    yield from mean(measure, "known-answer-share", reachable, SINGLE_ANSWER)
 
 
 def _words(measure: Measure, answers: Sequence[Answer], truths: Sequence[str]) -> Iterator[Metric]:
@@ -208,7 +228,8 @@ def _answerability(
     if any(example.answerable is None for example in examples):
         return
     unanswerable = np.array([not example.answerable for example in examples])
-    yield from measure.metric("unanswerable-share", float(unanswerable.mean()), "rule:answerable=0")
+    share = unanswerable.astype(np.float64)
+    yield from measure.with_interval("unanswerable-share", share, "rule:answerable=0")
     if any(answer.answerable is None for answer in answers):
         return
     chance = np.array([answer.answerable for answer in answers], dtype=np.float64)

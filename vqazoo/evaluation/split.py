@@ -17,16 +17,17 @@ from vqazoo.config import config_digest
 from vqazoo.data import DatasetReader, Example, open_dataset, usable
 from vqazoo.data.answers import AnswerList
 from vqazoo.data.own_files import dataset_of_file
-from vqazoo.errors import DataError, UnknownNameError, did_you_mean
 from vqazoo.evaluation.abstentions import abstentions, by_validation
 from vqazoo.evaluation.answering import Asking, answer_features, answer_split
-from vqazoo.evaluation.metric import Metric, by_name
+from vqazoo.evaluation.checks import Checking, with_checks
+from vqazoo.evaluation.clusters import content_key, told_by_content
+from vqazoo.evaluation.evaluation import Evaluation
+from vqazoo.evaluation.metric import Metric, told_by_path
 from vqazoo.evaluation.metrics import wups as wups_metric
-from vqazoo.evaluation.results import write_results
+from vqazoo.evaluation.metrics.significance import Pictures
 from vqazoo.evaluation.score import score
 from vqazoo.evaluation.tables import Predictions, predict_rows
 from vqazoo.features.sources import FeatureSource
-from vqazoo.files.writing import METRICS, json_bytes, write_file
 from vqazoo.interfaces import Answer
 from vqazoo.model import BATCH, VQAModel
 from vqazoo.progress import Progress, Report
@@ -52,78 +53,6 @@ class Questions:
     def answered(self) -> bool:
         """Whether any question has an answer of people, so that something can be scored."""
         return any(example.answers for example in self.examples)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The answers to a split, and what they score.
-
-    Attributes:
-        model: what answered: its reference, parts and config digest, and how it was asked; empty
-            for answers of others.
-        data, split: names as in the signatures of the metrics.
-        metrics: each with its signature; empty where no question has an answer of people.
-        predictions: the answers with their questions: a sequence of dicts with `to_csv`,
-            `to_pandas`, `examples` and `answers`.
-        plain: of a calibrated model, the head's own scores of the answers.
-    """
-
-    model: str
-    data: str
-    split: str
-    metrics: tuple[Metric, ...]
-    predictions: Predictions
-    plain: tuple[float, ...] = ()
-
-    def metric(self, name: str) -> Metric:
-        """The metric of a name, such as `accuracy`.
-
-        Raises:
-            UnknownNameError: it was not measured.
-            DataError: nothing was, since the split has no answers.
-        """
-        metrics = {metric.name: metric for metric in self.metrics}
-        if not metrics:
-            raise self.unanswered()
-        if name not in metrics:
-            raise UnknownNameError(
-                f"The metric {name!r} was not measured.{did_you_mean(name, metrics)} "
-                f"Measured were {', '.join(metrics)}."
-            )
-        return metrics[name]
-
-    def unanswered(self) -> DataError:
-        """What to raise where scores are needed, but no question has an answer of people."""
-        return DataError(
-            f"The split '{self.split}' of '{self.data}' has no answers: nothing can be scored."
-        )
-
-    def to_json(self) -> Mapping[str, dict[str, Any]]:
-        """The metrics under their names, as `vqazoo eval --json` prints them."""
-        return by_name(self.metrics)
-
-    def write(self, folder: str | Path, pictures: bool = True, seed: int = 0) -> None:
-        """Write what `vqazoo eval --out` does: predictions, `metrics.json` and pictures.
-
-        Args:
-            pictures: whether to draw the answers, the confusions, and risk against coverage.
-            seed: chooses the questions in the picture of answers.
-
-        Raises:
-            DataError: the folder cannot be written.
-        """
-        out = Path(folder).expanduser()
-        examples, answers = self.predictions.examples, self.predictions.answers
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            write_results(out, self.data, examples, answers, seed, pictures, self.plain)
-            if self.metrics:
-                content = json_bytes([metric.to_json() for metric in self.metrics])
-                write_file(out / METRICS, content)
-        except OSError as error:
-            raise DataError(
-                f"The results cannot be written to '{out}' ({error}): name another folder."
-            ) from error
 
 
 def read_split(
@@ -192,11 +121,13 @@ def evaluate_questions(
     report: Report = print,
     progress: Progress = lambda steps, _: iter(steps),
     reference: str = "",
+    checking: Checking | None = None,
 ) -> Evaluation:
     """Ask a model every question of a split, and score what it answers.
 
     Args:
         asking: decode options or candidates; None: the model's own way.
+        checking: what is checked beside the score; None: nothing.
         wups, cache, report: as for `vqazoo.evaluate`; reference: by which the model was loaded.
 
     Raises:
@@ -207,7 +138,14 @@ def evaluate_questions(
     _check_wups(wups)
     plain: list[float] = []
     answers = answer_split(model, questions.examples, asking, progress, cache, report, plain=plain)
-    return _of_model(model, questions, answers, asking, wups, report, reference, plain=plain)
+    told = told_by_content(questions.examples, cache)
+    evaluation = _of_model(
+        model, questions, answers, asking, wups, report, reference, plain=plain, pictures=told
+    )
+    if checking is None:
+        return evaluation
+    sources = [example.image for example in questions.examples]
+    return with_checks(evaluation, model, sources, told, asking, checking, progress, report)
 
 
 def evaluate_features(
@@ -230,11 +168,24 @@ def evaluate_table(
     wups: bool | None = None,
     report: Report = print,
     reference: str = "",
+    checking: Checking | None = None,
+    progress: Progress = lambda steps, _: iter(steps),
 ) -> Evaluation:
-    """As `evaluate_questions`, of rows as `VQAModel.predict` takes them; nothing is cached."""
+    """As `evaluate_questions`, of rows as `VQAModel.predict` takes them; nothing is cached.
+
+    To be checked, all pictures are kept until the end.
+    """
     asking = asking or Asking()
     asking.check(model)
     _check_wups(wups)
+    seen: list[str] = []
+    sources: list[Any] = []
+
+    def on_picture(picture: Any) -> None:
+        seen.append(content_key(picture))
+        if checking is not None:
+            sources.append(picture)
+
     predicted = predict_rows(
         model,
         rows,
@@ -243,9 +194,16 @@ def evaluate_table(
         asking.candidates,
         asking.calibrated,
         asking.abstain_at_risk,
+        on_picture,
     )
     questions = Questions(IN_MEMORY, split, predicted.examples)
-    return _of_model(model, questions, predicted.answers, asking, wups, report, reference)
+    told = [key or path for key, path in zip(seen, told_by_path(predicted.examples), strict=True)]
+    evaluation = _of_model(
+        model, questions, predicted.answers, asking, wups, report, reference, pictures=told
+    )
+    if checking is None:
+        return evaluation
+    return with_checks(evaluation, model, sources, told, asking, checking, progress, report)
 
 
 def scored(
@@ -258,18 +216,31 @@ def scored(
     model: str = "",
     quick: bool = False,
     confidence: str = "answer score",
+    pictures: Pictures | None = None,
 ) -> Evaluation:
     """The evaluation of given answers, of whoever gave them.
 
     Args:
-        known, wups, decode, quick, confidence: as for `score`; model: what answered, see
+        known, wups, decode, quick, confidence, pictures: as for `score`; model: what answered, see
             `Evaluation`. Of answers that were held back, what they were is scored.
     """
-    metrics: list[Metric] = []
+    metrics: Sequence[Metric] = ()
     if questions.answered:
         examples, data, split = questions.examples, questions.data, questions.split
         said = [guess_of(answer) for answer in answers]
-        metrics = score(examples, said, data, split, known, wups, report, decode, quick, confidence)
+        metrics = score(
+            examples,
+            said,
+            data,
+            split,
+            known,
+            wups,
+            report,
+            decode,
+            quick,
+            confidence,
+            pictures,
+        )
     predictions = Predictions(questions.examples, answers)
     return Evaluation(model, questions.data, questions.split, tuple(metrics), predictions)
 
@@ -302,13 +273,16 @@ def _of_model(
     reference: str = "",
     quick: bool = False,
     plain: Sequence[float] = (),
+    pictures: Pictures | None = None,
 ) -> Evaluation:
     how = asking.signature(model)
     made_by = signature(model, reference) + (f"|decode:{how}" if how else "")
     if asking.abstain_at_risk is not None:
         made_by += f"|abstain_at_risk:{asking.abstain_at_risk:g}"
     known, confidence = known_answers(model), asking.confidence(model)
-    found = scored(questions, answers, known, wups, report, how, made_by, quick, confidence)
+    found = scored(
+        questions, answers, known, wups, report, how, made_by, quick, confidence, pictures
+    )
     if quick or not questions.answered or asking.candidates is not None:
         return found
     where = questions.examples, answers, questions.data, questions.split

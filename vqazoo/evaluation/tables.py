@@ -5,7 +5,7 @@ Imports no torch; pandas, datasets and pyarrow when they are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -99,8 +99,13 @@ def predict_rows(
     candidates: Sequence[str] | None = None,
     calibrated: bool = True,
     abstain_at_risk: float | None = None,
+    on_picture: Callable[[Any], None] = lambda picture: None,
 ) -> Predictions:
-    """What `VQAModel.predict` does; with candidates, each answer is chosen among these."""
+    """What `VQAModel.predict` does; with candidates, each answer is chosen among these.
+
+    Args:
+        on_picture: receives the picture of each row, in their order.
+    """
     how = {"calibrated": calibrated, "abstain_at_risk": abstain_at_risk}
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}, but it must be 1 or more.")
@@ -121,6 +126,8 @@ def predict_rows(
             rest = chain(pictures, (picture for picture, _ in table))
             raise _all_damaged(error, rest, len(examples) + 1) from error
         examples += asked
+        for picture in pictures:
+            on_picture(picture)
     if not examples:
         raise DataError("The table has no rows: give one or more.")
     if all(example.comparison is TEXT for example in examples):
@@ -220,6 +227,7 @@ def _row(
         str(row.get("question_id", number)),
         confidences=said.confidences,
         learnt=said.learnt,
+        rephrasing_of=str(row.get("rephrasing_of") or ""),
     )
     return picture, example
 

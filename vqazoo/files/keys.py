@@ -49,14 +49,22 @@ class FileKeys:
     def key(self, path: Path) -> str:
         """Digest of a file's bytes. Raises OSError if it cannot be read."""
         stamp = _stamp(path)
-        name = str(path.absolute())
-        entry = self._known.get(name)
-        if isinstance(entry, list) and entry[:-1] == stamp:
-            return str(entry[-1])
+        if remembered := self._remembered(path, stamp):
+            return remembered
         digest = _sha256(path)
-        self._known[name] = [*stamp, digest]
+        self._known[str(path.absolute())] = [*stamp, digest]
         self._changed = True
         return digest
+
+    def known(self, path: Path) -> str:
+        """As `key`, if it is remembered; empty: it would have to be read. Raises OSError."""
+        if isinstance(path, DistantFile) or str(path.absolute()) not in self._known:
+            return ""  # what is elsewhere would be asked for
+        return self._remembered(path, _stamp(path))
+
+    def _remembered(self, path: Path, stamp: list[Any]) -> str:
+        entry = self._known.get(str(path.absolute()))
+        return str(entry[-1]) if isinstance(entry, list) and entry[:-1] == stamp else ""
 
     def keys(self, paths: Sequence[Path]) -> list[str]:
         """As `key`, of each; those elsewhere are asked for side by side."""

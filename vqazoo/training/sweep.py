@@ -56,11 +56,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """What a cell scored; None if its parts do not fit together."""
+    """What a cell scored; None if its parts do not fit together.
+
+    Attributes:
+        interval: 95% interval of the value over pictures; None: a split was not named.
+    """
 
     cell: Cell
     value: float | None
     questions: int = 0
+    interval: tuple[float, float] | None = None
 
 
 def grid(
@@ -133,7 +138,9 @@ def _sweep(
             results.append(Result(cell, None))
         else:
             chosen = next((m for m in metrics if m["name"] == "vqa-accuracy"), metrics[0])
-            results.append(Result(cell, chosen["value"], chosen["questions"]))
+            low_high = chosen.get("interval")
+            interval = None if low_high is None else (low_high[0], low_high[1])
+            results.append(Result(cell, chosen["value"], chosen["questions"], interval))
             report(f"{label}: {chosen['name']} {chosen['value']:.4f}")
             scored = chosen["name"], config.data.type
         if scored:
@@ -186,7 +193,10 @@ def _score(
 def write_sweep(results: Sequence[Result], out: Path, metric: str, split: str, data: str) -> None:
     """`results.csv` (every run), `results.md` and `results.png` (mean and deviation over seeds)."""
     table: list[Sequence[object]] = [
-        ("encoder", "fusion", "head", "seed", "metric", "value", "questions", "split")
+        (
+            *("encoder", "fusion", "head", "seed", "metric", "value", "questions", "split"),
+            *("interval_low", "interval_high"),
+        )
     ]
     for result in results:
         value = "" if result.value is None else f"{result.value:.6f}"
@@ -201,6 +211,7 @@ def write_sweep(results: Sequence[Result], out: Path, metric: str, split: str, d
                 value,
                 result.questions,
                 split,
+                *([f"{end:.6f}" for end in result.interval] if result.interval else ["", ""]),
             )
         )
     write_file(out / f"{RESULTS}.csv", csv_text(table).encode())

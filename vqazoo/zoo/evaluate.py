@@ -145,6 +145,8 @@ def evaluate(
     wups: bool | None = None,
     device: str = "auto",
     cache: str | Path = "",
+    checks: bool = False,
+    checks_rows: int = 1000,
     report: Report = print,
     progress: Progress = lambda steps, _: iter(steps),
 ) -> Evaluation:
@@ -167,6 +169,9 @@ def evaluate(
         wups: whether to compute WUPS; None: where it is usual for the dataset.
         device: of a referenced model; one that is given stays where it is.
         cache: folder of cached features; default: vqazoo's own. A table is not cached.
+        checks: whether to check what the score rests on: the same questions about blank, strange
+            and damaged pictures, in shuffled words, and more; in `Evaluation.checks`.
+        checks_rows: how many questions that asks at most, drawn by picture.
         report: receives lines of text about what was left out.
         progress: shows steps of encoding.
 
@@ -180,6 +185,7 @@ def evaluate(
         VqazooError: as `vqazoo.load`, of a reference.
     """
     from vqazoo.evaluation.answering import Asking
+    from vqazoo.evaluation.checks import Checking
     from vqazoo.evaluation.split import (
         IN_MEMORY,
         WHOLE,
@@ -200,6 +206,7 @@ def evaluate(
         raise ConfigError(
             "data_args are given, but the data is no name of a dataset: leave them out."
         )
+    checking = Checking(checks_rows) if checks else None
     asking = Asking(decode or {}, candidates, calibrated, abstain_at_risk)
     place = Path(missing) if missing else None
     reference = model if isinstance(model, str) else ""
@@ -220,10 +227,14 @@ def evaluate(
         loaded = load(model, device) if isinstance(model, str) else model
         if not _are_examples(data):
             name = split or WHOLE
-            return evaluate_table(loaded, data, name, asking, wups, report, reference)
+            return evaluate_table(
+                loaded, data, name, asking, wups, report, reference, checking, progress
+            )
         kept = with_pictures(data, skip_missing, place, report)
         questions = Questions(IN_MEMORY, split or WHOLE, kept)
-    return evaluate_questions(loaded, questions, asking, wups, cache, report, progress, reference)
+    return evaluate_questions(
+        loaded, questions, asking, wups, cache, report, progress, reference, checking
+    )
 
 
 def _are_examples(data: Iterable[Any]) -> TypeGuard[Sequence[Example]]:

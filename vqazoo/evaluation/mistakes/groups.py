@@ -19,8 +19,9 @@ from vqazoo.evaluation.agreement import (
     vqa_accuracies,
 )
 from vqazoo.evaluation.figures import answer_kind
-from vqazoo.evaluation.metric import COUNT_GROUPS
+from vqazoo.evaluation.metric import COUNT_GROUPS, told_by_path
 from vqazoo.evaluation.metrics import Floats
+from vqazoo.evaluation.metrics.proportions import score_interval
 from vqazoo.evaluation.mistakes.similarity import Clusters
 from vqazoo.interfaces import Answer
 
@@ -49,6 +50,7 @@ class QuestionGroup:
 
     Attributes:
         questions: how many there are; score: their mean score, in [0, 1].
+        interval: 95% interval of the score, over pictures; None: it was not made.
         cost: the overall score would be higher by this if all of them were answered right.
         mistakes: their rows among all questions, those that show the group best first.
         confusions: the most frequent ones.
@@ -60,6 +62,7 @@ class QuestionGroup:
     cost: float
     mistakes: tuple[int, ...]
     confusions: tuple[Confusion, ...]
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,11 @@ class Mistakes:
         return float(self.scores.mean())
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """95% interval of the score, over pictures."""
+        return score_interval(self.scores, told_by_path(self.examples)).interval
+
+    @property
     def count(self) -> int:
         """How many answers are mistakes."""
         return int((self.scores < MISTAKE).sum())
@@ -110,6 +118,7 @@ class Mistakes:
             "measure": self.measure,
             "questions": len(self.scores),
             "score": self.score,
+            "interval": self.interval,
             "mistakes": self.count,
             "confusions": _json(self.confusions),
             "groupings": [
@@ -120,6 +129,7 @@ class Mistakes:
                             "name": group.name,
                             "questions": group.questions,
                             "score": group.score,
+                            "interval": group.interval,
                             "cost": group.cost,
                             "mistakes": [self.examples[i].question_id for i in group.mistakes],
                             "confusions": _json(group.confusions),
@@ -236,6 +246,7 @@ class _Splitter:
     ) -> None:
         self.examples = examples
         self.scores = scores
+        self._pictures = told_by_path(examples)
         self.expected = [truth_of(example) for example in examples]
         pairs = zip(examples, answers, strict=True)
         self.given = [normalise(e.comparison.read(answer.text)) for e, answer in pairs]
@@ -268,6 +279,7 @@ class _Splitter:
             lost / len(self.scores),
             tuple(wrong),
             self.confusions(wrong, OWN_CONFUSIONS),
+            score_interval(self.scores[rows], [self._pictures[i] for i in rows]).interval,
         )
 
     def confusions(self, rows: Sequence[int], most: int) -> tuple[Confusion, ...]:

@@ -1,0 +1,99 @@
+"""The checks of a score as one picture of small multiples. Imports matplotlib."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from vqazoo.evaluation.checks.changes import CORRUPTIONS, STRENGTHS, Corruption
+from vqazoo.evaluation.checks_table import LABELS, SCORES, kind_of, label_of
+from vqazoo.evaluation.figures import save_figure
+from vqazoo.evaluation.metric import Metric
+
+CHECKS_FIGURE = "checks.png"
+PLAIN, CONSTANT, CHANGED = "#0a6b2d", "#b35900", "#1f4e9c"  # readable on white
+COLUMNS = 3
+
+
+def checks_figure(checks: Sequence[Metric], file: Path) -> None:
+    """Scores of changed questions and pictures, then each kind of damage by its strength.
+
+    Lines across show the unchanged questions, and always giving the most frequent answer.
+    """
+    found = {kind_of(metric.name): metric for metric in checks}
+    bars = [
+        kind for kind in found if kind in LABELS and kind != "constant-answer"
+    ]  # no strengths, no group sizes
+    end = next(end for end in SCORES if checks[0].name.endswith(end))
+    figure = Figure(figsize=(9, 2.6 + 0.34 * len(bars) + 4.4), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1.0 + 0.34 * len(bars), 5.2))
+    top, bottom = parts
+    axes = top.subplots()
+    for place, kind in enumerate(bars):
+        _point(axes, found[kind], place)
+    axes.set_yticks(range(len(bars)), [label_of(kind) for kind in bars])
+    axes.set_ylim(len(bars) - 0.5, -0.5)
+    axes.set_xlabel(f"{end[1:]} or consistency (%), with its 95% interval")
+    axes.set_xlim(-3, 103)
+    for kind, colour, label in (
+        ("plain", PLAIN, "nothing changed"),
+        ("constant-answer", CONSTANT, LABELS["constant-answer"]),
+    ):
+        if kind in found:
+            axes.axvline(100 * found[kind].value, color=colour, linestyle="--", label=label)
+    axes.legend(loc="lower left", fontsize=8)
+    axes.grid(axis="x", alpha=0.3)
+    panels = bottom.subplots(2, COLUMNS, sharey=True)
+    for panel, damage in zip(panels.flat, CORRUPTIONS, strict=False):
+        _damage(panel, damage, found)
+    for panel in panels.flat[len(CORRUPTIONS) :]:
+        panel.axis("off")
+    for row in panels:
+        row[0].set_ylabel(f"{end[1:]} (%)")
+    save_figure(figure, file)
+
+
+def _point(axes: Any, metric: Metric, place: float) -> None:
+    """A value with its interval, beside which the value is written."""
+    low, high = metric.interval or (metric.value, metric.value)
+    axes.plot([100 * low, 100 * high], [place, place], color=CHANGED, linewidth=3, alpha=0.5)
+    axes.plot(100 * metric.value, place, "o", color=CHANGED)
+    left = metric.value > 0.85
+    axes.annotate(
+        f"{100 * metric.value:.1f}",
+        (100 * (low if left else high), place),
+        xytext=(-6 if left else 6, 0),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        va="center",
+        fontsize=9,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
+    )
+
+
+def _damage(axes: Any, damage: Corruption, found: dict[str, Metric]) -> None:
+    """The score against the strength of one kind of damage."""
+    kind = damage.name
+    shown = [found["plain"], *(found[f"{kind}-{strength}"] for strength in STRENGTHS)]
+    values = [100 * metric.value for metric in shown]
+    ends = [metric.interval or (math.nan, math.nan) for metric in shown]
+    axes.fill_between(
+        range(len(shown)),
+        [100 * low for low, _ in ends],
+        [100 * high for _, high in ends],
+        color=CHANGED,
+        alpha=0.2,
+    )
+    axes.plot(range(len(shown)), values, "o-", color=CHANGED)
+    axes.axhline(values[0], color=PLAIN, linestyle="--")
+    if "constant-answer" in found:
+        axes.axhline(100 * found["constant-answer"].value, color=CONSTANT, linestyle="--")
+    axes.set_title(LABELS[kind], fontsize=10)
+    axes.set_xticks(range(len(shown)), ["none", *(f"{value:g}" for value in damage.values)])
+    axes.set_xlabel(damage.parameter, fontsize=9)
+    axes.set_ylim(-3, 103)
+    axes.grid(alpha=0.3)
