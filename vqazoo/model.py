@@ -232,7 +232,15 @@ class VQAModel(ChoosingModel):
                 for ranked in answering(fused)
             ]
 
-    def predict(self, data: Any, batch_size: int = BATCH, **decode: Any) -> Predictions:
+    def predict(
+        self,
+        data: Any,
+        batch_size: int = BATCH,
+        *,
+        calibrated: bool = True,
+        abstain_at_risk: float | None = None,
+        **decode: Any,
+    ) -> Predictions:
         """Answer every row of a table.
 
         Args:
@@ -240,6 +248,7 @@ class VQAModel(ChoosingModel):
                 `answers` and `question_id`: a list of dicts, a pandas DataFrame, a
                 `datasets.Dataset`; or a split that a dataset reader of vqazoo read.
             batch_size: rows at once.
+            calibrated, abstain_at_risk: as for `answer`.
             decode: options of the head, see `vqazoo info`.
 
         Returns:
@@ -252,7 +261,7 @@ class VQAModel(ChoosingModel):
         """
         from vqazoo.conveniences import predict_rows
 
-        return predict_rows(self, data, batch_size, decode)
+        return predict_rows(self, data, batch_size, decode, None, calibrated, abstain_at_risk)
 
     def _fused(self, pictures: Sequence[Any], questions: Sequence[str]) -> Iterator[Features]:
         """Fused features of the questions in batches; one picture is encoded once for all."""

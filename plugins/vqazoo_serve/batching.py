@@ -162,7 +162,7 @@ class Batcher:
         )
         if first.candidates is None:
             options = model.decode_options({}, first.top_k)
-            return model.head.predict(fused, first.top_k, **options)
+            return model.answers_of(fused, first.top_k, **options)
         return model.ranks(first.candidates)(fused, first.top_k)
 
     def _features(
