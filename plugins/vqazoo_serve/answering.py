@@ -14,7 +14,7 @@ from functools import partial
 from vqazoo.choosing.scoring import UNSCORED_WAY, scoring_of
 from vqazoo.decisions import asked_text
 from vqazoo.errors import VqazooError, did_you_mean
-from vqazoo.interfaces import Answer, RanksAnswers
+from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
 from vqazoo.phrasing import Words
 from vqazoo_serve.batching import Batcher, Outcome, Row
@@ -177,4 +177,4 @@ def not_served(
 
 def can_rank(model: VQAModel) -> bool:
     """Whether the model chooses among given candidates."""
-    return isinstance(model.head, RanksAnswers)
+    return model.chooses

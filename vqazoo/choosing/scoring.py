@@ -100,12 +100,12 @@ def check_unknown(unknown: str) -> None:
 
 def _way(model: AnsweringModel) -> str | None:
     """What of its head a model chooses by."""
-    classifies = model.head_manifest.answer_mode == "classify"
-    if classifies and isinstance(model.head, GivesLogits):
-        return "classes"
-    if not classifies and isinstance(model.head, Writes):
+    if model.head_manifest.answer_mode == "generate" and isinstance(model.head, Writes):
         return "tokens"
-    return "ranks" if isinstance(model.head, RanksAnswers) else None
+    if isinstance(model.head, RanksAnswers):
+        return "ranks"
+    classifies = model.head_manifest.answer_mode == "classify"
+    return "classes" if classifies and isinstance(model.head, GivesLogits) else None
 
 
 def _scoring_of_classes(model: AnsweringModel, unknown: str, comparison: Comparison) -> Scoring:
