@@ -46,11 +46,18 @@ def tempered_scores(scores: Floats, temperature: float) -> Floats:
 
 def softmax_scores(log_shares: Floats, scores: Floats, temperature: float) -> Floats:
     """s^(1/T) over the sum of those of all answers, of (n, K) log-probabilities of a softmax."""
-    raised = log_shares / temperature
+    return option_shares(log_shares, np.log(np.maximum(scores, SMALLEST)), temperature)
+
+
+def option_shares(log_scores: Floats, own: Floats, temperature: float) -> Floats:
+    """The share (n,) of one option, of log-score `own`, in a softmax of (n, O) log-scores / T.
+
+    An option of -inf is none.
+    """
+    raised = log_scores / temperature
     highest = raised.max(axis=1)
     totals = highest + np.log(np.exp(raised - highest[:, None]).sum(axis=1))
-    raised_scores = np.log(np.maximum(scores, SMALLEST)) / temperature
-    return np.minimum(1.0, np.exp(raised_scores - totals))
+    return np.minimum(1.0, np.exp(own / temperature - totals))
 
 
 def soft_targets(right: Floats, weights: Floats | None = None) -> Floats:

@@ -23,10 +23,12 @@ from vqazoo.calibration.fitting import (
     fit_threshold,
     fit_type,
     mean_loss,
+    option_shares,
     softmax_scores,
     tempered_scores,
 )
 from vqazoo.calibration.scores import chooses_by_softmax
+from vqazoo.choosing.scoring import UNSCORED_WAY, scoring_of
 from vqazoo.data import Example
 from vqazoo.data.answers import normalise, truth_of
 from vqazoo.errors import DataError
@@ -36,7 +38,7 @@ from vqazoo.evaluation.metric import today
 from vqazoo.evaluation.metrics.reliability import brier_score, calibration_error
 from vqazoo.evaluation.metrics.significance import LEVEL, drawn
 from vqazoo.features.sources import FeatureSource
-from vqazoo.interfaces import Answer, GivesLogits, RanksAnswers
+from vqazoo.interfaces import Answer, GivesLogits
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
 
@@ -57,7 +59,7 @@ class Evidence:
         pictures: what tells the picture of each.
         log_shares: (n, K) log-probabilities of a softmax, of a head that chooses by one.
         answerable: (n,) whether people could answer; None: nobody said, or the head does not.
-        options: (m, O) log-scores of given answers; place: (m,) which of them is right.
+        options: log-scores of given answers to m of the questions; place: which of them is right.
     """
 
     answers: Sequence[Answer]
@@ -66,8 +68,8 @@ class Evidence:
     pictures: Sequence[Hashable]
     log_shares: Floats | None
     answerable: Floats | None
-    options: Floats
-    place: Floats
+    options: Sequence[Floats]
+    place: Sequence[int]
 
     def __len__(self) -> int:
         return len(self.answers)
@@ -115,14 +117,14 @@ def gather(
     kept = [examples[row] for row in asked]
     name, counted, right = measured(kept, answers)
     log_shares = np.concatenate(shares)[counted] if shares else None
-    ranked, place = _options(model, source, kept, asked, start, log_shares, counted)
+    options_scored, place = _options(model, source, kept, asked, start)
     scored = [kept[row] for row in counted]
     given = [answers[row] for row in counted]
     told = all(e.answerable is not None for e in scored)
     told = told and all(answer.answerable is not None for answer in given)
     answerable = np.array([float(bool(e.answerable)) for e in scored]) if told else None
     pictures = _pictures(scored)
-    return Evidence(given, right, name, pictures, log_shares, answerable, ranked, place)
+    return Evidence(given, right, name, pictures, log_shares, answerable, options_scored, place)
 
 
 def _options(
@@ -131,45 +133,67 @@ def _options(
     examples: Sequence[Example],
     asked: Sequence[int],
     start: int,
-    log_shares: Floats | None,
-    counted: Sequence[int],
-) -> tuple[Floats, Floats]:
-    """Log-scores (m, O) of the most frequent answers to questions that one of them is right for,
-    and which is."""
-    nothing = np.zeros((0, 0)), np.zeros(0, dtype=int)
-    listed = sorted(range(len(model.answers)), key=lambda a: -model.answers.counts[a])[:OPTIONS]
-    texts = [model.answers.texts[number] for number in listed]
-    place = {normalise(text): number for number, text in enumerate(texts)}
-    if len(place) < 2:
-        return nothing
-    truths = [place.get(normalise(truth_of(example)), -1) for example in examples]
-    if log_shares is not None:
-        if log_shares.shape[1] != len(model.answers):
-            return nothing
-        fitting = [n for n, row in enumerate(counted) if truths[row] >= 0]
-        chosen = log_shares[fitting][:, listed]
-        return chosen, np.array([truths[counted[n]] for n in fitting], dtype=int)
-    if not isinstance(model.head, RanksAnswers):
-        return nothing
-    fitting = [row for row, truth in enumerate(truths) if truth >= 0]
+) -> tuple[list[Floats], list[int]]:
+    """Log-scores of given options to some of the questions, and which of them is right.
+
+    The options are a question's own choices, else the most frequent answers that the model knows.
+    """
+    if not model.chooses:
+        return [], []
+    known = sorted(range(len(model.answers)), key=lambda a: -model.answers.counts[a])[:OPTIONS]
+    frequent = [model.answers.texts[number] for number in known]
+    fitting: list[tuple[int, list[str], int]] = []
+    for row, example in enumerate(examples):
+        options = list(getattr(example, "choices", ())) or frequent
+        place = {normalise(text): number for number, text in enumerate(options)}
+        right = place.get(normalise(truth_of(example)), -1)
+        if len(place) > 1 and right >= 0:
+            fitting.append((row, options, right))
     fitting = fitting[:: max(1, -(-len(fitting) // RANKED_ROWS))]
-    scores: list[list[float]] = []
+    scoring = scoring_of(model, UNSCORED_WAY)
+    scores: list[Floats] = []
     with evaluating(model), torch.inference_mode():
         for first in range(0, len(fitting), PREDICT_BATCH):
-            rows = [asked[row] + start for row in fitting[first : first + PREDICT_BATCH]]
-            fused = model.fusion(*source.batch(torch.tensor(rows)))
-            for ranked in model.head.rank(fused, texts, len(texts)):
-                by_text = {answer.text: answer.score for answer in ranked}
-                scores.append([by_text.get(text, 0.0) for text in texts])
-    if not scores:
-        return nothing
-    return (
-        np.log(np.maximum(np.array(scores), 1e-300)),
-        np.array([truths[row] for row in fitting], dtype=int),
-    )
+            batch = fitting[first : first + PREDICT_BATCH]
+            rows = torch.tensor([asked[row] + start for row, _, _ in batch])
+            fused = model.fusion(*source.batch(rows))
+            scored = scoring(fused, [options for _, options, _ in batch])
+            scores += [np.array(row, dtype=np.float64) for row in scored]
+    kept = [n for n, (_, _, right) in enumerate(fitting) if np.isfinite(scores[n][right])]
+    return [scores[n] for n in kept], [fitting[n][2] for n in kept]
 
 
 # ---- fitting --------------------------------------------------------------------------------
+
+
+def why_not(evidence: Evidence) -> str:
+    """Why nothing can be fitted to the evidence; empty: it can be.
+
+    With 100 rows the share of right answers is known to 10 points (95%, at worst); rows of one
+    picture tell less than as many of several.
+    """
+    scores = evidence.scores
+    if not (np.isfinite(scores).all() and scores.min() >= 0 and scores.max() <= 1 + 1e-6):
+        return "the head's scores are no probabilities from 0 to 1"
+    pictures = len(set(evidence.pictures))
+    if len(evidence) >= FEWEST_ROWS and pictures >= FEWEST_PICTURES:
+        return ""
+    return (
+        f"there are {len(evidence):,} questions with answers, about {pictures:,} pictures, but "
+        f"{FEWEST_ROWS} questions about {FEWEST_PICTURES} pictures are needed at least"
+    )
+
+
+def in_words(calibration: Calibration) -> str:
+    """What a fit found, in one line."""
+    said = calibration.fitted
+    before, after = (100 * said[when]["calibration_error"] for when in ("before", "after"))
+    low, high = said["interval"]
+    return (
+        f"calibrated on {said['rows']:,} questions about {said['pictures']:,} pictures: "
+        f"temperature {calibration.answers:.3g} (95% interval {low:.3g} to {high:.3g}), "
+        f"calibration error {before:.1f}% before, {after:.1f}% after"
+    )
 
 
 def fit(evidence: Evidence, data: str, split: str) -> Calibration:
@@ -257,14 +281,18 @@ def _answerable(evidence: Evidence) -> float:
 
 
 def _choices(evidence: Evidence, common: float) -> float:
-    """The temperature of a softmax over given answers; where none were ranked, the common one."""
-    if not len(evidence.place):
+    """The temperature of a softmax over given answers; where none were scored, that of answers of
+    a softmax, else 1."""
+    if not evidence.place:
         return common if evidence.log_shares is not None else 1.0
-    rows = np.arange(len(evidence.place))
-    own = evidence.options[rows, evidence.place]  # (m,) log-scores of the right ones
+    widest = max(map(len, evidence.options))
+    scores = np.full((len(evidence.options), widest), -np.inf)  # (m, O)
+    for row, each in enumerate(evidence.options):
+        scores[row, : len(each)] = each
+    own = scores[np.arange(len(scores)), evidence.place]  # (m,) of the right ones
 
     def of_right(temperature: float) -> Floats:
-        return softmax_scores(evidence.options, np.exp(own), temperature)
+        return option_shares(scores, own, temperature)
 
     return fit_temperature(of_right, np.ones(len(own)))
 
