@@ -176,6 +176,24 @@ class ChoosingModel(AnsweringModel):
             calibrated,
         )
 
+    def decisions_of(
+        self,
+        fused: Features,
+        questions: Sequence[DecisionQuestion],
+        scoring: Scoring | None = None,
+        calibrated: bool = True,
+    ) -> list[Decision]:
+        """Decide by fused features of B rows, a question each; see `decide`.
+
+        Args:
+            scoring: that of `vqazoo.choosing.scoring.scoring_of`, if it was made before.
+
+        Raises:
+            ConfigError: the head does not choose.
+        """
+        scoring = scoring or scoring_of(self, UNSCORED_WAY)
+        return self._decided(fused, questions, scoring, self._choice_temperature(calibrated))
+
     def chosen(
         self,
         fused: Features,
