@@ -60,6 +60,7 @@ VQAV2 = DatasetManifest(
     counts={"train": 443_757, "val": 214_354, "test-dev": 107_394, "test": 447_793},
     submission="vqazoo_datasets.submissions:vqa",
     license="CC-BY-4.0 for questions and answers; COCO terms of use for the pictures",
+    hub_id="HuggingFaceM4/VQAv2",
     example_question="how many people are there?",
 )
 MINI_VQAV2 = DatasetManifest(
@@ -127,6 +128,7 @@ TEXTVQA = DatasetManifest(
     prepare=FETCH,
     counts={"train": 34_602, "val": 5_000, "test": 5_734},
     license="CC-BY-4.0",
+    hub_id="facebook/textvqa",
     example_question="what does the sign say?",
 )
 VQA_RAD = DatasetManifest(

@@ -18,6 +18,7 @@ from vqazoo.card import metrics as card_metrics
 from vqazoo.card import sections as card_sections
 from vqazoo.card import training as card_training
 from vqazoo.card.facts import LOG, LOSS_FIGURE, PICTURES, Facts, read_facts
+from vqazoo.card.hub_results import hub_results
 from vqazoo.card.prose import join, marked, merge, prose, sections, unmatched, with_license
 from vqazoo.catalogue import list_models
 from vqazoo.config import read_toml
@@ -31,6 +32,7 @@ from vqazoo.files.writing import (
     CARD,
     CONFIG,
     ENVIRONMENT,
+    EVAL_RESULTS,
     METRICS,
     RECIPE,
     editing,
@@ -154,7 +156,8 @@ class RenewedCard:
 def write_card(folder: Path, name: str = "") -> RenewedCard:
     """Write README.md of a checkpoint folder anew, keeping what people wrote in it.
 
-    The log and the loss curve of the run folder around it are copied into it.
+    The log and the loss curve of the run folder around it are copied into it. Scores of data sets
+    of the Hub are written beside it as the Hub reads them.
 
     Args:
         name: of the model; empty: the recipe's, else that of the folder (of the run, for `best`).
@@ -260,10 +263,14 @@ def _write(folder: Path, files: Mapping[str, bytes], name: str = "") -> RenewedC
     old = card_text(files.get(CARD, b""), folder)
     fresh = render_card(files, name)
     card = merge(old, fresh)
+    written = {**files, CARD: card.encode()}
+    if results := hub_results(read_facts(files, name, False)).content:
+        written[EVAL_RESULTS] = results
     try:
-        for file, content in {**files, CARD: card.encode()}.items():
+        for file, content in written.items():
             place = folder / file
             if not place.is_file() or place.read_bytes() != content:
+                place.parent.mkdir(exist_ok=True)
                 write_file(place, content)
     except OSError as error:
         raise CheckpointError(

@@ -5,13 +5,13 @@ Imports no torch.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from vqazoo.amounts import count
 from vqazoo.card.facts import VALIDATION, Facts
+from vqazoo.card.hub_results import hub_dataset
 from vqazoo.card.metrics import folded, pictures, table
 from vqazoo.config import Block
 from vqazoo.files.places import public
@@ -24,7 +24,6 @@ MODES = {
     "fit": "at most: each keeps its aspect",
 }
 ANSWER_MODES = {"classify": "one of the known answers", "generate": "the answer, token by token"}
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # owner/name
 ANY_QUESTION = "what is in this picture?"
 
 
@@ -242,18 +241,7 @@ def description(facts: Facts) -> dict[str, Any]:
     front["language"] = "en"
     if facts.base_models():
         front["base_model"] = facts.base_models()
-    repo = _hub_dataset(facts)
-    if repo:
-        front["datasets"] = [repo]
+    if facts.data and (dataset := hub_dataset(facts.data.type)):
+        front["datasets"] = [dataset.id]
     front["tags"] = [facts.model.head.type, facts.model.fusion.type]
     return front
-
-
-def _hub_dataset(facts: Facts) -> str:
-    """The Hub's id of the training data; empty where it is not on the Hub, or nobody says."""
-    if facts.data is None or facts.dataset is None:
-        return ""
-    if not facts.dataset.hub_variant:
-        return facts.dataset.hub_id
-    repo = re.split("[@:]", facts.data.type.partition(":")[2], maxsplit=1)[0]
-    return repo if HUB_ID.fullmatch(repo) and not Path(repo).exists() else ""

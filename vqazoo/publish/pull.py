@@ -18,11 +18,12 @@ from vqazoo.checkpoint.folder import read_folder
 from vqazoo.errors import CheckpointError, HubError
 from vqazoo.files.included import included_files
 from vqazoo.files.known_digests import reading_all
-from vqazoo.files.reading import INCLUDED_FOLDERS, is_included_name
+from vqazoo.files.reading import INCLUDED_FOLDERS, is_included_name, memory, read_plain
 from vqazoo.files.switch import steady
 from vqazoo.files.writing import (
     CARD,
     CONFIG,
+    EVAL_RESULTS,
     METRICS,
     REQUIRED,
     json_bytes,
@@ -32,7 +33,7 @@ from vqazoo.files.writing import (
 )
 from vqazoo.hub.files import altered, fetch_again, fetch_checkpoint, fetch_config
 from vqazoo.hub.requests import AbsentError, HubRef, asked
-from vqazoo.publish.upload import EXTRAS
+from vqazoo.publish.upload import EXTRAS, TRAVELLING
 from vqazoo.zoo.models import resolve
 
 
@@ -83,9 +84,9 @@ def _copied(ref: str, target: Path, cache: Path | None) -> Path:
 
     def read() -> dict[str, bytes]:
         read_folder(folder)
-        kept = (*REQUIRED, *included_files(read_config(folder)), *EXTRAS)
+        kept = (*REQUIRED, *included_files(read_config(folder)), *TRAVELLING)
         names = [name for name in kept if (folder / name).is_file()]
-        return {name: (folder / name).read_bytes() for name in names}
+        return {name: read_plain(folder / name, memory(), folder) for name in names}
 
     contents = steady(folder, read)
     _check_unchanged(target, contents, cache)
@@ -112,7 +113,7 @@ def _verified(ref: str, hub: HubRef, cache: Path | None) -> Path:
     if anew := altered(folder):
         fetch_again(at, anew, cache)
     resolved = resolve(f"hub:{at}" if ref.startswith("hub:") else ref, cache)
-    fetch_checkpoint(at, cache, EXTRAS)
+    fetch_checkpoint(at, cache, TRAVELLING)
     read_folder(resolved)
     return resolved
 
@@ -123,9 +124,9 @@ def _check_target(folder: Path) -> None:
         return
     held = {file.name for file in folder.iterdir()} if folder.is_dir() else {folder.name}
     others = held - {*REQUIRED, *EXTRAS, PIN}
-    if others <= set(INCLUDED_FOLDERS.values()):
+    if others <= {*INCLUDED_FOLDERS.values(), *Path(EVAL_RESULTS).parts}:
         others = {file for name in others for file in _files(folder, name)}
-        others -= set(_included(folder))
+        others -= {*_included(folder), EVAL_RESULTS}
     if held and (PIN not in held or others):
         raise CheckpointError(
             f"'{folder}' holds other files: name a folder that is empty, does not exist, or was "

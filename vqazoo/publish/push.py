@@ -42,6 +42,7 @@ from vqazoo.files.switch import steady
 from vqazoo.files.writing import (
     CARD,
     CONFIG,
+    EVAL_RESULTS,
     METRICS,
     RECIPE,
     WEIGHTS,
@@ -152,8 +153,9 @@ def push(
             source = bundle_encoders(folder, Path(scratch) / "bundle", encoder_license, report)
         title = public(name) or ref.repo.partition("/")[2]
         upload = steady(
-            folder, lambda: _taken(prepare(folder, source, title, license), Path(scratch))
+            folder, lambda: _taken(prepare(folder, source, title, license, ref), Path(scratch))
         )
+        _tell_results(upload, report)
         if dry_run:
             _ask_for_license(merge(upload.card, upload.fresh), report)
             return Pushed(ref.repo, "", "", upload.sizes(merge(upload.card, upload.fresh)))
@@ -187,6 +189,14 @@ def _taken(upload: Upload, scratch: Path) -> Upload:
             f"'{upload.weights}' was replaced while it was read: push again when nothing writes it."
         )
     return replace(upload, weights=taken)
+
+
+def _tell_results(upload: Upload, report: Report) -> None:
+    if upload.left_out:
+        report(
+            f"{EVAL_RESULTS} leaves out the scores of {', '.join(upload.left_out)}, whose id on "
+            f"the Hub is not known: hf:OWNER/NAME has one, and a reader may state one (hub_id)."
+        )
 
 
 def _ask_for_license(card: str, report: Report) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vqazoo.card import PICTURES, card_text, render_card, with_license
-from vqazoo.card.facts import LOG
+from vqazoo.card.facts import LOG, read_facts
+from vqazoo.card.hub_results import hub_results
 from vqazoo.config import RunConfig, parse, plain, run_config, shareable, to_toml
 from vqazoo.errors import CheckpointError, ConfigError, WeightsError
 from vqazoo.files.included import read_included
@@ -25,13 +26,16 @@ from vqazoo.files.writing import (
     CARD,
     CONFIG,
     ENVIRONMENT,
+    EVAL_RESULTS,
     METRICS,
     RECIPE,
     REQUIRED,
     WEIGHTS,
 )
+from vqazoo.hub.requests import HubRef
 
-EXTRAS = (CARD, METRICS, RECIPE, ENVIRONMENT, LOG, *PICTURES)  # what travels besides REQUIRED
+EXTRAS = (CARD, METRICS, RECIPE, ENVIRONMENT, LOG, *PICTURES)  # what is taken besides REQUIRED
+TRAVELLING = (*EXTRAS, EVAL_RESULTS)  # what others get besides REQUIRED
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,14 @@ class Upload:
         weights: file of the trained tensors.
         files: contents of all others by name, but for the card.
         card: the folder's, as people edited it; fresh: as generated now, without edits.
+        left_out: data sets whose scores the Hub is not told, as it has them under no known id.
     """
 
     weights: Path
     files: Mapping[str, bytes]
     card: str
     fresh: str
+    left_out: tuple[str, ...] = ()
 
     def sizes(self, card: str) -> dict[str, int]:
         """Bytes of every file by name, with this card."""
@@ -56,7 +62,9 @@ class Upload:
         return {**sizes, CARD: len(card.encode())}
 
 
-def prepare(folder: Path, source: Path, name: str, license: str = "") -> Upload:
+def prepare(
+    folder: Path, source: Path, name: str, license: str = "", ref: HubRef | None = None
+) -> Upload:
     """Read what a push uploads.
 
     Args:
@@ -64,6 +72,7 @@ def prepare(folder: Path, source: Path, name: str, license: str = "") -> Upload:
             another one if encoders are included.
         name: of the model, for its card.
         license: for its card, whatever that says; empty: as it says.
+        ref: where it goes, which is the source of its scores.
 
     Raises:
         CheckpointError: a file cannot be read, is a link that leads out of the folder, or has a
@@ -89,7 +98,20 @@ def prepare(folder: Path, source: Path, name: str, license: str = "") -> Upload:
     if license:
         own, fresh = (with_license(card, license) if card else "" for card in (own, fresh))
     own, fresh = here.text(own), here.text(fresh)
-    return Upload(source / WEIGHTS, files | included, own or fresh, fresh)
+    results = hub_results(read_facts(files, here.value(name), False), _source(ref))
+    if results.content:
+        files[EVAL_RESULTS] = results.content
+    return Upload(source / WEIGHTS, files | included, own or fresh, fresh, results.left_out)
+
+
+def _source(ref: HubRef | None) -> dict[str, str]:
+    """Where the Hub's results say that the scores can be read."""
+    if ref is None:
+        return {}
+    from huggingface_hub import constants
+
+    place = f"{constants.ENDPOINT}/{ref.repo}/blob/{ref.revision or 'main'}/{METRICS}"
+    return {"source_url": place, "source_name": "vqazoo eval"}
 
 
 def _check_notes(weights: Path) -> None:
