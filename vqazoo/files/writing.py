@@ -43,6 +43,7 @@ CONFIG, WEIGHTS, ANSWERS = "config.json", "model.safetensors", "answers.json"
 METRICS, RECIPE, ENVIRONMENT = "metrics.json", "recipe.toml", "environment.json"
 BEST = "best"  # name of the checkpoint folder in a run folder
 CARD = "README.md"
+SIGNATURE = "model.sig"  # as OpenSSF model-signing names it
 EVAL_RESULTS = ".eval_results/vqazoo.yaml"  # scores as the Hub reads them
 REQUIRED = (CONFIG, WEIGHTS, ANSWERS)
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")

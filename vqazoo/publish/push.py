@@ -16,35 +16,30 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vqazoo.amounts import size
-from vqazoo.card import PICTURES, merge
+from vqazoo.card import merge
 from vqazoo.card.prose import split_front
 from vqazoo.catalogue import (
     PIN,
     Pin,
-    catalogue,
     content_digest,
     digest_of_config,
     read_pin,
-    write_catalogue,
     write_pin,
 )
 from vqazoo.checkpoint.folder import read_folder
 from vqazoo.checkpoint.saving import save_checkpoint
-from vqazoo.config import read_toml
 from vqazoo.errors import CheckpointError, ConfigError, HubError
 from vqazoo.files.known_digests import reading_all
 from vqazoo.files.places import public
-from vqazoo.files.reading import is_plain_name
 from vqazoo.files.switch import steady
 from vqazoo.files.writing import (
     CARD,
     CONFIG,
     EVAL_RESULTS,
-    METRICS,
-    RECIPE,
+    SIGNATURE,
     WEIGHTS,
     editing,
     write_file,
@@ -53,13 +48,23 @@ from vqazoo.hub.requests import HubRef, asked
 from vqazoo.progress import Report
 from vqazoo.publish.bundle import bundle_encoders
 from vqazoo.publish.card_merge import merge_cards
+from vqazoo.publish.pinning import pin_commit, zoo_name
+from vqazoo.publish.pull import remote_file
+from vqazoo.publish.signing import (
+    SIGSTORE,
+    SignedUpload,
+    Signer,
+    check_alone,
+    is_of,
+    sign_upload,
+    with_signature,
+)
 from vqazoo.publish.upload import Upload, prepare
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, ModelInfo
 
     from vqazoo.model import VQAModel
-from vqazoo.publish.pull import remote_file
 
 COMMIT = re.compile("[0-9a-f]{40}")
 LICENSE = re.compile("[a-z0-9][a-z0-9.+-]*")
@@ -94,6 +99,7 @@ def push(
     include_encoder: bool = False,
     encoder_license: str = "",
     license: str = "",
+    sign: str = "",
     dry_run: bool = False,
     report: Report = lambda line: None,
 ) -> Pushed:
@@ -113,6 +119,8 @@ def push(
         encoder_license: of weights that do not state theirs; needed to include them.
         license: of the trained weights, for the card, as the Hub spells it, such as cc-by-4.0;
             empty: the card's own or the recipe's, and none where neither states one.
+        sign: a file with a private key that signs the uploaded files, or `sigstore`; see
+            docs/how-to/sign.md.
         dry_run: upload nothing and ask the Hub nothing, except for encoders to include; tell what
             would be uploaded.
         report: receives lines of progress.
@@ -120,8 +128,8 @@ def push(
     Raises:
         CheckpointError: the folder is not whole. HubError: the Hub refused or cannot be reached.
         WeightsError: an encoder can be neither referenced nor included, such as one in a folder of
-            this machine. ConfigError: arguments
-            exclude each other.
+            this machine. ConfigError: arguments exclude each other, or a key cannot be used.
+            SignatureError: it could not be signed.
     """
     ref = HubRef.parse(f"{repo}@{revision}" if revision else repo)
     if pin and create_pr:
@@ -146,7 +154,7 @@ def push(
             folder = Path(scratch) / ref.repo.partition("/")[2]
             save_checkpoint(model, folder)
         read_folder(folder)
-        name = _zoo_name(folder, required=pin)
+        name = zoo_name(folder, required=pin)
         title = name or ref.repo.partition("/")[2]
         source = folder
         if include_encoder:
@@ -156,16 +164,20 @@ def push(
             folder, lambda: _taken(prepare(folder, source, title, license, ref), Path(scratch))
         )
         _tell_results(upload, report)
+        signed = None
+        if sign and not (dry_run and sign == SIGSTORE):  # which keeps every signature for ever
+            signed = sign_upload(upload, Signer(sign), Path(scratch), title, report)
+            upload = with_signature(upload, signed.signature(None))
         if dry_run:
             _ask_for_license(merge(upload.card, upload.fresh), report)
             return Pushed(ref.repo, "", "", upload.sizes(merge(upload.card, upload.fresh)))
         message = message or f"{title}: pushed by vqazoo"
-        done, card = _commit(upload, folder, ref, private, message, create_pr, report)
+        done, card = _commit(upload, folder, ref, private, message, create_pr, report, signed)
         here = Pin(done.repo, done.commit, content_digest(upload.files[CONFIG]))
         if own and not create_pr:
             _note(own, here, "" if include_encoder else card, report)
         if pin:
-            _pin(upload, card, name, here)
+            pin_commit(upload, card, name, here)
         _ask_for_license(card, report)
     return done
 
@@ -215,17 +227,28 @@ def _commit(
     message: str,
     create_pr: bool,
     report: Report,
+    signed: SignedUpload | None,
 ) -> tuple[Pushed, str]:
     """Upload everything; what was done, and the card as it was merged."""
-    from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
+    from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi(library_name="vqazoo")
-    head = _head(api, ref, private, create_pr)
+    info = _head(api, ref, private, create_pr)
+    head = info.sha or ""
     at = HubRef(ref.repo, head)
+    names = {file.rfilename for file in info.siblings or ()}
     card = merge_cards(
         upload.card, _text(remote_file(at, CARD)), _base(folder, at), upload.fresh, ref
     )
     contents: dict[str, bytes | Path] = {**upload.files, WEIGHTS: upload.weights}
+    earlier = remote_file(at, SIGNATURE) if SIGNATURE in names else None
+    gone = []
+    if signed:
+        check_alone(names, contents, ref)
+        contents[SIGNATURE] = signed.signature(earlier)
+    elif earlier is not None and not is_of(earlier, contents):
+        gone = [SIGNATURE]
+        report(f"The {SIGNATURE} on the Hub is of other files and goes: sign these with --sign.")
     contents[CARD] = card.encode()
     sizes = upload.sizes(card)
     report(f"Uploading {len(sizes)} files, {size(sum(sizes.values()))}, to '{ref}'.")
@@ -235,7 +258,10 @@ def _commit(
         # The parent refuses it if somebody else came first.
         return api.create_commit(
             ref.repo,
-            [CommitOperationAdd(name, content) for name, content in contents.items()],
+            [
+                *(CommitOperationAdd(name, content) for name, content in contents.items()),
+                *(CommitOperationDelete(name) for name in gone),
+            ],
             commit_message=message,
             revision=ref.revision or None,
             create_pr=create_pr,
@@ -248,7 +274,7 @@ def _commit(
     return Pushed(ref.repo, made.oid, made.pr_url or made.commit_url, sizes), card
 
 
-def _head(api: HfApi, ref: HubRef, private: bool, create_pr: bool) -> str:
+def _head(api: HfApi, ref: HubRef, private: bool, create_pr: bool) -> ModelInfo:
     """The commit to push onto, of a repository and branch that are made if they are not there."""
     asked(
         lambda: api.create_repo(ref.repo, private=private or None, exist_ok=True),
@@ -267,7 +293,7 @@ def _head(api: HfApi, ref: HubRef, private: bool, create_pr: bool) -> str:
             f"The Hub repository '{ref.repo}' exists and is public, so nothing was pushed: leave "
             f"out --private, make it private in its settings, or choose another name."
         )
-    return info.sha or ""
+    return info
 
 
 def _base(folder: Path, head: HubRef) -> str | None:
@@ -302,33 +328,3 @@ def _note(folder: Path, pin: Pin, card: str, report: Report) -> None:
             write_pin(folder, pin)
     except (OSError, CheckpointError) as error:
         report(f"It was pushed, but '{folder / PIN}' could not be written ({error}).")
-
-
-def _zoo_name(folder: Path, required: bool) -> str:
-    """The name in the folder's recipe; empty if it has none."""
-    recipe: Mapping[str, Any] = read_toml(folder / RECIPE) if (folder / RECIPE).is_file() else {}
-    name = str(recipe.get("name") or "")
-    if required and not is_plain_name(name):
-        raise ConfigError(
-            f"The {RECIPE} of the checkpoint has the name {name!r}, under which nothing can be "
-            f'pinned: write  name = "..."  at its top (<encoder>-<head>-<dataset>).'
-        )
-    return name
-
-
-def _pin(upload: Upload, card: str, name: str, pin: Pin) -> None:
-    """Write card, recipe, metrics and the commit into the zoo's catalogue."""
-    place = catalogue() / name
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        write_file(place / CARD, card.encode())
-        for file in (RECIPE, METRICS, *PICTURES):
-            if file in upload.files:
-                write_file(place / file, upload.files[file])
-        write_pin(place, pin)
-        write_catalogue(catalogue())
-    except OSError as error:
-        raise HubError(
-            f"'{pin.repo}@{pin.revision}' was pushed, but the catalogue '{catalogue()}' could not "
-            f"be written ({error}): set VQAZOO_MODEL_CARDS to a copy of it and push again."
-        ) from error

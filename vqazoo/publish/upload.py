@@ -30,12 +30,13 @@ from vqazoo.files.writing import (
     METRICS,
     RECIPE,
     REQUIRED,
+    SIGNATURE,
     WEIGHTS,
 )
 from vqazoo.hub.requests import HubRef
 
 EXTRAS = (CARD, METRICS, RECIPE, ENVIRONMENT, LOG, *PICTURES)  # what is taken besides REQUIRED
-TRAVELLING = (*EXTRAS, EVAL_RESULTS)  # what others get besides REQUIRED
+TRAVELLING = (*EXTRAS, EVAL_RESULTS, SIGNATURE)  # what others get besides REQUIRED
 
 
 @dataclass(frozen=True)
