@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from vqazoo.card import metrics as card_metrics
 from vqazoo.card import sections as card_sections
 from vqazoo.card import training as card_training
+from vqazoo.card.energy import co2_eq_emissions
 from vqazoo.card.facts import LOG, LOSS_FIGURE, PICTURES, Facts, read_facts
 from vqazoo.card.hub_results import hub_results
 from vqazoo.card.prose import join, marked, merge, prose, sections, unmatched, with_license
@@ -118,6 +119,8 @@ def front_matter(facts: Facts) -> dict[str, Any]:
         for metric in facts.metrics
     ]
     front = card_sections.description(facts)
+    if emissions := co2_eq_emissions(facts):
+        front["co2_eq_emissions"] = emissions
     if not results:
         front["model_name"] = facts.name
     else:

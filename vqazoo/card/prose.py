@@ -14,6 +14,7 @@ Everything else is prose, headings included: people may edit, move or delete it.
 - In the front matter our keys are renewed and all others stay. Tags are joined. A `license` that
   is there wins. Names of our data sets, which are no Hub ids, leave `datasets`. Comments in the
   front matter are lost.
+- `co2_eq_emissions` that a meter of ours told is renewed or goes; what people wrote stays.
 - The title is renewed if it is still the model's old name. Line ends stay as they were (CRLF, LF).
 """
 
@@ -23,6 +24,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from vqazoo.card.energy import is_generated
 from vqazoo.errors import CheckpointError
 from vqazoo.registry import registry
 
@@ -161,6 +163,8 @@ def named_model(front: Mapping[str, Any]) -> str:
 
 def _merged_front(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     stale = {"model-index", "model_name"} - new.keys()
+    if is_generated(old.get("co2_eq_emissions")):  # of a run that another one followed
+        stale |= {"co2_eq_emissions"}
     joined = {**{key: value for key, value in old.items() if key not in stale}, **new}
     if old.get("license"):
         joined["license"] = old["license"]

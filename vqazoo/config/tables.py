@@ -104,7 +104,7 @@ class TrainingConfig:
     group_by_image: bool = False  # questions about one image share a batch
     features: str = "auto"  # auto: cached when the encoder is frozen and images are fixed; or live
     cache: str = ""  # folder of cached features; empty: features in the vqazoo cache folder
-    loggers: list[str] = field(default_factory=list)  # tensorboard, trackio, wandb
+    loggers: list[str] = field(default_factory=list)  # tensorboard, trackio, wandb, codecarbon
     device: str = "auto"  # auto: cuda if there is one, else cpu
 
 
