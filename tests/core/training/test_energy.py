@@ -19,6 +19,7 @@ from vqazoo.errors import CheckpointError, TrainingError
 from vqazoo.files.writing import json_bytes, json_lines
 
 FACTS = {"meter": "codecarbon 3.3.2", "parts": ["RAM()", "CPU(Cpu Load)"], "place": "Germany"}
+BOTH = {"energy_kwh": 0.5, "emissions_g": 100.0}
 # What would ask the network, write files or lock others out.
 CONFIG = """[codecarbon]
 save_to_api=true
@@ -39,10 +40,10 @@ def run(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
         patch.setenv("CODECARBON_COUNTRY_ISO_CODE", "DEU")
-        patch.chdir(home)
-        train(table, home / "run")
-        assert sorted(file.name for file in home.iterdir()) == [".codecarbon.config", "run"]
-    return home / "run"
+        patch.chdir(tmp_path_factory.mktemp("work"))
+        train(table, Path("run"))
+        assert [file.name for file in Path().iterdir()] == ["run"]
+        return Path("run").absolute()
 
 
 def train(table: Path, out: Path) -> None:
@@ -71,9 +72,8 @@ def test_each_epoch_has_its_energy_and_the_carbon_of_the_countrys_electricity(ru
 
 
 def test_nothing_is_written_beside_the_run(run: Path) -> None:
-    assert not [
-        file for file in run.rglob("*") if "emission" in file.name or "codecarbon" in file.name
-    ]
+    names = [file.name for file in run.rglob("*")]
+    assert not [name for name in names if "emission" in name or "carbon" in name]
 
 
 def test_the_card_and_the_hubs_field_add_the_epochs_up(run: Path) -> None:
@@ -85,9 +85,8 @@ def test_the_card_and_the_hubs_field_add_the_epochs_up(run: Path) -> None:
     assert emissions["training_type"] == "fine-tuning"  # of a pretrained encoder
     assert emissions["source"].startswith("codecarbon 3")
     assert "an estimate" in emissions["source"]
-    assert (
-        emissions["hardware_used"] == json.loads((run / "environment.json").read_text())["hardware"]
-    )
+    environment = json.loads((run / "environment.json").read_text())
+    assert emissions["hardware_used"] == environment["hardware"]
     text = section(card, "training")
     assert "memory estimated from its size" in text
     assert "Energy and carbon were not measured" not in text
@@ -112,9 +111,7 @@ def made(figures: list[dict[str, float]], facts: dict[str, Any] | None = None) -
 
 
 def test_a_card_says_what_was_metered_and_that_it_is_an_estimate() -> None:
-    card = made(
-        [{"energy_kwh": 0.5, "emissions_g": 100.0}, {"energy_kwh": 0.25, "emissions_g": 50.0}]
-    )
+    card = made([BOTH, {"energy_kwh": 0.25, "emissions_g": 50.0}])
     text = section(card, "training")
     assert (
         "- Energy: 0.75 kWh of the whole machine in 2 epochs, with encoding and validation. An "
@@ -125,7 +122,7 @@ def test_a_card_says_what_was_metered_and_that_it_is_an_estimate() -> None:
         "- Carbon: 150 g of CO2 equivalents, an estimate from the average electricity of Germany."
         in text
     )
-    assert "- Time: 60 seconds of training" in text or "- Time: 1" in text
+    assert "- Time: " in text
     assert ModelCard(card).data.to_dict()["co2_eq_emissions"]["emissions"] == 150.0
 
 
@@ -134,15 +131,11 @@ def test_a_card_says_what_was_metered_and_that_it_is_an_estimate() -> None:
     [
         ([{}, {}], None, "- Energy and carbon were not measured."),
         (
-            [{"energy_kwh": 0.5}, {"energy_kwh": 0.5}],
+            [{"energy_kwh": 0.5}] * 2,
             {**FACTS, "place": ""},
-            "machine stands was not said",
+            "where the machine stands was not said",
         ),
-        (
-            [{}, {"energy_kwh": 0.5, "emissions_g": 9.0}],
-            None,
-            "0.5 kWh of the whole machine in 1 of 2 epochs",
-        ),
+        ([{}, BOTH], None, "0.5 kWh of the whole machine in 1 of 2 epochs"),
     ],
 )
 def test_what_was_not_metered_is_not_claimed(
@@ -154,7 +147,7 @@ def test_what_was_not_metered_is_not_claimed(
 
 
 def test_a_figure_of_ours_goes_with_its_run_and_that_of_a_person_stays() -> None:
-    metered = made([{"energy_kwh": 0.5, "emissions_g": 100.0}] * 2)
+    metered = made([BOTH] * 2)
     plain = render_card(contents(), "made")
     assert "co2_eq_emissions" not in split_front(merge(metered, plain))[0]
     front, body = split_front(plain)
@@ -165,5 +158,5 @@ def test_a_figure_of_ours_goes_with_its_run_and_that_of_a_person_stays() -> None
 @pytest.mark.parametrize("energy", [7, {"parts": 7}])
 def test_facts_that_nobody_wrote_are_refused(energy: Any) -> None:
     changes = {"environment_json": json_bytes({**ENVIRONMENT, "energy": energy})}
-    with pytest.raises(CheckpointError, match="environment.json is not as"):
+    with pytest.raises(CheckpointError, match=r"environment\.json is not as"):
         render_card(contents(**changes), "made")
