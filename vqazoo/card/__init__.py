@@ -20,7 +20,7 @@ from vqazoo.card import training as card_training
 from vqazoo.card.energy import co2_eq_emissions
 from vqazoo.card.facts import LOG, LOSS_FIGURE, PICTURES, Facts, read_facts
 from vqazoo.card.hub_results import hub_results
-from vqazoo.card.prose import join, marked, merge, prose, sections, unmatched, with_license
+from vqazoo.card.prose import join, marked, merge, prose, sections, unmatched, with_stated
 from vqazoo.catalogue import list_models
 from vqazoo.config import read_toml
 from vqazoo.errors import CheckpointError, ConfigError
@@ -53,7 +53,7 @@ __all__ = [
     "prose",
     "refresh",
     "render_card",
-    "with_license",
+    "with_stated",
     "write_card",
 ]
 

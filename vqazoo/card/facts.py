@@ -93,6 +93,13 @@ class Facts:
         return registry.manifest("dataset", self.data.type)
 
     @property
+    def languages(self) -> list[str]:
+        """Of questions and answers, as the Hub spells them; empty: nobody says."""
+        stated = self.recipe.language if self.recipe else ""
+        told = stated or (self.dataset.language if self.dataset else "")
+        return [language.strip() for language in told.split(",") if language.strip()]
+
+    @property
     def fusion(self) -> FusionManifest:
         return registry.manifest("fusion", self.model.fusion.type)
 

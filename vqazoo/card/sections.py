@@ -146,7 +146,8 @@ def data(facts: Facts) -> str:
     """What it learnt from, and how many questions each split has."""
     recipe, manifest = facts.data, facts.dataset
     if recipe is None or manifest is None:
-        return "\n\n".join(["What it was trained on was not recorded.", *_answers(facts)])
+        said = ["What it was trained on was not recorded.", *_answers(facts), *_not_stated(facts)]
+        return "\n\n".join(said)
     origin = (
         f"`{public(recipe.type)}`: {manifest.summary}. Source: {manifest.source}. "
         f"Licence: {manifest.license or 'not stated'}."
@@ -178,7 +179,22 @@ def data(facts: Facts) -> str:
         said.append(folded("SHA-256 of the questions, answers and picture names", listed))
     else:
         said.append("Digests of the data were not recorded.")
+    said += _not_stated(facts)
     return "\n\n".join(said)
+
+
+def _not_stated(facts: Facts) -> list[str]:
+    """How to state what nobody stated, on a card of somebody's own model."""
+    if facts.listed:
+        return []
+    absent = {} if facts.languages else {"language": "the language of its questions and answers"}
+    if not (facts.recipe and facts.recipe.license):
+        absent["license"] = "the licence of its weights"
+    return [
+        f"The recipe does not state {what}: unless the head of this card does, it is unknown. "
+        f"`--set {key}=...` states it when a model is trained, `vqazoo push --{key} ...` later."
+        for key, what in absent.items()
+    ]
 
 
 def _answers(facts: Facts) -> list[str]:
@@ -238,7 +254,8 @@ def description(facts: Facts) -> dict[str, Any]:
     }
     if facts.recipe and facts.recipe.license:
         front["license"] = facts.recipe.license
-    front["language"] = "en"
+    if facts.languages:
+        front["language"] = facts.languages[0] if len(facts.languages) == 1 else facts.languages
     if facts.base_models():
         front["base_model"] = facts.base_models()
     if facts.data and (dataset := hub_dataset(facts.data.type)):

@@ -35,6 +35,12 @@ from vqazoo.cli.output import print_json, print_table, say
     help="Licence of the trained weights for the card, such as cc-by-4.0.",
 )
 @click.option(
+    "--language",
+    default="",
+    metavar="CODE",
+    help="Language of questions and answers for the card: en, or en,de.",
+)
+@click.option(
     "--sign",
     default="",
     metavar="KEY",
@@ -53,6 +59,7 @@ def push(
     include_encoder: bool,
     encoder_license: str,
     license: str,
+    language: str,
     sign: str,
     dry_run: bool,
     as_json: bool,
@@ -79,6 +86,7 @@ def push(
             include_encoder=include_encoder,
             encoder_license=encoder_license,
             license=license,
+            language=language,
             sign=sign,
             dry_run=dry_run,
             report=lambda line: say(line, err=True),

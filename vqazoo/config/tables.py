@@ -143,6 +143,7 @@ class RunConfig:
     seed: int = 0
     name: str = ""  # of the model in the zoo: <encoder>-<head>-<dataset>[-<qualifier>]
     license: str = ""  # of the trained weights, as the Hub spells it; empty: not stated
+    language: str = ""  # of questions and answers: en, or en,de; empty: the data set's own
     origin: OriginConfig = field(default_factory=OriginConfig)
 
     @property

@@ -59,7 +59,7 @@ from vqazoo.publish.signing import (
     sign_upload,
     with_signature,
 )
-from vqazoo.publish.upload import Upload, prepare
+from vqazoo.publish.upload import Upload, front_statements, prepare
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, ModelInfo
@@ -67,7 +67,6 @@ if TYPE_CHECKING:
     from vqazoo.model import VQAModel
 
 COMMIT = re.compile("[0-9a-f]{40}")
-LICENSE = re.compile("[a-z0-9][a-z0-9.+-]*")
 
 
 @dataclass(frozen=True)
@@ -99,6 +98,7 @@ def push(
     include_encoder: bool = False,
     encoder_license: str = "",
     license: str = "",
+    language: str = "",
     sign: str = "",
     dry_run: bool = False,
     report: Report = lambda line: None,
@@ -119,6 +119,8 @@ def push(
         encoder_license: of weights that do not state theirs; needed to include them.
         license: of the trained weights, for the card, as the Hub spells it, such as cc-by-4.0;
             empty: the card's own or the recipe's, and none where neither states one.
+        language: of questions and answers, for the card: en, or several as en,de; empty: the
+            card's own, the recipe's or the data set's, and none where none states it.
         sign: a file with a private key that signs the uploaded files, or `sigstore`; see
             docs/how-to/sign.md.
         dry_run: upload nothing and ask the Hub nothing, except for encoders to include; tell what
@@ -137,11 +139,7 @@ def push(
             "A pull request cannot be pinned, because its commit is not merged yet: leave out pin, "
             "and pin with a later push."
         )
-    if license and not LICENSE.fullmatch(license):
-        raise ConfigError(
-            f"The licence is {license!r}, but an identifier as the Hub spells it was expected, "
-            f"such as mit, apache-2.0, cc-by-4.0 or other."
-        )
+    stated = front_statements(license, language)
     if COMMIT.fullmatch(ref.revision):
         raise ConfigError(
             f"'{ref.revision}' is a commit, which cannot be changed: name a branch as revision."
@@ -161,7 +159,7 @@ def push(
             source = bundle_encoders(folder, Path(scratch) / "bundle", encoder_license, report)
         title = public(name) or ref.repo.partition("/")[2]
         upload = steady(
-            folder, lambda: _taken(prepare(folder, source, title, license, ref), Path(scratch))
+            folder, lambda: _taken(prepare(folder, source, title, stated, ref), Path(scratch))
         )
         _tell_results(upload, report)
         signed = None
@@ -169,7 +167,7 @@ def push(
             signed = sign_upload(upload, Signer(sign), Path(scratch), title, report)
             upload = with_signature(upload, signed.signature(None))
         if dry_run:
-            _ask_for_license(merge(upload.card, upload.fresh), report)
+            _ask_for_statements(merge(upload.card, upload.fresh), report)
             return Pushed(ref.repo, "", "", upload.sizes(merge(upload.card, upload.fresh)))
         message = message or f"{title}: pushed by vqazoo"
         done, card = _commit(upload, folder, ref, private, message, create_pr, report, signed)
@@ -178,7 +176,7 @@ def push(
             _note(own, here, "" if include_encoder else card, report)
         if pin:
             pin_commit(upload, card, name, here)
-        _ask_for_license(card, report)
+        _ask_for_statements(card, report)
     return done
 
 
@@ -211,8 +209,11 @@ def _tell_results(upload: Upload, report: Report) -> None:
         )
 
 
-def _ask_for_license(card: str, report: Report) -> None:
-    if not split_front(card)[0].get("license"):
+def _ask_for_statements(card: str, report: Report) -> None:
+    front = split_front(card)[0]
+    if not front.get("language"):
+        report("The model card states no language of the questions: name it with --language.")
+    if not front.get("license"):
         report(
             "The model card states no licence of the weights: heed those of the data and of the "
             "encoder, and name yours with --license."
