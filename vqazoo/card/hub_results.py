@@ -68,7 +68,7 @@ def hub_results(facts: Facts, source: Mapping[str, str] | None = None) -> HubRes
         source: `source_url` and `source_name`: where the scores can be read; None: nowhere yet.
     """
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-    from huggingface_hub.utils import yaml_dump
+    from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]
 
     entries, left_out = [], []
     for metric in _results(facts):
