@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 ENERGY, CARBON = "energy_kwh", "emissions_g"  # of a line of the log, since the one before
 METER = "codecarbon"
 # How codecarbon names what it reads, by its beginning, and what that is.
-PARTS = {
+METERED = {
     "CPU(Intel Rapl)": "processor measured by its own counters (RAPL)",
     "CPU(Windows Emi)": "processor measured by its own counters (EMI)",
     "CPU(Intel Power Gadget)": "processor measured by its own counters (Power Gadget)",
@@ -73,6 +73,6 @@ def _parts(told: Mapping[str, Any]) -> str:
     """What was read, and how, in words."""
     words = []
     for part in told.get("parts", []):
-        kind = next((words for start, words in PARTS.items() if str(part).startswith(start)), "")
+        kind = next((words for start, words in METERED.items() if str(part).startswith(start)), "")
         words.append(kind or str(part))
     return ", ".join(dict.fromkeys(words)) or "how was not recorded"

@@ -19,7 +19,7 @@ from vqazoo.registry import registry
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # owner/name
 COMMIT_ID = re.compile("[0-9a-f]{40}")
-RESULTS = ("vqa-accuracy", "accuracy")  # scores of the model itself, of a whole split
+TOLD = ("vqa-accuracy", "accuracy")  # scores of the model itself, of a whole split
 TASK_ID = "default"  # of a data set with one configuration
 
 
@@ -98,4 +98,4 @@ def _results(facts: Facts) -> list[Measured]:
     """The last measured of each score, of each split that was not used to train."""
     own = facts.data.type if facts.data else ""
     where = [pair for pair in facts.scored() if pair != (own, VALIDATION)]
-    return [metric for pair in where for name in RESULTS if (metric := facts.find(name, pair))]
+    return [metric for pair in where for name in TOLD if (metric := facts.find(name, pair))]

@@ -25,8 +25,8 @@ from vqazoo.files.writing import (
     CONFIG,
     EVAL_RESULTS,
     METRICS,
+    MODEL_SIGNATURE,
     REQUIRED,
-    SIGNATURE,
     json_bytes,
     read_config,
     while_writing,
@@ -37,7 +37,7 @@ from vqazoo.hub.requests import AbsentError, HubRef, asked
 from vqazoo.progress import Report
 from vqazoo.publish.signatures import (
     Signatory,
-    check_files,
+    check_signed_names,
     signatory,
     signed_by,
     statement,
@@ -162,14 +162,14 @@ def _check_signed(at: HubRef, folder: Path, cache: Path | None) -> None:
 
     api = HfApi(library_name="vqazoo")
     names = set(asked(lambda: api.list_repo_files(at.repo, revision=at.revision), at))
-    if SIGNATURE not in names:
+    if MODEL_SIGNATURE not in names:
         raise SignatureError(
-            f"The Hub repository '{at}' has no {SIGNATURE}, so nobody signed it: ask its author "
-            f"for one, or leave out --identity."
+            f"The Hub repository '{at}' has no {MODEL_SIGNATURE}, so nobody signed it: ask its "
+            f"author for one, or leave out --identity."
         )
     fetched = {name for name in names if name in (*REQUIRED, *TRAVELLING) or is_included_name(name)}
-    said = statement(remote_file(at, SIGNATURE, cache) or b"", f"{at.repo}/{SIGNATURE}")
-    check_files(names, said, fetched, str(at))
+    said = statement(remote_file(at, MODEL_SIGNATURE, cache) or b"", f"{at.repo}/{MODEL_SIGNATURE}")
+    check_signed_names(names, said, fetched, str(at))
     for name in fetched:
         remote_file(at, name, cache)
 

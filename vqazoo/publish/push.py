@@ -39,7 +39,7 @@ from vqazoo.files.writing import (
     CARD,
     CONFIG,
     EVAL_RESULTS,
-    SIGNATURE,
+    MODEL_SIGNATURE,
     WEIGHTS,
     editing,
     write_file,
@@ -242,14 +242,16 @@ def _commit(
         upload.card, _text(remote_file(at, CARD)), _base(folder, at), upload.fresh, ref
     )
     contents: dict[str, bytes | Path] = {**upload.files, WEIGHTS: upload.weights}
-    earlier = remote_file(at, SIGNATURE) if SIGNATURE in names else None
+    earlier = remote_file(at, MODEL_SIGNATURE) if MODEL_SIGNATURE in names else None
     gone = []
     if signed:
         check_alone(names, contents, ref)
-        contents[SIGNATURE] = signed.signature(earlier)
+        contents[MODEL_SIGNATURE] = signed.signature(earlier)
     elif earlier is not None and not is_of(earlier, contents):
-        gone = [SIGNATURE]
-        report(f"The {SIGNATURE} on the Hub is of other files and goes: sign these with --sign.")
+        gone = [MODEL_SIGNATURE]
+        report(
+            f"The {MODEL_SIGNATURE} on the Hub is of other files and goes: sign these with --sign."
+        )
     contents[CARD] = card.encode()
     sizes = upload.sizes(card)
     report(f"Uploading {len(sizes)} files, {size(sum(sizes.values()))}, to '{ref}'.")

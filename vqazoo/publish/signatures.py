@@ -19,12 +19,12 @@ from vqazoo.catalogue import PIN
 from vqazoo.errors import ConfigError, SignatureError
 from vqazoo.files.known_digests import joined_sha256
 from vqazoo.files.reading import MIB, check_links, inside, read_plain, shown
-from vqazoo.files.writing import CARD, EVAL_RESULTS, REQUIRED, SIGNATURE
+from vqazoo.files.writing import CARD, EVAL_RESULTS, MODEL_SIGNATURE, REQUIRED
 
 LARGEST_SIGNATURE = 4 * MIB
 HUBS_OWN = (CARD, PurePosixPath(EVAL_RESULTS).parts[0])  # which people edit on the Hub
 GITS_OWN = (".git", ".gitattributes", ".github", ".gitignore")  # as the library leaves them out
-UNCOVERED = (*HUBS_OWN, *GITS_OWN, SIGNATURE, PIN)
+UNCOVERED = (*HUBS_OWN, *GITS_OWN, MODEL_SIGNATURE, PIN)
 MOST_TOLD = 5  # files that differ
 STATEMENT = "https://model_signing/signature/v1.0"
 REFUSED = (ValueError, TypeError, AttributeError, OSError)  # raised for what holds no such key
@@ -87,11 +87,11 @@ def verify(folder: Path, signer: Signatory) -> tuple[str, ...]:
             or taken away since; or the package is not installed.
     """
     check_links(folder)
-    file = folder / SIGNATURE
+    file = folder / MODEL_SIGNATURE
     if not file.is_file():
         raise SignatureError(
-            f"'{folder}' has no {SIGNATURE}, so nobody signed it: ask its author for one, or leave "
-            f"out --identity."
+            f"'{folder}' has no {MODEL_SIGNATURE}, so nobody signed it: ask its author for one, or "
+            f"leave out --identity."
         )
     said = statement(read_plain(file, LARGEST_SIGNATURE), file)
     if unusual := sorted({*said.left_out} - {*UNCOVERED}):
@@ -104,7 +104,7 @@ def verify(folder: Path, signer: Signatory) -> tuple[str, ...]:
     verifier = _verifier(signer, file)
     hashing = package("model_signing.hashing").Config()
     hashing.set_allow_symlinks(True)  # of the Hub's cache, whose files are links
-    own = [name for name in (SIGNATURE, PIN) if name not in said.sha256]
+    own = [name for name in (MODEL_SIGNATURE, PIN) if name not in said.sha256]
     hashing.set_ignored_paths(paths=own, ignore_git_paths=False)  # what else is left out, it says
     verifier.set_hashing_config(hashing)
     try:
@@ -112,7 +112,9 @@ def verify(folder: Path, signer: Signatory) -> tuple[str, ...]:
             verifier.verify(folder, file)
     except Exception as error:  # whatever the library and those that it uses raise
         raise SignatureError(_explained(error, folder, signer, said)) from error
-    return tuple(name for name in said.left_out if name != SIGNATURE and (folder / name).exists())
+    return tuple(
+        name for name in said.left_out if name != MODEL_SIGNATURE and (folder / name).exists()
+    )
 
 
 def signed_by(signer: Signatory, left_out: tuple[str, ...]) -> str:
@@ -149,7 +151,7 @@ def is_uncovered(name: str) -> bool:
     return name.split("/")[0] in UNCOVERED
 
 
-def check_files(names: set[str], said: Statement, fetched: set[str], place: str) -> None:
+def check_signed_names(names: set[str], said: Statement, fetched: set[str], place: str) -> None:
     """Check the names of a repository's files against a signature, before any is opened.
 
     Args:
@@ -219,15 +221,15 @@ def _explained(error: Exception, folder: Path, signer: Signatory, said: Statemen
             f"get it again from its author."
         )
     return (
-        f"'{folder / SIGNATURE}' is not a signature by {signer} ({_reason(error)}): do not use the "
-        f"folder, unless somebody else may sign it."
+        f"'{folder / MODEL_SIGNATURE}' is not a signature by {signer} ({_reason(error)}): do not "
+        f"use the folder, unless somebody else may sign it."
     )
 
 
 def _differences(folder: Path, said: Statement) -> str:
     """How the files of a folder differ from those that were signed."""
     files = {f.relative_to(folder).as_posix(): f for f in folder.rglob("*") if f.is_file()}
-    left_out = {*said.left_out, *({SIGNATURE, PIN} - said.sha256.keys())}
+    left_out = {*said.left_out, *({MODEL_SIGNATURE, PIN} - said.sha256.keys())}
     there = {name: f for name, f in files.items() if name.split("/")[0] not in left_out}
     told = [f"{shown(name)} was added" for name in sorted(there.keys() - said.sha256.keys())]
     told += [f"{shown(name)} is gone" for name in sorted(said.sha256.keys() - there.keys())]

@@ -13,7 +13,7 @@ from typing import Any
 
 from vqazoo.errors import ConfigError, HubError, SignatureError
 from vqazoo.files.known_digests import joined_sha256
-from vqazoo.files.writing import CARD, SIGNATURE, WEIGHTS
+from vqazoo.files.writing import CARD, MODEL_SIGNATURE, WEIGHTS
 from vqazoo.hub.requests import HubRef
 from vqazoo.progress import Report
 from vqazoo.publish.signatures import (
@@ -99,9 +99,9 @@ class SignedUpload:
 
     def signature(self, earlier: bytes | None) -> bytes:
         """The earlier signature of the repository where it holds for these files; else the new."""
-        new = (self.folder / SIGNATURE).read_bytes()
+        new = (self.folder / MODEL_SIGNATURE).read_bytes()
         if earlier is not None and not self.signer.is_sigstore and earlier != new:
-            (self.folder / SIGNATURE).write_bytes(earlier)
+            (self.folder / MODEL_SIGNATURE).write_bytes(earlier)
             with contextlib.suppress(SignatureError):
                 verify(self.folder, Signatory(str(self.signer.public_key(self.folder.parent))))
                 return earlier
@@ -131,17 +131,17 @@ def sign_upload(
     except OSError:  # on another disk
         shutil.copyfile(upload.weights, folder / WEIGHTS)
     hashing = package("model_signing.hashing").Config()
-    config.set_hashing_config(hashing.set_ignored_paths(paths=[*HUBS_OWN, SIGNATURE]))
+    config.set_hashing_config(hashing.set_ignored_paths(paths=[*HUBS_OWN, MODEL_SIGNATURE]))
     try:
-        config.sign(folder, folder / SIGNATURE)
+        config.sign(folder, folder / MODEL_SIGNATURE)
     except Exception as error:  # whatever the library, sigstore and the network raise
         raise SignatureError(
             f"The model could not be signed by '{signer.key}' ({type(error).__name__}: {error}): "
             f"nothing was uploaded; check the key or the network, or leave out --sign."
         ) from error
-    count = len(statement((folder / SIGNATURE).read_bytes(), SIGNATURE).sha256)
+    count = len(statement((folder / MODEL_SIGNATURE).read_bytes(), MODEL_SIGNATURE).sha256)
     report(
-        f"Signed {count} files by '{signer.key}' into {SIGNATURE}. It does not cover "
+        f"Signed {count} files by '{signer.key}' into {MODEL_SIGNATURE}. It does not cover "
         f"{', '.join((*HUBS_OWN, *GITS_OWN))}, which people may edit on the Hub."
     )
     return SignedUpload(signer, folder)
@@ -153,7 +153,7 @@ def check_alone(names: Collection[str], uploaded: Collection[str], ref: HubRef) 
     Raises:
         HubError: there is one.
     """
-    others = sorted({*names} - {*uploaded, CARD, SIGNATURE})
+    others = sorted({*names} - {*uploaded, CARD, MODEL_SIGNATURE})
     if kept := [name for name in others if not is_uncovered(name)]:
         raise HubError(
             f"The Hub repository '{ref}' holds '{kept[0]}', which this push does not upload and no "
@@ -166,7 +166,7 @@ def is_of(signature: bytes | None, contents: Mapping[str, bytes | Path]) -> bool
     if signature is None:
         return False
     try:
-        said = statement(signature, SIGNATURE).sha256
+        said = statement(signature, MODEL_SIGNATURE).sha256
     except SignatureError:
         return False
     return said == {
@@ -180,4 +180,4 @@ def is_of(signature: bytes | None, contents: Mapping[str, bytes | Path]) -> bool
 
 def with_signature(upload: Upload, signature: bytes) -> Upload:
     """The same upload with a signature among its files."""
-    return replace(upload, files={**upload.files, SIGNATURE: signature})
+    return replace(upload, files={**upload.files, MODEL_SIGNATURE: signature})

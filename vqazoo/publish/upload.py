@@ -30,15 +30,15 @@ from vqazoo.files.writing import (
     ENVIRONMENT,
     EVAL_RESULTS,
     METRICS,
+    MODEL_SIGNATURE,
     RECIPE,
     REQUIRED,
-    SIGNATURE,
     WEIGHTS,
 )
 from vqazoo.hub.requests import HubRef
 
 EXTRAS = (CARD, METRICS, RECIPE, ENVIRONMENT, LOG, *PICTURES)  # what is taken besides REQUIRED
-TRAVELLING = (*EXTRAS, EVAL_RESULTS, SIGNATURE)  # what others get besides REQUIRED
+TRAVELLING = (*EXTRAS, EVAL_RESULTS, MODEL_SIGNATURE)  # what others get besides REQUIRED
 LICENSE = re.compile("[a-z0-9][a-z0-9.+-]*")
 LANGUAGE = re.compile("[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
