@@ -42,6 +42,10 @@ class HubError(VqazooError):
     """A Hub repository that cannot be read or written: its name, rights, state, or the network."""
 
 
+class SignatureError(VqazooError):
+    """A signature of a model that is missing, of somebody else, or does not hold."""
+
+
 class DataError(VqazooError):
     """A dataset file or row that cannot be used."""
 

@@ -232,6 +232,7 @@ class DatasetManifest(Manifest):
         prepare: `module:function`, called as `prepare(name, data_root, report)` by
             `vqazoo data prepare` to fetch or make the files; empty: there is nothing to fetch.
         license: an SPDX identifier, or words; empty: nobody says.
+        language: of questions and answers, as the Hub spells it (en); empty: the data decides.
         hub_id: `owner/name` of the same data on the Hub, for model cards; empty: it is not there.
         example_question: one as this dataset asks them, for model cards.
         shows_pictures: whether some of its pictures may be passed on, on a published model card.
@@ -250,6 +251,7 @@ class DatasetManifest(Manifest):
     wups: bool = False
     prepare: str = ""
     license: str = ""
+    language: str = ""
     hub_id: str = ""
     example_question: str = ""
     shows_pictures: bool = False

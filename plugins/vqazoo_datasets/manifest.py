@@ -11,6 +11,7 @@ EASY_VQA = DatasetManifest(
     license="MIT",
     example_question="what color is the shape?",
     shows_pictures=True,
+    language="en",
 )
 TABLE = DatasetManifest(
     summary="your own CSV, TSV, JSON or JSON-lines files: image, question, one or more answers",
@@ -45,6 +46,7 @@ VIZWIZ = DatasetManifest(
     license="CC-BY-4.0",
     example_question="what is in this can?",
     shows_pictures=True,
+    language="en",
 )
 VQAV2 = DatasetManifest(
     summary="VQA v2: ten answers to each question about COCO pictures (CC BY 4.0)",
@@ -61,7 +63,9 @@ VQAV2 = DatasetManifest(
     counts={"train": 443_757, "val": 214_354, "test-dev": 107_394, "test": 447_793},
     submission="vqazoo_datasets.submissions:vqa",
     license="CC-BY-4.0 for questions and answers; COCO terms of use for the pictures",
+    hub_id="HuggingFaceM4/VQAv2",
     example_question="how many people are there?",
+    language="en",
 )
 MINI_VQAV2 = DatasetManifest(
     summary="mini VQA v2: training questions with an answer of three or more words",
@@ -72,6 +76,7 @@ MINI_VQAV2 = DatasetManifest(
     prepare="vqazoo_datasets.mini_vqav2:prepare",
     license="CC-BY-4.0 for questions and answers; COCO terms of use for the pictures",
     example_question="what is the man doing?",
+    language="en",
 )
 OKVQA = DatasetManifest(
     summary="OK-VQA: questions that need outside knowledge, COCO pictures",
@@ -83,6 +88,7 @@ OKVQA = DatasetManifest(
     counts={"train": 9_009, "val": 5_046},
     comparison="okvqa-v1.1-stems",
     example_question="what sport is this?",
+    language="en",
 )
 COCOQA = DatasetManifest(
     summary="COCO-QA: one-word answers made from COCO captions, four question types",
@@ -95,6 +101,7 @@ COCOQA = DatasetManifest(
     wups=True,
     license="CC-BY-4.0 for the COCO annotations; COCO terms of use for the pictures",
     example_question="what is the color of the bus?",
+    language="en",
 )
 DAQUAR = DatasetManifest(
     summary="DAQUAR: indoor photographs, answers of one or several things (research use)",
@@ -108,6 +115,7 @@ DAQUAR = DatasetManifest(
     wups=True,
     license="research use; pictures of NYU Depth v2",
     example_question="what is on the table?",
+    language="en",
 )
 GQA = DatasetManifest(
     summary="GQA: compositional questions from scene graphs, balanced release",
@@ -118,6 +126,7 @@ GQA = DatasetManifest(
     counts={"train": 943_000, "val": 132_062, "testdev": 12_578, "test": 1_340_048},
     prepare=FETCH,
     example_question="is the ball to the left of the chair?",
+    language="en",
 )
 TEXTVQA = DatasetManifest(
     summary="TextVQA: questions about text in pictures, ten answers (CC BY 4.0)",
@@ -128,7 +137,9 @@ TEXTVQA = DatasetManifest(
     prepare=FETCH,
     counts={"train": 34_602, "val": 5_000, "test": 5_734},
     license="CC-BY-4.0",
+    hub_id="facebook/textvqa",
     example_question="what does the sign say?",
+    language="en",
 )
 VQA_RAD = DatasetManifest(
     summary="VQA-RAD: radiology pictures, questions by clinicians (CC0)",
@@ -141,6 +152,7 @@ VQA_RAD = DatasetManifest(
     other_counts={"train": 3_064, "test": 451},  # as split by MedVQA
     license="CC0-1.0",
     example_question="is there a fracture?",
+    language="en",
 )
 NLVR = DatasetManifest(
     summary="NLVR: is the sentence true of the drawing? as yes/no questions (CC BY 4.0)",
@@ -154,6 +166,7 @@ NLVR = DatasetManifest(
     license="CC-BY-4.0",
     example_question="There is a box with two blue items.",
     shows_pictures=True,
+    language="en",
 )
 SORT_OF_CLEVR = DatasetManifest(
     summary="Sort-of-CLEVR: 10 relational, 10 non-relational questions a drawing; made here",
@@ -168,6 +181,7 @@ SORT_OF_CLEVR = DatasetManifest(
     license="MIT, drawn by this package",
     example_question="what is the shape of the red object?",
     shows_pictures=True,
+    language="en",
 )
 HF = DatasetManifest(
     summary="hf:REPO[:CONFIG], a Hugging Face dataset, or hf:FOLDER of local parquet files",

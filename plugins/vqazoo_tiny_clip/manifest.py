@@ -32,6 +32,7 @@ FLAWED_SHAPES = DatasetManifest(
     license="MIT, drawn by this package",
     example_question="what color is the triangle?",
     shows_pictures=True,
+    language="en",
 )
 RENDER_CAPTIONS = CommandManifest(
     summary="Write rendered pictures of shapes with captions.",

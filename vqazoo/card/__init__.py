@@ -18,8 +18,10 @@ from vqazoo.card import checks as card_checks
 from vqazoo.card import metrics as card_metrics
 from vqazoo.card import sections as card_sections
 from vqazoo.card import training as card_training
+from vqazoo.card.energy import co2_eq_emissions
 from vqazoo.card.facts import LOG, LOSS_FIGURE, PICTURES, Facts, read_facts
-from vqazoo.card.prose import join, marked, merge, prose, sections, unmatched, with_license
+from vqazoo.card.hub_results import hub_results
+from vqazoo.card.prose import join, marked, merge, prose, sections, unmatched, with_stated
 from vqazoo.catalogue import list_models
 from vqazoo.config import read_toml
 from vqazoo.errors import CheckpointError, ConfigError
@@ -32,6 +34,7 @@ from vqazoo.files.writing import (
     CARD,
     CONFIG,
     ENVIRONMENT,
+    EVAL_RESULTS,
     METRICS,
     RECIPE,
     editing,
@@ -51,7 +54,7 @@ __all__ = [
     "prose",
     "refresh",
     "render_card",
-    "with_license",
+    "with_stated",
     "write_card",
 ]
 
@@ -126,6 +129,8 @@ def front_matter(facts: Facts) -> dict[str, Any]:
         if not card_checks.is_check(metric)  # of changed pictures, which are not the dataset's
     ]
     front = card_sections.description(facts)
+    if emissions := co2_eq_emissions(facts):
+        front["co2_eq_emissions"] = emissions
     if not results:
         front["model_name"] = facts.name
     else:
@@ -164,7 +169,8 @@ class RenewedCard:
 def write_card(folder: Path, name: str = "") -> RenewedCard:
     """Write README.md of a checkpoint folder anew, keeping what people wrote in it.
 
-    The log and the loss curve of the run folder around it are copied into it.
+    The log and the loss curve of the run folder around it are copied into it. Scores of data sets
+    of the Hub are written beside it as the Hub reads them.
 
     Args:
         name: of the model; empty: the recipe's, else that of the folder (of the run, for `best`).
@@ -278,10 +284,14 @@ def _write(folder: Path, files: Mapping[str, bytes], name: str = "") -> RenewedC
     fresh = render_card(files, name)
     first = card_checks.first_time(folder / METRICS, files.get(METRICS, b"[]"))
     card = merge(old, fresh, first)
+    written = {**files, CARD: card.encode()}
+    if results := hub_results(read_facts(files, name, False)).content:
+        written[EVAL_RESULTS] = results
     try:
-        for file, content in {**files, CARD: card.encode()}.items():
+        for file, content in written.items():
             place = folder / file
             if not place.is_file() or place.read_bytes() != content:
+                place.parent.mkdir(exist_ok=True)
                 write_file(place, content)
     except OSError as error:
         raise CheckpointError(

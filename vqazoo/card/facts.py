@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from vqazoo.card.energy import CARBON, ENERGY
 from vqazoo.config import Block, DataConfig, ModelConfig, RunConfig, fill_block, parse, run_config
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import CheckpointError, ConfigError, PluginError, UnknownNameError
@@ -99,6 +100,13 @@ class Facts:
         return registry.manifest("dataset", self.data.type)
 
     @property
+    def languages(self) -> list[str]:
+        """Of questions and answers, as the Hub spells them; empty: nobody says."""
+        stated = self.recipe.language if self.recipe else ""
+        told = stated or (self.dataset.language if self.dataset else "")
+        return [language.strip() for language in told.split(",") if language.strip()]
+
+    @property
     def fusion(self) -> FusionManifest:
         return registry.manifest("fusion", self.model.fusion.type)
 
@@ -178,7 +186,7 @@ def read_facts(files: Mapping[str, bytes], name: str, listed: bool) -> Facts:
             for role, kind in BLOCKS.items()
         }
         reading = ENVIRONMENT
-        environment = _table(json.loads(files.get(ENVIRONMENT, b"{}")))
+        environment = _environment(json.loads(files.get(ENVIRONMENT, b"{}")))
         reading = METRICS
         metrics = [_measured(entry) for entry in json.loads(files.get(METRICS, b"[]"))]
         reading = LOG
@@ -235,7 +243,15 @@ def _checkpoint(value: Any) -> dict[str, Any]:
 def _logged(value: Any) -> dict[str, Any]:
     line = _table(value)
     float(line["seconds"]), float(line.get("encoding_seconds", 0.0))
+    float(line.get(ENERGY, 0.0)), float(line.get(CARBON, 0.0))
     return line
+
+
+def _environment(value: Any) -> dict[str, Any]:
+    environment = _table(value)
+    if not isinstance(parts := _table(environment.get("energy", {})).get("parts", []), list):
+        raise TypeError(f"a list was expected, not {parts!r}")
+    return environment
 
 
 def _measured(entry: Any) -> Measured:

@@ -13,9 +13,10 @@ Everything else is prose, headings included: people may edit, move or delete it.
 - A mark without its partner is prose, so that nothing of what surrounds it gets lost; `unmatched`
   names it.
 - A section of a name that the fresh card does not have, from a newer release, stays as it is.
-- In the front matter our keys are renewed and all others stay. Tags are joined. A `license` that
-  is there wins. Names of our data sets, which are no Hub ids, leave `datasets`. Comments in the
-  front matter are lost.
+- In the front matter our keys are renewed and all others stay. Tags are joined. A `license` or
+  `language` that is there wins. Names of our data sets, which are no Hub ids, leave `datasets`.
+  `co2_eq_emissions` that a meter of ours told is renewed or goes; what people wrote stays.
+  Comments in the front matter are lost.
 - The title is renewed if it is still the model's old name. Line ends stay as they were (CRLF, LF).
 """
 
@@ -25,12 +26,14 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+from vqazoo.card.energy import is_generated
 from vqazoo.errors import CheckpointError
 from vqazoo.registry import registry
 
 MARK = re.compile(r"^[ \t]*<!--[ \t]*(/?)vqazoo:([a-z0-9-]+)[ \t]*-->[ \t]*$", re.MULTILINE)
 FRONT = re.compile(r"\A\s*---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.MULTILINE | re.DOTALL)
 HEADING_ABOVE = re.compile(r"^#{2,6} [^\n]*\n\s*\Z", re.MULTILINE)
+STATED = ("license", "language")  # what people say of a model, in the front matter
 ALWAYS = "metrics"  # the section that comes back when it was deleted
 
 
@@ -153,10 +156,10 @@ def join(front: Mapping[str, Any], body: str) -> str:
     return f"---\n{CardData(**front).to_yaml()}\n---\n\n{body.strip()}\n"
 
 
-def with_license(card: str, license: str) -> str:
-    """The card with this licence in its front matter, whatever it said."""
+def with_stated(card: str, stated: Mapping[str, Any]) -> str:
+    """The card with these values in its front matter, whatever it said."""
     front, body = split_front(card)
-    return join({**front, "license": license}, body)
+    return join({**front, **stated}, body)
 
 
 def named_model(front: Mapping[str, Any]) -> str:
@@ -169,9 +172,10 @@ def named_model(front: Mapping[str, Any]) -> str:
 
 def _merged_front(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     stale = {"model-index", "model_name"} - new.keys()
+    if is_generated(old.get("co2_eq_emissions")):  # of a run that another one followed
+        stale |= {"co2_eq_emissions"}
     joined = {**{key: value for key, value in old.items() if key not in stale}, **new}
-    if old.get("license"):
-        joined["license"] = old["license"]
+    joined |= {key: old[key] for key in STATED if old.get(key)}
     if "datasets" in old and "datasets" not in new:
         named = old["datasets"] if isinstance(old["datasets"], list) else [old["datasets"]]
         own = set(registry.names("dataset"))  # which older releases listed as if the Hub had them

@@ -5,13 +5,13 @@ Imports no torch.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from vqazoo.amounts import count
 from vqazoo.card.facts import VALIDATION, Facts
+from vqazoo.card.hub_results import hub_dataset
 from vqazoo.card.metrics import folded, pictures, table
 from vqazoo.config import Block
 from vqazoo.files.places import public
@@ -24,7 +24,6 @@ MODES = {
     "fit": "at most: each keeps its aspect",
 }
 ANSWER_MODES = {"classify": "one of the known answers", "generate": "the answer, token by token"}
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # owner/name
 ANY_QUESTION = "what is in this picture?"
 
 
@@ -147,7 +146,8 @@ def data(facts: Facts) -> str:
     """What it learnt from, and how many questions each split has."""
     recipe, manifest = facts.data, facts.dataset
     if recipe is None or manifest is None:
-        return "\n\n".join(["What it was trained on was not recorded.", *_answers(facts)])
+        said = ["What it was trained on was not recorded.", *_answers(facts), *_not_stated(facts)]
+        return "\n\n".join(said)
     origin = (
         f"`{public(recipe.type)}`: {manifest.summary}. Source: {manifest.source}. "
         f"Licence: {manifest.license or 'not stated'}."
@@ -179,7 +179,22 @@ def data(facts: Facts) -> str:
         said.append(folded("SHA-256 of the questions, answers and picture names", listed))
     else:
         said.append("Digests of the data were not recorded.")
+    said += _not_stated(facts)
     return "\n\n".join(said)
+
+
+def _not_stated(facts: Facts) -> list[str]:
+    """How to state what nobody stated, on a card of somebody's own model."""
+    if facts.listed:
+        return []
+    absent = {} if facts.languages else {"language": "the language of its questions and answers"}
+    if not (facts.recipe and facts.recipe.license):
+        absent["license"] = "the licence of its weights"
+    return [
+        f"The recipe does not state {what}: unless the head of this card does, it is unknown. "
+        f"`--set {key}=...` states it when a model is trained, `vqazoo push --{key} ...` later."
+        for key, what in absent.items()
+    ]
 
 
 def _answers(facts: Facts) -> list[str]:
@@ -239,21 +254,11 @@ def description(facts: Facts) -> dict[str, Any]:
     }
     if facts.recipe and facts.recipe.license:
         front["license"] = facts.recipe.license
-    front["language"] = "en"
+    if facts.languages:
+        front["language"] = facts.languages[0] if len(facts.languages) == 1 else facts.languages
     if facts.base_models():
         front["base_model"] = facts.base_models()
-    repo = _hub_dataset(facts)
-    if repo:
-        front["datasets"] = [repo]
+    if facts.data and (dataset := hub_dataset(facts.data.type)):
+        front["datasets"] = [dataset.id]
     front["tags"] = [facts.model.head.type, facts.model.fusion.type]
     return front
-
-
-def _hub_dataset(facts: Facts) -> str:
-    """The Hub's id of the training data; empty where it is not on the Hub, or nobody says."""
-    if facts.data is None or facts.dataset is None:
-        return ""
-    if not facts.dataset.hub_variant:
-        return facts.dataset.hub_id
-    repo = re.split("[@:]", facts.data.type.partition(":")[2], maxsplit=1)[0]
-    return repo if HUB_ID.fullmatch(repo) and not Path(repo).exists() else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vqazoo.amounts import duration, percent
+from vqazoo.card.energy import energy_lines
 from vqazoo.card.facts import Facts
 from vqazoo.card.metrics import pictures, table
 from vqazoo.config import OriginConfig
@@ -42,7 +43,7 @@ def training(facts: Facts) -> str:
         )
     else:
         said += ["- Time: not recorded.", "- Cost: not recorded."]
-    said.append("- Energy and carbon were not measured.")
+    said += energy_lines(facts)
     if environment.get("date"):
         said.append(f"- Date: {environment['date'][:10]}.")
     if environment.get("versions"):

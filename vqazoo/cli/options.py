@@ -38,6 +38,19 @@ DEVICE = click.option("--device", help="cpu, cuda, cuda:1, mps; default: cuda if
 DEVICE_OR_CPU = click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
 
 
+def signed_by_options(command: F) -> F:
+    """Options --identity and --issuer: who must have signed a model."""
+    command = click.option(
+        "--issuer", default="", metavar="URL", help="Who vouches for an identity of sigstore."
+    )(command)
+    return click.option(
+        "--identity",
+        default="",
+        metavar="WHO",
+        help="Refuse what was not signed by this: a file with a public key, or a name (--issuer).",
+    )(command)
+
+
 def listens_on(port: int) -> Callable[[F], F]:
     """Options --host and --port, for verbs that answer over HTTP; `port` is the default."""
 

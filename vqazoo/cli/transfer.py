@@ -9,7 +9,7 @@ import click
 from vqazoo.amounts import count
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.ending import told_when_interrupted
-from vqazoo.cli.options import JSON
+from vqazoo.cli.options import JSON, signed_by_options
 from vqazoo.cli.output import print_json, print_table, say
 
 
@@ -34,6 +34,18 @@ from vqazoo.cli.output import print_json, print_table, say
     metavar="ID",
     help="Licence of the trained weights for the card, such as cc-by-4.0.",
 )
+@click.option(
+    "--language",
+    default="",
+    metavar="CODE",
+    help="Language of questions and answers for the card: en, or en,de.",
+)
+@click.option(
+    "--sign",
+    default="",
+    metavar="KEY",
+    help="Sign the files by a private key in a file, or by 'sigstore'.",
+)
 @click.option("--dry-run", is_flag=True, help="Tell what would be uploaded; ask the Hub nothing.")
 @JSON
 def push(
@@ -47,6 +59,8 @@ def push(
     include_encoder: bool,
     encoder_license: str,
     license: str,
+    language: str,
+    sign: str,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -72,6 +86,8 @@ def push(
             include_encoder=include_encoder,
             encoder_license=encoder_license,
             license=license,
+            language=language,
+            sign=sign,
             dry_run=dry_run,
             report=lambda line: say(line, err=True),
         )
@@ -93,8 +109,16 @@ def push(
 @click.argument("ref", shell_complete=complete_model)
 @click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path))
 @click.option("--cache-dir", type=click.Path(path_type=Path), help="Folder of the Hub's cache.")
+@signed_by_options
 @JSON
-def pull(ref: str, folder: Path | None, cache_dir: Path | None, as_json: bool) -> None:
+def pull(
+    ref: str,
+    folder: Path | None,
+    cache_dir: Path | None,
+    identity: str,
+    issuer: str,
+    as_json: bool,
+) -> None:
     """Fetch a model from the Hub, verify it, and copy it to DIR (else it stays in the cache).
 
     REF is hub:OWNER/NAME, hub:OWNER/NAME@REVISION, or a zoo name.
@@ -106,7 +130,14 @@ def pull(ref: str, folder: Path | None, cache_dir: Path | None, as_json: bool) -
     with told_when_interrupted(
         lambda: "run the same command again; files that were whole are not fetched twice."
     ):
-        place = fetch(ref, folder, cache_dir)
+        place = fetch(
+            ref,
+            folder,
+            cache_dir,
+            identity=identity,
+            issuer=issuer,
+            report=lambda line: say(line, err=True),
+        )
     if as_json:
         print_json({"ref": ref, "folder": str(place)})
         return

@@ -18,7 +18,7 @@ CHOICES = {
     "training.monitor": ("accuracy", "vqa-accuracy", "loss"),
     "training.augment": ("none", "crop", "rotate"),
     "training.features": ("auto", "live"),
-    "training.loggers": ("tensorboard", "trackio", "wandb"),
+    "training.loggers": ("tensorboard", "trackio", "wandb", "codecarbon"),
 }
 POSITIVE = (
     "training.epochs",

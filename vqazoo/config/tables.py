@@ -104,7 +104,7 @@ class TrainingConfig:
     group_by_image: bool = False  # questions about one image share a batch
     features: str = "auto"  # auto: cached when the encoder is frozen and images are fixed; or live
     cache: str = ""  # folder of cached features; empty: features in the vqazoo cache folder
-    loggers: list[str] = field(default_factory=list)  # tensorboard, trackio, wandb
+    loggers: list[str] = field(default_factory=list)  # tensorboard, trackio, wandb, codecarbon
     device: str = "auto"  # auto: cuda if there is one, else cpu
 
 
@@ -143,6 +143,7 @@ class RunConfig:
     seed: int = 0
     name: str = ""  # of the model in the zoo: <encoder>-<head>-<dataset>[-<qualifier>]
     license: str = ""  # of the trained weights, as the Hub spells it; empty: not stated
+    language: str = ""  # of questions and answers: en, or en,de; empty: the data set's own
     origin: OriginConfig = field(default_factory=OriginConfig)
 
     @property

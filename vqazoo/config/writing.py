@@ -14,6 +14,8 @@ import tomli_w
 from vqazoo.config.tables import RunConfig
 from vqazoo.errors import ConfigError
 
+FIRST = ("name", "license", "language", "seed")  # of a recipe, before its tables
+
 
 def plain(config: Any) -> Any:
     """Plain tables and values of a config, for JSON and TOML."""
@@ -29,7 +31,7 @@ def plain(config: Any) -> Any:
 def to_toml(config: RunConfig) -> str:
     """The config as TOML that `read_toml` reads back."""
     tables = plain(config)
-    return tomli_w.dumps({name: tables.pop(name) for name in ("name", "license", "seed")} | tables)
+    return tomli_w.dumps({name: tables.pop(name) for name in FIRST} | tables)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

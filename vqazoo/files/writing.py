@@ -43,6 +43,8 @@ CONFIG, WEIGHTS, ANSWERS = "config.json", "model.safetensors", "answers.json"
 METRICS, RECIPE, ENVIRONMENT = "metrics.json", "recipe.toml", "environment.json"
 BEST = "best"  # name of the checkpoint folder in a run folder
 CARD = "README.md"
+MODEL_SIGNATURE = "model.sig"  # as OpenSSF model-signing names it
+EVAL_RESULTS = ".eval_results/vqazoo.yaml"  # scores as the Hub reads them
 REQUIRED = (CONFIG, WEIGHTS, ANSWERS)
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 LARGEST = {CONFIG: 4 * MIB, ANSWERS: 32 * MIB}  # of others: what the machine's memory holds
@@ -138,7 +140,8 @@ def write_list(file: Path, paths: Sequence[str]) -> None:
 def write_folder(folder: Path, contents: Mapping[str, bytes], inner: Sequence[str] = ()) -> None:
     """Write all files into a temporary sibling, flush them to disk, then put it in place.
 
-    Names are plain, of included encoders (`encoder-text/tokenizer.json`), or plain in `inner`.
+    Names are plain, of included encoders (`encoder-text/tokenizer.json`), EVAL_RESULTS, or plain in
+    `inner`.
     Another writer of the same folder is waited for. Of a link, what it leads to is replaced.
 
     Raises:
@@ -146,7 +149,8 @@ def write_folder(folder: Path, contents: Mapping[str, bytes], inner: Sequence[st
         OSError: the folder cannot be written; an older one is unchanged.
     """
     within = {n: n.partition("/")[2] if n.partition("/")[0] in inner else n for n in contents}
-    if outside := [n for n in contents if not (is_plain_name(within[n]) or is_included_name(n))]:
+    known = {n for n in contents if is_included_name(n) or n == EVAL_RESULTS}
+    if outside := [n for n in contents if n not in known and not is_plain_name(within[n])]:
         raise CheckpointError(
             f"The file {shown(outside[0])} cannot be written into '{folder}': give a plain name, "
             f"without a path."

@@ -15,15 +15,17 @@ from vqazoo.catalogue import (
     read_pin,
 )
 from vqazoo.checkpoint.folder import read_folder
-from vqazoo.errors import CheckpointError, HubError
+from vqazoo.errors import CheckpointError, HubError, SignatureError
 from vqazoo.files.included import included_files
 from vqazoo.files.known_digests import reading_all
-from vqazoo.files.reading import INCLUDED_FOLDERS, is_included_name
+from vqazoo.files.reading import INCLUDED_FOLDERS, is_included_name, memory, read_plain
 from vqazoo.files.switch import steady
 from vqazoo.files.writing import (
     CARD,
     CONFIG,
+    EVAL_RESULTS,
     METRICS,
+    MODEL_SIGNATURE,
     REQUIRED,
     json_bytes,
     read_config,
@@ -32,18 +34,38 @@ from vqazoo.files.writing import (
 )
 from vqazoo.hub.files import altered, fetch_again, fetch_checkpoint, fetch_config
 from vqazoo.hub.requests import AbsentError, HubRef, asked
-from vqazoo.publish.upload import EXTRAS
+from vqazoo.progress import Report
+from vqazoo.publish.signatures import (
+    Signatory,
+    check_signed_names,
+    signatory,
+    signed_by,
+    statement,
+    verify,
+)
+from vqazoo.publish.upload import TRAVELLING
 from vqazoo.zoo.models import resolve
 
 
 @reading_all()
-def pull(ref: str, folder: str | Path | None = None, cache_dir: str | Path | None = None) -> Path:
+def pull(
+    ref: str,
+    folder: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+    *,
+    identity: str = "",
+    issuer: str = "",
+    report: Report = lambda line: None,
+) -> Path:
     """Fetch a model with its card into the Hub cache, verify it, and copy it to a folder.
 
     Args:
         ref: as `vqazoo.load` takes it.
         folder: where to copy it; None: leave it in the cache.
         cache_dir: folder of the Hub's cache; default: the Hub's own.
+        identity: who must have signed it: a file with a public key, or with `issuer` a name that
+            this one vouches for; empty: nobody. Nothing is read before the signature was checked.
+        report: receives a line that says what the signature leaves out.
 
     Returns:
         The folder with the files.
@@ -51,14 +73,16 @@ def pull(ref: str, folder: str | Path | None = None, cache_dir: str | Path | Non
     Raises:
         HubError, CheckpointError, UnknownNameError: see the message, such as that another process
             writes that folder; `folder` is unchanged.
+        SignatureError: it was not signed by them, or was changed since.
     """
     cache = Path(cache_dir).expanduser() if cache_dir else None
     target = Path(folder).expanduser() if folder is not None else None
+    signer = signatory(identity, issuer)
     if target is None:
-        return _found(ref, cache)[0]
+        return _found(ref, cache, signer, report)[0]
     try:
         with while_writing(target, CheckpointError):
-            return _copied(ref, target, cache)
+            return _copied(ref, target, cache, signer, report)
     except OSError as error:
         raise CheckpointError(
             f"The model could not be copied to '{target}' ({error}): free space or choose another "
@@ -66,26 +90,32 @@ def pull(ref: str, folder: str | Path | None = None, cache_dir: str | Path | Non
         ) from error
 
 
-def _found(ref: str, cache: Path | None) -> tuple[Path, HubRef | None]:
+def _found(
+    ref: str, cache: Path | None, signer: Signatory | None, report: Report
+) -> tuple[Path, HubRef | None]:
     """The verified folder of a model, and its commit on the Hub."""
     hub = _on_the_hub(ref)
     if hub is None:
         folder = resolve(ref, cache)
+        if signer:
+            report(signed_by(signer, verify(folder, signer)))
         read_folder(folder)
         return folder, None
-    folder = _verified(ref, hub, cache)
+    folder = _verified(ref, hub, cache, signer, report)
     return folder, HubRef(hub.repo, folder.name)
 
 
-def _copied(ref: str, target: Path, cache: Path | None) -> Path:
+def _copied(
+    ref: str, target: Path, cache: Path | None, signer: Signatory | None, report: Report
+) -> Path:
     _check_target(target)
-    folder, commit = _found(ref, cache)
+    folder, commit = _found(ref, cache, signer, report)
 
     def read() -> dict[str, bytes]:
         read_folder(folder)
-        kept = (*REQUIRED, *included_files(read_config(folder)), *EXTRAS)
+        kept = (*REQUIRED, *included_files(read_config(folder)), *TRAVELLING)
         names = [name for name in kept if (folder / name).is_file()]
-        return {name: (folder / name).read_bytes() for name in names}
+        return {name: read_plain(folder / name, memory(), folder) for name in names}
 
     contents = steady(folder, read)
     _check_unchanged(target, contents, cache)
@@ -105,16 +135,43 @@ def _on_the_hub(ref: str) -> HubRef | None:
     return HubRef(pin.repo, pin.revision) if pin else None
 
 
-def _verified(ref: str, hub: HubRef, cache: Path | None) -> Path:
+def _verified(
+    ref: str, hub: HubRef, cache: Path | None, signer: Signatory | None, report: Report
+) -> Path:
     """The folder in the cache, with the card; what was altered there is fetched anew."""
     folder = fetch_config(hub, cache).parent
     at = HubRef(hub.repo, folder.name)
     if anew := altered(folder):
         fetch_again(at, anew, cache)
+    if signer:
+        _check_signed(at, folder, cache)
+        report(signed_by(signer, verify(folder, signer)))
     resolved = resolve(f"hub:{at}" if ref.startswith("hub:") else ref, cache)
-    fetch_checkpoint(at, cache, EXTRAS)
+    fetch_checkpoint(at, cache, TRAVELLING)
     read_folder(resolved)
     return resolved
+
+
+def _check_signed(at: HubRef, folder: Path, cache: Path | None) -> None:
+    """Fetch all files of a commit, none of which is opened but the signature.
+
+    Raises:
+        SignatureError: there is no signature, or a file was added or taken away since.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(library_name="vqazoo")
+    names = set(asked(lambda: api.list_repo_files(at.repo, revision=at.revision), at))
+    if MODEL_SIGNATURE not in names:
+        raise SignatureError(
+            f"The Hub repository '{at}' has no {MODEL_SIGNATURE}, so nobody signed it: ask its "
+            f"author for one, or leave out --identity."
+        )
+    fetched = {name for name in names if name in (*REQUIRED, *TRAVELLING) or is_included_name(name)}
+    said = statement(remote_file(at, MODEL_SIGNATURE, cache) or b"", f"{at.repo}/{MODEL_SIGNATURE}")
+    check_signed_names(names, said, fetched, str(at))
+    for name in fetched:
+        remote_file(at, name, cache)
 
 
 def _check_target(folder: Path) -> None:
@@ -122,10 +179,10 @@ def _check_target(folder: Path) -> None:
     if not folder.exists():
         return
     held = {file.name for file in folder.iterdir()} if folder.is_dir() else {folder.name}
-    others = held - {*REQUIRED, *EXTRAS, PIN}
-    if others <= set(INCLUDED_FOLDERS.values()):
+    others = held - {*REQUIRED, *TRAVELLING, PIN}
+    if others <= {*INCLUDED_FOLDERS.values(), *Path(EVAL_RESULTS).parts}:
         others = {file for name in others for file in _files(folder, name)}
-        others -= set(_included(folder))
+        others -= {*_included(folder), EVAL_RESULTS}
     if held and (PIN not in held or others):
         raise CheckpointError(
             f"'{folder}' holds other files: name a folder that is empty, does not exist, or was "

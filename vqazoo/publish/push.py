@@ -16,34 +16,30 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vqazoo.amounts import size
-from vqazoo.card import PICTURES, merge
+from vqazoo.card import merge
 from vqazoo.card.prose import split_front
 from vqazoo.catalogue import (
     PIN,
     Pin,
-    catalogue,
     content_digest,
     digest_of_config,
     read_pin,
-    write_catalogue,
     write_pin,
 )
 from vqazoo.checkpoint.folder import read_folder
 from vqazoo.checkpoint.saving import save_checkpoint
-from vqazoo.config import read_toml
 from vqazoo.errors import CheckpointError, ConfigError, HubError
 from vqazoo.files.known_digests import reading_all
 from vqazoo.files.places import public
-from vqazoo.files.reading import is_plain_name
 from vqazoo.files.switch import steady
 from vqazoo.files.writing import (
     CARD,
     CONFIG,
-    METRICS,
-    RECIPE,
+    EVAL_RESULTS,
+    MODEL_SIGNATURE,
     WEIGHTS,
     editing,
     write_file,
@@ -52,17 +48,26 @@ from vqazoo.hub.requests import HubRef, asked
 from vqazoo.progress import Report
 from vqazoo.publish.bundle import bundle_encoders
 from vqazoo.publish.card_merge import merge_cards
-from vqazoo.publish.upload import Upload, prepare
+from vqazoo.publish.pinning import pin_commit, zoo_name
+from vqazoo.publish.pull import remote_file
+from vqazoo.publish.signing import (
+    SIGSTORE,
+    SignedUpload,
+    Signer,
+    check_alone,
+    is_of,
+    sign_upload,
+    with_signature,
+)
+from vqazoo.publish.upload import Upload, front_statements, prepare
 from vqazoo.zoo.models import checkpoint_folder
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, ModelInfo
 
     from vqazoo.model import VQAModel
-from vqazoo.publish.pull import remote_file
 
 COMMIT = re.compile("[0-9a-f]{40}")
-LICENSE = re.compile("[a-z0-9][a-z0-9.+-]*")
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,8 @@ def push(
     include_encoder: bool = False,
     encoder_license: str = "",
     license: str = "",
+    language: str = "",
+    sign: str = "",
     dry_run: bool = False,
     report: Report = lambda line: None,
 ) -> Pushed:
@@ -113,6 +120,10 @@ def push(
         encoder_license: of weights that do not state theirs; needed to include them.
         license: of the trained weights, for the card, as the Hub spells it, such as cc-by-4.0;
             empty: the card's own or the recipe's, and none where neither states one.
+        language: of questions and answers, for the card: en, or several as en,de; empty: the
+            card's own, the recipe's or the data set's, and none where none states it.
+        sign: a file with a private key that signs the uploaded files, or `sigstore`; see
+            docs/how-to/sign.md.
         dry_run: upload nothing and ask the Hub nothing, except for encoders to include; tell what
             would be uploaded.
         report: receives lines of progress.
@@ -120,8 +131,8 @@ def push(
     Raises:
         CheckpointError: the folder is not whole. HubError: the Hub refused or cannot be reached.
         WeightsError: an encoder can be neither referenced nor included, such as one in a folder of
-            this machine. ConfigError: arguments
-            exclude each other.
+            this machine. ConfigError: arguments exclude each other, or a key cannot be used.
+            SignatureError: it could not be signed.
     """
     ref = HubRef.parse(f"{repo}@{revision}" if revision else repo)
     if pin and create_pr:
@@ -129,11 +140,7 @@ def push(
             "A pull request cannot be pinned, because its commit is not merged yet: leave out pin, "
             "and pin with a later push."
         )
-    if license and not LICENSE.fullmatch(license):
-        raise ConfigError(
-            f"The licence is {license!r}, but an identifier as the Hub spells it was expected, "
-            f"such as mit, apache-2.0, cc-by-4.0 or other."
-        )
+    stated = front_statements(license, language)
     if COMMIT.fullmatch(ref.revision):
         raise ConfigError(
             f"'{ref.revision}' is a commit, which cannot be changed: name a branch as revision."
@@ -146,26 +153,31 @@ def push(
             folder = Path(scratch) / ref.repo.partition("/")[2]
             save_checkpoint(model, folder)
         read_folder(folder)
-        name = _zoo_name(folder, required=pin)
+        name = zoo_name(folder, required=pin)
         title = name or ref.repo.partition("/")[2]
         source = folder
         if include_encoder:
             source = bundle_encoders(folder, Path(scratch) / "bundle", encoder_license, report)
         title = public(name) or ref.repo.partition("/")[2]
         upload = steady(
-            folder, lambda: _taken(prepare(folder, source, title, license), Path(scratch))
+            folder, lambda: _taken(prepare(folder, source, title, stated, ref), Path(scratch))
         )
+        _tell_results(upload, report)
+        signed = None
+        if sign and not (dry_run and sign == SIGSTORE):  # which keeps every signature for ever
+            signed = sign_upload(upload, Signer(sign), Path(scratch), title, report)
+            upload = with_signature(upload, signed.signature(None))
         if dry_run:
-            _ask_for_license(merge(upload.card, upload.fresh), report)
+            _ask_for_statements(merge(upload.card, upload.fresh), report)
             return Pushed(ref.repo, "", "", upload.sizes(merge(upload.card, upload.fresh)))
         message = message or f"{title}: pushed by vqazoo"
-        done, card = _commit(upload, folder, ref, private, message, create_pr, report)
+        done, card = _commit(upload, folder, ref, private, message, create_pr, report, signed)
         here = Pin(done.repo, done.commit, content_digest(upload.files[CONFIG]))
         if own and not create_pr:
             _note(own, here, "" if include_encoder else card, report)
         if pin:
-            _pin(upload, card, name, here)
-        _ask_for_license(card, report)
+            pin_commit(upload, card, name, here)
+        _ask_for_statements(card, report)
     return done
 
 
@@ -190,8 +202,19 @@ def _taken(upload: Upload, scratch: Path) -> Upload:
     return replace(upload, weights=taken)
 
 
-def _ask_for_license(card: str, report: Report) -> None:
-    if not split_front(card)[0].get("license"):
+def _tell_results(upload: Upload, report: Report) -> None:
+    if upload.left_out:
+        report(
+            f"{EVAL_RESULTS} leaves out the scores of {', '.join(upload.left_out)}, whose id on "
+            f"the Hub is not known: hf:OWNER/NAME has one, and a reader may state one (hub_id)."
+        )
+
+
+def _ask_for_statements(card: str, report: Report) -> None:
+    front = split_front(card)[0]
+    if not front.get("language"):
+        report("The model card states no language of the questions: name it with --language.")
+    if not front.get("license"):
         report(
             "The model card states no licence of the weights: heed those of the data and of the "
             "encoder, and name yours with --license."
@@ -206,17 +229,30 @@ def _commit(
     message: str,
     create_pr: bool,
     report: Report,
+    signed: SignedUpload | None,
 ) -> tuple[Pushed, str]:
     """Upload everything; what was done, and the card as it was merged."""
-    from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
+    from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi(library_name="vqazoo")
-    head = _head(api, ref, private, create_pr)
+    info = _head(api, ref, private, create_pr)
+    head = info.sha or ""
     at = HubRef(ref.repo, head)
+    names = {file.rfilename for file in info.siblings or ()}
     card = merge_cards(
         upload.card, _text(remote_file(at, CARD)), _base(folder, at), upload.fresh, ref
     )
     contents: dict[str, bytes | Path] = {**upload.files, WEIGHTS: upload.weights}
+    earlier = remote_file(at, MODEL_SIGNATURE) if MODEL_SIGNATURE in names else None
+    gone = []
+    if signed:
+        check_alone(names, contents, ref)
+        contents[MODEL_SIGNATURE] = signed.signature(earlier)
+    elif earlier is not None and not is_of(earlier, contents):
+        gone = [MODEL_SIGNATURE]
+        report(
+            f"The {MODEL_SIGNATURE} on the Hub is of other files and goes: sign these with --sign."
+        )
     contents[CARD] = card.encode()
     sizes = upload.sizes(card)
     report(f"Uploading {len(sizes)} files, {size(sum(sizes.values()))}, to '{ref}'.")
@@ -226,7 +262,10 @@ def _commit(
         # The parent refuses it if somebody else came first.
         return api.create_commit(
             ref.repo,
-            [CommitOperationAdd(name, content) for name, content in contents.items()],
+            [
+                *(CommitOperationAdd(name, content) for name, content in contents.items()),
+                *(CommitOperationDelete(name) for name in gone),
+            ],
             commit_message=message,
             revision=ref.revision or None,
             create_pr=create_pr,
@@ -239,7 +278,7 @@ def _commit(
     return Pushed(ref.repo, made.oid, made.pr_url or made.commit_url, sizes), card
 
 
-def _head(api: HfApi, ref: HubRef, private: bool, create_pr: bool) -> str:
+def _head(api: HfApi, ref: HubRef, private: bool, create_pr: bool) -> ModelInfo:
     """The commit to push onto, of a repository and branch that are made if they are not there."""
     asked(
         lambda: api.create_repo(ref.repo, private=private or None, exist_ok=True),
@@ -258,7 +297,7 @@ def _head(api: HfApi, ref: HubRef, private: bool, create_pr: bool) -> str:
             f"The Hub repository '{ref.repo}' exists and is public, so nothing was pushed: leave "
             f"out --private, make it private in its settings, or choose another name."
         )
-    return info.sha or ""
+    return info
 
 
 def _base(folder: Path, head: HubRef) -> str | None:
@@ -293,33 +332,3 @@ def _note(folder: Path, pin: Pin, card: str, report: Report) -> None:
             write_pin(folder, pin)
     except (OSError, CheckpointError) as error:
         report(f"It was pushed, but '{folder / PIN}' could not be written ({error}).")
-
-
-def _zoo_name(folder: Path, required: bool) -> str:
-    """The name in the folder's recipe; empty if it has none."""
-    recipe: Mapping[str, Any] = read_toml(folder / RECIPE) if (folder / RECIPE).is_file() else {}
-    name = str(recipe.get("name") or "")
-    if required and not is_plain_name(name):
-        raise ConfigError(
-            f"The {RECIPE} of the checkpoint has the name {name!r}, under which nothing can be "
-            f'pinned: write  name = "..."  at its top (<encoder>-<head>-<dataset>).'
-        )
-    return name
-
-
-def _pin(upload: Upload, card: str, name: str, pin: Pin) -> None:
-    """Write card, recipe, metrics and the commit into the zoo's catalogue."""
-    place = catalogue() / name
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        write_file(place / CARD, card.encode())
-        for file in (RECIPE, METRICS, *PICTURES):
-            if file in upload.files:
-                write_file(place / file, upload.files[file])
-        write_pin(place, pin)
-        write_catalogue(catalogue())
-    except OSError as error:
-        raise HubError(
-            f"'{pin.repo}@{pin.revision}' was pushed, but the catalogue '{catalogue()}' could not "
-            f"be written ({error}): set VQAZOO_MODEL_CARDS to a copy of it and push again."
-        ) from error

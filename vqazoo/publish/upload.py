@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from vqazoo.card import PICTURES, card_text, render_card, with_license
-from vqazoo.card.facts import LOG
+from vqazoo.card import PICTURES, card_text, render_card, with_stated
+from vqazoo.card.facts import LOG, read_facts
+from vqazoo.card.hub_results import hub_results
 from vqazoo.config import RunConfig, parse, plain, run_config, shareable, to_toml
 from vqazoo.errors import CheckpointError, ConfigError, WeightsError
 from vqazoo.files.included import read_included
@@ -25,13 +28,19 @@ from vqazoo.files.writing import (
     CARD,
     CONFIG,
     ENVIRONMENT,
+    EVAL_RESULTS,
     METRICS,
+    MODEL_SIGNATURE,
     RECIPE,
     REQUIRED,
     WEIGHTS,
 )
+from vqazoo.hub.requests import HubRef
 
-EXTRAS = (CARD, METRICS, RECIPE, ENVIRONMENT, LOG, *PICTURES)  # what travels besides REQUIRED
+EXTRAS = (CARD, METRICS, RECIPE, ENVIRONMENT, LOG, *PICTURES)  # what is taken besides REQUIRED
+TRAVELLING = (*EXTRAS, EVAL_RESULTS, MODEL_SIGNATURE)  # what others get besides REQUIRED
+LICENSE = re.compile("[a-z0-9][a-z0-9.+-]*")
+LANGUAGE = re.compile("[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
 @dataclass(frozen=True)
@@ -42,12 +51,14 @@ class Upload:
         weights: file of the trained tensors.
         files: contents of all others by name, but for the card.
         card: the folder's, as people edited it; fresh: as generated now, without edits.
+        left_out: data sets whose scores the Hub is not told, as it has them under no known id.
     """
 
     weights: Path
     files: Mapping[str, bytes]
     card: str
     fresh: str
+    left_out: tuple[str, ...] = ()
 
     def sizes(self, card: str) -> dict[str, int]:
         """Bytes of every file by name, with this card."""
@@ -56,14 +67,47 @@ class Upload:
         return {**sizes, CARD: len(card.encode())}
 
 
-def prepare(folder: Path, source: Path, name: str, license: str = "") -> Upload:
+def front_statements(license: str, language: str) -> dict[str, Any]:
+    """Front matter that states a licence and languages, as the Hub spells them.
+
+    Args:
+        license, language: as a user says them; empty: nothing is stated.
+
+    Raises:
+        ConfigError: one is spelt in another way.
+    """
+    if license and not LICENSE.fullmatch(license):
+        raise ConfigError(
+            f"The licence is {license!r}, but an identifier as the Hub spells it was expected, "
+            f"such as mit, apache-2.0, cc-by-4.0 or other."
+        )
+    languages = [code.strip() for code in language.split(",") if code.strip()]
+    if not all(LANGUAGE.fullmatch(code) for code in languages):
+        raise ConfigError(
+            f"The language is {language!r}, but codes as the Hub spells them were expected, such "
+            f"as en, or en,de."
+        )
+    stated: dict[str, Any] = {"license": license} if license else {}
+    if languages:
+        stated["language"] = languages if len(languages) > 1 else languages[0]
+    return stated
+
+
+def prepare(
+    folder: Path,
+    source: Path,
+    name: str,
+    stated: Mapping[str, Any] | None = None,
+    ref: HubRef | None = None,
+) -> Upload:
     """Read what a push uploads.
 
     Args:
         folder: the checkpoint folder; source: that with config, weights and answers, which is
             another one if encoders are included.
         name: of the model, for its card.
-        license: for its card, whatever that says; empty: as it says.
+        stated: of the front matter of its card, whatever that says.
+        ref: where it goes, which is the source of its scores.
 
     Raises:
         CheckpointError: a file cannot be read, is a link that leads out of the folder, or has a
@@ -86,10 +130,23 @@ def prepare(folder: Path, source: Path, name: str, license: str = "") -> Upload:
     for file, content in included.items():
         _check_included(file, content, here)
     fresh = render_card(files, here.value(name))
-    if license:
-        own, fresh = (with_license(card, license) if card else "" for card in (own, fresh))
+    if stated:
+        own, fresh = (with_stated(card, stated) if card else "" for card in (own, fresh))
     own, fresh = here.text(own), here.text(fresh)
-    return Upload(source / WEIGHTS, files | included, own or fresh, fresh)
+    results = hub_results(read_facts(files, here.value(name), False), _source(ref))
+    if results.content:
+        files[EVAL_RESULTS] = results.content
+    return Upload(source / WEIGHTS, files | included, own or fresh, fresh, results.left_out)
+
+
+def _source(ref: HubRef | None) -> dict[str, str]:
+    """Where the Hub's results say that the scores can be read."""
+    if ref is None:
+        return {}
+    from huggingface_hub import constants
+
+    place = f"{constants.ENDPOINT}/{ref.repo}/blob/{ref.revision or 'main'}/{METRICS}"
+    return {"source_url": place, "source_name": "vqazoo eval"}
 
 
 def _check_notes(weights: Path) -> None:

@@ -35,6 +35,7 @@ def describe_environment(
     labels: Mapping[str, int],
     processes: int = 1,
     sharded: bool = False,
+    energy: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Facts to record beside a result; nothing that names the user or the machine's paths.
 
@@ -42,6 +43,7 @@ def describe_environment(
         data_sha256: digest of each part of the data; questions: how many it has.
         labels: what the head learns besides answers, and how many questions came with it.
         processes: how many trained together; sharded: whether each held a part of the weights.
+        energy: facts of the meter that reads it, if there is one.
     """
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
@@ -57,6 +59,7 @@ def describe_environment(
         "data_sha256": dict(data_sha256),
         "questions": dict(questions),
         "labels": dict(labels),
+        **({"energy": dict(energy)} if energy else {}),
     }
 
 

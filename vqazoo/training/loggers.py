@@ -1,5 +1,7 @@
 """Epoch lines sent to TensorBoard, trackio or Weights & Biases, besides log.jsonl.
 
+The energy that `codecarbon` measures is read by vqazoo/training/energy.py into these lines.
+
 The packages are optional extras and imported only when a config names them.
 """
 
@@ -13,6 +15,7 @@ from typing import Any
 
 from vqazoo.errors import TrainingError
 from vqazoo.files.writing import write_file
+from vqazoo.training.energy import LOGGER
 
 PACKAGES = {"tensorboard": "torch.utils.tensorboard", "trackio": "trackio", "wandb": "wandb"}
 PROJECT = "vqazoo"
@@ -34,7 +37,7 @@ class ExperimentLogs:
         """
         self._writers: list[Write] = []
         self._closers: list[Callable[[], Any]] = []
-        for name in dict.fromkeys(names):
+        for name in dict.fromkeys(name for name in names if name != LOGGER):
             module = _module(name)
             if name == "tensorboard":
                 # Steps from here on that an earlier process wrote are of epochs that did not end.

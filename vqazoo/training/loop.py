@@ -10,6 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from vqazoo.toolkit.losses import row_units
 from vqazoo.training.batch_loss import Batch, BatchLoss, LossSums, shares
 from vqazoo.training.calibration import calibrate_best
 from vqazoo.training.data import given_labels, read_run_data
+from vqazoo.training.energy import LOGGER as ENERGY_LOGGER
+from vqazoo.training.energy import EnergyMeter
 from vqazoo.training.engine import Engine, start
 from vqazoo.training.environment import describe_environment
 from vqazoo.training.launcher import heed_launcher
@@ -115,8 +118,9 @@ def run_training(
         VqazooError: data, parts or files cannot be used.
     """
     config = replace(config, training=heed_launcher(config.training))
-    with one_writer(out), start(config.training.device, config.training.precision) as engine:
-        return _run(config, out, resume, report, progress, engine)
+    training = config.training
+    with one_writer(out), start(training.device, training.precision) as engine, ExitStack() as ends:
+        return _run(config, out, resume, report, progress, engine, ends)
 
 
 def _run(
@@ -126,6 +130,7 @@ def _run(
     report: Callable[[str], None],
     progress: Progress | None,
     engine: Engine,
+    ends: ExitStack,
 ) -> VQAModel:
     training, device = config.training, engine.device
     if not engine.first:
@@ -150,6 +155,9 @@ def _run(
     if position.best_stored:
         load_weights(out / STATE, model)
     log = read_log(out / LOG, position.total)
+    meter = EnergyMeter() if engine.first and ENERGY_LOGGER in training.loggers else None
+    if meter:
+        ends.callback(meter.close)
     environment = describe_environment(
         device,
         {"train": digest(data.train), "validation": digest(data.validation)},
@@ -157,6 +165,7 @@ def _run(
         given_labels(config.head.type, data.train),
         engine.processes,
         engine.sharded,
+        meter.facts if meter else None,
     )
     if engine.first:
         with writing(out):
@@ -271,6 +280,7 @@ def _run(
                     "encoding_seconds": round(encoding, 3),
                     **({"within": within} if within else {}),
                     "questions_per_second": round(data.train_count / seconds, 1),
+                    **(meter.figures() if meter else {}),
                 }
                 encoding = 0.0  # counted once
                 log.append(line)

@@ -101,3 +101,67 @@ def test_the_packaged_models_of_our_own_drawings_keep_their_licence() -> None:
     for folder in cards.glob("*/README.md"):
         for name in ModelCard.load(folder).data.to_dict().get("datasets", []):
             assert "/" in name, f"{folder} lists {name}"
+
+
+# ---- language -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("recipe", "language"),
+    [
+        ({"data": {"type": "easy-vqa"}}, "en"),  # which its reader states
+        ({"data": {"type": "table"}}, None),
+        ({"data": {"type": "hf:me/shapes"}}, None),
+        ({"data": {"type": "table"}, "language": "de"}, "de"),
+        ({"data": {"type": "easy-vqa"}, "language": "en, de"}, ["en", "de"]),
+    ],
+)
+def test_the_language_is_the_recipes_or_the_data_sets_or_none(
+    recipe: dict[str, Any], language: str | list[str] | None
+) -> None:
+    assert front({**RECIPE, **recipe}).get("language") == language
+
+
+def test_a_card_says_how_to_state_what_nobody_stated() -> None:
+    own = {**without_license(), "data": {"type": "table"}}
+    card = render_card(contents(own), "made")
+    for key in ("language", "license"):
+        assert f"`--set {key}=...` states it when a model is trained" in card
+        assert f"`vqazoo push --{key} ...` later" in card
+    stated = render_card(contents({**own, "license": "mit", "language": "de"}), "made")
+    assert "states it when a model is trained" not in stated
+
+
+def test_a_model_without_a_recipe_is_of_no_known_language() -> None:
+    card = render_card(contents(recipe_toml=None), "made")
+    assert "language" not in ModelCard(card).data.to_dict()
+    assert "`vqazoo push --language ...` later" in card
+
+
+def test_a_language_that_somebody_wrote_into_the_card_stays() -> None:
+    fresh = render_card(contents(), "made")
+    table, body = split_front(fresh)
+    assert split_front(merge(join({**table, "language": "fr"}, body), fresh))[0]["language"] == "fr"
+
+
+def test_push_writes_the_language_that_it_is_given_and_asks_for_one(tmp_path: Path) -> None:
+    vqazoo.create(encoder="tiny-clip", head="mlp", answers=["a"]).save(tmp_path / "model")
+    lines: list[str] = []
+    push(tmp_path / "model", "me/model", dry_run=True, report=lines.append)
+    assert any("name it with --language" in line for line in lines)
+    lines.clear()
+    push(tmp_path / "model", "me/model", dry_run=True, report=lines.append, language="en,pt-BR")
+    assert not any("--language" in line for line in lines)
+    with pytest.raises(ConfigError, match=r"The language is 'English', but codes"):
+        push(tmp_path / "model", "me/model", dry_run=True, language="English")
+
+
+def test_the_cards_of_the_zoo_still_say_english() -> None:
+    cards = Path(__file__).parents[3] / "model_cards"
+    for card in cards.glob("tiny-clip-*/README.md"):
+        assert ModelCard.load(card).data.language == "en"
+    for name in registry.names("dataset"):
+        manifest = registry.manifest(
+            "dataset", f"{name}:x" if name in ("hf", "webdataset") else name
+        )
+        assert manifest.language == ("" if name in ("hf", "webdataset", "table") else "en")

@@ -153,13 +153,11 @@ def test_a_folder_that_was_pulled_and_edited_wins(hub, ada, folder, tmp_path):
 
 def test_front_matter_of_both_sides_is_kept(hub, ada, folder):
     vqazoo.push(folder, REPO)
-    edit_there(
-        hub, old="language: en\n", new="language: en\nlicense: cc-by-4.0\nthumbnail: cat.png\n"
-    )
+    edit_there(hub, old="tags:\n", new="license: cc-by-4.0\nthumbnail: cat.png\ntags:\n")
     edit_there(hub, old="tags:\n", new="tags:\n- theirs\n")
     file = folder / "README.md"
     text = file.read_text().replace("tags:\n", "tags:\n- mine\n")
-    file.write_text(text.replace("language: en\n", "language: en\nextra: 1\n"))
+    file.write_text(text.replace("tags:\n", "extra: 1\ntags:\n", 1))
     vqazoo.push(folder, REPO)
     data = ModelCard(card(hub)).data.to_dict()
     assert (data["license"], data["thumbnail"], data["extra"]) == ("cc-by-4.0", "cat.png", 1)
