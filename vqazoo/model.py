@@ -16,15 +16,13 @@ from vqazoo.config import Block, ModelConfig
 from vqazoo.data import check_question
 from vqazoo.data.answers import AnswerList
 from vqazoo.data.asking import pair
-from vqazoo.errors import (
-    ConfigError,
-    QuestionError,
-)
+from vqazoo.errors import ConfigError, QuestionError
 from vqazoo.features.encoding import as_video, encode_pictures, need_frames
 from vqazoo.interfaces import Answer, Captions, Features, Fusion, Head, RanksAnswers
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.media.video import Video, is_video, watch
 from vqazoo.modes import evaluating
+from vqazoo.quality import Quality, judge
 from vqazoo.registry import registry
 from vqazoo.toolkit.decode_options import choose
 from vqazoo.towers import EncodingModel
@@ -219,6 +217,14 @@ class VQAModel(EncodingModel):
         from vqazoo.conveniences import predict_rows
 
         return predict_rows(self, data, batch_size, decode)
+
+    def quality(self, image: Any) -> Quality | list[Quality]:
+        """Flaws of a picture and what to do about them; of a list of pictures, a list.
+
+        Raises:
+            ConfigError: the model was not trained on flaws of pictures.
+        """
+        return judge(self, image)
 
     @contextmanager
     def _answering(self) -> Iterator[None]:

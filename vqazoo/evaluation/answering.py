@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,8 @@ def answer_features(
     candidates: Sequence[str] | None = None,
     **decode: Any,
 ) -> list[Answer]:
-    """The best answer for the rows `start` to `start + count` of a feature source.
+    """The best answer for the rows `start` to `start + count` of a feature source; where answers
+    are flaws of pictures, with all others as alternatives.
 
     Args:
         candidates: the answers to choose from, in place of writing or picking one.
@@ -131,12 +132,14 @@ def answer_features(
     answers: list[Answer] = []
     options = model.decode_options(decode)
     answering = model.ranks(candidates) if candidates is not None else model.head.predict
+    # Of flaws several may hold: all are scored.
+    top_k = len(model.answers) if model.head_manifest.flaws and candidates is None else 1
     with evaluating(model), torch.inference_mode():
         for first in range(start, start + count, PREDICT_BATCH):
             rows = torch.arange(first, min(first + PREDICT_BATCH, start + count))  # (B,)
             fused = model.fusion(*source.batch(rows))
-            ranked = answering(fused) if candidates is not None else answering(fused, **options)
-            answers += [row[0] for row in ranked]
+            ranked = answering(fused) if candidates is not None else answering(fused, top_k, **options)
+            answers += [replace(row[0], alternatives=tuple(row[1:])) for row in ranked]
             if on_batch:
                 on_batch(len(rows))
     return answers

@@ -8,17 +8,18 @@ training run, by `evaluate_features`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vqazoo.config import config_digest
-from vqazoo.data import DatasetReader, Example, open_dataset, usable
+from vqazoo.data import DatasetReader, Example, digest, open_dataset, usable
 from vqazoo.data.answers import AnswerList
 from vqazoo.data.examples import MISSING_IMAGES
 from vqazoo.errors import DataError, UnknownNameError, did_you_mean
 from vqazoo.evaluation.answering import Asking, answer_features, answer_split
-from vqazoo.evaluation.metric import Metric, by_name
+from vqazoo.evaluation.flaws import flaw_metrics
+from vqazoo.evaluation.metric import Measure, Metric, by_name, today
 from vqazoo.evaluation.metrics import wups as wups_metric
 from vqazoo.evaluation.results import write_results
 from vqazoo.evaluation.score import score
@@ -286,7 +287,14 @@ def _of_model(
 ) -> Evaluation:
     how = asking.signature(model)
     made_by = signature(model, reference) + (f"|decode:{how}" if how else "")
-    return scored(questions, answers, known_answers(model), wups, report, how, made_by, quick)
+    done = scored(questions, answers, known_answers(model), wups, report, how, made_by, quick)
+    if quick or not done.metrics or not model.head_manifest.flaws:
+        return done
+    rows = [(e, a) for e, a in zip(questions.examples, answers, strict=True) if e.answers]
+    labelled = [example for example, _ in rows]
+    measure = Measure(done.data, done.split, digest(labelled), today(), labelled, how)
+    flaws = flaw_metrics(measure, [answer for _, answer in rows])
+    return replace(done, metrics=(*done.metrics, *flaws))
 
 
 def _check_wups(wanted: bool | None) -> None:
