@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
 import torch
 from torch import Tensor, nn
 
+from vqazoo.answering import AnsweringModel
+from vqazoo.calibration.scores import Answering
 from vqazoo.config import Block, ModelConfig
 from vqazoo.data import check_question
 from vqazoo.data.answers import AnswerList
-from vqazoo.data.asking import pair
+from vqazoo.data.asking import Asked, pair
 from vqazoo.errors import ConfigError, QuestionError
 from vqazoo.features.encoding import as_video, encode_pictures, need_frames
-from vqazoo.interfaces import Answer, Captions, Features, Fusion, Head, RanksAnswers
+from vqazoo.interfaces import Answer, Features, Fusion, Head
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.media.video import Video, is_video, watch
 from vqazoo.modes import evaluating
 from vqazoo.quality import Quality, judge
 from vqazoo.registry import registry
-from vqazoo.toolkit.decode_options import choose
-from vqazoo.towers import EncodingModel
 
 if TYPE_CHECKING:
     from vqazoo.evaluation.tables import Predictions
@@ -34,7 +34,7 @@ BATCH = 64  # rows encoded at once by `answer`
 OBJECT = "object:"  # before the class of a part that was given as an object and has no name
 
 
-class VQAModel(EncodingModel):
+class VQAModel(AnsweringModel):
     """A model for visual question answering, made of an encoder, a fusion and a head.
 
     Make one with `vqazoo.create`, `vqazoo.load` or `vqazoo.train`.
@@ -43,6 +43,7 @@ class VQAModel(EncodingModel):
         config: the four parts, filled.
         answers: the answers known from training.
         fusion, head: the trained parts; fusion_manifest, head_manifest: what they declare.
+        calibration: what makes probabilities of scores, see `vqazoo.calibrate`; None: nothing does.
         towers, trainable, altered: the encoders, see `vqazoo.towers.EncodingModel`.
     """
 
@@ -102,15 +103,38 @@ class VQAModel(EncodingModel):
     # ---- answering --------------------------------------------------------------------------
 
     @overload
-    def answer(self, image: Any, question: str, top_k: int = 1, **decode: Any) -> Answer: ...
+    def answer(
+        self,
+        image: Any,
+        question: str,
+        top_k: int = 1,
+        *,
+        calibrated: bool = True,
+        abstain_at_risk: float | None = None,
+        **decode: Any,
+    ) -> Answer: ...
 
     @overload
     def answer(
-        self, image: Any, question: Sequence[str], top_k: int = 1, **decode: Any
+        self,
+        image: Any,
+        question: Sequence[str],
+        top_k: int = 1,
+        *,
+        calibrated: bool = True,
+        abstain_at_risk: float | None = None,
+        **decode: Any,
     ) -> list[Answer]: ...
 
     def answer(
-        self, image: Any, question: str | Sequence[str], top_k: int = 1, **decode: Any
+        self,
+        image: Any,
+        question: str | Sequence[str],
+        top_k: int = 1,
+        *,
+        calibrated: bool = True,
+        abstain_at_risk: float | None = None,
+        **decode: Any,
     ) -> Answer | list[Answer]:
         """Answer a question about a picture or a video.
 
@@ -121,6 +145,9 @@ class VQAModel(EncodingModel):
             question: one question, or a list; a list with one image asks them all about it, and
                 the image is encoded once.
             top_k: how many answers to return; the others are in `Answer.alternatives`.
+            calibrated: whether scores are made probabilities, of a model that is calibrated.
+            abstain_at_risk: say "I don't know" rather than be wrong in more than this share of the
+                answers; see `Answer.abstained`.
             decode: options of the head, see `vqazoo info`.
 
         Returns:
@@ -128,53 +155,47 @@ class VQAModel(EncodingModel):
 
         Raises:
             ImageError, QuestionError: the picture or the question cannot be used.
-            ConfigError: an option or `top_k` is not understood.
+            ConfigError: an option or `top_k` is not understood, or the model has no threshold.
         """
-        asked = pair(image, question)
         _check_top_k(top_k)
         options = self.decode_options(decode, top_k)
-        if any(asked.questions):
-            self.check_reads_questions()
-        questions = [self._checked_question(text) for text in asked.questions]
-        with self._answering():
-            answers = [
-                _first(ranked)
-                for fused in self._fused(asked.pictures, questions)
-                for ranked in self.head.predict(fused, top_k, **options)
-            ]
+        hold_back = self.holds_back(abstain_at_risk, calibrated, decode)
+        asked = self._checked(pair(image, question))
+        answering = partial(self.answers_of, top_k=top_k, calibrated=calibrated, **options)
+        answers = list(map(hold_back, self._answers(asked, answering)))
         return answers[0] if asked.single else answers
 
     def rank(
-        self, image: Any, question: str | Sequence[str], candidates: Sequence[str], top_k: int = 1
+        self,
+        image: Any,
+        question: str | Sequence[str],
+        candidates: Sequence[str],
+        top_k: int = 1,
+        *,
+        calibrated: bool = True,
     ) -> Answer | list[Answer]:
         """Choose among given answers, likeliest first; the picture is encoded once.
 
         Args:
-            image, question, top_k: as for `answer`.
+            image, question, top_k, calibrated: as for `answer`.
             candidates: the answers to choose from.
 
         Raises:
             ConfigError: the head does not rank, or there are no candidates.
         """
-        asked = pair(image, question)
         _check_top_k(top_k)
-        rank = self.ranks(candidates)
-        if any(asked.questions):
-            self.check_reads_questions()
-        questions = [self._checked_question(text) for text in asked.questions]
-        with self._answering():
-            answers = [
-                _first(ranked)
-                for fused in self._fused(asked.pictures, questions)
-                for ranked in rank(fused, top_k)
-            ]
+        ranking = partial(self.ranks(candidates, calibrated), top_k=top_k)
+        asked = self._checked(pair(image, question))
+        answers = self._answers(asked, ranking)
         return answers[0] if asked.single else answers
 
-    def caption(self, image: Any, top_k: int = 1, **decode: Any) -> Answer | list[Answer]:
+    def caption(
+        self, image: Any, top_k: int = 1, *, calibrated: bool = True, **decode: Any
+    ) -> Answer | list[Answer]:
         """Describe a picture or a video: the answer to an empty question.
 
         Args:
-            image: as for `answer`; a list gives a list of captions.
+            image, calibrated: as for `answer`; a list gives a list of captions.
 
         Raises:
             ConfigError: the head writes no captions.
@@ -185,16 +206,26 @@ class VQAModel(EncodingModel):
                 f"The head '{self.config.head.type}' writes no captions: load a model with a head "
                 f"that does, see 'vqazoo info'."
             )
-        asked = pair(image, "")
         _check_top_k(top_k)
-        options = self.decode_options(decode, top_k)
-        with self._answering():
-            captions = [
+        describe = partial(describe, top_k=top_k, **self.decode_options(decode, top_k))
+        asked = pair(image, "")
+        captions = self._answers(asked, self._tempered(describe, calibrated))
+        return captions[0] if asked.single else captions
+
+    def _checked(self, asked: Asked) -> Asked:
+        """The questions as they are asked; raises where one cannot be."""
+        if any(asked.questions):
+            self.check_reads_questions()
+        return replace(asked, questions=[self._checked_question(q) for q in asked.questions])
+
+    def _answers(self, asked: Asked, answering: Answering) -> list[Answer]:
+        """The best answer to each question, by what takes fused features."""
+        with evaluating(self), torch.inference_mode():
+            return [
                 _first(ranked)
                 for fused in self._fused(asked.pictures, asked.questions)
-                for ranked in describe(fused, top_k, **options)
+                for ranked in answering(fused)
             ]
-        return captions[0] if asked.single else captions
 
     def predict(self, data: Any, batch_size: int = BATCH, **decode: Any) -> Predictions:
         """Answer every row of a table.
@@ -226,12 +257,6 @@ class VQAModel(EncodingModel):
         """
         return judge(self, image)
 
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
-        """Eval mode and no gradients; the mode of before comes back."""
-        with evaluating(self), torch.inference_mode():
-            yield
-
     def _fused(self, pictures: Sequence[Any], questions: Sequence[str]) -> Iterator[Features]:
         """Fused features of the questions in batches; one picture is encoded once for all."""
         shared = self._encoded(pictures) if len(pictures) == 1 else None
@@ -252,52 +277,6 @@ class VQAModel(EncodingModel):
             return as_video(encode_pictures(self, [self.transform(frame) for frame in frames]))
         return encode_pictures(self, [self.transform(picture) for picture in pictures])
 
-    def decode_options(self, given: Mapping[str, Any], top_k: int = 1) -> dict[str, Any]:
-        """The options that the head is called with: those given, then the model's own defaults.
-
-        Raises:
-            ConfigError: an option is not known, or is not read by the strategy that is asked for.
-        """
-        head = self.config.head.type
-        return choose(head, self.head_manifest, self.config.decode, given, top_k)
-
-    def ranks(self, candidates: Sequence[str]) -> Callable[..., list[list[Answer]]]:
-        """The head's ranking of those answers: takes fused features and `top_k`.
-
-        Raises:
-            ConfigError: the head does not rank, or there are no candidates.
-        """
-        head = self.head
-        if not isinstance(head, RanksAnswers):
-            raise ConfigError(
-                f"The head '{self.config.head.type}' does not rank given answers: use a head that "
-                f"writes answers, or model.answer with top_k."
-            )
-        if isinstance(candidates, str) or not candidates:
-            raise ConfigError(
-                f"The candidates are {candidates!r}, but a list of answers was expected."
-            )
-        listed = list(candidates)
-        return lambda fused, top_k=1: head.rank(fused, listed, top_k)
-
-    def _captioner(self) -> Callable[..., list[list[Answer]]] | None:
-        """What describes pictures, None if nothing does."""
-        if isinstance(self.head, Captions):
-            return self.head.caption
-        # Heads from before the protocol say it in the manifest alone: their answer is the caption.
-        return self.head.predict if self.head_manifest.captions else None
-
-    def check_reads_questions(self) -> None:
-        """Raises ConfigError: it is a captioner, whose answer to any question is its caption."""
-        captioner = self.fusion_manifest.ignores == "text" and self._captioner() is not None
-        if captioner and not len(self.answers):
-            raise ConfigError(
-                f"This model describes pictures and reads no question (fusion "
-                f"'{self.config.fusion.type}'): call model.caption(image), or run  vqazoo caption "
-                f"MODEL IMAGE ; for questions load a model that was made for them, see "
-                f"'vqazoo list models'."
-            )
-
     def _checked_question(self, question: Any) -> str:
         if not isinstance(question, str):
             raise QuestionError(f"The question is {question!r}, but text was expected.")
@@ -308,7 +287,7 @@ class VQAModel(EncodingModel):
             warnings.warn(
                 f"The question has {len(ids)} tokens, but the text encoder reads at most "
                 f"{longest}: the rest is ignored.",
-                stacklevel=4,
+                stacklevel=5,
             )
         return checked
 

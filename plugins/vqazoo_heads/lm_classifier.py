@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -103,8 +102,8 @@ class LMClassifier(ClassHead):
         scores: Tensor = self.output(state.to(self.output.weight.dtype))  # (B, K)
         return scores
 
-    def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
-        scores = self.logits(fused).softmax(dim=1)  # (B, K), or (B, V) of word pieces
+    def ranked(self, logits: Tensor, top_k: int = 1) -> list[list[Answer]]:
+        scores = logits.softmax(dim=1)  # (B, K), or (B, V) of word pieces
         if not self.full_vocabulary:
             return ranked_scores(self.answers, scores, top_k)
         _, encoder = self._borrowed

@@ -16,18 +16,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load as safetensors_load
 from torch import Tensor
 
+from vqazoo.calibration import Calibration
 from vqazoo.config import Block, ModelConfig, fill_block, parse
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import CheckpointError, VqazooError
 from vqazoo.files.included import with_folders
 from vqazoo.files.known_digests import known_sha256, remember_sha256, stamps
-from vqazoo.files.reading import check_answer_lengths, parse_json, read_plain, shown
+from vqazoo.files.reading import check_answer_lengths, check_extent, parse_json, read_plain, shown
 from vqazoo.files.switch import recover, steady
 from vqazoo.files.tensors_header import check_tensors_header, read_tensors_header
 from vqazoo.files.verifying import check_sha256, verified
 from vqazoo.files.writing import (
     ANSWERS,
     BLOCKS,
+    CALIBRATION,
     CONFIG,
     DECODE,
     LARGEST,
@@ -55,6 +57,7 @@ class Folder:
     model: ModelConfig
     answers: AnswerList
     tensors: dict[str, Tensor]
+    calibration: Calibration | None = None
 
 
 def read_folder(path: Path, content: bytes | None = None, finite: bool = True) -> Folder:
@@ -122,7 +125,9 @@ def _read_once(path: Path, finite: bool, content: bytes | None = None) -> Folder
     if finite:
         check_finite(tensors, f"'{path / WEIGHTS}'", TRAIN_AGAIN)
     decode = _decode_defaults(path / CONFIG, blocks["head"].type, config.get(DECODE, {}))
-    return Folder(path, config, ModelConfig(**blocks, decode=decode), answers, tensors)
+    parts = ModelConfig(**blocks, decode=decode)
+    calibration = _read_calibration(path / CONFIG, config)
+    return Folder(path, config, parts, answers, tensors, calibration)
 
 
 def _read_tensors(file: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -168,6 +173,24 @@ def _decode_defaults(file: Path, head: str, said: Any) -> dict[str, Any]:
     manifest = registry.manifest("head", head)
     filled = fill_args(f"'{file}', {DECODE}", manifest.decode, said)
     return {name: filled[name] for name in said}
+
+
+def _read_calibration(file: Path, config: Mapping[str, Any]) -> Calibration | None:
+    """How scores become probabilities; None: config.json does not say.
+
+    Raises:
+        CheckpointError: a value is of another type, or out of bounds.
+    """
+    if (said := config.get(CALIBRATION)) is None:
+        return None
+    try:
+        check_extent(said, CALIBRATION)
+        return Calibration.from_json(said)
+    except ValueError as error:
+        raise CheckpointError(
+            f"'{file}' has a '{CALIBRATION}' that cannot be used ({error}): fit it again with "
+            f"'vqazoo calibrate', remove the key, or get the checkpoint again."
+        ) from error
 
 
 def _read_answers(file: Path, config: Mapping[str, Any]) -> AnswerList:

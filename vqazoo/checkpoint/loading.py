@@ -65,6 +65,7 @@ def load_checkpoint(path: Path, content: bytes | None = None) -> VQAModel:
     _check_tensors(expected, folder)
     assign(model, folder.tensors, expected)
     check_finite(folder.tensors, f"'{path / WEIGHTS}'", TRAIN_AGAIN, bounded_names(model))
+    model.calibration = folder.calibration
     return model.eval()
 
 

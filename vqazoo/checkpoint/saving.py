@@ -22,6 +22,7 @@ from vqazoo.errors import CheckpointError
 from vqazoo.files.reading import check_answer_lengths
 from vqazoo.files.writing import (
     ANSWERS,
+    CALIBRATION,
     CONFIG,
     DECODE,
     FORMAT_VERSION,
@@ -127,6 +128,8 @@ def describe_model(model: VQAModel, weights: bytes, answers: bytes) -> dict[str,
     parts = plain(model.config)
     if not parts[DECODE]:  # which came later: other checkpoints look as before
         del parts[DECODE]
+    if model.calibration is not None:
+        parts[CALIBRATION] = model.calibration.to_json()
     return {
         "format_version": FORMAT_VERSION,
         "vqazoo_version": __version__,

@@ -56,6 +56,7 @@ BLOCKS = {
     "head": "head",
 }
 DECODE = "decode"  # key of config.json: decode options of the model, where it has its own
+CALIBRATION = "calibration"  # key of config.json: see vqazoo/calibration/block.py
 CONFIG_KEYS: dict[str, type] = {
     **dict.fromkeys(BLOCKS, dict),
     "preprocess": dict,

@@ -24,12 +24,17 @@ class Answer:
 
     Attributes:
         text: the answer.
-        score: probability in [0, 1] that the head gives it; for generated answers the product of
-            the token probabilities, end token included. Where a head scores answers one by one
-            (`independent_scores` in its manifest), those of alternatives may sum to more than 1.
+        score: probability in [0, 1] that it is right, by the model's calibration; of a model
+            without one, or with `calibrated=False`, that which the head gives it: for generated
+            answers the product of the token probabilities, end token included. Where a head scores
+            answers one by one (`independent_scores` in its manifest), those of alternatives may sum
+            to more than 1.
         answer_type: such as `colour` or `number`, from heads that predict it.
         answerable: probability that the picture can answer the question, from heads that have it.
         alternatives: with `top_k` > 1, the next best answers, best first.
+        abstained: why the answer was held back (`unanswerable`, `unsure`, `outside the answer
+            list`), where `abstain_at_risk` was asked for: the text is then "I don't know", and the
+            answer that was held back the first of the alternatives.
     """
 
     text: str
@@ -37,6 +42,7 @@ class Answer:
     answer_type: str | None = None
     answerable: float | None = None
     alternatives: tuple[Answer, ...] = ()
+    abstained: str | None = None
 
     def __str__(self) -> str:
         return self.text

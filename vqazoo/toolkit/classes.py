@@ -190,4 +190,8 @@ class ClassHead(SummedHead):
         return {"answer": class_sum(logits, targets, self.smoothing, self.class_weight)}
 
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
-        return ranked_answers(self.answers, self.logits(fused), top_k)
+        return self.ranked(self.logits(fused), top_k)
+
+    def ranked(self, logits: Tensor, top_k: int = 1) -> list[list[Answer]]:
+        """The best answers of each row of (B, K) logits, as `predict` gives them."""
+        return ranked_answers(self.answers, logits, top_k)

@@ -147,4 +147,5 @@ def merged(model: VQAModel) -> VQAModel:
     for key, encoder in plain.towers.items():
         cast(Encoder, encoder).reference = cast(Encoder, model.towers[key]).reference
     plain.set_trainable(f"{name}.weight" for name in adapted)
+    plain.calibration = model.calibration
     return plain

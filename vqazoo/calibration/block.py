@@ -1,0 +1,109 @@
+"""What a fit on validation questions found: temperatures and thresholds, a block of config.json.
+
+Imports only the standard library.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+LOWEST, HIGHEST = 1 / 64, 64.0  # temperatures that a fit gives
+MOST_TYPES = 1000  # answer types with a temperature of their own
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How the scores of a model become probabilities of being right, see `vqazoo.calibrate`.
+
+    Answers and their order never depend on it.
+
+    Attributes:
+        answers: temperature of the scores of answers: of a softmax over the answer list, else of
+            each score by itself, sigmoid(logit(score) / T).
+        types: temperatures in its place, by the `Answer.answer_type` that the head gives.
+        answerable: temperature of `Answer.answerable`.
+        choices: temperature of a softmax over given options, of their log-scores.
+        thresholds: by the risk, such as 0.05: the calibrated score from which on at most that share
+            of the answers was wrong on the validation questions, with 95% confidence; None: no
+            score keeps that risk.
+        fitted: on what, and how well: `data`, `split`, `rows`, `pictures`, `date`, `before` and
+            `after` with `calibration_error` and `negative_log_likelihood`, and so on.
+    """
+
+    answers: float = 1.0
+    types: Mapping[str, float] = field(default_factory=dict)
+    answerable: float = 1.0
+    choices: float = 1.0
+    thresholds: Mapping[float, float | None] = field(default_factory=dict)
+    fitted: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError: a temperature is no finite number above 0, or a threshold or risk is
+        no probability."""
+        named = {"answers": self.answers, "answerable": self.answerable, "choices": self.choices}
+        for name, value in (*named.items(), *self.types.items()):
+            if not (_is_number(value) and value > 0):
+                raise ValueError(f"the temperature of '{name}' is {value!r}, not above 0")
+        for risk, score in self.thresholds.items():
+            if not 0 < risk < 1:
+                raise ValueError(f"the risk {risk!r} is not between 0 and 1")
+            if score is not None and not (_is_number(score) and 0 <= score <= 1):
+                raise ValueError(f"the threshold of the risk {risk} is {score!r}, not in [0, 1]")
+
+    def temperature(self, answer_type: str | None = None) -> float:
+        """Of the scores of answers of that type."""
+        return self.types.get(answer_type, self.answers) if answer_type else self.answers
+
+    def to_json(self) -> dict[str, Any]:
+        """The block of config.json."""
+        temperatures = {"answers": self.answers, "types": dict(self.types)}
+        others = {"answerable": self.answerable, "choices": self.choices}
+        return {
+            "temperatures": {**temperatures, **others},
+            "thresholds": {f"{risk:g}": score for risk, score in self.thresholds.items()},
+            "fitted": dict(self.fitted),
+        }
+
+    @classmethod
+    def from_json(cls, said: Any) -> Calibration:
+        """What `to_json` wrote. Keys of later releases are ignored.
+
+        Raises:
+            ValueError: a value is of another type, or out of bounds.
+        """
+        if not isinstance(said, Mapping):
+            raise ValueError(f"it is {str(said)[:60]!r}, but a table was expected")
+        temperatures = _table(said, "temperatures")
+        types = _table(temperatures, "types")
+        if len(types) > MOST_TYPES:
+            raise ValueError(f"it has {len(types):,} types of answers, more than {MOST_TYPES:,}")
+        thresholds: dict[float, float | None] = {}
+        for risk, score in _table(said, "thresholds").items():
+            try:
+                thresholds[float(risk)] = score
+            except ValueError as error:
+                raise ValueError(f"the risk {risk[:60]!r} is no number") from error
+        return cls(
+            temperatures.get("answers", 1.0),
+            dict(types),
+            temperatures.get("answerable", 1.0),
+            temperatures.get("choices", 1.0),
+            thresholds,
+            dict(_table(said, "fitted")),
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _table(said: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = said.get(name, NOTHING)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"'{name}' is {str(value)[:60]!r}, but a table was expected")
+    return value
