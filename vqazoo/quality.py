@@ -38,7 +38,7 @@ class Quality:
         flaws: probability of each flaw that the model knows, each by itself, likeliest first;
             whether there is none, and whether the picture is unrecognizable, are not among them.
         worst: the likeliest flaw, if its probability is 0.5 or more; else None.
-        unrecognizable: probability that nothing can be told of the picture; None: it was not learnt.
+        unrecognizable: probability that nothing can be told of the picture; None: not learnt.
         advice: one sentence for whoever took the picture; empty where nothing seems wrong.
     """
 

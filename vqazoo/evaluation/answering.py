@@ -138,7 +138,9 @@ def answer_features(
         for first in range(start, start + count, PREDICT_BATCH):
             rows = torch.arange(first, min(first + PREDICT_BATCH, start + count))  # (B,)
             fused = model.fusion(*source.batch(rows))
-            ranked = answering(fused) if candidates is not None else answering(fused, top_k, **options)
+            ranked = (
+                answering(fused) if candidates is not None else answering(fused, top_k, **options)
+            )
             answers += [replace(row[0], alternatives=tuple(row[1:])) for row in ranked]
             if on_batch:
                 on_batch(len(rows))
