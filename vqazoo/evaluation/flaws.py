@@ -13,7 +13,7 @@ from vqazoo.evaluation.metrics.reliability import average_precision, f1_score
 from vqazoo.interfaces import Answer
 from vqazoo.quality import PRESENT
 
-PEOPLE = 2  # who must name a flaw for it to be there, of five in VizWiz's quality labels
+NAMED_BY = 2  # who must name a flaw for it to be there, of five in VizWiz's quality labels
 
 
 def flaw_metrics(measure: Measure, answers: Sequence[Answer]) -> Iterator[Metric]:
@@ -27,11 +27,11 @@ def flaw_metrics(measure: Measure, answers: Sequence[Answer]) -> Iterator[Metric
     scores = [{each.text: each.score for each in (a, *a.alternatives)} for a in answers]
     told: dict[str, tuple[float, float]] = {}
     for flaw in sorted(set().union(*scores)):
-        there = np.array([people[flaw] >= PEOPLE for people in named])
+        there = np.array([people[flaw] >= NAMED_BY for people in named])
         if there.any() and not there.all():
             chance = np.array([row[flaw] for row in scores])
             told[flaw] = average_precision(there, chance), f1_score(there, chance >= PRESENT)
-    there_if = f"positive:named by {PEOPLE} or more"
+    there_if = f"positive:named by {NAMED_BY} or more"
     for flaw, (precision, f1) in told.items():
         yield from measure.metric(f"flaw-ap/{flaw}", precision, f"{there_if}|uninterpolated")
         yield from measure.metric(f"flaw-f1/{flaw}", f1, f"{there_if}|threshold:{PRESENT}")
