@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vqazoo.errors import ConfigError
-from vqazoo.wording import advice
+from vqazoo.wording import advice_on
 
 if TYPE_CHECKING:
     from vqazoo.interfaces import Answer
@@ -72,4 +72,4 @@ def quality_of(answer: Answer) -> Quality:
     likeliest = max(chances, key=chances.__getitem__, default=None)
     worst = likeliest if likeliest is not None and chances[likeliest] >= PRESENT else None
     retake = unrecognizable is not None and unrecognizable >= PRESENT
-    return Quality(chances, worst, unrecognizable, advice(worst, retake))
+    return Quality(chances, worst, unrecognizable, advice_on(worst, retake))

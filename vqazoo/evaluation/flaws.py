@@ -1,4 +1,4 @@
-"""How well the flaws of pictures are told, flaw by flaw: `flaw-ap/...`, `flaw-f1/...`."""
+"""How well the flaws of pictures are told, flaw by flaw: `flaw-ap-...`, `flaw-f1-...`."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ def flaw_metrics(measure: Measure, answers: Sequence[Answer]) -> Iterator[Metric
             told[flaw] = average_precision(there, chance), f1_score(there, chance >= PRESENT)
     there_if = f"positive:named by {NAMED_BY} or more"
     for flaw, (precision, f1) in told.items():
-        yield from measure.metric(f"flaw-ap/{flaw}", precision, f"{there_if}|uninterpolated")
-        yield from measure.metric(f"flaw-f1/{flaw}", f1, f"{there_if}|threshold:{PRESENT}")
+        name = flaw.replace(" ", "-")
+        yield from measure.metric(f"flaw-ap-{name}", precision, f"{there_if}|uninterpolated")
+        yield from measure.metric(f"flaw-f1-{name}", f1, f"{there_if}|threshold:{PRESENT}")
     if told:
         means = np.array(list(told.values())).mean(axis=0)
         how = f"{there_if}|mean of {len(told)} flaws"
