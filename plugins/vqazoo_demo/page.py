@@ -43,7 +43,7 @@ NAMES = """() => {
       header.removeAttribute('role');
       header.removeAttribute('tabindex');
     });
-    document.querySelectorAll('.toast-text').forEach(text => {
+    document.querySelectorAll('[data-testid="toast-text"]').forEach(text => {
       if (/^(Only image|Invalid file type)/.test(text.textContent))
         text.textContent = 'This file is no picture: choose one, such as a PNG or a JPEG file.';
     });
