@@ -5,7 +5,7 @@ Imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from vqazoo.calibration import Calibration
@@ -14,7 +14,7 @@ from vqazoo.calibration.scores import Answering, answered, tempered_answers
 from vqazoo.config import ModelConfig
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError
-from vqazoo.interfaces import Answer, Captions, Features, Fusion, Head, RanksAnswers
+from vqazoo.interfaces import Answer, Captions, Features, Fusion, Head
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.toolkit.decode_options import choose
 from vqazoo.towers import EncodingModel
@@ -78,25 +78,6 @@ class AnsweringModel(EncodingModel):
         """
         head = self.config.head.type
         return choose(head, self.head_manifest, self.config.decode, given, top_k)
-
-    def ranks(self, candidates: Sequence[str], calibrated: bool = True) -> Answering:
-        """The head's ranking of those answers, calibrated: takes fused features and `top_k`.
-
-        Raises:
-            ConfigError: the head does not rank, or there are no candidates.
-        """
-        head = self.head
-        if not isinstance(head, RanksAnswers):
-            raise ConfigError(
-                f"The head '{self.config.head.type}' does not rank given answers: use a head that "
-                f"writes answers, or model.answer with top_k."
-            )
-        if isinstance(candidates, str) or not candidates:
-            raise ConfigError(
-                f"The candidates are {candidates!r}, but a list of answers was expected."
-            )
-        listed = list(candidates)
-        return self._tempered(lambda fused, top_k=1: head.rank(fused, listed, top_k), calibrated)
 
     def _captioner(self) -> Answering | None:
         """What describes pictures, None if nothing does."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast, overload
 import torch
 from torch import Tensor, nn
 
-from vqazoo.answering import AnsweringModel
 from vqazoo.calibration.scores import Answering
+from vqazoo.choosing import UNKNOWN_WAYS, ChoosingModel
 from vqazoo.config import Block, ModelConfig
 from vqazoo.data import check_question
 from vqazoo.data.answers import AnswerList
@@ -34,7 +34,7 @@ BATCH = 64  # rows encoded at once by `answer`
 OBJECT = "object:"  # before the class of a part that was given as an object and has no name
 
 
-class VQAModel(AnsweringModel):
+class VQAModel(ChoosingModel):
     """A model for visual question answering, made of an encoder, a fusion and a head.
 
     Make one with `vqazoo.create`, `vqazoo.load` or `vqazoo.train`.
@@ -173,18 +173,21 @@ class VQAModel(AnsweringModel):
         top_k: int = 1,
         *,
         calibrated: bool = True,
+        unknown: str = UNKNOWN_WAYS[0],
     ) -> Answer | list[Answer]:
         """Choose among given answers, likeliest first; the picture is encoded once.
 
         Args:
             image, question, top_k, calibrated: as for `answer`.
-            candidates: the answers to choose from.
+            candidates: the answers to choose from. Those that a classifier does not know are left
+                out and named in `Answer.unscored`.
+            unknown: `nearest`: score these as the known answer whose text features are nearest.
 
         Raises:
-            ConfigError: the head does not rank, or there are no candidates.
+            ConfigError: the head does not choose, or there are no candidates that it knows.
         """
         _check_top_k(top_k)
-        ranking = partial(self.ranks(candidates, calibrated), top_k=top_k)
+        ranking = partial(self.ranks(candidates, calibrated, unknown), top_k=top_k)
         asked = self._checked(pair(image, question))
         answers = self._answers(asked, ranking)
         return answers[0] if asked.single else answers
@@ -227,7 +230,15 @@ class VQAModel(AnsweringModel):
                 for ranked in answering(fused)
             ]
 
-    def predict(self, data: Any, batch_size: int = BATCH, **decode: Any) -> Predictions:
+    def predict(
+        self,
+        data: Any,
+        batch_size: int = BATCH,
+        *,
+        calibrated: bool = True,
+        abstain_at_risk: float | None = None,
+        **decode: Any,
+    ) -> Predictions:
         """Answer every row of a table.
 
         Args:
@@ -235,6 +246,7 @@ class VQAModel(AnsweringModel):
                 `answers` and `question_id`: a list of dicts, a pandas DataFrame, a
                 `datasets.Dataset`; or a split that a dataset reader of vqazoo read.
             batch_size: rows at once.
+            calibrated, abstain_at_risk: as for `answer`.
             decode: options of the head, see `vqazoo info`.
 
         Returns:
@@ -247,7 +259,7 @@ class VQAModel(AnsweringModel):
         """
         from vqazoo.conveniences import predict_rows
 
-        return predict_rows(self, data, batch_size, decode)
+        return predict_rows(self, data, batch_size, decode, None, calibrated, abstain_at_risk)
 
     def quality(self, image: Any) -> Quality | list[Quality]:
         """Flaws of a picture and what to do about them; of a list of pictures, a list.

@@ -1,8 +1,11 @@
-"""The `visual-question-answering` pipeline of transformers 4, over vqazoo's models. Imports torch.
+"""The `visual-question-answering` pipeline of transformers 4, over vqazoo's models, and `decision`.
 
-transformers 5 has none. A script written for it runs on once `from transformers import pipeline`
-says `from vqazoo import pipeline`. Source: transformers 4.57, pipelines/base.py and
-pipelines/visual_question_answering.py; where this one differs is told in docs/how-to/python.md.
+Imports torch.
+
+transformers 5 has the second only, see `vqazoo.decision_pipeline`. A script written for the first
+runs on once `from transformers import pipeline` says `from vqazoo import pipeline`. Source:
+transformers 4.57, pipelines/base.py and pipelines/visual_question_answering.py; where this one
+differs is told in docs/how-to/python.md.
 """
 
 from __future__ import annotations
@@ -12,12 +15,14 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch.utils.data import Dataset
 
 from vqazoo.catalogue import entries
+from vqazoo.decision_pipeline import TASK as DECISION
+from vqazoo.decision_pipeline import DecisionPipeline
 from vqazoo.errors import ConfigError, QuestionError, UnknownNameError, did_you_mean
 from vqazoo.interfaces import Answer
 from vqazoo.model import BATCH, VQAModel
@@ -41,6 +46,16 @@ Pair = tuple[Any, Any]  # a picture and a question
 Ranked = list[dict[str, Any]]
 
 
+@overload
+def pipeline(task: Literal["decision"], model: Any = None, **options: Any) -> DecisionPipeline: ...
+
+
+@overload
+def pipeline(
+    task: str | None = None, model: Any = None, **options: Any
+) -> VisualQuestionAnsweringPipeline: ...
+
+
 def pipeline(
     task: str | None = None,
     model: str | VQAModel | None = None,
@@ -53,11 +68,11 @@ def pipeline(
     token: Any = None,
     model_kwargs: Mapping[str, Any] | None = None,
     **options: Any,
-) -> VisualQuestionAnsweringPipeline:
-    """A function that answers questions about pictures, called as in transformers 4.
+) -> VisualQuestionAnsweringPipeline | DecisionPipeline:
+    """A function that answers questions about pictures, called as in transformers.
 
     Args:
-        task: `visual-question-answering` or `vqa`; may be left out if a model is named.
+        task: `visual-question-answering` or `vqa`, the default if a model is named; or `decision`.
         model: a zoo name, `hub:OWNER/NAME`, `dir:PATH`, or as in transformers OWNER/NAME or the
             path of a folder; or a model that was loaded. Default: `vilt-b32-vqav2`.
         revision: branch, tag or commit of a model on the Hub.
@@ -88,8 +103,9 @@ def pipeline(
     if model is None:
         model = _default_model()
         warnings.warn(f"No model was named, so it is {model!r}: name one.", stacklevel=2)
+    made = DecisionPipeline if task == DECISION else VisualQuestionAnsweringPipeline
     if isinstance(model, VQAModel):
-        return VisualQuestionAnsweringPipeline(model.to(_device(device, model)), **options)
+        return made(model.to(_device(device, model)), **options)
     if not isinstance(model, (str, Path)):
         raise ConfigError(
             f"The model is a {type(model).__name__}, but a name or a model of vqazoo was expected: "
@@ -100,7 +116,7 @@ def pipeline(
     if "device_map" not in loading or device is not None:
         loading["device"] = _device(device)
     loaded = load(_reference(str(model), revision), **loading)
-    return VisualQuestionAnsweringPipeline(loaded, **options)
+    return made(loaded, **options)
 
 
 class VisualQuestionAnsweringPipeline:
@@ -227,10 +243,10 @@ def _default_model() -> str:
 def _check_task(task: str | None, model: Any) -> None:
     if task is None and model is None:
         raise ConfigError(f"Neither a task nor a model was named: give the task '{TASKS[0]}'.")
-    if task is not None and task not in TASKS:
+    if task is not None and task not in (*TASKS, DECISION):
         raise UnknownNameError(
-            f"Unknown task {task!r}.{did_you_mean(task, TASKS)} vqazoo has the task "
-            f"'{TASKS[0]}' only; others are in transformers."
+            f"Unknown task {task!r}.{did_you_mean(task, (*TASKS, DECISION))} vqazoo has the tasks "
+            f"'{TASKS[0]}' and '{DECISION}' only; others are in transformers."
         )
 
 

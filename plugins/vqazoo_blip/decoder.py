@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
-from vqazoo.errors import ConfigError
+from vqazoo.errors import ConfigError, QuestionError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.toolkit.decoding import Spelling, State, Step, Written, as_answers, write
 from vqazoo.toolkit.layers import Past, TextLayer, causal, check_heads, initialise
@@ -246,6 +246,14 @@ class MedDecoder(SummedHead):
     def spelling(self) -> Spelling:
         (encoder,) = self._borrowed
         return Spelling(encoder.end_id, self.longest)
+
+    def check_room(self, fused: Features, count: int) -> None:
+        """Raises QuestionError: there are no positions for `count` tokens; `rank` cuts them off."""
+        if count > self.room:
+            raise QuestionError(
+                f"A given answer has {count} tokens with its end, but this model has positions for "
+                f"{self.room}: give a shorter one."
+            )
 
     def caption(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         """The answer to no question; see `Captions`."""

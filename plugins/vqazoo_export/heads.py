@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vqazoo.calibration import Calibration
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Features, GivesAnswerability, GivesLogits, GivesTypes, Writes
 from vqazoo.model import VQAModel
@@ -20,6 +22,7 @@ from vqazoo.toolkit.constraints import Rules
 from vqazoo.toolkit.decode_options import GREEDY, STRATEGY
 
 LANGUAGE_MODEL = "language_model"
+NEAR_ONE = 1 - 2.0**-24  # of scores in float32, whose logit is to be finite
 RULES = frozenset(field.name for field in fields(Rules))
 PROTOCOLS = {
     "classify": "a method logits(fused) for scores (B, K), see vqazoo.interfaces.GivesLogits",
@@ -61,7 +64,7 @@ def exported_head(model: VQAModel) -> ExportedHead:
     if manifest.answer_mode == "classify" and isinstance(head, GivesLogits):
         return _chosen(model, head, manifest.independent_scores)
     if manifest.answer_mode == "generate" and isinstance(head, Writes):
-        return _written(head, _longest(model, head))
+        return _written(head, _longest(model, head), model.calibration or Calibration())
     raise ConfigError(
         f"The head '{name}' cannot be exported: it lacks {PROTOCOLS[manifest.answer_mode]}; add "
         f"that to the head, or choose a model with another one."
@@ -72,23 +75,54 @@ def _chosen(model: VQAModel, head: GivesLogits, independent: bool) -> ExportedHe
     """Softmax over the answers, or one sigmoid an answer where scores are independent; then types
     and answerability, where the head gives them."""
     facts: dict[str, Any] = {"kind": "choose", "answers": list(model.answers.texts)}
+    said = model.calibration or Calibration()
     types = head if isinstance(head, GivesTypes) else None
     answerable = head if isinstance(head, GivesAnswerability) else None
     if types is not None:
         facts["types"] = list(types.type_names())
+    of_types = torch.tensor([said.temperature(name) for name in facts.get("types", ())])
 
     def outputs(fused: Features) -> tuple[Tensor, ...]:
         logits = head.logits(fused)  # (B, K)
-        probabilities = [logits.sigmoid() if independent else logits.softmax(dim=1)]
+        others: list[Tensor] = []
+        temperatures: Tensor | None = None  # (B, 1)
         if types is not None:
-            probabilities.append(types.type_logits(fused).softmax(dim=1))  # (B, number of types)
+            kinds = types.type_logits(fused).softmax(dim=1)  # (B, number of types)
+            others.append(kinds)
+            if said.types:
+                temperatures = of_types.to(logits)[kinds.argmax(dim=1)][:, None]
         if answerable is not None:
-            probabilities.append(answerable.answerable_logits(fused).sigmoid())  # (B,)
-        return tuple(probabilities)
+            chance = answerable.answerable_logits(fused)  # (B,)
+            chance = chance if said.answerable == 1 else chance / said.answerable
+            others.append(chance.sigmoid())
+        if temperatures is not None:
+            logits = logits / temperatures
+        elif said.answers != 1:
+            logits = logits / said.answers
+        scores = logits.sigmoid() if independent else logits.softmax(dim=1)
+        if said.curve:
+            scores = _on_curve(scores, said) if independent else _best_on_curve(scores, said)
+        return scores, *others
 
     offered = {"scores": head, "types": types, "answerable": answerable}
     names = tuple(name for name, offers in offered.items() if offers is not None)
     return ExportedHead(names, outputs, facts)
+
+
+def _on_curve(scores: Tensor, said: Calibration) -> Tensor:
+    """Scores of any shape on the lines between the knots of a calibration."""
+    total = torch.full_like(scores, said.curve[0][1])
+    for (x0, y0), (x1, y1) in pairwise(said.curve):
+        total = total + (scores - x0).clamp(0, x1 - x0) * ((y1 - y0) / (x1 - x0))
+    return total
+
+
+def _best_on_curve(scores: Tensor, said: Calibration) -> Tensor:
+    """Of (B, K) softmax scores the best on the curve; the others share what is left."""
+    before = scores.amax(dim=1, keepdim=True)  # (B, 1)
+    best = _on_curve(before, said)
+    left = (1 - best) / (1 - before).clamp(min=1 - NEAR_ONE)
+    return torch.where(scores == before, best, torch.minimum(best, scores * left))
 
 
 def _longest(model: VQAModel, head: Writes) -> int:
@@ -111,8 +145,9 @@ def _longest(model: VQAModel, head: Writes) -> int:
     return options.get("max_tokens") or head.spelling().longest
 
 
-def _written(head: Writes, longest: int) -> ExportedHead:
-    """Greedy search, unrolled; the score is the product of token probabilities, end included."""
+def _written(head: Writes, longest: int, said: Calibration) -> ExportedHead:
+    """Greedy search, unrolled; the score is the product of token probabilities, end included, made
+    a probability of being right where the model is calibrated."""
     end, _, vocabulary = head.spelling()
     ids = vocabulary if isinstance(vocabulary, Tensor) else None
 
@@ -129,7 +164,13 @@ def _written(head: Writes, longest: int) -> ExportedHead:
             written.append(torch.where(going, tokens, end))
             going = going & (tokens != end)
         tokens = torch.stack(written, dim=1)  # (B, T)
-        return total.exp(), tokens if ids is None else ids[tokens]
+        scores = total.exp()
+        if said.answers != 1:
+            odds = total - torch.log1p(-scores.clamp(max=NEAR_ONE))
+            scores = (odds / said.answers).sigmoid()
+        if said.curve:
+            scores = _on_curve(scores, said)
+        return scores, tokens if ids is None else ids[tokens]
 
     loop = f"inside the graph, greedy, unrolled for {longest} tokens with the end"
     last = end if ids is None else int(ids[end])

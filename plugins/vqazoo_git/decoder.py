@@ -185,6 +185,10 @@ class GITDecoder(SummedHead):
 
     # ---- answering --------------------------------------------------------------------------
 
+    def check_room(self, fused: Features, count: int) -> None:
+        """Raises QuestionError: a question leaves no place for `count` tokens."""
+        self._places(fused, count - 1)
+
     def begin_answer(self, fused: Features) -> tuple[Tensor, State, Step]:
         """See `Writes`; whether question and answer fit the places is not looked at."""
         assert fused.mask is not None

@@ -26,8 +26,8 @@ from vqazoo.toolkit.decoding import Spelling, State, Step, as_answers, write
 from vqazoo.toolkit.layers import to_width
 from vqazoo.toolkit.losses import SummedHead
 from vqazoo.toolkit.rows import padded, real_places
+from vqazoo.toolkit.scoring import written_scores
 
-RANKED_ROWS = 256  # answers scored at once by `rank`
 ONLY_READS = (
     "The head 'lm-generate' needs a language model that writes, but the text encoder lends one "
     "that only reads: use the head lm-classifier, or a text encoder such as "
@@ -102,7 +102,7 @@ class LMGenerate(SummedHead):
 
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         model, encoder = self._borrowed
-        self._check_room(fused, decode.get("max_tokens") or self.longest)
+        self.check_room(fused, decode.get("max_tokens") or self.longest)
         first, state, step = self.begin_answer(fused)  # (B, V)
         said = []  # a decoder goes on after the question, whose words then count as said
         if model.kind == "decoder" and fused.ids is not None:
@@ -121,38 +121,14 @@ class LMGenerate(SummedHead):
     ) -> list[list[Answer]]:
         """The best of the given answers for each of B rows, by the product of token probabilities.
 
-        The prompt is read once; candidates go on from it, RANKED_ROWS at a time.
-        """
-        model, encoder = self._borrowed
-        spelled = [[*ids, encoder.end_id] for ids in encoder.pieces(candidates)]
-        self._check_room(fused, max(map(len, spelled)))
-        first, state = model.start(*self.prompt(fused))  # (B, V)
-        order = sorted(range(len(spelled)), key=lambda index: len(spelled[index]))
-        scores = first.new_empty(len(first), len(spelled))  # (B, C)
-        for row in range(len(first)):
-            alone = tuple(part[row : row + 1] for part in state)
-            for begin in range(0, len(order), RANKED_ROWS):
-                chunk = order[begin : begin + RANKED_ROWS]  # of similar lengths
-                answers = [spelled[index] for index in chunk]
-                scores[row, chunk] = self._score(answers, first[row], alone)
-        return ranked_texts(candidates.__getitem__, scores, top_k, logarithms=True)
+        Prompts are read once; the candidates of all rows go on from them side by side.
 
-    def _score(self, answers: list[list[int]], first: Tensor, state: tuple[Tensor, ...]) -> Tensor:
-        """Log-probabilities (C,) of C answers after one prompt; first (V,), state of one row."""
-        model, _ = self._borrowed
-        device = first.device
-        ids = padded(answers, 0).to(device)  # (C, T)
-        length = torch.tensor([len(row) for row in answers], device=device)  # (C,)
-        total = first[ids[:, 0]]  # (C,)
-        left = torch.arange(len(ids), device=device)  # answers that go on, ever fewer
-        state = tuple(part.expand(len(ids), *part.shape[1:]) for part in state)
-        for place in range(1, ids.shape[1]):
-            going = length > place  # (c,)
-            ids, length, left = ids[going], length[going], left[going]
-            state = tuple(part[going] for part in state)
-            log_probs, state = model.step(ids[:, place - 1], state)  # (c, V)
-            total = total.index_add(0, left, log_probs.gather(1, ids[:, place, None]).squeeze(1))
-        return total
+        Raises:
+            QuestionError: a prompt leaves no place for a candidate.
+        """
+        scores = written_scores(self, self._borrowed[1], fused, [list(candidates)] * len(fused))
+        table = torch.tensor(scores)  # (B, C)
+        return ranked_texts(candidates.__getitem__, table, top_k, logarithms=True)
 
     def _spell(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of answers, with the end token."""
@@ -167,8 +143,8 @@ class LMGenerate(SummedHead):
                 )
         return rows
 
-    def _check_room(self, fused: Features, count: int) -> None:
-        """Before anything is written: prompt and answer must fit."""
+    def check_room(self, fused: Features, count: int) -> None:
+        """Before anything is written: prompt and answer must fit, see `LimitsAnswers`."""
         model, _ = self._borrowed
         if model.context_length is None or model.kind != "decoder":
             return

@@ -102,6 +102,13 @@ class LMClassifier(ClassHead):
         scores: Tensor = self.output(state.to(self.output.weight.dtype))  # (B, K)
         return scores
 
+    def class_texts(self) -> Sequence[str]:
+        """See `NamesClasses`: with `full_vocabulary` each word piece is an answer."""
+        if not self.full_vocabulary:
+            return self.answers.texts
+        _, encoder = self._borrowed
+        return [encoder.decode([piece]) for piece in range(self.output.out_features)]
+
     def ranked(self, logits: Tensor, top_k: int = 1) -> list[list[Answer]]:
         scores = logits.softmax(dim=1)  # (B, K), or (B, V) of word pieces
         if not self.full_vocabulary:

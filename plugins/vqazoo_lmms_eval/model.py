@@ -129,11 +129,13 @@ class VqazooModel(lmms):
     ) -> tuple[Answer, dict[str, float]]:
         """The best answer, and the probabilities of given ones."""
         head = self.model.config.head.type
-        if isinstance(self.model.head, RanksAnswers):
+        writes = self.model.head_manifest.answer_mode != "classify"
+        if isinstance(self.model.head, RanksAnswers) or (writes and self.model.chooses):
             first = cast(Answer, self.model.rank(picture, question, texts, top_k=len(texts)))
             scores = {answer.text: answer.score for answer in (first, *first.alternatives)}
+            scores |= dict.fromkeys(first.unscored, 0.0)
             return self.model.answer(picture, question, **self.decode), scores
-        if self.model.head_manifest.answer_mode != "classify":
+        if writes:
             raise IncompatibleError(
                 f"The head '{head}' tells no probability of a given answer, which this task "
                 f"compares: use a model whose head picks from a list, or ranks."

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from vqazoo.choosing.scoring import UNSCORED_WAY, scoring_of
+from vqazoo.decisions import asked_text
 from vqazoo.errors import VqazooError, did_you_mean
-from vqazoo.interfaces import Answer, RanksAnswers
+from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
-from vqazoo_serve.batching import Batcher, Row
+from vqazoo.phrasing import Words
+from vqazoo_serve.batching import Batcher, Outcome, Row
 from vqazoo_serve.bodies import Asked
+from vqazoo_serve.decision_bodies import Sheet
 from vqazoo_serve.feature_cache import FeatureCache
 from vqazoo_serve.fetch import fetch
 from vqazoo_serve.images import LargePicture, Picture, prepare
@@ -39,6 +43,7 @@ class Answering:
         self, models: Mapping[str, VQAModel], settings: Settings, metrics: Metrics
     ) -> None:
         self.models = dict(models)
+        self._words: dict[str, Words] = {}
         self._settings = settings
         self._cache = FeatureCache(settings.cache_bytes)
         self.batcher = Batcher(
@@ -62,8 +67,7 @@ class Answering:
         """
         name = self._chosen(asked)
         try:
-            contents = asked.images or await self._fetched(asked.urls)
-            pictures = await asyncio.gather(*(self._picture(name, data) for data in contents))
+            pictures = await self._pictures(name, asked.images or asked.urls)
             shared = pictures * len(asked.questions) if len(pictures) == 1 else pictures
             rows = [
                 Row(name, picture, question, asked.top_k, asked.candidates)
@@ -75,13 +79,59 @@ class Answering:
         except VqazooError as error:
             raise Refusal(422, "unusable", str(error)) from error
 
-    async def _fetched(self, urls: Sequence[str]) -> list[bytes]:
-        """Contents of URLs; together they may be as large as the body of a request."""
+    async def decide(self, sheet: Sheet) -> list[Outcome | None]:
+        """What is decided of each row of a sheet; None where nothing is asked.
+
+        Raises:
+            Refusal: a picture that cannot be used, or a model that does not choose.
+        """
+        try:
+            pictures = await self._pictures(sheet.model, sheet.sources)
+            rows = [
+                Row(sheet.model, pictures[row[0]], asked_text(row[1]), 1, None, row[1])
+                if row is not None
+                else None
+                for row in sheet.rows
+            ]
+            waiting = []
+            for row in rows:
+                if row is not None:
+                    self.batcher.submit(row)
+                    waiting.append(asyncio.wrap_future(row.future))
+            outcomes = iter(await asyncio.gather(*waiting))
+            return [None if row is None else next(outcomes) for row in rows]
+        except VqazooError as error:
+            raise Refusal(422, "unusable", str(error)) from error
+
+    def words_of(self, name: str | None) -> tuple[str, Words]:
+        """The name of a model, by default that of the first, and what it knows.
+
+        Raises:
+            Refusal: it is not served (404), or does not choose among given answers.
+        """
+        name = next(iter(self.models)) if name is None else name
+        if name not in self.models:
+            raise not_served(name, self.models, status=404, where="GET /v1/models")
+        if name not in self._words:
+            try:
+                self.models[name].check_reads_questions()
+                scoring = scoring_of(self.models[name], UNSCORED_WAY)
+            except VqazooError as error:
+                raise Refusal(422, "field", str(error), place="model") from error
+            self._words[name] = Words(scoring.knows, scoring.yes_and_no)
+        return name, self._words[name]
+
+    async def _pictures(self, name: str, sources: Sequence[bytes | str]) -> list[Picture]:
+        """Pictures by their contents or URLs; what is fetched may together be as large as the body
+        of a request."""
         contents: list[bytes] = []
-        for url in urls:
-            left = self._settings.max_body - sum(map(len, contents))
-            contents.append(await fetch(url, left))
-        return contents
+        fetched = 0
+        for source in sources:
+            if isinstance(source, str):
+                source = await fetch(source, self._settings.max_body - fetched)
+                fetched += len(source)
+            contents.append(source)
+        return list(await asyncio.gather(*(self._picture(name, data) for data in contents)))
 
     async def _picture(self, name: str, data: bytes) -> Picture:
         model = self.models[name]
@@ -101,12 +151,7 @@ class Answering:
     def _chosen(self, asked: Asked) -> str:
         name = next(iter(self.models)) if asked.model is None else asked.model
         if name not in self.models:
-            raise Refusal(
-                422,
-                "field",
-                f"The model {name[:80]!r} is not served.{did_you_mean(name[:80], self.models)} "
-                f"GET /models lists those that are.",
-            )
+            raise not_served(name, self.models)
         if asked.candidates is not None and not can_rank(self.models[name]):
             raise Refusal(
                 422,
@@ -117,6 +162,19 @@ class Answering:
         return name
 
 
+def not_served(
+    name: str, served: Iterable[str], status: int = 422, where: str = "GET /models"
+) -> Refusal:
+    """No model has that name; `where` says which there are."""
+    return Refusal(
+        status,
+        "field",
+        f"The model {name[:80]!r} is not served.{did_you_mean(name[:80], served)} "
+        f"{where} lists those that are.",
+        place="model",
+    )
+
+
 def can_rank(model: VQAModel) -> bool:
     """Whether the model chooses among given candidates."""
-    return isinstance(model.head, RanksAnswers)
+    return model.chooses

@@ -7,13 +7,15 @@ import hmac
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 import vqazoo
@@ -21,6 +23,8 @@ from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
 from vqazoo_serve import bodies, page
 from vqazoo_serve.answering import Answering, can_rank
+from vqazoo_serve.decision_routes import add_decisions
+from vqazoo_serve.faults import fault_body, status_for
 from vqazoo_serve.intake import Intake
 from vqazoo_serve.metrics import Metrics
 from vqazoo_serve.middleware import Observed
@@ -38,12 +42,13 @@ from vqazoo_serve.schemas import (
     request_body,
 )
 from vqazoo_serve.settings import Refusal, Settings
+from vqazoo_serve.taking import forget_body, taken
 
 BEARER = HTTPBearer(auto_error=False, description="The token of the service.")
-DRAINED_SECONDS = 5.0  # for reading a body that is not wanted
 REASONS = {
-    400: "The body is not what its kind says, such as broken JSON.",
+    400: "The body is not what its kind says, such as broken JSON, or cannot be used.",
     401: "The token is missing or wrong.",
+    404: "No model has that name.",
     408: "The body did not arrive in time.",
     413: "The request is too large.",
     415: "The body is neither JSON nor a form.",
@@ -53,6 +58,17 @@ REASONS = {
     503: "The service ends, or is broken.",
     504: "The answer was not there in time.",
 }
+
+
+class Described(FastAPI):
+    """An application whose description also has what bodies are made of, `parts`."""
+
+    parts: Mapping[str, Any] = MappingProxyType({})
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document["components"]["schemas"].update(self.parts)
+        return document
 
 
 def create_app(
@@ -76,7 +92,7 @@ def create_app(
         yield
         await asyncio.to_thread(answering.close)
 
-    app = FastAPI(
+    app = Described(
         title="vqazoo serve",
         version=vqazoo.__version__,
         lifespan=lifespan,
@@ -89,6 +105,8 @@ def create_app(
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _http_error)
     _add_answer(app, answering, settings, intake)
+    errors = partial(_errors, settings)
+    app.parts = add_decisions(app, answering, intake, _guards(settings), errors)
     _add_views(app, answering, settings, metrics)
     _add_health(app, answering, roster)
     return app
@@ -112,31 +130,20 @@ def _add_answer(app: FastAPI, answering: Answering, settings: Settings, intake: 
 
         Send JSON with base64, or a form with files.
         """
-        if intake.full:
-            await _forget_body(request, settings)
-            raise intake.refusal()
-        sizes = request.state.sizes
-        loop = asyncio.get_running_loop()
-        arrived = getattr(request.state, "arrived", loop.time())
-        with intake.place(arrived) as place:
-            try:
-                async with asyncio.timeout_at(arrived + settings.timeout) as place.limit:
-                    body = await bodies.receive(request, settings, place.hold)
-                    place.wait()
-                    asked = await loop.run_in_executor(
-                        answering.reading, bodies.read, request, body, question, settings
-                    )
-                    del body
-                    sizes.update(
-                        images=len(asked.images) + len(asked.urls),
-                        questions=len(asked.questions),
-                        bytes=sum(map(len, asked.images)),
-                    )
-                    name, ranked = await answering.answer(asked)
-            except TimeoutError:
-                if not place.limit.expired():  # a failure inside, of whatever raised it
-                    raise
-                raise place.late() from None
+
+        async def answered(body: bytes) -> tuple[str, list[list[Answer]]]:
+            asked = await asyncio.get_running_loop().run_in_executor(
+                answering.reading, bodies.read, request, body, question, settings
+            )
+            del body
+            request.state.sizes.update(
+                images=len(asked.images) + len(asked.urls),
+                questions=len(asked.questions),
+                bytes=sum(map(len, asked.images)),
+            )
+            return await answering.answer(asked)
+
+        name, ranked = await taken(request, intake, answered)
         return AnswersOut(model=name, answers=[_ranked(answers) for answers in ranked])
 
 
@@ -211,7 +218,7 @@ def _guards(settings: Settings) -> list[Any]:
     ) -> None:
         sent = b"" if given is None else given.credentials.encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(sent, expected):
-            await _forget_body(request, settings)
+            await forget_body(request, settings)
             raise Refusal(
                 401,
                 "token",
@@ -220,14 +227,6 @@ def _guards(settings: Settings) -> list[Any]:
             )
 
     return [Depends(check_token)]
-
-
-async def _forget_body(request: Request, settings: Settings) -> None:
-    try:
-        async with asyncio.timeout(DRAINED_SECONDS):
-            await bodies.drain(request, settings.max_body)
-    except TimeoutError:
-        return
 
 
 # ---- what goes out --------------------------------------------------------------------------
@@ -253,20 +252,30 @@ def _described(name: str, model: VQAModel, default: bool) -> ModelOut:
     )
 
 
-def _errors(settings: Settings | None, *statuses: int) -> dict[int | str, dict[str, Any]]:
+def _errors(
+    settings: Settings | None, *statuses: int, body: type[BaseModel] = ErrorOut
+) -> dict[int | str, dict[str, Any]]:
     token = (401,) if settings is not None and settings.token else ()
-    return {s: {"model": ErrorOut, "description": REASONS[s]} for s in sorted((*token, *statuses))}
+    return {s: {"model": body, "description": REASONS[s]} for s in sorted((*token, *statuses))}
 
 
-def _error(request: Request, status: int, message: str, headers: Mapping[str, str]) -> Response:
-    body = ErrorOut(error=message, request_id=request.state.request_id)
-    return JSONResponse(body.model_dump(), status, headers=dict(headers))
+def _error(
+    request: Request,
+    status: int,
+    message: str,
+    headers: Mapping[str, str],
+    place: str | None = None,
+) -> Response:
+    path = request.url.path
+    status = status_for(path, status)
+    body = fault_body(path, status, message, request.state.request_id, place)
+    return JSONResponse(body, status, headers=dict(headers))
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
     request.state.reason = error.reason
-    return _error(request, error.status, error.message, error.headers)
+    return _error(request, error.status, error.message, error.headers, error.place)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

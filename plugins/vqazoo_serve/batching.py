@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from vqazoo.choosing.scoring import UNSCORED_WAY, Scoring, scoring_of
+from vqazoo.decisions import Decision, DecisionQuestion, Refusal
 from vqazoo.errors import QuestionError, VqazooError
 from vqazoo.features.encoding import READ_BY, encode_pictures, stack
 from vqazoo.interfaces import Answer, Features
@@ -35,7 +37,8 @@ class Row:
     Attributes:
         model: its name.
         candidates: the answers to choose from; None: the head's own.
-        future: will hold the `top_k` best answers, best first.
+        decides: what is to be decided instead; the question is its text.
+        future: will hold the `top_k` best answers, best first, or an `Outcome`.
     """
 
     model: str
@@ -43,7 +46,24 @@ class Row:
     question: str
     top_k: int
     candidates: tuple[str, ...] | None
-    future: Future[list[Answer]] = field(default_factory=Future)
+    decides: DecisionQuestion | None = None
+    future: Future[Any] = field(default_factory=Future)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was decided, and the tokens that were read for it.
+
+    Attributes:
+        question_tokens, picture_tokens: of the towers; 0: not read.
+        question_kept, picture_kept: whether their features were there already.
+    """
+
+    decision: Decision
+    question_tokens: int = 0
+    picture_tokens: int = 0
+    question_kept: bool = False
+    picture_kept: bool = False
 
 
 class Batcher:
@@ -69,6 +89,7 @@ class Batcher:
         self._max_wait = max_wait
         self._cache = cache
         self._metrics = metrics
+        self._scorings: dict[str, Scoring] = {}
         self._rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._thread = Thread(target=self._work, name="vqazoo-batches", daemon=True)
         metrics.watch(self._rows.qsize, lambda: cache.used)
@@ -112,7 +133,8 @@ class Batcher:
         rows = [row for row in batch if row.future.set_running_or_notify_cancel()]
         groups: dict[tuple[Any, ...], list[Row]] = {}
         for row in rows:
-            groups.setdefault((row.model, row.top_k, row.candidates), []).append(row)
+            kind = (row.model, row.top_k, row.candidates, row.decides is None)
+            groups.setdefault(kind, []).append(row)
         with torch.inference_mode():
             for group in groups.values():
                 self._attempt(group)
@@ -123,7 +145,7 @@ class Batcher:
     def _attempt(self, rows: Sequence[Row]) -> None:
         """Answer rows of one kind; if that fails, one by one, so that only the culprit fails."""
         try:
-            ranked = self._ranked(rows)
+            results = self._ranked(rows) if rows[0].decides is None else self._decided(rows)
         except Exception as error:
             if len(rows) == 1:
                 rows[0].future.set_exception(error)
@@ -133,37 +155,65 @@ class Batcher:
             for row in rows:
                 self._attempt([row])
             return
-        for row, answers in zip(rows, ranked, strict=True):
-            row.future.set_result(answers)
+        for row, result in zip(rows, results, strict=True):
+            row.future.set_result(result)
 
     def _ranked(self, rows: Sequence[Row]) -> list[list[Answer]]:
         """The answers of B rows that share a model, `top_k` and candidates."""
         first = rows[0]
         model = self._models[first.model]
+        for row in rows:
+            if long := _too_long(model, row.question):
+                raise QuestionError(long)
+        fused = self._read(rows).fused
+        if first.candidates is None:
+            options = model.decode_options({}, first.top_k)
+            return model.answers_of(fused, first.top_k, **options)
+        return model.ranks(first.candidates)(fused, first.top_k)
+
+    def _decided(self, rows: Sequence[Row]) -> list[Outcome]:
+        """The decisions of B rows that share a model; a question that is too long is refused."""
+        model = self._models[rows[0].model]
+        outcomes = {
+            place: Outcome(Refusal(long))
+            for place, row in enumerate(rows)
+            if (long := _too_long(model, row.question))
+        }
+        places = [place for place in range(len(rows)) if place not in outcomes]
+        if places:
+            short = [rows[place] for place in places]
+            read = self._read(short)
+            asked = [row.decides for row in short if row.decides is not None]
+            decisions = model.decisions_of(read.fused, asked, self._scoring(rows[0].model))
+            for place, row, decision in zip(places, short, decisions, strict=True):
+                outcomes[place] = read.outcome(model, row, decision)
+        return [outcomes[place] for place in range(len(rows))]
+
+    def _scoring(self, name: str) -> Scoring:
+        if name not in self._scorings:
+            self._scorings[name] = scoring_of(self._models[name], UNSCORED_WAY)
+        return self._scorings[name]
+
+    def _read(self, rows: Sequence[Row]) -> Read:
+        """Fused features of B rows that share a model."""
+        name = rows[0].model
+        model = self._models[name]
         if any(row.question for row in rows):
             model.check_reads_questions()
-        for row in rows:
-            _check_length(model, row.question)
-        pictures = self._features(
-            first.model,
+        pictures, new_pictures = self._features(
+            name,
             "image",
             {row.picture.digest: row.picture for row in rows},
             lambda unknown: encode_pictures(model, [_pixels(picture) for picture in unknown]),
         )
-        questions = self._features(
-            first.model,
-            "text",
-            {row.question: row.question for row in rows},
-            model.encode_text,
+        questions, new_questions = self._features(
+            name, "text", {row.question: row.question for row in rows}, model.encode_text
         )
         fused = model.fusion(
             stack([pictures[row.picture.digest] for row in rows]),  # (B, D) or (B, N, D)
             stack([questions[row.question] for row in rows]),  # (B, D) or (B, L, D)
         )
-        if first.candidates is None:
-            options = model.decode_options({}, first.top_k)
-            return model.head.predict(fused, first.top_k, **options)
-        return model.ranks(first.candidates)(fused, first.top_k)
+        return Read(fused, pictures, frozenset(new_pictures), frozenset(new_questions))
 
     def _features(
         self,
@@ -171,8 +221,9 @@ class Batcher:
         side: str,
         sources: Mapping[str, Source],
         encode: Callable[[list[Source]], Features],
-    ) -> dict[str, Features]:
-        """Features by key: those that are kept, and the others computed together and kept."""
+    ) -> tuple[dict[str, Features], list[str]]:
+        """Features by key, those that are kept and the others computed together and kept; and the
+        keys of the others."""
         features: dict[str, Features] = {}
         for key, source in sources.items():
             held = source.features if isinstance(source, Picture) else None
@@ -187,18 +238,49 @@ class Batcher:
             for place, key in enumerate(unknown):
                 features[key] = single(encoded, place)
                 self._cache.put((model, side, key), features[key])
-        return features
+        return features, unknown
 
 
-def _check_length(model: VQAModel, question: str) -> None:
-    """Refuse a question whose end the text encoder would not read."""
-    longest = model.text_encoder.spec.context_length
-    (ids,) = model.text_encoder.pieces([question])
-    if len(ids) + 2 > longest:  # start and end
-        raise QuestionError(
-            f"The question has {len(ids)} tokens, but this model reads at most {longest - 2}: "
-            f"shorten it."
+@dataclass(frozen=True)
+class Read:
+    """What a batch read.
+
+    Attributes:
+        fused: of B rows. pictures: features of single pictures, by digest.
+        new_pictures, new_questions: those that had to be encoded.
+    """
+
+    fused: Features
+    pictures: Mapping[str, Features]
+    new_pictures: frozenset[str]
+    new_questions: frozenset[str]
+
+    def outcome(self, model: VQAModel, row: Row, decision: Decision) -> Outcome:
+        seen = self.pictures[row.picture.digest]
+        return Outcome(
+            decision,
+            _token_count(model, row.question),
+            1 if seen.tokens is None else seen.tokens.shape[1],
+            row.question not in self.new_questions,
+            row.picture.digest not in self.new_pictures,
         )
+
+
+def _token_count(model: VQAModel, question: str) -> int:
+    """Tokens that the text encoder reads, start and end included."""
+    (ids,) = model.text_encoder.pieces([question])
+    return len(ids) + 2
+
+
+def _too_long(model: VQAModel, question: str) -> str:
+    """Why a question cannot be read to its end; empty: it can."""
+    longest, count = model.text_encoder.spec.context_length, _token_count(model, question)
+    if count <= longest:
+        return ""
+    return (
+        f"The question has {count - 2} tokens, but this model reads at most {longest - 2}: "
+        f"shorten it."
+    )
 
 
 def _pixels(picture: Picture) -> torch.Tensor:

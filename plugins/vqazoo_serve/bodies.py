@@ -45,18 +45,25 @@ class Asked:
     model: str | None
 
 
-async def receive(request: Request, settings: Settings, hold: Callable[[int], None]) -> bytes:
+async def receive(
+    request: Request,
+    settings: Settings,
+    hold: Callable[[int], None],
+    kinds: Sequence[str] = (JSON, FORM),
+) -> bytes:
     """The body of a request, whole; of one that is refused all is read, but nothing kept.
 
     Args:
         hold: told how many bytes came and are kept.
+        kinds: that are read.
 
     Raises:
         Refusal: too large (413), or of another kind (415).
     """
-    if _kind(request) not in (JSON, FORM):
+    if _kind(request) not in kinds:
         await drain(request, settings.max_body)
-        raise Refusal(415, "kind", f"The body is not {JSON} or {FORM}: say which it is.")
+        wanted = f"{' or '.join(kinds)}: {'say which it is' if len(kinds) > 1 else 'send that'}"
+        raise Refusal(415, "kind", f"The body is not {wanted}.")
     most = settings.max_body
     declared = int(request.headers.get("Content-Length", 0))
     chunks: list[bytes] = []
@@ -89,7 +96,7 @@ def read(request: Request, body: bytes, question: type[BaseModel], settings: Set
         fields, images = read_form(request.headers["Content-Type"], body, known)
     checked = _validated(question, fields)
     if images is None:
-        images = [_from_base64(encoded) for encoded in _listed(checked.image)]
+        images = [from_base64(encoded) for encoded in _listed(checked.image)]
     urls = _listed(checked.image_url)
     _check_sources(images, urls, settings)
     questions = _questions(checked.question, len(images) + len(urls))
@@ -163,12 +170,13 @@ def _check_sources(images: Sequence[bytes], urls: Sequence[str], settings: Setti
         )
 
 
-def _from_base64(text: str) -> bytes:
+def from_base64(text: str, holder: str = "The field 'image'") -> bytes:
+    """The content of a file. Raises Refusal: it is no base64, nor a data: URL of it."""
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
         return base64.b64decode(text.encode("ascii").translate(None, BLANKS), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
         raise Refusal(
-            422, "field", "The field 'image' is not base64: encode the content of an image file."
+            422, "field", f"{holder} is not base64: encode the content of an image file."
         ) from error

@@ -34,9 +34,9 @@ def read_object(body: bytes, known: Mapping[str, int]) -> dict[str, Any]:
     """
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass")
-        place = _after_blanks(text, 0)
+        place = after_blanks(text, 0)
         if not text.startswith("{", place):
-            raise _no_object(body)
+            raise no_object(body, "an object with the fields image and question")
         return _fields(text, place + 1, known)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise Refusal(400, "body", "The body is not valid JSON in UTF-8.") from error
@@ -44,77 +44,84 @@ def read_object(body: bytes, known: Mapping[str, int]) -> dict[str, Any]:
 
 def _fields(text: str, place: int, known: Mapping[str, int]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    place = _after_blanks(text, place)
-    if _at(text, place) == "}":
+    place = after_blanks(text, place)
+    if at(text, place) == "}":
         return _end(text, place + 1, fields)
     while True:
-        name, place = _string(text, place)
+        name, place = string(text, place)
         if name not in known:
             raise unknown_field(name, known)
         if name in fields:
             raise Refusal(422, "field", f"The field {name!r} is given twice: give it once.")
-        place = _after_blanks(text, place)
-        if _at(text, place) != ":":
-            raise _unexpected(text, place)
-        fields[name], place = _value(text, _after_blanks(text, place + 1), name, known[name])
-        place = _after_blanks(text, place)
-        if _at(text, place) == "}":
+        place = after_blanks(text, place)
+        if at(text, place) != ":":
+            raise unexpected(text, place)
+        fields[name], place = _value(text, after_blanks(text, place + 1), name, known[name])
+        place = after_blanks(text, place)
+        if at(text, place) == "}":
             return _end(text, place + 1, fields)
-        if _at(text, place) != ",":
-            raise _unexpected(text, place)
-        place = _after_blanks(text, place + 1)
+        if at(text, place) != ",":
+            raise unexpected(text, place)
+        place = after_blanks(text, place + 1)
 
 
 def _end(text: str, place: int, fields: dict[str, Any]) -> dict[str, Any]:
-    if _after_blanks(text, place) != len(text):
-        raise _unexpected(text, place)
+    if after_blanks(text, place) != len(text):
+        raise unexpected(text, place)
     return fields
 
 
 def _value(text: str, place: int, name: str, most: int) -> tuple[Any, int]:
-    if _at(text, place) != "[" or most == 0:
+    if at(text, place) != "[" or most == 0:
         return _single(text, place, name)
     items: list[Any] = []
-    place = _after_blanks(text, place + 1)
-    if _at(text, place) == "]":
+    place = after_blanks(text, place + 1)
+    if at(text, place) == "]":
         return items, place + 1
     while True:
         item, place = _single(text, place, name)
         items.append(item)
         if len(items) > most:
             raise too_many(name, most)
-        place = _after_blanks(text, place)
-        if _at(text, place) == "]":
+        place = after_blanks(text, place)
+        if at(text, place) == "]":
             return items, place + 1
-        if _at(text, place) != ",":
-            raise _unexpected(text, place)
-        place = _after_blanks(text, place + 1)
+        if at(text, place) != ",":
+            raise unexpected(text, place)
+        place = after_blanks(text, place + 1)
 
 
 def _single(text: str, place: int, name: str) -> tuple[Any, int]:
     """A string, number, true, false or null, and where it ends."""
-    if _at(text, place) == '"':
-        return _string(text, place)
-    if _at(text, place) in ("[", "{"):
-        kind = "list" if _at(text, place) == "[" else "object"
+    if at(text, place) == '"':
+        return string(text, place)
+    if at(text, place) in ("[", "{"):
+        kind = "list" if at(text, place) == "[" else "object"
         raise Refusal(422, "field", f"The field {name!r} cannot be used: no {kind} may be there.")
+    return scalar(text, place, f"The field {name!r}")
+
+
+def scalar(text: str, place: int, holder: str = "The body") -> tuple[Any, int]:
+    """A number, true, false or null, and where it ends."""
     match = SCALAR.match(text, place, place + LONGEST_NUMBER + 1)
     if match is None:
-        raise _unexpected(text, place)
+        raise unexpected(text, place)
     if match.end() - place > LONGEST_NUMBER:
-        raise Refusal(422, "field", f"The field {name!r} cannot be used: a number is too long.")
+        raise Refusal(422, "field", f"{holder} cannot be used: a number is too long.")
     return json.loads(match[0]), match.end()
 
 
-def _string(text: str, place: int) -> tuple[str, int]:
-    if _at(text, place) != '"':
-        raise _unexpected(text, place)
+def string(text: str, place: int) -> tuple[str, int]:
+    """A string, and where it ends."""
+    if at(text, place) != '"':
+        raise unexpected(text, place)
     value: str
     value, end = STRING.raw_decode(text, place)
     return value, end
 
 
-def _after_blanks(text: str, place: int) -> int:
+def after_blanks(text: str, place: int) -> int:
+    """Where something begins."""
     while True:
         blanks = BLANK.match(text, place, place + LONGEST_STEP)
         assert blanks is not None  # it may be empty
@@ -123,17 +130,18 @@ def _after_blanks(text: str, place: int) -> int:
         place = blanks.end()
 
 
-def _at(text: str, place: int) -> str:
+def at(text: str, place: int) -> str:
     """The character there, empty at the end."""
     return text[place : place + 1]
 
 
-def _unexpected(text: str, place: int) -> json.JSONDecodeError:
+def unexpected(text: str, place: int) -> json.JSONDecodeError:
+    """Something else stands there."""
     return json.JSONDecodeError("unexpected", text, place)
 
 
-def _no_object(body: bytes) -> Refusal:
-    fields = "an object with the fields image and question"
+def no_object(body: bytes, fields: str) -> Refusal:
+    """It is JSON of another kind, or none."""
     if len(body) <= SHORT:
         json.loads(body)  # else JSONDecodeError
         return Refusal(422, "field", f"The JSON is not {fields}.")

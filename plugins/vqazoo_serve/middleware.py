@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vqazoo_serve.faults import fault_body
 from vqazoo_serve.metrics import Metrics
 
 LOG = logging.getLogger("vqazoo_serve")
@@ -53,7 +54,7 @@ class Observed:
             LOG.error("failed", extra={"fields": {"id": request_id}}, exc_info=error)
             if status == 0:
                 sentence = "The service failed on this request: its log says more under this id."
-                body = {"error": sentence, "request_id": request_id}
+                body = fault_body(scope["path"], 500, sentence, request_id)
                 await JSONResponse(body, 500)(scope, receive, send_with_id)
         finally:
             self._record(scope, state, status, time.monotonic() - started)

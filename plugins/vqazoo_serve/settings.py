@@ -52,16 +52,25 @@ class Settings:
 
 
 class Refusal(Exception):
-    """A request that is not answered: HTTP status, reason for the metrics, and one sentence."""
+    """A request that is not answered: HTTP status, reason for the metrics, and one sentence.
+
+    `place` is that of the body which cannot be used, such as `questions[0].name`.
+    """
 
     def __init__(
-        self, status: int, reason: str, message: str, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        reason: str,
+        message: str,
+        headers: Mapping[str, str] | None = None,
+        place: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
         self.message = message
         self.headers = dict(headers or {})
+        self.place = place
 
 
 def read_token(file: Path | None) -> str:

@@ -89,11 +89,6 @@ def test_candidates_that_are_no_list_of_answers_are_refused(
         model.rank(frames[0], QUESTION, candidates)
 
 
-def test_a_head_that_does_not_rank_says_so(frames: list[Image.Image]) -> None:
-    with pytest.raises(ConfigError, match=r"The head 'lstm' does not rank given answers"):
-        vqazoo.load("tiny-clip-lstm-easyvqa").rank(frames[0], QUESTION, CANDIDATES)
-
-
 # ---- captions -----------------------------------------------------------------------------------
 
 

@@ -55,8 +55,8 @@ def says_unanswerable(answer: Answer) -> str:
 
 
 def guess_of(answer: Answer) -> Answer:
-    """The answer itself, or the one that was held back."""
-    return answer if answer.abstained is None else answer.alternatives[0]
+    """The answer itself, or the one that was held back, if it is known."""
+    return answer.alternatives[0] if answer.abstained and answer.alternatives else answer
 
 
 def threshold_for(calibration: Calibration | None, risk: float) -> float:

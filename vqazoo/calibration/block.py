@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 LOWEST, HIGHEST = 1 / 64, 64.0  # temperatures that a fit gives
+MOST_KNOTS = 100  # of a curve
 MOST_TYPES = 1000  # answer types with a temperature of their own
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -26,6 +27,9 @@ class Calibration:
         answers: temperature of the scores of answers: of a softmax over the answer list, else of
             each score by itself, sigmoid(logit(score) / T).
         types: temperatures in its place, by the `Answer.answer_type` that the head gives.
+        curve: where a temperature does not suffice: places and values, rising from 0 to 1, between
+            which lines map the score of an answer, after its temperature, to what it is right in.
+            Of a softmax that is the best one; the others share what is left.
         answerable: temperature of `Answer.answerable`.
         choices: temperature of a softmax over given options, of their log-scores.
         thresholds: by the risk, such as 0.05: the calibrated score from which on at most that share
@@ -41,10 +45,13 @@ class Calibration:
     choices: float = 1.0
     thresholds: Mapping[float, float | None] = field(default_factory=dict)
     fitted: Mapping[str, Any] = field(default_factory=dict)
+    curve: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises ValueError: a temperature is no finite number above 0, or a threshold or risk is
-        no probability."""
+        """Raises ValueError: a temperature is no finite number above 0, a threshold or risk is no
+        probability, or the curve does not rise."""
+        if self.curve:
+            _check_curve(self.curve)
         named = {"answers": self.answers, "answerable": self.answerable, "choices": self.choices}
         for name, value in (*named.items(), *self.types.items()):
             if not (_is_number(value) and value > 0):
@@ -65,6 +72,7 @@ class Calibration:
         others = {"answerable": self.answerable, "choices": self.choices}
         return {
             "temperatures": {**temperatures, **others},
+            **({"curve": [list(knot) for knot in self.curve]} if self.curve else {}),
             "thresholds": {f"{risk:g}": score for risk, score in self.thresholds.items()},
             "fitted": dict(self.fitted),
         }
@@ -95,7 +103,27 @@ class Calibration:
             temperatures.get("choices", 1.0),
             thresholds,
             dict(_table(said, "fitted")),
+            _knots(said.get("curve", [])),
         )
+
+
+def _knots(said: Any) -> tuple[tuple[float, float], ...]:
+    pairs = isinstance(said, list) and all(isinstance(k, list) and len(k) == 2 for k in said)
+    if not pairs or len(said) > MOST_KNOTS:
+        raise ValueError(
+            f"'curve' is {str(said)[:60]!r}, but a list of at most {MOST_KNOTS} pairs was expected"
+        )
+    return tuple((place, value) for place, value in said)
+
+
+def _check_curve(curve: tuple[tuple[float, float], ...]) -> None:
+    numbers = [number for knot in curve for number in knot]
+    if not all(_is_number(number) and 0 <= number <= 1 for number in numbers):
+        raise ValueError("the curve has a place or value that is not in [0, 1]")
+    steps = list(zip(curve, curve[1:], strict=False))
+    rises = all(x0 < x1 and y0 <= y1 for (x0, y0), (x1, y1) in steps)
+    if not steps or not rises or curve[0][0] != 0 or curve[-1][0] != 1:
+        raise ValueError("the curve does not rise from 0 to 1")
 
 
 def _is_number(value: Any) -> bool:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vqazoo.calibration.block import Calibration
+from vqazoo.calibration.curve import on_curve
 from vqazoo.interfaces import Answer, Features, GivesLogits, Head
 from vqazoo.manifests import HeadManifest
 from vqazoo.toolkit.classes import ClassHead
@@ -82,19 +83,27 @@ def softmax_answers(
     temperatures = torch.tensor(of_rows, dtype=torch.float32, device=logits.device)  # (B,)
     shares = logits.float().log_softmax(dim=1) / temperatures[:, None]  # (B, K)
     totals = shares.logsumexp(dim=1).tolist()
-    return [
-        [
-            _with_score(answer, _share(answer.score, temperature, total), calibration)
-            for answer in row
-        ]
-        for row, temperature, total in zip(ranked, of_rows, totals, strict=True)
-    ]
+    rows = []
+    for row, temperature, total in zip(ranked, of_rows, totals, strict=True):
+        scores = [_share(answer.score, temperature, total) for answer in row]
+        if calibration.curve:
+            scores = _on_curve(scores, calibration)
+        said = zip(row, scores, strict=True)
+        rows.append([_with_score(answer, score, calibration) for answer, score in said])
+    return rows
 
 
 def _share(score: float, temperature: float, total: float) -> float:
     if temperature == 1 or not score > 0:
         return score
     return min(1.0, math.exp(math.log(score) / temperature - total))
+
+
+def _on_curve(scores: list[float], calibration: Calibration) -> list[float]:
+    """The best score on the curve; the others share what is left, and stay behind it."""
+    best = on_curve(scores[0], calibration.curve)
+    left = (1 - best) / (1 - scores[0]) if scores[0] < 1 else 0.0
+    return [best, *(min(best, score * left) for score in scores[1:])]
 
 
 def tempered_answers(
@@ -104,16 +113,14 @@ def tempered_answers(
     if calibration is None:
         return [list(row) for row in ranked]
     return [
-        [
-            _with_score(
-                answer,
-                tempered(answer.score, calibration.temperature(answer.answer_type)),
-                calibration,
-            )
-            for answer in row
-        ]
+        [_with_score(answer, _alone(answer, calibration), calibration) for answer in row]
         for row in ranked
     ]
+
+
+def _alone(answer: Answer, calibration: Calibration) -> float:
+    score = tempered(answer.score, calibration.temperature(answer.answer_type))
+    return on_curve(score, calibration.curve) if calibration.curve and 0 <= score <= 1 else score
 
 
 def _with_score(answer: Answer, score: float, calibration: Calibration) -> Answer:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vqazoo.calibration.abstaining import HoldBack
 from vqazoo.data import Example
 from vqazoo.errors import ConfigError
 from vqazoo.features.sources import (
@@ -23,7 +25,7 @@ from vqazoo.features.sources import (
     PairedFeatures,
     Side,
 )
-from vqazoo.interfaces import Answer
+from vqazoo.interfaces import Answer, Features
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
 from vqazoo.progress import Progress, Report
@@ -41,10 +43,13 @@ class Asking:
     Attributes:
         decode: options as `VQAModel.answer` takes them.
         candidates: the answers to choose from; None: the model writes or picks its own.
+        calibrated, abstain_at_risk: as `VQAModel.answer` takes them.
     """
 
     decode: Mapping[str, Any] = field(default_factory=dict)
     candidates: Sequence[str] | None = None
+    calibrated: bool = True
+    abstain_at_risk: float | None = None
 
     def check(self, model: VQAModel) -> None:
         """Raise ConfigError where the model cannot be asked so, before the work is done."""
@@ -56,6 +61,39 @@ class Asking:
                     "Decode options are for answers that are written, but candidates to choose "
                     "from are given too: leave out one of them."
                 )
+            if self.abstain_at_risk is not None:
+                raise ConfigError(
+                    "abstain_at_risk is for answers of the model's own, but candidates to choose "
+                    "from are given too: leave out one of them."
+                )
+        self.hold_back(model)
+
+    def ways(self, model: VQAModel) -> Callable[[Features], list[list[Answer]]]:
+        """The best answer to each row of fused features, asked so; none is held back.
+
+        Where answers are flaws of pictures, several of which may hold, all of them.
+
+        Raises:
+            ConfigError: the model cannot be asked so.
+        """
+        if self.candidates is not None:
+            return model.ranks(self.candidates, self.calibrated)
+        options = model.decode_options(self.decode)
+        top_k = len(model.answers) if model.head_manifest.flaws else 1
+        return partial(model.answers_of, top_k=top_k, calibrated=self.calibrated, **options)
+
+    def hold_back(self, model: VQAModel) -> HoldBack:
+        """What holds back answers that are not sure enough.
+
+        Raises:
+            ConfigError: the model has no threshold for that.
+        """
+        return model.holds_back(self.abstain_at_risk, self.calibrated, self.decode)
+
+    def confidence(self, model: VQAModel) -> str:
+        """What the scores of answers are, for signatures."""
+        calibrated = self.calibrated and model.calibration is not None
+        return "calibrated answer score" if calibrated else "answer score"
 
     def signature(self, model: VQAModel) -> str:
         """What differs from the defaults of the model's head; empty: nothing."""
@@ -107,7 +145,7 @@ def answer_split(
             questions = CachedQuestions(model, examples, progress, cache, report)
         source = PairedFeatures(images, questions)
         count = len(examples)
-        return answer_features(model, source, count, candidates=asking.candidates, **asking.decode)
+        return answer_features(model, source, count, asking=asking)
 
 
 def answer_features(
@@ -117,31 +155,29 @@ def answer_features(
     start: int = 0,
     on_batch: Callable[[int], None] | None = None,
     candidates: Sequence[str] | None = None,
+    asking: Asking | None = None,
     **decode: Any,
 ) -> list[Answer]:
     """The best answer for the rows `start` to `start + count` of a feature source; where answers
     are flaws of pictures, with all others as alternatives.
 
     Args:
-        candidates: the answers to choose from, in place of writing or picking one.
-        decode: options of the head, as `VQAModel.answer` takes them.
+        asking: how they are answered; None: by the candidates and decode options that are given.
 
     Raises:
         ConfigError: an option is not understood; there are candidates, but the head does not rank.
     """
     answers: list[Answer] = []
-    options = model.decode_options(decode)
-    answering = model.ranks(candidates) if candidates is not None else model.head.predict
-    # Of flaws several may hold: all are scored.
-    top_k = len(model.answers) if model.head_manifest.flaws and candidates is None else 1
+    asking = asking or Asking(decode, candidates)
+    answering, hold_back = asking.ways(model), asking.hold_back(model)
     with evaluating(model), torch.inference_mode():
         for first in range(start, start + count, PREDICT_BATCH):
             rows = torch.arange(first, min(first + PREDICT_BATCH, start + count))  # (B,)
             fused = model.fusion(*source.batch(rows))
-            ranked = (
-                answering(fused) if candidates is not None else answering(fused, top_k, **options)
-            )
-            answers += [replace(row[0], alternatives=tuple(row[1:])) for row in ranked]
+            answers += [
+                hold_back(replace(best, alternatives=tuple(others)) if others else best)
+                for best, *others in answering(fused)
+            ]
             if on_batch:
                 on_batch(len(rows))
     return answers

@@ -57,9 +57,17 @@ class Request:
             "data arguments": dict(self.args),
             "split": self.split,
             "way of asking": self.asking.signature(model),
+            **self._confidence(model),
             FEATURES: self.features,
             "rows of a part": answer_parts.PART_ROWS,
         }
+
+    def _confidence(self, model: VQAModel) -> dict[str, Any]:
+        """What the scores depend on besides; nothing of a model without a calibration."""
+        if model.calibration is None:
+            return {}
+        said = model.calibration.to_json() if self.asking.calibrated else "none"
+        return {"calibration": said, "abstain_at_risk": self.asking.abstain_at_risk}
 
 
 def source_of_features(

@@ -1,10 +1,10 @@
 """Prediction files: CSV, JSON lines and parquet, and the official submissions. Imports no torch.
 
 Ours have the columns `question_id`, `image`, `question`, `answer`, `score`, `answer_type`,
-`answerable`, and, for whoever reads them, `selected` and `correct`, or in those of `vqazoo predict`
-`error`: such a row is not answered. A file that others made needs `question_id` and `answer` only.
-In our CSV an apostrophe stands before a text that a spreadsheet would run (see
-`vqazoo.files.csv_cells`); reading takes it away.
+`answerable`, `abstained` (why an answer was held back), and, for whoever reads them, `selected` and
+`correct`, or in those of `vqazoo predict` `error`: such a row is not answered. A file that others
+made needs `question_id` and `answer` only. In our CSV an apostrophe stands before a text that a
+spreadsheet would run (see `vqazoo.files.csv_cells`); reading takes it away.
 """
 
 from __future__ import annotations
@@ -37,10 +37,17 @@ COLUMNS = (
     "score",
     "answer_type",
     "answerable",
+    "abstained",
     "selected",
     "correct",
 )
 ANSWER_COLUMNS = (*COLUMNS[:-2], "error")  # of `vqazoo predict`, which has no truth to compare
+# Those of CSV files that were written here, also by releases before answers could be held back.
+WRITTEN = {
+    tuple(name for name in columns if name not in left_out)
+    for columns in (COLUMNS, ANSWER_COLUMNS)
+    for left_out in ((), ("abstained",))
+}
 PARQUET = ".parquet"
 PACKAGES = {"pandas": "pandas", "datasets": "vqazoo[hf]", "pyarrow": "vqazoo[hf]"}
 NAMED_IDS = 3  # ids named in a message
@@ -59,6 +66,7 @@ def rows(examples: Sequence[Example], answers: Sequence[Answer]) -> list[dict[st
             None if math.isnan(answer.score) else answer.score,
             answer.answer_type,
             answer.answerable,
+            answer.abstained,
             truth or None,
             same_answer(example, answer.text) if truth else None,
         )
@@ -145,6 +153,7 @@ def read_predictions(file: Path, examples: Sequence[Example]) -> list[Answer]:
             _number(record, "score", where, math.nan),
             answer_type=str(kind) if kind else None,
             answerable=_number(record, "answerable", where, None),
+            abstained=str(record["abstained"]) if record.get("abstained") else None,
         )
     absent = [example.question_id for row, example in enumerate(examples) if row not in answers]
     for ids, problem in (
@@ -232,7 +241,7 @@ def _records(file: Path) -> Iterable[dict[str, Any]]:
             csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))  # 131,072 at first
             reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
             records: list[Any] = list(reader)
-            if tuple(reader.fieldnames or ()) in (COLUMNS, ANSWER_COLUMNS):  # written here
+            if tuple(reader.fieldnames or ()) in WRITTEN:
                 records = [
                     {
                         key: from_cell(cell) if isinstance(cell, str) else cell

@@ -47,9 +47,7 @@ class RowAnswers:
         """
         asking.check(model)
         self.model = model
-        self._options = model.decode_options(asking.decode)
-        chosen = asking.candidates
-        self._rank = None if chosen is None else model.ranks(chosen)
+        self._answers, self._hold_back = asking.ways(model), asking.hold_back(model)
         self._stored = StoredImages(model, cache) if features == CACHED else None
 
     def records(self, examples: Sequence[Example]) -> list[Record]:
@@ -130,11 +128,8 @@ class RowAnswers:
         questions, numbers = distinct([examples[row].question.strip() for row in rows])
         text = _of_rows(self.model.encode_text(questions), numbers.tolist())
         fused = self.model.fusion(image, text)
-        if self._rank is not None:
-            ranked = self._rank(fused)
-        else:
-            ranked = self.model.head.predict(fused, 1, **self._options)
-        return {row: best[0] for row, best in zip(rows, ranked, strict=True)}
+        ranked = self._answers(fused)
+        return {row: self._hold_back(best[0]) for row, best in zip(rows, ranked, strict=True)}
 
 
 def _of_rows(features: Features, rows: Sequence[int]) -> Features:
@@ -155,6 +150,7 @@ def as_record(example: Example, answer: Answer | None, error: str) -> Record:
         "score": answer.score if answer and not math.isnan(answer.score) else None,
         "answer_type": answer.answer_type if answer else None,
         "answerable": answer.answerable if answer else None,
+        "abstained": answer.abstained if answer else None,
         "error": _writable(error) or None,
     }
 

@@ -39,6 +39,7 @@ def score(
     report: Callable[[str], None] = lambda line: None,
     decode: str = "",
     quick: bool = False,
+    confidence: str = "answer score",
 ) -> list[Metric]:
     """Every metric that the examples and answers allow.
 
@@ -46,6 +47,7 @@ def score(
         quick: only accuracy and what to compare it with, without intervals, as the training loop
             measures after each epoch.
         decode: how the answers were made, for signatures; empty: by the head's defaults.
+        confidence: what the scores of the answers are, for signatures.
         known: the answers a model can give, for its baselines; None for answers of others.
         wups: whether to compute WUPS; None: where the dataset's manifest asks for it and WordNet
             is there; that it is not is reported.
@@ -93,7 +95,7 @@ def score(
     metrics += _words(measure, worded, truths)
     metrics += _wups(measure, worded, truths, manifest, wups, report)
     metrics += _answerability(measure, scored, given, report)
-    metrics += _reliability(main, trusted, per_question, rule, report)
+    metrics += _reliability(main, trusted, per_question, f"{rule}|confidence:{confidence}", report)
     return metrics
 
 
@@ -236,7 +238,7 @@ def _reliability(
     if np.isnan(confidence).any():
         return
     curve = reliability.risk_coverage(scores, confidence)
-    how = f"score:{rule}|confidence:answer score"
+    how = f"score:{rule}"
     yield from measure.metric("risk-coverage-area", curve.area(), how)
     for risk in reliability.RISKS:
         name = f"coverage-at-{round(100 * risk)}-percent-risk"
@@ -250,6 +252,7 @@ def _reliability(
         return
     error = reliability.calibration_error(scores, confidence)
     yield from measure.metric("calibration-error", error, f"{how}|bins:{reliability.BINS}")
+    yield from measure.metric("brier-score", reliability.brier_score(scores, confidence), how)
 
 
 def _are_probabilities(

@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vqazoo.calibration.abstaining import guess_of
 from vqazoo.config import config_digest
 from vqazoo.data import DatasetReader, Example, digest, open_dataset, usable
 from vqazoo.data.answers import AnswerList
 from vqazoo.data.examples import MISSING_IMAGES
 from vqazoo.errors import DataError, UnknownNameError, did_you_mean
+from vqazoo.evaluation.abstentions import abstentions
 from vqazoo.evaluation.answering import Asking, answer_features, answer_split
 from vqazoo.evaluation.flaws import flaw_metrics
 from vqazoo.evaluation.metric import Measure, Metric, by_name, today
@@ -229,7 +231,15 @@ def evaluate_table(
     asking = asking or Asking()
     asking.check(model)
     _check_wups(wups)
-    predicted = predict_rows(model, rows, BATCH, asking.decode, asking.candidates)
+    predicted = predict_rows(
+        model,
+        rows,
+        BATCH,
+        asking.decode,
+        asking.candidates,
+        asking.calibrated,
+        asking.abstain_at_risk,
+    )
     questions = Questions(IN_MEMORY, split, predicted.examples)
     return _of_model(model, questions, predicted.answers, asking, wups, report, reference)
 
@@ -243,16 +253,20 @@ def scored(
     decode: str = "",
     model: str = "",
     quick: bool = False,
+    confidence: str = "answer score",
 ) -> Evaluation:
     """The evaluation of given answers, of whoever gave them.
 
     Args:
-        known, wups, decode, quick: as for `score`; model: what answered, see `Evaluation`.
+        known, wups, decode, quick, confidence: as for `score`; model: what answered, see
+            `Evaluation`. Of answers that were held back, what they were is scored.
     """
-    metrics: Sequence[Metric] = ()
+    metrics: list[Metric] = []
     if questions.answered:
         examples, data, split = questions.examples, questions.data, questions.split
-        metrics = score(examples, answers, data, split, known, wups, report, decode, quick)
+        said = [guess_of(answer) for answer in answers]
+        metrics = score(examples, said, data, split, known, wups, report, decode, quick, confidence)
+        metrics += abstentions(examples, answers, data, split, decode)
     predictions = Predictions(questions.examples, answers)
     return Evaluation(model, questions.data, questions.split, tuple(metrics), predictions)
 
@@ -287,7 +301,12 @@ def _of_model(
 ) -> Evaluation:
     how = asking.signature(model)
     made_by = signature(model, reference) + (f"|decode:{how}" if how else "")
-    done = scored(questions, answers, known_answers(model), wups, report, how, made_by, quick)
+    if asking.abstain_at_risk is not None:
+        how = ",".join(filter(None, (how, f"abstain_at_risk={asking.abstain_at_risk:g}")))
+        made_by += f"|abstain_at_risk:{asking.abstain_at_risk:g}"
+    confidence = asking.confidence(model)
+    known = known_answers(model)
+    done = scored(questions, answers, known, wups, report, how, made_by, quick, confidence)
     if quick or not done.metrics or not model.head_manifest.flaws:
         return done
     rows = [(e, a) for e, a in zip(questions.examples, answers, strict=True) if e.answers]

@@ -31,8 +31,8 @@ class Predictions(Sequence[dict[str, Any]]):
     """The answers to the rows of a table, in their order; see `VQAModel.predict`.
 
     A row is a dict: `question_id`, `image` (file name), `question`, `answer`, `score`,
-    `answer_type`, `answerable`, and where the table had answers `selected`, the one that is
-    expected, and `correct`; None where there is nothing to say. These are the columns of a
+    `answer_type`, `answerable`, `abstained`, and where the table had answers `selected`, the one
+    that is expected, and `correct`; None where there is nothing to say. These are the columns of a
     prediction file.
     """
 
@@ -97,8 +97,11 @@ def predict_rows(
     batch_size: int,
     decode: Mapping[str, Any],
     candidates: Sequence[str] | None = None,
+    calibrated: bool = True,
+    abstain_at_risk: float | None = None,
 ) -> Predictions:
     """What `VQAModel.predict` does; with candidates, each answer is chosen among these."""
+    how = {"calibrated": calibrated, "abstain_at_risk": abstain_at_risk}
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}, but it must be 1 or more.")
     table = _table(data)
@@ -110,9 +113,10 @@ def predict_rows(
         questions = [example.question for example in asked]
         try:
             if candidates is None:
-                answers += model.answer(pictures, questions, **decode)
+                answers += model.answer(pictures, questions, **how, **decode)
             else:
-                answers += cast("list[Answer]", model.rank(pictures, questions, candidates))
+                ranked = model.rank(pictures, questions, candidates, calibrated=calibrated)
+                answers += cast("list[Answer]", ranked)
         except ImageError as error:
             rest = chain(pictures, (picture for picture, _ in table))
             raise _all_damaged(error, rest, len(examples) + 1) from error

@@ -35,6 +35,8 @@ class Answer:
         abstained: why the answer was held back (`unanswerable`, `unsure`, `outside the answer
             list`), where `abstain_at_risk` was asked for: the text is then "I don't know", and the
             answer that was held back the first of the alternatives.
+        unscored: of `VQAModel.rank`, the candidates that the head does not know and could not
+            score, in the order given; they are never among the alternatives.
     """
 
     text: str
@@ -43,6 +45,7 @@ class Answer:
     answerable: float | None = None
     alternatives: tuple[Answer, ...] = ()
     abstained: str | None = None
+    unscored: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.text

@@ -116,6 +116,15 @@ class GivesLogits(Protocol):
 
 
 @runtime_checkable
+class NamesClasses(Protocol):
+    """A head with `GivesLogits` whose columns are not the answer list that it was built with."""
+
+    def class_texts(self) -> Sequence[str]:
+        """The answer that each of the K columns of `logits` stands for."""
+        ...
+
+
+@runtime_checkable
 class GivesTypes(Protocol):
     """A head that chooses and also tells the type of an answer (`Answer.answer_type`)."""
 
@@ -155,4 +164,14 @@ class Writes(Protocol):
 
     def spelling(self) -> Spelling:
         """What the V output numbers mean, which of them ends an answer, and how long one may be."""
+        ...
+
+
+@runtime_checkable
+class LimitsAnswers(Protocol):
+    """A head that writes, but not answers of any length: asked before given ones are scored."""
+
+    def check_room(self, fused: Features, count: int) -> None:
+        """Raise QuestionError where a row's prompt leaves no place for `count` tokens, end
+        included."""
         ...

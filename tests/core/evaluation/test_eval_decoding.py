@@ -142,8 +142,10 @@ def test_what_cannot_be_done_is_told(folder: Path, listed: Path, table: Path, ca
         "--decode",
         "beam_size=2",
     )
-    assert "does not rank given answers" in error(
-        capsys, "eval", "tiny-clip-linear-easyvqa", *data(table), "--candidates", listed
+    strange = listed.with_name("strange.txt")
+    strange.write_text("zebra\n")
+    assert "knows none of the 1 candidates, such as 'zebra'" in error(
+        capsys, "eval", "tiny-clip-linear-easyvqa", *data(table), "--candidates", strange
     )
     assert "--decode takes key=value" in error(capsys, "eval", model, *data(table), "--decode", "x")
     told = error(

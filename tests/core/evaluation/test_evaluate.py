@@ -136,10 +136,11 @@ def test_options_and_candidates_are_signed(table: Path) -> None:
     beam = vqazoo.evaluate(writer, rows, decode={"strategy": "beam"})
     assert "|decode:" in beam.metric("accuracy").signature
     assert "|decode:" in beam.model
-    with pytest.raises(ConfigError, match="does not rank"):
-        vqazoo.evaluate(writer, rows, candidates=["yes", "no"])
-    with pytest.raises(ConfigError, match="does not rank"):
-        vqazoo.evaluate(writer, [{"image": rows[0].image, "question": "why?"}], candidates=["a"])
+    chosen = vqazoo.evaluate(writer, rows, candidates=["yes", "no"])
+    assert "rank of 2 candidates" in chosen.model
+    assert {row["answer"] for row in chosen.predictions} <= {"yes", "no"}
+    with pytest.raises(ConfigError, match="knows none of the 1 candidates, such as 'zebra'"):
+        vqazoo.evaluate(writer, [{"image": rows[0].image, "question": "a?"}], candidates=["zebra"])
 
 
 def test_a_split_without_answers_is_predicted_but_not_scored(

@@ -25,6 +25,7 @@ from vqazoo.interfaces import (
     Features,
     GivesLogits,
     GivesScores,
+    Head,
     RanksAnswers,
     SharesBlocks,
     StartsReading,
@@ -106,7 +107,7 @@ def test_a_text_encoder_says_how_a_text_starts_that_is_read() -> None:
 
 
 def test_nobody_feels_for_a_method_that_a_protocol_names() -> None:
-    assert len(PROTOCOLS) == 10
+    assert len(PROTOCOLS) == 12
     members = {name for one in PROTOCOLS for name in (*vars(one), *inspect.get_annotations(one))}
     members = {name for name in members if not name.startswith("_")}
     assert {"rank", "caption", "logits", "begin_answer", "blocks", "encode_id"} <= members
@@ -133,6 +134,22 @@ class Choosy(MLPHead):
         return [ranked[:top_k] for _ in range(len(fused))]
 
 
+class Silent(Head):
+    """Answers, and shows nothing of how."""
+
+    def __init__(self, *given: Any, **args: Any) -> None:
+        super().__init__()
+
+    def targets(self, examples: Any) -> Any:
+        raise NotImplementedError
+
+    def loss(self, fused: Features, targets: Any) -> Any:
+        raise NotImplementedError
+
+    def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
+        return [[Answer("red", 1.0)] for _ in range(len(fused))]
+
+
 class Describing(GRUHead):
     def caption(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         return [[Answer("a red square", 1.0)] for _ in range(len(fused))]
@@ -151,10 +168,14 @@ def test_a_head_of_another_plugin_that_ranks_is_asked(offer: Any) -> None:
     answer = model.rank(PICTURE, "what?", ["a", "ccc", "bb"], top_k=2)
     assert isinstance(answer, Answer)
     assert [answer.text, *(one.text for one in answer.alternatives)] == ["ccc", "bb"]
-    plain = made("mlp")
-    assert not can_rank(plain)
-    with pytest.raises(ConfigError, match="does not rank"):
-        plain.rank(PICTURE, "what?", ["a"])
+    probabilities = model.choice(PICTURE, "what?", ["a", "ccc"]).probabilities
+    assert probabilities == {"a": pytest.approx(2 / 5), "ccc": pytest.approx(3 / 5)}
+    offer("head", "silent", MLP, Silent)
+    silent = made("silent")
+    assert not can_rank(silent)
+    for refused in (silent.rank, silent.choice):
+        with pytest.raises(ConfigError, match="The head 'silent' does not choose among given"):
+            refused(PICTURE, "what?", ["red", "blue"])
 
 
 def test_a_head_of_another_plugin_that_describes_is_asked(offer: Any) -> None:

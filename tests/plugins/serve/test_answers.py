@@ -188,7 +188,7 @@ def test_models_health_and_metrics_say_what_there_is(client, pictures):
     served = client.get("/models").json()["models"]
     assert [one["name"] for one in served] == [CLASSIFIER, GATED, WRITER]
     assert [one["default"] for one in served] == [True, False, False]
-    assert [one["candidates"] for one in served] == [False, False, True]
+    assert [one["candidates"] for one in served] == [True, True, True]
     assert client.get("/health").json() == {"status": "ok"}
     client.post("/answer", data={"question": QUESTIONS[0]}, files={"image": pictures[0]})
     text = client.get("/metrics").text

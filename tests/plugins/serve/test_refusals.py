@@ -74,7 +74,7 @@ def many_pixels() -> str:
         ({"top_k": "3"}, "'top_k' cannot be used: input should be a valid integer"),
         ({"top_k": True}, "'top_k' cannot be used"),
         ({"model": "tiny-clip-lstm"}, "is not served. Did you mean 'tiny-clip-lstm-easyvqa'"),
-        ({"candidates": ["red"]}, "does not choose among candidates"),
+        ({"candidates": ["zebra"]}, "knows none of the 1 candidates, such as 'zebra'"),
         ({"candidates": ["red", " "], "model": WRITER}, "One of the candidates is empty"),
         ({"frobnicate": 1}, "'frobnicate' is not known: the fields are question, image"),
     ],

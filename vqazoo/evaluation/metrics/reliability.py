@@ -84,6 +84,11 @@ def calibration_error(scores: Floats, confidence: Floats, bins: int = BINS) -> f
     return float(gap.sum() / max(1, count.sum()))
 
 
+def brier_score(scores: Floats, confidence: Floats) -> float:
+    """Mean squared gap between confidence and score (Brier 1950); 0 is best."""
+    return float(((confidence - scores) ** 2).mean())
+
+
 def average_precision(positive: NDArray[np.bool_], score: Floats) -> float:
     """Sum over falling thresholds of (recall gained) x precision, without interpolation.
 

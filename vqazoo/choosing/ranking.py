@@ -1,0 +1,101 @@
+"""Answers out of log-scores: the best candidates, or the best of each row's own. Imports torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from vqazoo.calibration import Calibration
+from vqazoo.calibration.scores import chooses_by_softmax, softmax_answers, tempered_answers
+from vqazoo.decisions import probabilities_of
+from vqazoo.interfaces import Answer, Features, GivesAnswerability, GivesTypes, Head
+from vqazoo.manifests import HeadManifest
+from vqazoo.toolkit.scoring import UNSCORED
+
+
+def ranked(
+    candidates: Sequence[str], scores: Sequence[float], probabilities: Sequence[float], top_k: int
+) -> list[Answer]:
+    """The best candidates, of equals the first; each says which could not be scored."""
+    unscored = tuple(c for c, score in zip(candidates, scores, strict=True) if score == UNSCORED)
+    known = [number for number, score in enumerate(scores) if score != UNSCORED]
+    best = sorted(known, key=lambda number: -scores[number])[:top_k]
+    if not best:
+        return [Answer("", 0.0, unscored=unscored)]
+    return [Answer(candidates[n], probabilities[n], unscored=unscored) for n in best]
+
+
+def ranked_by_tokens(
+    candidates: Sequence[str], scores: Sequence[float], top_k: int
+) -> list[Answer]:
+    """As `ranked`, by log-probabilities."""
+    return ranked(candidates, scores, [math.exp(score) for score in scores], top_k)
+
+
+def ranked_by_classes(
+    head: Head,
+    manifest: HeadManifest,
+    fused: Features,
+    logits: Tensor,
+    rows: Sequence[list[Answer]],
+    calibration: Calibration | None,
+) -> list[list[Answer]]:
+    """Answers of `ranked` as the head's `predict` gives them: with type and answerability, and
+    calibrated."""
+    told = with_branches(head, fused, rows)
+    if calibration is None:
+        return told
+    if chooses_by_softmax(head, manifest):
+        return softmax_answers(told, logits, calibration)
+    return tempered_answers(told, calibration)
+
+
+def class_probabilities(
+    scores: Sequence[Sequence[float]], logits: Tensor, independent: bool
+) -> list[list[float]]:
+    """What `predict` scores each row's candidates with: softmax over all classes (B, K), or, of
+    independent scores, the sigmoid of each."""
+    if independent:
+        return [torch.tensor(row).sigmoid().tolist() for row in scores]
+    totals = logits.logsumexp(dim=1).tolist()  # (B,)
+    return [
+        [math.exp(min(0.0, score - total)) for score in row]
+        for row, total in zip(scores, totals, strict=True)
+    ]
+
+
+def with_branches(head: Head, fused: Features, rows: Sequence[list[Answer]]) -> list[list[Answer]]:
+    """The answers with their type and answerability, of heads that tell them."""
+    told = [list(row) for row in rows]
+    if isinstance(head, GivesTypes):
+        names = head.type_names()
+        types = [names[place] for place in head.type_logits(fused).argmax(dim=1).tolist()]
+        told = [
+            [replace(answer, answer_type=kind) for answer in row]
+            for row, kind in zip(told, types, strict=True)
+        ]
+    if isinstance(head, GivesAnswerability):
+        chances = head.answerable_logits(fused).sigmoid().tolist()
+        told = [
+            [replace(answer, answerable=chance) for answer in row]
+            for row, chance in zip(told, chances, strict=True)
+        ]
+    return told
+
+
+def chosen_option(
+    options: Sequence[str], scores: Sequence[float], temperature: float = 1.0
+) -> Answer:
+    """The likeliest option with its probability among them; see `VQAModel.chosen`."""
+    unscored = tuple(o for o, score in zip(options, scores, strict=True) if score == UNSCORED)
+    if len(unscored) == len(options):
+        return Answer("", 0.0, unscored=unscored)
+    best = max(range(len(scores)), key=scores.__getitem__)
+    if len(unscored) == len(options) - 1:
+        return Answer(options[best], 1 / len(options), unscored=unscored)
+    share = probabilities_of(scores, temperature)[best]
+    return Answer(options[best], share, unscored=unscored)
