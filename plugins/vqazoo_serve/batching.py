@@ -169,7 +169,7 @@ class Batcher:
         if first.candidates is None:
             options = model.decode_options({}, first.top_k)
             return model.answers_of(fused, first.top_k, **options)
-        return model.ranks(first.candidates)(fused, first.top_k)
+        return model.ranks(first.candidates)(fused, top_k=first.top_k)
 
     def _decided(self, rows: Sequence[Row]) -> list[Outcome]:
         """The decisions of B rows that share a model; a question that is too long is refused."""
