@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vqazoo.pipelines import pipeline
     from vqazoo.publish.pull import pull
     from vqazoo.publish.push import push
+    from vqazoo.training.calibration import calibrate
     from vqazoo.training.loop import train
     from vqazoo.zoo.evaluate import evaluate
     from vqazoo.zoo.models import load
@@ -32,6 +33,7 @@ _HOMES = {
     "VQAModel": "model",
     "Video": "media.video",
     "VqazooError": "errors",
+    "calibrate": "training.calibration",
     "create": "building",
     "evaluate": "zoo.evaluate",
     "list_models": "catalogue",
@@ -52,6 +54,7 @@ __all__ = [
     "Video",
     "VqazooError",
     "__version__",
+    "calibrate",
     "create",
     "evaluate",
     "list_models",

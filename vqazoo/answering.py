@@ -37,15 +37,21 @@ class AnsweringModel(EncodingModel):
     calibration: Calibration | None = None
 
     def answers_of(
-        self, fused: Features, top_k: int = 1, calibrated: bool = True, **options: Any
+        self,
+        fused: Features,
+        top_k: int = 1,
+        calibrated: bool = True,
+        plain: list[float] | None = None,
+        **options: Any,
     ) -> list[list[Answer]]:
         """The best answers of each row, best first: what the head predicts, calibrated.
 
         Args:
+            plain: gets the head's own score of the best answer of each row.
             options: of the head, as `decode_options` gives them.
         """
         calibration = self.calibration if calibrated else None
-        return answered(self.head, self.head_manifest, calibration, fused, top_k, options)
+        return answered(self.head, self.head_manifest, calibration, fused, top_k, options, plain)
 
     def holds_back(
         self, risk: float | None, calibrated: bool = True, decode: Mapping[str, Any] | None = None

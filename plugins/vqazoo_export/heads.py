@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vqazoo.calibration import Calibration
+from vqazoo.calibration.scores import BEHIND
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Features, GivesAnswerability, GivesLogits, GivesTypes, Writes
 from vqazoo.model import VQAModel
@@ -122,7 +123,7 @@ def _best_on_curve(scores: Tensor, said: Calibration) -> Tensor:
     before = scores.amax(dim=1, keepdim=True)  # (B, 1)
     best = _on_curve(before, said)
     left = (1 - best) / (1 - before).clamp(min=1 - NEAR_ONE)
-    return torch.where(scores == before, best, torch.minimum(best, scores * left))
+    return torch.where(scores == before, best, torch.minimum(BEHIND * best, scores * left))
 
 
 def _longest(model: VQAModel, head: Writes) -> int:

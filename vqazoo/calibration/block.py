@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -120,7 +121,7 @@ def _check_curve(curve: tuple[tuple[float, float], ...]) -> None:
     numbers = [number for knot in curve for number in knot]
     if not all(_is_number(number) and 0 <= number <= 1 for number in numbers):
         raise ValueError("the curve has a place or value that is not in [0, 1]")
-    steps = list(zip(curve, curve[1:], strict=False))
+    steps = list(pairwise(curve))
     rises = all(x0 < x1 and y0 <= y1 for (x0, y0), (x1, y1) in steps)
     if not steps or not rises or curve[0][0] != 0 or curve[-1][0] != 1:
         raise ValueError("the curve does not rise from 0 to 1")

@@ -1,7 +1,7 @@
 """A rising curve from scores to probabilities, where a temperature alone does not suffice.
 
-Isotonic regression over bins of equal counts (Zadrozny & Elkan 2002, Transforming classifier scores),
-joined by straight lines. Imports numpy alone.
+Isotonic regression over bins of equal counts (Zadrozny & Elkan 2002, Transforming classifier
+scores), joined by straight lines. Imports numpy alone.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from vqazoo.manifests import HeadManifest
 from vqazoo.toolkit.classes import ClassHead
 
 Answering = Callable[..., list[list[Answer]]]  # of fused features, best first
+BEHIND = 1 - 2.0**-20  # of the best score, what the next one has at most
 NEAR_ONE = 1 - 2.0**-26  # of scores that float32 rounded to 1
 
 
@@ -45,24 +46,30 @@ def answered(
     fused: Features,
     top_k: int = 1,
     options: Mapping[str, Any] | None = None,
+    plain: list[float] | None = None,
 ) -> list[list[Answer]]:
     """The answers of `head.predict`, best first, with calibrated scores.
 
     Args:
         calibration: None: the scores are those of the head.
+        plain: gets the head's own score of the best answer of each row.
         options: of the head, as `VQAModel.decode_options` gives them.
     """
-    options = options or {}
-    if calibration is None:
-        return head.predict(fused, top_k, **options)
-    if not chooses_by_softmax(head, manifest):
-        return tempered_answers(head.predict(fused, top_k, **options), calibration)
-    if isinstance(head, ClassHead) and type(head).predict is ClassHead.predict:
+    options, logits = options or {}, None
+    softmax = calibration is not None and chooses_by_softmax(head, manifest)
+    if softmax and isinstance(head, ClassHead) and type(head).predict is ClassHead.predict:
         logits = head.logits(fused)  # (B, K), once
         ranked = head.ranked(logits, top_k)
     else:
         ranked = head.predict(fused, top_k, **options)
-        logits = head.logits(fused)  # (B, K)
+        if softmax and isinstance(head, GivesLogits):
+            logits = head.logits(fused)  # (B, K)
+    if plain is not None:
+        plain += [row[0].score for row in ranked]
+    if calibration is None:
+        return ranked
+    if logits is None:
+        return tempered_answers(ranked, calibration)
     return softmax_answers(ranked, logits, calibration)
 
 
@@ -103,7 +110,7 @@ def _on_curve(scores: list[float], calibration: Calibration) -> list[float]:
     """The best score on the curve; the others share what is left, and stay behind it."""
     best = on_curve(scores[0], calibration.curve)
     left = (1 - best) / (1 - scores[0]) if scores[0] < 1 else 0.0
-    return [best, *(min(best, score * left) for score in scores[1:])]
+    return [best, *(min(BEHIND * best, score * left) for score in scores[1:])]
 
 
 def tempered_answers(

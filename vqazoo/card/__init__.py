@@ -56,7 +56,7 @@ __all__ = [
 
 LARGEST_FILE = 32 * MIB  # of a file that a card is made from
 EXAMPLES = "answers.png"  # holds pictures of the dataset; the others are plots
-DRAWN = (EXAMPLES, "confusion.png", "risk-coverage.png")  # what `eval` draws
+DRAWN = (EXAMPLES, "confusion.png", "risk-coverage.png", "calibration.png")  # what `eval` draws
 TASK = "visual-question-answering"
 SECTIONS: dict[str, Callable[[Facts], str]] = {  # generated ones of card.md
     "summary": card_metrics.headline,
@@ -189,8 +189,8 @@ def _with_metrics(
     try:
         known = json.loads(files.get(METRICS, b"[]"))
         fresh = [metric.to_json() for metric in measured]
-        renewed = {metric["signature"] for metric in fresh}
-        kept = [metric for metric in known if metric["signature"] not in renewed]
+        renewed = {_whatever_sure(metric["signature"]) for metric in fresh}
+        kept = [m for m in known if _whatever_sure(m["signature"]) not in renewed]
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"'{folder / METRICS}' is not a list of metrics ({error}): delete it, or get the "
@@ -203,6 +203,11 @@ def _with_metrics(
         if results is not None and (results / picture).is_file():
             files[picture] = (results / picture).read_bytes()
     return files
+
+
+def _whatever_sure(signature: str) -> str:
+    """A signature that does not tell calibrated scores from others: a model's card has one."""
+    return signature.replace("confidence:calibrated answer score", "confidence:answer score")
 
 
 def card_files(folder: Path) -> dict[str, bytes]:

@@ -25,6 +25,7 @@ PICTURES = {
     "answers.png": "questions with the model's answers, green right, red wrong",
     "confusion.png": "type of the answer given by type of the question",
     "risk-coverage.png": "share of wrong answers by share of questions answered",
+    "calibration.png": "share of right answers by how sure the model says it is",
 }
 VALIDATION = "validation"  # the split name of metrics that the training loop measures
 

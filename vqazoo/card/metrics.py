@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from vqazoo.amounts import count, percent
+from vqazoo.card.calibration import calibrated
 from vqazoo.card.facts import PICTURES, VALIDATION, Facts, Measured
 from vqazoo.files.places import public
 
@@ -47,6 +48,8 @@ TRUST = (
     "coverage-at-",
     "effective-reliability-",
     "calibration-error",
+    "brier-score",
+    "validated-",
 )
 FEW = 20  # questions below which a type is not called weak
 WEAKEST = 3
@@ -156,8 +159,8 @@ def abstention(facts: Facts) -> str:
         )
     advice = (
         "Assistive use, for instance by blind people, needs these figures: who cannot see the "
-        "picture cannot notice a wrong answer. The model always answers; `answer.score` says how "
-        "sure it is."
+        "picture cannot notice a wrong answer. The model always answers, unless `abstain_at_risk` "
+        "is asked for; `answer.score` says how sure it is."
     )
     for where in facts.scored():
         covered = [
@@ -180,7 +183,8 @@ def abstention(facts: Facts) -> str:
     else:
         advice += " `answer.answerable` says how likely the question has an answer."
     shown = table(("metric", "value", "questions", "split"), rows)
-    return "\n\n".join([advice, shown, *pictures(facts, "risk-coverage.png")])
+    drawn = pictures(facts, "risk-coverage.png", "calibration.png")
+    return "\n\n".join([advice, *calibrated(facts), shown, *drawn])
 
 
 def failures(facts: Facts) -> str:

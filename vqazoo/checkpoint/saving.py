@@ -17,6 +17,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from vqazoo.amounts import in_bytes
+from vqazoo.calibration import Calibration
 from vqazoo.config import plain
 from vqazoo.errors import CheckpointError
 from vqazoo.files.reading import check_answer_lengths
@@ -28,7 +29,10 @@ from vqazoo.files.writing import (
     FORMAT_VERSION,
     LARGEST,
     WEIGHTS,
+    editing,
     json_bytes,
+    read_config,
+    write_file,
     write_folder,
 )
 from vqazoo.interfaces import Encoder, dtype_name, fingerprint
@@ -73,6 +77,23 @@ def save_checkpoint(
         raise CheckpointError(
             f"The checkpoint could not be saved to '{folder}' ({error}): free space or choose "
             f"another folder; an older checkpoint there is unchanged."
+        ) from error
+
+
+def write_calibration(folder: Path, calibration: Calibration) -> None:
+    """Put a calibration into config.json of a checkpoint folder, in one step; all else stays.
+
+    Raises:
+        CheckpointError: it is no checkpoint folder, or cannot be written.
+    """
+    try:
+        with editing(folder):
+            config = {**read_config(folder), CALIBRATION: calibration.to_json()}
+            write_file(folder / CONFIG, json_bytes(config))
+    except OSError as error:
+        raise CheckpointError(
+            f"The calibration could not be written into '{folder}' ({error}): free space or check "
+            f"its rights; the folder is as it was."
         ) from error
 
 

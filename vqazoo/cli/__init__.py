@@ -35,6 +35,7 @@ VERBS = {
     "info": Verb("vqazoo.cli.info:info", "Describe a model or a part."),
     "train": Verb("vqazoo.cli.train:train", "Train a model on a dataset."),
     "eval": Verb("vqazoo.cli.eval:eval_command", "Answer and score a whole split."),
+    "calibrate": Verb("vqazoo.cli.calibrate:calibrate", "Fit how sure a model says it is."),
     "predict": Verb("vqazoo.cli.predict:predict", "Answer any number of rows into one file."),
     "errors": Verb("vqazoo.cli.errors:errors", "Group a model's mistakes in one page."),
     "compare": Verb("vqazoo.cli.compare:compare", "Tell whether one file of answers is better."),

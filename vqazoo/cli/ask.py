@@ -11,7 +11,13 @@ import click
 
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.examples import ExampleCommand
-from vqazoo.cli.options import JSON, decode_flags, decode_request
+from vqazoo.cli.options import (
+    JSON,
+    confidence_flags,
+    decode_flags,
+    decode_request,
+    uncalibrated,
+)
 from vqazoo.cli.output import print_json, say
 
 if TYPE_CHECKING:
@@ -54,6 +60,7 @@ def _options(command: F) -> F:
 @click.argument("image")
 @click.argument("question")
 @decode_flags()
+@confidence_flags
 @click.option(
     "--explain",
     "sheet",
@@ -73,6 +80,8 @@ def ask(
     image: str,
     question: str,
     candidates: Path | None,
+    uncalibrated: bool,
+    abstain_at_risk: float | None,
     sheet: Path | None,
     method: str,
     top_k: int,
@@ -92,11 +101,21 @@ def ask(
     options, chosen = decode_request(decode, candidates)
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise ConfigError(f"--explain is '{sheet}', but a file that ends in .png was expected.")
-    loaded = vqazoo.load(model, **where)
+    if chosen is not None and abstain_at_risk is not None:
+        raise ConfigError("--abstain-at-risk is for answers of the model's own: leave one out.")
+    loaded, calibrated = vqazoo.load(model, **where), not uncalibrated
     if chosen is not None:
-        answer = cast("Answer", loaded.rank(image, question, chosen, top_k))
+        ranked = loaded.rank(image, question, chosen, top_k, calibrated=calibrated)
+        answer = cast("Answer", ranked)
     else:
-        answer = loaded.answer(image, question, top_k, **options)
+        answer = loaded.answer(
+            image,
+            question,
+            top_k,
+            calibrated=calibrated,
+            abstain_at_risk=abstain_at_risk,
+            **options,
+        )
     if sheet is not None:
         _draw(loaded, image, question, method, answer, sheet)
     _print(answer, top_k, as_json, {"model": model, "image": image, "question": question})
@@ -106,9 +125,16 @@ def ask(
 @click.argument("model", shell_complete=complete_model)
 @click.argument("image")
 @decode_flags(candidates=False)
+@uncalibrated
 @_options
 def caption(
-    model: str, image: str, top_k: int, decode: tuple[str, ...], as_json: bool, **where: Any
+    model: str,
+    image: str,
+    uncalibrated: bool,
+    top_k: int,
+    decode: tuple[str, ...],
+    as_json: bool,
+    **where: Any,
 ) -> None:
     """Let MODEL describe IMAGE, a file with a picture or a video.
 
@@ -117,7 +143,8 @@ def caption(
     import vqazoo
 
     options, _ = decode_request(decode)
-    description = vqazoo.load(model, **where).caption(image, top_k, **options)
+    loaded = vqazoo.load(model, **where)
+    description = loaded.caption(image, top_k, calibrated=not uncalibrated, **options)
     _print(cast("Answer", description), top_k, as_json, {"model": model, "image": image})
 
 
@@ -141,9 +168,12 @@ def _draw(
 def _print(answer: Answer, top_k: int, as_json: bool, about: dict[str, str]) -> None:
     ranked = (answer, *answer.alternatives)
     if as_json:
-        fields = ("text", "score", "answer_type", "answerable")
+        fields = ("text", "score", "answer_type", "answerable", "abstained")
         answers = [{name: getattr(choice, name) for name in fields} for choice in ranked]
         print_json({**about, "answers": answers})
+        return
+    if answer.abstained:
+        say(f"{answer.text} ({answer.abstained})")
         return
     for choice in ranked:
         say(choice.text if top_k == 1 else f"{choice.score:7.2%}  {choice.text}")

@@ -9,7 +9,14 @@ import click
 
 from vqazoo.amounts import count, percent
 from vqazoo.cli.completion import complete_model
-from vqazoo.cli.options import JSON, data_options, decode_flags, decode_request, given_args
+from vqazoo.cli.options import (
+    JSON,
+    data_options,
+    decode_flags,
+    decode_request,
+    given_args,
+    uncalibrated,
+)
 from vqazoo.cli.output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
@@ -38,6 +45,7 @@ PRINTED = 3  # groups of each grouping
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
 @click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
 @decode_flags()
+@uncalibrated
 @JSON
 def errors(
     run: str,
@@ -53,6 +61,7 @@ def errors(
     cache: str,
     decode: tuple[str, ...],
     candidates: Path | None,
+    uncalibrated: bool,
     as_json: bool,
 ) -> None:
     """Group the mistakes of RUN, a run folder or a model, by what they have in common.
@@ -81,8 +90,9 @@ def errors(
     there = subject(_model_of(run), data, split or "", args, skip_missing, missing, _say)
     questions = there.questions
     answers = None if predictions is None else read_predictions(predictions, questions.examples)
+    asking = Asking(options, chosen, not uncalibrated)
     mistakes = find_mistakes(
-        there.load(device), questions, run, Asking(options, chosen), answers, cache, _say, progress
+        there.load(device), questions, run, asking, answers, cache, _say, progress
     )
     if page is not None:
         content = write_page(

@@ -13,6 +13,7 @@ from vqazoo.cli.completion import complete_model
 from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
     JSON,
+    confidence_flags,
     data_options,
     decode_flags,
     decode_request,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 @click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
 @click.option("--seed", default=0, help="Chooses the questions in the picture grid.")
 @decode_flags()
+@confidence_flags
 @JSON
 def eval_command(
     model: str | None,
@@ -58,6 +60,8 @@ def eval_command(
     seed: int,
     decode: tuple[str, ...],
     candidates: Path | None,
+    uncalibrated: bool,
+    abstain_at_risk: float | None,
     as_json: bool,
 ) -> None:
     """Answer every question of a split with MODEL (a zoo name or dir:PATH) and score the answers.
@@ -78,6 +82,10 @@ def eval_command(
         )
     if predictions is not None and (decode or candidates is not None):
         raise click.UsageError("--decode and --candidates are for a MODEL, not for --predictions.")
+    if predictions is not None and (uncalibrated or abstain_at_risk is not None):
+        raise click.UsageError(
+            "--uncalibrated and --abstain-at-risk are for a MODEL, not for --predictions."
+        )
     options, chosen = decode_request(decode, candidates)
     from vqazoo.data.examples import MISSING_IMAGES
     from vqazoo.evaluation.split import read_split, scored
@@ -110,6 +118,8 @@ def eval_command(
                 data_args=args,
                 decode=options,
                 candidates=chosen,
+                calibrated=not uncalibrated,
+                abstain_at_risk=abstain_at_risk,
                 skip_missing=skip_missing,
                 missing=missing,
                 wups=wanted,

@@ -74,6 +74,26 @@ def decode_flags(candidates: bool = True) -> Callable[[F], F]:
     return add
 
 
+def uncalibrated(command: F) -> F:
+    """Option --uncalibrated."""
+    return click.option(
+        "--uncalibrated",
+        is_flag=True,
+        help="Give the scores of the head, not probabilities of being right.",
+    )(command)
+
+
+def confidence_flags(command: F) -> F:
+    """Options --uncalibrated and --abstain-at-risk."""
+    command = click.option(
+        "--abstain-at-risk",
+        type=float,
+        metavar="SHARE",
+        help='Say "I don\'t know" rather than be wrong in more than this share of the answers.',
+    )(command)
+    return uncalibrated(command)
+
+
 def decode_request(
     decode: Sequence[str], candidates: Path | None = None
 ) -> tuple[dict[str, Any], list[str] | None]:

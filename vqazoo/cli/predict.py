@@ -9,7 +9,14 @@ import click
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.examples import ExampleCommand
-from vqazoo.cli.options import JSON, decode_flags, decode_request, given_args, named_data
+from vqazoo.cli.options import (
+    JSON,
+    confidence_flags,
+    decode_flags,
+    decode_request,
+    given_args,
+    named_data,
+)
 from vqazoo.cli.output import print_json, say
 
 
@@ -39,6 +46,7 @@ from vqazoo.cli.output import print_json, say
     help="Actors of Ray; default: one a GPU, else one for four cores each.",
 )
 @decode_flags()
+@confidence_flags
 @JSON
 def predict(
     model: str,
@@ -53,6 +61,8 @@ def predict(
     workers: int,
     decode: tuple[str, ...],
     candidates: Path | None,
+    uncalibrated: bool,
+    abstain_at_risk: float | None,
     as_json: bool,
 ) -> None:
     """Answer every question of a split with MODEL (a zoo name or dir:PATH) into one file.
@@ -78,6 +88,8 @@ def predict(
                 data_args=given_args(data_root, assignments),
                 decode=options,
                 candidates=chosen,
+                calibrated=not uncalibrated,
+                abstain_at_risk=abstain_at_risk,
                 device=device,
                 cache=cache,
                 engine=engine,

@@ -68,10 +68,15 @@ class Asking:
                 )
         self.hold_back(model)
 
-    def ways(self, model: VQAModel) -> Callable[[Features], list[list[Answer]]]:
+    def ways(
+        self, model: VQAModel, plain: list[float] | None = None
+    ) -> Callable[[Features], list[list[Answer]]]:
         """The best answer to each row of fused features, asked so; none is held back.
 
         Where answers are flaws of pictures, several of which may hold, all of them.
+
+        Args:
+            plain: gets the head's own scores, where answers are not chosen among candidates.
 
         Raises:
             ConfigError: the model cannot be asked so.
@@ -80,7 +85,8 @@ class Asking:
             return model.ranks(self.candidates, self.calibrated)
         options = model.decode_options(self.decode)
         top_k = len(model.answers) if model.head_manifest.flaws else 1
-        return partial(model.answers_of, top_k=top_k, calibrated=self.calibrated, **options)
+        calibrated = self.calibrated
+        return partial(model.answers_of, top_k=top_k, calibrated=calibrated, plain=plain, **options)
 
     def hold_back(self, model: VQAModel) -> HoldBack:
         """What holds back answers that are not sure enough.
@@ -120,10 +126,12 @@ def answer_split(
     cache: str | Path,
     report: Report,
     images: Side | None = None,
+    plain: list[float] | None = None,
 ) -> list[Answer]:
     """The best answer to each example.
 
     Args:
+        plain: gets the head's own scores, see `Asking.ways`.
         cache: folder of cached features; images: those of the pictures, if they are there.
 
     Raises:
@@ -145,7 +153,7 @@ def answer_split(
             questions = CachedQuestions(model, examples, progress, cache, report)
         source = PairedFeatures(images, questions)
         count = len(examples)
-        return answer_features(model, source, count, asking=asking)
+        return answer_features(model, source, count, asking=asking, plain=plain)
 
 
 def answer_features(
@@ -156,12 +164,14 @@ def answer_features(
     on_batch: Callable[[int], None] | None = None,
     candidates: Sequence[str] | None = None,
     asking: Asking | None = None,
+    plain: list[float] | None = None,
     **decode: Any,
 ) -> list[Answer]:
     """The best answer for the rows `start` to `start + count` of a feature source; where answers
     are flaws of pictures, with all others as alternatives.
 
     Args:
+        plain: gets the head's own scores, see `Asking.ways`.
         asking: how they are answered; None: by the candidates and decode options that are given.
 
     Raises:
@@ -169,7 +179,7 @@ def answer_features(
     """
     answers: list[Answer] = []
     asking = asking or Asking(decode, candidates)
-    answering, hold_back = asking.ways(model), asking.hold_back(model)
+    answering, hold_back = asking.ways(model, plain), asking.hold_back(model)
     with evaluating(model), torch.inference_mode():
         for first in range(start, start + count, PREDICT_BATCH):
             rows = torch.arange(first, min(first + PREDICT_BATCH, start + count))  # (B,)

@@ -23,7 +23,8 @@ from vqazoo.amounts import percent
 from vqazoo.data import Example
 from vqazoo.data.answers import normalise, select_answer
 from vqazoo.evaluation.agreement import is_correct
-from vqazoo.evaluation.metrics.reliability import RiskCoverage
+from vqazoo.evaluation.metrics import Floats
+from vqazoo.evaluation.metrics.reliability import BINS, RiskCoverage, calibration_error
 from vqazoo.files.writing import write_file
 from vqazoo.interfaces import Answer
 from vqazoo.media.video import still
@@ -106,6 +107,39 @@ def reliability_figure(curve: RiskCoverage, file: Path) -> None:
     axes.set_ylim(0, None)
     axes.grid(alpha=0.3)
     axes.set_title(f"area under the curve {curve.area():.3f}", fontsize=10)
+    _save(figure, file)
+
+
+def calibration_figure(scores: Floats, series: Mapping[str, Floats], file: Path) -> None:
+    """How often answers are right by how sure the model is, and how many are how sure.
+
+    Args:
+        scores: (n,) of each answer, in [0, 1]; series: (n,) confidences by name, the last in blue.
+    """
+    figure = Figure(figsize=(5, 5.4), layout="constrained")
+    right, counted = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    right.plot((0, 100), (0, 100), color="#777777", linestyle=":", label="as sure as right")
+    styles = [("#b35c00", "o", "--"), ("#1f4e9c", "s", "-")][-len(series) :]
+    for (name, confidence), (colour, marker, line) in zip(series.items(), styles, strict=True):
+        place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+        rows = np.bincount(place, minlength=BINS)
+        filled = rows > 0
+        sure = np.bincount(place, weights=confidence, minlength=BINS)[filled] / rows[filled]
+        share = np.bincount(place, weights=scores, minlength=BINS)[filled] / rows[filled]
+        error = calibration_error(scores, confidence)
+        label = f"{name}: {percent(error)} off" if name else f"{percent(error)} off"
+        right.plot(100 * sure, 100 * share, color=colour, marker=marker, ls=line, label=label)
+        edges = 100 * np.arange(BINS) / BINS
+        shares = 100 * rows / max(1, len(scores))
+        counted.stairs(shares, [*edges, 100], color=colour, linestyle=line)
+    right.set_ylabel("right (%)")
+    right.set_ylim(0, 102)
+    right.legend(fontsize=9, loc="upper left")
+    counted.set_xlabel("how sure the model says it is (%)")
+    counted.set_ylabel("answers (%)")
+    counted.set_xlim(0, 100)
+    for axes in (right, counted):
+        axes.grid(alpha=0.3)
     _save(figure, file)
 
 

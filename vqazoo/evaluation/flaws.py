@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from vqazoo.data import Example, digest
 from vqazoo.data.answers import normalise
-from vqazoo.evaluation.metric import Measure, Metric
+from vqazoo.evaluation.metric import Measure, Metric, today
 from vqazoo.evaluation.metrics.reliability import average_precision, f1_score
 from vqazoo.interfaces import Answer
 from vqazoo.quality import PRESENT
@@ -16,15 +17,21 @@ from vqazoo.quality import PRESENT
 NAMED_BY = 2  # who must name a flaw for it to be there, of five in VizWiz's quality labels
 
 
-def flaw_metrics(measure: Measure, answers: Sequence[Answer]) -> Iterator[Metric]:
+def flaw_metrics(
+    examples: Sequence[Example], answers: Sequence[Answer], data: str, split: str, decode: str = ""
+) -> Iterator[Metric]:
     """Average precision and F1 of each flaw that some pictures have and others have not, and the
-    means over these flaws.
+    means over these flaws; of the examples that have answers.
 
     Args:
-        answers: one for each example of the measure, with all others as alternatives.
+        answers: one for each example, with all others as alternatives.
+        data, split, decode: for signatures.
     """
-    named = [Counter(map(normalise, example.answers)) for example in measure.examples]
-    scores = [{each.text: each.score for each in (a, *a.alternatives)} for a in answers]
+    rows = [(e, a) for e, a in zip(examples, answers, strict=True) if e.answers]
+    labelled = [example for example, _ in rows]
+    measure = Measure(data, split, digest(labelled), today(), labelled, decode)
+    named = [Counter(map(normalise, example.answers)) for example in labelled]
+    scores = [{each.text: each.score for each in (a, *a.alternatives)} for _, a in rows]
     told: dict[str, tuple[float, float]] = {}
     for flaw in sorted(set().union(*scores)):
         there = np.array([people[flaw] >= NAMED_BY for people in named])

@@ -8,10 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
+from vqazoo.calibration.abstaining import guess_of
 from vqazoo.data import Example
 from vqazoo.data.damage import unreadable
 from vqazoo.evaluation.agreement import measured
-from vqazoo.evaluation.figures import answer_figure, confusion_figure, grid_rows, reliability_figure
+from vqazoo.evaluation.figures import (
+    answer_figure,
+    calibration_figure,
+    confusion_figure,
+    grid_rows,
+    reliability_figure,
+)
 from vqazoo.evaluation.metrics.reliability import risk_coverage
 from vqazoo.evaluation.predictions import submissions, to_csv, to_json_lines
 from vqazoo.evaluation.score import registered
@@ -28,12 +35,14 @@ def write_results(
     answers: Sequence[Answer],
     seed: int,
     pictures: bool = True,
+    plain: Sequence[float] = (),
 ) -> None:
     """Prediction files in every form that fits, and, if `pictures`, pictures of them.
 
     Args:
         data: name of the dataset, for its official submission files.
         seed: chooses the questions in the picture grid.
+        plain: of a calibrated model, the head's own scores of the answers.
     """
     write_file(out / "predictions.csv", to_csv(examples, answers).encode())
     write_file(out / "predictions.jsonl", to_json_lines(examples, answers).encode())
@@ -54,9 +63,15 @@ def write_results(
     labelled = [(e, a) for e, a in zip(examples, answers, strict=True) if e.answers]
     if not labelled:
         return
-    scored, given = [e for e, _ in labelled], [a for _, a in labelled]
+    scored, given = [e for e, _ in labelled], [guess_of(a) for _, a in labelled]
     confusion_figure(scored, given, out / "confusion.png")
     if not any(math.isnan(answer.score) for answer in given):
         _, rows, scores = measured(scored, given)  # as the metrics
         curve = risk_coverage(scores, np.array([given[row].score for row in rows]))
         reliability_figure(curve, out / "risk-coverage.png")
+        if all(0 <= given[row].score <= 1 for row in rows):
+            own = np.array([s for s, e in zip(plain, examples, strict=False) if e.answers])
+            series = {"": np.array([given[row].score for row in rows])}
+            if len(own):
+                series = {"before calibration": own[rows], "after": series[""]}
+            calibration_figure(scores, series, out / "calibration.png")

@@ -14,14 +14,14 @@ from typing import Any
 
 from vqazoo.calibration.abstaining import guess_of
 from vqazoo.config import config_digest
-from vqazoo.data import DatasetReader, Example, digest, open_dataset, usable
+from vqazoo.data import DatasetReader, Example, open_dataset, usable
 from vqazoo.data.answers import AnswerList
 from vqazoo.data.examples import MISSING_IMAGES
 from vqazoo.errors import DataError, UnknownNameError, did_you_mean
-from vqazoo.evaluation.abstentions import abstentions
+from vqazoo.evaluation.abstentions import abstentions, by_validation
 from vqazoo.evaluation.answering import Asking, answer_features, answer_split
 from vqazoo.evaluation.flaws import flaw_metrics
-from vqazoo.evaluation.metric import Measure, Metric, by_name, today
+from vqazoo.evaluation.metric import Metric, by_name
 from vqazoo.evaluation.metrics import wups as wups_metric
 from vqazoo.evaluation.results import write_results
 from vqazoo.evaluation.score import score
@@ -66,6 +66,7 @@ class Evaluation:
         metrics: each with its signature; empty where no question has an answer of people.
         predictions: the answers with their questions: a sequence of dicts with `to_csv`,
             `to_pandas`, `examples` and `answers`.
+        plain: of a calibrated model, the head's own scores of the answers.
     """
 
     model: str
@@ -73,6 +74,7 @@ class Evaluation:
     split: str
     metrics: tuple[Metric, ...]
     predictions: Predictions
+    plain: tuple[float, ...] = ()
 
     def metric(self, name: str) -> Metric:
         """The metric of a name, such as `accuracy`.
@@ -115,7 +117,7 @@ class Evaluation:
         examples, answers = self.predictions.examples, self.predictions.answers
         try:
             out.mkdir(parents=True, exist_ok=True)
-            write_results(out, self.data, examples, answers, seed, pictures)
+            write_results(out, self.data, examples, answers, seed, pictures, self.plain)
             if self.metrics:
                 content = json_bytes([metric.to_json() for metric in self.metrics])
                 write_file(out / METRICS, content)
@@ -202,8 +204,9 @@ def evaluate_questions(
     """
     asking = asking or Asking()
     _check_wups(wups)
-    answers = answer_split(model, questions.examples, asking, progress, cache, report)
-    return _of_model(model, questions, answers, asking, wups, report, reference)
+    plain: list[float] = []
+    answers = answer_split(model, questions.examples, asking, progress, cache, report, plain=plain)
+    return _of_model(model, questions, answers, asking, wups, report, reference, plain=plain)
 
 
 def evaluate_features(
@@ -266,7 +269,6 @@ def scored(
         examples, data, split = questions.examples, questions.data, questions.split
         said = [guess_of(answer) for answer in answers]
         metrics = score(examples, said, data, split, known, wups, report, decode, quick, confidence)
-        metrics += abstentions(examples, answers, data, split, decode)
     predictions = Predictions(questions.examples, answers)
     return Evaluation(model, questions.data, questions.split, tuple(metrics), predictions)
 
@@ -298,22 +300,24 @@ def _of_model(
     report: Report = print,
     reference: str = "",
     quick: bool = False,
+    plain: Sequence[float] = (),
 ) -> Evaluation:
     how = asking.signature(model)
     made_by = signature(model, reference) + (f"|decode:{how}" if how else "")
     if asking.abstain_at_risk is not None:
-        how = ",".join(filter(None, (how, f"abstain_at_risk={asking.abstain_at_risk:g}")))
         made_by += f"|abstain_at_risk:{asking.abstain_at_risk:g}"
-    confidence = asking.confidence(model)
-    known = known_answers(model)
-    done = scored(questions, answers, known, wups, report, how, made_by, quick, confidence)
-    if quick or not done.metrics or not model.head_manifest.flaws:
-        return done
-    rows = [(e, a) for e, a in zip(questions.examples, answers, strict=True) if e.answers]
-    labelled = [example for example, _ in rows]
-    measure = Measure(done.data, done.split, digest(labelled), today(), labelled, how)
-    flaws = flaw_metrics(measure, [answer for _, answer in rows])
-    return replace(done, metrics=(*done.metrics, *flaws))
+    known, confidence = known_answers(model), asking.confidence(model)
+    found = scored(questions, answers, known, wups, report, how, made_by, quick, confidence)
+    if quick or not questions.answered or asking.candidates is not None:
+        return found
+    where = questions.examples, answers, questions.data, questions.split
+    metrics = [*found.metrics, *abstentions(*where, asking.abstain_at_risk, how)]
+    if model.head_manifest.flaws:
+        metrics += flaw_metrics(*where, how)
+    if model.calibration is None or not asking.calibrated or asking.decode:
+        return replace(found, metrics=tuple(metrics))
+    metrics += by_validation(*where, plain, model.calibration, how)
+    return replace(found, metrics=tuple(metrics), plain=tuple(plain))
 
 
 def _check_wups(wanted: bool | None) -> None:

@@ -104,7 +104,7 @@ def predict_rows(
     how = {"calibrated": calibrated, "abstain_at_risk": abstain_at_risk}
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}, but it must be 1 or more.")
-    table = _table(data)
+    table = table_rows(data)
     examples: list[Example] = []
     answers: list[Answer] = []
     while batch := list(islice(table, batch_size)):
@@ -152,7 +152,7 @@ def _all_damaged(error: ImageError, pictures: Iterable[Any], first: int) -> Imag
     )
 
 
-def _table(data: Any) -> Iterator[tuple[Any, Example]]:
+def table_rows(data: Any) -> Iterator[tuple[Any, Example]]:
     """The picture and the example of each row, one row in memory at a time."""
     if isinstance(data, (str, Path, Mapping)) or not isinstance(data, Iterable):
         given = f"{data!r}"[:60] if isinstance(data, (str, Path)) else f"a {type(data).__name__}"

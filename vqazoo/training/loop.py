@@ -29,6 +29,7 @@ from vqazoo.model import VQAModel
 from vqazoo.progress import Progress
 from vqazoo.toolkit.losses import row_units
 from vqazoo.training.batch_loss import Batch, BatchLoss, LossSums, shares
+from vqazoo.training.calibration import calibrate_best
 from vqazoo.training.data import given_labels, read_run_data
 from vqazoo.training.engine import Engine, start
 from vqazoo.training.environment import describe_environment
@@ -281,6 +282,8 @@ def _run(
                 position.best_stored = True
             else:
                 engine.take_weights(model, trained)
+            if position.ended and stage.number == len(stages(training)) and engine.first:
+                calibrate_best(out / BEST, data.validation, config, device, report, progress)
             learnt = learner.tensors()
             if engine.first:
                 with writing(out):

@@ -106,6 +106,8 @@ def evaluate(
     data_args: Mapping[str, Any] | None = None,
     decode: Mapping[str, Any] | None = None,
     candidates: Sequence[str] | None = None,
+    calibrated: bool = True,
+    abstain_at_risk: float | None = None,
     skip_missing: bool = False,
     missing: str | Path = MISSING,
     wups: bool | None = None,
@@ -125,6 +127,8 @@ def evaluate(
         data_args: arguments of a dataset that is named, such as {"data_root": "DIR"}.
         decode: options of the head, as `VQAModel.answer` takes them.
         candidates: the answers to choose from, in place of writing or picking one.
+        calibrated, abstain_at_risk: as `VQAModel.answer` takes them; of answers that are held back,
+            what they were is scored, and the share and risk of the others.
         skip_missing: leave out questions whose picture is missing or damaged, and report it.
         missing: the file in which such pictures are listed.
         wups: whether to compute WUPS; None: where it is usual for the dataset.
@@ -163,7 +167,8 @@ def evaluate(
         raise ConfigError(
             "data_args are given, but the data is no name of a dataset: leave them out."
         )
-    asking, place = Asking(decode or {}, candidates), Path(missing)
+    asking = Asking(decode or {}, candidates, calibrated, abstain_at_risk)
+    place = Path(missing)
     reference = model if isinstance(model, str) else ""
     if data is None or isinstance(data, str | DatasetReader):
         if isinstance(model, str):

@@ -37,6 +37,8 @@ def predict_to_file(
     data_args: Mapping[str, Any] | None = None,
     decode: Mapping[str, Any] | None = None,
     candidates: Sequence[str] | None = None,
+    calibrated: bool = True,
+    abstain_at_risk: float | None = None,
     device: str = "auto",
     cache: str | Path = "",
     engine: str = HERE,
@@ -51,7 +53,8 @@ def predict_to_file(
         reference: a model, as `vqazoo.load` takes it.
         out: a file that ends in .parquet, .csv or .jsonl, and is not there yet. Its columns are
             those of `vqazoo.evaluation.predictions.ANSWER_COLUMNS`.
-        data, split, data_args, decode, candidates, device: as for `vqazoo.evaluate`.
+        data, split, data_args, decode, candidates, calibrated, abstain_at_risk, device: as for
+            `vqazoo.evaluate`.
         cache: folder of cached features, which are read where there are any.
         engine: `here`, or `ray`: the actors of the Ray cluster at RAY_ADDRESS, or of one that is
             started on this machine; every node reaches model and pictures by the same paths.
@@ -97,7 +100,7 @@ def predict_to_file(
     reader, name = named_reader(data, args, split)
     # With Ray, this one only says what is asked: the actors have models of their own.
     model = load_found(found).to(pick_device("cpu" if engine == RAY else device))
-    asking = Asking(decode or {}, candidates)
+    asking = Asking(decode or {}, candidates, calibrated, abstain_at_risk)
     asking.check(model)
     features, examples = source_of_features(parts, model, str(cache), reader.stream(split))
     plan = Request(asking, name, split, args, features).plan(model)

@@ -37,6 +37,15 @@ def recipe_file(name: str) -> Path:
 def trained_on(folder: Path) -> DataConfig:
     """The data that the recipe of a checkpoint folder names.
 
+    Raises:
+        As `run_recipe_of`.
+    """
+    return run_recipe_of(folder).data
+
+
+def run_recipe_of(folder: Path) -> RunConfig:
+    """The recipe by which the model in a checkpoint folder was trained.
+
     Of a run's best checkpoint the run's own recipe is read, which has the folders of this machine.
 
     Raises:
@@ -51,7 +60,7 @@ def trained_on(folder: Path) -> DataConfig:
             f"'{folder}' has no {RECIPE}, so nothing tells its data: name the dataset with --data "
             f"(in Python: data=)."
         )
-    return run_config(read_toml(own)).data
+    return run_config(read_toml(own))
 
 
 def read_recipe(name: str) -> RunConfig:

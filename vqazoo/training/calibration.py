@@ -1,0 +1,237 @@
+"""Calibrating a model: the best one of a run at its end, or any one on a user's questions.
+
+Imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqazoo.calibration import Calibration
+from vqazoo.card import write_card
+from vqazoo.card.facts import PICTURES, VALIDATION
+from vqazoo.checkpoint.loading import load_checkpoint
+from vqazoo.checkpoint.saving import write_calibration
+from vqazoo.config import RunConfig
+from vqazoo.data import DatasetReader, Example
+from vqazoo.errors import CheckpointError, ConfigError, DataError
+from vqazoo.evaluation.calibrating import fit, in_words, why_not
+from vqazoo.evaluation.evidence import Evidence, gather
+from vqazoo.evaluation.split import IN_MEMORY, WHOLE, Questions, read_split, with_pictures
+from vqazoo.evaluation.tables import table_rows
+from vqazoo.features.encoding import encode_pictures
+from vqazoo.features.sources import (
+    CachedImages,
+    CachedQuestions,
+    LiveImages,
+    LiveQuestions,
+    PairedFeatures,
+    Side,
+)
+from vqazoo.files.reading import memory, read_plain
+from vqazoo.files.writing import CARD, ENVIRONMENT, METRICS, RECIPE, write_folder
+from vqazoo.interfaces import Features
+from vqazoo.model import VQAModel, pick_device
+from vqazoo.modes import evaluating
+from vqazoo.progress import Progress, Report
+from vqazoo.training.data import read_run_data
+from vqazoo.zoo.evaluate import MISSING
+from vqazoo.zoo.models import Found, find, load_found
+from vqazoo.zoo.recipes import run_recipe_of
+
+KEPT = (RECIPE, METRICS, ENVIRONMENT, CARD, *PICTURES)  # of a repository, besides what is loaded
+
+
+def calibrate_best(
+    best: Path,
+    validation: Sequence[Example],
+    config: RunConfig,
+    device: torch.device,
+    report: Report,
+    progress: Progress,
+) -> None:
+    """Fit temperatures and thresholds of the best model to the validation questions, and keep them
+    in its checkpoint; what cannot be fitted is reported.
+
+    Frozen encoders are not asked again: their features are in the cache of the run.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read or written.
+    """
+    model, training = load_checkpoint(best).to(device), config.training
+    live = training.features == "live"
+    evidence = _evidence(model, validation, live, training.cache, report, progress)
+    if reason := why_not(evidence):
+        report(f"Not calibrated: {reason}.")
+        return
+    calibration = fit(evidence, config.data.type, VALIDATION)
+    write_calibration(best, calibration)
+    report(f"The best model is {in_words(calibration)}.")
+
+
+def _evidence(
+    model: VQAModel,
+    examples: Sequence[Example],
+    live: bool,
+    cache: str,
+    report: Report,
+    progress: Progress,
+) -> Evidence:
+    """What a model answers to examples with files of pictures; frozen encoders have a cache."""
+    with evaluating(model):
+        images: Side
+        questions: Side
+        if live or model.trains_tower("image"):
+            images = LiveImages(model, examples)
+        else:
+            images = CachedImages(model, examples, progress, cache, report)
+        if live or model.trains_tower("text"):
+            questions = LiveQuestions(model, examples)
+        else:
+            questions = CachedQuestions(model, examples, progress, cache, report)
+        return gather(model, PairedFeatures(images, questions), examples)
+
+
+def calibrate(
+    model: str | VQAModel,
+    data: Any = None,
+    split: str = "",
+    *,
+    out: str | Path | None = None,
+    data_args: Mapping[str, Any] | None = None,
+    skip_missing: bool = False,
+    missing: str | Path = MISSING,
+    device: str = "auto",
+    cache: str | Path = "",
+    report: Report = print,
+    progress: Progress = lambda steps, _: iter(steps),
+) -> Calibration:
+    """Fit a model's calibration to questions whose answers are known; nothing is trained.
+
+    Args:
+        model: a model, whose `calibration` is set; or a reference, as `vqazoo.load` takes it.
+        data: name of a dataset, a reader of one, or a table as `VQAModel.predict` takes it. None:
+            the validation questions of the recipe of a referenced model.
+        split: of a dataset; default: `validation`.
+        out: folder for a copy of a referenced model with its new calibration. None: it is written
+            into the folder itself, which must be given as `dir:PATH`.
+        data_args, skip_missing, missing, device, cache, report, progress: as for `vqazoo.evaluate`.
+
+    Raises:
+        DataError: there are too few questions with answers, or a file, row or picture is unusable.
+        ConfigError: the arguments do not fit each other.
+        VqazooError: as `vqazoo.load`, of a reference.
+    """
+    reference = model if isinstance(model, str) else ""
+    target = _target(reference, out)
+    found = find(reference, names=KEPT) if reference else None
+    loaded = load_found(found).to(pick_device(device)) if found else model
+    assert not isinstance(loaded, str)
+    place = Path(missing)
+    if data is None or isinstance(data, str | DatasetReader):
+        named = _named(found, data, split, data_args or {}, report)
+        examples = with_pictures(named.examples, skip_missing, place, report)
+        name, split = named.data, named.split
+        evidence = _evidence(loaded, examples, False, str(cache), report, progress)
+    else:
+        name, split = IN_MEMORY, split or WHOLE
+        pairs = list(table_rows(data))
+        examples = [example for _, example in pairs]
+        evidence = gather(loaded, _Shown(loaded, pairs), examples)
+    if reason := why_not(evidence):
+        raise DataError(f"The model cannot be calibrated on '{split}' of '{name}': {reason}.")
+    calibration = fit(evidence, name, split)
+    loaded.calibration = calibration
+    if found is not None and target is not None:
+        if found.folder is None:
+            loaded.save(target)
+        else:
+            if out is not None:
+                _copy(found.folder, target)
+            write_calibration(target, calibration)
+            write_card(target)
+        report(f"'{target}' is {in_words(calibration)}.")
+    return calibration
+
+
+class _Shown:
+    """Pictures in memory, encoded for each batch."""
+
+    def __init__(self, model: VQAModel, pairs: Sequence[tuple[Any, Example]]) -> None:
+        self._model, self._pairs = model, pairs
+
+    def batch(self, rows: Tensor) -> tuple[Features, Features]:
+        asked = [self._pairs[row] for row in rows.tolist()]
+        pictures, numbers = distinct_objects([picture for picture, _ in asked])
+        image = encode_pictures(self._model, [self._model.transform(each) for each in pictures])
+        place = numbers.to(self._model.device)
+        return image.index(place), self._model.encode_text([e.question for _, e in asked])
+
+
+def distinct_objects(values: Sequence[Any]) -> tuple[list[Any], Tensor]:
+    """The distinct objects in order of first use, and for each row the number of its own."""
+    number: dict[int, int] = {}
+    rows = [number.setdefault(id(value), len(number)) for value in values]
+    first = {id(value): value for value in values}
+    return [first[key] for key in number], torch.tensor(rows)
+
+
+def _target(reference: str, out: str | Path | None) -> Path | None:
+    """The folder that is written; None: of a model in memory."""
+    if not reference:
+        if out is not None:
+            raise ConfigError("A model in memory is calibrated as it is: leave out 'out', save it.")
+        return None
+    if out is None and not reference.startswith("dir:"):
+        raise ConfigError(
+            f"'{reference}' is no folder of your own, so a copy of it is calibrated: name a folder "
+            f"for it with --out (in Python: out=)."
+        )
+    target = Path(reference.removeprefix("dir:") if out is None else out).expanduser()
+    if out is not None and target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(f"'{target}' is there already, and is not replaced: name a new folder.")
+    return target
+
+
+def _named(
+    found: Found | None,
+    data: str | DatasetReader | None,
+    split: str,
+    args: Mapping[str, Any],
+    report: Report,
+) -> Questions:
+    """The questions of a dataset that is named, or those that a recipe validates on."""
+    if data is not None:
+        return read_split(data, args, split or VALIDATION, report=report, look=False)
+    if found is None or found.folder is None:
+        raise ConfigError(
+            "No data is named, and no recipe of the model says any: give data, with answers that "
+            "the model did not learn from."
+        )
+    recipe = run_recipe_of(found.folder)
+    own = replace(recipe.data, args={**recipe.data.args, **args})
+    if split:
+        return read_split(own.type, own.args, split, report=report, look=False)
+    run = read_run_data(replace(recipe, data=own), None)
+    return Questions(own.type, VALIDATION, run.validation)
+
+
+def _copy(folder: Path, target: Path) -> None:
+    """A checkpoint folder with all that it holds, whole or not at all."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    names = {file.relative_to(folder).as_posix(): file for file in files}
+    kept = {name: file for name, file in names.items() if not name.startswith(".")}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write_folder(target, {name: read_plain(file, memory()) for name, file in kept.items()})
+    except OSError as error:
+        raise CheckpointError(
+            f"The copy could not be written to '{target}' ({error}): free space or name another "
+            f"folder."
+        ) from error
