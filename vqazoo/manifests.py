@@ -198,6 +198,8 @@ class HeadManifest(Manifest):
         captions: whether it describes a picture when the question is empty (`VQAModel.caption`).
         independent_scores: whether each answer has a probability of its own, such as a sigmoid, so
             that those of different answers may sum to more than 1.
+        flaws: whether its answers are flaws of pictures, several of which may hold of one picture
+            (`VQAModel.quality`); it then has independent scores.
     """
 
     requires: str
@@ -210,12 +212,17 @@ class HeadManifest(Manifest):
     labels: Mapping[str, str] = field(default_factory=dict)
     captions: bool = False
     independent_scores: bool = False
+    flaws: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_choice(self, "requires", FEATURE_KINDS)
         _check_choice(self, "answer_mode", ANSWER_MODES)
         _check_args(self, "decode")
+        if self.flaws and not (self.independent_scores and self.answer_mode == "classify"):
+            raise _unexpected(
+                self, "flaws", "False, or independent_scores=True and answer_mode='classify'"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,15 +18,13 @@ from vqazoo.config import Block, ModelConfig
 from vqazoo.data import check_question
 from vqazoo.data.answers import AnswerList
 from vqazoo.data.asking import Asked, pair
-from vqazoo.errors import (
-    ConfigError,
-    QuestionError,
-)
+from vqazoo.errors import ConfigError, QuestionError
 from vqazoo.features.encoding import as_video, encode_pictures, need_frames
 from vqazoo.interfaces import Answer, Features, Fusion, Head
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.media.video import Video, is_video, watch
 from vqazoo.modes import evaluating
+from vqazoo.quality import Quality, judge
 from vqazoo.registry import registry
 
 if TYPE_CHECKING:
@@ -262,6 +260,14 @@ class VQAModel(ChoosingModel):
         from vqazoo.conveniences import predict_rows
 
         return predict_rows(self, data, batch_size, decode, None, calibrated, abstain_at_risk)
+
+    def quality(self, image: Any) -> Quality | list[Quality]:
+        """Flaws of a picture and what to do about them; of a list of pictures, a list.
+
+        Raises:
+            ConfigError: the model was not trained on flaws of pictures.
+        """
+        return judge(self, image)
 
     def _fused(self, pictures: Sequence[Any], questions: Sequence[str]) -> Iterator[Features]:
         """Fused features of the questions in batches; one picture is encoded once for all."""

@@ -6,23 +6,26 @@ import logging
 import threading
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from vqazoo.catalogue import PACKAGED, entries
 from vqazoo.cli.terminal import printable
-from vqazoo.errors import VqazooError
+from vqazoo.errors import ConfigError, VqazooError
+from vqazoo.wording import refusal
+from vqazoo_demo.naming import data_of, judges_pictures, short_names
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from vqazoo.interfaces import Answer
+    from vqazoo.media.pixels import Placement
     from vqazoo.model import VQAModel
+    from vqazoo.quality import Quality
 
 FIRST = "tiny-clip-lstm-easyvqa"  # what a newcomer meets
-REFUSALS = ("unanswerable", "unsuitable", "unsuitable image")
 PUNCTUATION = " ?!.,;:"
-ENOUGH = 0.5  # `Answer.answerable` from which on a picture is said to show enough
+NO_QUALITY = "none"  # in place of the name of a model that judges pictures
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +38,13 @@ class Look:
         picture: the heat map over the picture, of its size.
         place: where the heat is, such as `at the top left`.
         words: those of the question that counted most, first the one that counted most.
+        unseen: the edges that the model never sees, such as `left and right`; empty: it sees all.
     """
 
     picture: Image.Image
     place: str
     words: tuple[str, ...]
+    unseen: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class Reply:
     Attributes:
         problem: why there is no answer.
         no_look: why nothing is shown of where it looked, though it was asked for.
+        quality: of the picture, where it was judged.
     """
 
     model: str
@@ -56,14 +62,17 @@ class Reply:
     problem: str = ""
     look: Look | None = None
     no_look: str = ""
+    quality: Quality | None = None
 
     @property
-    def refuses(self) -> bool:
-        """Whether the model says that the picture does not show enough."""
-        if self.answer is None:
-            return False
-        chance = self.answer.answerable
-        return self.answer.text in REFUSALS or (chance is not None and chance < ENOUGH)
+    def refusal(self) -> str:
+        """Why the model does not answer, see `vqazoo.wording.refusal`; empty: it does."""
+        return "" if self.answer is None else refusal(self.answer)
+
+    @property
+    def advice(self) -> str:
+        """What to do about the picture; empty: nothing."""
+        return "" if self.quality is None else self.quality.advice
 
 
 class Models:
@@ -73,18 +82,43 @@ class Models:
     one by one, since the libraries change settings of the whole process while they do.
     """
 
-    def __init__(self, chosen: Sequence[str], device: str = "cpu") -> None:
-        """`chosen` come first; the packaged ones follow."""
+    def __init__(self, chosen: Sequence[str], device: str = "cpu", quality: str = "") -> None:
+        """`chosen` come first; the packaged ones follow.
+
+        Args:
+            quality: the model that judges every picture; NO_QUALITY: none does; empty: for models
+                whose data the catalogue names, the packaged one of the same data, since what it
+                says of other pictures was never measured.
+
+        Raises:
+            ConfigError: that model does not judge pictures, or one that does is to answer.
+        """
         known = entries()
         packaged = [name for name, entry in known.items() if entry.weights == PACKAGED]
         packaged.sort(key=lambda name: (name != FIRST, name))
-        self.names = list(dict.fromkeys([*chosen, *packaged]))
-        self.chosen = list(chosen) or packaged[:1]
-        self.data = {name: known[name].data if name in known else "" for name in self.names}
+        judges = [name for name in packaged if judges_pictures(known[name])]
+        asked = [name for name in chosen if name in judges]
+        if asked:
+            raise ConfigError(
+                f"The model '{asked[0]}' answers no questions, it judges pictures: name it with "
+                f"--quality."
+            )
+        self.names = list(dict.fromkeys([*chosen, *(n for n in packaged if n not in judges)]))
+        self.chosen = list(chosen) or self.names[:1]
+        self.labels = short_names(self.names)
+        self.data = {name: data_of(name, known.get(name)) for name in self.names}
         self.device = device
+        self._judge_of = {known[name].data: name for name in judges} if not quality else {}
+        self._judge = "" if quality == NO_QUALITY else quality
         self._loaded: dict[str, VQAModel] = {}
         self._loading = threading.Lock()
-        self._turns = {name: threading.Lock() for name in self.names}
+        lines = [*self.names, *judges, *([self._judge] if self._judge else [])]
+        self._turns = {name: threading.Lock() for name in lines}
+        if self._judge and not self.load(self._judge).head_manifest.flaws:
+            raise ConfigError(
+                f"The model '{quality}' answers questions, but --quality names one that judges "
+                f"pictures: {', '.join(judges)}, or {NO_QUALITY}."
+            )
 
     def load(self, name: str) -> VQAModel:
         """Raises VqazooError: it cannot be loaded."""
@@ -101,23 +135,38 @@ class Models:
     ) -> Reply:
         """What a model says; never raises, since the others should still be heard."""
         with self._turns[name]:
-            return self._ask(name, picture, question, top_k, show_look)
+            reply = self._ask(name, picture, question, top_k, show_look)
+        return replace(reply, quality=self._judged(name, picture)) if reply.answer else reply
 
     def _ask(
         self, name: str, picture: Image.Image, question: str, top_k: int, show_look: bool
     ) -> Reply:
+        label = self.labels[name]
         try:
             model = self.load(name)
             answer = model.answer(picture, question, top_k)
         except Exception as error:  # the page tells it, and the terminal in full
-            return Reply(name, problem=sentence(error, f"The model {name}"))
+            return Reply(label, problem=sentence(error, f"The model {label}"))
         if not show_look:
-            return Reply(name, answer)
+            return Reply(label, answer)
         try:
-            return Reply(name, answer, look=_look(model, picture, question))
+            return Reply(label, answer, look=_look(model, picture, question))
         except Exception as error:  # the page tells it, and the terminal in full
-            reason = sentence(error, f"Showing where {name} looked")
-            return Reply(name, answer, no_look=reason)
+            reason = sentence(error, f"Showing where {label} looked")
+            return Reply(label, answer, no_look=reason)
+
+    def _judged(self, name: str, picture: Image.Image) -> Quality | None:
+        """The quality of the picture, for a model that answers about it; None: nobody judges it."""
+        judge = self._judge or self._judge_of.get(self.data[name], "")
+        if not judge:
+            return None
+        with self._turns[judge]:
+            try:
+                judged = self.load(judge).quality(picture)
+            except Exception as error:  # the answer is told all the same
+                logger.warning(printable(sentence(error, f"Judging the picture by {judge}")))
+                return None
+        return judged if not isinstance(judged, list) else judged[0]
 
 
 def sentence(error: Exception, subject: str) -> str:
@@ -132,11 +181,39 @@ def sentence(error: Exception, subject: str) -> str:
 def _look(model: VQAModel, picture: Image.Image, question: str) -> Look:
     """Where a model looked; raises VqazooError if its parts do not offer that."""
     from vqazoo import explain
+    from vqazoo.media.pixels import placement
 
     explanation = explain.explain(model, picture, question)
     strongest = sorted(explanation.words, key=lambda word: -word[1])
     words = tuple(word.strip(PUNCTUATION) for word, weight in strongest[:2] if weight > 0)
-    return Look(explain.overlay(explanation, picture), place(explanation.image), words)
+    shown = explain.overlay(explanation, picture)
+    placed = placement(picture.size, model.image_encoder.spec.preprocess)
+    return Look(_framed(shown, placed), place(explanation.image), words, unseen(placed))
+
+
+def unseen(placed: Placement) -> str:
+    """The edges of a picture that are cropped off before a model sees it, in words."""
+    sides = [*(["left and right"] if placed.width > placed.frame[0] else [])]
+    sides += ["top and bottom"] if placed.height > placed.frame[1] else []
+    return ", ".join(sides)
+
+
+def _framed(shown: Image.Image, placed: Placement) -> Image.Image:
+    """The picture with what is cropped off faded, and a line around the rest."""
+    from PIL import Image, ImageDraw
+
+    if not unseen(placed):
+        return shown
+    across, down = shown.width / placed.width, shown.height / placed.height
+    left, top = max(0, -placed.left), max(0, -placed.top)
+    right = min(placed.width, left + placed.frame[0])
+    bottom = min(placed.height, top + placed.frame[1])
+    box = tuple(round(side) for side in (left * across, top * down, right * across, bottom * down))
+    faded = Image.blend(shown, Image.new("RGB", shown.size, "white"), 0.7)
+    faded.paste(shown.crop(box), box[:2])
+    width = max(1, round(max(shown.size) / 160))
+    ImageDraw.Draw(faded).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), None, "black", width)
+    return faded
 
 
 def place(heat: Any) -> str:

@@ -31,9 +31,21 @@ from vqazoo.cli.options import DEVICE_OR_CPU, listens_on
     show_default=True,
     help="How many answers of a model to show.",
 )
+@click.option(
+    "--quality",
+    default="",
+    metavar="MODEL|none",
+    help="Model that judges every picture; default: for models of drawn shapes the packaged one.",
+)
 @DEVICE_OR_CPU
 def demo(
-    models: tuple[str, ...], host: str, port: int, flagged: Path, top_k: int, device: str
+    models: tuple[str, ...],
+    host: str,
+    port: int,
+    flagged: Path,
+    top_k: int,
+    quality: str,
+    device: str,
 ) -> None:
     """Open a web page that asks models about pictures.
 
@@ -48,7 +60,7 @@ def demo(
     if find_spec("gradio") is None:
         raise missing_package("The verb 'demo'", "gradio", "demo")
     table = FlaggedTable(flagged)
-    zoo = Models(models, device)
+    zoo = Models(models, device, quality)
     for name in models:
         zoo.load(name)
     with tempfile.TemporaryDirectory(prefix="vqazoo-demo-") as folder:

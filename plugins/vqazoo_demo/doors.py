@@ -54,10 +54,12 @@ class Doors:
         app: the page.
         folder: where Gradio puts uploads and the page its examples; of no other file is anything
             read, told or even looked up.
+        events: how many values the page sends with each thing that can happen, by number.
     """
 
-    def __init__(self, app: ASGIApp, folder: Path) -> None:
+    def __init__(self, app: ASGIApp, folder: Path, events: Mapping[int, int]) -> None:
         self.app = app
+        self.events = events
         self.folder = Path(os.path.realpath(folder))
         self._arriving = 0  # bytes of uploads that are not over
 
@@ -113,6 +115,7 @@ class Doors:
             sent = json.loads(body)
             values = {name: sent[name] for name in KEPT if name in sent}
             values["data"] = [self._value(value) for value in sent["data"]]
+            self._check_event(sent)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise Refused(400, "The request is not one of this page: reload it.") from error
         checked = json.dumps(values | {"event_data": None}).encode()
@@ -121,6 +124,14 @@ class Doors:
             length
         ]
         return checked
+
+    def _check_event(self, sent: Mapping[str, Any]) -> None:
+        """Raises ValueError: it is no event of the page, or has not what the page sends with it."""
+        event, trigger = sent["fn_index"], sent.get("trigger_id")
+        if type(event) is not int or len(sent["data"]) != self.events.get(event):
+            raise ValueError("no event of the page")
+        if not isinstance(sent["session_hash"], str) or not isinstance(trigger, int | None):
+            raise ValueError("no session of the page")
 
     def _value(self, value: Any) -> Any:
         """A value of a question: text, a choice, a list of texts, or an uploaded picture."""

@@ -17,6 +17,7 @@ from vqazoo_demo import results
 from vqazoo_demo.asking import Models, Reply, sentence
 from vqazoo_demo.examples import EXAMPLES
 from vqazoo_demo.flagging import FlaggedTable
+from vqazoo_demo.results import Turn
 
 TITLE = "Ask about a picture"
 INTRO = (
@@ -25,6 +26,7 @@ INTRO = (
 )
 # Older ones write beyond the buffer of a damaged JPEG (CVE-2026-112403); gradio still asks for one.
 SOUND_PILLOW = 13
+KEPT_TURNS = 10  # questions about one picture that are shown
 PNG = b"\x89PNG\r\n\x1a\n"  # how each starts
 STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 # Status lines that screen readers read out when they change.
@@ -36,10 +38,16 @@ NAMES = """() => {
     group.setAttribute('role', 'group');
     group.setAttribute('aria-label', name);
   }
-  const mend = () => document.querySelectorAll('.toast-header[role]').forEach(header => {
-    header.removeAttribute('role');
-    header.removeAttribute('tabindex');
-  });
+  const mend = () => {
+    document.querySelectorAll('.toast-header[role]').forEach(header => {
+      header.removeAttribute('role');
+      header.removeAttribute('tabindex');
+    });
+    document.querySelectorAll('[data-testid="toast-text"]').forEach(text => {
+      if (/^(Only image|Invalid file type)/.test(text.textContent))
+        text.textContent = 'This file is no picture: choose one, such as a PNG or a JPEG file.';
+    });
+  };
   new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});
 }"""
 SHOW_ANSWERS = "() => document.getElementById('answers').scrollIntoView({block: 'nearest'})"
@@ -50,11 +58,15 @@ ASKING = {**QUIET, "trigger_mode": "once", "concurrency_id": "ask", "concurrency
 
 
 class Asked(NamedTuple):
-    """What was asked last, which is what can be flagged; `given` is what the models answered."""
+    """What was asked last, which is what can be flagged; `given` is what the models answered.
+
+    `turns` are all questions about this picture, the last one included.
+    """
 
     image: str
     question: str
     given: str
+    turns: tuple[Turn, ...] = ()
 
 
 class Conversation:
@@ -66,25 +78,37 @@ class Conversation:
         self.top_k = top_k
 
     def ask(
-        self, image: str | None, question: str, names: Sequence[str], show_look: bool
+        self,
+        image: str | None,
+        question: str,
+        names: Sequence[str],
+        show_look: bool,
+        before: Asked | None = None,
     ) -> Iterator[list[Any]]:
-        """Values for the answers, the status line, what was asked, and the form to flag it."""
+        """Values for the answers, the status line, what was asked, and the form to flag it.
+
+        A question about the picture of `before` follows up on those that were asked about it.
+        """
         yield [gr.skip(), "Asking…", gr.skip(), gr.skip()]
         try:
             picture, question = _opened(image), check_question(question)
             if not names:
                 raise ConfigError("No model is chosen: choose at least one.")
         except VqazooError as error:
-            yield [results.problem(str(error)), str(error), None, gr.update(visible=False)]
+            yield [results.problem(str(error)), str(error), gr.skip(), gr.update(visible=False)]
             return
         replies: list[Reply] = []
+        turns = before.turns if before is not None and before.image == image else ()
         for name in names:
             waiting = [gr.skip(), gr.skip(), gr.update(visible=False)]
-            yield [results.page(picture, question, replies, waiting_for=name), *waiting]
+            label = self.models.labels[name]
+            yield [results.page(picture, question, replies, label, turns), *waiting]
             replies.append(self.models.ask(name, picture, question, self.top_k, show_look))
         spoken = " ".join(results.spoken(reply) for reply in replies)
-        asked = Asked(str(image), question, "; ".join(_given(reply) for reply in replies))
-        yield [results.page(picture, question, replies), spoken, asked, gr.update(visible=True)]
+        given = "; ".join(_given(reply) for reply in replies)
+        asked = Asked(str(image), question, given, (*turns, Turn(question, spoken))[-KEPT_TURNS:])
+        shown = results.page(picture, question, replies, earlier=turns)
+        yield [shown, spoken, asked, gr.update(visible=True)]
 
     def flag(self, asked: Asked | None, right: str) -> tuple[str, Any]:
         """Keep the right answer; a sentence about it, and the emptied box."""
@@ -162,10 +186,10 @@ def build(models: Models, flagged: FlaggedTable, top_k: int, folder: Path) -> gr
                 examples = _examples(talk, folder)
         outputs = [answers, status, asked, form]
         for event in (ask.click, inputs[1].submit):
-            event(talk.ask, inputs, outputs, **ASKING)
+            event(talk.ask, [*inputs, asked], outputs, **ASKING)
         for button, fill in examples:
             filled = button.click(fill, None, inputs[:2], **QUIET)
-            filled.then(talk.ask, inputs, outputs, **ASKING)
+            filled.then(talk.ask, [*inputs, asked], outputs, **ASKING)
             filled.then(None, js=SHOW_ANSWERS)
         inputs[2].change(
             lambda names: [gr.update(visible=suits) for suits in talk.suited(names)],
@@ -200,7 +224,7 @@ def _inputs(models: Models) -> list[gr.components.Component]:
             elem_id="question",
         ),
         gr.CheckboxGroup(
-            models.names,
+            [(models.labels[name], name) for name in models.names],
             value=models.chosen,
             label="Models (several answer side by side)",
             elem_id="models",

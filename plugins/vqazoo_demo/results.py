@@ -6,15 +6,17 @@ import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
+from vqazoo import wording
 from vqazoo.amounts import percent
+from vqazoo.calibration.abstaining import REFUSALS
 from vqazoo.interfaces import Answer
 from vqazoo.templates import fill
-from vqazoo_demo.asking import REFUSALS, Reply
+from vqazoo_demo.asking import Reply
 
-NOT_ENOUGH = "This photo does not show enough to answer."
 NOTHING_YET = "The answers will stand here. An example asks at once."
 HEAT_MAP, THUMBNAIL = 640, 96  # pixels of the longer side
 
@@ -26,19 +28,32 @@ def share(score: float) -> str:
     return "under 1%" if score < 0.01 else percent(score, 0)
 
 
+class Turn(NamedTuple):
+    """What was asked before about the same picture, and what was said."""
+
+    question: str
+    said: str
+
+
 def spoken(reply: Reply) -> str:
     """A reply as a sentence, for the status line that screen readers announce."""
     if reply.answer is None:
         return f"{reply.model} has no answer. {reply.problem}"
-    if reply.refuses:
-        return f"{reply.model} says: {NOT_ENOUGH}"
-    return f"{reply.model} says: {reply.answer.text}. It is {share(reply.answer.score)} sure."
+    return f"{reply.model} says: {wording.spoken(reply.answer, reply.quality)}"
 
 
 def page(
-    picture: Image.Image, question: str, replies: Sequence[Reply], waiting_for: str = ""
+    picture: Image.Image,
+    question: str,
+    replies: Sequence[Reply],
+    waiting_for: str = "",
+    earlier: Sequence[Turn] = (),
 ) -> str:
-    """The replies to a question about a picture, side by side, and which model is still asked."""
+    """The replies to a question about a picture, side by side, and which model is still asked.
+
+    Args:
+        earlier: what was asked before about the same picture, the latest last.
+    """
     return fill(
         __file__,
         "replies.html",
@@ -46,12 +61,26 @@ def page(
         question=question,
         replies=replies,
         waiting_for=waiting_for,
-        not_enough=NOT_ENOUGH,
+        earlier=earlier,
+        headline=headline,
         share=share,
         ranked=_ranked,
         guesses=_guesses,
+        reasons=wording.REASONS,
+        sureness=wording.sureness,
         heat_map=lambda look: _source(look.picture, HEAT_MAP),
     )
+
+
+def headline(reply: Reply) -> str:
+    """What stands in large letters: the answer, or that there is none to rely on."""
+    assert reply.answer is not None
+    if reply.refusal:
+        return "I don't know"
+    retake = reply.quality is not None and reply.quality.retake
+    if retake or wording.sureness(reply.answer.score) == wording.NOT_SURE:
+        return "Not sure"
+    return reply.answer.text
 
 
 def nothing_yet() -> str:
@@ -75,8 +104,9 @@ def _ranked(answer: Answer) -> list[Answer]:
 
 
 def _guesses(answer: Answer) -> list[Answer]:
-    """The ranked answers that are no refusal."""
-    return [option for option in _ranked(answer) if option.text not in REFUSALS]
+    """The ranked answers that say something of the picture."""
+    said = _ranked(answer) if answer.abstained is None else list(answer.alternatives)
+    return [option for option in said if option.text not in REFUSALS]
 
 
 def _source(picture: Image.Image, longest: int) -> str:

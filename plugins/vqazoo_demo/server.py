@@ -60,7 +60,8 @@ def serve(blocks: gr.Blocks, host: str, port: int, folder: Path) -> None:
 def application(blocks: gr.Blocks, listening: socket.socket, folder: Path) -> ASGIApp:
     """The page as a web application, with headers that keep the browser from going elsewhere."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Doors, folder=folder)
+    events = {number: len(event.inputs) for number, event in blocks.fns.items()}
+    app.add_middleware(Doors, folder=folder, events=events)
     if _only_this_machine(listening):
         # A page of a stranger cannot reach this one under a name of its own (DNS rebinding).
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])

@@ -108,6 +108,22 @@ MLP = HeadManifest(
     answer_mode="classify",
     default_fusion="hadamard",
 )
+QUALITY = HeadManifest(
+    summary="flaws of a picture, such as blurred or too dark, each with a sigmoid of its own",
+    build="vqazoo_heads.quality:QualityHead",
+    source="labels: Chiu, Zhao & Gurari 2020, Assessing Image Quality Issues; loss: Teney et al. "
+    "2018, section 3.6",
+    args={
+        "hidden_dim": Arg(int, 256, "width of the hidden layer", minimum=1),
+        "dropout": Arg(float, 0.1, "before the output layer", minimum=0, maximum=1),
+    },
+    weighted_targets=True,
+    requires="pooled",
+    answer_mode="classify",
+    default_fusion="image-only",
+    independent_scores=True,
+    flaws=True,
+)
 LM_CLASSIFIER = HeadManifest(
     summary="a borrowed language model reads picture and question; a linear layer picks the answer",
     build="vqazoo_heads.lm_classifier:LMClassifier",

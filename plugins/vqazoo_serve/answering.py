@@ -9,14 +9,17 @@ import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 
 from vqazoo.choosing.scoring import UNSCORED_WAY, scoring_of
 from vqazoo.decisions import asked_text
-from vqazoo.errors import VqazooError, did_you_mean
+from vqazoo.errors import ConfigError, VqazooError, did_you_mean
 from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
 from vqazoo.phrasing import Words
+from vqazoo.quality import QUESTION, Quality, quality_of
+from vqazoo.wording import spoken
 from vqazoo_serve.batching import Batcher, Outcome, Row
 from vqazoo_serve.bodies import Asked
 from vqazoo_serve.decision_bodies import Sheet
@@ -33,6 +36,30 @@ QUICK_PIXELS = 4_000_000
 LARGE_THREADS = max(1, min(DECODING_THREADS, (os.cpu_count() or 1) // 2))
 
 
+@dataclass(frozen=True)
+class Answered:
+    """What is answered to a request.
+
+    Attributes:
+        model: its name.
+        ranked: for each question the best answers, best first.
+        pictures: the digest of each picture.
+        qualities: of each picture; empty: nobody judges them.
+    """
+
+    model: str
+    ranked: list[list[Answer]]
+    pictures: list[str]
+    qualities: list[Quality]
+
+    def spoken(self, number: int) -> str:
+        """What a screen reader says of the answer to a question."""
+        quality = None
+        if self.qualities:
+            quality = self.qualities[number if len(self.qualities) > 1 else 0]
+        return spoken(self.ranked[number][0], quality)
+
+
 class Answering:
     """The models of a service, what they keep, and who waits for them.
 
@@ -43,6 +70,11 @@ class Answering:
         self, models: Mapping[str, VQAModel], settings: Settings, metrics: Metrics
     ) -> None:
         self.models = dict(models)
+        if settings.quality and not self.models[settings.quality].head_manifest.flaws:
+            raise ConfigError(
+                f"The model '{settings.quality}' answers questions, but --quality names one that "
+                f"judges pictures, such as tiny-clip-quality-flawedshapes."
+            )
         self._words: dict[str, Words] = {}
         self._settings = settings
         self._cache = FeatureCache(settings.cache_bytes)
@@ -59,25 +91,36 @@ class Answering:
             pool.shutdown()
         self.batcher.close()
 
-    async def answer(self, asked: Asked) -> tuple[str, list[list[Answer]]]:
-        """The model's name, and for each question the best answers, best first.
+    async def answer(self, asked: Asked) -> Answered:
+        """The answers to all questions, and what is said of the pictures.
 
         Raises:
             Refusal: a model, candidates, picture or question that cannot be used.
         """
-        name = self._chosen(asked)
+        name, judge = self._chosen(asked), self._settings.quality
         try:
-            pictures = await self._pictures(name, asked.images or asked.urls)
+            contents = await self._contents(asked.images or asked.urls)
+            pictures = await self._prepared(name, contents, asked.ids)
             shared = pictures * len(asked.questions) if len(pictures) == 1 else pictures
             rows = [
                 Row(name, picture, question, asked.top_k, asked.candidates)
                 for picture, question in zip(shared, asked.questions, strict=True)
             ]
+            if judge:
+                known = len(self.models[judge].answers)
+                judged = await self._prepared(judge, contents, asked.ids)
+                rows += [Row(judge, picture, QUESTION, known, None) for picture in judged]
             for row in rows:
                 self.batcher.submit(row)
-            return name, await asyncio.gather(*(asyncio.wrap_future(row.future) for row in rows))
+            results = await asyncio.gather(*(asyncio.wrap_future(row.future) for row in rows))
         except VqazooError as error:
             raise Refusal(422, "unusable", str(error)) from error
+        count = len(asked.questions)
+        qualities = [
+            quality_of(replace(best, alternatives=tuple(others)))
+            for best, *others in results[count:]
+        ]
+        return Answered(name, results[:count], [each.digest for each in pictures], qualities)
 
     async def decide(self, sheet: Sheet) -> list[Outcome | None]:
         """What is decided of each row of a sheet; None where nothing is asked.
@@ -122,8 +165,11 @@ class Answering:
         return name, self._words[name]
 
     async def _pictures(self, name: str, sources: Sequence[bytes | str]) -> list[Picture]:
-        """Pictures by their contents or URLs; what is fetched may together be as large as the body
-        of a request."""
+        """Pictures for a model by their contents or URLs."""
+        return await self._prepared(name, await self._contents(sources))
+
+    async def _contents(self, sources: Sequence[bytes | str]) -> list[bytes]:
+        """Contents of files; those of URLs may together be as large as the body of a request."""
         contents: list[bytes] = []
         fetched = 0
         for source in sources:
@@ -131,7 +177,25 @@ class Answering:
                 source = await fetch(source, self._settings.max_body - fetched)
                 fetched += len(source)
             contents.append(source)
-        return list(await asyncio.gather(*(self._picture(name, data) for data in contents)))
+        return contents
+
+    async def _prepared(
+        self, name: str, contents: Sequence[bytes], ids: Sequence[str] = ()
+    ) -> list[Picture]:
+        """Pictures for a model by their contents, and those that are kept by their ids."""
+        kept = [self._kept(name, digest) for digest in ids]
+        return [*kept, *await asyncio.gather(*(self._picture(name, data) for data in contents))]
+
+    def _kept(self, name: str, digest: str) -> Picture:
+        features = self._cache.get((name, "image", digest))
+        if features is None:
+            raise Refusal(
+                422,
+                "field",
+                f"The image of this id is not kept for the model '{name}': send the image itself.",
+                place="image_id",
+            )
+        return Picture(digest, features=features)
 
     async def _picture(self, name: str, data: bytes) -> Picture:
         model = self.models[name]

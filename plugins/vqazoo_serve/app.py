@@ -22,7 +22,7 @@ import vqazoo
 from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
 from vqazoo_serve import bodies, page
-from vqazoo_serve.answering import Answering, can_rank
+from vqazoo_serve.answering import Answered, Answering, can_rank
 from vqazoo_serve.decision_routes import add_decisions
 from vqazoo_serve.faults import fault_body, status_for
 from vqazoo_serve.intake import Intake
@@ -36,6 +36,7 @@ from vqazoo_serve.schemas import (
     HealthOut,
     ModelOut,
     ModelsOut,
+    QualityOut,
     RankedOut,
     WorkersHealthOut,
     question_model,
@@ -131,20 +132,37 @@ def _add_answer(app: FastAPI, answering: Answering, settings: Settings, intake: 
         Send JSON with base64, or a form with files.
         """
 
-        async def answered(body: bytes) -> tuple[str, list[list[Answer]]]:
+        _, answered = await asked_and_answered(request)
+        return _out(answered)
+
+    async def asked_and_answered(request: Request) -> tuple[bodies.Asked, Answered]:
+        async def both(body: bytes) -> tuple[bodies.Asked, Answered]:
             asked = await asyncio.get_running_loop().run_in_executor(
                 answering.reading, bodies.read, request, body, question, settings
             )
             del body
             request.state.sizes.update(
-                images=len(asked.images) + len(asked.urls),
+                images=len(asked.images) + len(asked.urls) + len(asked.ids),
                 questions=len(asked.questions),
                 bytes=sum(map(len, asked.images)),
             )
-            return await answering.answer(asked)
+            return asked, await answering.answer(asked)
 
-        name, ranked = await taken(request, intake, answered)
-        return AnswersOut(model=name, answers=[_ranked(answers) for answers in ranked])
+        return await taken(request, intake, both)
+
+    if settings.token:  # a form of a page cannot send it
+        return
+
+    @app.post("/ask", include_in_schema=False)
+    async def ask_by_form(request: Request) -> HTMLResponse:
+        """The answers as a page without scripts, with a form for the next question."""
+        try:
+            asked, answered = await asked_and_answered(request)
+        except Refusal as refused:
+            return HTMLResponse(
+                page.refused(refused.message), refused.status, {**page.HEADERS, **refused.headers}
+            )
+        return HTMLResponse(page.reply(asked, answered), headers=page.HEADERS)
 
 
 def _add_views(app: FastAPI, answering: Answering, settings: Settings, metrics: Metrics) -> None:
@@ -232,10 +250,24 @@ def _guards(settings: Settings) -> list[Any]:
 # ---- what goes out --------------------------------------------------------------------------
 
 
-def _ranked(answers: Sequence[Answer]) -> RankedOut:
+def _out(answered: Answered) -> AnswersOut:
+    return AnswersOut(
+        model=answered.model,
+        answers=[
+            _ranked(answers, answered.spoken(number))
+            for number, answers in enumerate(answered.ranked)
+        ],
+        images=answered.pictures,
+        quality=[QualityOut(**asdict(each), retake=each.retake) for each in answered.qualities]
+        or None,
+    )
+
+
+def _ranked(answers: Sequence[Answer], spoken: str) -> RankedOut:
     fields = ("text", "score", "answer_type", "answerable")
     best, *others = ({name: asdict(answer)[name] for name in fields} for answer in answers)
-    return RankedOut(**best, alternatives=[AnswerOut(**other) for other in others])
+    alternatives = [AnswerOut(**other) for other in others]
+    return RankedOut(**best, alternatives=alternatives, spoken=spoken)
 
 
 def _described(name: str, model: VQAModel, default: bool) -> ModelOut:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -32,7 +32,7 @@ class Asked:
     """What a request asks.
 
     Attributes:
-        images: contents of image files. urls: instead of them.
+        images: contents of image files. urls, ids: instead of them.
         questions: one for each picture, or all about one; none is blank.
         model: its name, or None.
     """
@@ -43,6 +43,7 @@ class Asked:
     top_k: int
     candidates: tuple[str, ...] | None
     model: str | None
+    ids: list[str] = field(default_factory=list)
 
 
 async def receive(
@@ -97,11 +98,11 @@ def read(request: Request, body: bytes, question: type[BaseModel], settings: Set
     checked = _validated(question, fields)
     if images is None:
         images = [from_base64(encoded) for encoded in _listed(checked.image)]
-    urls = _listed(checked.image_url)
-    _check_sources(images, urls, settings)
-    questions = _questions(checked.question, len(images) + len(urls))
+    urls, ids = _listed(checked.image_url), _listed(checked.image_id)
+    _check_sources(images, urls, ids, settings)
+    questions = _questions(checked.question, len(images) + len(urls) + len(ids))
     candidates = _candidates(checked.candidates)
-    return Asked(images, urls, questions, checked.top_k, candidates, checked.model)
+    return Asked(images, urls, questions, checked.top_k, candidates, checked.model, ids)
 
 
 def _kind(request: Request) -> str:
@@ -159,10 +160,14 @@ def _candidates(texts: list[str] | None) -> tuple[str, ...] | None:
     return None if texts is None else tuple(texts)
 
 
-def _check_sources(images: Sequence[bytes], urls: Sequence[str], settings: Settings) -> None:
-    if bool(images) == bool(urls):
+def _check_sources(
+    images: Sequence[bytes], urls: Sequence[str], ids: Sequence[str], settings: Settings
+) -> None:
+    if sum(map(bool, (images, urls, ids))) != 1:
         raise Refusal(
-            422, "field", "A request needs either the field 'image' or the field 'image_url'."
+            422,
+            "field",
+            "A request needs either the field 'image' or the field 'image_url', or 'image_id'.",
         )
     if urls and not settings.allow_urls:
         raise Refusal(

@@ -79,6 +79,12 @@ COUNT = click.IntRange(min=1)
     show_default=True,
     help="Memory for features of pictures and questions; 0: none are kept.",
 )
+@click.option(
+    "--quality",
+    default="",
+    metavar="MODEL",
+    help="Model that judges every picture, and says when to take it again.",
+)
 def serve(
     models: tuple[str, ...],
     host: str,
@@ -88,6 +94,7 @@ def serve(
     workers: int,
     max_body_mib: int,
     cache_mib: int,
+    quality: str,
     **limits: Any,
 ) -> None:
     """Answer questions over HTTP with one MODEL or several; the first is the default.
@@ -113,8 +120,10 @@ def serve(
         token=read_token(token_file),
         max_body=max_body_mib * MIB,
         cache_bytes=cache_mib * MIB,
+        quality=quality,
         **limits,
     )
+    models = tuple(dict.fromkeys((*models, *([quality] if quality else []))))
     with bind(host, port) as listener:
         if workers > 1:
             from vqazoo_serve.supervisor import Service, supervise

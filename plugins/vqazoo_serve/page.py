@@ -6,14 +6,20 @@ It fetches nothing, has no script, and asks a question with an ordinary form. Im
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vqazoo.templates import fill
+
+if TYPE_CHECKING:
+    from vqazoo_serve.answering import Answered
+    from vqazoo_serve.bodies import Asked
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
 }
+STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 EXAMPLE = """curl -F image=@photo.jpg -F question="what is this?" -F top_k=3 http://127.0.0.1:8000/answer
 
 curl http://127.0.0.1:8000/answer -H "Content-Type: application/json" \\
@@ -33,12 +39,36 @@ def render(document: Mapping[str, Any], with_form: bool) -> str:
         info=document["info"],
         paths=document["paths"],
         with_form=with_form,
+        style=STYLE,
         example=EXAMPLE,
         bodies=_bodies,
         answers=_answers,
         statuses=_statuses,
         rows=lambda schema: _rows(_found(schema, document)),
         objects=lambda schema: _objects(_found(schema, document)),
+    )
+
+
+def reply(asked: Asked, answered: Answered) -> str:
+    """The answers to a form, to be read out, and a form for the next question about the image."""
+    pairs = [(question, answered.spoken(number)) for number, question in enumerate(asked.questions)]
+    only = answered.pictures[0] if len(answered.pictures) == 1 else ""
+    title = f"{pairs[0][1]} – vqazoo serve"  # what a screen reader says first of a new page
+    return fill(
+        __file__,
+        "reply.html",
+        title=title,
+        pairs=pairs,
+        image=only,
+        model=answered.model,
+        style=STYLE,
+    )
+
+
+def refused(sentence: str) -> str:
+    """Why a form is not answered."""
+    return fill(
+        __file__, "reply.html", title=sentence, pairs=[("", sentence)], image="", style=STYLE
     )
 
 

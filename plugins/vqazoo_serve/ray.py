@@ -233,6 +233,7 @@ LIMITS: dict[str, tuple[str, Callable[[Any], Any]]] = {  # option: field of Sett
     "max_question_length": ("max_question_length", _whole),
     "timeout": ("timeout", _number),
     "cache_mib": ("cache_bytes", _mib),
+    "quality": ("quality", absolute),
 }
 
 
@@ -262,4 +263,6 @@ def read_arguments(arguments: Mapping[str, Any]) -> RayService:
                 f"be: see 'vqazoo serve --help' and the page on Ray for what it takes."
             ) from error
         (limits if name in LIMITS else given)[place] = read_value
+    if quality := limits.get("quality"):
+        given["models"] = tuple(dict.fromkeys((*given.get("models", ()), quality)))
     return RayService(**given, limits=limits)

@@ -29,6 +29,19 @@ class RankedOut(AnswerOut):
     """The best answer to one question."""
 
     alternatives: list[AnswerOut] = Field(description="with top_k above 1: the next best")
+    spoken: str = Field(
+        description="the answer and how sure it is in words, or why there is none, to be read out"
+    )
+
+
+class QualityOut(BaseModel):
+    """What is wrong with a picture."""
+
+    flaws: dict[str, float] = Field(description="probability of each flaw, each by itself")
+    worst: str | None = Field(description="the likeliest flaw, if it is likely")
+    unrecognizable: float | None = Field(description="probability that the picture shows nothing")
+    retake: bool = Field(description="whether the picture should be taken again")
+    advice: str = Field(description="one sentence to be read out; empty where nothing seems wrong")
 
 
 class AnswersOut(BaseModel):
@@ -36,6 +49,12 @@ class AnswersOut(BaseModel):
 
     model: str
     answers: list[RankedOut]
+    images: list[str] = Field(
+        description="an id of each image, to ask about it again by image_id while it is kept"
+    )
+    quality: list[QualityOut] | None = Field(
+        description="of each image, where the service has a model that judges it"
+    )
 
 
 class ModelOut(BaseModel):
@@ -89,6 +108,7 @@ def question_model(settings: Settings, models: list[str]) -> type[BaseModel]:
         ),
     ]
     picture = Annotated[str, Field(min_length=1)]
+    known_picture = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     fields: dict[str, Any] = {
         "question": (
             text | _some(text, settings.max_questions),
@@ -105,6 +125,10 @@ def question_model(settings: Settings, models: list[str]) -> type[BaseModel]:
                 description="instead of image: a public http or https URL, or a list"
                 + ("" if settings.allow_urls else " (not allowed on this service)"),
             ),
+        ),
+        "image_id": (
+            known_picture | _some(known_picture, settings.max_questions) | None,
+            Field(None, description="instead of image: an id that an answer gave, or a list"),
         ),
         "top_k": (
             Annotated[int, Field(ge=1, le=MOST_ANSWERS)],
@@ -129,7 +153,7 @@ def question_model(settings: Settings, models: list[str]) -> type[BaseModel]:
 
 def list_bounds(question: type[BaseModel], settings: Settings) -> dict[str, int]:
     """The fields of a body, and how many items their lists have at most; 0: no list."""
-    bounds = dict.fromkeys(("question", "image", "image_url"), settings.max_questions)
+    bounds = dict.fromkeys(("question", "image", "image_url", "image_id"), settings.max_questions)
     bounds["candidates"] = MOST_CANDIDATES
     return {name: bounds.get(name, 0) for name in question.model_fields}
 

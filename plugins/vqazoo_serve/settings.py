@@ -31,6 +31,7 @@ class Settings:
         max_question_length: characters.
         timeout: seconds from the first byte of a request to its answer.
         cache_bytes: of features that are kept, for pictures and questions together.
+        quality: the model, one of those that are served, that judges every picture; empty: none.
     """
 
     token: str = field(default="", repr=False)
@@ -44,6 +45,7 @@ class Settings:
     max_question_length: int = 500
     timeout: float = 30.0
     cache_bytes: int = 256 * MIB
+    quality: str = ""
 
     @property
     def connections(self) -> int:

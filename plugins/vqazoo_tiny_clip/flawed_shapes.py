@@ -19,6 +19,7 @@ from vqazoo.data.answers import select_answer
 from vqazoo.errors import DataError
 from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import cache_home, make_once, write_file
+from vqazoo.quality import FLAWS, NO_FLAW, QUESTION, UNRECOGNIZABLE
 from vqazoo_tiny_clip.flaws import FLAWLESS, LEVELS, LIMITS, STRONG, WEAK, damage
 from vqazoo_tiny_clip.render import COLOURS, PLURALS, SHAPES, Scene, Shape, draw_scene
 
@@ -94,6 +95,20 @@ GUESSES = {
 }
 
 
+# ---- flaws as they are named in quality labels -----------------------------------------------
+
+SCENE, FLAWS_OF_PICTURE = "scene", "flaws"  # what is asked about
+JUDGES = 5  # people who look at a picture for VizWiz's quality labels; here all name every flaw
+LABELS = {
+    "": NO_FLAW,
+    "blurred": FLAWS["BLR"],
+    "bright": FLAWS["BRT"],
+    "dark": FLAWS["DRK"],
+    "covered": FLAWS["OBS"],
+    "cut off": FLAWS["FRM"],
+}
+
+
 class FlawedShapes(DatasetReader):
     """Pictures of 64 x 64 pixels with two or three questions each, and ten answers to a question.
 
@@ -113,10 +128,16 @@ class FlawedShapes(DatasetReader):
     work; how well a model refuses on photographs of blind people it cannot show. TinyCLIP was
     pretrained on flawless pictures of the same renderer from other seeds, so it is at home here.
 
+    With `ask="flaws"` there is one question about each picture, what is wrong with it, and the
+    answers are its flaws in the words of `vqazoo.quality`, as the drawing knows them: weak ones
+    too, and "unrecognizable" beside a strong one. A finger or a shift that takes nothing of any
+    object is no flaw.
+
     Drawn once, every split from its own seed, then read again; no two pictures are equal.
     """
 
-    def __init__(self, data_root: str) -> None:
+    def __init__(self, data_root: str, ask: str = SCENE) -> None:
+        self.asks = _examples if ask == SCENE else _flaws
         root = Path(data_root).expanduser() if data_root else cache_home() / "flawed-shapes"
         self.folder = root / f"v{VERSION}"
 
@@ -133,7 +154,7 @@ class FlawedShapes(DatasetReader):
             return [
                 example
                 for picture in content
-                for example in _examples(split, self.folder / split / picture["image"], picture)
+                for example in self.asks(split, self.folder / split / picture["image"], picture)
             ]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
@@ -174,6 +195,13 @@ def _examples(split: str, image: Path, picture: dict[str, Any]) -> list[Example]
         )
         for number, asked in enumerate(picture["asked"])
     ]
+
+
+def _flaws(split: str, image: Path, picture: dict[str, Any]) -> list[Example]:
+    answers = [LABELS[picture["flaw"] if picture["strength"] else ""]]
+    if picture["level"] == STRONG:
+        answers.append(UNRECOGNIZABLE)
+    return [Example(image, QUESTION, tuple(answers * JUDGES), f"{split}-{image.stem}")]
 
 
 def answer_label(answers: list[str]) -> str:

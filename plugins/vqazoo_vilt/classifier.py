@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList, normalise
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
-from vqazoo.toolkit.classes import UNKNOWN, class_targets, class_units, ranked_scores
+from vqazoo.toolkit.classes import class_targets, class_units, ranked_scores, sigmoid_sum
 from vqazoo.toolkit.layers import initialise
 from vqazoo.toolkit.losses import SummedHead
 
@@ -59,14 +57,7 @@ class ViLTClassifier(SummedHead):
         return {"answer": class_units(targets)}
 
     def loss_sums(self, fused: Features, targets: Targets) -> dict[str, Tensor]:
-        logits = self.logits(fused)  # (B, K)
-        classes, weights = targets["answer"], targets["weight"]  # (B, M) each
-        known = classes != UNKNOWN  # (B, M)
-        learnt = known.any(dim=1)  # (B,)
-        soft = torch.zeros_like(logits)  # (B, K)
-        soft.scatter_add_(1, classes.clamp(min=0), (weights * known).to(logits))
-        loss = F.binary_cross_entropy_with_logits(logits[learnt], soft[learnt], reduction="sum")
-        return {"answer": loss}
+        return {"answer": sigmoid_sum(self.logits(fused), targets)}
 
     def predict(self, fused: Features, top_k: int = 1, **decode: Any) -> list[list[Answer]]:
         scores = self.logits(fused).sigmoid()  # (B, K)

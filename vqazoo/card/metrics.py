@@ -22,6 +22,8 @@ HEADLINES = (
     "question-only-accuracy",
     "question-only-vqa-accuracy",
     "known-answer-share",
+    "flaw-ap-mean",
+    "flaw-f1-mean",
 )
 QUESTION_ONLY = ("question-only-accuracy", "question-only-vqa-accuracy")
 COUNTS = "answer-count"  # groups of questions by how often their answer was seen in training
@@ -33,6 +35,8 @@ MEANINGS = {
     "question-only-accuracy": "what the same model scores when it was trained without pictures",
     "question-only-vqa-accuracy": "the same, as agreement with people",
     "known-answer-share": "questions whose answer the model can give at all; the others are misses",
+    "flaw-ap-mean": "average precision of each flaw of a picture, averaged over flaws",
+    "flaw-f1-mean": "F1 of each flaw, said to be there from a probability of 0.5 on, averaged",
 }
 WRITES = {
     "known-answer-share": "questions whose answer is among those of training; the model writes its "
@@ -56,7 +60,8 @@ LONG = 12  # rows from which on a table is folded
 def headline(facts: Facts) -> str:
     """One or two sentences that say what the model reaches."""
     such = f" such as those of `{public(facts.data.type)}`" if facts.data else ""
-    start = f"Answers questions about pictures{such}."
+    does = "Tells flaws of pictures" if facts.head.flaws else "Answers questions about pictures"
+    start = f"{does}{such}."
     for where in facts.scored():
         agreement = facts.find("vqa-accuracy", where)
         best = agreement or facts.find("accuracy", where)

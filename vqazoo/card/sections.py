@@ -126,12 +126,16 @@ def _trained(facts: Facts) -> str:
 def how_to_run(facts: Facts) -> str:
     """How to load the model and ask it."""
     question = (facts.dataset and facts.dataset.example_question) or ANY_QUESTION
+    asked = f"""answer = model.answer("photo.jpg", "{question}")
+print(answer.text, answer.score)"""
+    if facts.head.flaws:
+        asked = """quality = model.quality("photo.jpg")
+print(quality.worst, quality.advice, quality.flaws)"""
     return f"""```python
 import vqazoo
 
 model = vqazoo.load("{reference(facts)}")
-answer = model.answer("photo.jpg", "{question}")
-print(answer.text, answer.score)
+{asked}
 ```
 
 For a copy of your own write `dir:PATH` of its folder, or `hub:OWNER/NAME` of its Hub repository."""

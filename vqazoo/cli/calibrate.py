@@ -51,7 +51,6 @@ def calibrate(
 
     Example: vqazoo calibrate {model} --data {dataset} --split test --out runs/calibrated
     """
-    from vqazoo.data.examples import MISSING_IMAGES
     from vqazoo.training.calibration import calibrate as fit
 
     fitted = fit(
@@ -61,7 +60,6 @@ def calibrate(
         out=out,
         data_args=given_args(data_root, assignments),
         skip_missing=skip_missing,
-        missing=Path.cwd() / MISSING_IMAGES,
         device=device,
         cache=cache,
         report=lambda line: say(line, err=True),

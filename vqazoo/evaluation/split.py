@@ -22,6 +22,7 @@ from vqazoo.evaluation.answering import Asking, answer_features, answer_split
 from vqazoo.evaluation.checks import Checking, with_checks
 from vqazoo.evaluation.clusters import content_key, told_by_content
 from vqazoo.evaluation.evaluation import Evaluation
+from vqazoo.evaluation.flaws import flaw_metrics
 from vqazoo.evaluation.metric import Metric, told_by_path
 from vqazoo.evaluation.metrics import wups as wups_metric
 from vqazoo.evaluation.metrics.significance import Pictures
@@ -156,7 +157,8 @@ def evaluate_features(
     Args:
         source: whose rows from `start` on are the questions.
     """
-    answers = answer_features(model, source, len(questions.examples), start)
+    examples = questions.examples
+    answers = answer_features(model, source, len(examples), start, examples=examples)
     return _of_model(model, questions, answers, Asking(), quick=True)
 
 
@@ -275,7 +277,7 @@ def _of_model(
     plain: Sequence[float] = (),
     pictures: Pictures | None = None,
 ) -> Evaluation:
-    how = asking.signature(model)
+    how = asking.signature(model, questions.examples)
     made_by = signature(model, reference) + (f"|decode:{how}" if how else "")
     if asking.abstain_at_risk is not None:
         made_by += f"|abstain_at_risk:{asking.abstain_at_risk:g}"
@@ -283,10 +285,13 @@ def _of_model(
     found = scored(
         questions, answers, known, wups, report, how, made_by, quick, confidence, pictures
     )
-    if quick or not questions.answered or asking.candidates is not None:
+    chosen = asking.candidates is not None or asking.chooses(questions.examples)
+    if quick or not questions.answered or chosen:
         return found
     where = questions.examples, answers, questions.data, questions.split
     metrics = [*found.metrics, *abstentions(*where, asking.abstain_at_risk, how)]
+    if model.head_manifest.flaws:
+        metrics += flaw_metrics(*where, how)
     if model.calibration is None or not asking.calibrated or asking.decode:
         return replace(found, metrics=tuple(metrics))
     metrics += by_validation(*where, plain, model.calibration, how)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ranked_answers,
         ranked_scores,
         ranked_texts,
+        sigmoid_sum,
     )
     from vqazoo.toolkit.decoding import START, Spelling, as_answers, write
     from vqazoo.toolkit.layers import (
@@ -88,6 +89,7 @@ _HOMES = {
     "read_tensors": "weights",
     "read_weights": "published",
     "real_places": "rows",
+    "sigmoid_sum": "classes",
     "to_width": "layers",
     "write": "decoding",
 }
@@ -130,6 +132,7 @@ __all__ = [
     "read_tensors",
     "read_weights",
     "real_places",
+    "sigmoid_sum",
     "to_width",
     "write",
 ]

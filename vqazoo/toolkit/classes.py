@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
@@ -87,6 +88,20 @@ def class_sum(
     if balance is None:
         return loss.sum()
     return (loss * class_units(targets, balance)[known]).sum()
+
+
+def sigmoid_sum(logits: Tensor, targets: Targets) -> Tensor:
+    """Binary cross-entropy of (B, K) logits, summed over classes and rows with a known answer.
+
+    The weights of a row's answers are its targets, 0 for all other classes: see `class_targets`
+    with `shared=False` (Teney et al. 2018, Tips and Tricks, section 3.6).
+    """
+    classes, weights = targets["answer"], targets["weight"]  # (B, M) each
+    known = classes != UNKNOWN  # (B, M)
+    learnt = known.any(dim=1)  # (B,)
+    soft = torch.zeros_like(logits)  # (B, K)
+    soft.scatter_add_(1, classes.clamp(min=0), (weights * known).to(logits))
+    return F.binary_cross_entropy_with_logits(logits[learnt], soft[learnt], reduction="sum")
 
 
 def class_balance(answers: AnswerList, power: float) -> Tensor | None:

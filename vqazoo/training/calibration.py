@@ -41,8 +41,8 @@ from vqazoo.model import VQAModel, pick_device
 from vqazoo.modes import evaluating
 from vqazoo.progress import Progress, Report
 from vqazoo.training.data import read_run_data
-from vqazoo.zoo.evaluate import MISSING
-from vqazoo.zoo.models import Found, find, load_found
+from vqazoo.zoo.evaluate import tell_leak
+from vqazoo.zoo.models import Found, find, load_found, whole_reference
 from vqazoo.zoo.recipes import run_recipe_of
 
 KEPT = (RECIPE, METRICS, ENVIRONMENT, CARD, *PICTURES)  # of a repository, besides what is loaded
@@ -106,7 +106,7 @@ def calibrate(
     out: str | Path | None = None,
     data_args: Mapping[str, Any] | None = None,
     skip_missing: bool = False,
-    missing: str | Path = MISSING,
+    missing: str | Path | None = None,
     device: str = "auto",
     cache: str | Path = "",
     report: Report = print,
@@ -128,16 +128,18 @@ def calibrate(
         ConfigError: the arguments do not fit each other.
         VqazooError: as `vqazoo.load`, of a reference.
     """
-    reference = model if isinstance(model, str) else ""
+    reference = whole_reference(model) if isinstance(model, str) else ""
     target = _target(reference, out)
     found = find(reference, names=KEPT) if reference else None
     loaded = load_found(found).to(pick_device(device)) if found else model
     assert not isinstance(loaded, str)
-    place = Path(missing)
+    place = Path(missing) if missing else None
     if data is None or isinstance(data, str | DatasetReader):
         named = _named(found, data, split, data_args or {}, report)
         examples = with_pictures(named.examples, skip_missing, place, report)
         name, split = named.data, named.split
+        if data is not None and found and found.folder is not None:
+            tell_leak(found.folder, examples, report)
         evidence = _evidence(loaded, examples, False, str(cache), report, progress)
     else:
         name, split = IN_MEMORY, split or WHOLE

@@ -130,7 +130,7 @@ def read_run_data(config: RunConfig, out: Path | None) -> RunData:
             )
     else:
         train, validation = split_by_image(train, data.validation_fraction, config.seed)
-    learnt = [example.target for example in train]
+    learnt = [text for example in train for text in _counted(config, example)]
     if data.answers:
         answers = AnswerList.from_texts(_read_answers(Path(data.answers)), learnt)
     else:
@@ -147,6 +147,13 @@ def given_labels(head: str, examples: Sequence[Example]) -> dict[str, int]:
         name: sum(getattr(example, name) not in (None, "") for example in examples)
         for name in labels
     }
+
+
+def _counted(config: RunConfig, example: Example) -> list[str]:
+    """The answers of an example that count for the list: of several flaws that hold, all."""
+    if registry.manifest("head", config.head.type).flaws:
+        return [text for text, _ in example.targets]
+    return [example.target]
 
 
 def _check_rule(config: RunConfig) -> None:

@@ -14,10 +14,11 @@ from vqazoo.data.own_files import TEST, dataset_of_file
 from vqazoo.errors import ConfigError, VqazooError
 from vqazoo.files.writing import RECIPE
 from vqazoo.zoo.models import Found, find, load, load_found
-from vqazoo.zoo.recipes import recipe_of, trained_on
+from vqazoo.zoo.recipes import run_recipe_of, trained_on
 
 if TYPE_CHECKING:
-    from vqazoo.evaluation.split import Evaluation, Questions
+    from vqazoo.evaluation.evaluation import Evaluation
+    from vqazoo.evaluation.split import Questions
     from vqazoo.model import VQAModel
     from vqazoo.progress import Progress, Report
 
@@ -83,7 +84,7 @@ def tell_leak(folder: Path, asked: Sequence[Example], report: Report) -> None:
     Where its training data are not on this machine, nothing can be compared, and nothing is said.
     """
     try:
-        config = recipe_of(folder)
+        config = run_recipe_of(folder)
         data = config.data
         learnt = open_dataset(data.type, data.args).read(data.train_split)
         if not data.validation_split:  # a part of the pictures was kept for validation

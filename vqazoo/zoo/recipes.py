@@ -35,12 +35,7 @@ def recipe_file(name: str) -> Path:
 
 
 def trained_on(folder: Path) -> DataConfig:
-    """The data that the recipe of a checkpoint folder names; raises as `recipe_of`."""
-    return recipe_of(folder).data
-
-
-def recipe_of(folder: Path) -> RunConfig:
-    """The recipe of a checkpoint folder.
+    """The data that the recipe of a checkpoint folder names.
 
     Raises:
         As `run_recipe_of`.

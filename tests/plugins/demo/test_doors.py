@@ -67,17 +67,20 @@ def asking_function(url: str) -> int:
     """The number of the page's own event that asks the models."""
     _, config = ask(url, "/config")
     events = json.loads(config)["dependencies"]
-    return next(e["id"] for e in events if len(e["inputs"]) == 4 and len(e["outputs"]) == 4)
+    return next(e["id"] for e in events if len(e["inputs"]) == 5 and len(e["outputs"]) == 4)
 
 
-def join(url: str, picture: Any, question: Any = "what color is the circle?") -> tuple[int, bytes]:
+def join(
+    url: str, picture: Any, question: Any = "what color is the circle?", **crafted: Any
+) -> tuple[int, bytes]:
     """Ask the first packaged model about a picture, as a crafted request."""
     body = {
-        "data": [picture, question, ["tiny-clip-gru-easyvqa"], False],
+        "data": [picture, question, ["tiny-clip-gru-easyvqa"], False, None],
         "fn_index": asking_function(url),
         "session_hash": "stranger",
         "event_data": None,
         "trigger_id": None,
+        **crafted,
     }
     return ask(
         url,
@@ -136,6 +139,33 @@ def test_no_other_box_takes_a_file(page: Demo, secret: Path, wrapped: str) -> No
         "nested": {"value": file_data(str(secret))},
     }[wrapped]
     assert join(page.url, None, given)[0] in (400, 403)
+
+
+@pytest.mark.parametrize(
+    "crafted",
+    [
+        {"fn_index": 999},
+        {"fn_index": -1},
+        {"fn_index": "0"},
+        {"fn_index": True},
+        {"fn_index": None},
+        {"fn_index": 10**30},
+        {"session_hash": ["x"]},
+        {"session_hash": None},
+        {"trigger_id": "x"},
+        {"trigger_id": {}},
+        {"data": []},
+        {"data": None},
+        {"data": {}},
+    ],
+    ids=str,
+)
+def test_a_request_that_is_none_of_the_pages_is_told_so(page: Demo, crafted: Any) -> None:
+    status, told = join(page.url, None, **crafted)
+    assert (status, json.loads(told)["detail"]) == (
+        400,
+        "The request is not one of this page: reload it.",
+    )
 
 
 def test_files_that_exist_and_that_do_not_are_refused_alike(page: Demo, secret: Path) -> None:
@@ -247,7 +277,7 @@ def test_uploads_that_arrive_at_once_are_bounded_together(tmp_path, monkeypatch)
             if arrived == 2:
                 raise OSError("the visitor is gone")
 
-        door = doors.Doors(slowly, tmp_path)
+        door = doors.Doors(slowly, tmp_path, {})
 
         def upload(length: int) -> Any:
             headers = [(b"content-length", str(length).encode())]

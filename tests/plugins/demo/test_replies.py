@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,12 +13,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import vqazoo
+from vqazoo.calibration.abstaining import REFUSALS
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Answer
+from vqazoo.media.pixels import placement
+from vqazoo.quality import Quality
+from vqazoo.wording import advice_on
 from vqazoo_demo import asking, results
 from vqazoo_demo.asking import Look, Models, Reply, place
 from vqazoo_demo.examples import EXAMPLES
+from vqazoo_demo.naming import short_names
 
+JUDGE = "tiny-clip-quality-flawedshapes"
 LSTM, GATED = "tiny-clip-lstm-easyvqa", "tiny-clip-linear-flawedshapes"
 SUITED = {"easy-vqa": LSTM, "sort-of-clevr": "tiny-clip-mlp-sortofclevr", "flawed-shapes": GATED}
 PICTURE = Image.new("RGB", (40, 30), "white")
@@ -37,7 +45,7 @@ def test_a_suited_packaged_model_answers_every_example_right(models: Models, exa
     reply = models.ask(SUITED[example.data], example.paint(), example.question, 1, False)
     assert reply.answer is not None, reply.problem
     assert reply.answer.text == example.answer
-    assert reply.refuses == (example.answer in asking.REFUSALS)
+    assert bool(reply.refusal) == (example.answer in REFUSALS)
 
 
 def test_the_packaged_models_can_be_chosen_after_those_that_are_named() -> None:
@@ -53,9 +61,9 @@ def test_a_model_that_cannot_be_loaded_says_why_and_the_others_still_answer() ->
     reply = models.ask("dir:nowhere", PICTURE, "what is this?", 1, False)
     assert "nowhere" in reply.problem
     html = results.page(PICTURE, "what is this?", [reply, Reply(LSTM, Answer("red", 0.5))])
-    assert f"dir:nowhere {reply.problem}" in text(html)
-    assert f"{LSTM} red 50% sure" in text(html)
-    assert results.spoken(reply) == f"dir:nowhere has no answer. {reply.problem}"
+    assert f"nowhere {reply.problem}" in text(html)
+    assert f"{LSTM} Not sure Its best guess is “red” (50%)." in text(html)
+    assert results.spoken(reply) == f"nowhere has no answer. {reply.problem}"
 
 
 def test_a_bug_is_one_sentence_on_the_page_and_a_traceback_in_the_terminal(
@@ -71,27 +79,107 @@ def test_a_bug_is_one_sentence_on_the_page_and_a_traceback_in_the_terminal(
 
 
 @pytest.mark.parametrize(
-    ("answer", "refuses"),
+    ("answer", "large"),
     [
-        (Answer("red", 0.9), False),
-        (Answer("red", 0.9, answerable=0.5), False),
-        (Answer("red", 0.9, answerable=0.49), True),
-        (Answer("unanswerable", 0.9), True),
-        (Answer("unsuitable image", 0.9, answerable=0.9), True),
+        (Answer("red", 0.95), "red"),
+        (Answer("red", 0.6), "red"),
+        (Answer("red", 0.59), "Not sure"),
+        (Answer("red", 0.04), "Not sure"),
+        (Answer("red", float("nan")), "Not sure"),
+        (Answer("red", 0.9, answerable=0.5), "red"),
+        (Answer("red", 0.9, answerable=0.49), "I don't know"),
+        (Answer("unanswerable", 0.9), "I don't know"),
+        (Answer("unsuitable image", 0.9, answerable=0.9), "I don't know"),
     ],
 )
-def test_a_model_refuses_by_its_answer_or_by_its_answerability(
-    answer: Answer, refuses: bool
+def test_in_large_letters_stands_an_answer_to_rely_on_or_that_there_is_none(
+    answer: Answer, large: str
 ) -> None:
-    reply = Reply(LSTM, answer)
-    assert reply.refuses is refuses
-    assert (results.NOT_ENOUGH in results.spoken(reply)) is refuses
-    assert (results.NOT_ENOUGH in results.page(PICTURE, "what?", [reply])) is refuses
+    html = results.page(PICTURE, "what?", [Reply(LSTM, answer)])
+    assert re.findall(r'<p class="best[^>]*>([^<]*)</p>', unescape(html)) == [large]
+
+
+def test_a_picture_to_be_taken_again_is_told_so_and_its_answer_is_a_guess() -> None:
+    blurred = Quality({"blurred": 0.99}, "blurred", 0.98, advice_on("blurred", True))
+    reply = Reply(LSTM, Answer("red", 0.99), quality=blurred)
+    html = text(results.page(PICTURE, "what?", [reply]))
+    assert "Not sure Its best guess is “red” (99%). The picture is blurred." in html
+    assert results.spoken(reply) == (
+        f"{LSTM} says: The picture is blurred. Hold the camera still, and take it again. "
+        f"The best guess is red."
+    )
+
+
+def test_a_dark_picture_is_judged_for_models_of_its_kind_and_for_no_others(models: Models) -> None:
+    dark, question = EXAMPLES[-1].paint(), EXAMPLES[-1].question
+    judged = models.ask(GATED, dark, question, 1, False).quality
+    assert judged is not None
+    assert (judged.worst, judged.retake) == ("too dark", True)
+    assert models.ask(LSTM, dark, question, 1, False).quality is None
+    assert Models([], quality="none").ask(GATED, dark, question, 1, False).quality is None
+    named = Models([], quality=JUDGE)
+    assert named.ask(LSTM, dark, question, 1, False).quality is not None
+
+
+def test_a_model_that_judges_pictures_does_not_answer_and_the_other_way_round() -> None:
+    assert JUDGE not in Models([]).names
+    with pytest.raises(ConfigError, match=f"'{JUDGE}' answers no questions, .* with --quality"):
+        Models([JUDGE])
+    with pytest.raises(ConfigError, match=f"'{LSTM}' answers questions, .*: {JUDGE}, or none"):
+        Models([], quality=LSTM)
+
+
+def test_what_was_asked_before_about_the_picture_stays_on_the_page() -> None:
+    turns = [results.Turn("is it <red>?", "The answer is yes; the model is sure.")]
+    html = results.page(PICTURE, "why?", [Reply(LSTM, Answer("no", 0.99))], earlier=turns)
+    assert "Asked before about this picture “is it <red>?” The answer is yes; the model" in text(
+        html
+    )
+    assert "<red>" not in html
+
+
+@pytest.mark.parametrize(
+    ("references", "shown"),
+    [
+        (["dir:/home/me/runs/mine/best", "hub:owner/name@abc"], ["mine", "name"]),
+        (["dir:runs/mine", "dir:a/best"], ["mine", "a"]),
+        (["dir:a/mine", "dir:b/mine/best"], ["dir:a/mine", "dir:b/mine/best"]),
+        (["dir:best", "dir:/", LSTM], ["best", "dir:/", LSTM]),
+    ],
+)
+def test_models_have_short_names_unless_two_would_share_one(
+    references: list[str], shown: list[str]
+) -> None:
+    assert list(short_names(references).values()) == shown
+
+
+@pytest.mark.parametrize(
+    ("size", "mode", "edges"),
+    [
+        ((200, 100), "crop", "left and right"),
+        ((100, 200), "crop", "top and bottom"),
+        ((100, 100), "crop", ""),
+        ((200, 100), "squash", ""),
+        ((200, 100), "pad", ""),
+    ],
+)
+def test_what_a_model_never_sees_of_a_picture_is_told_and_faded(
+    size: tuple[int, int], mode: str, edges: str
+) -> None:
+    placed = placement(size, replace(vqazoo.load(LSTM).image_encoder.spec.preprocess, mode=mode))
+    assert asking.unseen(placed) == edges
+    shown = asking._framed(Image.new("RGB", size, (0, 0, 200)), placed)
+    middle, corner = shown.getpixel((size[0] // 2, size[1] // 2)), shown.getpixel((1, 1))
+    assert middle == (0, 0, 200)
+    assert (corner == middle) == (not edges)
 
 
 def test_a_refusal_tells_the_best_guess_that_is_none() -> None:
     answer = Answer("unsuitable image", 0.7, alternatives=(Answer("unanswerable", 0.2),))
     assert "guess" not in results.page(PICTURE, "what?", [Reply(GATED, answer)])
+    assert "The picture shows too little to answer." in text(
+        results.page(PICTURE, "what?", [Reply(GATED, answer)])
+    )
     answer = Answer("unanswerable", 0.7, alternatives=(Answer("red", 0.2), Answer("blue", 0.1)))
     assert "Its best guess would be “red”." in results.page(PICTURE, "?", [Reply(GATED, answer)])
 
