@@ -14,6 +14,10 @@ class VqazooError(Exception):
     """Base of every error that a user can cause or mend."""
 
 
+class VqazooWarning(UserWarning):
+    """What goes on, but perhaps not as the user means it; one sentence, as an error is."""
+
+
 class UnknownNameError(VqazooError):
     """A name that no registry, config block, split or catalogue knows."""
 

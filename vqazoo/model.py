@@ -18,7 +18,7 @@ from vqazoo.config import Block, ModelConfig
 from vqazoo.data import check_question
 from vqazoo.data.answers import AnswerList
 from vqazoo.data.asking import Asked, pair
-from vqazoo.errors import ConfigError, QuestionError
+from vqazoo.errors import ConfigError, QuestionError, VqazooWarning
 from vqazoo.features.encoding import as_video, encode_pictures, need_frames
 from vqazoo.interfaces import Answer, Features, Fusion, Head
 from vqazoo.manifests import FusionManifest, HeadManifest
@@ -299,6 +299,7 @@ class VQAModel(ChoosingModel):
             warnings.warn(
                 f"The question has {len(ids)} tokens, but the text encoder reads at most "
                 f"{longest}: the rest is ignored.",
+                VqazooWarning,
                 stacklevel=5,
             )
         return checked

@@ -23,7 +23,13 @@ from torch.utils.data import Dataset
 from vqazoo.catalogue import entries
 from vqazoo.decision_pipeline import TASK as DECISION
 from vqazoo.decision_pipeline import DecisionPipeline
-from vqazoo.errors import ConfigError, QuestionError, UnknownNameError, did_you_mean
+from vqazoo.errors import (
+    ConfigError,
+    QuestionError,
+    UnknownNameError,
+    VqazooWarning,
+    did_you_mean,
+)
 from vqazoo.interfaces import Answer
 from vqazoo.model import BATCH, VQAModel
 from vqazoo.zoo.models import load
@@ -102,7 +108,9 @@ def pipeline(
             )
     if model is None:
         model = _default_model()
-        warnings.warn(f"No model was named, so it is {model!r}: name one.", stacklevel=2)
+        warnings.warn(
+            f"No model was named, so it is {model!r}: name one.", VqazooWarning, stacklevel=2
+        )
     made = DecisionPipeline if task == DECISION else VisualQuestionAnsweringPipeline
     if isinstance(model, VQAModel):
         return made(model.to(_device(device, model)), **options)
@@ -292,7 +300,9 @@ def _device(device: Any, model: VQAModel | None = None) -> str:
         return "cpu"
     gpu = _gpu(device)
     if gpu is None:
-        warnings.warn(f"There is no GPU, so device {device} is the CPU.", stacklevel=3)
+        warnings.warn(
+            f"There is no GPU, so device {device} is the CPU.", VqazooWarning, stacklevel=3
+        )
     return gpu or "cpu"
 
 

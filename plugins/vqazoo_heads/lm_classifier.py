@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vqazoo.data import Example
 from vqazoo.data.answers import AnswerList
-from vqazoo.errors import ConfigError
+from vqazoo.errors import ConfigError, VqazooWarning
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
 from vqazoo.toolkit.classes import (
     UNKNOWN,
@@ -80,6 +80,7 @@ class LMClassifier(ClassHead):
             warnings.warn(
                 f"{lost} of {len(examples)} questions have no answer of exactly one word piece: "
                 f"with full_vocabulary they teach nothing and count as misses.",
+                VqazooWarning,
                 stacklevel=2,
             )
         pieces = self.piece_ids.cpu()[classes.clamp(min=0)]  # (n, M)

@@ -17,6 +17,7 @@ import click
 
 from vqazoo.amounts import count
 from vqazoo.cli.terminal import printable, printable_json
+from vqazoo.errors import VqazooWarning
 from vqazoo.files.json_text import json_text
 
 GAP = "  "
@@ -37,11 +38,16 @@ class _PrintableRecord(logging.LogRecord):
 
 
 def guard_libraries() -> None:
-    """Let what libraries warn and log by themselves hold nothing that a terminal obeys either."""
+    """Let what libraries warn and log by themselves hold nothing that a terminal obeys either.
+
+    Our own warnings are the sentence alone, without the line of code that gave them.
+    """
     written = warnings.formatwarning
 
-    def formatted(*args: Any, **named: Any) -> str:
-        return printable(written(*args, **named), lines=True)
+    def formatted(message: Any, category: Any, *args: Any, **named: Any) -> str:
+        if issubclass(category, VqazooWarning):
+            return printable(f"Warning: {message}") + "\n"
+        return printable(written(message, category, *args, **named), lines=True)
 
     warnings.formatwarning = formatted
     logging.setLogRecordFactory(_PrintableRecord)

@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from vqazoo.errors import CheckpointError
+from vqazoo.errors import CheckpointError, VqazooWarning
 from vqazoo.files.reading import MIB, check_no_pointer, parse_json, read_plain, shown
 from vqazoo.files.writing import CONFIG
 
@@ -155,6 +155,7 @@ def warn_of_unread(folder: Path, place: str) -> None:
         warnings.warn(
             f"'{place}' names {', '.join(ignored)} in {GENERATION}, which transformers' generate "
             f"does not read for this family, nor does vqazoo: give decode options to model.answer.",
+            VqazooWarning,
             stacklevel=4,
         )
 
