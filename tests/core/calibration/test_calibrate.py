@@ -43,7 +43,7 @@ def settings(rows: Path, **training: Any) -> dict[str, Any]:
         "encoder": "tiny-clip",
         "head": "linear",
         "data": {"type": "table", "args": {"train": str(rows)}, "validation_fraction": 0.5},
-        "training": {"epochs": 1, "batch_size": 16, "device": "cpu", **training},
+        "training": {"epochs": 2, "batch_size": 16, "device": "cpu", **training},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,10 @@ def writer() -> VQAModel:
 def with_calibration(model: VQAModel, calibration: Calibration | None) -> VQAModel:
     model.calibration = calibration
     return model
+
+
+def pairs(before: Answer, after: Answer) -> Iterator[tuple[Answer, Answer]]:
+    return zip((before, *before.alternatives), (after, *after.alternatives), strict=True)
 
 
 def fused(model: VQAModel, picture: Path) -> Features:
