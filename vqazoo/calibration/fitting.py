@@ -141,11 +141,15 @@ def lowest(loss: Callable[[float], float], start: float = 1.0) -> float:
 # ---- thresholds -----------------------------------------------------------------------------
 
 
-def fit_threshold(scores: Floats, right: Floats, risk: float) -> float | None:
+def fit_threshold(scores: Floats, right: Floats, risk: float, design: float = 1.0) -> float | None:
     """The smallest score from which on the risk is at most that, with 95% confidence.
 
     Answers of equal scores are given together or not at all. The bound is the one-sided one of
     Clopper and Pearson, for one threshold; that the smallest is chosen among many is not counted.
+
+    Args:
+        design: how many questions count as one, since those about one picture err together (Kish
+            1965): the variance of their mean over that of independent ones; 1 at least.
 
     Returns:
         None: no score keeps that risk, or too few answers are above it to say so.
@@ -156,12 +160,12 @@ def fit_threshold(scores: Floats, right: Floats, risk: float) -> float | None:
     ends = np.append(np.nonzero(np.diff(sorted_scores))[0], len(scores) - 1)
     ends = ends[wrong[ends] / (ends + 1) <= risk]  # else the bound is larger, too
     for end in ends[::-1]:
-        if keeps(float(wrong[end]), int(end) + 1, risk):
+        if keeps(float(wrong[end]) / design, (int(end) + 1) / design, risk):
             return math.floor(1e6 * float(sorted_scores[end])) / 1e6
     return None
 
 
-def keeps(wrong: float, count: int, risk: float, confidence: float = CONFIDENCE) -> bool:
+def keeps(wrong: float, count: float, risk: float, confidence: float = CONFIDENCE) -> bool:
     """Whether `upper_bound` is at most that risk, by one evaluation."""
     return wrong < count and beta_share(wrong + 1, count - wrong, risk) >= confidence
 
