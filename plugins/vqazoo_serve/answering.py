@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from threading import Lock
+from typing import Any
 
 from vqazoo.choosing.scoring import UNSCORED_WAY, scoring_of
 from vqazoo.decisions import asked_text
@@ -93,12 +95,10 @@ class Answering:
                 else None
                 for row in sheet.rows
             ]
-            waiting = []
-            for row in rows:
-                if row is not None:
-                    self.batcher.submit(row)
-                    waiting.append(asyncio.wrap_future(row.future))
-            outcomes = iter(await asyncio.gather(*waiting))
+            asked = [row for row in rows if row is not None]
+            for row in asked:
+                self.batcher.submit(row)
+            outcomes = iter(await _all([row.future for row in asked]))
             return [None if row is None else next(outcomes) for row in rows]
         except VqazooError as error:
             raise Refusal(422, "unusable", str(error)) from error
@@ -160,6 +160,33 @@ class Answering:
                 f"'candidates', or name a model that does, see GET /models.",
             )
         return name
+
+
+async def _all(futures: Sequence[Future[Any]]) -> list[Any]:
+    """The results of all; the event loop is woken once, not for each of hundreds."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    left = len(futures)
+    lock = Lock()
+
+    def ended(_: Future[Any]) -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            last = not left
+        if last and not loop.is_closed():
+            loop.call_soon_threadsafe(lambda: done.done() or done.set_result(None))
+
+    for future in futures:
+        future.add_done_callback(ended)
+    try:
+        if futures:
+            await done
+    except asyncio.CancelledError:
+        for future in futures:
+            future.cancel()
+        raise
+    return [future.result() for future in futures]
 
 
 def not_served(
