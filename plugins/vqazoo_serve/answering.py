@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -61,23 +62,32 @@ class Answering:
             pool.shutdown()
         self.batcher.close()
 
-    async def answer(self, asked: Asked) -> tuple[str, list[list[Answer]]]:
-        """The model's name, and for each question the best answers, best first.
+    async def answer(self, asked: Asked) -> tuple[str, list[Answer]]:
+        """The model's name, and for each question the best answer, with the next best.
 
         Raises:
             Refusal: a model, candidates, picture or question that cannot be used.
         """
         name = self._chosen(asked)
         try:
+            hold_back = self.models[name].holds_back(asked.abstain_at_risk, asked.calibrated)
             pictures = await self._pictures(name, asked.images or asked.urls)
             shared = pictures * len(asked.questions) if len(pictures) == 1 else pictures
             rows = [
-                Row(name, picture, question, asked.top_k, asked.candidates)
+                Row(
+                    name,
+                    picture,
+                    question,
+                    asked.top_k,
+                    asked.candidates,
+                    calibrated=asked.calibrated,
+                )
                 for picture, question in zip(shared, asked.questions, strict=True)
             ]
             for row in rows:
                 self.batcher.submit(row)
-            return name, await asyncio.gather(*(asyncio.wrap_future(row.future) for row in rows))
+            ranked = await _all([row.future for row in rows])
+            return name, [hold_back(_first(answers)) for answers in ranked]
         except VqazooError as error:
             raise Refusal(422, "unusable", str(error)) from error
 
@@ -160,6 +170,11 @@ class Answering:
                 f"'candidates', or name a model that does, see GET /models.",
             )
         return name
+
+
+def _first(answers: Sequence[Answer]) -> Answer:
+    """The best answer, with the others as its alternatives."""
+    return replace(answers[0], alternatives=tuple(answers[1:]))
 
 
 async def _all(futures: Sequence[Future[Any]]) -> list[Any]:

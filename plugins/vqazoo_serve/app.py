@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from functools import cache, partial
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -123,6 +122,7 @@ def _add_answer(app: FastAPI, answering: Answering, settings: Settings, intake: 
         summary="Answer questions about images",
         dependencies=_guards(settings),
         responses=_errors(settings, 400, 408, 413, 415, 422, 429, 500, 503, 504),
+        response_model_exclude_unset=True,
         openapi_extra={"requestBody": request_body(question)},
     )
     async def answer(request: Request) -> AnswersOut:
@@ -131,7 +131,7 @@ def _add_answer(app: FastAPI, answering: Answering, settings: Settings, intake: 
         Send JSON with base64, or a form with files.
         """
 
-        async def answered(body: bytes) -> tuple[str, list[list[Answer]]]:
+        async def answered(body: bytes) -> AnswersOut:
             asked = await asyncio.get_running_loop().run_in_executor(
                 answering.reading, bodies.read, request, body, question, settings
             )
@@ -141,10 +141,10 @@ def _add_answer(app: FastAPI, answering: Answering, settings: Settings, intake: 
                 questions=len(asked.questions),
                 bytes=sum(map(len, asked.images)),
             )
-            return await answering.answer(asked)
+            name, answers = await answering.answer(asked)
+            return AnswersOut(model=name, answers=[_ranked(answer, asked) for answer in answers])
 
-        name, ranked = await taken(request, intake, answered)
-        return AnswersOut(model=name, answers=[_ranked(answers) for answers in ranked])
+        return await taken(request, intake, answered)
 
 
 def _add_views(app: FastAPI, answering: Answering, settings: Settings, metrics: Metrics) -> None:
@@ -232,9 +232,15 @@ def _guards(settings: Settings) -> list[Any]:
 # ---- what goes out --------------------------------------------------------------------------
 
 
-def _ranked(answers: Sequence[Answer]) -> RankedOut:
+def _ranked(answer: Answer, asked: bodies.Asked) -> RankedOut:
     fields = ("text", "score", "answer_type", "answerable")
-    best, *others = ({name: asdict(answer)[name] for name in fields} for answer in answers)
+    best, *others = (
+        {name: getattr(each, name) for name in fields} for each in (answer, *answer.alternatives)
+    )
+    if asked.abstain_at_risk is not None:  # fields that are not set are not sent
+        best["abstained"] = answer.abstained
+    if answer.unscored:
+        best["unscored"] = list(answer.unscored)
     return RankedOut(**best, alternatives=[AnswerOut(**other) for other in others])
 
 

@@ -38,6 +38,7 @@ class Row:
         model: its name.
         candidates: the answers to choose from; None: the head's own.
         decides: what is to be decided instead; the question is its text.
+        calibrated: whether scores are made probabilities.
         future: will hold the `top_k` best answers, best first, or an `Outcome`.
     """
 
@@ -47,6 +48,7 @@ class Row:
     top_k: int
     candidates: tuple[str, ...] | None
     decides: DecisionQuestion | None = None
+    calibrated: bool = True
     future: Future[Any] = field(default_factory=Future)
 
 
@@ -133,7 +135,8 @@ class Batcher:
         rows = [row for row in batch if row.future.set_running_or_notify_cancel()]
         groups: dict[tuple[Any, ...], list[Row]] = {}
         for row in rows:
-            kind = (row.model, row.top_k, row.candidates, row.decides is None)
+            deciding = row.decides is not None
+            kind = (row.model, row.top_k, row.candidates, deciding, row.calibrated)
             groups.setdefault(kind, []).append(row)
         with torch.inference_mode():
             for group in groups.values():
@@ -168,8 +171,8 @@ class Batcher:
         fused = self._read(rows).fused
         if first.candidates is None:
             options = model.decode_options({}, first.top_k)
-            return model.answers_of(fused, first.top_k, **options)
-        return model.ranks(first.candidates)(fused, top_k=first.top_k)
+            return model.answers_of(fused, first.top_k, first.calibrated, **options)
+        return model.ranks(first.candidates, first.calibrated)(fused, top_k=first.top_k)
 
     def _decided(self, rows: Sequence[Row]) -> list[Outcome]:
         """The decisions of B rows that share a model; a question that is too long is refused."""
