@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from vqazoo.evaluation.checks.changes import CORRUPTIONS, STRENGTHS, Corruption
-from vqazoo.evaluation.checks_table import LABELS, SCORES, kind_of, label_of
+from vqazoo.evaluation.checks_table import LABELS, SCORES, checked_kind, label_of
 from vqazoo.evaluation.figures import save_figure
 from vqazoo.evaluation.metric import Metric
 
@@ -24,7 +24,7 @@ def checks_figure(checks: Sequence[Metric], file: Path) -> None:
 
     Lines across show the unchanged questions, and always giving the most frequent answer.
     """
-    found = {kind_of(metric.name): metric for metric in checks}
+    found = {checked_kind(metric.name): metric for metric in checks}
     bars = [
         kind for kind in found if kind in LABELS and kind != "constant-answer"
     ]  # no strengths, no group sizes
