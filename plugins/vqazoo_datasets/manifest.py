@@ -25,6 +25,7 @@ TABLE = DatasetManifest(
         "question_column": Arg(str, "question", "column with the question"),
         "answer_column": Arg(str, "answer", "column with the answer; JSON lines may hold a list"),
         "id_column": Arg(str, "question_id", "column with a unique id; if absent, row numbers"),
+        "choices_column": Arg(str, "choices", "column with the answers to choose from; optional"),
         "answer_separator": Arg(str, "|", "between several answers in one cell of a CSV or TSV"),
     },
 )
@@ -179,6 +180,7 @@ HF = DatasetManifest(
         "question_column": Arg(str, "question", "column with the question"),
         "answer_column": Arg(str, "answers", "column with a text, a list of texts, or of objects"),
         "id_column": Arg(str, "question_id", "column with a unique id; if absent, row numbers"),
+        "choices_column": Arg(str, "choices", "column with the answers to choose from; optional"),
         "data_root": Arg(str, "", "folder to unpack pictures into"),
     },
 )
@@ -191,5 +193,6 @@ WEBDATASET = DatasetManifest(
         "question_column": Arg(str, "question", "key of the question in json"),
         "answer_column": Arg(str, "answers", "key of a text, a list of texts, or of objects"),
         "id_column": Arg(str, "question_id", "key of a unique id; if absent, the sample's name"),
+        "choices_column": Arg(str, "choices", "key of the answers to choose from; optional"),
     },
 )

@@ -55,6 +55,12 @@ class Scoring:
         return self.scores(fused, options)
 
 
+def rows_of(fused: Features, rows: Sequence[int]) -> Features:
+    """The given rows of fused features."""
+    device = next(iter(fused.tensors().values())).device
+    return fused.index(torch.tensor(rows, dtype=torch.long, device=device))
+
+
 def chooses(model: AnsweringModel) -> bool:
     """Whether the head of a model chooses among given answers."""
     return _way(model) is not None
@@ -138,7 +144,7 @@ def _scores_by_rank(head: RanksAnswers, fused: Features, options: Options) -> li
         alike.setdefault(tuple(row_options), []).append(row)
     scores: list[list[float]] = [[] for _ in options]
     for texts, rows in alike.items():
-        part = fused.index(torch.tensor(rows, device=next(iter(fused.tensors().values())).device))
+        part = rows_of(fused, rows)
         for row, ranked in zip(rows, head.rank(part, list(texts), len(texts)), strict=True):
             by_text = {answer.text: answer.score for answer in ranked}
             scores[row] = [

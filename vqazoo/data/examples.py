@@ -40,6 +40,8 @@ class Example:
         text_id: whether the release's question ids are texts, which submissions keep.
         rephrasing_of: id of the question that this one asks in other words, or a name that all
             questions with one meaning share; empty: none is known.
+        choices: the answers that the question gives to choose from; empty: it gives none. Where
+            there are some, an answer is the likeliest of them, see `VQAModel.chosen`.
     """
 
     image: Path
@@ -55,6 +57,7 @@ class Example:
     comparison: Comparison = field(default=TEXT, compare=False)
     text_id: bool = False
     rephrasing_of: str = ""
+    choices: tuple[str, ...] = ()
 
     @property
     def to_learn(self) -> tuple[str, ...]:
@@ -68,6 +71,11 @@ class Example:
                 f"The answers of question {self.question_id!r} are {str(self.answers)[:60]!r}, but "
                 f"several texts were expected: the reader of the dataset must give text, such as "
                 f"('3',) for 3."
+            )
+        if isinstance(self.choices, str) or not all(isinstance(c, str) for c in self.choices):
+            raise DataError(
+                f"The choices of question {self.question_id!r} are {str(self.choices)[:60]!r}, but "
+                f"several texts were expected: the reader of the dataset must give text."
             )
 
     @property
@@ -279,5 +287,6 @@ def digest(examples: Iterable[Example]) -> str:
     state = hashlib.sha256()
     for example in examples:
         row = (example.question_id, example.image.name, example.question, *example.answers)
-        state.update("\x1f".join(row).encode() + b"\x1e")
+        given = ("\x1d", *example.choices) if example.choices else ()
+        state.update("\x1f".join((*row, *given)).encode() + b"\x1e")
     return state.hexdigest()

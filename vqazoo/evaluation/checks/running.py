@@ -131,7 +131,9 @@ def run_checks(
         checking.seed,
     )
     answers = answers_to(model, sample, asking, progress)
-    scoring = _Scoring(sample, answers, data, split, len(usable), asking.signature(model))
+    scoring = _Scoring(
+        sample, answers, data, split, len(usable), asking.signature(model, sample.examples)
+    )
     if OTHER not in answers:
         report("Left out shuffled pictures: there is only one picture.")
     metrics = [*scoring.plain(model.answers), *scoring.changed()]
