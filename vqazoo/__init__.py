@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vqazoo.building import create
     from vqazoo.catalogue import list_models
     from vqazoo.errors import VqazooError
-    from vqazoo.evaluation.split import Evaluation
+    from vqazoo.evaluation.evaluation import Evaluation
     from vqazoo.interfaces import Answer, Encoder, Features, Fusion, Head
     from vqazoo.media.video import Video
     from vqazoo.model import VQAModel
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Answer": "interfaces",
     "Encoder": "interfaces",
-    "Evaluation": "evaluation.split",
+    "Evaluation": "evaluation.evaluation",
     "Features": "interfaces",
     "Fusion": "interfaces",
     "Head": "interfaces",

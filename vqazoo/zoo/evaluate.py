@@ -14,7 +14,8 @@ from vqazoo.zoo.models import Found, find, load, load_found
 from vqazoo.zoo.recipes import trained_on
 
 if TYPE_CHECKING:
-    from vqazoo.evaluation.split import Evaluation, Questions
+    from vqazoo.evaluation.evaluation import Evaluation
+    from vqazoo.evaluation.split import Questions
     from vqazoo.model import VQAModel
     from vqazoo.progress import Progress, Report
 

@@ -26,8 +26,8 @@ from vqazoo.modes import evaluating
 from vqazoo.progress import Progress
 
 PICTURES_AT_ONCE = 16
-PLAIN = "plain"
-BLANK, OTHER, WORDS = "blank-pictures", "shuffled-pictures", "shuffled-words"
+UNCHANGED = "plain"
+BLANKED, STRANGE, SHUFFLED = "blank-pictures", "shuffled-pictures", "shuffled-words"
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Sample:
 
 def conditions(sample: Sample) -> list[str]:
     """Names of the changes that are tried, the unchanged questions first."""
-    others = [OTHER] if len(set(sample.pictures)) > 1 else []
+    others = [STRANGE] if len(set(sample.pictures)) > 1 else []
     damaged = [f"{kind.name}-{strength}" for kind in CORRUPTIONS for strength in STRENGTHS]
-    return [PLAIN, BLANK, *others, WORDS, *damaged]
+    return [UNCHANGED, BLANKED, *others, SHUFFLED, *damaged]
 
 
 def answers_to(
@@ -85,17 +85,17 @@ def answers_to(
             places = [place for place, _ in own]
             asked = asker.text([sample.examples[row].question for row in rows])
             plain = encode_pictures(model, [model.transform(picture) for picture in opened])
-            found[PLAIN] |= asker.answers(plain, places, asked, rows)
-            found[BLANK] |= asker.answers(grey, [0] * len(rows), asked, rows)
+            found[UNCHANGED] |= asker.answers(plain, places, asked, rows)
+            found[BLANKED] |= asker.answers(grey, [0] * len(rows), asked, rows)
             words = [
                 shuffled_words(sample.examples[row].question, sample.seed + row) for row in rows
             ]
-            found[WORDS] |= asker.answers(plain, places, asker.text(words), rows)
-            if OTHER in found:
+            found[SHUFFLED] |= asker.answers(plain, places, asker.text(words), rows)
+            if STRANGE in found:
                 strange = [(p, row) for p, number in enumerate(batch) for row in shown[number]]
                 others = [row for _, row in strange]
                 text = asker.text([sample.examples[row].question for row in others])
-                found[OTHER] |= asker.answers(plain, [p for p, _ in strange], text, others)
+                found[STRANGE] |= asker.answers(plain, [p for p, _ in strange], text, others)
             seen = [as_seen(picture, preprocess) for picture in opened]
             for kind in CORRUPTIONS:
                 for strength in STRENGTHS:
