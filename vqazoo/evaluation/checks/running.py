@@ -16,9 +16,9 @@ from vqazoo.evaluation.agreement import accuracies, measured, vqa_accuracies
 from vqazoo.evaluation.answering import Asking
 from vqazoo.evaluation.checks.asking import (
     BLANKED,
+    SHUFFLED,
     STRANGE,
     UNCHANGED,
-    SHUFFLED,
     Sample,
     answers_to,
     sampled,
