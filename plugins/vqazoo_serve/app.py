@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import asdict
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from types import MappingProxyType

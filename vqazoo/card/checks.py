@@ -10,7 +10,7 @@ from typing import Any
 from vqazoo.amounts import percent
 from vqazoo.card.facts import Facts, Measured
 from vqazoo.card.metrics import public_signature, table
-from vqazoo.evaluation.checks_table import CHECK, HEADINGS, kind_of, table_rows
+from vqazoo.evaluation.checks_table import CHECK, HEADINGS, checked_kind, rows_of_checks
 from vqazoo.files.places import public
 
 SECTION = "checks"
@@ -35,7 +35,7 @@ def checks(facts: Facts) -> str:
     for where in facts.scored():
         found = [m for m in facts.metrics if (m.data, m.split) == where and is_check(m)]
         if found:
-            parts += [_said(found, where), table(HEADINGS, table_rows(found))]
+            parts += [_said(found, where), table(HEADINGS, rows_of_checks(found))]
     if not parts:
         return "Not checked; `vqazoo eval dir:PATH-OF-THIS-FOLDER --checks --record` does it."
     parts.append(
@@ -54,7 +54,7 @@ def checks(facts: Facts) -> str:
 
 def _said(found: Sequence[Measured], where: tuple[str, str]) -> str:
     """What stays of the score without the picture, in words."""
-    by_kind = {kind_of(m.name): m for m in found}
+    by_kind = {checked_kind(m.name): m for m in found}
     plain, blank = by_kind.get("plain"), by_kind.get("blank-pictures")
     data, split = where
     if plain is None or blank is None:
@@ -76,7 +76,7 @@ def _said(found: Sequence[Measured], where: tuple[str, str]) -> str:
 
 def _alt(found: Sequence[Measured]) -> str:
     """The picture in words."""
-    by_kind = {kind_of(m.name): m for m in found}
+    by_kind = {checked_kind(m.name): m for m in found}
     named = {
         "unchanged": "plain",
         "blank pictures": "blank-pictures",

@@ -208,10 +208,10 @@ def _print(metrics: Sequence[Metric]) -> None:
 
 def _print_checks(checks: Sequence[Metric]) -> None:
     """A table of what the score rests on."""
-    from vqazoo.evaluation.checks_table import HEADINGS, table_rows
+    from vqazoo.evaluation.checks_table import HEADINGS, rows_of_checks
 
     title = "What the score rests on (p: of the difference, paired by picture)"
-    print_table(HEADINGS, table_rows(checks), title, right=HEADINGS[1:])
+    print_table(HEADINGS, rows_of_checks(checks), title, right=HEADINGS[1:])
 
 
 def _report(line: str) -> None:

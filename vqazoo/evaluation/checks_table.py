@@ -49,7 +49,7 @@ class Checked(Protocol):
     def p_value(self) -> float | None: ...
 
 
-def kind_of(name: str) -> str:
+def checked_kind(name: str) -> str:
     """What a metric checks, such as `blur-3`; empty: it is none of a check."""
     if not name.startswith(CHECK):
         return ""
@@ -70,14 +70,14 @@ def label_of(kind: str) -> str:
     return f"{LABELS.get(base, base)}, strength {number}"
 
 
-def table_rows(checks: Sequence[Checked]) -> list[tuple[str, ...]]:
+def rows_of_checks(checks: Sequence[Checked]) -> list[tuple[str, ...]]:
     """A row of each check, below HEADINGS."""
     rows: list[tuple[str, ...]] = []
     for metric in checks:
         low_high, gap = metric.interval, metric.difference_interval
         rows.append(
             (
-                label_of(kind_of(metric.name)),
+                label_of(checked_kind(metric.name)),
                 percent(metric.value),
                 f"{percent(low_high[0])} to {percent(low_high[1])}" if low_high else "",
                 count(metric.questions),

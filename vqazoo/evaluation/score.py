@@ -135,7 +135,7 @@ def _choosing(
     if not rows:
         return
     given = [examples[row] for row in rows]
-    part = replace(measure, examples=given, sha256=digest(given))
+    part = replace(measure.of_rows(rows), sha256=digest(given))
     how = f"{SINGLE_ANSWER}|choices:of each question"
     yield from part.with_interval("choice-accuracy", right[rows], how)
     chance = float(np.mean([1 / len(example.choices) for example in given]))

@@ -7,7 +7,7 @@ in the cache of features.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,8 @@ from vqazoo.modes import evaluating
 from vqazoo.progress import Progress
 
 PICTURES_AT_ONCE = 16
-PLAIN = "plain"
-BLANK, OTHER, WORDS = "blank-pictures", "shuffled-pictures", "shuffled-words"
+UNCHANGED = "plain"
+BLANKED, STRANGE, SHUFFLED = "blank-pictures", "shuffled-pictures", "shuffled-words"
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Sample:
 
 def conditions(sample: Sample) -> list[str]:
     """Names of the changes that are tried, the unchanged questions first."""
-    others = [OTHER] if len(set(sample.pictures)) > 1 else []
+    others = [STRANGE] if len(set(sample.pictures)) > 1 else []
     damaged = [f"{kind.name}-{strength}" for kind in CORRUPTIONS for strength in STRENGTHS]
-    return [PLAIN, BLANK, *others, WORDS, *damaged]
+    return [UNCHANGED, BLANKED, *others, SHUFFLED, *damaged]
 
 
 def answers_to(
@@ -69,7 +69,7 @@ def answers_to(
         ImageError: a picture cannot be read.
         ConfigError: the model cannot be asked so.
     """
-    asker = _Asker(model, asking)
+    asker = _Asker(model, asking, sample.examples)
     found: dict[str, dict[int, Answer]] = {name: {} for name in conditions(sample)}
     groups = sample.rows_by_picture()
     shown = deranged(groups, sample.seed)
@@ -85,17 +85,17 @@ def answers_to(
             places = [place for place, _ in own]
             asked = asker.text([sample.examples[row].question for row in rows])
             plain = encode_pictures(model, [model.transform(picture) for picture in opened])
-            found[PLAIN] |= asker.answers(plain, places, asked, rows)
-            found[BLANK] |= asker.answers(grey, [0] * len(rows), asked, rows)
+            found[UNCHANGED] |= asker.answers(plain, places, asked, rows)
+            found[BLANKED] |= asker.answers(grey, [0] * len(rows), asked, rows)
             words = [
                 shuffled_words(sample.examples[row].question, sample.seed + row) for row in rows
             ]
-            found[WORDS] |= asker.answers(plain, places, asker.text(words), rows)
-            if OTHER in found:
+            found[SHUFFLED] |= asker.answers(plain, places, asker.text(words), rows)
+            if STRANGE in found:
                 strange = [(p, row) for p, number in enumerate(batch) for row in shown[number]]
                 others = [row for _, row in strange]
                 text = asker.text([sample.examples[row].question for row in others])
-                found[OTHER] |= asker.answers(plain, [p for p, _ in strange], text, others)
+                found[STRANGE] |= asker.answers(plain, [p for p, _ in strange], text, others)
             seen = [as_seen(picture, preprocess) for picture in opened]
             for kind in CORRUPTIONS:
                 for strength in STRENGTHS:
@@ -123,16 +123,11 @@ def deranged(groups: Sequence[Sequence[int]], seed: int) -> list[Sequence[int]]:
 
 
 class _Asker:
-    """Makes answers of features, by decode options or out of candidates."""
+    """Makes answers of features, as the split is answered."""
 
-    def __init__(self, model: VQAModel, asking: Asking) -> None:
-        self._model = model
-        options = model.decode_options(asking.decode)
-        self._answering: Callable[[Features], list[list[Answer]]]
-        if asking.candidates is not None:
-            self._answering = model.ranks(asking.candidates)
-        else:
-            self._answering = lambda fused: model.answers_of(fused, 1, **options)
+    def __init__(self, model: VQAModel, asking: Asking, examples: Sequence[Example]) -> None:
+        self._model, self._examples = model, examples
+        self._best = asking.best(model)
 
     def text(self, questions: Sequence[str]) -> Features:
         """Text features, a row for each question."""
@@ -147,9 +142,10 @@ class _Asker:
         for start in range(0, len(rows), BATCH):
             part = torch.arange(start, min(start + BATCH, len(rows)), device=self._model.device)
             shown = torch.tensor(places[start : start + BATCH], device=self._model.device)
-            ranked = self._answering(self._model.fusion(images.index(shown), text.index(part)))
-            for row, best in zip(rows[start : start + BATCH], ranked, strict=True):
-                answers[row] = best[0]
+            fused = self._model.fusion(images.index(shown), text.index(part))
+            chunk = rows[start : start + BATCH]
+            best = self._best(fused, [self._examples[row] for row in chunk])
+            answers |= dict(zip(chunk, best, strict=True))
         return answers
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from vqazoo.evaluation.checks.changes import CORRUPTIONS, STRENGTHS, Corruption
-from vqazoo.evaluation.checks_table import LABELS, SCORES, kind_of, label_of
+from vqazoo.evaluation.checks_table import LABELS, SCORES, checked_kind, label_of
 from vqazoo.evaluation.figures import save_figure
 from vqazoo.evaluation.metric import Metric
 
 CHECKS_FIGURE = "checks.png"
-PLAIN, CONSTANT, CHANGED = "#0a6b2d", "#b35900", "#1f4e9c"  # readable on white
+GREEN, BROWN, BLUE = "#0a6b2d", "#b35900", "#1f4e9c"  # readable on white
 COLUMNS = 3
 
 
@@ -24,7 +24,7 @@ def checks_figure(checks: Sequence[Metric], file: Path) -> None:
 
     Lines across show the unchanged questions, and always giving the most frequent answer.
     """
-    found = {kind_of(metric.name): metric for metric in checks}
+    found = {checked_kind(metric.name): metric for metric in checks}
     bars = [
         kind for kind in found if kind in LABELS and kind != "constant-answer"
     ]  # no strengths, no group sizes
@@ -40,8 +40,8 @@ def checks_figure(checks: Sequence[Metric], file: Path) -> None:
     axes.set_xlabel(f"{end[1:]} or consistency (%), with its 95% interval")
     axes.set_xlim(-3, 103)
     for kind, colour, label in (
-        ("plain", PLAIN, "nothing changed"),
-        ("constant-answer", CONSTANT, LABELS["constant-answer"]),
+        ("plain", GREEN, "nothing changed"),
+        ("constant-answer", BROWN, LABELS["constant-answer"]),
     ):
         if kind in found:
             axes.axvline(100 * found[kind].value, color=colour, linestyle="--", label=label)
@@ -60,8 +60,8 @@ def checks_figure(checks: Sequence[Metric], file: Path) -> None:
 def _point(axes: Any, metric: Metric, place: float) -> None:
     """A value with its interval, beside which the value is written."""
     low, high = metric.interval or (metric.value, metric.value)
-    axes.plot([100 * low, 100 * high], [place, place], color=CHANGED, linewidth=3, alpha=0.5)
-    axes.plot(100 * metric.value, place, "o", color=CHANGED)
+    axes.plot([100 * low, 100 * high], [place, place], color=BLUE, linewidth=3, alpha=0.5)
+    axes.plot(100 * metric.value, place, "o", color=BLUE)
     left = metric.value > 0.85
     axes.annotate(
         f"{100 * metric.value:.1f}",
@@ -85,13 +85,13 @@ def _damage(axes: Any, damage: Corruption, found: dict[str, Metric]) -> None:
         range(len(shown)),
         [100 * low for low, _ in ends],
         [100 * high for _, high in ends],
-        color=CHANGED,
+        color=BLUE,
         alpha=0.2,
     )
-    axes.plot(range(len(shown)), values, "o-", color=CHANGED)
-    axes.axhline(values[0], color=PLAIN, linestyle="--")
+    axes.plot(range(len(shown)), values, "o-", color=BLUE)
+    axes.axhline(values[0], color=GREEN, linestyle="--")
     if "constant-answer" in found:
-        axes.axhline(100 * found["constant-answer"].value, color=CONSTANT, linestyle="--")
+        axes.axhline(100 * found["constant-answer"].value, color=BROWN, linestyle="--")
     axes.set_title(LABELS[kind], fontsize=10)
     axes.set_xticks(range(len(shown)), ["none", *(f"{value:g}" for value in damage.values)])
     axes.set_xlabel(damage.parameter, fontsize=9)

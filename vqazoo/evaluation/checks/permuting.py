@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
-from vqazoo.data import Example
+import torch
+
 from vqazoo.errors import VqazooError
 from vqazoo.evaluation.answering import Asking
 from vqazoo.evaluation.checks.asking import Sample
+from vqazoo.features.encoding import encode_pictures
 from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
+from vqazoo.modes import evaluating
 
 ROWS = 100  # of the sample that are asked again
 MOST_KNOWN = 50  # answers of a list that stand for options where a set has none
@@ -34,7 +36,7 @@ def permuted_choices(model: VQAModel, sample: Sample, asking: Asking) -> Permute
     that the model knows, if they are few. Where there are none, or the model cannot choose, the
     reason.
     """
-    own = [row for row, example in enumerate(sample.examples) if _choices(example)]
+    own = [row for row, example in enumerate(sample.examples) if example.choices]
     known = list(asking.candidates or model.answers.texts)
     if own:
         rows, told = own[:ROWS], "choices of the question"
@@ -42,34 +44,37 @@ def permuted_choices(model: VQAModel, sample: Sample, asking: Asking) -> Permute
         rows, told = list(range(min(ROWS, len(sample.examples)))), f"the same {len(known)} answers"
     else:
         return f"no question has choices, and the model knows {len(known):,} answers, not few"
-    options = [list(_choices(sample.examples[row])) if own else known for row in rows]
+    options = [list(sample.examples[row].choices) if own else known for row in rows]
     mixed = [_mixed(texts, sample.seed) for texts in options]
+    choose = _of_their_own if own else _of_all
     try:
-        plain, permuted = _chosen(model, sample, rows, options), _chosen(model, sample, rows, mixed)
+        plain, permuted = (choose(model, sample, rows, texts) for texts in (options, mixed))
     except VqazooError as error:
         return str(error)
     return Permuted(rows, plain, permuted, told)
 
 
-def _choices(example: Example) -> Sequence[str]:
-    """The options that a question gives; empty: it gives none."""
-    return getattr(example, "choices", ())
-
-
-def _chosen(
+def _of_all(
     model: VQAModel, sample: Sample, rows: Sequence[int], options: Sequence[Sequence[str]]
 ) -> list[Answer]:
-    """The choice of each row; rows of the same options are asked together."""
-    alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for row, texts in zip(rows, options, strict=True):
-        alike[tuple(texts)].append(row)
-    chosen: dict[int, Answer] = {}
-    for texts, members in alike.items():
-        pictures = [sample.sources[row] for row in members]
-        questions = [sample.examples[row].question for row in members]
-        answers = cast("list[Answer]", model.rank(pictures, questions, texts))
-        chosen |= dict(zip(members, answers, strict=True))
-    return [chosen[row] for row in rows]
+    """The choice of each row out of the same options."""
+    pictures = [sample.sources[row] for row in rows]
+    questions = [sample.examples[row].question for row in rows]
+    return cast("list[Answer]", model.rank(pictures, questions, options[0]))
+
+
+def _of_their_own(
+    model: VQAModel, sample: Sample, rows: Sequence[int], options: Sequence[Sequence[str]]
+) -> list[Answer]:
+    """The choice of each row out of options of its own, as its split is answered."""
+    chosen: list[Answer] = []
+    with evaluating(model), torch.inference_mode():
+        for row, texts in zip(rows, options, strict=True):
+            example = sample.examples[row]
+            image = encode_pictures(model, [model.transform(sample.sources[row])])
+            fused = model.fusion(image, model.encode_text([example.question.strip()]))
+            chosen += model.chosen(fused, [tuple(texts)], example.comparison)
+    return chosen
 
 
 def _mixed(options: Sequence[str], seed: int) -> list[str]:

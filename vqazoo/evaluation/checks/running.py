@@ -15,10 +15,10 @@ from vqazoo.errors import ConfigError, DataError
 from vqazoo.evaluation.agreement import accuracies, measured, vqa_accuracies
 from vqazoo.evaluation.answering import Asking
 from vqazoo.evaluation.checks.asking import (
-    BLANK,
-    OTHER,
-    PLAIN,
-    WORDS,
+    BLANKED,
+    SHUFFLED,
+    STRANGE,
+    UNCHANGED,
     Sample,
     answers_to,
     sampled,
@@ -43,10 +43,10 @@ CHECKS_ROWS = 1000
 
 CONSENSUS = 4  # questions of one meaning at most, of which all must be right
 HOW = {
-    PLAIN: "unchanged",
-    BLANK: "pictures of one mid-grey",
-    OTHER: "each picture's questions asked about another one",
-    WORDS: "words of each question in another order",
+    UNCHANGED: "unchanged",
+    BLANKED: "pictures of one mid-grey",
+    STRANGE: "each picture's questions asked about another one",
+    SHUFFLED: "words of each question in another order",
 }
 
 
@@ -131,8 +131,10 @@ def run_checks(
         checking.seed,
     )
     answers = answers_to(model, sample, asking, progress)
-    scoring = _Scoring(sample, answers, data, split, len(usable), asking.signature(model))
-    if OTHER not in answers:
+    scoring = _Scoring(
+        sample, answers, data, split, len(usable), asking.signature(model, sample.examples)
+    )
+    if STRANGE not in answers:
         report("Left out shuffled pictures: there is only one picture.")
     metrics = [*scoring.plain(model.answers), *scoring.changed()]
     for name, found in (
@@ -164,7 +166,7 @@ class _Scoring:
         decode: str,
     ) -> None:
         self._sample, self._answers = sample, answers
-        self._name, self._rows, self._scores = measured(sample.examples, answers[PLAIN])
+        self._name, self._rows, self._scores = measured(sample.examples, answers[UNCHANGED])
         rule = (
             SINGLE_ANSWER if self._name == "accuracy" else f"{PEOPLE}|normaliser:vqa-reference-v1"
         )
@@ -184,7 +186,7 @@ class _Scoring:
 
     def plain(self, known: AnswerList) -> Iterator[Metric]:
         """The unchanged questions, and what always giving the most frequent answer scores."""
-        yield from self._scored(PLAIN, self._scores, HOW[PLAIN])
+        yield from self._scored(UNCHANGED, self._scores, HOW[UNCHANGED])
         if any(known.counts):
             most = known.texts[known.counts.index(max(known.counts))]
             constant = [Answer(most, 1.0)] * len(self._sample.examples)
@@ -198,7 +200,7 @@ class _Scoring:
             for strength in STRENGTHS
         }
         for name, answers in self._answers.items():
-            if name != PLAIN:
+            if name != UNCHANGED:
                 scores = self._of(answers)
                 how = HOW.get(name) or described[name]
                 yield from self._compared(name, scores, self._scores, how, self._measure)
@@ -218,7 +220,7 @@ class _Scoring:
         others = np.array([scores[group[1:]].mean() for group in groups])
         original = np.array([scores[group[0]] for group in groups])
         yield from self._compared("rephrased", others, original, "rephrased questions", first)
-        given = [normalise(self._answers[PLAIN][row].text) for row in self._rows]
+        given = [normalise(self._answers[UNCHANGED][row].text) for row in self._rows]
         same = np.array([len({given[row] for row in group}) == 1 for group in groups], dtype=float)
         yield from first.with_interval(
             f"{CHECK}rephrased-consistency", same, f"{self._how}same answer to all of one meaning"
@@ -236,7 +238,7 @@ class _Scoring:
         pairs = opposites(self._sample.examples, self._sample.pictures)
         if not pairs:
             return
-        given = self._answers[PLAIN]
+        given = self._answers[UNCHANGED]
         right = np.array([are_opposite(given[a].text, given[b].text) for a, b in pairs], float)
         yield from self._all.of_rows([first for first, _ in pairs]).with_interval(
             f"{CHECK}implied-consistency", right, f"{self._how}opposite claims"

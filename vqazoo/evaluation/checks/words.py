@@ -13,11 +13,11 @@ from vqazoo.data.answers import normalise
 
 SHUFFLES = 20  # tries to find another order
 THERE = r"(?:the|this) (?:image|picture|photo)"
-PLACE = rf"(?: (?:shown|visible|present))?(?: in {THERE})?"
+WHERE = rf"(?: (?:shown|visible|present))?(?: in {THERE})?"
 CLAIMS = tuple(
     re.compile(pattern)
     for pattern in (
-        rf"(?:is|are) there (?P<no>not |no )?(?:an? |any )?(?P<what>.+?){PLACE}",
+        rf"(?:is|are) there (?P<no>not |no )?(?:an? |any )?(?P<what>.+?){WHERE}",
         rf"does {THERE} (?P<no>not )?contain (?:an? |any )?(?P<what>.+?)",
         r"is (?:an? |(?P<no>no ))(?P<what>.+?) present",
     )

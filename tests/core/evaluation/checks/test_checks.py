@@ -186,6 +186,21 @@ def test_rephrasings_and_their_originals(model: VQAModel, examples: list[Example
     assert not any("rephrased" in line for line in told)
 
 
+def test_choices_of_a_question_are_chosen_among_in_any_order(
+    model: VQAModel, examples: list[Example]
+) -> None:
+    colours = ("red", "blue", "green", "yellow", "mauve")
+    asked = [replace(e, choices=colours) for e in examples if e.question.startswith("which color")]
+    told: list[str] = []
+    evaluation = vqazoo.evaluate(model, asked, checks=True, report=told.append)
+    found = by_kind(evaluation.checks)
+    assert found["plain"].value == evaluation.metric("accuracy").value
+    same = found["permuted-choices-consistency"]
+    assert (same.value, same.questions) == (1.0, len(asked))
+    assert "|check:order of choices of the question permuted|" in same.signature
+    assert "choices" in found["blur-1"].signature
+
+
 @pytest.mark.parametrize(
     ("right", "size", "expected"), [(2, 1, 0.5), (2, 2, 1 / 6), (2, 3, 0), (4, 4, 1)]
 )
