@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -19,10 +20,12 @@ from vqazoo.cli.options import (
     uncalibrated,
 )
 from vqazoo.cli.output import print_json, say
+from vqazoo.wording import spoken
 
 if TYPE_CHECKING:
     from vqazoo.interfaces import Answer
     from vqazoo.model import VQAModel
+    from vqazoo.quality import Quality
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -74,6 +77,13 @@ def _options(command: F) -> F:
     show_default=True,
     help="Of --explain: attention, integrated-gradients, or auto: attention where there is some.",
 )
+@click.option(
+    "--quality",
+    "judge",
+    metavar="MODEL",
+    shell_complete=complete_model,
+    help="Model that judges the picture, and says when to take it again.",
+)
 @_options
 def ask(
     model: str,
@@ -84,6 +94,7 @@ def ask(
     abstain_at_risk: float | None,
     sheet: Path | None,
     method: str,
+    judge: str | None,
     top_k: int,
     decode: tuple[str, ...],
     as_json: bool,
@@ -118,7 +129,15 @@ def ask(
         )
     if sheet is not None:
         _draw(loaded, image, question, method, answer, sheet)
-    _print(answer, top_k, as_json, {"model": model, "image": image, "question": question})
+    about = {"model": model, "image": image, "question": question}
+    quality = None if judge is None else _judged(judge, image, where["device"])
+    if as_json:
+        more = {} if quality is None else {"quality": {**asdict(quality), "retake": quality.retake}}
+        print_json({**_told(answer, about), "spoken": spoken(answer, quality), **more})
+        return
+    _print(answer, top_k)
+    if quality is not None and quality.advice:
+        say(quality.advice, err=True)
 
 
 @click.command(cls=ExampleCommand)
@@ -145,7 +164,10 @@ def caption(
     options, _ = decode_request(decode)
     loaded = vqazoo.load(model, **where)
     description = loaded.caption(image, top_k, calibrated=not uncalibrated, **options)
-    _print(cast("Answer", description), top_k, as_json, {"model": model, "image": image})
+    if as_json:
+        print_json(_told(cast("Answer", description), {"model": model, "image": image}))
+    else:
+        _print(cast("Answer", description), top_k)
 
 
 def _draw(
@@ -165,13 +187,23 @@ def _draw(
     say(f"Wrote '{file}'.", err=True)
 
 
-def _print(answer: Answer, top_k: int, as_json: bool, about: dict[str, str]) -> None:
+def _judged(judge: str, image: str, device: str) -> Quality:
+    """What a model says of the quality of the picture."""
+    import vqazoo
+
+    return cast("Quality", vqazoo.load(judge, device=device).quality(image))
+
+
+def _told(answer: Answer, about: dict[str, str]) -> dict[str, Any]:
+    """What was asked and the answers, as JSON has them."""
+    fields = ("text", "score", "answer_type", "answerable", "abstained")
     ranked = (answer, *answer.alternatives)
-    if as_json:
-        fields = ("text", "score", "answer_type", "answerable", "abstained")
-        answers = [{name: getattr(choice, name) for name in fields} for choice in ranked]
-        print_json({**about, "answers": answers})
-        return
+    answers = [{name: getattr(choice, name) for name in fields} for choice in ranked]
+    return {**about, "answers": answers}
+
+
+def _print(answer: Answer, top_k: int) -> None:
+    ranked = (answer, *answer.alternatives)
     if answer.abstained:
         say(f"{answer.text} ({answer.abstained})")
         return
