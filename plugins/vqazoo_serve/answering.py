@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from threading import Lock
+from typing import Any
 
 from vqazoo.choosing.scoring import UNSCORED_WAY, scoring_of
 from vqazoo.decisions import asked_text
@@ -42,13 +44,13 @@ class Answered:
 
     Attributes:
         model: its name.
-        ranked: for each question the best answers, best first.
+        answers: to each question, with the next best.
         pictures: the digest of each picture.
         qualities: of each picture; empty: nobody judges them.
     """
 
     model: str
-    ranked: list[list[Answer]]
+    answers: list[Answer]
     pictures: list[str]
     qualities: list[Quality]
 
@@ -57,7 +59,7 @@ class Answered:
         quality = None
         if self.qualities:
             quality = self.qualities[number if len(self.qualities) > 1 else 0]
-        return spoken(self.ranked[number][0], quality)
+        return spoken(self.answers[number], quality)
 
 
 class Answering:
@@ -99,11 +101,19 @@ class Answering:
         """
         name, judge = self._chosen(asked), self._settings.quality
         try:
+            hold_back = self.models[name].holds_back(asked.abstain_at_risk, asked.calibrated)
             contents = await self._contents(asked.images or asked.urls)
             pictures = await self._prepared(name, contents, asked.ids)
             shared = pictures * len(asked.questions) if len(pictures) == 1 else pictures
             rows = [
-                Row(name, picture, question, asked.top_k, asked.candidates)
+                Row(
+                    name,
+                    picture,
+                    question,
+                    asked.top_k,
+                    asked.candidates,
+                    calibrated=asked.calibrated,
+                )
                 for picture, question in zip(shared, asked.questions, strict=True)
             ]
             if judge:
@@ -112,15 +122,14 @@ class Answering:
                 rows += [Row(judge, picture, QUESTION, known, None) for picture in judged]
             for row in rows:
                 self.batcher.submit(row)
-            results = await asyncio.gather(*(asyncio.wrap_future(row.future) for row in rows))
+            results = await _all([row.future for row in rows])
         except VqazooError as error:
             raise Refusal(422, "unusable", str(error)) from error
+        best = [_first(answers) for answers in results]
         count = len(asked.questions)
-        qualities = [
-            quality_of(replace(best, alternatives=tuple(others)))
-            for best, *others in results[count:]
-        ]
-        return Answered(name, results[:count], [each.digest for each in pictures], qualities)
+        answers = [hold_back(answer) for answer in best[:count]]
+        qualities = [quality_of(answer) for answer in best[count:]]
+        return Answered(name, answers, [each.digest for each in pictures], qualities)
 
     async def decide(self, sheet: Sheet) -> list[Outcome | None]:
         """What is decided of each row of a sheet; None where nothing is asked.
@@ -136,12 +145,10 @@ class Answering:
                 else None
                 for row in sheet.rows
             ]
-            waiting = []
-            for row in rows:
-                if row is not None:
-                    self.batcher.submit(row)
-                    waiting.append(asyncio.wrap_future(row.future))
-            outcomes = iter(await asyncio.gather(*waiting))
+            asked = [row for row in rows if row is not None]
+            for row in asked:
+                self.batcher.submit(row)
+            outcomes = iter(await _all([row.future for row in asked]))
             return [None if row is None else next(outcomes) for row in rows]
         except VqazooError as error:
             raise Refusal(422, "unusable", str(error)) from error
@@ -224,6 +231,38 @@ class Answering:
                 f"'candidates', or name a model that does, see GET /models.",
             )
         return name
+
+
+def _first(answers: Sequence[Answer]) -> Answer:
+    """The best answer, with the others as its alternatives."""
+    return replace(answers[0], alternatives=tuple(answers[1:]))
+
+
+async def _all(futures: Sequence[Future[Any]]) -> list[Any]:
+    """The results of all; the event loop is woken once, not for each of hundreds."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    left = len(futures)
+    lock = Lock()
+
+    def ended(_: Future[Any]) -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            last = not left
+        if last and not loop.is_closed():
+            loop.call_soon_threadsafe(lambda: done.done() or done.set_result(None))
+
+    for future in futures:
+        future.add_done_callback(ended)
+    try:
+        if futures:
+            await done
+    except asyncio.CancelledError:
+        for future in futures:
+            future.cancel()
+        raise
+    return [future.result() for future in futures]
 
 
 def not_served(

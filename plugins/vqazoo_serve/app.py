@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from functools import cache, partial
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -124,6 +123,7 @@ def _add_answer(app: FastAPI, answering: Answering, settings: Settings, intake: 
         summary="Answer questions about images",
         dependencies=_guards(settings),
         responses=_errors(settings, 400, 408, 413, 415, 422, 429, 500, 503, 504),
+        response_model_exclude_unset=True,
         openapi_extra={"requestBody": request_body(question)},
     )
     async def answer(request: Request) -> AnswersOut:
@@ -132,8 +132,8 @@ def _add_answer(app: FastAPI, answering: Answering, settings: Settings, intake: 
         Send JSON with base64, or a form with files.
         """
 
-        _, answered = await asked_and_answered(request)
-        return _out(answered)
+        asked, answered = await asked_and_answered(request)
+        return _out(answered, asked)
 
     async def asked_and_answered(request: Request) -> tuple[bodies.Asked, Answered]:
         async def both(body: bytes) -> tuple[bodies.Asked, Answered]:
@@ -250,12 +250,12 @@ def _guards(settings: Settings) -> list[Any]:
 # ---- what goes out --------------------------------------------------------------------------
 
 
-def _out(answered: Answered) -> AnswersOut:
+def _out(answered: Answered, asked: bodies.Asked) -> AnswersOut:
     return AnswersOut(
         model=answered.model,
         answers=[
-            _ranked(answers, answered.spoken(number))
-            for number, answers in enumerate(answered.ranked)
+            _ranked(answer, asked, answered.spoken(number))
+            for number, answer in enumerate(answered.answers)
         ],
         images=answered.pictures,
         quality=[QualityOut(**asdict(each), retake=each.retake) for each in answered.qualities]
@@ -263,9 +263,15 @@ def _out(answered: Answered) -> AnswersOut:
     )
 
 
-def _ranked(answers: Sequence[Answer], spoken: str) -> RankedOut:
+def _ranked(answer: Answer, asked: bodies.Asked, spoken: str) -> RankedOut:
     fields = ("text", "score", "answer_type", "answerable")
-    best, *others = ({name: asdict(answer)[name] for name in fields} for answer in answers)
+    best, *others = (
+        {name: getattr(each, name) for name in fields} for each in (answer, *answer.alternatives)
+    )
+    if asked.abstain_at_risk is not None:  # fields that are not set are not sent
+        best["abstained"] = answer.abstained
+    if answer.unscored:
+        best["unscored"] = list(answer.unscored)
     alternatives = [AnswerOut(**other) for other in others]
     return RankedOut(**best, alternatives=alternatives, spoken=spoken)
 

@@ -38,6 +38,7 @@ class Row:
         model: its name.
         candidates: the answers to choose from; None: the head's own.
         decides: what is to be decided instead; the question is its text.
+        calibrated: whether scores are made probabilities.
         future: will hold the `top_k` best answers, best first, or an `Outcome`.
     """
 
@@ -47,6 +48,7 @@ class Row:
     top_k: int
     candidates: tuple[str, ...] | None
     decides: DecisionQuestion | None = None
+    calibrated: bool = True
     future: Future[Any] = field(default_factory=Future)
 
 
@@ -133,7 +135,8 @@ class Batcher:
         rows = [row for row in batch if row.future.set_running_or_notify_cancel()]
         groups: dict[tuple[Any, ...], list[Row]] = {}
         for row in rows:
-            kind = (row.model, row.top_k, row.candidates, row.decides is None)
+            deciding = row.decides is not None
+            kind = (row.model, row.top_k, row.candidates, deciding, row.calibrated)
             groups.setdefault(kind, []).append(row)
         with torch.inference_mode():
             for group in groups.values():
@@ -162,22 +165,23 @@ class Batcher:
         """The answers of B rows that share a model, `top_k` and candidates."""
         first = rows[0]
         model = self._models[first.model]
-        for row in rows:
-            if long := _too_long(model, row.question):
+        for count in _token_counts(model, rows).values():
+            if long := _too_long(model, count):
                 raise QuestionError(long)
         fused = self._read(rows).fused
         if first.candidates is None:
             options = model.decode_options({}, first.top_k)
-            return model.answers_of(fused, first.top_k, **options)
-        return model.ranks(first.candidates)(fused, top_k=first.top_k)
+            return model.answers_of(fused, first.top_k, first.calibrated, **options)
+        return model.ranks(first.candidates, first.calibrated)(fused, top_k=first.top_k)
 
     def _decided(self, rows: Sequence[Row]) -> list[Outcome]:
         """The decisions of B rows that share a model; a question that is too long is refused."""
         model = self._models[rows[0].model]
+        counts = _token_counts(model, rows)
         outcomes = {
             place: Outcome(Refusal(long))
             for place, row in enumerate(rows)
-            if (long := _too_long(model, row.question))
+            if (long := _too_long(model, counts[row.question]))
         }
         places = [place for place in range(len(rows)) if place not in outcomes]
         if places:
@@ -186,7 +190,7 @@ class Batcher:
             asked = [row.decides for row in short if row.decides is not None]
             decisions = model.decisions_of(read.fused, asked, self._scoring(rows[0].model))
             for place, row, decision in zip(places, short, decisions, strict=True):
-                outcomes[place] = read.outcome(model, row, decision)
+                outcomes[place] = read.outcome(row, counts[row.question], decision)
         return [outcomes[place] for place in range(len(rows))]
 
     def _scoring(self, name: str) -> Scoring:
@@ -255,26 +259,27 @@ class Read:
     new_pictures: frozenset[str]
     new_questions: frozenset[str]
 
-    def outcome(self, model: VQAModel, row: Row, decision: Decision) -> Outcome:
+    def outcome(self, row: Row, question_tokens: int, decision: Decision) -> Outcome:
         seen = self.pictures[row.picture.digest]
         return Outcome(
             decision,
-            _token_count(model, row.question),
+            question_tokens,
             1 if seen.tokens is None else seen.tokens.shape[1],
             row.question not in self.new_questions,
             row.picture.digest not in self.new_pictures,
         )
 
 
-def _token_count(model: VQAModel, question: str) -> int:
-    """Tokens that the text encoder reads, start and end included."""
-    (ids,) = model.text_encoder.pieces([question])
-    return len(ids) + 2
+def _token_counts(model: VQAModel, rows: Sequence[Row]) -> dict[str, int]:
+    """Tokens that the text encoder reads of each question, start and end included."""
+    questions = list({row.question: None for row in rows})
+    pieces = model.text_encoder.pieces(questions)
+    return {text: len(ids) + 2 for text, ids in zip(questions, pieces, strict=True)}
 
 
-def _too_long(model: VQAModel, question: str) -> str:
-    """Why a question cannot be read to its end; empty: it can."""
-    longest, count = model.text_encoder.spec.context_length, _token_count(model, question)
+def _too_long(model: VQAModel, count: int) -> str:
+    """Why a question of so many tokens cannot be read to its end; empty: it can."""
+    longest = model.text_encoder.spec.context_length
     if count <= longest:
         return ""
     return (

@@ -35,6 +35,7 @@ class Asked:
         images: contents of image files. urls, ids: instead of them.
         questions: one for each picture, or all about one; none is blank.
         model: its name, or None.
+        calibrated, abstain_at_risk: as of `VQAModel.answer`.
     """
 
     images: list[bytes]
@@ -43,6 +44,8 @@ class Asked:
     top_k: int
     candidates: tuple[str, ...] | None
     model: str | None
+    calibrated: bool = True
+    abstain_at_risk: float | None = None
     ids: list[str] = field(default_factory=list)
 
 
@@ -102,7 +105,25 @@ def read(request: Request, body: bytes, question: type[BaseModel], settings: Set
     _check_sources(images, urls, ids, settings)
     questions = _questions(checked.question, len(images) + len(urls) + len(ids))
     candidates = _candidates(checked.candidates)
-    return Asked(images, urls, questions, checked.top_k, candidates, checked.model, ids)
+    risk = checked.abstain_at_risk
+    if risk is not None and candidates is not None:
+        raise Refusal(
+            422,
+            "field",
+            "The fields 'abstain_at_risk' and 'candidates' are both given, but thresholds are of "
+            "answers that the model gives in its own way: leave out one.",
+        )
+    return Asked(
+        images,
+        urls,
+        questions,
+        checked.top_k,
+        candidates,
+        checked.model,
+        checked.calibrated,
+        risk,
+        ids,
+    )
 
 
 def _kind(request: Request) -> str:

@@ -32,6 +32,8 @@ CHARSETS = {
     "latin1": "latin-1",
     "windows-1252": "cp1252",
 }
+SHARE = re.compile(r"[0-9]{0,3}\.?[0-9]{1,9}")
+TRUTH = {"true": True, "false": False}
 SEVERAL = "candidates"  # a list, even if it is given once
 
 
@@ -87,7 +89,9 @@ def _value(name: str, texts: list[str]) -> Any:
     (text,) = texts
     if name == "top_k" and text.isascii() and text.isdigit() and len(text) < 10:
         return int(text)
-    return text
+    if name == "abstain_at_risk" and SHARE.fullmatch(text):
+        return float(text)
+    return TRUTH.get(text, text) if name == "calibrated" else text
 
 
 def _text(part: _Part, charset: str | None) -> str:

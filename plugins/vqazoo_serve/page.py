@@ -100,8 +100,21 @@ def _rows(schema: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
 
 def _objects(schema: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """The objects that lists in it hold."""
-    listed = [field.get("items", {}) for field in schema.get("properties", {}).values()]
+    listed = [
+        inner
+        for field in schema.get("properties", {}).values()
+        for option in field.get("anyOf", [field])
+        for part in ("items", "additionalProperties")
+        for inner in _choices(option.get(part))
+    ]
     return [(_name(inner), inner) for inner in listed if "$ref" in inner]
+
+
+def _choices(schema: Any) -> list[Mapping[str, Any]]:
+    """A schema, or those that it is one of."""
+    if not isinstance(schema, Mapping):  # true, for anything
+        return []
+    return list(schema.get("oneOf", schema.get("anyOf", [schema])))
 
 
 def _found(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -117,8 +130,10 @@ def _name(schema: Mapping[str, Any]) -> str:
 
 def _kind(field: Mapping[str, Any]) -> str:
     """The type of a field in words, with its limits."""
-    if "anyOf" in field:
-        return " or ".join(_kind(choice) for choice in field["anyOf"])
+    if "anyOf" in field or "oneOf" in field:
+        return " or ".join(_kind(choice) for choice in _choices(field))
+    if "const" in field:
+        return str(field["const"])
     if "$ref" in field:
         return _name(field)
     limits = [

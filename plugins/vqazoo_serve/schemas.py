@@ -28,10 +28,16 @@ class AnswerOut(BaseModel):
 class RankedOut(AnswerOut):
     """The best answer to one question."""
 
-    alternatives: list[AnswerOut] = Field(description="with top_k above 1: the next best")
+    alternatives: list[AnswerOut] = Field(
+        description="with top_k above 1: the next best; first of them an answer that was held back"
+    )
     spoken: str = Field(
         description="the answer and how sure it is in words, or why there is none, to be read out"
     )
+    abstained: str | None = Field(
+        None, description="with abstain_at_risk: why the answer was held back, or null"
+    )
+    unscored: list[str] = Field([], description="candidates that the model does not know, if any")
 
 
 class QualityOut(BaseModel):
@@ -137,6 +143,18 @@ def question_model(settings: Settings, models: list[str]) -> type[BaseModel]:
         "candidates": (
             _some(text, MOST_CANDIDATES) | None,
             Field(None, description="the answers to choose from, for models that can"),
+        ),
+        "calibrated": (
+            bool,
+            Field(True, description="whether scores are made probabilities, of calibrated models"),
+        ),
+        "abstain_at_risk": (
+            Annotated[float, Field(gt=0, lt=1)] | None,
+            Field(
+                None,
+                description='say "I don\'t know" rather than be wrong in more than this share of '
+                "the answers, for calibrated models",
+            ),
         ),
         "model": (
             str | None,

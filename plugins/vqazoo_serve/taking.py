@@ -39,9 +39,9 @@ async def taken(
     with intake.place(arrived) as place:
         try:
             async with asyncio.timeout_at(arrived + settings.timeout) as place.limit:
-                body = await bodies.receive(request, settings, place.hold, kinds)
+                received = [await bodies.receive(request, settings, place.hold, kinds)]
                 place.wait()
-                return await answered(body)
+                return await answered(received.pop())  # which alone holds it from now on
         except TimeoutError:
             if not place.limit.expired():  # a failure inside, of whatever raised it
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import torch
@@ -40,7 +41,7 @@ class Scoring:
     by_class: bool = False
     nearest: bool = False
 
-    @property
+    @cached_property
     def yes_and_no(self) -> tuple[str, str]:
         """The words for yes and no that the head knows."""
         return next((pair for pair in YES_AND_NO if all(map(self.knows, pair))), YES_AND_NO[0])

@@ -222,3 +222,58 @@ def test_pictures_of_other_kinds_and_sizes_are_read(client, models):
     for content in (file.getvalue(), png(image.convert("RGBA")), png(image.convert("L"))):
         reply = client.post("/answer", data={"question": "what?"}, files={"image": content})
         same(reply.json()["answers"][0], models[CLASSIFIER].answer(opened(content), "what?"))
+
+
+def test_uncalibrated_scores_are_given_if_asked_for(client, models, pictures):
+    for as_form in (True, False):
+        fields: dict[str, Any] = {"question": QUESTIONS[0], "top_k": 2, "model": GATED}
+        if as_form:
+            sent = {**fields, "calibrated": "false"}
+            reply = client.post("/answer", data=sent, files={"image": pictures[0]})
+        else:
+            sent = {**fields, "calibrated": False, "image": encoded(pictures[0])}
+            reply = client.post("/answer", json=sent)
+        (answer,) = reply.json()["answers"]
+        own = models[GATED].answer(opened(pictures[0]), QUESTIONS[0], top_k=2, calibrated=False)
+        same(answer, own)
+
+
+def test_answers_that_are_not_sure_enough_are_held_back(client, models, pictures):
+    model, asked = models[GATED], QUESTIONS
+    risk = {"model": GATED, "question": asked, "abstain_at_risk": 0.1}
+    reply = client.post("/answer", json={**risk, "image": encoded(pictures[0])})
+    assert reply.status_code == 200, reply.text
+    own = model.answer(opened(pictures[0]), asked, abstain_at_risk=0.1)
+    for served, expected in zip(reply.json()["answers"], own, strict=True):
+        assert served.pop("abstained") == expected.abstained
+        same(served, expected)
+    form = client.post(
+        "/answer",
+        data={"question": asked[0], "model": GATED, "abstain_at_risk": "0.1"},
+        files={"image": pictures[0]},
+    )
+    assert form.json()["answers"][0]["abstained"] == own[0].abstained
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"abstain_at_risk": 0}, "greater than 0"),
+        ({"abstain_at_risk": "0.1"}, "valid number"),
+        ({"abstain_at_risk": 0.1, "candidates": ["red"]}, "are both given"),
+        ({"abstain_at_risk": 0.1, "calibrated": False}, "for calibrated answers"),
+        ({"calibrated": "no"}, "valid boolean"),
+    ],
+)
+def test_a_risk_that_cannot_be_kept_is_refused(client, pictures, fields, words):
+    body = {"question": QUESTIONS[0], "image": encoded(pictures[0]), "model": GATED, **fields}
+    reply = client.post("/answer", json=body)
+    assert reply.status_code == 422
+    assert words in reply.json()["error"]
+
+
+def test_candidates_that_are_not_known_are_named(client, pictures):
+    body = {"question": QUESTIONS[0], "image": encoded(pictures[0]), "candidates": ["red", "zebra"]}
+    (answer,) = client.post("/answer", json=body).json()["answers"]
+    assert answer["text"] == "red"
+    assert answer["unscored"] == ["zebra"]
