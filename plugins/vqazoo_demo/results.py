@@ -18,6 +18,7 @@ from vqazoo.templates import fill
 from vqazoo_demo.asking import Reply
 
 NOTHING_YET = "The answers will stand here. An example asks at once."
+WORTH_SAYING = 0.1  # score from which on the best guess is told where there is no answer
 HEAT_MAP, THUMBNAIL = 640, 96  # pixels of the longer side
 
 
@@ -104,9 +105,9 @@ def _ranked(answer: Answer) -> list[Answer]:
 
 
 def _guesses(answer: Answer) -> list[Answer]:
-    """The ranked answers that say something of the picture."""
+    """The ranked answers that say something of the picture, and not by mere chance."""
     said = _ranked(answer) if answer.abstained is None else list(answer.alternatives)
-    return [option for option in said if option.text not in REFUSALS]
+    return [o for o in said if o.text not in REFUSALS and o.score >= WORTH_SAYING]
 
 
 def _source(picture: Image.Image, longest: int) -> str:

@@ -36,6 +36,7 @@ NAMES = {name for group in GROUPS.values() for name in group}
 PLUGINS = {place.partition(".")[0] for group in GROUPS.values() for place in group.values()}
 # Words that are a part's name too, and mean something else where they stand.
 OTHER_MEANINGS = {
+    ("vqazoo/cli/ask.py", "quality"): "what is said of the picture, in JSON",
     ("vqazoo/explain/maps.py", "bilinear"): "torch's mode of interpolation",
     ("vqazoo/files/elsewhere.py", "hf"): "the store of that name, as fsspec calls it",
     ("vqazoo/files/writing.py", "table"): "a table of a config, in a message",

@@ -55,6 +55,7 @@ HEADS = [
     "lstm",
     "gru",
     "mlp",
+    "quality",
     "vilt-classifier",
     "lm-classifier",
     "lm-generate",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -20,10 +21,12 @@ from vqazoo.cli.options import (
     uncalibrated,
 )
 from vqazoo.cli.output import print_json, say
+from vqazoo.wording import spoken
 
 if TYPE_CHECKING:
     from vqazoo.interfaces import Answer
     from vqazoo.model import VQAModel
+    from vqazoo.quality import Quality
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -93,6 +96,13 @@ def _options(command: F) -> F:
     show_default=True,
     help="Of --explain: attention, integrated-gradients, or auto: attention where there is some.",
 )
+@click.option(
+    "--quality",
+    "judge",
+    metavar="MODEL",
+    shell_complete=complete_model,
+    help="Model that judges the picture, and says when to take it again.",
+)
 @_options
 def ask(
     model: str,
@@ -107,6 +117,7 @@ def ask(
     abstain_at_risk: float | None,
     sheet: Path | None,
     method: str,
+    judge: str | None,
     top_k: int,
     decode: tuple[str, ...],
     as_json: bool,
@@ -126,11 +137,11 @@ def ask(
     asked = typed_question(question, choices, levels, statement)
     about = {"model": model, "image": image, "question": question}
     if asked is not None:
-        others = (top_k > 1, bool(decode), candidates, sheet, abstain_at_risk is not None)
+        others = (top_k > 1, bool(decode), candidates, sheet, judge, abstain_at_risk is not None)
         if any(others):
             raise ConfigError(
                 "--choices, --levels and --statement give every probability: leave out --top-k, "
-                "--decode, --candidates, --explain and --abstain-at-risk."
+                "--decode, --candidates, --explain, --quality and --abstain-at-risk."
             )
         decide(vqazoo.load(model, **where), image, asked, nearest, not uncalibrated, as_json, about)
         return
@@ -154,7 +165,14 @@ def ask(
         )
     if sheet is not None:
         _draw(loaded, image, question, method, answer, sheet)
-    _print(answer, top_k, as_json, about)
+    quality = None if judge is None else _judged(judge, image, where["device"])
+    if as_json:
+        more = {} if quality is None else {"quality": {**asdict(quality), "retake": quality.retake}}
+        print_json({**_told(answer, about), "spoken": spoken(answer, quality), **more})
+        return
+    _print(answer, top_k)
+    if quality is not None and quality.advice:
+        say(quality.advice, err=True)
 
 
 @click.command(cls=ExampleCommand)
@@ -181,7 +199,10 @@ def caption(
     options, _ = decode_request(decode)
     loaded = vqazoo.load(model, **where)
     description = loaded.caption(image, top_k, calibrated=not uncalibrated, **options)
-    _print(cast("Answer", description), top_k, as_json, {"model": model, "image": image})
+    if as_json:
+        print_json(_told(cast("Answer", description), {"model": model, "image": image}))
+    else:
+        _print(cast("Answer", description), top_k)
 
 
 def _draw(
@@ -201,14 +222,24 @@ def _draw(
     say(f"Wrote '{file}'.", err=True)
 
 
-def _print(answer: Answer, top_k: int, as_json: bool, about: dict[str, str]) -> None:
+def _judged(judge: str, image: str, device: str) -> Quality:
+    """What a model says of the quality of the picture."""
+    import vqazoo
+
+    return cast("Quality", vqazoo.load(judge, device=device).quality(image))
+
+
+def _told(answer: Answer, about: dict[str, str]) -> dict[str, Any]:
+    """What was asked and the answers, as JSON has them."""
+    fields = ("text", "score", "answer_type", "answerable", "abstained")
     ranked = (answer, *answer.alternatives)
-    if as_json:
-        fields = ("text", "score", "answer_type", "answerable", "abstained")
-        answers = [{name: getattr(choice, name) for name in fields} for choice in ranked]
-        unscored = {"unscored": list(answer.unscored)} if answer.unscored else {}
-        print_json({**about, "answers": answers, **unscored})
-        return
+    answers = [{name: getattr(choice, name) for name in fields} for choice in ranked]
+    unscored = {"unscored": list(answer.unscored)} if answer.unscored else {}
+    return {**about, "answers": answers, **unscored}
+
+
+def _print(answer: Answer, top_k: int) -> None:
+    ranked = (answer, *answer.alternatives)
     if answer.unscored:
         say(f"Not known to the model: {', '.join(answer.unscored)}.", err=True)
     if answer.abstained:

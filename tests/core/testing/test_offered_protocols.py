@@ -75,7 +75,7 @@ def test_parts_of_the_zoo_offer_what_they_can() -> None:
     writers = {"lm-generate", "med-decoder", "git-decoder"}
     assert offering("head", RanksAnswers) == writers
     assert offering("head", Captions) == writers
-    choosers = {"linear", "mlp", "vilt-classifier", "lm-classifier"}
+    choosers = {"linear", "mlp", "quality", "vilt-classifier", "lm-classifier"}
     assert offering("head", GivesLogits) - writers == choosers  # writers have logits of tokens
     assert offering("head", Writes) == {"lstm", "gru", *writers}
     assert offering("fusion", AttendsToImage) == {"cross-attention", "stacked-attention"}

@@ -44,6 +44,10 @@ HEADS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # head, and the dat
     ),
     "lstm": ({"type": "lstm", "args": {"hidden_dim": 16, "dropout": 0.0}}, {"most_answers": 3}),
     "gru": ({"type": "gru", "args": {"hidden_dim": 16, "min_count": 1}}, {}),
+    "quality": (
+        {"type": "quality", "args": {"hidden_dim": 16, "dropout": 0.0}},
+        {"most_answers": 3, "answer_rule": "soft"},
+    ),
     "vilt-classifier": ({"type": "vilt-classifier"}, {"most_answers": 3, "answer_rule": "soft"}),
     "med-decoder": ({"type": "med-decoder", "args": SMALL}, {"answer_rule": "share"}),
 }

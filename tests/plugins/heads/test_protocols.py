@@ -40,6 +40,7 @@ def offer() -> Iterator[Any]:
         ("linear", {GivesLogits, GivesTypes, GivesAnswerability}),
         ("mlp", {GivesLogits}),
         ("vilt-classifier", {GivesLogits}),
+        ("quality", {GivesLogits}),
         ("lstm", {Writes}),
         ("gru", {Writes}),
     ],

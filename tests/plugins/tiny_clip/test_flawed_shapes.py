@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter, defaultdict
 from hashlib import sha256
@@ -20,6 +21,7 @@ from vqazoo.errors import DataError, UnknownNameError
 from vqazoo.evaluation.metrics import vqa_accuracy
 from vqazoo.evaluation.metrics.reliability import average_precision
 from vqazoo.files.writing import write_file
+from vqazoo.quality import QUESTION
 from vqazoo.registry import registry
 from vqazoo_heads.linear import NOT_ANSWERABLE, TYPES, answer_type
 from vqazoo_tiny_clip.measuring import HELD_OUT_SEED
@@ -273,3 +275,21 @@ def test_a_broken_list_of_questions_says_how_to_draw_anew(tmp_path: Path, text: 
     file.write_text(text, encoding="latin-1")
     with pytest.raises(DataError, match=r"cannot be read .*remove .*, and it is drawn anew\."):
         read(tmp_path)
+
+
+# ---- flaws ----------------------------------------------------------------------------------
+
+
+def test_asked_for_flaws_it_names_those_that_were_drawn(drawn: dict[str, list[Example]]) -> None:
+    root = drawn["test"][0].image.parents[2]
+    flaws = made.FlawedShapes(str(root), "flaws").read("test")
+    manifest = registry.manifest("dataset", "flawed-shapes")
+    assert len(flaws) == manifest.other_counts["test"] == len({e.image for e in flaws})
+    content = json.loads((root / f"v{made.VERSION}" / made.QUESTIONS).read_text())["test"]
+    for example, facts in zip(flaws, content, strict=True):
+        named = Counter(example.answers)
+        strong, drawn_flaw = facts["level"] == "strong", facts["flaw"] if facts["strength"] else ""
+        assert set(named) == {made.LABELS[drawn_flaw]} | ({"unrecognizable"} if strong else set())
+        assert set(named.values()) == {5}
+        assert (example.image.name, example.question) == (facts["image"], QUESTION)
+    assert made.FlawedShapes(str(root)).read("test") == drawn["test"]
