@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import asdict
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from functools import cache, partial
 from types import MappingProxyType
 from typing import Annotated, Any
