@@ -16,6 +16,8 @@ import vqazoo
 from tests.whole.hub.models import REPO, refused, told
 from vqazoo.errors import ConfigError, HubError, SignatureError
 from vqazoo.publish.signatures import statement
+from vqazoo.publish.signing import Signer, sign_upload
+from vqazoo.publish.upload import prepare
 
 pytest.importorskip("model_signing", reason="vqazoo[sign] is not installed")
 SIGNATURE = "model.sig"
@@ -55,9 +57,21 @@ def signed(hub, ada, folder: Path, key: Path) -> dict[str, bytes]:
     return hub.files(REPO)
 
 
+@pytest.fixture(scope="module")
+def signed_folder(trained: Path, key: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A signed model as a pull leaves it; not to be changed."""
+    scratch = tmp_path_factory.mktemp("scratch")
+    upload = prepare(trained, trained, "signed")
+    folder = sign_upload(upload, Signer(str(key)), scratch, "signed", lambda line: None).folder
+    (folder / "README.md").write_text(upload.fresh)
+    (folder / "hub.json").write_text("{}")
+    return folder
+
+
 @pytest.fixture
-def pulled(signed, identity: Path, tmp_path: Path) -> Path:
-    return vqazoo.pull(f"hub:{REPO}", tmp_path / "pulled", identity=str(identity))
+def pulled(signed_folder: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(signed_folder, tmp_path / "pulled"))
 
 
 def test_the_signature_is_one_of_the_library_and_covers_all_but_what_people_edit(
@@ -163,7 +177,9 @@ def flip(file: Path) -> None:
     file.write_bytes(altered({file.name: file.read_bytes()}, file.name)[file.name])
 
 
-def test_the_key_of_somebody_else_is_refused_by_pull_and_check(pulled, identity, tmp_path, capsys):
+def test_the_key_of_somebody_else_is_refused_by_pull_and_check(
+    signed, pulled, identity, tmp_path, capsys
+):
     other = identity.with_name("mallory.pub")
     for command in (["pull", f"hub:{REPO}", tmp_path / "new"], ["check", pulled]):
         message = refused([*command, "--identity", other], capsys)
