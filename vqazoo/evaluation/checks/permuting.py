@@ -36,12 +36,13 @@ def permuted_choices(model: VQAModel, sample: Sample, asking: Asking) -> Permute
     that the model knows, if they are few. Where there are none, or the model cannot choose, the
     reason.
     """
+    draw = random.Random(sample.seed)
     own = [row for row, example in enumerate(sample.examples) if example.choices]
     known = list(asking.candidates or model.answers.texts)
     if own:
-        rows, told = own[:ROWS], "choices of the question"
+        rows, told = _some(own, draw), "choices of the question"
     elif asking.candidates is not None or 2 <= len(known) <= MOST_KNOWN:
-        rows, told = list(range(min(ROWS, len(sample.examples)))), f"the same {len(known)} answers"
+        rows, told = _some(range(len(sample.examples)), draw), f"the same {len(known)} answers"
     else:
         return f"no question has choices, and the model knows {len(known):,} answers, not few"
     options = [list(sample.examples[row].choices) if own else known for row in rows]
@@ -52,6 +53,11 @@ def permuted_choices(model: VQAModel, sample: Sample, asking: Asking) -> Permute
     except VqazooError as error:
         return str(error)
     return Permuted(rows, plain, permuted, told)
+
+
+def _some(rows: Sequence[int], draw: random.Random) -> list[int]:
+    """At most ROWS of the rows, of as many pictures as they come from."""
+    return sorted(draw.sample(rows, min(ROWS, len(rows))))
 
 
 def _of_all(

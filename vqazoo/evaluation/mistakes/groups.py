@@ -101,7 +101,7 @@ class Mistakes:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95% interval of the score, over pictures."""
+        """The 95% interval of the score, over pictures."""
         return score_interval(self.scores, told_by_path(self.examples)).interval
 
     @property
