@@ -12,10 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Numbers = NDArray[np.float64]
 Curve = tuple[tuple[float, float], ...]  # places and values, both rising, from 0 to 1
 
-FEWEST, BINS, IN_BIN = 1000, 20, 50  # rows of a curve, bins at most, rows in one at least
+FEWEST_SHOWN, MOST_BINS, IN_BIN = (
+    1000,
+    20,
+    50,
+)  # rows of a curve, bins at most, rows in one at least
 SLOPE = 0.02  # share of the plain score in the value, so that equal blocks still rise
 SURE = 2.0  # standard errors of what a curve gains on questions it was not fitted to
 
@@ -27,7 +31,7 @@ def on_curve(score: float, curve: Sequence[tuple[float, float]]) -> float:
     return y0 + (y1 - y0) * (score - x0) / (x1 - x0)
 
 
-def curved(scores: Floats, curve: Sequence[tuple[float, float]]) -> Floats:
+def curved(scores: Numbers, curve: Sequence[tuple[float, float]]) -> Numbers:
     """The values at (n,) scores; without a curve the scores themselves."""
     if not curve:
         return scores
@@ -35,7 +39,7 @@ def curved(scores: Floats, curve: Sequence[tuple[float, float]]) -> Floats:
     return np.interp(scores, places, values)
 
 
-def fit_curve(scores: Floats, right: Floats, place: NDArray[np.int64], seed: int = 0) -> Curve:
+def fit_curve(scores: Numbers, right: Numbers, place: NDArray[np.int64], seed: int = 0) -> Curve:
     """A curve that makes scores probabilities of being right; empty where none is needed.
 
     It is needed where curves fitted to half of the pictures lower the squared error on the others
@@ -44,7 +48,7 @@ def fit_curve(scores: Floats, right: Floats, place: NDArray[np.int64], seed: int
     Args:
         place: (n,) number of the picture of each row.
     """
-    if len(scores) < FEWEST:
+    if len(scores) < FEWEST_SHOWN:
         return ()
     count = int(place.max()) + 1
     half = np.random.default_rng(seed).permutation(count) % 2 == 0
@@ -60,27 +64,26 @@ def fit_curve(scores: Floats, right: Floats, place: NDArray[np.int64], seed: int
     return isotonic(scores, right) if gains.mean() > SURE * error else ()
 
 
-def isotonic(scores: Floats, right: Floats) -> Curve:
-    """The curve through the means of bins, of which neighbours that fall are pooled."""
+def isotonic(scores: Numbers, right: Numbers) -> Curve:
+    """The curve through the means of bins; neighbours that fall have what they have together."""
     order = np.argsort(scores, kind="stable")
-    bins = max(1, min(BINS, len(scores) // IN_BIN))
-    blocks: list[list[float]] = []  # sums of scores and of what is right, rows
-    for rows in np.array_split(order, bins):
-        blocks.append([float(scores[rows].sum()), float(right[rows].sum()), float(len(rows))])
-        while len(blocks) > 1 and _falls(blocks[-2], blocks[-1]):
-            last = blocks.pop()
-            blocks[-1] = [a + b for a, b in zip(blocks[-1], last, strict=True)]
-    knots = [(x / n, (y + 1) / (n + 2)) for x, y, n in blocks]  # Laplace's rule: never 0 or 1
-    kept = [knot for knot in knots if 1e-6 < knot[0] < 1 - 1e-6]
-    kept = [k for n, k in enumerate(kept) if not n or k[0] - kept[n - 1][0] > 1e-9]
-    high = max((y for _, y in knots), default=1.0)
-    ends = [(0.0, 0.0), *kept, (1.0, high)]
-    rising = np.maximum.accumulate([y for _, y in ends])
-    return tuple(
-        (x, float((1 - SLOPE) * y + SLOPE * x)) for (x, _), y in zip(ends, rising, strict=True)
-    )
+    bins = np.array_split(order, max(1, min(MOST_BINS, len(scores) // IN_BIN)))
+    blocks: list[tuple[float, int, int]] = []  # what is right, rows, bins
+    for rows in bins:
+        blocks.append((float(right[rows].sum()), len(rows), 1))
+        while len(blocks) > 1 and _share(blocks[-2]) >= _share(blocks[-1]):
+            (y0, n0, b0), (y1, n1, b1) = blocks.pop(-2), blocks.pop()
+            blocks.append((y0 + y1, n0 + n1, b0 + b1))
+    values = [_share(block) for block in blocks for _ in range(block[2])]
+    knots = [(0.0, 0.0)]
+    for rows, value in zip(bins, values, strict=True):
+        place = float(scores[rows].mean())
+        if 1e-6 < place < 1 - 1e-6 and place - knots[-1][0] > 1e-9:
+            knots.append((place, value))
+    knots.append((1.0, values[-1]))
+    return tuple((x, (1 - SLOPE) * y + SLOPE * x) for x, y in knots)
 
 
-def _falls(before: Sequence[float], after: Sequence[float]) -> bool:
-    same_place = after[0] / after[2] - before[0] / before[2] < 1e-9
-    return same_place or (before[1] + 1) / (before[2] + 2) >= (after[1] + 1) / (after[2] + 2)
+def _share(block: tuple[float, int, int]) -> float:
+    """By Laplace's rule, never 0 or 1."""
+    return (block[0] + 1) / (block[1] + 2)

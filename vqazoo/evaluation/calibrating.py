@@ -4,166 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from vqazoo.calibration import Calibration
 from vqazoo.calibration.abstaining import says_unanswerable
 from vqazoo.calibration.block import HIGHEST, LOWEST
-from vqazoo.calibration.curve import curved, fit_curve
+from vqazoo.calibration.curve import Numbers, curved, fit_curve
 from vqazoo.calibration.fitting import (
-    RISKS,
-    Floats,
-    Tempers,
+    FITTED_RISKS,
     fit_temperature,
     fit_threshold,
     fit_type,
-    mean_loss,
+    likelihood_loss,
     option_shares,
-    softmax_scores,
     tempered_scores,
 )
-from vqazoo.calibration.scores import chooses_by_softmax
-from vqazoo.choosing.scoring import UNSCORED_WAY, scoring_of
-from vqazoo.data import Example
-from vqazoo.data.answers import normalise, truth_of
-from vqazoo.errors import DataError
-from vqazoo.evaluation.agreement import measured
-from vqazoo.evaluation.answering import PREDICT_BATCH
+from vqazoo.evaluation.evidence import Evidence
 from vqazoo.evaluation.metric import today
 from vqazoo.evaluation.metrics.reliability import brier_score, calibration_error
-from vqazoo.evaluation.metrics.significance import LEVEL, drawn
-from vqazoo.features.sources import FeatureSource
-from vqazoo.interfaces import Answer, GivesLogits
-from vqazoo.model import VQAModel
-from vqazoo.modes import evaluating
+from vqazoo.evaluation.metrics.significance import LEVEL, drawn, standard_error
 
-MOST_ROWS, NUMBERS = 50_000, 2**24  # and log-probabilities: rows beyond are thinned out evenly
-OPTIONS, RANKED_ROWS = 8, 512  # given answers, and rows that are asked to choose among them
 FEWEST_ROWS, FEWEST_PICTURES = 100, 20
 RESAMPLES, GRID, WINDOW = 500, 129, 4.0  # of the interval: from T / 4 to 4 T
 BOTH = 10  # rows of either kind from which on a temperature of answerability is fitted
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a model answered to n questions, and what was right.
-
-    Attributes:
-        answers: the best one to each, with the scores of the head; right: (n,) scores in [0, 1].
-        measure: `accuracy` or `vqa-accuracy`: what right means.
-        pictures: what tells the picture of each.
-        log_shares: (n, K) log-probabilities of a softmax, of a head that chooses by one.
-        answerable: (n,) whether people could answer; None: nobody said, or the head does not.
-        options: log-scores of given answers to m of the questions; place: which of them is right.
-    """
-
-    answers: Sequence[Answer]
-    right: Floats
-    measure: str
-    pictures: Sequence[Hashable]
-    log_shares: Floats | None
-    answerable: Floats | None
-    options: Sequence[Floats]
-    place: Sequence[int]
-
-    def __len__(self) -> int:
-        return len(self.answers)
-
-    @property
-    def scores(self) -> Floats:
-        return np.array([answer.score for answer in self.answers], dtype=np.float64)
-
-    def tempered(self, rows: Any = slice(None)) -> Tempers:
-        """The scores of those rows at a temperature."""
-        scores = self.scores[rows]
-        if self.log_shares is None:
-            return partial(tempered_scores, scores)
-        return partial(softmax_scores, self.log_shares[rows], scores)
-
-
-def gather(
-    model: VQAModel, source: FeatureSource, examples: Sequence[Example], start: int = 0
-) -> Evidence:
-    """Ask a model what has answers, in its own way; nothing is trained.
-
-    Args:
-        source: whose rows from `start` on are the examples.
-
-    Raises:
-        DataError: no example has an answer.
-    """
-    asked = [row for row, example in enumerate(examples) if example.answers]
-    if not asked:
-        raise DataError("No question has an answer: name data, or a split, that has some.")
-    softmax = chooses_by_softmax(model.head, model.head_manifest)
-    most = min(MOST_ROWS, max(1, NUMBERS // max(1, len(model.answers)))) if softmax else MOST_ROWS
-    asked = asked[:: -(-len(asked) // most)]
-    answers: list[Answer] = []
-    shares: list[Floats] = []
-    options = model.decode_options({})
-    with evaluating(model), torch.inference_mode():
-        for first in range(0, len(asked), PREDICT_BATCH):
-            rows = torch.tensor(asked[first : first + PREDICT_BATCH]) + start  # (B,)
-            fused = model.fusion(*source.batch(rows))
-            answers += [row[0] for row in model.answers_of(fused, calibrated=False, **options)]
-            if softmax and isinstance(model.head, GivesLogits):
-                logits = model.head.logits(fused).float()  # (B, K)
-                shares.append(logits.log_softmax(dim=1).double().cpu().numpy())
-    kept = [examples[row] for row in asked]
-    name, counted, right = measured(kept, answers)
-    log_shares = np.concatenate(shares)[counted] if shares else None
-    options_scored, place = _options(model, source, kept, asked, start)
-    scored = [kept[row] for row in counted]
-    given = [answers[row] for row in counted]
-    told = all(e.answerable is not None for e in scored)
-    told = told and all(answer.answerable is not None for answer in given)
-    answerable = np.array([float(bool(e.answerable)) for e in scored]) if told else None
-    pictures = _pictures(scored)
-    return Evidence(given, right, name, pictures, log_shares, answerable, options_scored, place)
-
-
-def _options(
-    model: VQAModel,
-    source: FeatureSource,
-    examples: Sequence[Example],
-    asked: Sequence[int],
-    start: int,
-) -> tuple[list[Floats], list[int]]:
-    """Log-scores of given options to some of the questions, and which of them is right.
-
-    The options are a question's own choices, else the most frequent answers that the model knows.
-    """
-    if not model.chooses:
-        return [], []
-    known = sorted(range(len(model.answers)), key=lambda a: -model.answers.counts[a])[:OPTIONS]
-    frequent = [model.answers.texts[number] for number in known]
-    fitting: list[tuple[int, list[str], int]] = []
-    for row, example in enumerate(examples):
-        options = list(getattr(example, "choices", ())) or frequent
-        place = {normalise(text): number for number, text in enumerate(options)}
-        right = place.get(normalise(truth_of(example)), -1)
-        if len(place) > 1 and right >= 0:
-            fitting.append((row, options, right))
-    fitting = fitting[:: max(1, -(-len(fitting) // RANKED_ROWS))]
-    scoring = scoring_of(model, UNSCORED_WAY)
-    scores: list[Floats] = []
-    with evaluating(model), torch.inference_mode():
-        for first in range(0, len(fitting), PREDICT_BATCH):
-            batch = fitting[first : first + PREDICT_BATCH]
-            rows = torch.tensor([asked[row] + start for row, _, _ in batch])
-            fused = model.fusion(*source.batch(rows))
-            scored = scoring(fused, [options for _, options, _ in batch])
-            scores += [np.array(row, dtype=np.float64) for row in scored]
-    kept = [n for n, (_, _, right) in enumerate(fitting) if np.isfinite(scores[n][right])]
-    return [scores[n] for n in kept], [fitting[n][2] for n in kept]
-
-
-# ---- fitting --------------------------------------------------------------------------------
 
 
 def why_not(evidence: Evidence) -> str:
@@ -217,9 +84,10 @@ def fit(evidence: Evidence, data: str, split: str) -> Calibration:
     after, before = curved(tempered, curve), evidence.scores
     # 0.5 stays 0.5 at any temperature of answerability.
     spoken = np.array([not says_unanswerable(answer) for answer in evidence.answers])
+    design = design_effect(right, evidence.pictures)
     thresholds = {
-        risk: fit_threshold(after[spoken], right[spoken], risk) if spoken.any() else None
-        for risk in RISKS
+        risk: fit_threshold(after[spoken], right[spoken], risk, design) if spoken.any() else None
+        for risk in FITTED_RISKS
     }
     record: dict[str, Any] = {
         "data": data,
@@ -236,12 +104,18 @@ def fit(evidence: Evidence, data: str, split: str) -> Calibration:
     return replace(fitted, curve=curve, thresholds=thresholds, fitted=record)
 
 
-def calibrated_scores(evidence: Evidence, calibration: Calibration) -> Floats:
+def design_effect(right: Numbers, pictures: Sequence[Hashable]) -> float:
+    """How many questions count as one, see `fit_threshold`."""
+    alone = standard_error(right)
+    return max(1.0, (standard_error(right, pictures) / alone) ** 2) if alone > 0 else 1.0
+
+
+def calibrated_scores(evidence: Evidence, calibration: Calibration) -> Numbers:
     """The scores (n,) as they leave a model with that calibration."""
     return curved(_tempered(evidence, calibration), calibration.curve)
 
 
-def _tempered(evidence: Evidence, calibration: Calibration) -> Floats:
+def _tempered(evidence: Evidence, calibration: Calibration) -> Numbers:
     scores = evidence.scores
     of_rows = np.array([calibration.temperature(a.answer_type) for a in evidence.answers])
     for temperature in np.unique(of_rows):
@@ -251,11 +125,11 @@ def _tempered(evidence: Evidence, calibration: Calibration) -> Floats:
     return scores
 
 
-def quality(scores: Floats, right: Floats) -> dict[str, float]:
+def quality(scores: Numbers, right: Numbers) -> dict[str, float]:
     """How well scores tell what is right."""
     return {
         "calibration_error": round(calibration_error(right, scores), 6),
-        "negative_log_likelihood": round(mean_loss(right, scores), 6),
+        "negative_log_likelihood": round(likelihood_loss(right, scores), 6),
         "brier_score": round(brier_score(right, scores), 6),
     }
 
@@ -291,7 +165,7 @@ def _choices(evidence: Evidence, common: float) -> float:
         scores[row, : len(each)] = each
     own = scores[np.arange(len(scores)), evidence.place]  # (m,) of the right ones
 
-    def of_right(temperature: float) -> Floats:
+    def of_right(temperature: float) -> Numbers:
         return option_shares(scores, own, temperature)
 
     return fit_temperature(of_right, np.ones(len(own)))
@@ -331,11 +205,6 @@ def _places(pictures: Sequence[Hashable]) -> list[int]:
     return place if len(number) > 1 else list(range(len(place)))
 
 
-def _summed(values: Floats, place: Sequence[int], count: int) -> Floats:
+def _summed(values: Numbers, place: Sequence[int], count: int) -> Numbers:
     """(R, n) values summed by picture, (R, pictures)."""
     return np.stack([np.bincount(place, weights=row, minlength=count) for row in values])
-
-
-def _pictures(examples: Sequence[Example]) -> list[str]:
-    """What tells their pictures; one without a file is in memory, and stands for itself."""
-    return [str(e.image) if e.image.name else f"row {row}" for row, e in enumerate(examples)]

@@ -21,7 +21,8 @@ from vqazoo.checkpoint.saving import write_calibration
 from vqazoo.config import RunConfig
 from vqazoo.data import DatasetReader, Example
 from vqazoo.errors import CheckpointError, ConfigError, DataError
-from vqazoo.evaluation.calibrating import Evidence, fit, gather, in_words, why_not
+from vqazoo.evaluation.calibrating import fit, in_words, why_not
+from vqazoo.evaluation.evidence import Evidence, gather
 from vqazoo.evaluation.split import IN_MEMORY, WHOLE, Questions, read_split, with_pictures
 from vqazoo.evaluation.tables import table_rows
 from vqazoo.features.encoding import encode_pictures
