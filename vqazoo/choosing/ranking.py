@@ -50,7 +50,15 @@ def ranked_by_classes(
     if calibration is None:
         return told
     if chooses_by_softmax(head, manifest):
-        return softmax_answers(told, logits, calibration)
+        # Scores are calibrated beside that of the best of all classes, which need be no candidate.
+        best = logits.softmax(dim=1).amax(dim=1).tolist()  # (B,)
+        lacks = [row[0].score < top - 1e-7 for row, top in zip(told, best, strict=True)]
+        whole = [
+            [replace(row[0], text="", score=top), *row] if lacking else row
+            for row, top, lacking in zip(told, best, lacks, strict=True)
+        ]
+        said = softmax_answers(whole, logits, calibration)
+        return [row[lacking:] for row, lacking in zip(said, lacks, strict=True)]
     return tempered_answers(told, calibration)
 
 

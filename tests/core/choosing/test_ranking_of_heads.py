@@ -134,15 +134,3 @@ def test_a_word_that_a_writer_cannot_spell_is_named(
         best = models[name].rank(pictures[0], QUESTION, ["zebra", "<eos>", "red"], top_k=3)
         assert (best.text, best.alternatives) == ("red", ())
         assert set(best.unscored) == {"zebra", "<eos>"}
-
-
-def test_a_head_of_word_pieces_is_asked_for_its_pieces() -> None:
-    torch.manual_seed(0)
-    model = vqazoo.create(
-        image_encoder="tiny-clip",
-        text_encoder="minilm-lm",
-        head={"type": "lm-classifier", "args": {"full_vocabulary": True}},
-        answers=["red", "blue"],
-    )
-    choice = model.choice(Image.new("RGB", (64, 64)), QUESTION, ["red", "blue", "zebra"])
-    assert sum(choice.probabilities.values()) == pytest.approx(1, abs=1e-6)
