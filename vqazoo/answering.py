@@ -74,7 +74,7 @@ class AnsweringModel(EncodingModel):
     def _tempered(self, answering: Answering, calibrated: bool) -> Answering:
         """Answers of a head, calibrated one by one."""
         calibration = self.calibration if calibrated else None
-        return lambda fused, **how: tempered_answers(answering(fused, **how), calibration)
+        return lambda *given, **how: tempered_answers(answering(*given, **how), calibration)
 
     def decode_options(self, given: Mapping[str, Any], top_k: int = 1) -> dict[str, Any]:
         """The options that the head is called with: those given, then the model's own defaults.

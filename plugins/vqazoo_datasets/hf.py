@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,24 +12,17 @@ from sys import intern
 from typing import Any
 
 from vqazoo.data import DatasetReader, Example, check_question
-from vqazoo.data.answer_cells import class_names, read_answers
+from vqazoo.data.answer_cells import class_names, read_choices, read_chosen
 from vqazoo.data.comparison import compared_by_stems
 from vqazoo.errors import DataError, QuestionError, did_you_mean, suggest
 from vqazoo.files.reading import shown
 from vqazoo.files.writing import cache_home
+from vqazoo_datasets.picture_bytes import unpacked
 from vqazoo_datasets.rows import check_distinct
 
+CHOICES = "choices"  # the column, if no other is named
 BATCH = 64  # rows, with their pictures, in memory at once
 SHARD = re.compile(r"(?P<split>.+?)(-(?P<number>\d+)(-of-(?P<all>\d+))?.*)?\.parquet")
-MAGIC = {
-    b"\xff\xd8\xff": "jpg",
-    b"\x89PNG": "png",
-    b"GIF8": "gif",
-    b"BM": "bmp",
-    b"II*\0": "tif",
-    b"MM\0*": "tif",
-    b"RIFF": "webp",
-}
 SAID = b"huggingface"  # key in the metadata of a parquet file
 DAMAGE = (ValueError, OSError, NotImplementedError)  # bases of what pyarrow raises
 
@@ -43,8 +34,9 @@ class HuggingFace(DatasetReader):
     `data`. The picture is an object with `bytes` and `path`, or a path relative to the folder. The
     answers are in any layout of `read_answers`; numbers are read where the dataset says that they
     are those of a ClassLabel. Confidences are taken where all answers have one of yes, maybe,
-    no as `answer_confidence`. Without the answer column a split cannot be scored; without the id
-    column a row's id is its number. Bytes are unpacked once, into
+    no as `answer_confidence`. Where there is a column of choices, the answer is one of the row's
+    choices, or its number, from 0. Without the answer column a split cannot be scored; without
+    the id column a row's id is its number. Bytes are unpacked once, into
     `<data_root>/<2 digits>/<sha256>.<jpg, png, ...>`; without `data_root`
     into the folder `hf` of `$VQAZOO_CACHE`, else of `$XDG_CACHE_HOME/vqazoo` or ~/.cache/vqazoo.
     """
@@ -57,6 +49,7 @@ class HuggingFace(DatasetReader):
         answer_column: str,
         id_column: str,
         data_root: str,
+        choices_column: str,
     ) -> None:
         """Raises ConfigError if two columns have one name, DataError for an unsuited folder."""
         self.names = {
@@ -64,6 +57,7 @@ class HuggingFace(DatasetReader):
             "question_column": question_column,
             "answer_column": answer_column,
             "id_column": id_column,
+            "choices_column": choices_column,
         }
         check_distinct("hf", self.names)
         self.pictures = Path(data_root).expanduser() if data_root else cache_home() / "hf"
@@ -83,12 +77,15 @@ class HuggingFace(DatasetReader):
         columns = self._columns(split)
         wanted = [column for column in self.names.values() if column in columns]
         column = self.names["answer_column"]
-        classes = class_names(self.source.features(split).get(column))
+        features = self.source.features(split)
+        classes = class_names(features.get(column))
+        of_choices = class_names(features.get(self.names["choices_column"]))
         paths: dict[str, Path] = {}
         seen: set[str] = set()
         examples: list[Example] = []
         for number, (where, row) in enumerate(self.source.rows(split, wanted), start=1):
-            said = read_answers(row.get(column), where, column, classes)
+            choices = self._choices(row, where, of_choices)
+            said = read_chosen(row.get(column), choices, where, column, classes)
             examples.append(
                 Example(
                     self._picture(row.get(self.names["image_column"]), where, paths),
@@ -97,6 +94,7 @@ class HuggingFace(DatasetReader):
                     self._question_id(row, where, number, seen),
                     confidences=said.confidences,
                     learnt=said.learnt,
+                    choices=choices,
                 )
             )
         if not examples:
@@ -108,6 +106,7 @@ class HuggingFace(DatasetReader):
         read."""
         columns = self._columns(split)
         answer = self.names["answer_column"]
+        of_choices = class_names(self.source.features(split).get(self.names["choices_column"]))
         wanted = [name for name in self.names.values() if name in columns and name != answer]
         for number, (where, row) in enumerate(self.source.rows(split, wanted), start=1):
             image, question = (
@@ -121,6 +120,7 @@ class HuggingFace(DatasetReader):
                 (question or "").strip(),
                 (),
                 self._question_id(row, where, number, set()),
+                choices=self._choices(row, where, of_choices),
             )
 
     def _columns(self, split: str) -> list[str]:
@@ -130,6 +130,10 @@ class HuggingFace(DatasetReader):
         for argument, column in self.names.items():
             others = set(columns) - set(self.names.values())
             needed = argument in ("image_column", "question_column")
+            if argument == "choices_column":  # which few datasets have
+                needed = column != CHOICES
+                if not needed:
+                    continue
             if column not in columns and (needed or suggest(column, others, 1)):
                 raise DataError(
                     f"The split '{split}' has no column {column!r}, but only "
@@ -137,6 +141,10 @@ class HuggingFace(DatasetReader):
                     f"with the argument {argument}."
                 )
         return columns
+
+    def _choices(self, row: dict[str, Any], where: str, classes: Any) -> tuple[str, ...]:
+        column = self.names["choices_column"]
+        return read_choices(row.get(column), where, column, classes)
 
     def _question(self, value: Any, where: str) -> str:
         if not isinstance(value, str):
@@ -167,7 +175,7 @@ class HuggingFace(DatasetReader):
         if isinstance(data, bytes) and data:
             digest = hashlib.sha256(data).hexdigest()
             if digest not in paths:
-                paths[digest] = _unpacked(data, self.pictures / digest[:2], digest)
+                paths[digest] = unpacked(data, self.pictures / digest[:2], digest)
             return paths[digest]
         if isinstance(path, str) and path.strip():
             return paths.setdefault(path, self.folder / path)
@@ -322,23 +330,3 @@ def _unfit(where: str, column: str, value: Any, wanted: str, argument: str) -> D
         f"{where}: '{column}' is {repr(value)[:60]}, but {wanted} was expected: mend the row, or "
         f"name another column with the argument {argument}."
     )
-
-
-def _unpacked(data: bytes, folder: Path, digest: str) -> Path:
-    """The file that holds these bytes, written as a whole or not at all."""
-    kind = next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), "bin")
-    file = folder / f"{digest}.{kind}"
-    part = folder / f"{file.name}.{os.getpid()}.part"
-    try:
-        if not file.is_file() or file.stat().st_size != len(data):
-            folder.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(data)
-            os.replace(part, file)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise DataError(
-            f"The picture '{file}' cannot be written ({error.strerror}): free space, or name "
-            f"another folder with the argument data_root."
-        ) from error
-    return file

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vqazoo.data import DatasetReader, Example, check_question
-from vqazoo.data.answer_cells import Said, cell_texts, read_answers
+from vqazoo.data.answer_cells import Said, cell_texts, read_choices, read_chosen
 from vqazoo.data.comparison import compared_by_stems
 from vqazoo.errors import ConfigError, DataError, QuestionError, suggest
 from vqazoo.files.elsewhere import place_of
@@ -21,6 +22,8 @@ from vqazoo_datasets.rows import (
     stream_rows,
 )
 
+CHOICES = "choices"  # the column, if no other is named
+
 
 class Table(DatasetReader):
     """Reads one file a split: `train`, `validation` and `test`, those that are given.
@@ -31,7 +34,8 @@ class Table(DatasetReader):
     answers of one row are separated by `|` in CSV and TSV, and are a list in JSON lines, of texts
     or of objects with `answer`. A list written as text, such as `['ball', 'sun']`, is read as one
     too. Blank ones are dropped. A split without the answer column can be answered but not scored.
-    Without the id column, a row's id is its number.
+    Without the id column, a row's id is its number. Where there is a column of choices, the answer
+    is one of the row's choices; in JSON lines it may be its number, from 0.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Table(DatasetReader):
         answer_column: str,
         id_column: str,
         answer_separator: str,
+        choices_column: str,
     ) -> None:
         """Raises ConfigError if no file is given, or two columns have one name."""
         files = {"train": train, "validation": validation, "test": test}
@@ -59,6 +64,7 @@ class Table(DatasetReader):
             "question_column": question_column,
             "answer_column": answer_column,
             "id_column": id_column,
+            "choices_column": choices_column,
         }
         check_distinct("table", self.columns)
         self.image_root = place_of(image_root) if image_root else None
@@ -86,7 +92,8 @@ class Table(DatasetReader):
                 )
             lines[question_id] = row.line
             suffix = file.suffix.lower()
-            said = self._answers(row, where, suffix) if answered else Said()
+            choices = self._choices(row, where, suffix)
+            said = self._answers(row, where, suffix, choices) if answered else Said()
             image = self._image(self._text(row, "image_column", where).strip(), folder, where)
             question = self._question(row, where)
             examples.append(
@@ -97,6 +104,7 @@ class Table(DatasetReader):
                     question_id,
                     confidences=said.confidences,
                     learnt=said.learnt,
+                    choices=choices,
                 )
             )
         return compared_by_stems(examples)
@@ -121,6 +129,7 @@ class Table(DatasetReader):
                 (question or "").strip(),
                 (),
                 self._question_id(row, where, number),
+                choices=self._choices(row, where, file.suffix.lower()),
             )
 
     def _check_columns(self, file: Path, columns: set[str]) -> None:
@@ -128,6 +137,10 @@ class Table(DatasetReader):
         others = columns - set(self.columns.values())
         for argument, column in self.columns.items():
             needed = argument in ("image_column", "question_column")
+            if argument == "choices_column":  # which few tables have
+                needed = column != CHOICES
+                if not needed:
+                    continue
             if column not in columns and (needed or suggest(column, others, 1)):
                 raise missing_column(file, column, argument, columns)
 
@@ -173,14 +186,23 @@ class Table(DatasetReader):
             )
         return str(value).strip()
 
-    def _answers(self, row: Row, where: str, suffix: str) -> Said:
-        column = self.columns["answer_column"]
+    def _cell(self, row: Row, column: str, suffix: str) -> Any:
+        """A text, or the texts of a cell of CSV and TSV with several."""
         value = row.cells.get(column)
-        parts = value
-        if suffix in DELIMITERS:
-            parts = cell_texts(value or "", self.answer_separator)
-            parts = parts[0] if len(parts) == 1 else parts
-        said = read_answers(parts, where, column)
+        if suffix not in DELIMITERS:
+            return value
+        parts = cell_texts(value or "", self.answer_separator)
+        return parts[0] if len(parts) == 1 else parts
+
+    def _choices(self, row: Row, where: str, suffix: str) -> tuple[str, ...]:
+        column = self.columns["choices_column"]
+        if column not in row.cells:
+            return ()
+        return read_choices(self._cell(row, column, suffix), where, column)
+
+    def _answers(self, row: Row, where: str, suffix: str, choices: Sequence[str]) -> Said:
+        column = self.columns["answer_column"]
+        said = read_chosen(self._cell(row, column, suffix), choices, where, column)
         if not said.answers:
             raise DataError(
                 f"{where}: the row has no answer in '{column}': add one or remove the row; to "

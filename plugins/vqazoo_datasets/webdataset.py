@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from vqazoo.amounts import in_bytes
 from vqazoo.data import DatasetReader, Example, check_question
-from vqazoo.data.answer_cells import read_answers
+from vqazoo.data.answer_cells import read_choices, read_chosen
 from vqazoo.data.comparison import compared_by_stems
 from vqazoo.data.text_files import decoded
 from vqazoo.errors import DataError, QuestionError
@@ -45,19 +45,26 @@ class WebDataset(DatasetReader):
 
     A sample has a picture (`jpg`, `png`, ...) and either `json`, an object with question and
     answers, or a list of such objects, or `txt`, the question, and `cls`, the answer, which may be
-    left out. Members with other endings are not read. An id that is not given is the name of the
+    left out; `json` may also have choices, of which the answer is one, or the number of one, from
+    0. Members with other endings are not read. An id that is not given is the name of the
     sample, with the number of the question where there are several. Pictures stay in their tar
     file and are read from it when they are used; so it must not be compressed.
     """
 
     def __init__(
-        self, variant: str, question_column: str, answer_column: str, id_column: str
+        self,
+        variant: str,
+        question_column: str,
+        answer_column: str,
+        id_column: str,
+        choices_column: str,
     ) -> None:
         """Raises DataError if a file of the pattern is not there, or of a kind that is not read."""
         self.names = {
             "question_column": question_column,
             "answer_column": answer_column,
             "id_column": id_column,
+            "choices_column": choices_column,
         }
         self.files: dict[str, list[Path]] = {}
         for text in expanded(variant):
@@ -105,7 +112,10 @@ class WebDataset(DatasetReader):
                 )
             seen.add(question_id)
             column = self.names["answer_column"]
-            said = read_answers(row.get(column), told, column)
+            choices = read_choices(
+                row.get(self.names["choices_column"]), told, self.names["choices_column"]
+            )
+            said = read_chosen(row.get(column), choices, told, column)
             yield Example(
                 sample.pictures[0],
                 self._question(row, told),
@@ -113,6 +123,7 @@ class WebDataset(DatasetReader):
                 question_id,
                 confidences=said.confidences,
                 learnt=said.learnt,
+                choices=choices,
             )
 
     def _rows(self, sample: Sample, where: str) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -22,8 +23,10 @@ from vqazoo.choosing.scoring import (
     Scoring,
     check_unknown,
     chooses,
+    rows_of,
     scoring_of,
 )
+from vqazoo.data import Example
 from vqazoo.data.asking import Asked
 from vqazoo.data.comparison import TEXT, Comparison
 from vqazoo.decisions import (
@@ -201,6 +204,42 @@ class ChoosingModel(AnsweringModel):
             chosen_option(row_options, row, temperature)
             for row_options, row in zip(options, scores, strict=True)
         ]
+
+    def answers_to(
+        self,
+        fused: Features,
+        examples: Sequence[Example],
+        answering: Answering,
+        calibrated: bool = True,
+    ) -> list[Answer]:
+        """The answer to each of B rows: out of its own choices where it gives some, else the best
+        of `answering`."""
+        own = [row for row, example in enumerate(examples) if example.choices]
+        other = [row for row, example in enumerate(examples) if not example.choices]
+        answers: dict[int, Answer] = {}
+        if own:
+            options = [examples[row].choices for row in own]
+            comparison = examples[own[0]].comparison
+            chosen = self.chosen(rows_of(fused, own), options, comparison, calibrated)
+            answers |= zip(own, chosen, strict=True)
+        if other:
+            best = [ranked[0] for ranked in answering(rows_of(fused, other))]
+            answers |= zip(other, best, strict=True)
+        return [answers[row] for row in range(len(examples))]
+
+    def answer_examples(
+        self, pictures: Sequence[Any], examples: Sequence[Example], calibrated: bool = True
+    ) -> list[Answer]:
+        """As `answers_to`, of pictures and questions."""
+        asked = self._checked(Asked(list(pictures), [e.question for e in examples], False))
+        answering = partial(self.answers_of, calibrated=calibrated)
+        options = self.decode_options({})
+        answers: list[Answer] = []
+        with evaluating(self), torch.inference_mode():
+            for fused in self._fused(asked.pictures, asked.questions):
+                rows = examples[len(answers) : len(answers) + len(fused)]
+                answers += self.answers_to(fused, rows, partial(answering, **options), calibrated)
+        return answers
 
     @property
     def chooses(self) -> bool:

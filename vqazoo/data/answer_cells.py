@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vqazoo.data.answers import normalise
 from vqazoo.errors import DataError
 
 CONFIDENCES = ("yes", "maybe", "no")
@@ -103,6 +104,47 @@ def read_answers(value: Any, where: str, column: str, classes: Classes = None) -
     known = all(confidence in CONFIDENCES for confidence in confidences)
     said = all(isinstance(answer, str) and answer.strip() for answer in raw)
     return Said(tuple(answers), tuple(confidences) if known else (), tuple(raw) if said else ())
+
+
+def read_choices(value: Any, where: str, column: str, classes: Classes = None) -> tuple[str, ...]:
+    """The choices of one row, in any layout of `read_answers`; empty: it gives none.
+
+    Raises:
+        DataError: they cannot be read, or there is a single one.
+    """
+    choices = tuple(text.strip() for text in read_answers(value, where, column, classes).answers)
+    if len(choices) == 1:
+        raise DataError(
+            f"{where}: '{column}' has the single choice {choices[0][:60]!r}, but two or more were "
+            f"expected: add the others, or leave the cell empty."
+        )
+    return choices
+
+
+def read_chosen(
+    value: Any, choices: Sequence[str], where: str, column: str, classes: Classes = None
+) -> Said:
+    """As `read_answers`, of a row that gives choices: a whole number is that of a choice, from 0.
+
+    Raises:
+        DataError: as `read_answers`; or no answer is among the choices, or none has that number.
+    """
+    number = _plain(value)
+    if choices and classes is None and isinstance(number, int) and not isinstance(number, bool):
+        if not 0 <= number < len(choices):
+            raise DataError(
+                f"{where}: '{column}' is {number}, but the {len(choices)} choices have the numbers "
+                f"0 to {len(choices) - 1}: correct it."
+            )
+        value = choices[number]
+    said = read_answers(value, where, column, classes)
+    known = set(map(normalise, choices))
+    if choices and said.answers and not known & set(map(normalise, said.answers)):
+        raise DataError(
+            f"{where}: the answer {said.answers[0][:60]!r} in '{column}' is none of the choices "
+            f"({', '.join(map(repr, choices))[:120]}): correct one of them."
+        )
+    return said
 
 
 def class_names(feature: Any) -> Classes:

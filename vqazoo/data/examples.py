@@ -38,6 +38,8 @@ class Example:
             in others, such as stems; empty: those of `answers`.
         comparison: when an answer is one of `answers`.
         text_id: whether the release's question ids are texts, which submissions keep.
+        choices: the answers that the question gives to choose from; empty: it gives none. Where
+            there are some, an answer is the likeliest of them, see `VQAModel.chosen`.
     """
 
     image: Path
@@ -52,6 +54,7 @@ class Example:
     learnt: tuple[str, ...] = ()
     comparison: Comparison = field(default=TEXT, compare=False)
     text_id: bool = False
+    choices: tuple[str, ...] = ()
 
     @property
     def to_learn(self) -> tuple[str, ...]:
@@ -65,6 +68,11 @@ class Example:
                 f"The answers of question {self.question_id!r} are {str(self.answers)[:60]!r}, but "
                 f"several texts were expected: the reader of the dataset must give text, such as "
                 f"('3',) for 3."
+            )
+        if isinstance(self.choices, str) or not all(isinstance(c, str) for c in self.choices):
+            raise DataError(
+                f"The choices of question {self.question_id!r} are {str(self.choices)[:60]!r}, but "
+                f"several texts were expected: the reader of the dataset must give text."
             )
 
     @property
@@ -276,5 +284,6 @@ def digest(examples: Iterable[Example]) -> str:
     state = hashlib.sha256()
     for example in examples:
         row = (example.question_id, example.image.name, example.question, *example.answers)
-        state.update("\x1f".join(row).encode() + b"\x1e")
+        given = ("\x1d", *example.choices) if example.choices else ()
+        state.update("\x1f".join((*row, *given)).encode() + b"\x1e")
     return state.hexdigest()

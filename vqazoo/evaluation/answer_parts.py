@@ -60,7 +60,13 @@ def in_parts(examples: Iterator[Example]) -> Iterator[Part]:
     """
     number = 0
     asked = (
-        Example(e.image.absolute() if e.image.name else e.image, e.question, (), e.question_id)
+        Example(
+            e.image.absolute() if e.image.name else e.image,
+            e.question,
+            (),
+            e.question_id,
+            choices=e.choices,
+        )
         for e in examples
     )
     while rows := list(islice(asked, PART_ROWS)):
@@ -81,7 +87,7 @@ def _digest(rows: Sequence[Example]) -> str:
                 stamps[name] = _stamp(row.image)
             except (OSError, ValueError, TypeError):  # not there, or no file of this machine
                 stamps[name] = []
-        cells = [row.question_id, name, row.question, *stamps[name]]
+        cells = [row.question_id, name, row.question, *stamps[name], *row.choices]
         state.update(json_text(cells, ascii_only=True).encode() + b"\n")
     return state.hexdigest()
 

@@ -17,6 +17,7 @@ import torch
 from vqazoo.calibration.abstaining import HoldBack
 from vqazoo.data import Example
 from vqazoo.errors import ConfigError
+from vqazoo.evaluation.tables import check_not_held_back, have_choices
 from vqazoo.features.sources import (
     CachedImages,
     CachedQuestions,
@@ -84,6 +85,32 @@ class Asking:
         options = model.decode_options(self.decode)
         return partial(model.answers_of, calibrated=self.calibrated, plain=plain, **options)
 
+    def best(
+        self, model: VQAModel, plain: list[float] | None = None
+    ) -> Callable[[Features, Sequence[Example]], list[Answer]]:
+        """The answers to rows of fused features, asked so: to questions that give choices out of
+        these, unless there are candidates or decode options.
+
+        Args:
+            plain: as of `ways`.
+
+        Raises:
+            ConfigError: the model cannot be asked so.
+        """
+        answering, hold_back = self.ways(model, plain), self.hold_back(model)
+
+        def answers(fused: Features, examples: Sequence[Example]) -> list[Answer]:
+            if self.chooses(examples):
+                check_not_held_back(self.abstain_at_risk)
+                return model.answers_to(fused, examples, answering, self.calibrated)
+            return [hold_back(row[0]) for row in answering(fused)]
+
+        return answers
+
+    def chooses(self, examples: Sequence[Example]) -> bool:
+        """Whether answers are chosen among those that the questions give."""
+        return self.candidates is None and not self.decode and have_choices(examples)
+
     def hold_back(self, model: VQAModel) -> HoldBack:
         """What holds back answers that are not sure enough.
 
@@ -97,8 +124,10 @@ class Asking:
         calibrated = self.calibrated and model.calibration is not None
         return "calibrated answer score" if calibrated else "answer score"
 
-    def signature(self, model: VQAModel) -> str:
+    def signature(self, model: VQAModel, examples: Sequence[Example] = ()) -> str:
         """What differs from the defaults of the model's head; empty: nothing."""
+        if self.chooses(examples):
+            return "choices of each question"
         if self.candidates is not None:
             content = hashlib.sha256("\n".join(self.candidates).encode()).hexdigest()
             return f"rank of {len(self.candidates)} candidates,sha256={content[:8]}"
@@ -149,7 +178,7 @@ def answer_split(
             questions = CachedQuestions(model, examples, progress, cache, report)
         source = PairedFeatures(images, questions)
         count = len(examples)
-        return answer_features(model, source, count, asking=asking, plain=plain)
+        return answer_features(model, source, count, asking=asking, plain=plain, examples=examples)
 
 
 def answer_features(
@@ -161,6 +190,7 @@ def answer_features(
     candidates: Sequence[str] | None = None,
     asking: Asking | None = None,
     plain: list[float] | None = None,
+    examples: Sequence[Example] = (),
     **decode: Any,
 ) -> list[Answer]:
     """The best answer for the rows `start` to `start + count` of a feature source.
@@ -168,18 +198,19 @@ def answer_features(
     Args:
         plain: gets the head's own scores, see `Asking.ways`.
         asking: how they are answered; None: by the candidates and decode options that are given.
+        examples: the questions of those rows, where they may give choices.
 
     Raises:
         ConfigError: an option is not understood; there are candidates, but the head does not rank.
     """
     answers: list[Answer] = []
     asking = asking or Asking(decode, candidates)
-    answering, hold_back = asking.ways(model, plain), asking.hold_back(model)
+    best = asking.best(model, plain)
     with evaluating(model), torch.inference_mode():
         for first in range(start, start + count, PREDICT_BATCH):
             rows = torch.arange(first, min(first + PREDICT_BATCH, start + count))  # (B,)
             fused = model.fusion(*source.batch(rows))
-            answers += [hold_back(row[0]) for row in answering(fused)]
+            answers += best(fused, examples[first - start : first - start + len(rows)])
             if on_batch:
                 on_batch(len(rows))
     return answers

@@ -47,7 +47,7 @@ class RowAnswers:
         """
         asking.check(model)
         self.model = model
-        self._answers, self._hold_back = asking.ways(model), asking.hold_back(model)
+        self._best = asking.best(model)
         self._stored = StoredImages(model, cache) if features == CACHED else None
 
     def records(self, examples: Sequence[Example]) -> list[Record]:
@@ -128,8 +128,8 @@ class RowAnswers:
         questions, numbers = distinct([examples[row].question.strip() for row in rows])
         text = _of_rows(self.model.encode_text(questions), numbers.tolist())
         fused = self.model.fusion(image, text)
-        ranked = self._answers(fused)
-        return {row: self._hold_back(best[0]) for row, best in zip(rows, ranked, strict=True)}
+        answers = self._best(fused, [examples[row] for row in rows])
+        return dict(zip(rows, answers, strict=True))
 
 
 def _of_rows(features: Features, rows: Sequence[int]) -> Features:

@@ -72,12 +72,13 @@ def score(
         main = replace(measure, examples=[scored[row] for row in rows])
         rule = f"{PEOPLE}|normaliser:vqa-reference-v1"
     baselines = [] if known is None else [*_baselines(measure, scored, truths, known)]
+    choosing = [*_choosing(measure, scored, given, right)]
     if quick:
-        metrics = [*measure.metric("accuracy", right.mean(), SINGLE_ANSWER)]
+        metrics = [*choosing, *measure.metric("accuracy", right.mean(), SINGLE_ANSWER)]
         if name == "vqa-accuracy":
             metrics += main.metric(name, per_question.mean(), rule)
         return metrics + baselines
-    metrics = [*measure.with_interval("accuracy", right, SINGLE_ANSWER)]
+    metrics = [*choosing, *measure.with_interval("accuracy", right, SINGLE_ANSWER)]
     if name == "vqa-accuracy":
         metrics += _agreement(main, trusted, per_question)
     several = len(asked_several(scored))
@@ -112,6 +113,25 @@ def registered(data: str) -> tuple[str, DatasetManifest | None]:
         return data, None
     name = registry.canonical("dataset", data)
     return name, registry.manifest("dataset", name)
+
+
+def _choosing(
+    measure: Measure, examples: Sequence[Example], answers: Sequence[Answer], right: Floats
+) -> Iterator[Metric]:
+    """How often the right one of a question's choices was named, what guessing scores, and the
+    share of choices that the model could not score."""
+    rows = [row for row, example in enumerate(examples) if example.choices]
+    if not rows:
+        return
+    given = [examples[row] for row in rows]
+    part = replace(measure, examples=given, sha256=digest(given))
+    how = f"{SINGLE_ANSWER}|choices:of each question"
+    yield from part.with_interval("choice-accuracy", right[rows], how)
+    chance = float(np.mean([1 / len(example.choices) for example in given]))
+    yield from part.metric("choice-chance-accuracy", chance, how)
+    count = sum(len(example.choices) for example in given)
+    unscored = sum(len(answers[row].unscored) for row in rows)
+    yield from part.metric("choice-unscored-share", unscored / count, how)
 
 
 def _agreement(measure: Measure, answers: Sequence[Answer], scores: Floats) -> Iterator[Metric]:

@@ -216,7 +216,8 @@ def evaluate_features(
     Args:
         source: whose rows from `start` on are the questions.
     """
-    answers = answer_features(model, source, len(questions.examples), start)
+    examples = questions.examples
+    answers = answer_features(model, source, len(examples), start, examples=examples)
     return _of_model(model, questions, answers, Asking(), quick=True)
 
 
@@ -301,13 +302,14 @@ def _of_model(
     quick: bool = False,
     plain: Sequence[float] = (),
 ) -> Evaluation:
-    how = asking.signature(model)
+    how = asking.signature(model, questions.examples)
     made_by = signature(model, reference) + (f"|decode:{how}" if how else "")
     if asking.abstain_at_risk is not None:
         made_by += f"|abstain_at_risk:{asking.abstain_at_risk:g}"
     known, confidence = known_answers(model), asking.confidence(model)
     found = scored(questions, answers, known, wups, report, how, made_by, quick, confidence)
-    if quick or not questions.answered or asking.candidates is not None:
+    chosen = asking.candidates is not None or asking.chooses(questions.examples)
+    if quick or not questions.answered or chosen:
         return found
     where = questions.examples, answers, questions.data, questions.split
     metrics = [*found.metrics, *abstentions(*where, asking.abstain_at_risk, how)]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vqazoo.data import Example
-from vqazoo.data.answer_cells import Classes, class_names, read_answers
+from vqazoo.data.answer_cells import Classes, class_names, read_choices, read_chosen
 from vqazoo.data.comparison import TEXT, compared_by_stems
 from vqazoo.errors import ConfigError, DataError, ImageError
 from vqazoo.evaluation.predictions import optional_package, rows, to_csv
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vqazoo.model import VQAModel
 
 TRUTH_COLUMNS = ("answers", "answer")  # columns that may hold the truth, the first that is there
+CHOICES_COLUMN = "choices"
 NAMED_ROWS = 20  # rows named in a message
 PARQUET_ROWS = 64  # with their pictures in memory at once
 
@@ -100,7 +101,8 @@ def predict_rows(
     calibrated: bool = True,
     abstain_at_risk: float | None = None,
 ) -> Predictions:
-    """What `VQAModel.predict` does; with candidates, each answer is chosen among these."""
+    """What `VQAModel.predict` does; with candidates, each answer is chosen among these, else those
+    of rows with choices among their own."""
     how: dict[str, Any] = {"calibrated": calibrated, "abstain_at_risk": abstain_at_risk}
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}, but it must be 1 or more.")
@@ -112,8 +114,17 @@ def predict_rows(
         asked = [example for _, example in batch]
         questions = [example.question for example in asked]
         try:
-            if candidates is None:
-                answers += model.answer(pictures, questions, **how, **decode)
+            if candidates is None and not decode and have_choices(asked):
+                check_not_held_back(abstain_at_risk)
+                answers += model.answer_examples(pictures, asked, calibrated)
+            elif candidates is None:
+                answers += model.answer(
+                    pictures,
+                    questions,
+                    calibrated=calibrated,
+                    abstain_at_risk=abstain_at_risk,
+                    **decode,
+                )
             else:
                 ranked = model.rank(pictures, questions, candidates, calibrated=calibrated)
                 answers += cast("list[Answer]", ranked)
@@ -211,7 +222,9 @@ def _row(
             f"Row {number}: the answers stand in {meant[0]!r}, but a column 'answer' or 'answers' "
             f"is read: rename the column."
         )
-    said = read_answers(row.get(column), f"Row {number}", column, classes.get(column))
+    where = f"Row {number}"
+    choices = read_choices(row.get(CHOICES_COLUMN), where, CHOICES_COLUMN)
+    said = read_chosen(row.get(column), choices, where, column, classes.get(column))
     named = picture if isinstance(picture, (str, Path)) else getattr(picture, "filename", "")
     example = Example(
         Path(named or ""),
@@ -220,6 +233,7 @@ def _row(
         str(row.get("question_id", number)),
         confidences=said.confidences,
         learnt=said.learnt,
+        choices=choices,
     )
     return picture, example
 
@@ -246,7 +260,8 @@ def _decoded(cell: Mapping[str, Any], number: int) -> Any:
 
 
 def to_datasets(examples: Sequence[Example]) -> Any:
-    """A split as a `datasets.Dataset`: `image`, `question`, `answers`, `question_id`.
+    """A split as a `datasets.Dataset`: `image`, `question`, `answers`, `question_id`, and where
+    questions give some `choices`.
 
     Pictures are opened when a row is read. Types and confidences of answers are left out.
     """
@@ -257,7 +272,23 @@ def to_datasets(examples: Sequence[Example]) -> Any:
         "answers": [list(example.answers) for example in examples],
         "question_id": [example.question_id for example in examples],
     }
-    return datasets.Dataset.from_dict(columns, features=_features(datasets))
+    if have_choices(examples):
+        columns[CHOICES_COLUMN] = [list(example.choices) for example in examples]
+    return datasets.Dataset.from_dict(columns, features=_features(datasets, examples))
+
+
+def check_not_held_back(risk: float | None) -> None:
+    """Raises ConfigError: answers to questions that give choices are to be held back."""
+    if risk is not None:
+        raise ConfigError(
+            "abstain_at_risk is for answers of the model's own, but the rows give choices to "
+            "choose from: leave it out, or the column of choices."
+        )
+
+
+def have_choices(examples: Sequence[Example]) -> bool:
+    """Whether a question gives answers to choose from."""
+    return any(example.choices for example in examples)
 
 
 def write_parquet(examples: Sequence[Example], file: Path) -> None:
@@ -268,13 +299,14 @@ def write_parquet(examples: Sequence[Example], file: Path) -> None:
     Raises:
         DataError: a package is missing, or a file cannot be read or written.
     """
-    schema = _features(optional_package("datasets")).arrow_schema
+    schema = _features(optional_package("datasets"), examples).arrow_schema
     pyarrow, parquet = optional_package("pyarrow"), optional_package("pyarrow.parquet")
     part = file.with_name(f"{file.name}.part")
     try:
         with parquet.ParquetWriter(part, schema) as writer:
             for start in range(0, len(examples), PARQUET_ROWS):
                 batch = [_parquet_row(e) for e in examples[start : start + PARQUET_ROWS]]
+                batch = [{name: row[name] for name in schema.names} for row in batch]
                 writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
         part.replace(file)
     except OSError as error:
@@ -288,16 +320,19 @@ def _parquet_row(example: Example) -> dict[str, Any]:
         "question": example.question,
         "answers": list(example.answers),
         "question_id": example.question_id,
+        CHOICES_COLUMN: list(example.choices),
     }
 
 
-def _features(datasets: Any) -> Any:
+def _features(datasets: Any, examples: Sequence[Example]) -> Any:
     text = datasets.Value("string")
+    given = {CHOICES_COLUMN: datasets.Sequence(text)} if have_choices(examples) else {}
     return datasets.Features(
         {
             "image": datasets.Image(),
             "question": text,
             "answers": datasets.Sequence(text),
             "question_id": text,
+            **given,
         }
     )

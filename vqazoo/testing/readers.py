@@ -62,9 +62,13 @@ def check_reader(
         require(_read(where, reader, split) == examples, where, "read again, it gives other rows")
         again = _read(where, build(0), split)
         require(again == examples, where, "another reader of the same files gives other rows")
-        streamed = [(e.image, e.question, e.question_id) for e in reader.stream(split)]
-        read = [(e.image, e.question, e.question_id) for e in examples]
-        require(streamed == read, where, "stream() gives other pictures or questions than read()")
+        streamed = [(e.image, e.question, e.question_id, e.choices) for e in reader.stream(split)]
+        read = [(e.image, e.question, e.question_id, e.choices) for e in examples]
+        require(
+            streamed == read,
+            where,
+            "stream() gives other pictures, questions or choices than read()",
+        )
 
 
 def _read(where: str, reader: DatasetReader, split: str) -> list[Example]:
@@ -131,6 +135,12 @@ def _check_labels(row: str, example: Example) -> None:
         isinstance(example.answers, tuple),
         row,
         f"answers is a {type(example.answers).__name__}, but a tuple of texts was expected",
+    )
+    require(
+        isinstance(example.choices, tuple) and len(example.choices) != 1,
+        row,
+        f"choices is {example.choices!r}, but a tuple of two texts or more, or of none, was "
+        f"expected",
     )
     require(
         example.answerable is None or isinstance(example.answerable, bool),

@@ -16,7 +16,7 @@ from vqazoo.cli import run
 from vqazoo.data import Example, open_dataset
 from vqazoo.data.answer_cells import Said, read_answers
 from vqazoo.errors import DataError
-from vqazoo.evaluation.tables import _table
+from vqazoo.evaluation.tables import table_rows
 
 TWO = ("red", "blue")
 
@@ -137,7 +137,7 @@ def table() -> Any:
 
 
 def asked(data: Any) -> Example:
-    ((_, example),) = _table(data)
+    ((_, example),) = table_rows(data)
     return example
 
 
@@ -161,6 +161,7 @@ def test_hf_reads_what_datasets_wrote(table: Any, column: str, tmp_path: Path) -
             "image_column": "image",
             "question_column": "question",
             "id_column": "question_id",
+            "choices_column": "choices",
             **args,
         },
     )
@@ -218,6 +219,7 @@ def csv_table(folder: Path, text: str) -> list[Example]:
         "question_column": "question",
         "answer_column": "answer",
         "id_column": "question_id",
+        "choices_column": "choices",
         "answer_separator": "|",
     }
     return open_dataset("table", args).read("train")

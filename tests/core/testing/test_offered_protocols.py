@@ -134,7 +134,7 @@ class Choosy(MLPHead):
         return [ranked[:top_k] for _ in range(len(fused))]
 
 
-class Silent(Head):
+class Mute(Head):
     """Answers, and shows nothing of how."""
 
     def __init__(self, *given: Any, **args: Any) -> None:
@@ -170,11 +170,11 @@ def test_a_head_of_another_plugin_that_ranks_is_asked(offer: Any) -> None:
     assert [answer.text, *(one.text for one in answer.alternatives)] == ["ccc", "bb"]
     probabilities = model.choice(PICTURE, "what?", ["a", "ccc"]).probabilities
     assert probabilities == {"a": pytest.approx(2 / 5), "ccc": pytest.approx(3 / 5)}
-    offer("head", "silent", MLP, Silent)
-    silent = made("silent")
-    assert not can_rank(silent)
-    for refused in (silent.rank, silent.choice):
-        with pytest.raises(ConfigError, match="The head 'silent' does not choose among given"):
+    offer("head", "mute", MLP, Mute)
+    mute = made("mute")
+    assert not can_rank(mute)
+    for refused in (mute.rank, mute.choice):
+        with pytest.raises(ConfigError, match="The head 'mute' does not choose among given"):
             refused(PICTURE, "what?", ["red", "blue"])
 
 
