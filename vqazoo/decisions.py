@@ -153,7 +153,8 @@ def checked_options(options: Sequence[str], called: str) -> tuple[str, ...]:
         )
     if not FEWEST_OPTIONS <= len(options) <= MOST_OPTIONS:
         raise ConfigError(
-            f"There are {len(options):,} {called}, but {FEWEST_OPTIONS} to {MOST_OPTIONS} were expected."
+            f"There are {len(options):,} {called}, but {FEWEST_OPTIONS} to {MOST_OPTIONS} were "
+            f"expected."
         )
     seen: dict[str, str] = {}
     for option in options:
