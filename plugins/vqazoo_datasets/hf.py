@@ -48,8 +48,8 @@ class HuggingFace(DatasetReader):
         question_column: str,
         answer_column: str,
         id_column: str,
-        choices_column: str,
         data_root: str,
+        choices_column: str = CHOICES,
     ) -> None:
         """Raises ConfigError if two columns have one name, DataError for an unsuited folder."""
         self.names = {

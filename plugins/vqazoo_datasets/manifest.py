@@ -130,6 +130,44 @@ TEXTVQA = DatasetManifest(
     license="CC-BY-4.0",
     example_question="what does the sign say?",
 )
+A_OKVQA = DatasetManifest(
+    summary="A-OKVQA: questions that need knowledge, four choices or ten free answers",
+    build="vqazoo_datasets.a_okvqa:AOKVQA",
+    source="Schwenk et al. 2022, A-OKVQA",
+    args={
+        "data_root": DATA_ROOT,
+        "mode": Arg(
+            str,
+            "multiple-choice",
+            "the release's two tasks",
+            choices=("multiple-choice", "direct"),
+        ),
+    },
+    splits=("train", "val", "test"),
+    counts={"train": 17_056, "val": 1_145, "test": 6_702},
+    license="Apache-2.0 for questions and answers; COCO terms of use for the pictures",
+    example_question="what is in the motorcyclist's mouth?",
+)
+SCIENCEQA = DatasetManifest(
+    summary="ScienceQA: school questions with two to five choices, those with a picture",
+    build="vqazoo_datasets.scienceqa:ScienceQA",
+    source="Lu et al. 2022, Learn to Explain",
+    args={"data_root": DATA_ROOT},
+    splits=("train", "val", "test"),
+    counts={"train": 6_218, "val": 2_097, "test": 2_017},
+    license="CC-BY-NC-SA-4.0",
+    example_question="which of these states is farthest north?",
+)
+VISUAL7W = DatasetManifest(
+    summary="Visual7W, telling: what, where, when, who, why, how; four choices",
+    build="vqazoo_datasets.visual7w:Visual7W",
+    source="Zhu et al. 2016, Visual7W: Grounded Question Answering in Images",
+    args={"data_root": DATA_ROOT},
+    splits=("train", "val", "test"),
+    counts={"train": 69_817, "val": 28_020, "test": 42_031},
+    license="MIT for questions and answers; COCO terms of use for the pictures",
+    example_question="what is the man holding?",
+)
 VQA_RAD = DatasetManifest(
     summary="VQA-RAD: radiology pictures, questions by clinicians (CC0)",
     build="vqazoo_datasets.vqa_rad:VQARAD",

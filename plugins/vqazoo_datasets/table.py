@@ -48,8 +48,8 @@ class Table(DatasetReader):
         question_column: str,
         answer_column: str,
         id_column: str,
-        choices_column: str,
         answer_separator: str,
+        choices_column: str = CHOICES,
     ) -> None:
         """Raises ConfigError if no file is given, or two columns have one name."""
         files = {"train": train, "validation": validation, "test": test}

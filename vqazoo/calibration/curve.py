@@ -61,26 +61,25 @@ def fit_curve(scores: Floats, right: Floats, place: NDArray[np.int64], seed: int
 
 
 def isotonic(scores: Floats, right: Floats) -> Curve:
-    """The curve through the means of bins, of which neighbours that fall are pooled."""
+    """The curve through the means of bins; neighbours that fall have what they have together."""
     order = np.argsort(scores, kind="stable")
-    bins = max(1, min(BINS, len(scores) // IN_BIN))
-    blocks: list[list[float]] = []  # sums of scores and of what is right, rows
-    for rows in np.array_split(order, bins):
-        blocks.append([float(scores[rows].sum()), float(right[rows].sum()), float(len(rows))])
-        while len(blocks) > 1 and _falls(blocks[-2], blocks[-1]):
-            last = blocks.pop()
-            blocks[-1] = [a + b for a, b in zip(blocks[-1], last, strict=True)]
-    knots = [(x / n, (y + 1) / (n + 2)) for x, y, n in blocks]  # Laplace's rule: never 0 or 1
-    kept = [knot for knot in knots if 1e-6 < knot[0] < 1 - 1e-6]
-    kept = [k for n, k in enumerate(kept) if not n or k[0] - kept[n - 1][0] > 1e-9]
-    high = max((y for _, y in knots), default=1.0)
-    ends = [(0.0, 0.0), *kept, (1.0, high)]
-    rising = np.maximum.accumulate([y for _, y in ends])
-    return tuple(
-        (x, float((1 - SLOPE) * y + SLOPE * x)) for (x, _), y in zip(ends, rising, strict=True)
-    )
+    bins = np.array_split(order, max(1, min(BINS, len(scores) // IN_BIN)))
+    blocks: list[tuple[float, int, int]] = []  # what is right, rows, bins
+    for rows in bins:
+        blocks.append((float(right[rows].sum()), len(rows), 1))
+        while len(blocks) > 1 and _share(blocks[-2]) >= _share(blocks[-1]):
+            (y0, n0, b0), (y1, n1, b1) = blocks.pop(-2), blocks.pop()
+            blocks.append((y0 + y1, n0 + n1, b0 + b1))
+    values = [_share(block) for block in blocks for _ in range(block[2])]
+    knots = [(0.0, 0.0)]
+    for rows, value in zip(bins, values, strict=True):
+        place = float(scores[rows].mean())
+        if 1e-6 < place < 1 - 1e-6 and place - knots[-1][0] > 1e-9:
+            knots.append((place, value))
+    knots.append((1.0, values[-1]))
+    return tuple((x, (1 - SLOPE) * y + SLOPE * x) for x, y in knots)
 
 
-def _falls(before: Sequence[float], after: Sequence[float]) -> bool:
-    same_place = after[0] / after[2] - before[0] / before[2] < 1e-9
-    return same_place or (before[1] + 1) / (before[2] + 2) >= (after[1] + 1) / (after[2] + 2)
+def _share(block: tuple[float, int, int]) -> float:
+    """By Laplace's rule, never 0 or 1."""
+    return (block[0] + 1) / (block[1] + 2)

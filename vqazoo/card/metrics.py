@@ -12,6 +12,7 @@ from vqazoo.amounts import count, percent
 from vqazoo.card.calibration import calibrated
 from vqazoo.card.facts import PICTURES, VALIDATION, Facts, Measured
 from vqazoo.files.places import public
+from vqazoo.files.writing import CALIBRATION
 
 HEADLINES = (
     "accuracy",
@@ -148,10 +149,12 @@ def abstention(facts: Facts) -> str:
         if m.name.startswith(TRUST)
     ]
     if not rows:
-        return (
+        nothing = (
             "Assistive use, for instance by blind people, needs figures that say when the model "
             "should not answer. None were measured: nothing speaks for such use."
         )
+        fitted = calibrated(facts) if facts.checkpoint.get(CALIBRATION) else []
+        return "\n\n".join([nothing, *fitted])
     advice = (
         "Assistive use, for instance by blind people, needs these figures: who cannot see the "
         "picture cannot notice a wrong answer. The model always answers, unless `abstain_at_risk` "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from vqazoo.cli.completion import complete_model
+from vqazoo.cli.deciding import decide, typed_question
 from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
     JSON,
@@ -60,6 +61,24 @@ def _options(command: F) -> F:
 @click.argument("image")
 @click.argument("question")
 @decode_flags()
+@click.option(
+    "--choices",
+    metavar="A,B,C",
+    help="Choose one of these answers, with the probability of each; QUESTION is the question.",
+)
+@click.option(
+    "--levels",
+    metavar="LOW,...,HIGH",
+    help="Place the answer on this scale; QUESTION is the question.",
+)
+@click.option(
+    "--statement", is_flag=True, help="QUESTION is a statement: tell how likely it is true."
+)
+@click.option(
+    "--nearest",
+    is_flag=True,
+    help="Score choices, levels and candidates that the model does not know as the nearest answer.",
+)
 @confidence_flags
 @click.option(
     "--explain",
@@ -80,6 +99,10 @@ def ask(
     image: str,
     question: str,
     candidates: Path | None,
+    choices: str | None,
+    levels: str | None,
+    statement: bool,
+    nearest: bool,
     uncalibrated: bool,
     abstain_at_risk: float | None,
     sheet: Path | None,
@@ -91,7 +114,8 @@ def ask(
 ) -> None:
     """Ask MODEL a QUESTION about IMAGE, a file with a picture or a video.
 
-    MODEL is a zoo name, dir:PATH or hub:OWNER/NAME.
+    MODEL is a zoo name, dir:PATH or hub:OWNER/NAME. With --choices, --levels or --statement it
+    decides; see docs/how-to/choose.md.
 
     Example: vqazoo ask {model} photo.png "what color is the shape?"
     """
@@ -99,13 +123,25 @@ def ask(
     from vqazoo.errors import ConfigError
 
     options, chosen = decode_request(decode, candidates)
+    asked = typed_question(question, choices, levels, statement)
+    about = {"model": model, "image": image, "question": question}
+    if asked is not None:
+        others = (top_k > 1, bool(decode), candidates, sheet, abstain_at_risk is not None)
+        if any(others):
+            raise ConfigError(
+                "--choices, --levels and --statement give every probability: leave out --top-k, "
+                "--decode, --candidates, --explain and --abstain-at-risk."
+            )
+        decide(vqazoo.load(model, **where), image, asked, nearest, not uncalibrated, as_json, about)
+        return
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise ConfigError(f"--explain is '{sheet}', but a file that ends in .png was expected.")
     if chosen is not None and abstain_at_risk is not None:
         raise ConfigError("--abstain-at-risk is for answers of the model's own: leave one out.")
     loaded, calibrated = vqazoo.load(model, **where), not uncalibrated
     if chosen is not None:
-        ranked = loaded.rank(image, question, chosen, top_k, calibrated=calibrated)
+        unknown = "nearest" if nearest else "unscored"
+        ranked = loaded.rank(image, question, chosen, top_k, calibrated=calibrated, unknown=unknown)
         answer = cast("Answer", ranked)
     else:
         answer = loaded.answer(
@@ -118,7 +154,7 @@ def ask(
         )
     if sheet is not None:
         _draw(loaded, image, question, method, answer, sheet)
-    _print(answer, top_k, as_json, {"model": model, "image": image, "question": question})
+    _print(answer, top_k, as_json, about)
 
 
 @click.command(cls=ExampleCommand)
@@ -170,8 +206,11 @@ def _print(answer: Answer, top_k: int, as_json: bool, about: dict[str, str]) -> 
     if as_json:
         fields = ("text", "score", "answer_type", "answerable", "abstained")
         answers = [{name: getattr(choice, name) for name in fields} for choice in ranked]
-        print_json({**about, "answers": answers})
+        unscored = {"unscored": list(answer.unscored)} if answer.unscored else {}
+        print_json({**about, "answers": answers, **unscored})
         return
+    if answer.unscored:
+        say(f"Not known to the model: {', '.join(answer.unscored)}.", err=True)
     if answer.abstained:
         say(f"{answer.text} ({answer.abstained})")
         return

@@ -16,7 +16,7 @@ from vqazoo.cli import run
 from vqazoo.data import Example, open_dataset
 from vqazoo.data.answer_cells import Said, read_answers
 from vqazoo.errors import DataError
-from vqazoo.evaluation.tables import _table
+from vqazoo.evaluation.tables import table_rows
 
 TWO = ("red", "blue")
 
@@ -137,7 +137,7 @@ def table() -> Any:
 
 
 def asked(data: Any) -> Example:
-    ((_, example),) = _table(data)
+    ((_, example),) = table_rows(data)
     return example
 
 

@@ -41,6 +41,7 @@ TRUST = [
     "effective-reliability-100-best",
     "effective-reliability-100-all",
     "calibration-error",
+    "brier-score",
 ]
 
 

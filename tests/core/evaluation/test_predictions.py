@@ -65,6 +65,7 @@ def test_rows_hold_the_answer_and_what_was_right() -> None:
         "score": 0.75,
         "answer_type": "colour",
         "answerable": 0.5,
+        "abstained": None,
         "selected": "red",
         "correct": True,
     }

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import vqazoo
+from vqazoo.calibration import Calibration
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Head, Targets
@@ -202,6 +203,40 @@ def test_a_head_that_writes_answers_in_onnx_as_it_does_here(
     expected = model.answer(photo, QUESTIONS)
     assert [one["answer"] for one in found] == [one.text for one in expected]
     assert [one["score"] for one in found] == pytest.approx([one.score for one in expected], 1e-3)
+
+
+CURVE = ((0.0, 0.0), (0.2, 0.05), (0.6, 0.5), (1.0, 0.95))
+
+
+@pytest.mark.parametrize(
+    ("component", "mode", "calibration"),
+    [
+        (Branched, "classify", Calibration(0.5)),
+        (Typed, "classify", Calibration(0.5, {"a": 2.0, "b": 0.7}, curve=CURVE)),
+        (Doubtful, "classify", Calibration(1.0, answerable=0.3)),
+        (Writer, "generate", Calibration(0.4, curve=CURVE)),
+    ],
+    ids=lambda given: given.__name__ if isinstance(given, type) else "",
+)
+def test_a_calibrated_model_is_as_sure_in_onnx_as_it_is_here(
+    make: Make,
+    photo: Path,
+    tmp_path: Path,
+    component: type[Head],
+    mode: str,
+    calibration: Calibration,
+) -> None:
+    model = make(component, mode)
+    model.calibration = calibration
+    export_model(model, "mine", tmp_path / "out", Options("onnx"))
+    found = load_runner(tmp_path / "out").answer(photo, QUESTIONS)
+    plain = model.answer(photo, QUESTIONS, calibrated=False)
+    for one, expected, own in zip(found, model.answer(photo, QUESTIONS), plain, strict=True):
+        assert one["answer"] == expected.text == own.text
+        assert one["score"] == pytest.approx(expected.score, abs=1e-4)
+        if component is Doubtful:
+            assert one["answerable"] == pytest.approx(expected.answerable, abs=1e-4)
+        assert (expected.score, expected.answerable) != (own.score, own.answerable)
 
 
 @pytest.mark.parametrize(("mode", "named"), [("classify", "GivesLogits"), ("generate", "Writes")])
