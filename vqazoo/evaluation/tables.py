@@ -103,7 +103,6 @@ def predict_rows(
 ) -> Predictions:
     """What `VQAModel.predict` does; with candidates, each answer is chosen among these, else those
     of rows with choices among their own."""
-    how: dict[str, Any] = {"calibrated": calibrated, "abstain_at_risk": abstain_at_risk}
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}, but it must be 1 or more.")
     table = table_rows(data)
