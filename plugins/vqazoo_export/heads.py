@@ -23,7 +23,7 @@ from vqazoo.toolkit.constraints import Rules
 from vqazoo.toolkit.decode_options import GREEDY, STRATEGY
 
 LANGUAGE_MODEL = "language_model"
-NEAR_ONE = 1 - 2.0**-24  # of scores in float32, whose logit is to be finite
+NEAR_ONE = 1 - 2.0**-22  # of scores in float32, whose logit is to be finite
 RULES = frozenset(field.name for field in fields(Rules))
 PROTOCOLS = {
     "classify": "a method logits(fused) for scores (B, K), see vqazoo.interfaces.GivesLogits",
@@ -124,7 +124,9 @@ def _best_on_curve(scores: Tensor, said: Calibration) -> Tensor:
     before = scores.amax(dim=1, keepdim=True)  # (B, 1)
     best = _on_curve(before, said)
     left = (1 - best) / (1 - before * NEAR_ONE)
-    return torch.where(scores == before, best, torch.minimum(BEHIND * best, scores * left))
+    return torch.where(
+        scores >= before * NEAR_ONE, best, torch.minimum(BEHIND * best, scores * left)
+    )
 
 
 def _longest(model: VQAModel, head: Writes) -> int:

@@ -212,7 +212,7 @@ CURVE = ((0.0, 0.0), (0.2, 0.05), (0.6, 0.5), (1.0, 0.95))
     ("component", "mode", "calibration"),
     [
         (Branched, "classify", Calibration(0.5)),
-        (Typed, "classify", Calibration(0.5, {"a": 2.0, "b": 0.7}, curve=CURVE)),
+        (Typed, "classify", Calibration(0.5, curve=CURVE)),
         (Doubtful, "classify", Calibration(1.0, answerable=0.3)),
         (Writer, "generate", Calibration(0.4, curve=CURVE)),
     ],
