@@ -35,7 +35,7 @@ FIELDS = ("type", "instructions", "criteria")
 TRUTH = ("true", "false")
 REQUEST = '{"state": ..., "questions": {name: question}, "assets": {placeholder: picture}}'
 THE_PICTURE = "the picture"
-OBJECT = "\ufffc"  # what Unicode has for an object within a text
+HOLE = "\ufffc"  # what Unicode has for an object within a text
 
 
 @dataclass(frozen=True)
@@ -247,9 +247,9 @@ class _Pictures:
             return text
         for name in names:
             self.seen[name] = self.assets[name]
-        rest = self._mention.sub(OBJECT, text).strip()
-        rest = re.sub(rf"^(?:[<\[({{]*{OBJECT}[>\])}}]*[\s:,.]*)+", "", rest)
-        return re.sub(rf"[<\[({{]*{OBJECT}[>\])}}]*", THE_PICTURE, rest)
+        rest = self._mention.sub(HOLE, text).strip()
+        rest = re.sub(rf"^(?:[<\[({{]*{HOLE}[>\])}}]*[\s:,.]*)+", "", rest)
+        return re.sub(rf"[<\[({{]*{HOLE}[>\])}}]*", THE_PICTURE, rest)
 
 
 def _posed(question: TypedQuestion, state: Any, shown: _Pictures, words: Words) -> Posed:
