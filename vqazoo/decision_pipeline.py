@@ -44,8 +44,8 @@ class DecisionPipeline:
         """Raises ConfigError: an option is given, or the head does not choose."""
         if options:
             raise ConfigError(
-                f"The option {next(iter(options))!r} is not known for the task '{DECISION}': leave it "
-                f"out; temperatures are those of the model's own calibration."
+                f"The option {next(iter(options))!r} is not known for the task '{DECISION}': leave "
+                f"it out; temperatures are those of the model's own calibration."
             )
         self.model = model
         scoring = scoring_of(model, UNSCORED_WAY)
