@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from vqazoo.amounts import in_bytes
 from vqazoo.choosing.scoring import UNSCORED_WAY, scoring_of
 from vqazoo.decisions import MOST_QUESTIONS, Decision
 from vqazoo.errors import ConfigError, ImageError
@@ -23,7 +24,7 @@ from vqazoo.model import VQAModel
 from vqazoo.phrasing import Words
 from vqazoo.systemone import Posed, pose
 
-TASK = "decision"
+DECISION = "decision"
 DATA_URL = "data:image/"
 
 Answers = dict[str, dict[str, Any]]  # by the names of the questions
@@ -37,14 +38,14 @@ class DecisionPipeline:
         task: `decision`.
     """
 
-    task = TASK
+    task = DECISION
 
     def __init__(self, model: VQAModel, **options: Any) -> None:
         """Raises ConfigError: an option is given, or the head does not choose."""
         if options:
             raise ConfigError(
-                f"The option {next(iter(options))!r} is not known for the task '{TASK}': leave it "
-                f"out; temperatures are those of the model's own calibration."
+                f"The option {next(iter(options))!r} is not known for the task '{DECISION}': leave "
+                f"it out; temperatures are those of the model's own calibration."
             )
         self.model = model
         scoring = scoring_of(model, UNSCORED_WAY)
@@ -149,7 +150,7 @@ def _of_base64(text: str) -> Image.Image:
         return Image.open(io.BytesIO(content))
     except (OSError, Image.DecompressionBombError) as error:
         raise ImageError(
-            f"The {len(content):,} bytes of the asset are no picture that is read "
+            f"The {in_bytes(len(content))} of the asset are no picture that is read "
             f"({type(error).__name__}): encode the content of a PNG or JPEG file."
         ) from error
 

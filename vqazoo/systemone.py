@@ -35,7 +35,7 @@ FIELDS = ("type", "instructions", "criteria")
 TRUTH = ("true", "false")
 REQUEST = '{"state": ..., "questions": {name: question}, "assets": {placeholder: picture}}'
 THE_PICTURE = "the picture"
-OBJECT = "\ufffc"  # what Unicode has for an object within a text
+HOLE = "\ufffc"  # what Unicode has for an object within a text
 
 
 @dataclass(frozen=True)
@@ -171,22 +171,24 @@ def _parsed(name: Any, question: Any) -> TypedQuestion:
         _check_truth(criteria, fault)
         told = criteria or {}
         return TypedQuestion(name, kind, instructions, TRUTH, tuple(told.get(t) for t in TRUTH))
-    wanted = Mapping if kind == "choice" else list
-    if not isinstance(criteria, wanted) or not criteria:
-        form = (
-            "an object of options and their descriptions"
-            if kind == "choice"
-            else ("a list of levels, the lowest first,")
-        )
-        raise fault(f"its criteria are {_shown(criteria)}, but {form} was expected.")
-    options = list(criteria) if kind == "choice" else list(map(str, range(len(criteria))))
-    descriptions = list(criteria.values()) if kind == "choice" else list(criteria)
+    if kind == "choice":
+        if not isinstance(criteria, Mapping) or not criteria:
+            raise fault(_expected(criteria, "an object of options and their descriptions"))
+        options, descriptions = list(criteria), list(criteria.values())
+    else:
+        if not isinstance(criteria, list) or not criteria:
+            raise fault(_expected(criteria, "a list of levels, the lowest first,"))
+        options, descriptions = list(map(str, range(len(criteria)))), list(criteria)
     if len(options) > MOST:
         raise fault(f"it has {len(options):,} options, but at most {MOST} are decided among.")
     for option, description in zip(options, descriptions, strict=True):
         if not isinstance(option, str) or not _is_content(description, kind == "choice"):
             raise fault(f"its criterion {option!r} is {_shown(description)}, no text.")
     return TypedQuestion(name, kind, instructions, tuple(options), tuple(descriptions))
+
+
+def _expected(criteria: Any, form: str) -> str:
+    return f"its criteria are {_shown(criteria)}, but {form} was expected."
 
 
 def _check_truth(criteria: Any, fault: Any) -> None:
@@ -245,9 +247,9 @@ class _Pictures:
             return text
         for name in names:
             self.seen[name] = self.assets[name]
-        rest = self._mention.sub(OBJECT, text).strip()
-        rest = re.sub(rf"^(?:[<\[({{]*{OBJECT}[>\])}}]*[\s:,.]*)+", "", rest)
-        return re.sub(rf"[<\[({{]*{OBJECT}[>\])}}]*", THE_PICTURE, rest)
+        rest = self._mention.sub(HOLE, text).strip()
+        rest = re.sub(rf"^(?:[<\[({{]*{HOLE}[>\])}}]*[\s:,.]*)+", "", rest)
+        return re.sub(rf"[<\[({{]*{HOLE}[>\])}}]*", THE_PICTURE, rest)
 
 
 def _posed(question: TypedQuestion, state: Any, shown: _Pictures, words: Words) -> Posed:
