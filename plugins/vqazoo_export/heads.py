@@ -23,7 +23,7 @@ from vqazoo.toolkit.constraints import Rules
 from vqazoo.toolkit.decode_options import GREEDY, STRATEGY
 
 LANGUAGE_MODEL = "language_model"
-NEAR_ONE = 1 - 2.0**-24  # of scores in float32, whose logit is to be finite
+NEAR_ONE = 1 - 2.0**-22  # of scores in float32, whose logit is to be finite
 RULES = frozenset(field.name for field in fields(Rules))
 PROTOCOLS = {
     "classify": "a method logits(fused) for scores (B, K), see vqazoo.interfaces.GivesLogits",
@@ -114,7 +114,8 @@ def _on_curve(scores: Tensor, said: Calibration) -> Tensor:
     """Scores of any shape on the lines between the knots of a calibration."""
     total = torch.full_like(scores, said.curve[0][1])
     for (x0, y0), (x1, y1) in pairwise(said.curve):
-        total = total + (scores - x0).clamp(0, x1 - x0) * ((y1 - y0) / (x1 - x0))
+        along = (scores - x0).relu() - (scores - x1).relu()
+        total = total + along * ((y1 - y0) / (x1 - x0))
     return total
 
 
@@ -122,8 +123,10 @@ def _best_on_curve(scores: Tensor, said: Calibration) -> Tensor:
     """Of (B, K) softmax scores the best on the curve; the others share what is left."""
     before = scores.amax(dim=1, keepdim=True)  # (B, 1)
     best = _on_curve(before, said)
-    left = (1 - best) / (1 - before).clamp(min=1 - NEAR_ONE)
-    return torch.where(scores == before, best, torch.minimum(BEHIND * best, scores * left))
+    left = (1 - best) / (1 - before * NEAR_ONE)
+    return torch.where(
+        scores >= before * NEAR_ONE, best, torch.minimum(BEHIND * best, scores * left)
+    )
 
 
 def _longest(model: VQAModel, head: Writes) -> int:
@@ -167,7 +170,7 @@ def _written(head: Writes, longest: int, said: Calibration) -> ExportedHead:
         tokens = torch.stack(written, dim=1)  # (B, T)
         scores = total.exp()
         if said.answers != 1:
-            odds = total - torch.log1p(-scores.clamp(max=NEAR_ONE))
+            odds = total - torch.log1p(-scores * NEAR_ONE)
             scores = (odds / said.answers).sigmoid()
         if said.curve:
             scores = _on_curve(scores, said)

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Numbers = NDArray[np.float64]
 Curve = tuple[tuple[float, float], ...]  # places and values, both rising, from 0 to 1
 
-FEWEST, BINS, IN_BIN = 1000, 20, 50  # rows of a curve, bins at most, rows in one at least
+FEWEST, MOST_BINS, IN_BIN = 1000, 20, 50  # rows of a curve, bins at most, rows in one at least
 SLOPE = 0.02  # share of the plain score in the value, so that equal blocks still rise
 SURE = 2.0  # standard errors of what a curve gains on questions it was not fitted to
 
@@ -27,7 +27,7 @@ def on_curve(score: float, curve: Sequence[tuple[float, float]]) -> float:
     return y0 + (y1 - y0) * (score - x0) / (x1 - x0)
 
 
-def curved(scores: Floats, curve: Sequence[tuple[float, float]]) -> Floats:
+def curved(scores: Numbers, curve: Sequence[tuple[float, float]]) -> Numbers:
     """The values at (n,) scores; without a curve the scores themselves."""
     if not curve:
         return scores
@@ -35,7 +35,7 @@ def curved(scores: Floats, curve: Sequence[tuple[float, float]]) -> Floats:
     return np.interp(scores, places, values)
 
 
-def fit_curve(scores: Floats, right: Floats, place: NDArray[np.int64], seed: int = 0) -> Curve:
+def fit_curve(scores: Numbers, right: Numbers, place: NDArray[np.int64], seed: int = 0) -> Curve:
     """A curve that makes scores probabilities of being right; empty where none is needed.
 
     It is needed where curves fitted to half of the pictures lower the squared error on the others
@@ -60,10 +60,10 @@ def fit_curve(scores: Floats, right: Floats, place: NDArray[np.int64], seed: int
     return isotonic(scores, right) if gains.mean() > SURE * error else ()
 
 
-def isotonic(scores: Floats, right: Floats) -> Curve:
+def isotonic(scores: Numbers, right: Numbers) -> Curve:
     """The curve through the means of bins; neighbours that fall have what they have together."""
     order = np.argsort(scores, kind="stable")
-    bins = np.array_split(order, max(1, min(BINS, len(scores) // IN_BIN)))
+    bins = np.array_split(order, max(1, min(MOST_BINS, len(scores) // IN_BIN)))
     blocks: list[tuple[float, int, int]] = []  # what is right, rows, bins
     for rows in bins:
         blocks.append((float(right[rows].sum()), len(rows), 1))

@@ -14,13 +14,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vqazoo.calibration.block import HIGHEST, LOWEST
+from vqazoo.calibration.curve import Numbers
 
-Floats = NDArray[np.float64]
-
-RISKS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3)
+FITTED_RISKS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3)
 CONFIDENCE = 0.95  # that the risk at a threshold is not larger
 ANCHOR = 10.0  # how strongly the temperature of a type is held to the common one, see fit_types
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -31,25 +29,25 @@ PRECISION = 1e-6  # of a logarithm of a temperature
 class Tempers(Protocol):
     """Scores of n answers at a temperature."""
 
-    def __call__(self, temperature: float) -> Floats:
+    def __call__(self, temperature: float) -> Numbers:
         """(n,) probabilities of being right."""
         ...
 
 
-def tempered_scores(scores: Floats, temperature: float) -> Floats:
-    """sigmoid(logit(score) / T) of (n,) scores, as `vqazoo.calibration.scores.tempered`."""
+def tempered_scores(scores: Numbers, temperature: float) -> Numbers:
+    """As sigmoid(logit(score) / T) of (n,) scores: `vqazoo.calibration.scores.tempered`."""
     kept = np.clip(scores, SMALLEST, 1 - 2.0**-26)
     odds = (np.log(kept) - np.log1p(-kept)) / temperature
     mild = 1 / (1 + np.exp(-np.clip(odds, -700, None)))
     return np.where(scores > 0, mild, 0.0)
 
 
-def softmax_scores(log_shares: Floats, scores: Floats, temperature: float) -> Floats:
-    """s^(1/T) over the sum of those of all answers, of (n, K) log-probabilities of a softmax."""
+def softmax_scores(log_shares: Numbers, scores: Numbers, temperature: float) -> Numbers:
+    """As s^(1/T) over the sum of those of all answers, of (n, K) log-probabilities of a softmax."""
     return option_shares(log_shares, np.log(np.maximum(scores, SMALLEST)), temperature)
 
 
-def option_shares(log_scores: Floats, own: Floats, temperature: float) -> Floats:
+def option_shares(log_scores: Numbers, own: Numbers, temperature: float) -> Numbers:
     """The share (n,) of one option, of log-score `own`, in a softmax of (n, O) log-scores / T.
 
     An option of -inf is none.
@@ -60,7 +58,7 @@ def option_shares(log_scores: Floats, own: Floats, temperature: float) -> Floats
     return np.minimum(1.0, np.exp(own / temperature - totals))
 
 
-def soft_targets(right: Floats, weights: Floats | None = None) -> Floats:
+def soft_targets(right: Numbers, weights: Numbers | None = None) -> Numbers:
     """What a probability is fitted to: (n+ + 1) / (n+ + 2) where right, 1 / (n- + 2) where wrong.
 
     Args:
@@ -72,7 +70,7 @@ def soft_targets(right: Floats, weights: Floats | None = None) -> Floats:
     return right * high + (1 - right) * low
 
 
-def mean_loss(targets: Floats, scores: Floats, weights: Floats | None = None) -> float:
+def likelihood_loss(targets: Numbers, scores: Numbers, weights: Numbers | None = None) -> float:
     """Mean negative log-likelihood."""
     gains = targets * np.log(np.maximum(scores, SMALLEST))
     gains += (1 - targets) * np.log(np.maximum(1 - scores, 2.0**-53))
@@ -80,7 +78,7 @@ def mean_loss(targets: Floats, scores: Floats, weights: Floats | None = None) ->
 
 
 def fit_temperature(
-    scores_at: Tempers, right: Floats, weights: Floats | None = None, start: float = 1.0
+    scores_at: Tempers, right: Numbers, weights: Numbers | None = None, start: float = 1.0
 ) -> float:
     """The temperature that minimises the negative log-likelihood of being right.
 
@@ -92,11 +90,11 @@ def fit_temperature(
         return start
     targets = soft_targets(right, weights)
     return math.exp(
-        lowest(lambda log_t: mean_loss(targets, scores_at(math.exp(log_t)), weights), start)
+        lowest(lambda log_t: likelihood_loss(targets, scores_at(math.exp(log_t)), weights), start)
     )
 
 
-def fit_type(scores_at: Tempers, right: Floats, common: float) -> float:
+def fit_type(scores_at: Tempers, right: Numbers, common: float) -> float:
     """The temperature of one type of answers, held to the common one.
 
     ANCHOR / 2 times the squared difference of their logarithms is added to the summed loss, as if
@@ -108,7 +106,7 @@ def fit_type(scores_at: Tempers, right: Floats, common: float) -> float:
 
     def loss(log_t: float) -> float:
         held = ANCHOR / 2 * (log_t - centre) ** 2 / len(right)
-        return mean_loss(targets, scores_at(math.exp(log_t))) + held
+        return likelihood_loss(targets, scores_at(math.exp(log_t))) + held
 
     return math.exp(lowest(loss, common))
 
@@ -141,7 +139,9 @@ def lowest(loss: Callable[[float], float], start: float = 1.0) -> float:
 # ---- thresholds -----------------------------------------------------------------------------
 
 
-def fit_threshold(scores: Floats, right: Floats, risk: float, design: float = 1.0) -> float | None:
+def fit_threshold(
+    scores: Numbers, right: Numbers, risk: float, design: float = 1.0
+) -> float | None:
     """The smallest score from which on the risk is at most that, with 95% confidence.
 
     Answers of equal scores are given together or not at all. The bound is the one-sided one of

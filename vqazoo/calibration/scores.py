@@ -21,22 +21,17 @@ from vqazoo.manifests import HeadManifest
 from vqazoo.toolkit.classes import ClassHead
 
 Answering = Callable[..., list[list[Answer]]]  # of fused features, best first
-BEHIND = 1 - 2.0**-20  # of the best score, what the next one has at most
+BEHIND = 1 - 2.0**-10  # of the best score, what the next one has at most
 NEAR_ONE = 1 - 2.0**-26  # of scores that float32 rounded to 1
 
 
 def tempered(score: float, temperature: float) -> float:
-    """sigmoid(logit(score) / T): rises with the score, from 0 to 1."""
+    """As sigmoid(logit(score) / T): rises with the score, from 0 to 1."""
     if temperature == 1 or not 0 < score <= 1:  # 0, or nan
         return score
     score = min(score, NEAR_ONE)
     odds = (math.log(score) - math.log1p(-score)) / temperature
     return 1 / (1 + math.exp(-odds)) if odds > -700 else math.exp(odds)
-
-
-def tempered_shares(log_scores: Tensor, temperature: float) -> Tensor:
-    """softmax(log-scores / T) over the last dimension: probabilities of given options."""
-    return (log_scores.double() / temperature).softmax(dim=-1)
 
 
 def answered(

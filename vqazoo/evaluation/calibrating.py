@@ -13,14 +13,13 @@ import numpy as np
 from vqazoo.calibration import Calibration
 from vqazoo.calibration.abstaining import says_unanswerable
 from vqazoo.calibration.block import HIGHEST, LOWEST
-from vqazoo.calibration.curve import curved, fit_curve
+from vqazoo.calibration.curve import Numbers, curved, fit_curve
 from vqazoo.calibration.fitting import (
-    RISKS,
-    Floats,
+    FITTED_RISKS,
     fit_temperature,
     fit_threshold,
     fit_type,
-    mean_loss,
+    likelihood_loss,
     option_shares,
     tempered_scores,
 )
@@ -88,7 +87,7 @@ def fit(evidence: Evidence, data: str, split: str) -> Calibration:
     design = design_effect(right, evidence.pictures)
     thresholds = {
         risk: fit_threshold(after[spoken], right[spoken], risk, design) if spoken.any() else None
-        for risk in RISKS
+        for risk in FITTED_RISKS
     }
     record: dict[str, Any] = {
         "data": data,
@@ -105,18 +104,18 @@ def fit(evidence: Evidence, data: str, split: str) -> Calibration:
     return replace(fitted, curve=curve, thresholds=thresholds, fitted=record)
 
 
-def design_effect(right: Floats, pictures: Sequence[Hashable]) -> float:
+def design_effect(right: Numbers, pictures: Sequence[Hashable]) -> float:
     """How many questions count as one, see `fit_threshold`."""
     alone = standard_error(right)
     return max(1.0, (standard_error(right, pictures) / alone) ** 2) if alone > 0 else 1.0
 
 
-def calibrated_scores(evidence: Evidence, calibration: Calibration) -> Floats:
+def calibrated_scores(evidence: Evidence, calibration: Calibration) -> Numbers:
     """The scores (n,) as they leave a model with that calibration."""
     return curved(_tempered(evidence, calibration), calibration.curve)
 
 
-def _tempered(evidence: Evidence, calibration: Calibration) -> Floats:
+def _tempered(evidence: Evidence, calibration: Calibration) -> Numbers:
     scores = evidence.scores
     of_rows = np.array([calibration.temperature(a.answer_type) for a in evidence.answers])
     for temperature in np.unique(of_rows):
@@ -126,11 +125,11 @@ def _tempered(evidence: Evidence, calibration: Calibration) -> Floats:
     return scores
 
 
-def quality(scores: Floats, right: Floats) -> dict[str, float]:
+def quality(scores: Numbers, right: Numbers) -> dict[str, float]:
     """How well scores tell what is right."""
     return {
         "calibration_error": round(calibration_error(right, scores), 6),
-        "negative_log_likelihood": round(mean_loss(right, scores), 6),
+        "negative_log_likelihood": round(likelihood_loss(right, scores), 6),
         "brier_score": round(brier_score(right, scores), 6),
     }
 
@@ -166,7 +165,7 @@ def _choices(evidence: Evidence, common: float) -> float:
         scores[row, : len(each)] = each
     own = scores[np.arange(len(scores)), evidence.place]  # (m,) of the right ones
 
-    def of_right(temperature: float) -> Floats:
+    def of_right(temperature: float) -> Numbers:
         return option_shares(scores, own, temperature)
 
     return fit_temperature(of_right, np.ones(len(own)))
@@ -206,6 +205,6 @@ def _places(pictures: Sequence[Hashable]) -> list[int]:
     return place if len(number) > 1 else list(range(len(place)))
 
 
-def _summed(values: Floats, place: Sequence[int], count: int) -> Floats:
+def _summed(values: Numbers, place: Sequence[int], count: int) -> Numbers:
     """(R, n) values summed by picture, (R, pictures)."""
     return np.stack([np.bincount(place, weights=row, minlength=count) for row in values])

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vqazoo.calibration.fitting import Floats, Tempers, softmax_scores, tempered_scores
+from vqazoo.calibration.curve import Numbers
+from vqazoo.calibration.fitting import Tempers, softmax_scores, tempered_scores
 from vqazoo.calibration.scores import chooses_by_softmax
 from vqazoo.choosing.scoring import UNSCORED_WAY, scoring_of
 from vqazoo.data import Example
@@ -44,19 +45,19 @@ class Evidence:
     """
 
     answers: Sequence[Answer]
-    right: Floats
+    right: Numbers
     measure: str
     pictures: Sequence[Hashable]
-    log_shares: Floats | None
-    answerable: Floats | None
-    options: Sequence[Floats]
+    log_shares: Numbers | None
+    answerable: Numbers | None
+    options: Sequence[Numbers]
     place: Sequence[int]
 
     def __len__(self) -> int:
         return len(self.answers)
 
     @property
-    def scores(self) -> Floats:
+    def scores(self) -> Numbers:
         return np.array([answer.score for answer in self.answers], dtype=np.float64)
 
     def tempered(self, rows: Any = slice(None)) -> Tempers:
@@ -85,7 +86,7 @@ def gather(
     most = min(MOST_ROWS, max(1, NUMBERS // max(1, len(model.answers)))) if softmax else MOST_ROWS
     asked = asked[:: -(-len(asked) // most)]
     answers: list[Answer] = []
-    shares: list[Floats] = []
+    shares: list[Numbers] = []
     options = model.decode_options({})
     with evaluating(model), torch.inference_mode():
         for first in range(0, len(asked), PREDICT_BATCH):
@@ -114,7 +115,7 @@ def _options(
     examples: Sequence[Example],
     asked: Sequence[int],
     start: int,
-) -> tuple[list[Floats], list[int]]:
+) -> tuple[list[Numbers], list[int]]:
     """Log-scores of given options to some of the questions, and which of them is right.
 
     The options are a question's own choices, else the most frequent answers that the model knows.
@@ -132,7 +133,7 @@ def _options(
             fitting.append((row, options, right))
     fitting = fitting[:: max(1, -(-len(fitting) // RANKED_ROWS))]
     scoring = scoring_of(model, UNSCORED_WAY)
-    scores: list[Floats] = []
+    scores: list[Numbers] = []
     with evaluating(model), torch.inference_mode():
         for first in range(0, len(fitting), PREDICT_BATCH):
             batch = fitting[first : first + PREDICT_BATCH]
