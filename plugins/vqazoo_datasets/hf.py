@@ -49,7 +49,7 @@ class HuggingFace(DatasetReader):
         answer_column: str,
         id_column: str,
         data_root: str,
-        choices_column: str = CHOICES,
+        choices_column: str,
     ) -> None:
         """Raises ConfigError if two columns have one name, DataError for an unsuited folder."""
         self.names = {

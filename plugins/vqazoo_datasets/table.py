@@ -49,7 +49,7 @@ class Table(DatasetReader):
         answer_column: str,
         id_column: str,
         answer_separator: str,
-        choices_column: str = CHOICES,
+        choices_column: str,
     ) -> None:
         """Raises ConfigError if no file is given, or two columns have one name."""
         files = {"train": train, "validation": validation, "test": test}

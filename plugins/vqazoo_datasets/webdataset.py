@@ -57,7 +57,7 @@ class WebDataset(DatasetReader):
         question_column: str,
         answer_column: str,
         id_column: str,
-        choices_column: str = "choices",
+        choices_column: str,
     ) -> None:
         """Raises DataError if a file of the pattern is not there, or of a kind that is not read."""
         self.names = {

@@ -161,6 +161,7 @@ def test_hf_reads_what_datasets_wrote(table: Any, column: str, tmp_path: Path) -
             "image_column": "image",
             "question_column": "question",
             "id_column": "question_id",
+            "choices_column": "choices",
             **args,
         },
     )
@@ -218,6 +219,7 @@ def csv_table(folder: Path, text: str) -> list[Example]:
         "question_column": "question",
         "answer_column": "answer",
         "id_column": "question_id",
+        "choices_column": "choices",
         "answer_separator": "|",
     }
     return open_dataset("table", args).read("train")

@@ -52,6 +52,7 @@ def reader(folder: Path | str, **args: str) -> HuggingFace:
         "question_column": "question",
         "answer_column": "answers",
         "id_column": "question_id",
+        "choices_column": "choices",
         "data_root": str(Path(folder) / "cache"),
     }
     return HuggingFace(str(folder), **{**default, **args})

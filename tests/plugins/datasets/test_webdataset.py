@@ -119,9 +119,9 @@ def test_a_damaged_tar_file_is_refused(tmp_path: Path, damage: Callable[[bytes],
 
 def test_compressed_and_absent_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
-        WebDataset(str(tmp_path / "a.tar"), "question", "answers", "id")
+        WebDataset(str(tmp_path / "a.tar"), "question", "answers", "id", "choices")
     with pytest.raises(DataError, match=r"ends in '\.gz'"):
-        WebDataset(str(tmp_path / "a.tar.gz"), "question", "answers", "id")
+        WebDataset(str(tmp_path / "a.tar.gz"), "question", "answers", "id", "choices")
 
 
 def test_patterns_are_expanded_as_by_a_shell() -> None:
