@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from vqazoo.amounts import in_bytes
 from vqazoo.choosing.scoring import UNSCORED_WAY, scoring_of
 from vqazoo.decisions import MOST_QUESTIONS, Decision
 from vqazoo.errors import ConfigError, ImageError
@@ -149,7 +150,7 @@ def _of_base64(text: str) -> Image.Image:
         return Image.open(io.BytesIO(content))
     except (OSError, Image.DecompressionBombError) as error:
         raise ImageError(
-            f"The {len(content):,} bytes of the asset are no picture that is read "
+            f"The {in_bytes(len(content))} of the asset are no picture that is read "
             f"({type(error).__name__}): encode the content of a PNG or JPEG file."
         ) from error
 

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset
@@ -46,16 +46,6 @@ Pair = tuple[Any, Any]  # a picture and a question
 Ranked = list[dict[str, Any]]
 
 
-@overload
-def pipeline(task: Literal["decision"], model: Any = None, **options: Any) -> DecisionPipeline: ...
-
-
-@overload
-def pipeline(
-    task: str | None = None, model: Any = None, **options: Any
-) -> VisualQuestionAnsweringPipeline: ...
-
-
 def pipeline(
     task: str | None = None,
     model: str | VQAModel | None = None,
@@ -68,7 +58,7 @@ def pipeline(
     token: Any = None,
     model_kwargs: Mapping[str, Any] | None = None,
     **options: Any,
-) -> VisualQuestionAnsweringPipeline | DecisionPipeline:
+) -> Any:
     """A function that answers questions about pictures, called as in transformers.
 
     Args:
@@ -83,6 +73,9 @@ def pipeline(
         model_kwargs: more of `device_map`, `dtype`, `torch_dtype`, `cache_dir`.
         options: `top_k`, `batch_size` and decode options for every call; a tokenizer, processor
             or config only if it has the model's own name.
+
+    Returns:
+        A `VisualQuestionAnsweringPipeline` or, of the task `decision`, a `DecisionPipeline`.
 
     Raises:
         UnknownNameError: of the task or the model. ConfigError: an option is not understood.
@@ -103,7 +96,7 @@ def pipeline(
     if model is None:
         model = _default_model()
         warnings.warn(f"No model was named, so it is {model!r}: name one.", stacklevel=2)
-    made = DecisionPipeline if task == DECISION else VisualQuestionAnsweringPipeline
+    made: Any = DecisionPipeline if task == DECISION else VisualQuestionAnsweringPipeline
     if isinstance(model, VQAModel):
         return made(model.to(_device(device, model)), **options)
     if not isinstance(model, (str, Path)):

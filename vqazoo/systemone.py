@@ -171,22 +171,24 @@ def _parsed(name: Any, question: Any) -> TypedQuestion:
         _check_truth(criteria, fault)
         told = criteria or {}
         return TypedQuestion(name, kind, instructions, TRUTH, tuple(told.get(t) for t in TRUTH))
-    wanted = Mapping if kind == "choice" else list
-    if not isinstance(criteria, wanted) or not criteria:
-        form = (
-            "an object of options and their descriptions"
-            if kind == "choice"
-            else ("a list of levels, the lowest first,")
-        )
-        raise fault(f"its criteria are {_shown(criteria)}, but {form} was expected.")
-    options = list(criteria) if kind == "choice" else list(map(str, range(len(criteria))))
-    descriptions = list(criteria.values()) if kind == "choice" else list(criteria)
+    if kind == "choice":
+        if not isinstance(criteria, Mapping) or not criteria:
+            raise fault(_expected(criteria, "an object of options and their descriptions"))
+        options, descriptions = list(criteria), list(criteria.values())
+    else:
+        if not isinstance(criteria, list) or not criteria:
+            raise fault(_expected(criteria, "a list of levels, the lowest first,"))
+        options, descriptions = list(map(str, range(len(criteria)))), list(criteria)
     if len(options) > MOST:
         raise fault(f"it has {len(options):,} options, but at most {MOST} are decided among.")
     for option, description in zip(options, descriptions, strict=True):
         if not isinstance(option, str) or not _is_content(description, kind == "choice"):
             raise fault(f"its criterion {option!r} is {_shown(description)}, no text.")
     return TypedQuestion(name, kind, instructions, tuple(options), tuple(descriptions))
+
+
+def _expected(criteria: Any, form: str) -> str:
+    return f"its criteria are {_shown(criteria)}, but {form} was expected."
 
 
 def _check_truth(criteria: Any, fault: Any) -> None:

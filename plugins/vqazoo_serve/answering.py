@@ -241,9 +241,13 @@ def _first(answers: Sequence[Answer]) -> Answer:
 async def _all(futures: Sequence[Future[Any]]) -> list[Any]:
     """The results of all; the event loop is woken once, not for each of hundreds."""
     loop = asyncio.get_running_loop()
-    done = loop.create_future()
+    done: asyncio.Future[None] = loop.create_future()
     left = len(futures)
     lock = Lock()
+
+    def all_ended() -> None:
+        if not done.done():  # or cancelled
+            done.set_result(None)
 
     def ended(_: Future[Any]) -> None:
         nonlocal left
@@ -251,7 +255,7 @@ async def _all(futures: Sequence[Future[Any]]) -> list[Any]:
             left -= 1
             last = not left
         if last and not loop.is_closed():
-            loop.call_soon_threadsafe(lambda: done.done() or done.set_result(None))
+            loop.call_soon_threadsafe(all_ended)
 
     for future in futures:
         future.add_done_callback(ended)

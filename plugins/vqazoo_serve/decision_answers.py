@@ -54,7 +54,8 @@ def systemone_out(sheet: Sheet, outcomes: Sequence[Outcome | None]) -> SystemOne
     answers = {}
     for (_, posed), outcome in zip(sheet.posed, outcomes, strict=True):
         try:
-            answers[posed.question.name] = posed.answer(outcome and outcome.decision)
+            decision = None if outcome is None else outcome.decision
+            answers[posed.question.name] = posed.answer(decision)
         except VqazooError as error:
             raise Unanswered(400, "undecided", str(error)) from error
     read, _ = _tokens(sheet, outcomes)

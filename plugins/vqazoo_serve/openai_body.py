@@ -31,7 +31,6 @@ from vqazoo_serve.decision_schemas import (
     InputJSON,
     InputText,
     Instructions,
-    Level,
     PredicateIn,
     ScoreIn,
 )
@@ -126,18 +125,22 @@ def _options(body: ChoiceIn | ScoreIn, where: str, words: Words, settings: Setti
     seen: set[tuple[type, str | bool]] = set()
     options = []
     called = "choices" if isinstance(body, ChoiceIn) else "levels"
-    for place, option in enumerate(body.choices if isinstance(body, ChoiceIn) else body.levels):
-        value = option.value if not isinstance(option, Level) else option.label
+    for place, (value, description) in enumerate(_named(body)):
+        where_option = f"{where}.{called}[{place}]"
         if (type(value), value) in seen:
-            raise fault(
-                f"Of the {called} two are {value!r}: each must be unique.",
-                f"{where}.{called}[{place}]",
-            )
+            raise fault(f"Of the {called} two are {value!r}: each must be unique.", where_option)
         seen.add((type(value), value))
-        word = words.option(value, option.description or "")
-        check_length(word, f"{where}.{called}[{place}]", settings)
+        word = words.option(value, description or "")
+        check_length(word, where_option, settings)
         options.append(word)
     return options
+
+
+def _named(body: ChoiceIn | ScoreIn) -> list[tuple[str | bool, str | None]]:
+    """The value or label of each option, and its description."""
+    if isinstance(body, ChoiceIn):
+        return [(option.value, option.description) for option in body.choices]
+    return [(level.label, level.description) for level in body.levels]
 
 
 def _read_content(

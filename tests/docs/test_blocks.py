@@ -36,6 +36,10 @@ CONVERTS = "docs/how-to/local-weights.md"  # which reads a pickle of its own
 NEEDS = {
     ("docs/about/families.md", "hub:Salesforce"): "published weights",
     ("docs/how-to/publishing.md", "hub:owner/name"): "the Hub",
+    (
+        "docs/how-to/serve-decisions.md",
+        "OpenAI(",
+    ): "a service: tests/plugins/serve/test_decisions.py",
 }
 BETWEEN = {"|", "&&", "||", ";", ">", "2>", ">>", "&", "<", "do", "then"}  # of commands of a line
 LAUNCHERS = {"--no-python", "--no_python"}  # of torchrun and accelerate

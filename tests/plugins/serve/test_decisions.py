@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.docs.pages import blocks
 from tests.plugins.serve.conftest import CLASSIFIER, GATED, WRITER
 from tests.plugins.serve.decisions import data_url, expected, mixed, opened, same, shown
 from tests.plugins.serve.service import metric, scenes, serving
@@ -407,3 +411,39 @@ def test_a_full_queue_and_a_failure_have_the_clients_own_class(models, pictures,
             client.decisions.create(**right)
         assert "secret" not in str(raised.value.body)
         assert raised.value.type == "server_error"
+
+
+# ---- the page -------------------------------------------------------------------------------
+
+PAGE = "docs/how-to/serve-decisions.md"
+ADDRESS = "http://127.0.0.1:8000"
+
+
+def test_the_pages_client_gets_its_answers(service, pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.png").write_bytes(pictures[0])
+    (block,) = (b for b in blocks(PAGE, "python") if "OpenAI(" in b.content)
+    names: dict[str, Any] = {}
+    exec(block.content.replace(ADDRESS, str(service.base_url).rstrip("/")), names)
+    probability, choice, confidence, unscored, score = capsys.readouterr().out.split(maxsplit=4)
+    assert 0 <= float(probability) <= 1
+    assert choice in ("red", "blue", "mauve")
+    assert 0 <= float(confidence) <= 1
+    assert unscored == "['mauve']"  # no word of the answers it was trained on
+    assert 0 <= float(score) <= 2
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+def test_the_pages_command_and_its_state_are_taken(service, pictures, tmp_path):
+    address = str(service.base_url).rstrip("/")
+    (tmp_path / "photo.png").write_bytes(pictures[0])
+    (shell,) = (b.content for b in blocks(PAGE, "sh") if "curl" in b.content)
+    written = shell.replace(f"curl {ADDRESS}", f"curl -s {address}")
+    done = subprocess.run(["bash", "-c", written], cwd=tmp_path, capture_output=True, check=True)
+    assert json.loads(done.stdout)["answers"][0]["type"] == "predicate"
+    state, answered = (json.loads(b.content) for b in blocks(PAGE, "json"))
+    state["assets"]["<img-1>"]["data_base64"] = data_url(pictures[0]).partition(",")[2]
+    made = service.post("/v1/systemone", json=state).json()
+    assert set(made) == set(answered)
+    for name, answer in answered["answers"].items():
+        assert set(made["answers"][name]) == set(answer)
