@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from vqazoo.data.answers import normalise
 from vqazoo.errors import ConfigError, QuestionError
 
-FEWEST, MOST = 2, 255  # options of a question
+FEWEST_OPTIONS, MOST_OPTIONS = 2, 255  # options of a question
 MOST_QUESTIONS = 400  # about one picture at once
 YES_AND_NO = (("yes", "no"), ("true", "false"))  # the first pair that a model knows is used
 AUXILIARIES = ("is", "are", "was", "were", "can")
@@ -151,9 +151,10 @@ def checked_options(options: Sequence[str], called: str) -> tuple[str, ...]:
         raise ConfigError(
             f"Of the {called} one is {strange[0]!r}, but each must be a text of a word or more."
         )
-    if not FEWEST <= len(options) <= MOST:
+    if not FEWEST_OPTIONS <= len(options) <= MOST_OPTIONS:
         raise ConfigError(
-            f"There are {len(options):,} {called}, but {FEWEST} to {MOST} were expected."
+            f"There are {len(options):,} {called}, but {FEWEST_OPTIONS} to {MOST_OPTIONS} were "
+            f"expected."
         )
     seen: dict[str, str] = {}
     for option in options:
@@ -230,7 +231,7 @@ def decided(
     """
     options = options_of(question)
     unscored = tuple(o for o, score in zip(options, scores, strict=True) if score == -math.inf)
-    if len(options) - len(unscored) < FEWEST:
+    if len(options) - len(unscored) < FEWEST_OPTIONS:
         return Refusal(_too_few(question, options, unscored, advice))
     shares = probabilities_of(scores, temperature)
     if isinstance(question, PredicateQuestion):

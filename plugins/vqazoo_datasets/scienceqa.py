@@ -21,9 +21,8 @@ class ScienceQA(DatasetReader):
     `problems.json`, in the data root or as the authors' repository has it, is one object of
     problems by their ids: `question, choices, answer` (number of the right choice, from 0), `image`
     (a file name, or null), `hint, topic, split, ...`. A problem without a picture is left out, and
-    the hint is not asked along. Pictures are `images/<split>/<id>/<image>`, or `<split>/<id>/<image>`, in
-    the data root; the release's download script was not at hand when this was written, so where
-    pictures lie is by its README.
+    the hint is not asked along. Pictures are `images/<split>/<id>/<image>`, or
+    `<split>/<id>/<image>`, in the data root: as the authors' README says, not seen in the files.
 
     Source: Lu et al. 2022, Learn to Explain: Multimodal Reasoning via Thought Chains for Science
     Question Answering; lupantech/ScienceQA.

@@ -16,8 +16,8 @@ from vqazoo.interfaces import Features
 from vqazoo.toolkit.scoring import UNSCORED
 from vqazoo.towers import EncodingModel
 
-BATCH = 256  # texts encoded at once
-LEAST = 1e-6  # similarity of texts that have nothing in common
+TEXTS_AT_ONCE = 256  # texts encoded at once
+LEAST_SIMILARITY = 1e-6  # similarity of texts that have nothing in common
 
 
 class NearestAnswers:
@@ -61,7 +61,7 @@ class NearestAnswers:
 
     def _score(self, option: str, logits: Tensor) -> float:
         number, similarity = self.nearest[option]
-        return float(logits[number]) + math.log(max(similarity, LEAST))
+        return float(logits[number]) + math.log(max(similarity, LEAST_SIMILARITY))
 
     def _find(self, options: list[str]) -> None:
         """Note which known answer is nearest to each option, and how near."""
@@ -77,8 +77,8 @@ class NearestAnswers:
     def _encoded(self, texts: list[str]) -> Tensor:
         """Features (A, D) of length 1."""
         parts = [
-            _pooled(self.model.encode_text(texts[start : start + BATCH]))
-            for start in range(0, len(texts), BATCH)
+            _pooled(self.model.encode_text(texts[start : start + TEXTS_AT_ONCE]))
+            for start in range(0, len(texts), TEXTS_AT_ONCE)
         ]
         return F.normalize(torch.cat(parts).float(), dim=1)
 

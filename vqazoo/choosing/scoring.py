@@ -19,8 +19,8 @@ from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Features, GivesLogits, NamesClasses, RanksAnswers, Writes
 from vqazoo.toolkit.scoring import UNSCORED, class_places, class_scores, spelled, written_scores
 
-UNSCORED_WAY, NEAREST = UNKNOWN_WAYS = ("unscored", "nearest")  # of options that are not known
-SMALLEST = 1e-300  # of probabilities whose logarithm is taken
+UNSCORED_WAY, NEAREST_WAY = UNKNOWN_WAYS = ("unscored", "nearest")  # of options that are not known
+LEAST_PROBABILITY = 1e-300  # of probabilities whose logarithm is taken
 
 Options = Sequence[Sequence[str]]  # of each of B rows
 
@@ -49,7 +49,7 @@ class Scoring:
     @property
     def advice(self) -> str:
         """What to do about options that are not known."""
-        ask = f', or ask with unknown="{NEAREST}"' if self.by_class and not self.nearest else ""
+        ask = f', or ask with unknown="{NEAREST_WAY}"' if self.by_class and not self.nearest else ""
         return f"name answers that it knows (vqazoo info MODEL){ask}"
 
     def __call__(self, fused: Features, options: Options) -> list[list[float]]:
@@ -119,7 +119,7 @@ def _scoring_of_classes(model: AnsweringModel, unknown: str, comparison: Compari
     head = cast(GivesLogits, model.head)
     texts = head.class_texts() if isinstance(head, NamesClasses) else model.answers.texts
     places = class_places(texts, comparison.read)
-    nearest = NearestAnswers(model, texts, places) if unknown == NEAREST else None
+    nearest = NearestAnswers(model, texts, places) if unknown == NEAREST_WAY else None
 
     def scores_of(fused: Features, options: Options) -> list[list[float]]:
         logits = head.logits(fused).float().cpu()  # (B, K)
@@ -149,7 +149,7 @@ def _scores_by_rank(head: RanksAnswers, fused: Features, options: Options) -> li
         for row, ranked in zip(rows, head.rank(part, list(texts), len(texts)), strict=True):
             by_text = {answer.text: answer.score for answer in ranked}
             scores[row] = [
-                math.log(max(by_text[text], SMALLEST)) if text in by_text else UNSCORED
+                math.log(max(by_text[text], LEAST_PROBABILITY)) if text in by_text else UNSCORED
                 for text in texts
             ]
     return scores

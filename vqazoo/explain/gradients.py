@@ -24,7 +24,7 @@ FEWEST_STEPS, MOST_STEPS = 32, 128
 CLOSE = 0.05  # of the score difference: where attributions miss more, the steps are doubled
 POINTS = 8  # of the line computed at once
 
-Score = Callable[[Tensor], Tensor]  # S points of the line, (S, ...) -> the mean of their scores
+MeanScore = Callable[[Tensor], Tensor]  # S points of the line, (S, ...) -> the mean of their scores
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def word_gradients(
     return _integrated(score, start, end)
 
 
-def _integrated(score: Score, start: Tensor, end: Tensor) -> Attribution:
+def _integrated(score: MeanScore, start: Tensor, end: Tensor) -> Attribution:
     """Integrated gradients from start to end, by Gauss-Legendre sums of ever more steps."""
     with torch.no_grad():
         baseline, reached = (float(score(point[None].clone())) for point in (start, end))
@@ -124,7 +124,7 @@ def _integrated(score: Score, start: Tensor, end: Tensor) -> Attribution:
         steps *= 2
 
 
-def _integral(score: Score, start: Tensor, change: Tensor, steps: int) -> Tensor:
+def _integral(score: MeanScore, start: Tensor, change: Tensor, steps: int) -> Tensor:
     """The gradients' integral along the line, times the change."""
     nodes, weights = np.polynomial.legendre.leggauss(steps)  # over [-1, 1]
     total = torch.zeros_like(change)

@@ -198,3 +198,38 @@ def test_questions_that_cannot_be_asked_are_refused(
     wrong: Any = ["is it red?"]
     with pytest.raises(ConfigError, match="cannot be decided: give a ChoiceQuestion"):
         model.decide(picture, wrong)
+
+
+def test_ask_decides(
+    picture: Image.Image, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import json
+
+    from vqazoo.cli import run
+
+    file, name = tmp_path / "a.png", "tiny-clip-linear-easyvqa"
+    picture.save(file)
+
+    def asked(*options: str) -> tuple[int, str, str]:
+        code = run(["ask", name, str(file), "what color is the shape?", *options])
+        return code, *capsys.readouterr()
+
+    code, out, _ = asked("--choices", "red, blue,zebra", "--json")
+    told = json.loads(out)
+    choice = vqazoo.load(name).choice(file, "what color is the shape?", ["red", "blue", "zebra"])
+    assert (code, told["type"], told["text"]) == (0, "choice", choice.text)
+    assert told["probabilities"] == pytest.approx(choice.probabilities)
+    assert told["unscored"] == ["zebra"]
+    code, out, _ = asked("--choices", "red,blue,zebra")
+    assert (code, out.splitlines()[-1].split()[:2]) == (0, ["0.00%", "zebra"])
+    assert asked("--statement")[1].endswith("%  true\n")
+    assert asked("--levels", "red,blue")[0] == 0
+    for wrong, words in (
+        (("--choices", "red"), "There are 1 choices"),
+        (("--choices", "a,b", "--statement"), "exclude one another"),
+        (("--choices", "red,blue", "--top-k", "2"), "leave out --top-k"),
+        (("--choices", "ox,zebra"), "knows none of the 2 options"),
+    ):
+        code, _, err = asked(*wrong)
+        assert code == 1
+        assert words in err
