@@ -24,7 +24,7 @@ from vqazoo.model import VQAModel
 from vqazoo.phrasing import Words
 from vqazoo.systemone import Posed, pose
 
-TASK = "decision"
+DECISION = "decision"
 DATA_URL = "data:image/"
 
 Answers = dict[str, dict[str, Any]]  # by the names of the questions
@@ -38,14 +38,14 @@ class DecisionPipeline:
         task: `decision`.
     """
 
-    task = TASK
+    task = DECISION
 
     def __init__(self, model: VQAModel, **options: Any) -> None:
         """Raises ConfigError: an option is given, or the head does not choose."""
         if options:
             raise ConfigError(
-                f"The option {next(iter(options))!r} is not known for the task '{TASK}': leave it "
-                f"out; temperatures are those of the model's own calibration."
+                f"The option {next(iter(options))!r} is not known for the task '{DECISION}': leave "
+                f"it out; temperatures are those of the model's own calibration."
             )
         self.model = model
         scoring = scoring_of(model, UNSCORED_WAY)

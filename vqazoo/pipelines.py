@@ -21,8 +21,7 @@ import torch
 from torch.utils.data import Dataset
 
 from vqazoo.catalogue import entries
-from vqazoo.decision_pipeline import TASK as DECISION
-from vqazoo.decision_pipeline import DecisionPipeline
+from vqazoo.decision_pipeline import DECISION, DecisionPipeline
 from vqazoo.errors import ConfigError, QuestionError, UnknownNameError, did_you_mean
 from vqazoo.interfaces import Answer
 from vqazoo.model import BATCH, VQAModel

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vqazoo.decisions import (
-    MOST,
+    MOST_OPTIONS,
     Choice,
     ChoiceQuestion,
     Decision,
@@ -35,7 +35,7 @@ FIELDS = ("type", "instructions", "criteria")
 TRUTH = ("true", "false")
 REQUEST = '{"state": ..., "questions": {name: question}, "assets": {placeholder: picture}}'
 THE_PICTURE = "the picture"
-OBJECT = "\ufffc"  # what Unicode has for an object within a text
+HOLE = "\ufffc"  # what Unicode has for an object within a text
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,10 @@ def _parsed(name: Any, question: Any) -> TypedQuestion:
         if not isinstance(criteria, list) or not criteria:
             raise fault(_expected(criteria, "a list of levels, the lowest first,"))
         options, descriptions = list(map(str, range(len(criteria)))), list(criteria)
-    if len(options) > MOST:
-        raise fault(f"it has {len(options):,} options, but at most {MOST} are decided among.")
+    if len(options) > MOST_OPTIONS:
+        raise fault(
+            f"it has {len(options):,} options, but at most {MOST_OPTIONS} are decided among."
+        )
     for option, description in zip(options, descriptions, strict=True):
         if not isinstance(option, str) or not _is_content(description, kind == "choice"):
             raise fault(f"its criterion {option!r} is {_shown(description)}, no text.")
@@ -247,9 +249,9 @@ class _Pictures:
             return text
         for name in names:
             self.seen[name] = self.assets[name]
-        rest = self._mention.sub(OBJECT, text).strip()
-        rest = re.sub(rf"^(?:[<\[({{]*{OBJECT}[>\])}}]*[\s:,.]*)+", "", rest)
-        return re.sub(rf"[<\[({{]*{OBJECT}[>\])}}]*", THE_PICTURE, rest)
+        rest = self._mention.sub(HOLE, text).strip()
+        rest = re.sub(rf"^(?:[<\[({{]*{HOLE}[>\])}}]*[\s:,.]*)+", "", rest)
+        return re.sub(rf"[<\[({{]*{HOLE}[>\])}}]*", THE_PICTURE, rest)
 
 
 def _posed(question: TypedQuestion, state: Any, shown: _Pictures, words: Words) -> Posed:

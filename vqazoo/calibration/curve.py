@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.float64]
 Curve = tuple[tuple[float, float], ...]  # places and values, both rising, from 0 to 1
 
-FEWEST, MOST_BINS, IN_BIN = 1000, 20, 50  # rows of a curve, bins at most, rows in one at least
+FEWEST_SHOWN, MOST_BINS, IN_BIN = (
+    1000,
+    20,
+    50,
+)  # rows of a curve, bins at most, rows in one at least
 SLOPE = 0.02  # share of the plain score in the value, so that equal blocks still rise
 SURE = 2.0  # standard errors of what a curve gains on questions it was not fitted to
 
@@ -44,7 +48,7 @@ def fit_curve(scores: Numbers, right: Numbers, place: NDArray[np.int64], seed: i
     Args:
         place: (n,) number of the picture of each row.
     """
-    if len(scores) < FEWEST:
+    if len(scores) < FEWEST_SHOWN:
         return ()
     count = int(place.max()) + 1
     half = np.random.default_rng(seed).permutation(count) % 2 == 0

@@ -103,6 +103,7 @@ def predict_rows(
 ) -> Predictions:
     """What `VQAModel.predict` does; with candidates, each answer is chosen among these, else those
     of rows with choices among their own."""
+    how: dict[str, Any] = {"calibrated": calibrated, "abstain_at_risk": abstain_at_risk}
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}, but it must be 1 or more.")
     table = table_rows(data)
@@ -117,13 +118,7 @@ def predict_rows(
                 check_not_held_back(abstain_at_risk)
                 answers += model.answer_examples(pictures, asked, calibrated)
             elif candidates is None:
-                answers += model.answer(
-                    pictures,
-                    questions,
-                    calibrated=calibrated,
-                    abstain_at_risk=abstain_at_risk,
-                    **decode,
-                )
+                answers += model.answer(pictures, questions, **how, **decode)
             else:
                 ranked = model.rank(pictures, questions, candidates, calibrated=calibrated)
                 answers += cast("list[Answer]", ranked)

@@ -42,7 +42,7 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 # Their tables of positions transformers fills in Python loops; published models have 4,096.
 FILLED_IN_LOOPS = ("distilbert", "flaubert", "marian", "pegasus", "roformer", "xlm")
 MOST_FILLED = 10_000  # of their positions: seconds
-MOST = 100_000  # layers, heads, experts or classes
+MOST_COUNTED = 100_000  # layers, heads, experts or classes
 COUNTED = re.compile(
     r"(^|_)(layers?|depths?|blocks?|heads?|experts?|stages?|groups?|convs?|labels?|hash(es)?|"
     r"buckets?|repeats?|copies)(_|$)"
@@ -170,9 +170,9 @@ def read_encoder_config(file: Path, root: Path | None = None) -> dict[str, Any]:
 
 def check_config(said: Mapping[str, Any], file: Path) -> None:
     """Raise WeightsError for a config as `read_config` refuses it."""
-    if len(said) > MOST:
+    if len(said) > MOST_COUNTED:
         raise WeightsError(
-            f"'{file}' has a table of {len(said):,} entries, but at most {MOST:,} were expected: "
+            f"'{file}' has a table of {len(said):,} entries, but at most {MOST_COUNTED:,} were expected: "
             f"do not trust the folder, or get it again."
         )
     positions = said.get("max_position_embeddings")
@@ -221,7 +221,7 @@ def _check_value(key: str, value: Any, file: Path) -> None:
     if key == "image_size":
         most, bound = LARGEST_SIDE, f"pictures of at most {LARGEST_SIDE:,} pixels a side were"
     elif COUNTED.search(key) and not MEASURED.search(key):
-        most, bound = MOST, f"at most {MOST:,} were"
+        most, bound = MOST_COUNTED, f"at most {MOST_COUNTED:,} were"
     else:
         return
     if any(isinstance(number, (int, float)) and number > most for number in values):

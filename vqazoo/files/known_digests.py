@@ -26,7 +26,7 @@ from vqazoo.files.writing import cache_home, write_file
 KNOWN = "weights.json"  # in the cache folder
 LEAST = 4 * MIB  # smaller files are read sooner than looked up
 SETTLED = 2.0  # seconds since the last change: the coarsest clock of a file system in use
-MOST = 1000  # files remembered; the oldest go
+MOST_REMEMBERED = 1000  # files remembered; the oldest go
 PATIENCE = 1.0  # seconds to wait for another process that writes the same file
 CHUNK = 1 << 22  # bytes
 
@@ -92,7 +92,7 @@ def remember_sha256(files: Sequence[Path], before: Sequence[list[int]], digest: 
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_name(f".{KNOWN}.lock"), timeout=PATIENCE):
             others = {key: value for key, value in read_object(file).items() if key != name}
-            kept = dict([*others.items(), (name, [*before, digest])][-MOST:])
+            kept = dict([*others.items(), (name, [*before, digest])][-MOST_REMEMBERED:])
             write_file(file, json_text(kept, ascii_only=True).encode())
 
 

@@ -139,7 +139,7 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(large, settled, monkeyp
 
 
 def test_only_the_latest_files_are_remembered(large, settled, monkeypatch, tmp_path):
-    monkeypatch.setattr(known_digests, "MOST", 2)
+    monkeypatch.setattr(known_digests, "MOST_REMEMBERED", 2)
     for name in "abc":
         (tmp_path / name).write_bytes(bytes(LEAST))
         joined_sha256([tmp_path / name])

@@ -24,6 +24,7 @@ from PIL import Image
 import vqazoo
 from tests.docs.pages import blocks
 from tests.plugins.serve.conftest import CLASSIFIER
+from tests.plugins.serve.decisions import shown
 from vqazoo.errors import ConfigError
 
 pytest.importorskip("ray.serve")
@@ -168,6 +169,11 @@ def test_two_replicas_answer_as_the_model_does(pictures: list[bytes], tmp_path: 
                 counted[replica] = int(number)
             if len(counted) == 2:
                 break
+        red = {"type": "predicate", "instructions": "is there a red shape?"}
+        decided = client.post(
+            "/v1/decisions",
+            json={"model": CLASSIFIER, "input": shown(pictures[0]), "questions": [red]},
+        )
         stranger = client.get("/models", headers={"Authorization": "Bearer no"}).status_code
     expected = vqazoo.load(CLASSIFIER).answer(
         [Image.open(io.BytesIO(content)) for content in pictures], ["what is it?"] * len(pictures)
@@ -181,3 +187,10 @@ def test_two_replicas_answer_as_the_model_does(pictures: list[bytes], tmp_path: 
     assert len(set(seen)) == 2  # both answered
     assert counted == {name: seen.count(name) for name in seen}
     assert stranger == 401
+    own_decision = vqazoo.load(CLASSIFIER).predicate(
+        Image.open(io.BytesIO(pictures[0])), red["instructions"]
+    )
+    assert decided.status_code == 200, decided.text
+    assert decided.json()["answers"][0]["probability"] == pytest.approx(
+        own_decision.probability, abs=1e-5
+    )

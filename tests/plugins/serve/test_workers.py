@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from tests.plugins.serve.conftest import CLASSIFIER
+from tests.plugins.serve.decisions import shown
 from tests.plugins.serve.service import WAIT, command, metric
 from tests.plugins.serve.test_process import can_connect
 from vqazoo.cli import run
@@ -74,6 +75,11 @@ def test_a_worker_that_is_killed_costs_its_own_requests_only_and_another_takes_i
         own = [reply.json()["answers"][0]["text"] for reply in replies]
         expected = [models[CLASSIFIER].answer(_opened(p), QUESTION).text for p in pictures]
         assert own == expected * 10
+        red = {"type": "predicate", "instructions": "is there a red shape?"}
+        body = {"model": CLASSIFIER, "input": shown(pictures[0]), "questions": [red]}
+        (decided,) = client.post("/v1/decisions", json=body).json()["answers"]
+        own_decision = models[CLASSIFIER].predicate(_opened(pictures[0]), red["instructions"])
+        assert decided["probability"] == pytest.approx(own_decision.probability, abs=1e-5)
         until(lambda: answered(client) == 80)  # merged, whoever is asked
         for _ in range(6):
             with httpx.Client(base_url=client.base_url, timeout=WAIT) as another:

@@ -26,12 +26,14 @@ from vqazoo.interfaces import Answer
 
 MISTAKE = 0.5  # an answer that scores less is one
 FIRST_WORDS = 3  # of a question that tell its type, or fewer where few questions share them
-FEWEST = 0.01  # share of the questions that a type must have
+FEWEST_SHARE = 0.01  # share of the questions that a type must have
 LENGTHS = {1: "1 to 4 words", 5: "5 to 7 words", 8: "8 to 10 words", 11: "11 words or more"}
 CONFUSIONS = 15  # most frequent ones of the whole split
 OWN_CONFUSIONS = 3  # of one group
 OTHER = "other"
-STARTS = f"The first words, up to {FIRST_WORDS}: as many as {FEWEST:.0%} of the questions share."
+STARTS = (
+    f"The first words, up to {FIRST_WORDS}: as many as {FEWEST_SHARE:.0%} of the questions share."
+)
 
 
 @dataclass(frozen=True)
@@ -285,7 +287,7 @@ def _question_types(questions: Sequence[str]) -> list[str]:
     shared = Counter(
         tuple(start[:length]) for start in starts for length in range(1, len(start) + 1)
     )
-    fewest = max(2, FEWEST * len(questions))
+    fewest = max(2, FEWEST_SHARE * len(questions))
     types = []
     for start in starts:
         while start and shared[tuple(start)] < fewest:
