@@ -172,8 +172,8 @@ def check_config(said: Mapping[str, Any], file: Path) -> None:
     """Raise WeightsError for a config as `read_config` refuses it."""
     if len(said) > MOST_COUNTED:
         raise WeightsError(
-            f"'{file}' has a table of {len(said):,} entries, but at most {MOST_COUNTED:,} were expected: "
-            f"do not trust the folder, or get it again."
+            f"'{file}' has a table of {len(said):,} entries, but at most {MOST_COUNTED:,} were "
+            f"expected: do not trust the folder, or get it again."
         )
     positions = said.get("max_position_embeddings")
     if (
