@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vqazoo.interfaces import Answer
     from vqazoo.model import VQAModel
 
-QUESTION = "what is wrong with the picture?"  # of models and data whose answers are flaws
+QUALITY_QUESTION = "what is wrong with the picture?"  # of models and data whose answers are flaws
 # The flaws of VizWiz's quality labels by their codes there (Chiu, Zhao & Gurari 2020, Assessing
 # Image Quality Issues for Real-World Problems), in the words that are learnt here.
 FLAWS = {
@@ -60,7 +60,7 @@ def judge(model: VQAModel, image: Any) -> Quality | list[Quality]:
             f"This model (head '{model.config.head.type}') was not trained on flaws of pictures: "
             f"load one that was, such as vqazoo.load('tiny-clip-quality-flawedshapes')."
         )
-    judged = model.answer(image, QUESTION, len(model.answers))
+    judged = model.answer(image, QUALITY_QUESTION, len(model.answers))
     return [quality_of(each) for each in judged] if isinstance(judged, list) else quality_of(judged)
 
 

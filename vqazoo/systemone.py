@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vqazoo.decisions import (
-    MOST,
+    MOST_OPTIONS,
     Choice,
     ChoiceQuestion,
     Decision,
@@ -179,8 +179,10 @@ def _parsed(name: Any, question: Any) -> TypedQuestion:
         if not isinstance(criteria, list) or not criteria:
             raise fault(_expected(criteria, "a list of levels, the lowest first,"))
         options, descriptions = list(map(str, range(len(criteria)))), list(criteria)
-    if len(options) > MOST:
-        raise fault(f"it has {len(options):,} options, but at most {MOST} are decided among.")
+    if len(options) > MOST_OPTIONS:
+        raise fault(
+            f"it has {len(options):,} options, but at most {MOST_OPTIONS} are decided among."
+        )
     for option, description in zip(options, descriptions, strict=True):
         if not isinstance(option, str) or not _is_content(description, kind == "choice"):
             raise fault(f"its criterion {option!r} is {_shown(description)}, no text.")

@@ -208,7 +208,7 @@ def _framed(shown: Image.Image, placed: Placement) -> Image.Image:
     left, top = max(0, -placed.left), max(0, -placed.top)
     right = min(placed.width, left + placed.frame[0])
     bottom = min(placed.height, top + placed.frame[1])
-    box = tuple(round(side) for side in (left * across, top * down, right * across, bottom * down))
+    box = round(left * across), round(top * down), round(right * across), round(bottom * down)
     faded = Image.blend(shown, Image.new("RGB", shown.size, "white"), 0.7)
     faded.paste(shown.crop(box), box[:2])
     width = max(1, round(max(shown.size) / 160))

@@ -20,7 +20,7 @@ from vqazoo.errors import ConfigError, VqazooError, did_you_mean
 from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
 from vqazoo.phrasing import Words
-from vqazoo.quality import QUESTION, Quality, quality_of
+from vqazoo.quality import QUALITY_QUESTION, Quality, quality_of
 from vqazoo.wording import spoken
 from vqazoo_serve.batching import Batcher, Outcome, Row
 from vqazoo_serve.bodies import Asked
@@ -119,7 +119,7 @@ class Answering:
             if judge:
                 known = len(self.models[judge].answers)
                 judged = await self._prepared(judge, contents, asked.ids)
-                rows += [Row(judge, picture, QUESTION, known, None) for picture in judged]
+                rows += [Row(judge, picture, QUALITY_QUESTION, known, None) for picture in judged]
             for row in rows:
                 self.batcher.submit(row)
             results = await _all([row.future for row in rows])

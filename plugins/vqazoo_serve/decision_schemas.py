@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, create_model
 
-from vqazoo.decisions import FEWEST, MOST, MOST_QUESTIONS
+from vqazoo.decisions import FEWEST_OPTIONS, MOST_OPTIONS, MOST_QUESTIONS
 
 LONGEST_NAME = 256  # characters
 MOST_STATE_QUESTIONS, MOST_ASSETS = 64, 4  # of System One, as in transformers
@@ -89,7 +89,7 @@ class ChoiceIn(Strict):
 
     type: Literal["choice"]
     instructions: Instructions = Field(description="the question")
-    choices: list[ChoiceOption] = Field(min_length=FEWEST, max_length=MOST)
+    choices: list[ChoiceOption] = Field(min_length=FEWEST_OPTIONS, max_length=MOST_OPTIONS)
     name: Name = None
 
 
@@ -105,7 +105,9 @@ class ScoreIn(Strict):
 
     type: Literal["score"]
     instructions: Instructions = Field(description="the question")
-    levels: list[Level] = Field(min_length=FEWEST, max_length=MOST, description="lowest first")
+    levels: list[Level] = Field(
+        min_length=FEWEST_OPTIONS, max_length=MOST_OPTIONS, description="lowest first"
+    )
     name: Name = None
 
 

@@ -19,7 +19,7 @@ from vqazoo.data.answers import select_answer
 from vqazoo.errors import DataError
 from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import cache_home, make_once, write_file
-from vqazoo.quality import FLAWS, NO_FLAW, QUESTION, UNRECOGNIZABLE
+from vqazoo.quality import FLAWS, NO_FLAW, QUALITY_QUESTION, UNRECOGNIZABLE
 from vqazoo_tiny_clip.flaws import FLAWLESS, LEVELS, LIMITS, STRONG, WEAK, damage
 from vqazoo_tiny_clip.render import COLOURS, PLURALS, SHAPES, Scene, Shape, draw_scene
 
@@ -201,7 +201,7 @@ def _flaws(split: str, image: Path, picture: dict[str, Any]) -> list[Example]:
     answers = [LABELS[picture["flaw"] if picture["strength"] else ""]]
     if picture["level"] == STRONG:
         answers.append(UNRECOGNIZABLE)
-    return [Example(image, QUESTION, tuple(answers * JUDGES), f"{split}-{image.stem}")]
+    return [Example(image, QUALITY_QUESTION, tuple(answers * JUDGES), f"{split}-{image.stem}")]
 
 
 def answer_label(answers: list[str]) -> str:

@@ -41,6 +41,7 @@ OTHER_MEANINGS = {
     ("vqazoo/files/elsewhere.py", "hf"): "the store of that name, as fsspec calls it",
     ("vqazoo/files/writing.py", "table"): "a table of a config, in a message",
     ("vqazoo/media/pixels.py", "bilinear"): "Pillow's filter",
+    ("vqazoo/toolkit/classes.py", "sum"): "torch's reduction of a loss",
     ("vqazoo/toolkit/pictures.py", "bilinear"): "Pillow's filter",
     ("vqazoo/training/environment.py", "git"): "the program",
     ("vqazoo/training/environment.py", "timm"): "the library, whose version is recorded",

@@ -182,6 +182,8 @@ def test_a_refusal_tells_the_best_guess_that_is_none() -> None:
     )
     answer = Answer("unanswerable", 0.7, alternatives=(Answer("red", 0.2), Answer("blue", 0.1)))
     assert "Its best guess would be “red”." in results.page(PICTURE, "?", [Reply(GATED, answer)])
+    answer = Answer("unanswerable", 0.9, alternatives=(Answer("red", 0.09),))
+    assert "guess" not in results.page(PICTURE, "?", [Reply(GATED, answer)])
 
 
 @pytest.mark.parametrize(

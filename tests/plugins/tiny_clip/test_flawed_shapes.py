@@ -21,7 +21,7 @@ from vqazoo.errors import DataError, UnknownNameError
 from vqazoo.evaluation.metrics import vqa_accuracy
 from vqazoo.evaluation.metrics.reliability import average_precision
 from vqazoo.files.writing import write_file
-from vqazoo.quality import QUESTION
+from vqazoo.quality import QUALITY_QUESTION
 from vqazoo.registry import registry
 from vqazoo_heads.linear import NOT_ANSWERABLE, TYPES, answer_type
 from vqazoo_tiny_clip.measuring import HELD_OUT_SEED
@@ -291,5 +291,5 @@ def test_asked_for_flaws_it_names_those_that_were_drawn(drawn: dict[str, list[Ex
         strong, drawn_flaw = facts["level"] == "strong", facts["flaw"] if facts["strength"] else ""
         assert set(named) == {made.LABELS[drawn_flaw]} | ({"unrecognizable"} if strong else set())
         assert set(named.values()) == {5}
-        assert (example.image.name, example.question) == (facts["image"], QUESTION)
+        assert (example.image.name, example.question) == (facts["image"], QUALITY_QUESTION)
     assert made.FlawedShapes(str(root)).read("test") == drawn["test"]
