@@ -53,9 +53,9 @@ test: $(ENVIRONMENT)/installed
 	[ $$tests = 0 ] || echo "tests failed, as the lines above those of lint say"; \
 	[ $$tests = 0 ] && [ $$linted = 0 ]
 
-# Only the files that have such tests are read: the others take a while to import.
+# Only the files that have such tests are read: the others take a while to import. Long ones first.
 proofs: $(ENVIRONMENT)/installed
-	$(PYTEST) -m proof $$(grep -rl --include='test_*.py' mark.proof tests)
+	$(PYTEST) -m proof $$(grep -rl --include='test_*.py' mark.proof tests | sort -r)
 
 # Ray on this machine, and processes that train together and are killed: apart, one after the other.
 cluster: $(ENVIRONMENT)/installed

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import vqazoo
+from tests.support.warm import python
 from tests.whole.families.published import PUBLISHED
 from vqazoo.cli import run
 from vqazoo.evaluation import answer_file, answer_parts, row_answers
@@ -592,7 +593,7 @@ def test_kill_9_at_any_time_costs_the_open_part_at_most(
     )
     kept, kills = 0, 0
     for _ in range(12):
-        child = subprocess.Popen([sys.executable, "-c", program, *command(table, out)])
+        child = python(program, *command(table, out))
         until = time.monotonic() + 60
         while child.poll() is None and time.monotonic() < until:
             parts = list(out.with_name(f"{out.name}.parts").glob("part-*"))

@@ -17,6 +17,7 @@ import click
 import pexpect
 import pytest
 
+from tests.support.warm import python
 from vqazoo.cli import run, vqazoo
 
 COMMAND = (
@@ -192,11 +193,11 @@ def test_a_stopped_run_is_one_that_the_told_command_goes_on_with(
         "--out",
         str(out),
     ]
-    child = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *arguments, "--set", "training.epochs=100000"],
+    child = python(
+        COMMAND,
+        *(*arguments, "--set", "training.epochs=100000"),
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
     )
     assert child.stderr is not None
     for line in child.stderr:
@@ -213,9 +214,7 @@ def test_a_stopped_run_is_one_that_the_told_command_goes_on_with(
     )
     done = len((out / "log.jsonl").read_text().splitlines())
     command = shlex.split(last.split("with  vqazoo ")[1])
-    again = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *command], stderr=subprocess.PIPE, text=True
-    )
+    again = python(COMMAND, *command, stderr=subprocess.PIPE)
     assert again.stderr is not None
     resumed = next(line for line in again.stderr if line.startswith("Resumed"))
     again.kill()

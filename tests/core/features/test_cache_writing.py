@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import namedtuple
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from safetensors import safe_open
 import vqazoo
 import vqazoo.features.cache
 import vqazoo.features.filling
+from tests.support.warm import Process, python
 from vqazoo.errors import CacheError
 from vqazoo.features.filling import build_images
 from vqazoo.interfaces import Features
@@ -105,14 +105,14 @@ def stored(root: Path) -> list[str]:
     return found
 
 
-def process(pictures: Sequence[Path], root: Path, pause: float = 0.0) -> subprocess.Popen[str]:
+def process(pictures: Sequence[Path], root: Path, pause: float = 0.0) -> Process:
     """A process that is about to build the cache, once it reads a line."""
-    started = subprocess.Popen(
-        [sys.executable, "-c", BUILD, str(pictures[0].parent), str(root), str(pause)],
+    started = python(
+        BUILD,
+        *(pictures[0].parent, root, pause),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
     )
     assert started.stdout is not None
     assert started.stdout.readline() == "ready\n", started.communicate()[1]

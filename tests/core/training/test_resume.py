@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ from PIL import Image
 
 import vqazoo.training.loop
 from tests.support.toy import toy  # noqa: F401
+from tests.support.warm import finished
 from tests.support.weights import unmapped
 from vqazoo.config import run_config
 from vqazoo.errors import TrainingError
@@ -192,14 +191,7 @@ def test_killed_in_the_first_epoch_of_its_second_stage_it_ends_the_same(
         ]
     )
     sets = [part for one in sets for part in ("--set", one)]
-    killed = subprocess.run(
-        [sys.executable, "-c", program, *arguments, *sets, "--out", str(tmp_path / "cut")],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=300,
-    )
+    killed = finished(program, *arguments, *sets, "--out", tmp_path / "cut")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     config = gather_config(None, [], {}, tmp_path / "cut")
     assert len(log_of(tmp_path / "cut")) == 1

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import vqazoo
+from tests.support.warm import python
 from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.config import TrainingConfig
 from vqazoo.data import split_by_image
@@ -104,10 +104,7 @@ def test_resuming_needs_only_the_run_folder(table, tmp_path):
 
 def test_a_kill_while_training_leaves_a_whole_best_checkpoint(table, tmp_path, picture):
     out = tmp_path / "run"
-    command = [
-        sys.executable,
-        "-c",
-        "import sys; from vqazoo.cli import main; main(sys.argv[1:])",
+    arguments = [
         "train",
         "--encoder",
         "tiny-clip",
@@ -122,7 +119,8 @@ def test_a_kill_while_training_leaves_a_whole_best_checkpoint(table, tmp_path, p
         "--out",
         str(out),
     ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    code = "from vqazoo.cli import main; main()"
+    process = python(code, *arguments, stderr=subprocess.PIPE)
     assert process.stderr
     for line in process.stderr:
         if line.startswith("epoch 3/"):

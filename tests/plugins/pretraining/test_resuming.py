@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.support.processes import launched, torchrun, written
+from tests.support.warm import finished
 from vqazoo.cli import run
 from vqazoo_blip.objectives import BLIPObjectives
 from vqazoo_blip2.objectives import QFormerObjectives
@@ -239,11 +238,8 @@ def test_a_killed_run_goes_on_to_the_same_end(shapes, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     more = ("--data", shapes, "--save-every", 2)
     assert verb("pretrain", *BLIP, *more, "--out", whole) == 0
-    script = written(KILLED, tmp_path / "killed.py")
-    arguments = [str(part) for part in (*BLIP, *more, "--out", parts)]
-    done = subprocess.run(
-        [sys.executable, script, "3", "pretrain", "--quiet", *arguments], check=False, timeout=120
-    )
+    arguments = (*BLIP, *more, "--out", parts)
+    done = finished(KILLED, 3, "pretrain", "--quiet", *arguments, timeout=120)
     assert done.returncode == -9
     assert verb("pretrain", "--resume", "--out", parts) == 0
     assert left(parts) == left(whole)

@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 
 import vqazoo_tiny_clip.flawed_shapes as made
+from tests.support.drawn import flawed_shapes
 from vqazoo.data import Example, open_dataset
 
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the whole dataset."""
-    root = tmp_path_factory.mktemp("flawed")
-    open_dataset("flawed-shapes", {"data_root": str(root)}).read("test")
-    return root
+    return flawed_shapes(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
