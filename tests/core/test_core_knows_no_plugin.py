@@ -37,6 +37,7 @@ PLUGINS = {place.partition(".")[0] for group in GROUPS.values() for place in gro
 # Words that are a part's name too, and mean something else where they stand.
 OTHER_MEANINGS = {
     ("vqazoo/cli/ask.py", "quality"): "what is said of the picture, in JSON",
+    ("vqazoo/evaluation/checks/changes.py", "quality"): "how much of a picture JPEG keeps",
     ("vqazoo/explain/maps.py", "bilinear"): "torch's mode of interpolation",
     ("vqazoo/files/elsewhere.py", "hf"): "the store of that name, as fsspec calls it",
     ("vqazoo/files/writing.py", "table"): "a table of a config, in a message",

@@ -44,7 +44,7 @@ from vqazoo.testing.toy import toy_encoder
 from vqazoo.toolkit.losses import adds_up, batch_sums, row_units, weighted_loss
 
 KNOWN_ANSWERS = AnswerList(("yes", "no", "dark blue", "don't know", "3"), (5, 4, 3, 2, 2))
-OUTSIDE = "zebra"  # an answer that KNOWN_ANSWERS lacks
+UNLISTED = "zebra"  # an answer that KNOWN_ANSWERS lacks
 STEPS = 60  # of training, after which the loss of a head must have fallen
 
 
@@ -98,7 +98,7 @@ def _check(
     _check_nothing_borrowed_is_owned(owner, head, encoder)
     examples = [
         Example(Path("image.png"), "what?", (text,), str(number), targets=((text, 1.0),))
-        for number, text in enumerate((*KNOWN_ANSWERS.texts, OUTSIDE))
+        for number, text in enumerate((*KNOWN_ANSWERS.texts, UNLISTED))
     ]
     tower = only(TowerSpec(dim, dim), {manifest.requires})
     fused = random_features(tower, len(examples), 5, seed=5)

@@ -14,7 +14,7 @@ from vqazoo.files.reading import MIB, parse_json, read_plain
 from vqazoo.files.writing import BEST, CONFIG, METRICS, RECIPE
 
 DEEPEST = 4  # folders within folders that are looked into: a sweep keeps its cells in its own
-SCORES = ("vqa-accuracy", "accuracy")  # by which runs are compared, the first that there is
+COMPARED_BY = ("vqa-accuracy", "accuracy")  # by which runs are compared, the first that there is
 CHOSEN_ON = "validation"  # the split by which the best checkpoint is chosen
 
 
@@ -98,7 +98,7 @@ def _read(folder: Path) -> Run:
 
 
 def _best_score(file: Path) -> Mapping[str, Any]:
-    """The first of SCORES that was measured on validation; empty: none was yet."""
+    """The first of COMPARED_BY that was measured on validation; empty: none was yet."""
     if not file.is_file():
         return {}
     measured = parse_json(read_plain(file, 32 * MIB))
@@ -110,7 +110,7 @@ def _best_score(file: Path) -> Mapping[str, Any]:
         for metric in measured
         if metric.get("split") == CHOSEN_ON and isinstance(metric.get("value"), float)
     }
-    return next((named[name] for name in SCORES if name in named), {})
+    return next((named[name] for name in COMPARED_BY if name in named), {})
 
 
 def _parts(config: RunConfig) -> str:
