@@ -159,6 +159,7 @@ A_OKVQA = DatasetManifest(
     counts={"train": 17_056, "val": 1_145, "test": 6_702},
     license="Apache-2.0 for questions and answers; COCO terms of use for the pictures",
     example_question="what is in the motorcyclist's mouth?",
+    language="en",
 )
 SCIENCEQA = DatasetManifest(
     summary="ScienceQA: school questions with two to five choices, those with a picture",
@@ -169,6 +170,7 @@ SCIENCEQA = DatasetManifest(
     counts={"train": 6_218, "val": 2_097, "test": 2_017},
     license="CC-BY-NC-SA-4.0",
     example_question="which of these states is farthest north?",
+    language="en",
 )
 VISUAL7W = DatasetManifest(
     summary="Visual7W, telling: what, where, when, who, why, how; four choices",
@@ -179,6 +181,7 @@ VISUAL7W = DatasetManifest(
     counts={"train": 69_817, "val": 28_020, "test": 42_031},
     license="MIT for questions and answers; COCO terms of use for the pictures",
     example_question="what is the man holding?",
+    language="en",
 )
 VQA_RAD = DatasetManifest(
     summary="VQA-RAD: radiology pictures, questions by clinicians (CC0)",

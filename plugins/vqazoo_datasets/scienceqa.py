@@ -22,7 +22,8 @@ class ScienceQA(DatasetReader):
     problems by their ids: `question, choices, answer` (number of the right choice, from 0), `image`
     (a file name, or null), `hint, topic, split, ...`. A problem without a picture is left out, and
     the hint is not asked along. Pictures are `images/<split>/<id>/<image>`, or
-    `<split>/<id>/<image>`, in the data root: as the authors' README says, not seen in the files.
+    `<split>/<id>/<image>`, beside that file: the authors' tools/download.sh unpacks an archive a
+    split there, whose inside was not seen.
 
     Source: Lu et al. 2022, Learn to Explain: Multimodal Reasoning via Thought Chains for Science
     Question Answering; lupantech/ScienceQA.
@@ -30,16 +31,16 @@ class ScienceQA(DatasetReader):
 
     def __init__(self, data_root: str) -> None:
         """Raises DataError if the problems are not there."""
-        self.root = data_folder("scienceqa", data_root)
-        self.file = need_file(self.root, PROBLEMS, "ScienceQA problems")
+        root = data_folder("scienceqa", data_root)
+        self.file = need_file(root, PROBLEMS, "ScienceQA problems")
 
     def splits(self) -> list[str]:
         return list(SPLITS)
 
     def read(self, split: str) -> list[Example]:
         self.check_split(split)
-        inner = self.root / "images"
-        folder = (inner if inner.is_dir() else self.root) / split
+        inner = self.file.parent / "images"
+        folder = (inner if inner.is_dir() else self.file.parent) / split
         examples: list[Example] = []
         for number, record in json_members(self.file):
             where = f"'{self.file}', problem {number!r}"

@@ -280,7 +280,7 @@ def train(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_misspelt_part_is_suggested_in_every_position() -> None:
     good = {"--encoder": "tiny-clip", "--head": "lstm", "--data": "easy-vqa", "--fusion": "gated"}
-    wrong = {"--encoder": "tiny-clop", "--head": "ltsm", "--data": "easi-vqa", "--fusion": "gatet"}
+    wrong = {"--encoder": "tiny-clop", "--head": "ltsm", "--data": "easy-vwa", "--fusion": "gatet"}
     for option, kind in (
         ("--encoder", "encoder"),
         ("--head", "head"),

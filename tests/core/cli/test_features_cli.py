@@ -85,7 +85,7 @@ def test_training_after_build_computes_nothing(
         str(tmp_path / "run"),
     ]
     assert run(train) == 0
-    assert sum(rows) == 4  # only those that are verified
+    assert sum(rows) == 4 + 1  # only those that are verified, by training and by the calibration
     assert "Encoding" not in capsys.readouterr().err
 
 
