@@ -45,7 +45,7 @@ def checks_figure(checks: Sequence[Metric], file: Path) -> None:
     ):
         if kind in found:
             axes.axvline(100 * found[kind].value, color=colour, linestyle="--", label=label)
-    axes.legend(loc="lower left", fontsize=8)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8, frameon=False)
     axes.grid(axis="x", alpha=0.3)
     panels = bottom.subplots(2, COLUMNS, sharey=True)
     for panel, damage in zip(panels.flat, CORRUPTIONS, strict=False):
