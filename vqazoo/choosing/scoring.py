@@ -49,7 +49,8 @@ class Scoring:
     @property
     def advice(self) -> str:
         """What to do about options that are not known."""
-        ask = f', or ask with unknown="{NEAREST_WAY}"' if self.by_class and not self.nearest else ""
+        nearest = f', or ask with unknown="{NEAREST_WAY}" (--{NEAREST_WAY})'
+        ask = nearest if self.by_class and not self.nearest else ""
         return f"name answers that it knows (vqazoo info MODEL){ask}"
 
     def __call__(self, fused: Features, options: Options) -> list[list[float]]:
