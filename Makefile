@@ -55,7 +55,7 @@ test: $(ENVIRONMENT)/installed
 
 # Only the files that have such tests are read: the others take a while to import. Long ones first.
 proofs: $(ENVIRONMENT)/installed
-	$(PYTEST) -m proof $$(grep -rl --include='test_*.py' mark.proof tests | sort -r)
+	$(PYTEST) -m "proof and not cluster" $$(grep -rl --include='test_*.py' mark.proof tests | sort -r)
 
 # Ray on this machine, and processes that train together and are killed: apart, one after the other.
 cluster: $(ENVIRONMENT)/installed

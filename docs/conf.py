@@ -59,7 +59,10 @@ autodoc_preserve_defaults = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!vqazoo\.).*"),  # other libraries: not looked up, that would need a network
     # inside, and not part of the reference
-    ("py:.*", r"vqazoo\.(config|features\.sources|registry\.[TM]).*"),
+    (
+        "py:.*",
+        r"vqazoo\.(config|features\.sources|registry\.[TM]|choosing\.scoring|evaluation\.checks).*",
+    ),
 ]
 
 # Pages

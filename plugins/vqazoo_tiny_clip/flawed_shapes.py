@@ -136,7 +136,7 @@ class FlawedShapes(DatasetReader):
     Drawn once, every split from its own seed, then read again; no two pictures are equal.
     """
 
-    def __init__(self, data_root: str, ask: str = SCENE) -> None:
+    def __init__(self, data_root: str, ask: str) -> None:
         self.asks = _examples if ask == SCENE else _flaws
         root = Path(data_root).expanduser() if data_root else cache_home() / "flawed-shapes"
         self.folder = root / f"v{VERSION}"

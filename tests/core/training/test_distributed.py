@@ -109,7 +109,7 @@ def runs(
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize("processes", [1, 2, pytest.param(4, marks=pytest.mark.cluster)])
 def test_processes_train_the_model_of_one(
     socket_enabled: None,
     processes: int,

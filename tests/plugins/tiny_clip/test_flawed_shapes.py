@@ -157,7 +157,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(root: Path, split: str = "train") -> list[Example]:
-    return made.FlawedShapes(str(root)).read(split)
+    return made.FlawedShapes(str(root), "scene").read(split)
 
 
 def test_the_first_examples_are_known(drawn: dict[str, list[Example]]) -> None:
@@ -183,7 +183,7 @@ def test_the_default_place_is_the_cache_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VQAZOO_CACHE", str(tmp_path))
-    (image,) = {example.image.parents[2] for example in made.FlawedShapes("").read("test")}
+    (image,) = {example.image.parents[2] for example in made.FlawedShapes("", "scene").read("test")}
     assert image == tmp_path / "flawed-shapes"
 
 
@@ -292,4 +292,4 @@ def test_asked_for_flaws_it_names_those_that_were_drawn(drawn: dict[str, list[Ex
         assert set(named) == {made.LABELS[drawn_flaw]} | ({"unrecognizable"} if strong else set())
         assert set(named.values()) == {5}
         assert (example.image.name, example.question) == (facts["image"], QUALITY_QUESTION)
-    assert made.FlawedShapes(str(root)).read("test") == drawn["test"]
+    assert made.FlawedShapes(str(root), "scene").read("test") == drawn["test"]
