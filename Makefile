@@ -2,6 +2,7 @@
 #   make quickstart   train, score and ask a first model: about 5 minutes on 2 CPU cores
 #   make test         lint, types and tests: about 10 minutes on 2 CPU cores
 #   make proofs       the tests that take longest: the site, tutorials, browser, wheel, processes
+#   make apart        Ray, several processes, further cases: one after the other
 #   make docs         the documentation as pages
 #   make lowest       the lowest versions that are allowed, in .venv-lowest (6 GB more)
 # PYTHON=python3.12 make ... chooses another interpreter, 3.11 or newer.
@@ -16,10 +17,10 @@ LOWEST_TESTS ?= tests/plugins/blip tests/plugins/demo tests/plugins/encoders tes
   tests/whole/test_golden.py tests/core/media/test_images.py tests/core/media/test_image_kinds.py tests/core/training/test_training.py
 .DEFAULT_GOAL := help
 
-.PHONY: help quickstart test proofs coverage lint lowest cluster kills mutants fuzz benchmarks catalogue catalogues docs clean
+.PHONY: help quickstart test proofs coverage lint lowest apart kills mutants fuzz benchmarks catalogue catalogues docs clean
 
 help:
-	@sed -n '2,7s/^# *//p' Makefile
+	@sed -n '2,8s/^# *//p' Makefile
 
 $(ENVIRONMENT)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "vqazoo needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + ": set PYTHON=python3.12, for instance.")'
@@ -47,7 +48,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -rfEs
 test: $(ENVIRONMENT)/installed
 	@mkdir -p runs
 	@$(MAKE) --no-print-directory lint > runs/lint.log 2>&1 & lint=$$!; trap "kill $$lint" INT TERM; \
-	$(PYTEST) -m "not proof and not cluster"; tests=$$?; \
+	$(PYTEST) -m "not proof and not apart"; tests=$$?; \
 	wait $$lint; linted=$$?; cat runs/lint.log; \
 	[ $$linted = 0 ] || echo "lint failed, as the lines above say"; \
 	[ $$tests = 0 ] || echo "tests failed, as the lines above those of lint say"; \
@@ -55,11 +56,12 @@ test: $(ENVIRONMENT)/installed
 
 # Only the files that have such tests are read: the others take a while to import. Long ones first.
 proofs: $(ENVIRONMENT)/installed
-	$(PYTEST) -m "proof and not cluster" $$(grep -rl --include='test_*.py' mark.proof tests | sort -r)
+	$(PYTEST) -m "proof and not apart" $$(grep -rl --include='test_*.py' mark.proof tests | sort -r)
 
-# Ray on this machine, and processes that train together and are killed: apart, one after the other.
-cluster: $(ENVIRONMENT)/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rfEs -m cluster
+# Ray on this machine, several processes that train together, and further cases of what the others
+# try with a few: one after the other, a quarter of an hour.
+apart: $(ENVIRONMENT)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rfEs -m apart
 
 # Apart from `make test`: until Python 3.12, threads that begin while coverage watches may die.
 coverage: $(ENVIRONMENT)/installed

@@ -22,7 +22,7 @@ def commands() -> Iterator[str]:
                 yield line.removeprefix("vqazoo ").replace("--data easy-vqa", OWN)
 
 
-@pytest.mark.cluster
+@pytest.mark.apart
 def test_shares_are_merged_and_nothing_is_left_for_a_cluster(table: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     shutil.copytree(table.parent, tmp_path, dirs_exist_ok=True)

@@ -22,7 +22,7 @@ def commands() -> Iterator[list[str]]:
             yield words
 
 
-@pytest.mark.cluster
+@pytest.mark.apart
 def test_the_commands_run_one_after_the_other(table: Path, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     pytest.importorskip("ray")

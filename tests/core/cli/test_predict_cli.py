@@ -556,7 +556,7 @@ main(sys.argv[1:])
 """
 
 
-@pytest.mark.cluster
+@pytest.mark.apart
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_two_actors_of_ray_one_of_which_is_killed_write_the_same_file(
     table: Path, whole: Path, tmp_path: Path

@@ -151,7 +151,7 @@ def contents(root: Path) -> dict[str, bytes]:
     return found
 
 
-@pytest.mark.proof
+@pytest.mark.apart
 def test_a_killed_job_loses_only_its_open_shard(tmp_path: Path) -> None:
     build = table(tmp_path, 2600)
     run([*build, "--cache", str(tmp_path / "alone")])
@@ -173,7 +173,7 @@ def test_a_killed_job_loses_only_its_open_shard(tmp_path: Path) -> None:
     assert contents(tmp_path / "c") == contents(tmp_path / "alone")
 
 
-@pytest.mark.cluster
+@pytest.mark.apart
 def test_two_actors_of_which_one_is_killed_give_what_one_process_gives(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")
     build = table(tmp_path, 700)

@@ -109,7 +109,7 @@ def runs(
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("processes", [1, 2, pytest.param(4, marks=pytest.mark.cluster)])
+@pytest.mark.parametrize("processes", [1, 2, pytest.param(4, marks=pytest.mark.apart)])
 def test_processes_train_the_model_of_one(
     socket_enabled: None,
     processes: int,
@@ -167,7 +167,7 @@ def kill_one(running: subprocess.Popen[str], rank: int, file: Path, before: byte
     return said
 
 
-@pytest.mark.cluster
+@pytest.mark.apart
 def test_a_killed_process_ends_the_run_with_a_sentence_and_resume_goes_on(
     socket_enabled: None, table: Path, tmp_path: Path
 ) -> None:
@@ -196,7 +196,7 @@ def test_a_killed_process_ends_the_run_with_a_sentence_and_resume_goes_on(
 # ---- sharded ------------------------------------------------------------------------------------
 
 
-@pytest.mark.proof
+@pytest.mark.apart
 def test_sharded_processes_train_save_resume_and_load_the_model_of_one(
     socket_enabled: None,
     table: Path,

@@ -89,8 +89,17 @@ def whole(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
     return out
 
 
+SOME = {(2, 0), (3, 2), (4, 3)}  # places within an epoch that every run of the tests tries
+BETWEEN = {("save_state", 2), ("loss_figure", 3), ("advance", 4)}  # between best and state
+
+
 @pytest.mark.parametrize(
-    ("epoch", "step"), [(epoch, step) for epoch in (2, 3, 4) for step in (0, 1, 2, 3)]
+    ("epoch", "step"),
+    [
+        pytest.param(epoch, step, marks=() if (epoch, step) in SOME else pytest.mark.apart)
+        for epoch in (2, 3, 4)
+        for step in (0, 1, 2, 3)
+    ],
 )
 def test_stopped_within_an_epoch_it_ends_the_same(
     epoch: int,
@@ -116,8 +125,14 @@ def test_stopped_within_an_epoch_it_ends_the_same(
     check_same_end(whole, tmp_path / "run")
 
 
-@pytest.mark.parametrize("epoch", [2, 3, 4])
-@pytest.mark.parametrize("place", ["save_state", "loss_figure", "advance"])
+@pytest.mark.parametrize(
+    ("place", "epoch"),
+    [
+        pytest.param(place, epoch, marks=() if (place, epoch) in BETWEEN else pytest.mark.apart)
+        for place in ("save_state", "loss_figure", "advance")
+        for epoch in (2, 3, 4)
+    ],
+)
 def test_stopped_between_best_and_state_it_ends_the_same(
     epoch: int,
     place: str,

@@ -138,7 +138,7 @@ def compared(name: str, folder: Path, pictures: list[Any], questions: list[str])
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("name", [FLAWED, LSTM])
+@pytest.mark.parametrize("name", [pytest.param(FLAWED, marks=pytest.mark.apart), LSTM])
 def test_the_config_is_that_of_the_graph_and_the_graph_answers_as_the_model(
     name, tmp_path, easy_questions
 ):

@@ -245,7 +245,7 @@ def test_a_killed_run_goes_on_to_the_same_end(shapes, tmp_path):
     assert left(parts) == left(whole)
 
 
-@pytest.mark.proof
+@pytest.mark.apart
 def test_several_processes_take_the_steps_of_one(socket_enabled, shapes, noisy, tmp_path):
     """Weights, queues, momentum copies and false pairs; without dropout, which each draws."""
     still = [f"{part}.args.dropout=0.0" for part in ("text_encoder", "fusion", "head")]

@@ -66,11 +66,11 @@ def test_every_type_is_decided_as_by_the_model(ask, models, pictures, name):
     same(sent, made.answers, expected(models[name], pictures[0], asked))
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.cluster)])
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.apart)])
 def test_requests_of_many_threads_get_the_answers_of_the_model(
     service, models, pictures, count, record_property
 ):
-    """The thousand, by `python -m pytest -m cluster -k many_threads -s`, says how long it took."""
+    """The thousand, by `python -m pytest -m apart -k many_threads -s`, says how long it took."""
     rng = random.Random(count)
     requests = [
         (

@@ -142,7 +142,7 @@ def serve_run(file: Path, log: Path, port: int) -> Iterator[httpx.Client]:
             process.wait(60)
 
 
-@pytest.mark.cluster
+@pytest.mark.apart
 def test_two_replicas_answer_as_the_model_does(pictures: list[bytes], tmp_path: Path) -> None:
     """The service of the page, by its own file."""
     (block,) = (b for b in blocks(PAGE, "text") if b.content.startswith("# service.yaml"))

@@ -65,7 +65,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, monkeypatch, capsy
     assert left(parts) == left(whole)
 
 
-@pytest.mark.proof
+@pytest.mark.apart
 def test_two_processes_take_the_steps_of_one(socket_enabled, tmp_path):
     """The batch norms look at the pictures of both."""
     more = ("--steps", 2, "--batch-size", 8, "--learning-rate", 1e-3)
