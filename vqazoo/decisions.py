@@ -18,7 +18,8 @@ from vqazoo.errors import ConfigError, QuestionError
 FEWEST_OPTIONS, MOST_OPTIONS = 2, 255  # options of a question
 MOST_QUESTIONS = 400  # about one picture at once
 YES_AND_NO = (("yes", "no"), ("true", "false"))  # the first pair that a model knows is used
-AUXILIARIES = ("is", "are", "was", "were", "can")
+AUXILIARIES = ("is", "are", "was", "were")
+MODAL = "can"  # which is a thing, too: "a can is red"
 
 
 @dataclass(frozen=True)
@@ -187,9 +188,10 @@ def question_of(statement: str) -> str:
     """The yes-or-no question that asks whether a statement is true.
 
     A statement that ends with a question mark is asked as it is. Else the first of the words is,
-    are, was, were, can goes to the front: "The shape is red." gives "is the shape red?". Without
-    any of them: "is it true that a man rides a horse?". Nothing else is changed, so that a
-    statement whose first such word belongs to a clause of its own is better given as a question.
+    are, was, were, or without any of them can, goes to the front: "The shape is red." gives "is
+    the shape red?". Without any of them: "is it true that a man rides a horse?". Nothing else is
+    changed, so that a statement whose first such word belongs to a clause of its own is better
+    given as a question.
     """
     text = " ".join(statement.split())
     if text.endswith("?"):
@@ -199,6 +201,7 @@ def question_of(statement: str) -> str:
     if first[1:].islower() or len(first) == 1:  # not a name such as USB
         text = text[:1].lower() + text[1:]
     found_verb = re.search(rf"(?<!\S)({'|'.join(AUXILIARIES)})(?!\S)", text)
+    found_verb = found_verb or re.search(rf"(?<!\S)({MODAL})(?!\S)", text)
     if found_verb is None:
         return f"is it true that {text}?"
     rest = f"{text[: found_verb.start()]}{text[found_verb.end() :]}".split()
@@ -230,6 +233,11 @@ def decided(
         advice: what to do where fewer than two could be scored, which is refused.
     """
     options = options_of(question)
+    if any(math.isnan(score) or score == math.inf for score in scores):
+        return Refusal(
+            "The model's scores of the options are no numbers, so nothing was decided: look for "
+            "weights that are not finite, with  vqazoo check."
+        )
     unscored = tuple(o for o, score in zip(options, scores, strict=True) if score == -math.inf)
     if len(options) - len(unscored) < FEWEST_OPTIONS:
         return Refusal(_too_few(question, options, unscored, advice))

@@ -5,7 +5,7 @@ Imports only the standard library.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 LOWEST, HIGHEST = 1 / 64, 64.0  # temperatures that a fit gives
+COLDEST, HOTTEST = 0.001, 1000.0  # those that are read; beyond, scores are no numbers
 MOST_KNOTS = 100  # of a curve
 MOST_TYPES = 1000  # answer types with a temperature of their own
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -49,14 +50,17 @@ class Calibration:
     curve: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises ValueError: a temperature is no finite number above 0, a threshold or risk is no
-        probability, or the curve does not rise."""
+        """Raises ValueError: a temperature is no number from 0.001 to 1000, a threshold or risk is
+        no probability, or the curve does not rise."""
         if self.curve:
             _check_curve(self.curve)
         named = {"answers": self.answers, "answerable": self.answerable, "choices": self.choices}
         for name, value in (*named.items(), *self.types.items()):
-            if not (_is_number(value) and value > 0):
-                raise ValueError(f"the temperature of '{name}' is {value!r}, not above 0")
+            if not (_is_number(value) and COLDEST <= value <= HOTTEST):
+                raise ValueError(
+                    f"the temperature of '{name}' is {value!r:.60}, not from {COLDEST} to "
+                    f"{HOTTEST:g}"
+                )
         for risk, score in self.thresholds.items():
             if not 0 < risk < 1:
                 raise ValueError(f"the risk {risk!r} is not between 0 and 1")
@@ -128,7 +132,9 @@ def _check_curve(curve: tuple[tuple[float, float], ...]) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max  # not nan or infinity, and no whole number beyond
 
 
 def _table(said: Mapping[str, Any], name: str) -> Mapping[str, Any]:

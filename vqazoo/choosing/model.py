@@ -83,6 +83,7 @@ class ChoosingModel(AnsweringModel):
             ImageError: the picture cannot be used. QuestionError: a question cannot be asked.
             ConfigError: the questions or options are not understood, or the head does not choose.
         """
+        questions = list(questions)
         check_count(questions)
         scoring = scoring_of(self, unknown)
         asked = self._checked(Asked([image], [asked_text(q) for q in questions], False))
@@ -156,7 +157,11 @@ class ChoosingModel(AnsweringModel):
                 f"The candidates are {candidates!r}, but a list of answers was expected."
             )
         check_unknown(unknown)
-        listed, head = list(candidates), self.head
+        if strange := [c for c in candidates if not isinstance(c, str)]:
+            raise ConfigError(
+                f"Of the candidates one is {str(strange[0])[:60]!r}, but each must be a text."
+            )
+        listed, head = list(dict.fromkeys(candidates)), self.head
         if isinstance(head, RanksAnswers):
             return self._tempered(
                 lambda fused, top_k=1: head.rank(fused, listed, top_k), calibrated

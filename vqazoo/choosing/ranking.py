@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vqazoo.calibration import Calibration
 from vqazoo.calibration.scores import chooses_by_softmax, softmax_answers, tempered_answers
+from vqazoo.data.answers import normalise
 from vqazoo.decisions import probabilities_of
 from vqazoo.interfaces import Answer, Features, GivesAnswerability, GivesTypes, Head
 from vqazoo.manifests import HeadManifest
@@ -51,8 +52,9 @@ def ranked_by_classes(
         return told
     if chooses_by_softmax(head, manifest):
         # Scores are calibrated beside that of the best of all classes, which need be no candidate.
-        best = logits.softmax(dim=1).amax(dim=1).tolist()  # (B,)
-        lacks = [row[0].score < top - 1e-7 for row, top in zip(told, best, strict=True)]
+        highest = logits.amax(dim=1, keepdim=True).tolist()  # (B, 1)
+        best = [row[0] for row in class_probabilities(highest, logits, independent=False)]
+        lacks = [row[0].score < top for row, top in zip(told, best, strict=True)]
         whole = [
             [replace(row[0], text="", score=top), *row] if lacking else row
             for row, top, lacking in zip(told, best, lacks, strict=True)
@@ -98,7 +100,16 @@ def with_branches(head: Head, fused: Features, rows: Sequence[list[Answer]]) -> 
 def chosen_option(
     options: Sequence[str], scores: Sequence[float], temperature: float = 1.0
 ) -> Answer:
-    """The likeliest option with its probability among them; see `VQAModel.chosen`."""
+    """The likeliest option with its probability among them; see `VQAModel.chosen`.
+
+    Options that differ in case or blanks alone are one. A score that is no number is none.
+    """
+    places: dict[str, int] = {}
+    for place, option in enumerate(options):
+        places.setdefault(normalise(option), place)
+    options = [options[place] for place in places.values()]
+    numbers = [scores[place] for place in places.values()]
+    scores = [UNSCORED if math.isnan(score) else score for score in numbers]
     unscored = tuple(o for o, score in zip(options, scores, strict=True) if score == UNSCORED)
     if len(unscored) == len(options):
         return Answer("", 0.0, unscored=unscored)

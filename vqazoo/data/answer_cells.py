@@ -110,8 +110,17 @@ def read_choices(value: Any, where: str, column: str, classes: Classes = None) -
     """The choices of one row, in any layout of `read_answers`; empty: it gives none.
 
     Raises:
-        DataError: they cannot be read, or there is a single one.
+        DataError: they cannot be read, there is a single one, or one of several is blank.
     """
+    listed = _plain(value)
+    if isinstance(listed, str) and WRITTEN.match(listed):
+        listed = _parsed(listed)
+    blank = [isinstance(listed, list | tuple) and _is_blank(entry) for entry in listed or ()]
+    if any(blank) and not all(blank):  # left out, it would move the numbers of the others
+        raise DataError(
+            f"{where}: '{column}' has a blank choice: fill it in or take it out; a number in the "
+            f"answer counts all choices from 0."
+        )
     choices = tuple(text.strip() for text in read_answers(value, where, column, classes).answers)
     if len(choices) == 1:
         raise DataError(
@@ -119,6 +128,10 @@ def read_choices(value: Any, where: str, column: str, classes: Classes = None) -
             f"expected: add the others, or leave the cell empty."
         )
     return choices
+
+
+def _is_blank(entry: Any) -> bool:
+    return entry is None or (isinstance(entry, str) and not entry.strip())
 
 
 def read_chosen(

@@ -69,12 +69,17 @@ class Evidence:
 
 
 def gather(
-    model: VQAModel, source: FeatureSource, examples: Sequence[Example], start: int = 0
+    model: VQAModel,
+    source: FeatureSource,
+    examples: Sequence[Example],
+    start: int = 0,
+    pictures: Sequence[str] | None = None,
 ) -> Evidence:
     """Ask a model what has answers, in its own way; nothing is trained.
 
     Args:
         source: whose rows from `start` on are the examples.
+        pictures: what tells the picture of each example; None, or empty: its path.
 
     Raises:
         DataError: no example has an answer.
@@ -105,8 +110,9 @@ def gather(
     told = all(e.answerable is not None for e in scored)
     told = told and all(answer.answerable is not None for answer in given)
     answerable = np.array([float(bool(e.answerable)) for e in scored]) if told else None
-    pictures = _pictures(scored)
-    return Evidence(given, right, name, pictures, log_shares, answerable, options_scored, place)
+    told_by = _pictures(examples, pictures)
+    shown = [told_by[asked[row]] for row in counted]
+    return Evidence(given, right, name, shown, log_shares, answerable, options_scored, place)
 
 
 def _options(
@@ -145,6 +151,9 @@ def _options(
     return [scores[n] for n in kept], [fitting[n][2] for n in kept]
 
 
-def _pictures(examples: Sequence[Example]) -> list[str]:
-    """What tells their pictures; one without a file is in memory, and stands for itself."""
-    return [str(e.image) if e.image.name else f"row {row}" for row, e in enumerate(examples)]
+def _pictures(examples: Sequence[Example], keys: Sequence[str] | None) -> list[str]:
+    """What tells their pictures: the key, else the path, else each stands for itself."""
+    return [
+        key or (str(e.image) if e.image.name else f"row {row}")
+        for row, (e, key) in enumerate(zip(examples, keys or [""] * len(examples), strict=True))
+    ]

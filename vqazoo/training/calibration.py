@@ -22,6 +22,7 @@ from vqazoo.config import RunConfig
 from vqazoo.data import DatasetReader, Example
 from vqazoo.errors import CheckpointError, ConfigError, DataError
 from vqazoo.evaluation.calibrating import fit, in_words, why_not
+from vqazoo.evaluation.clusters import content_key
 from vqazoo.evaluation.evidence import Evidence, gather
 from vqazoo.evaluation.split import IN_MEMORY, WHOLE, Questions, read_split, with_pictures
 from vqazoo.evaluation.tables import table_rows
@@ -145,7 +146,8 @@ def calibrate(
         name, split = IN_MEMORY, split or WHOLE
         pairs = list(table_rows(data))
         examples = [example for _, example in pairs]
-        evidence = gather(loaded, _Shown(loaded, pairs), examples)
+        keys = [content_key(picture) for picture, _ in pairs]
+        evidence = gather(loaded, _Shown(loaded, pairs), examples, pictures=keys)
     if reason := why_not(evidence):
         raise DataError(f"The model cannot be calibrated on '{split}' of '{name}': {reason}.")
     calibration = fit(evidence, name, split)

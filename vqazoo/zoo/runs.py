@@ -103,7 +103,7 @@ def _best_score(file: Path) -> Mapping[str, Any]:
         return {}
     measured = parse_json(read_plain(file, 32 * MIB))
     tables = isinstance(measured, list) and all(isinstance(table, dict) for table in measured)
-    if not tables or not all("name" in table for table in measured):
+    if not tables or not all(isinstance(table.get("name"), str) for table in measured):
         raise ValueError(f"'{file}' holds no scores: evaluate it again.")
     named = {
         metric["name"]: metric

@@ -51,7 +51,11 @@ def test_the_card_says_what_the_metrics_say(name):
     assert card.data.pipeline_tag == "visual-question-answering"
     metrics = json.loads((folder / "metrics.json").read_text())
     said = {(r.dataset_split, r.metric_type): r.metric_value for r in card.data.eval_results}
-    assert said == {(m["split"], m["name"]): round(100 * m["value"], 2) for m in metrics}
+    assert said == {
+        (m["split"], m["name"]): round(100 * m["value"], 2)
+        for m in metrics
+        if not m["name"].startswith("check-")  # of changed pictures, which are not the dataset's
+    }
     assert ("test", "accuracy") in said
 
 
