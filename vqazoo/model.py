@@ -312,7 +312,7 @@ def _is_clip(source: Any) -> bool:
 
 def _check_top_k(top_k: int) -> None:
     if isinstance(top_k, bool) or not isinstance(top_k, Integral) or top_k < 1:
-        raise ConfigError(f"top_k is {top_k!r}, but it must be a whole number, 1 or more.")
+        raise ConfigError(f"top_k is {top_k!r}, but it must be 1 or more, a whole number.")
 
 
 def _first(ranked: Sequence[Answer]) -> Answer:
