@@ -154,8 +154,8 @@ def checked_options(options: Sequence[str], called: str) -> tuple[str, ...]:
         )
     if not FEWEST_OPTIONS <= len(options) <= MOST_OPTIONS:
         raise ConfigError(
-            f"There are {len(options):,} {called}, but {FEWEST_OPTIONS} to {MOST_OPTIONS} were "
-            f"expected."
+            f"The number of {called} is {len(options):,}, but {FEWEST_OPTIONS} to {MOST_OPTIONS} "
+            f"were expected."
         )
     seen: dict[str, str] = {}
     for option in options:

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -18,7 +17,7 @@ from vqazoo.choosing import UNKNOWN_WAYS, ChoosingModel
 from vqazoo.config import Block, ModelConfig
 from vqazoo.data import check_question
 from vqazoo.data.answers import AnswerList
-from vqazoo.data.asking import Asked, pair
+from vqazoo.data.asking import Asked, check_at_least_one, pair
 from vqazoo.errors import ConfigError, QuestionError, VqazooWarning
 from vqazoo.features.encoding import as_video, encode_pictures, need_frames
 from vqazoo.interfaces import Answer, Features, Fusion, Head
@@ -158,7 +157,7 @@ class VQAModel(ChoosingModel):
             ImageError, QuestionError: the picture or the question cannot be used.
             ConfigError: an option or `top_k` is not understood, or the model has no threshold.
         """
-        _check_top_k(top_k)
+        check_at_least_one("top_k", top_k)
         options = self.decode_options(decode, top_k)
         hold_back = self.holds_back(abstain_at_risk, calibrated, decode)
         asked = self._checked(pair(image, question))
@@ -187,7 +186,7 @@ class VQAModel(ChoosingModel):
         Raises:
             ConfigError: the head does not choose, or there are no candidates that it knows.
         """
-        _check_top_k(top_k)
+        check_at_least_one("top_k", top_k)
         ranking = partial(self.ranks(candidates, calibrated, unknown), top_k=top_k)
         asked = self._checked(pair(image, question))
         answers = self._answers(asked, ranking)
@@ -210,7 +209,7 @@ class VQAModel(ChoosingModel):
                 f"The head '{self.config.head.type}' writes no captions: load a model with a head "
                 f"that does, see 'vqazoo info'."
             )
-        _check_top_k(top_k)
+        check_at_least_one("top_k", top_k)
         describe = partial(describe, top_k=top_k, **self.decode_options(decode, top_k))
         asked = pair(image, "")
         captions = self._answers(asked, self._tempered(describe, calibrated))
@@ -308,11 +307,6 @@ class VQAModel(ChoosingModel):
 
 def _is_clip(source: Any) -> bool:
     return isinstance(source, Video) or is_video(source)
-
-
-def _check_top_k(top_k: int) -> None:
-    if isinstance(top_k, bool) or not isinstance(top_k, Integral) or top_k < 1:
-        raise ConfigError(f"top_k is {top_k!r}, but it must be 1 or more, a whole number.")
 
 
 def _first(ranked: Sequence[Answer]) -> Answer:

@@ -21,6 +21,7 @@ import torch
 from torch.utils.data import Dataset
 
 from vqazoo.catalogue import entries
+from vqazoo.data.asking import check_at_least_one
 from vqazoo.decision_pipeline import DECISION, DecisionPipeline
 from vqazoo.errors import (
     ConfigError,
@@ -201,8 +202,7 @@ class VisualQuestionAnsweringPipeline:
         self, asked: Iterable[Pair], top_k: int | None, size: int, decode: Mapping[str, Any]
     ) -> Iterator[Ranked]:
         """What each question gets, a batch at a time."""
-        if size < 1:
-            raise ConfigError(f"batch_size is {size}, but it must be 1 or more.")
+        check_at_least_one("batch_size", size)
         count = (1 if self.writes else TOP_K) if top_k is None else top_k
         rows = iter(asked)
         while batch := list(islice(rows, size)):

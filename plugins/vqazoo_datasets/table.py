@@ -204,7 +204,10 @@ class Table(DatasetReader):
         column = self.columns["choices_column"]
         if column not in row.cells:
             return ()
-        return read_choices(self._cell(row, column, suffix), where, column)
+        cell = self._cell(row, column, suffix)
+        if suffix in DELIMITERS and isinstance(cell, list):  # whose answer is never a number
+            cell = [text for text in cell if text.strip()]
+        return read_choices(cell, where, column)
 
     def _answers(self, row: Row, where: str, suffix: str, choices: Sequence[str]) -> Said:
         column = self.columns["answer_column"]

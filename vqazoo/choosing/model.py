@@ -237,12 +237,14 @@ class ChoosingModel(AnsweringModel):
     ) -> list[Answer]:
         """The answer to each of B rows: out of its own choices where it gives some, else the best
         of `answering`."""
-        own = [row for row, example in enumerate(examples) if example.choices]
         other = [row for row, example in enumerate(examples) if not example.choices]
+        compared: dict[Comparison, list[int]] = {}
+        for row, example in enumerate(examples):
+            if example.choices:
+                compared.setdefault(example.comparison, []).append(row)
         answers: dict[int, Answer] = {}
-        if own:
+        for comparison, own in compared.items():
             options = [examples[row].choices for row in own]
-            comparison = examples[own[0]].comparison
             chosen = self.chosen(rows_of(fused, own), options, comparison, calibrated)
             answers |= zip(own, chosen, strict=True)
         if other:

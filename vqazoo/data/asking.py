@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from vqazoo.errors import ConfigError, ImageError, QuestionError
@@ -20,6 +21,12 @@ class Asked:
     pictures: list[Any]
     questions: list[str]
     single: bool
+
+
+def check_at_least_one(name: str, value: Any) -> None:
+    """Raises ConfigError: an argument is no whole number, or below 1."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ConfigError(f"{name} is {value!r}, but it must be 1 or more, a whole number.")
 
 
 def pair(image: Any, question: str | Sequence[str]) -> Asked:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from vqazoo.data import Example
 from vqazoo.data.answer_cells import Classes, class_names, read_choices, read_chosen
+from vqazoo.data.asking import check_at_least_one
 from vqazoo.data.comparison import TEXT, compared_by_stems
 from vqazoo.errors import ConfigError, DataError, ImageError
 from vqazoo.evaluation.predictions import optional_package, rows, to_csv
@@ -109,8 +110,7 @@ def predict_rows(
         on_picture: receives the picture of each row, in their order.
     """
     how: dict[str, Any] = {"calibrated": calibrated, "abstain_at_risk": abstain_at_risk}
-    if batch_size < 1:
-        raise ConfigError(f"batch_size is {batch_size}, but it must be 1 or more.")
+    check_at_least_one("batch_size", batch_size)
     table = table_rows(data)
     examples: list[Example] = []
     answers: list[Answer] = []

@@ -174,8 +174,8 @@ def test_a_statement_is_asked_as_a_question(statement: str, question: str) -> No
 @pytest.mark.parametrize(
     ("choices", "words"),
     [
-        (["red"], "There are 1 choices, but 2 to 255 were expected"),
-        ([str(number) for number in range(256)], "There are 256 choices, but 2 to 255"),
+        (["red"], "The number of choices is 1, but 2 to 255 were expected"),
+        ([str(number) for number in range(256)], "The number of choices is 256, but 2 to 255"),
         (["red", "Red. "], "'red' and 'Red. ' are the same answer"),
         ("red", "The choices are 'red', but a list of texts"),
         (["red", " "], "one is ' ', but each must be a text"),
@@ -225,7 +225,7 @@ def test_ask_decides(
     assert asked("--statement")[1].endswith("%  true\n")
     assert asked("--levels", "red,blue")[0] == 0
     for wrong, words in (
-        (("--choices", "red"), "There are 1 choices"),
+        (("--choices", "red"), "The number of choices is 1,"),
         (("--choices", "a,b", "--statement"), "exclude one another"),
         (("--choices", "red,blue", "--top-k", "2"), "leave out --top-k"),
         (("--choices", "ox,zebra"), "knows none of the 2 options"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import easy_vqa
@@ -14,9 +15,12 @@ from vqazoo import VQAModel
 from vqazoo.calibration import Calibration
 from vqazoo.choosing.ranking import chosen_option
 from vqazoo.cli import run
+from vqazoo.data import Example, open_dataset
+from vqazoo.data.comparison import Comparison
 from vqazoo.decisions import ChoiceQuestion, PredicateQuestion, Refusal, decided, question_of
 from vqazoo.errors import ConfigError, DataError
 from vqazoo.evaluation.tables import table_rows
+from vqazoo.registry import registry
 
 QUESTION = "what color is the shape?"
 
@@ -98,6 +102,36 @@ def test_candidates_are_texts_and_each_counts_once(model: VQAModel, picture: str
 def test_top_k_is_a_whole_number(model: VQAModel, picture: str, top_k: object) -> None:
     with pytest.raises(ConfigError, match="top_k is"):
         model.answer(picture, QUESTION, top_k=top_k)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("batch_size", [True, 1.5, "2", 0])
+def test_batch_size_is_a_whole_number(model: VQAModel, picture: str, batch_size: object) -> None:
+    rows = [{"image": picture, "question": QUESTION}]
+    with pytest.raises(ConfigError, match="batch_size is"):
+        model.predict(rows, batch_size=batch_size)  # type: ignore[arg-type]
+
+
+def test_blank_parts_of_a_cell_are_left_out_since_no_number_counts_them(
+    tmp_path: Path, picture: str
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(f"image,question,answer,choices\n{picture},what?,blue,red||blue|\n")
+    args = registry.fill("dataset", "table", {"test": str(table)})
+    (example,) = open_dataset("table", args).read("test")
+    assert example.choices == ("red", "blue")
+
+
+def test_rows_that_compare_in_other_ways_are_each_compared_in_theirs(
+    model: VQAModel, picture: str
+) -> None:
+    choices = ("red thing", "blue thing")
+    plain = Example(Path(picture), QUESTION, ("red thing",), "1", choices=choices)
+    loose = replace(plain, comparison=Comparison("first word", lambda text: text.split()[0]))
+    alone = [model.answer_examples([picture], [example])[0].text for example in (plain, loose)]
+    assert alone == ["", "red thing"]
+    for rows in ([plain, loose], [loose, plain]):
+        told = model.answer_examples([picture] * 2, rows)
+        assert [answer.text for answer in told] == (alone if rows[0] is plain else alone[::-1])
 
 
 def test_questions_may_come_from_a_generator(model: VQAModel, picture: str) -> None:

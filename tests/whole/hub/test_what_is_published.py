@@ -256,7 +256,7 @@ def here(tmp_path, monkeypatch) -> Path:
         "{here}/home/alice/shapes/red.png",
         "see {here}/home/alice",
         "file://{here}/temporary/x/red.png",
-        "FILE:{here}/work/red.png.",
+        "FILE:{here}/pictures/red.png.",
         "{here}/data/shapes/gone.png",
         "red, '{here}/other/my pictures/red.png'",
         "{here}/other/my pictures",
