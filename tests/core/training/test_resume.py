@@ -422,7 +422,9 @@ class Tracker:
         """Nothing is open."""
 
 
-@pytest.mark.parametrize(("name", "key"), [("wandb", "id"), ("trackio", "name")])
+@pytest.mark.parametrize(
+    ("name", "key"), [("wandb", "id"), pytest.param("trackio", "name", marks=pytest.mark.apart)]
+)
 def test_a_resumed_run_is_the_same_run_of_a_tracker_and_equal_folder_names_are_two(
     name: str,
     key: str,

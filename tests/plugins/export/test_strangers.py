@@ -211,9 +211,11 @@ CURVE = ((0.0, 0.0), (0.2, 0.05), (0.6, 0.5), (1.0, 0.95))
 @pytest.mark.parametrize(
     ("component", "mode", "calibration"),
     [
-        (Branched, "classify", Calibration(0.5)),
+        pytest.param(Branched, "classify", Calibration(0.5), marks=pytest.mark.apart),
         (Typed, "classify", Calibration(0.5, curve=CURVE)),
-        (Doubtful, "classify", Calibration(0.5, answerable=0.3)),
+        pytest.param(
+            Doubtful, "classify", Calibration(0.5, answerable=0.3), marks=pytest.mark.apart
+        ),
         (Writer, "generate", Calibration(0.4, curve=CURVE)),
     ],
     ids=lambda given: given.__name__ if isinstance(given, type) else "",

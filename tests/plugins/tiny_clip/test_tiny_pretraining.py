@@ -43,7 +43,7 @@ def left(folder: Path) -> tuple[Any, ...]:
     return tensors, [{**line, "seconds": 0} for line in log]
 
 
-@pytest.mark.proof
+@pytest.mark.apart
 def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, monkeypatch, capsys):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert pretrain(*SMALL, "--out", whole) == 0

@@ -191,7 +191,7 @@ def test_a_full_disk_is_told_and_leaves_the_older_copy(hub, commit, tmp_path, mo
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("path", ["config.json", "/cdn/"])
+@pytest.mark.parametrize("path", ["config.json", pytest.param("/cdn/", marks=pytest.mark.apart)])
 def test_a_pull_that_is_killed_leaves_nothing_half_and_can_be_repeated(
     hub, commit, trained, tmp_path, path
 ):
