@@ -5,19 +5,29 @@ Imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+import torch
 
 from vqazoo.calibration import Calibration
 from vqazoo.calibration.abstaining import HoldBack, holding_back
 from vqazoo.calibration.scores import Answering, answered, tempered_answers
-from vqazoo.config import ModelConfig
+from vqazoo.config import Block, ModelConfig
+from vqazoo.data import check_question
 from vqazoo.data.answers import AnswerList
-from vqazoo.errors import ConfigError
+from vqazoo.data.asking import Asked
+from vqazoo.errors import ConfigError, QuestionError, VqazooWarning
+from vqazoo.features.encoding import as_video, encode_pictures, need_frames
 from vqazoo.interfaces import Answer, Captions, Features, Fusion, Head
 from vqazoo.manifests import FusionManifest, HeadManifest
+from vqazoo.media.video import Video, is_video, watch
 from vqazoo.toolkit.decode_options import choose
 from vqazoo.towers import EncodingModel
+
+BATCH = 64  # rows encoded at once by `answer`
 
 
 class AnsweringModel(EncodingModel):
@@ -35,6 +45,16 @@ class AnsweringModel(EncodingModel):
     fusion_manifest: FusionManifest
     head_manifest: HeadManifest
     calibration: Calibration | None = None
+
+    @property
+    def blocks(self) -> tuple[Block, Block]:
+        """Config of the image and of the text encoder."""
+        return self.config.image_encoder, self.config.text_encoder
+
+    @property
+    def frames(self) -> int:
+        """How many frames of a video it reads; 0: it reads pictures only."""
+        return self.fusion.frames
 
     def answers_of(
         self,
@@ -102,3 +122,50 @@ class AnsweringModel(EncodingModel):
                 f"MODEL IMAGE ; for questions load a model that was made for them, see "
                 f"'vqazoo list models'."
             )
+
+    # ---- what is asked, fused -------------------------------------------------------------
+
+    def _checked(self, asked: Asked) -> Asked:
+        """The questions as they are asked; raises where one cannot be."""
+        if any(asked.questions):
+            self.check_reads_questions()
+        return replace(asked, questions=[self._checked_question(q) for q in asked.questions])
+
+    def _fused(self, pictures: Sequence[Any], questions: Sequence[str]) -> Iterator[Features]:
+        """Fused features of the questions in batches; one picture is encoded once for all."""
+        shared = self._encoded(pictures) if len(pictures) == 1 else None
+        alone = any(_is_clip(picture) for picture in pictures)  # videos may differ in frames
+        size = 1 if alone and shared is None else BATCH
+        for start in range(0, len(questions), size):
+            asked = questions[start : start + size]
+            image = shared if shared is not None else self._encoded(pictures[start : start + size])
+            rows = torch.zeros(len(asked), dtype=torch.long, device=self.device)
+            image = image.index(rows) if shared is not None and len(asked) > 1 else image
+            yield self.fusion(image, self.encode_text(asked))
+
+    def _encoded(self, pictures: Sequence[Any]) -> Features:
+        """Image features of pictures, or of one video."""
+        source = pictures[0]
+        if _is_clip(source):
+            frames = watch(source, need_frames(self, source))
+            return as_video(encode_pictures(self, [self.transform(frame) for frame in frames]))
+        return encode_pictures(self, [self.transform(picture) for picture in pictures])
+
+    def _checked_question(self, question: Any) -> str:
+        if not isinstance(question, str):
+            raise QuestionError(f"The question is {question!r}, but text was expected.")
+        checked = check_question(question)
+        longest = self.text_encoder.spec.context_length
+        (ids,) = self.text_encoder.pieces([checked])
+        if len(ids) + 2 > longest:
+            warnings.warn(
+                f"The question has {len(ids)} tokens, but the text encoder reads at most "
+                f"{longest}: the rest is ignored.",
+                VqazooWarning,
+                stacklevel=5,
+            )
+        return checked
+
+
+def _is_clip(source: Any) -> bool:
+    return isinstance(source, Video) or is_video(source)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,17 +11,15 @@ from typing import TYPE_CHECKING, Any, cast, overload
 import torch
 from torch import Tensor, nn
 
+from vqazoo.answering import BATCH
 from vqazoo.calibration.scores import Answering
 from vqazoo.choosing import UNKNOWN_WAYS, ChoosingModel
-from vqazoo.config import Block, ModelConfig
-from vqazoo.data import check_question
+from vqazoo.config import ModelConfig
 from vqazoo.data.answers import AnswerList
 from vqazoo.data.asking import Asked, check_at_least_one, pair
-from vqazoo.errors import ConfigError, QuestionError, VqazooWarning
-from vqazoo.features.encoding import as_video, encode_pictures, need_frames
+from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Answer, Features, Fusion, Head
 from vqazoo.manifests import FusionManifest, HeadManifest
-from vqazoo.media.video import Video, is_video, watch
 from vqazoo.modes import evaluating
 from vqazoo.quality import Quality, judge
 from vqazoo.registry import registry
@@ -30,7 +27,6 @@ from vqazoo.registry import registry
 if TYPE_CHECKING:
     from vqazoo.evaluation.tables import Predictions
 
-BATCH = 64  # rows encoded at once by `answer`
 OBJECT = "object:"  # before the class of a part that was given as an object and has no name
 
 
@@ -70,16 +66,6 @@ class VQAModel(ChoosingModel):
         self.set_trainable(())
 
     # ---- parts ------------------------------------------------------------------------------
-
-    @property
-    def blocks(self) -> tuple[Block, Block]:
-        """Config of the image and of the text encoder."""
-        return self.config.image_encoder, self.config.text_encoder
-
-    @property
-    def frames(self) -> int:
-        """How many frames of a video it reads; 0: it reads pictures only."""
-        return self.fusion.frames
 
     def save(self, folder: str | Path) -> None:
         """Write a complete checkpoint folder, which `vqazoo.load("dir:FOLDER")` reads.
@@ -215,12 +201,6 @@ class VQAModel(ChoosingModel):
         captions = self._answers(asked, self._tempered(describe, calibrated))
         return captions[0] if asked.single else captions
 
-    def _checked(self, asked: Asked) -> Asked:
-        """The questions as they are asked; raises where one cannot be."""
-        if any(asked.questions):
-            self.check_reads_questions()
-        return replace(asked, questions=[self._checked_question(q) for q in asked.questions])
-
     def _answers(self, asked: Asked, answering: Answering) -> list[Answer]:
         """The best answer to each question, by what takes fused features."""
         with evaluating(self), torch.inference_mode():
@@ -268,45 +248,6 @@ class VQAModel(ChoosingModel):
             ConfigError: the model was not trained on flaws of pictures.
         """
         return judge(self, image)
-
-    def _fused(self, pictures: Sequence[Any], questions: Sequence[str]) -> Iterator[Features]:
-        """Fused features of the questions in batches; one picture is encoded once for all."""
-        shared = self._encoded(pictures) if len(pictures) == 1 else None
-        alone = any(_is_clip(picture) for picture in pictures)  # videos may differ in frames
-        size = 1 if alone and shared is None else BATCH
-        for start in range(0, len(questions), size):
-            asked = questions[start : start + size]
-            image = shared if shared is not None else self._encoded(pictures[start : start + size])
-            rows = torch.zeros(len(asked), dtype=torch.long, device=self.device)
-            image = image.index(rows) if shared is not None and len(asked) > 1 else image
-            yield self.fusion(image, self.encode_text(asked))
-
-    def _encoded(self, pictures: Sequence[Any]) -> Features:
-        """Image features of pictures, or of one video."""
-        source = pictures[0]
-        if _is_clip(source):
-            frames = watch(source, need_frames(self, source))
-            return as_video(encode_pictures(self, [self.transform(frame) for frame in frames]))
-        return encode_pictures(self, [self.transform(picture) for picture in pictures])
-
-    def _checked_question(self, question: Any) -> str:
-        if not isinstance(question, str):
-            raise QuestionError(f"The question is {question!r}, but text was expected.")
-        checked = check_question(question)
-        longest = self.text_encoder.spec.context_length
-        (ids,) = self.text_encoder.pieces([checked])
-        if len(ids) + 2 > longest:
-            warnings.warn(
-                f"The question has {len(ids)} tokens, but the text encoder reads at most "
-                f"{longest}: the rest is ignored.",
-                VqazooWarning,
-                stacklevel=5,
-            )
-        return checked
-
-
-def _is_clip(source: Any) -> bool:
-    return isinstance(source, Video) or is_video(source)
 
 
 def _first(ranked: Sequence[Answer]) -> Answer:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from vqazoo.answering import BATCH
 from vqazoo.catalogue import entries
 from vqazoo.data.asking import check_at_least_one
 from vqazoo.decision_pipeline import DECISION, DecisionPipeline
@@ -31,7 +32,7 @@ from vqazoo.errors import (
     did_you_mean,
 )
 from vqazoo.interfaces import Answer
-from vqazoo.model import BATCH, VQAModel
+from vqazoo.model import VQAModel
 from vqazoo.zoo.models import load
 
 TASKS = ("visual-question-answering", "vqa")

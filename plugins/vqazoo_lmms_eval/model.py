@@ -12,10 +12,11 @@ from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
 import vqazoo
+from vqazoo.answering import BATCH
 from vqazoo.data.answers import normalise
 from vqazoo.errors import ConfigError, DataError, IncompatibleError
 from vqazoo.interfaces import Answer, RanksAnswers
-from vqazoo.model import BATCH, pick_device
+from vqazoo.model import pick_device
 
 
 class VqazooModel(lmms):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -272,12 +272,6 @@ class ChoosingModel(AnsweringModel):
         return chooses(self)
 
     # ---- how --------------------------------------------------------------------------------
-
-    def _checked(self, asked: Asked) -> Asked:
-        raise NotImplementedError
-
-    def _fused(self, pictures: Sequence[Any], questions: Sequence[str]) -> Iterator[Features]:
-        raise NotImplementedError
 
     def _single(
         self, image: Any, asked: list[Any], unknown: str, calibrated: bool

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from vqazoo.answering import BATCH
 from vqazoo.data import Example, check_question
 from vqazoo.errors import ImageError, QuestionError
 from vqazoo.evaluation.answer_file import Record
@@ -19,7 +20,7 @@ from vqazoo.features.lookup import StoredImages, halved
 from vqazoo.features.pictures import tried_ahead
 from vqazoo.features.sources import distinct
 from vqazoo.interfaces import Answer, Features
-from vqazoo.model import BATCH, VQAModel
+from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
 
 LIVE, CACHED = "live", "cached"  # where features of pictures come from

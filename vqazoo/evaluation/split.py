@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vqazoo.answering import BATCH
 from vqazoo.calibration.abstaining import guess_of
 from vqazoo.config import config_digest
 from vqazoo.data import DatasetReader, Example, open_dataset, usable
@@ -30,7 +31,7 @@ from vqazoo.evaluation.score import score
 from vqazoo.evaluation.tables import Predictions, predict_rows
 from vqazoo.features.sources import FeatureSource
 from vqazoo.interfaces import Answer
-from vqazoo.model import BATCH, VQAModel
+from vqazoo.model import VQAModel
 from vqazoo.progress import Progress, Report
 from vqazoo.registry import registry
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.plugins.demo.conftest import LOOPBACK, Demo
+from tests.plugins.demo.conftest import LOOPBACK, SECONDS, Demo
 from vqazoo_demo.examples import EXAMPLES
 
 pytestmark = pytest.mark.proof
@@ -42,8 +42,10 @@ def ask(page: Any, question: str) -> None:
 
 def status(page: Any, text: str) -> str:
     """What a screen reader announces, once it has a text."""
-    line = page.locator("#status").get_by_role("status").filter(has_text=text)
-    line.wait_for(state="attached")
+    from playwright.sync_api import expect
+
+    line = page.locator("#status").get_by_role("status")
+    expect(line).to_contain_text(text, timeout=SECONDS * 1000)
     return str(line.inner_text())
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from vqazoo.answering import BATCH
 from vqazoo.data import Example
 from vqazoo.evaluation.answering import Asking
 from vqazoo.evaluation.checks.changes import CORRUPTIONS, STRENGTHS, as_seen, blank, corrupted
@@ -21,7 +22,7 @@ from vqazoo.features.encoding import encode_pictures
 from vqazoo.features.sources import distinct
 from vqazoo.interfaces import Answer, Features
 from vqazoo.media.images import open_image
-from vqazoo.model import BATCH, VQAModel
+from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
 from vqazoo.progress import Progress
 
