@@ -55,8 +55,10 @@ test: $(ENVIRONMENT)/installed
 	[ $$tests = 0 ] && [ $$linted = 0 ]
 
 # Only the files that have such tests are read: the others take a while to import. Long ones first.
+# PROOFS=tests/core says of which folders.
+PROOFS ?= tests
 proofs: $(ENVIRONMENT)/installed
-	$(PYTEST) -m "proof and not apart" $$(grep -rl --include='test_*.py' mark.proof tests | sort -r)
+	$(PYTEST) -m "proof and not apart" $$(grep -rl --include='test_*.py' mark.proof $(PROOFS) | sort -r)
 
 # Ray on this machine, several processes that train together, and further cases of what the others
 # try with a few: one after the other, a quarter of an hour.
