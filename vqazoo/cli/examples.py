@@ -13,7 +13,7 @@ import click
 
 from vqazoo.catalogue import PACKAGED, PUBLISHED, Entry, entries
 from vqazoo.errors import VqazooError
-from vqazoo.manifests import DatasetManifest, EncoderManifest
+from vqazoo.manifests import DatasetManifest, EncoderManifest, HeadManifest
 from vqazoo.registry import registry
 
 T = TypeVar("T")
@@ -34,11 +34,11 @@ class ExampleCommand(click.Command):
 def installed_examples() -> dict[str, str]:
     """What stands for each place.
 
-    `model`, `encoder`, `head`, `heads`, `dataset`: the smallest packaged model, its parts and data,
-    and the heads of packaged models with the same encoder. `both` is an encoder with a variant,
-    `towers` an image and a text encoder, `official` a dataset whose files are fetched with one of
-    its splits, `recipe` a zoo model of such a dataset, `folders` the dataset that reads folders of
-    the Hub. Where none is installed, a word for it.
+    `model`, `encoder`, `head`, `heads`, `dataset`: the smallest packaged model that answers
+    questions, its parts and data, and the heads of such models with the same encoder. `both` is an
+    encoder with a variant, `towers` an image and a text encoder, `official` a dataset whose files
+    are fetched with one of its splits, `recipe` a zoo model of such a dataset, `folders` the
+    dataset that reads folders of the Hub. Where none is installed, a word for it.
     """
     examples = {
         "model": "MODEL",
@@ -54,26 +54,33 @@ def installed_examples() -> dict[str, str]:
     }
     encoders = _sound(lambda name: registry.manifest("encoder", name), registry.names("encoder"))
     datasets = _sound(lambda name: registry.manifest("dataset", name), registry.names("dataset"))
-    return {**examples, **_models(datasets), **_encoders(encoders), **_official(datasets)}
+    heads = _sound(lambda name: registry.manifest("head", name), registry.names("head"))
+    models = _models(datasets, heads)
+    return {**examples, **models, **_encoders(encoders), **_official(datasets)}
 
 
-def _models(datasets: dict[str, DatasetManifest]) -> dict[str, str]:
+def _models(datasets: dict[str, DatasetManifest], heads: dict[str, HeadManifest]) -> dict[str, str]:
     try:
         known = entries()
     except VqazooError:
         return {}
     examples = {}
-    packaged = {name: entry for name, entry in known.items() if entry.weights == PACKAGED}
+    answering = {name for name, manifest in heads.items() if not manifest.flaws}
+    packaged = {
+        name: entry
+        for name, entry in known.items()
+        if entry.weights == PACKAGED and entry.parts["head"] in answering
+    }
     if packaged:
         model = min(packaged, key=lambda name: (packaged[name].size, name))
         smallest = packaged[model]
         parts, encoder = smallest.parts, smallest.parts["image_encoder"]
-        heads = [entry.parts["head"] for entry in packaged.values() if _uses(entry, encoder)]
+        others = [entry.parts["head"] for entry in packaged.values() if _uses(entry, encoder)]
         examples = {
             "model": model,
             "encoder": encoder,
             "head": parts["head"],
-            "heads": " ".join(dict.fromkeys([parts["head"], *heads])),
+            "heads": " ".join(dict.fromkeys([parts["head"], *others])),
             "dataset": smallest.data,
         }
     for name, entry in known.items():

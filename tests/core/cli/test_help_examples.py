@@ -49,6 +49,12 @@ def test_the_examples_are_installed_parts_and_models() -> None:
     assert split in registry.manifest("dataset", official).splits
 
 
+def test_the_examples_answer_questions() -> None:
+    told = installed_examples()
+    for head in {told["head"], *told["heads"].split(), entries()[told["model"]].parts["head"]}:
+        assert not registry.manifest("head", head).flaws
+
+
 def test_the_example_of_train_is_a_run_that_fits(tmp_path: Path) -> None:
     line = re.search(r"Example: vqazoo (train .*?) --out", helped("train"))
     assert line is not None
