@@ -10,6 +10,7 @@ from typing import Any
 
 from vqazoo.data import Example
 from vqazoo.model import VQAModel
+from vqazoo_export.tokens import RUNNER
 
 
 def agreement(model: VQAModel, folder: Path, examples: Sequence[Example]) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def agreement(model: VQAModel, folder: Path, examples: Sequence[Example]) -> dic
     same, largest = 0, 0.0
     for picture, questions in pictures.items():
         pairs = zip(
-            model.answer(picture, questions), runner.answer(picture, questions), strict=True
+            model.answer(picture, questions), runner.answer(str(picture), questions), strict=True
         )
         for expected, actual in pairs:
             if expected.text == actual["answer"]:
@@ -50,6 +51,8 @@ def load_runner(folder: Path) -> Any:
         spec.loader.exec_module(module)
     finally:
         sys.path[:] = path
-        for name in ("pixels", "tokens"):  # or another folder's runner would get these
+        for name in (
+            Path(file).stem for file in RUNNER
+        ):  # or another folder's runner would get these
             sys.modules.pop(name, None)
     return module

@@ -103,7 +103,7 @@ def _export(model: VQAModel, ref: str, out: Path, options: Options) -> dict[str,
         ]
     files["tokenizer.json"] = tokenizer
     files |= {CONFIG: model_config(described[0])} if options.to == TRITON else {}
-    files |= {} if options.to == TORCH else runner_files()
+    files |= {} if options.to == TORCH else runner_files(bool(question["package"]))
     files |= page_files() | runtime if options.to == WEB else {}
     manifest = {
         "format": FORMAT,

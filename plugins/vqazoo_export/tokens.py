@@ -13,6 +13,10 @@ from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Encoder
 from vqazoo_export.runner.tokens import BytePairs
 
+RUNNER = ("run.py", "asking.py", "pixels.py", "tokens.py")
+# As pyproject.toml has them.
+NEEDED = ("numpy>=1.26", "onnxruntime>=1.20", "pillow>=12.3")
+TOKENIZERS = "tokenizers>=0.22.1"
 PROBES = (
     "What colour is the cat's hat?",
     "is it 10:30, or 3.5 pm?!",
@@ -126,7 +130,13 @@ def _is_byte_pairs(said: dict[str, Any]) -> bool:
     )
 
 
-def runner_files() -> dict[str, bytes]:
-    """The file run.py and what it imports, by name."""
+def runner_files(tokenizers: bool) -> dict[str, bytes]:
+    """The file run.py, what it imports and requirements.txt, by name.
+
+    Args:
+        tokenizers: whether the tokenizer needs that package.
+    """
     folder = Path(__file__).parent / "runner"
-    return {name: (folder / name).read_bytes() for name in ("run.py", "pixels.py", "tokens.py")}
+    files = {name: (folder / name).read_bytes() for name in RUNNER}
+    needed = [*NEEDED, *([TOKENIZERS] if tokenizers else [])]
+    return {**files, "requirements.txt": "".join(f"{name}\n" for name in needed).encode()}

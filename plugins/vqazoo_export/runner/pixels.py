@@ -1,18 +1,13 @@
-"""A picture file as the numbers a model sees, as vqazoo makes them; needs numpy and Pillow."""
+"""A picture as the numbers a model sees, as vqazoo makes them; needs numpy and Pillow."""
 
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 
-def pixels(picture: str, how: dict[str, Any]) -> np.ndarray:
-    """(1, 3, H, W) float32 of a picture file, upright, transparent parts on white."""
-    image = ImageOps.exif_transpose(Image.open(picture))
-    if image.mode.startswith("I"):  # 16 bits
-        image = Image.fromarray(((np.asarray(image).astype("u4") + 128) // 257).astype("u1"))
-    image = image.convert("RGBA")
-    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+def pixels(image: Image.Image, how: dict[str, Any]) -> np.ndarray:
+    """(1, 3, H, W) float32 of a picture in RGB."""
     high, wide = how["size"]
     size = resized(*image.size, how)
     if size != image.size:

@@ -6,6 +6,7 @@ the standard library alone. Other tokenizers need the package `tokenizers`; mani
 
 import json
 import re
+import sys
 import unicodedata
 from collections.abc import Callable
 from itertools import pairwise
@@ -44,14 +45,22 @@ class Text:
         """The ids (B, L) int64 and mask (B, L) bool of B questions, padded on the right."""
         before, after = self.how["before"], self.how["after"]
         kept = self.how["context_length"] - len(before) - len(after)
-        rows = [[*before, *self.ids(question.strip())[:kept], *after] for question in questions]
+        own = [self.ids(question) for question in questions]
+        for tokens in own:
+            if len(tokens) > kept:
+                print(
+                    f"The question has {len(tokens)} tokens, but the text encoder reads at most "
+                    f"{kept}: the rest is ignored.",
+                    file=sys.stderr,
+                )
+        rows = [[*before, *tokens[:kept], *after] for tokens in own]
         longest = max(map(len, rows))
         ids = [row + [self.how["pad"]] * (longest - len(row)) for row in rows]
         mask = [[place < len(row) for place in range(longest)] for row in rows]
         return {"ids": np.array(ids, np.int64), "mask": np.array(mask)}
 
-    def answer(self, outputs: dict[str, Any], row: int) -> dict[str, Any]:
-        """The answer of a row of the graphs' outputs."""
+    def answer(self, outputs: dict[str, Any], row: int, top_k: int = 1) -> dict[str, Any]:
+        """The answer of a row of the graphs' outputs, the next ones as its alternatives."""
         if self.head["kind"] == "write":
             tokens = outputs["tokens"][row].tolist()
             tokens = tokens[: [*tokens, self.head["end"]].index(self.head["end"])]
@@ -60,11 +69,12 @@ class Text:
                 " ".join(words[token] for token in tokens) if words else self.text(tokens).strip()
             )
             return {"answer": text, "score": float(outputs["scores"][row])}
-        best = int(outputs["scores"][row].argmax())
-        answer = {
-            "answer": self.head["answers"][best],
-            "score": float(outputs["scores"][row][best]),
-        }
+        scores = outputs["scores"][row]
+        best = (-scores).argsort(kind="stable")[:top_k].tolist()
+        said = [{"answer": self.head["answers"][n], "score": float(scores[n])} for n in best]
+        answer = said[0]
+        if top_k > 1:
+            answer["alternatives"] = said[1:]
         if "types" in self.head:
             answer["answer_type"] = self.head["types"][int(outputs["types"][row].argmax())]
         if "answerable" in outputs:

@@ -20,6 +20,7 @@ from vqazoo.media.images import open_image
 from vqazoo.media.pixels import pixels
 from vqazoo_export.folder import Options, export_model
 from vqazoo_export.heads import exported_head
+from vqazoo_export.runner.asking import opened
 from vqazoo_export.runner.pixels import pixels as run_pixels
 from vqazoo_export.runner.tokens import BytePairs, Text
 from vqazoo_export.tokens import exported_tokenizer
@@ -103,7 +104,9 @@ def test_the_runners_pixels_are_bit_for_bit_ours(how, size, tmp_path):
     values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(values).save(tmp_path / "picture.png")
     expected = pixels(open_image(tmp_path / "picture.png"), how).numpy()[None]
-    assert np.array_equal(run_pixels(tmp_path / "picture.png", how.to_json()), expected)
+    assert np.array_equal(
+        run_pixels(opened(str(tmp_path / "picture.png")), how.to_json()), expected
+    )
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1", "CMYK", "I;16", "turned"])
@@ -123,7 +126,7 @@ def test_the_runner_reads_kinds_of_pictures_as_we_do(mode, tmp_path):
         file = tmp_path / "picture.tiff"
     picture.save(file, **options)
     expected = pixels(open_image(file), MODES[0]).numpy()[None]
-    assert np.array_equal(run_pixels(file, MODES[0].to_json()), expected)
+    assert np.array_equal(run_pixels(opened(str(file)), MODES[0].to_json()), expected)
 
 
 # ---- refusals -------------------------------------------------------------------------------

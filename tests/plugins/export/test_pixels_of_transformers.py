@@ -16,6 +16,7 @@ import vqazoo_export
 from vqazoo.interfaces import Preprocess
 from vqazoo.media.images import open_image
 from vqazoo.media.pixels import pixels
+from vqazoo_export.runner.asking import opened
 from vqazoo_export.runner.pixels import pixels as run_pixels
 
 USUAL = Preprocess(
@@ -57,7 +58,7 @@ def noise(size):
 def test_the_runner(tmp_path, how, size):
     noise(size).save(file := tmp_path / "picture.png")
     expected = pixels(open_image(file), HOWS[how]).numpy()[None]
-    assert np.array_equal(run_pixels(str(file), HOWS[how].to_json()), expected)
+    assert np.array_equal(run_pixels(opened(str(file)), HOWS[how].to_json()), expected)
 
 
 def test_the_page(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.plugins.export.conftest import LSTM
 from vqazoo.cli import run
 from vqazoo_export.agreement import agreement
 from vqazoo_export.int8 import quantised
+from vqazoo_export.tokens import RUNNER
 
 pytestmark = pytest.mark.proof
 
@@ -65,13 +68,13 @@ def test_the_runner_answers_as_the_original_and_needs_neither_torch_nor_vqazoo(
 
 def test_the_runner_imports_three_packages_only(exported_lstm):
     imported = set()
-    for name in ("run.py", "pixels.py", "tokens.py"):
+    for name in RUNNER:
         for node in ast.walk(ast.parse((exported_lstm / name).read_text())):
             if isinstance(node, ast.Import):
                 imported |= {one.name.partition(".")[0] for one in node.names}
             elif isinstance(node, ast.ImportFrom):
                 imported.add((node.module or "").partition(".")[0])
-    others = imported - set(sys.stdlib_module_names) - {"pixels", "tokens"}
+    others = imported - set(sys.stdlib_module_names) - {Path(name).stem for name in RUNNER}
     assert others == {"numpy", "onnxruntime", "PIL", "tokenizers"}  # the last only if asked for
     assert manifest(exported_lstm)["tokenizer"]["package"] == ""
 
@@ -170,8 +173,61 @@ def test_the_runner_without_a_question_says_how_it_is_called(exported_lstm):
         text=True,
         check=False,
     )
+    assert done.returncode == 2
+    assert "run.py [-h] [--top-k TOP_K] PICTURE QUESTION" in done.stderr
+
+
+def test_the_command_refuses_in_a_sentence_and_says_what_is_cut(exported_lstm, tmp_path):
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        told = [sys.executable, "-I", str(exported_lstm / "run.py"), *arguments]
+        return subprocess.run(told, capture_output=True, text=True, check=False)
+
+    missing = str(tmp_path / "photo.png")
+    done = command(missing, "what?")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"Error: The image '{missing}' does not exist: check the path.\n"
+    Image.new("RGB", (9, 9)).save(missing)
+    done = command(missing, "  ")
+    assert done.stderr == "Error: The question is empty: write a question in words.\n"
+    done = command("--top-k", "2", missing, "what?")
+    assert done.stderr.startswith("Error: This model writes its answer, and its graph gives ")
+    done = command(missing, "what " * 200)
+    assert done.returncode == 0
+    assert done.stderr.startswith("The question has 200 tokens, but the text encoder reads at most")
+
+
+def test_the_next_answers_are_those_of_the_original(flawed, exported_flawed, easy_questions):
+    picture, question = str(easy_questions[0].image), easy_questions[0].question
+    script = ALONE.replace("run.answer(picture, questions)", "run.answer(picture, questions, 3)")
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script, str(exported_flawed)],
+        input=json.dumps([(picture, [question])]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    ((answer,),) = json.loads(done.stdout)["answers"]
+    expected = flawed.answer(picture, question, top_k=3)
+    said = [(answer["answer"], answer["score"])]
+    said += [(other["answer"], other["score"]) for other in answer["alternatives"]]
+    for (text, score), original in zip(said, (expected, *expected.alternatives), strict=True):
+        assert text == original.text
+        assert score == pytest.approx(original.score, abs=TOLERANCE)
+
+
+def test_a_package_that_is_not_there_is_named_with_the_command(exported_lstm, tmp_path):
+    hidden = tmp_path / "sitecustomize.py"
+    hidden.write_text("import sys; sys.modules['onnxruntime'] = None\n")
+    done = subprocess.run(
+        [sys.executable, str(exported_lstm / "run.py"), "photo.png", "what?"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
-    assert "run.py PICTURE QUESTION" in done.stderr
+    assert done.stderr.startswith("Error: The package 'onnxruntime' is not installed: run  ")
+    assert f'-m pip install -r "{exported_lstm / "requirements.txt"}"' in done.stderr
 
 
 def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path, capsys):
