@@ -4,6 +4,8 @@
 #   make proofs       the tests that take longest: the site, tutorials, browser, wheel, processes
 #   make apart        Ray, several processes, further cases: one after the other
 #   make docs         the documentation as pages
+#   make wheel        a wheel and a source archive in dist/
+#   make release-check  these, read, installed where nothing else is, and toured (6 GB more)
 #   make lowest       the lowest versions that are allowed, in .venv-lowest (6 GB more)
 # PYTHON=python3.12 make ... chooses another interpreter, 3.11 or newer.
 
@@ -17,10 +19,10 @@ LOWEST_TESTS ?= tests/plugins/blip tests/plugins/demo tests/plugins/encoders tes
   tests/whole/test_golden.py tests/core/media/test_images.py tests/core/media/test_image_kinds.py tests/core/training/test_training.py
 .DEFAULT_GOAL := help
 
-.PHONY: help quickstart test proofs coverage lint lowest apart kills mutants fuzz benchmarks catalogue catalogues docs clean
+.PHONY: help quickstart test proofs wheel release-check coverage lint lowest apart kills mutants fuzz benchmarks catalogue catalogues docs clean
 
 help:
-	@sed -n '2,8s/^# *//p' Makefile
+	@sed -n '2,10s/^# *//p' Makefile
 
 $(ENVIRONMENT)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "vqazoo needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + ": set PYTHON=python3.12, for instance.")'
@@ -84,6 +86,15 @@ lowest:
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 	    --constraint $(LOWEST)/constraints.txt --editable '.[dev,easy-vqa,pretrained]'
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -p no:cacheprovider $(LOWEST_TESTS)
+
+wheel: $(ENVIRONMENT)/installed
+	$(BIN)/python -m build --outdir dist .
+
+# What users get: both archives are read for what must and must not be inside, the wheel is installed
+# without extras into an environment of its own, and every command of the tour runs there.
+RELEASE ?= .venv-release
+release-check: $(ENVIRONMENT)/installed
+	$(BIN)/python -m tests.whole.release --environment $(RELEASE)
 
 # Small faults, one by one, that the tests must notice; goes on where it was stopped.
 mutants: $(ENVIRONMENT)/installed

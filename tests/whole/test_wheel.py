@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.whole.release.contents import faults, members
 from vqazoo.catalogue import PACKAGED, entries
 
 pytestmark = pytest.mark.proof
@@ -77,6 +78,10 @@ def test_the_wheel_holds_the_models_and_the_weights(wheel):
         "vqazoo_serve/page.html",
     } <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "plugins/"))]
+
+
+def test_the_wheel_is_fit_to_be_released(wheel):
+    assert faults(members(wheel)) == []
 
 
 def test_the_installed_wheel_is_what_runs(python, tmp_path):
