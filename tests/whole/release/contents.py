@@ -14,7 +14,9 @@ LARGEST = 10_000_000  # bytes of a file
 LICENCE = "LICENSE"
 # A secret, a home folder, a cache: what may lie in a folder that an archive is made of.
 SECRET = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/]|\bhf_[A-Za-z0-9]{30,}\b")
-HOME = re.compile(rb"(?<![\w.])/(?:home|Users)/(?!(?:ada|alice|me|runner|user|you)\b)[a-z][\w-]+/")
+HOME = re.compile(
+    rb"(?<![\w.])/(?:home|Users)/(?!(?:ada|alice|me|nobody|runner|user|you)\b)[a-z][\w-]+/"
+)
 FORBIDDEN = re.compile(
     r"(^|/)(runs|sweeps|dist|node_modules|__pycache__|\.venv[^/]*|\.git|\.env|\.netrc)(/|$)"
     r"|(^|/)[.]\w+_cache(/|$)|[.](pyc|pem|key)$|missing-images[.]txt$"
