@@ -82,13 +82,20 @@ class Models:
     one by one, since the libraries change settings of the whole process while they do.
     """
 
-    def __init__(self, chosen: Sequence[str], device: str = "cpu", quality: str = "") -> None:
+    def __init__(
+        self,
+        chosen: Sequence[str],
+        device: str = "cpu",
+        quality: str = "",
+        abstain_at_risk: float | None = None,
+    ) -> None:
         """`chosen` come first; the packaged ones follow.
 
         Args:
             quality: the model that judges every picture; NO_QUALITY: none does; empty: for models
                 whose data the catalogue names, the packaged one of the same data, since what it
                 says of other pictures was never measured.
+            abstain_at_risk: as for `VQAModel.answer`.
 
         Raises:
             ConfigError: that model does not judge pictures, or one that does is to answer.
@@ -108,6 +115,7 @@ class Models:
         self.labels = short_names(self.names)
         self.data = {name: data_of(name, known.get(name)) for name in self.names}
         self.device = device
+        self.abstain_at_risk = abstain_at_risk
         self._judge_of = {known[name].data: name for name in judges} if not quality else {}
         self._judge = "" if quality == NO_QUALITY else quality
         self._loaded: dict[str, VQAModel] = {}
@@ -144,7 +152,7 @@ class Models:
         label = self.labels[name]
         try:
             model = self.load(name)
-            answer = model.answer(picture, question, top_k)
+            answer = model.answer(picture, question, top_k, abstain_at_risk=self.abstain_at_risk)
         except Exception as error:  # the page tells it, and the terminal in full
             return Reply(label, problem=sentence(error, f"The model {label}"))
         if not show_look:

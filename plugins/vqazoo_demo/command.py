@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from vqazoo.cli.completion import complete_model
-from vqazoo.cli.options import DEVICE_OR_CPU, listens_on
+from vqazoo.cli.options import DEVICE_OR_CPU, abstain_at_risk, listens_on
 
 
 @click.command()
@@ -37,6 +37,7 @@ from vqazoo.cli.options import DEVICE_OR_CPU, listens_on
     metavar="MODEL|none",
     help="Model that judges every picture; default: for models of drawn shapes the packaged one.",
 )
+@abstain_at_risk
 @DEVICE_OR_CPU
 def demo(
     models: tuple[str, ...],
@@ -45,6 +46,7 @@ def demo(
     flagged: Path,
     top_k: int,
     quality: str,
+    abstain_at_risk: float | None,
     device: str,
 ) -> None:
     """Open a web page that asks models about pictures.
@@ -60,9 +62,9 @@ def demo(
     if find_spec("gradio") is None:
         raise missing_package("The verb 'demo'", "gradio", "demo")
     table = FlaggedTable(flagged)
-    zoo = Models(models, device, quality)
+    zoo = Models(models, device, quality, abstain_at_risk)
     for name in models:
-        zoo.load(name)
+        zoo.load(name).holds_back(abstain_at_risk)
     with tempfile.TemporaryDirectory(prefix="vqazoo-demo-") as folder:
         # Read when Gradio is imported; pictures that were uploaded go when the demo stops.
         os.environ |= {

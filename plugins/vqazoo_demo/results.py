@@ -101,13 +101,14 @@ def saved(file: Path, rows: int) -> str:
 
 
 def _ranked(answer: Answer) -> list[Answer]:
-    return [answer, *answer.alternatives]
+    """The model's own answers, best first; one that was held back is the first of the others."""
+    return [*([] if answer.abstained else [answer]), *answer.alternatives]
 
 
 def _guesses(answer: Answer) -> list[Answer]:
     """The ranked answers that say something of the picture, and not by mere chance."""
-    said = _ranked(answer) if answer.abstained is None else list(answer.alternatives)
-    return [o for o in said if o.text not in REFUSALS and o.score >= WORTH_SAYING]
+    ranked = _ranked(answer)
+    return [o for o in ranked if o.text not in REFUSALS and o.score >= WORTH_SAYING]
 
 
 def _source(picture: Image.Image, longest: int) -> str:

@@ -98,15 +98,19 @@ def uncalibrated(command: F) -> F:
     )(command)
 
 
-def confidence_flags(command: F) -> F:
-    """Options --uncalibrated and --abstain-at-risk."""
-    command = click.option(
+def abstain_at_risk(command: F) -> F:
+    """Option --abstain-at-risk."""
+    return click.option(
         "--abstain-at-risk",
         type=float,
         metavar="SHARE",
         help='Say "I don\'t know" rather than be wrong in more than this share of the answers.',
     )(command)
-    return uncalibrated(command)
+
+
+def confidence_flags(command: F) -> F:
+    """Options --uncalibrated and --abstain-at-risk."""
+    return uncalibrated(abstain_at_risk(command))
 
 
 def decode_request(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
@@ -119,6 +118,31 @@ def test_a_dark_picture_is_judged_for_models_of_its_kind_and_for_no_others(model
     assert Models([], quality="none").ask(GATED, dark, question, 1, False).quality is None
     named = Models([], quality=JUDGE)
     assert named.ask(LSTM, dark, question, 1, False).quality is not None
+
+
+def test_an_answer_that_is_held_back_is_told_so_with_its_guess_and_its_own_bars() -> None:
+    models = Models([GATED], abstain_at_risk=0.01)
+    own = models.load(GATED)
+    example = next(one for one in EXAMPLES if one.data == "easy-vqa")
+    picture, question = example.paint(), example.question
+    held = own.answer(picture, question, 3, abstain_at_risk=0.01)
+    reply = models.ask(GATED, picture, question, 3, False)
+    assert reply.answer is not None
+    assert (reply.answer.text, reply.answer.abstained) == (held.text, held.abstained)
+    guesses = (Answer("red", 0.4), Answer("blue", 0.3))
+    unsure = Answer("I don't know", 0.4, alternatives=guesses, abstained="unsure")
+    told = Reply(GATED, unsure)
+    html = text(results.page(picture, question, [told]))
+    assert "I don't know The model is not sure enough. Its best guess would be “red”." in html
+    assert "Ranked answers red 40% blue 30%" in html
+
+
+def test_a_risk_that_a_model_has_no_threshold_for_is_told_on_the_page() -> None:
+    name = "tiny-clip-med-easyvqa"
+    models = Models([], abstain_at_risk=1e-6)
+    reply = models.ask(name, PICTURE, "what is this?", 1, False)
+    assert reply.answer is None
+    assert "the smallest that one keeps is 0.01" in reply.problem
 
 
 def test_a_model_that_judges_pictures_does_not_answer_and_the_other_way_round() -> None:
