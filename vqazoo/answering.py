@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from PIL import Image
 
 from vqazoo.calibration import Calibration
 from vqazoo.calibration.abstaining import HoldBack, holding_back
@@ -21,13 +22,17 @@ from vqazoo.data.answers import AnswerList
 from vqazoo.data.asking import Asked
 from vqazoo.errors import ConfigError, QuestionError, VqazooWarning
 from vqazoo.features.encoding import as_video, encode_pictures, need_frames
+from vqazoo.features.unfamiliar import advice, is_unfamiliar
 from vqazoo.interfaces import Answer, Captions, Features, Fusion, Head
 from vqazoo.manifests import FusionManifest, HeadManifest
+from vqazoo.media.images import open_image
+from vqazoo.media.pixels import pixels
 from vqazoo.media.video import Video, is_video, watch
 from vqazoo.toolkit.decode_options import choose
 from vqazoo.towers import EncodingModel
 
 BATCH = 64  # rows encoded at once by `answer`
+LOOKED_AT = 5  # pictures that a model looks at, to warn of those that it did not learn
 
 
 class AnsweringModel(EncodingModel):
@@ -45,6 +50,7 @@ class AnsweringModel(EncodingModel):
     fusion_manifest: FusionManifest
     head_manifest: HeadManifest
     calibration: Calibration | None = None
+    _looked_at: int = 0
 
     @property
     def blocks(self) -> tuple[Block, Block]:
@@ -149,7 +155,23 @@ class AnsweringModel(EncodingModel):
         if _is_clip(source):
             frames = watch(source, need_frames(self, source))
             return as_video(encode_pictures(self, [self.transform(frame) for frame in frames]))
-        return encode_pictures(self, [self.transform(picture) for picture in pictures])
+        opened = [open_image(picture) for picture in pictures]
+        self._look_at(opened[0])
+        preprocess = self.image_encoder.spec.preprocess
+        return encode_pictures(self, [pixels(picture, preprocess) for picture in opened])
+
+    def _look_at(self, picture: Image.Image) -> None:
+        """Warn, once, of a picture of another kind than the image encoder learnt."""
+        if self._looked_at == LOOKED_AT or self.holds_tower("image"):
+            return
+        self._looked_at += 1
+        if is_unfamiliar(self.blocks[0], picture):
+            self._looked_at = LOOKED_AT
+            warnings.warn(
+                f"The picture seems to be of another kind, {advice(self.blocks[0])}",
+                VqazooWarning,
+                stacklevel=6,
+            )
 
     def _checked_question(self, question: Any) -> str:
         if not isinstance(question, str):

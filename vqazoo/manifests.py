@@ -124,6 +124,9 @@ class EncoderManifest(Manifest):
         lends: modules that the text tower, if there is one, lends to heads; see `Encoder.lend`.
         license: of packaged weights, as an SPDX identifier; empty: weights differ, or nobody says.
         base_model: Hub repositories of packaged weights.
+        learnt: what pictures packaged weights learnt, in words, such as `drawn shapes`.
+        unfamiliar: `module:function` which tells of a PIL picture (RGB) whether it is of another
+            kind than those, so that people are warned; empty: nothing tells.
     """
 
     variant: str = ""
@@ -134,6 +137,8 @@ class EncoderManifest(Manifest):
     lends: frozenset[str] = frozenset({"token_embedding"})
     license: str = ""
     base_model: tuple[str, ...] = ()
+    learnt: str = ""
+    unfamiliar: str = ""
 
     def __new__(cls, **given: Any) -> Self:
         """Raises PluginError: it names the text tower as before."""

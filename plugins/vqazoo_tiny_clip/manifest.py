@@ -19,6 +19,8 @@ TINY_CLIP = EncoderManifest(
     },
     example="tiny-clip",
     license="MIT",
+    learnt="drawn shapes",
+    unfamiliar="vqazoo_tiny_clip.photographs:is_photograph",
     image=frozenset({"pooled", "tokens"}),
     text=frozenset({"pooled", "tokens"}),
 )

@@ -41,7 +41,13 @@ from vqazoo.training.learner import Learner
 from vqazoo.training.loggers import ExperimentLogs
 from vqazoo.training.lora import add_adapters, has_adapters
 from vqazoo.training.optimisation import make_optimiser, rate_factor
-from vqazoo.training.report import describe_data, describe_leak, epoch_line, stage_line
+from vqazoo.training.report import (
+    describe_data,
+    describe_leak,
+    describe_pictures,
+    epoch_line,
+    stage_line,
+)
 from vqazoo.training.run_folder import (
     check_data,
     check_run,
@@ -175,6 +181,7 @@ def _run(
     describe_data(model, data, report)
     if engine.first:
         describe_leak(data, cache_root(training.cache), report)
+        describe_pictures(model, data, config.seed, report)
     targets = move(model.head.targets(data.train), device)
     validation = Validation(model, data, config, out / BEST, environment)
     units = row_units(model.head, targets)  # (n,) of each term of the loss

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from vqazoo.data.leaks import find_leak
+from vqazoo.features.unfamiliar import told_unfamiliar
 from vqazoo.model import VQAModel
 from vqazoo.training.data import RunData
 from vqazoo.training.stages import Stage
@@ -44,6 +45,17 @@ def describe_leak(data: RunData, caches: Path, report: Callable[[str], None]) ->
             f"Warning: {leak.told('validation questions')}: the validation score is too high, and "
             f"the best epoch is chosen by it; take them out of one of the two splits."
         )
+
+
+def describe_pictures(
+    model: VQAModel, data: RunData, seed: int, report: Callable[[str], None]
+) -> None:
+    """Report pictures of another kind than a frozen image encoder learnt."""
+    if model.trains_tower("image"):
+        return
+    pictures = (example.image for example in data.train)
+    if told := told_unfamiliar(model.blocks[0], pictures, seed):
+        report(f"Warning: {told}")
 
 
 def stage_line(stage: Stage, learning: Mapping[str, Tensor], model: VQAModel, count: int) -> str:
