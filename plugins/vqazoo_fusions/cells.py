@@ -42,22 +42,24 @@ class Cells:
         return torch.cat([x, self.place.to(x)], dim=2)
 
     def shifts(self) -> Tensor:
-        """Which cell lies at each of 9 offsets from a cell, (B, 9, N, N): 1 there, else 0.
+        """Which cell lies at each of 9 offsets from a cell, (B, N, 9N): 1 there, else 0.
 
-        The fifth offset is none: each real cell itself. It is all there is without a grid.
+        The last axis is all cells, of each the 9 offsets at which it may lie. The middle offset is
+        none: each real cell itself. It is all there is without a grid.
         """
         count = self.mask.shape[1]
         index = torch.arange(count, device=self.mask.device)  # (N,)
+        pairs = self.mask[:, :, None] & self.mask[:, None, :]  # (B, N, N)
         shifts = []
         for down, right in AROUND:
             row, column = self.rows + down, self.columns + right  # (B, N)
             inside = (row >= 0) & (row < self.height) & (column >= 0) & (column < self.width)
-            target = index + down * self.width + right  # (B, N)
             if down == right == 0:
-                inside = torch.ones_like(inside)
+                inside = self.mask
+            target = index + down * self.width + right  # (B, N)
             there = (target[:, :, None] == index) & inside[:, :, None]  # (B, N, N)
-            shifts.append(there & self.mask[:, :, None] & self.mask[:, None, :])
-        return torch.stack(shifts, dim=1).to(self.tokens)
+            shifts.append(there & pairs)
+        return torch.stack(shifts, dim=3).flatten(2).to(self.tokens)
 
 
 class Convolution(nn.Module):
@@ -68,11 +70,11 @@ class Convolution(nn.Module):
         self.kernel = nn.Conv2d(inputs, outputs, 3, padding=1)  # its parameters, not its forward
 
     def forward(self, x: Tensor, shifts: Tensor) -> Tensor:
-        """Features (B, N, C) and `Cells.shifts` (B, 9, N, N) -> (B, N, D)."""
-        weight = self.kernel.weight.flatten(2).permute(2, 1, 0)  # (9, C, D)
+        """Features (B, N, C) and `Cells.shifts` (B, N, 9N) -> (B, N, D)."""
+        weight = self.kernel.weight.flatten(2).permute(1, 2, 0)  # (C, 9, D)
+        sent = (x @ weight.flatten(1)).unflatten(2, weight.shape[1:])  # (B, N, 9, D)
         assert self.kernel.bias is not None
-        seen = shifts @ (x[:, None] @ weight)  # (B, 9, N, D)
-        return seen.sum(dim=1) + self.kernel.bias
+        return shifts @ sent.flatten(1, 2) + self.kernel.bias
 
 
 class CellNorm(nn.BatchNorm1d):
