@@ -126,3 +126,47 @@ IMAGE_TOKENS = FusionManifest(
     provides="tokens",
     ignores="text",
 )
+FILM_BLOCKS = FusionManifest(
+    summary="the question scales and shifts the channels of a convolutional net over the image",
+    build="vqazoo_fusions.film:FiLMBlocks",
+    source="Perez et al. 2018, FiLM, section 2",
+    args={
+        "dim": Arg(int, 512, "width of the fused vector", minimum=1),
+        "hidden_dim": Arg(int, 128, "channels of the blocks", minimum=1),
+        "layers": Arg(int, 4, "number of blocks", minimum=1),
+    },
+    requires=frozenset({"image.tokens", "text.pooled"}),
+    provides="pooled",
+)
+TOP_DOWN_ATTENTION = FusionManifest(
+    summary="the question looks once at the image's regions; gated tanh of both, multiplied",
+    build="vqazoo_fusions.top_down_attention:TopDownAttention",
+    source="Anderson et al. 2018, Bottom-Up and Top-Down Attention, section 3.3; Teney et al. 2018",
+    args={"dim": DIM},
+    requires=frozenset({"image.tokens", "text.pooled"}),
+    provides="pooled",
+)
+RELATION_NETWORK = FusionManifest(
+    summary="every pair of places in the image is looked at with the question, then summed",
+    build="vqazoo_fusions.relation_network:RelationNetwork",
+    source="Santoro et al. 2017, A simple neural network module for relational reasoning",
+    args={
+        "dim": Arg(int, 256, "width of the fused vector", minimum=1),
+        "hidden_dim": Arg(int, 256, "width of the layers that look at a pair", minimum=1),
+        "layers": Arg(int, 4, "number of layers that look at a pair", minimum=1),
+        "dropout": Arg(float, 0.5, "dropout of the fused vector", minimum=0, maximum=1),
+    },
+    requires=frozenset({"image.tokens", "text.pooled"}),
+    provides="pooled",
+)
+MAC = FusionManifest(
+    summary="steps of reasoning: each chooses words, reads the image for them, and writes it down",
+    build="vqazoo_fusions.mac:MAC",
+    source="Hudson & Manning 2018, Compositional Attention Networks, section 3",
+    args={
+        "dim": Arg(int, 256, "width of control, memory and fused vector; published 512", minimum=1),
+        "steps": Arg(int, 4, "number of steps; published 12", minimum=1),
+    },
+    requires=frozenset({"image.tokens", "text.pooled", "text.tokens"}),
+    provides="pooled",
+)

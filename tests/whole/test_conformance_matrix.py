@@ -49,6 +49,10 @@ FUSIONS = [
     "image-tokens",
     "q-former",
     "git",
+    "film-blocks",
+    "top-down-attention",
+    "relation-network",
+    "mac",
 ]
 HEADS = [
     "linear",

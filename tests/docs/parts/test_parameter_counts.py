@@ -55,6 +55,18 @@ FUSIONS = [
     ("med", {"dim": 16, "layers": 3, "hidden_dim": 7}, {"D": 16, "C": 12, "M": 7, "layers": 3}),
     ("git", {}, {"D": 16, "C": 12}),
     ("vilt", {"dim": 16, "layers": 3, "hidden_dim": 7}, {"D": 16, "M": 7, "layers": 3}),
+    (
+        "film-blocks",
+        {"dim": 6, "layers": 3, "hidden_dim": 7},
+        {"D": 6, "M": 7, "layers": 3, "C_v": 12, "D_q": 14},
+    ),
+    ("top-down-attention", {"dim": 6}, {"D": 6, "C_v": 12, "D_q": 14}),
+    (
+        "relation-network",
+        {"dim": 6, "layers": 3, "hidden_dim": 7},
+        {"D": 6, "M": 7, "layers": 3, "C_v": 12, "D_q": 14},
+    ),
+    ("mac", {"dim": 6, "steps": 3}, {"D": 6, "steps": 3, "C_v": 12, "C_q": 16, "D_q": 14}),
 ]
 
 
