@@ -13,6 +13,23 @@ HF_CLIP = EncoderManifest(
     image=BOTH,
     text=BOTH,
 )
+HF_IMAGE = EncoderManifest(
+    summary="transformers image models (DINOv2, DINOv3, SigLIP 2, Swin, ViT ...); image tower only",
+    build="vqazoo_hf.image:HFImageEncoder",
+    source="transformers; pooled and tokens as each type is published",
+    variant=PLACE,
+    example="hf-image:facebook/dinov2-small",
+    args={
+        "pooling": Arg(
+            str,
+            "auto",
+            "auto: as the type is published; pooler: the model's pooler_output; cls: the first "
+            "state; mean: over the states of patches",
+            ("auto", "pooler", "cls", "mean"),
+        ),
+    },
+    image=BOTH,
+)
 HF_TEXT = EncoderManifest(
     summary="transformers text models (BERT, DistilBERT, MiniLM, GPT-2 families); text tower only",
     build="vqazoo_hf.text:HFTextEncoder",
