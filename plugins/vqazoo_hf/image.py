@@ -43,22 +43,21 @@ class HFImageEncoder(Encoder):
         config = self._repository.config()
         self._type = image_type(config, variant)
         self._known = config.model_type in IMAGE_TYPES
-        with self._repository.building():
-            self.model: Any = AutoModel.from_config(config)
-        self._config = config
-        if self._type.tower:
-            for name, _ in list(self.model.named_children()):
-                if name != self._type.tower:
-                    setattr(self.model, name, None)
-            self._config = config.vision_config
-        self._prefix = self._type.prefix_tokens(self._config)
-        self._pooling = self._pooled_as(pooling, config)
-        if self._pooling != POOLER and getattr(self.model, "pooler", None) is not None:
-            self.model.pooler = None  # which has no weights in such a file
+        self._config = config.vision_config if self._type.tower else config
         if self._type.naflex:
             preprocess = read_patches(self._repository, self._config.patch_size)
         else:
             preprocess = read_preprocess(self._repository)
+        with self._repository.building():
+            self.model: Any = AutoModel.from_config(config)
+        if self._type.tower:
+            for name, _ in list(self.model.named_children()):
+                if name != self._type.tower:
+                    setattr(self.model, name, None)
+        self._prefix = self._type.prefix_tokens(self._config)
+        self._pooling = self._pooled_as(pooling, config)
+        if self._pooling != POOLER and getattr(self.model, "pooler", None) is not None:
+            self.model.pooler = None  # which has no weights in such a file
         self.spec = EncoderSpec(self._measure(variant, config.model_type, preprocess))
 
     def _pooled_as(self, pooling: str, config: Any) -> str:

@@ -5,7 +5,7 @@ from vqazoo.manifests import PLACE, Arg, EncoderManifest
 BOTH = frozenset({"pooled", "tokens"})
 
 HF_CLIP = EncoderManifest(
-    summary="transformers CLIP and SigLIP models, both towers",
+    summary="transformers CLIP, SigLIP, SigLIP 2, MetaCLIP 2 and other models of two towers",
     build="vqazoo_hf.clip:HFCLIPEncoder",
     source="transformers; Radford et al. 2021, CLIP; Zhai et al. 2023, SigLIP",
     variant=PLACE,
