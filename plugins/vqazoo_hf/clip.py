@@ -92,7 +92,7 @@ class HFCLIPEncoder(Encoder):
         return getattr(self.model, self._type.text)
 
     def _longest(self, tokenizer: Any) -> int:
-        """Tokens of the longest text: as many as the tower has places for, or as its tokenizer says."""
+        """Tokens of the longest text: places of the tower, or fewer as its tokenizer says."""
         text = self._text()
         places = position_limit(getattr(text, "roberta", text)) or LONGEST
         return places if self._type.padded else min(places, int(tokenizer.model_max_length))

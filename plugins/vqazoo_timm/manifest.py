@@ -17,7 +17,15 @@ TIMM = EncoderManifest(
             "model's name says, never asked",
             ("auto", "gelu", "quick_gelu", "named"),
             before="named",
-        )
+        ),
+        "aspect": Arg(
+            str,
+            "auto",
+            "NaFlex models: auto keeps each picture's aspect, square cuts the square of timm's "
+            "config; others always do as timm's config says",
+            ("auto", "square"),
+            before="square",
+        ),
     },
     example="timm:vit_small_patch16_224.augreg_in1k",
     image=BOTH,

@@ -264,3 +264,53 @@ def test_a_model_without_a_pooled_vector_offers_tokens_alone(monkeypatch):
     assert encoder.encode_image(images, frozenset({"tokens"})).tokens.shape[2] == 64
     with pytest.raises(IncompatibleError, match="'test_vit' has no pooled vector, only tokens"):
         encoder.encode_image(images, BOTH)
+
+
+# ---- NaFlex -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def naflex():
+    """A NaFlexVit of 2 layers, as timm makes it, in an encoder."""
+    name = "naflexvit_base_patch16_gap"
+    if not timm.is_model(name):
+        pytest.skip("this timm has no such model")
+    real = timm.create_model
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timm, "create_model", lambda *a, **k: real(*a, depth=1, **k))
+        return build(name), registry.build("encoder", f"timm:{name}", name, IMAGE, aspect="square")
+
+
+@pytest.mark.parametrize("size", [(301, 222), (190, 400), (60, 60)])
+def test_naflex_pictures_keep_their_aspect_as_in_timm(naflex, size):
+    encoder, square = naflex
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    config = timm.data.resolve_data_config({}, model=encoder.model)
+    given = {"naflex": True, "patch_size": 16, "max_seq_len": 576, "is_training": False}
+    wanted = timm.data.create_transform(**config, **given)(image)
+    seen = pixels(image, encoder.spec.preprocess)
+    torch.testing.assert_close(seen, wanted, rtol=1e-5, atol=1e-5)
+    cut = timm.data.create_transform(**config, is_training=False)(image)
+    torch.testing.assert_close(pixels(image, square.spec.preprocess), cut, rtol=1e-5, atol=1e-5)
+
+
+def test_naflex_features_are_those_of_patches_with_padding(naflex):
+    from timm.data.naflex_transforms import Patchify
+
+    encoder, _ = naflex
+    images = torch.randn(1, 3, 64, 96)
+    patches, places, real = Patchify(16)(images[0]).values()
+    room = torch.nn.functional.pad(patches, (0, 0, 0, 5))[None]
+    batch = {
+        "patches": room,
+        "patch_coord": torch.nn.functional.pad(places, (0, 0, 0, 5))[None],
+        "patch_valid": torch.nn.functional.pad(real, (0, 5))[None],
+    }
+    with torch.no_grad():
+        found = encoder.encode_image(images, BOTH)
+        wanted = encoder.model(batch)
+        alone = encoder.model(images)
+    torch.testing.assert_close(found.pooled, wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.pooled, alone, rtol=1e-5, atol=1e-5)
+    assert (found.num_prefix, found.tokens.shape[1]) == (4, 4 + 24)
