@@ -124,6 +124,9 @@ class EncoderManifest(Manifest):
         lends: modules that the text tower, if there is one, lends to heads; see `Encoder.lend`.
         license: of packaged weights, as an SPDX identifier; empty: weights differ, or nobody says.
         base_model: Hub repositories of packaged weights.
+        names: `package:file.json`, what may stand after the colon, for `vqazoo list --search`: its
+            `names` are rows of a name, what it is known as, pixels, tokens and text cleaning (the
+            last three may be null).
     """
 
     variant: str = ""
@@ -134,6 +137,7 @@ class EncoderManifest(Manifest):
     lends: frozenset[str] = frozenset({"token_embedding"})
     license: str = ""
     base_model: tuple[str, ...] = ()
+    names: str = ""
 
     def __new__(cls, **given: Any) -> Self:
         """Raises PluginError: it names the text tower as before."""
@@ -145,6 +149,8 @@ class EncoderManifest(Manifest):
         super().__post_init__()
         _keep_subset(self, "image", FEATURE_KINDS)
         _keep_subset(self, "text", FEATURE_KINDS)
+        if self.names and not OBJECT_PATH.fullmatch(self.names):
+            raise _unexpected(self, "names", "'package:file.json'")
         if not self.text:
             object.__setattr__(self, "lends", frozenset())
 

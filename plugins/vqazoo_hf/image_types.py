@@ -82,6 +82,7 @@ IMAGE_TYPES = {
     "siglip2_vision_model": ImageType(naflex=True),
     "swin": MAP,
     "swinv2": MAP,
+    "tipsv2": ImageType(prefix=REGISTERS, tower="vision_model"),
     "tipsv2_vision_model": ImageType(prefix=REGISTERS),
     "vit": ImageType(prefix=(1,), pooler_of=("ViTModel",)),
     "vit_msn": ImageType(pooled=CLS, prefix=(1,)),

@@ -9,6 +9,7 @@ HF_CLIP = EncoderManifest(
     build="vqazoo_hf.clip:HFCLIPEncoder",
     source="transformers; Radford et al. 2021, CLIP; Zhai et al. 2023, SigLIP",
     variant=PLACE,
+    names="vqazoo_hf:names_clip.json",
     example="hf-clip:openai/clip-vit-large-patch14",
     image=BOTH,
     text=BOTH,
@@ -18,6 +19,7 @@ HF_IMAGE = EncoderManifest(
     build="vqazoo_hf.image:HFImageEncoder",
     source="transformers; pooled and tokens as each type is published",
     variant=PLACE,
+    names="vqazoo_hf:names_image.json",
     example="hf-image:facebook/dinov2-small",
     args={
         "pooling": Arg(

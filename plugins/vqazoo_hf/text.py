@@ -60,8 +60,9 @@ class HFTextEncoder(Encoder):
     prompt, pooling, dense layers, norms), as `SentenceTransformer.encode`; in other folders it
     follows 1_Pooling/config.json, else the family (`vqazoo_hf.families`): cls for BERT-like
     encoders, mean for GPT-like decoders (as the CLIP+GPT-2 system pools distilgpt2), last for Qwen,
-    or what config.json says (ModernBERT, EuroBERT, Gemma 3). Another `pooling` reads the transformer
-    alone: no prompt, dense layer or norm of modules.json. `normalize` scales pooled to norm 1.
+    or what config.json says (ModernBERT, EuroBERT, Gemma 3). Another `pooling` reads the
+    transformer alone: no prompt, dense layer or norm of modules.json. `normalize` scales pooled to
+    norm 1.
 
     `modules` false reads nothing of modules.json, as checkpoints were trained before it was read.
 

@@ -27,6 +27,7 @@ TIMM = EncoderManifest(
             before="square",
         ),
     },
+    names="vqazoo_timm:names.json",
     example="timm:vit_small_patch16_224.augreg_in1k",
     image=BOTH,
 )

@@ -192,7 +192,9 @@ def _like_convnext(processor: Any, where: Path) -> Preprocess:
     """What ConvNeXt's processor does: a crop below 384 pixels, else the whole picture squashed."""
     short, share = processor.size.shortest_edge, processor.crop_pct
     if not processor.do_resize or processor.do_center_crop or not short:
-        wants = "a shortest_edge to which ConvNextImageProcessor resizes, with do_center_crop false,"
+        wants = (
+            "a shortest_edge to which ConvNextImageProcessor resizes, with do_center_crop false,"
+        )
         raise _refused(where, "size", _plain(processor.size), wants)
     if not isinstance(share, (int, float)) or not 0 < share <= 1:
         raise _refused(where, "crop_pct", share, "a share above 0 and at most 1")

@@ -61,6 +61,7 @@ IMAGE_MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
     "siglip2_vision_model": ("Siglip2VisionModel", {**VIT, "num_patches": 16}, ""),
     "swin": ("SwinModel", SWIN, ""),
     "swinv2": ("Swinv2Model", SWIN, ""),
+    "tipsv2": ("Tipsv2Model", {"vision_config": VIT, "text_config": SMALL}, ""),
     "tipsv2_vision_model": ("Tipsv2VisionModel", {**VIT, "num_register_tokens": 1}, ""),
     "vit": ("ViTModel", VIT, ""),
     "vit_msn": ("ViTMSNModel", VIT, "cls"),
