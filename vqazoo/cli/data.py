@@ -238,7 +238,7 @@ def export(
     """Write the dataset NAME as parquet, one file a split, with its pictures inside.
 
     Such a folder is read by the package datasets, and by vqazoo as the dataset
-    {folders}:FOLDER. Types and confidences of answers are left out, and how they are compared.
+    {folders}:FOLDER. How answers are compared is left out.
 
     Example: vqazoo data export {official} --data-root DIR --to exported
     """

@@ -10,8 +10,10 @@ from typing import Any
 from torch import nn
 
 from vqazoo.config import RunConfig, read_toml, run_config, set_value
+from vqazoo.data import open_dataset
+from vqazoo.data.columns import SPLIT_COLUMN
 from vqazoo.data.own_files import TRAIN, dataset_of_file
-from vqazoo.errors import ConfigError
+from vqazoo.errors import ConfigError, VqazooError
 from vqazoo.files.writing import RECIPE
 from vqazoo.names import parse_ref
 from vqazoo.registry import registry
@@ -88,8 +90,22 @@ def _read_own_file(tables: dict[str, Any]) -> None:
 
 
 def _validating_on_what_is_given(config: RunConfig) -> RunConfig:
-    """The config; where a file of validation is given, but no split to validate on, it is that."""
+    """The config; where a file of validation is given, or its rows in a file of several
+    splits, but no split to validate on, it is that."""
     data = config.data
-    if data.validation_split or not data.args.get(GIVEN_VALIDATION):
+    given = data.args.get(GIVEN_VALIDATION) or _names_validation(config)
+    if data.validation_split or not given:
         return config
     return replace(config, data=replace(data, validation_split=GIVEN_VALIDATION))
+
+
+def _names_validation(config: RunConfig) -> bool:
+    """Whether the user's own file has rows that say that they are for validation."""
+    data = config.data
+    manifest = registry.manifest("dataset", data.type)
+    if not manifest.suffixes or not data.args.get(SPLIT_COLUMN):
+        return False
+    try:
+        return GIVEN_VALIDATION in open_dataset(data.type, data.args).splits()
+    except VqazooError:  # which is told when the data are read
+        return False
