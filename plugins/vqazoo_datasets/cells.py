@@ -13,10 +13,10 @@ from vqazoo.data.answer_cells import Said, beside, cell_texts, read_choices, rea
 from vqazoo.data.columns import (
     ANSWER_COLUMN,
     CHOICES_COLUMN,
-    CONFIDENCES,
+    CONFIDENCE_LISTS,
     IMAGE_COLUMN,
     QUESTION_COLUMN,
-    RAW_ANSWERS,
+    RAW_LISTS,
     PictureNames,
     labels,
 )
@@ -179,7 +179,7 @@ class RowReader:
             written = [cell]  # numbers of a sheet are answers, as those of CSV are
         said = read_chosen(cell, choices, where, column, written=written)
         said = replace(said, answers=tuple(answer.strip() for answer in said.answers))
-        return beside(said, row.cells.get(CONFIDENCES), row.cells.get(RAW_ANSWERS))
+        return beside(said, row.cells.get(CONFIDENCE_LISTS), row.cells.get(RAW_LISTS))
 
 
 def _group(row: Row, where: str) -> str:

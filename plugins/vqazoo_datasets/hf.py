@@ -14,11 +14,11 @@ from vqazoo.data.columns import (
     ANSWER_TYPE_COLUMN,
     ANSWERABLE_COLUMN,
     CHOICES_COLUMN,
-    CONFIDENCES,
+    CONFIDENCE_LISTS,
     IMAGE_COLUMN,
     QUESTION_COLUMN,
     QUESTION_TYPE_COLUMN,
-    RAW_ANSWERS,
+    RAW_LISTS,
     SPLIT_COLUMN,
     PictureNames,
     check_columns,
@@ -122,13 +122,11 @@ class HuggingFace(DatasetReader):
                 said = read_chosen(
                     row.get(answer), choices, where, answer, classes, row.get(choice)
                 )
-                said = beside(said, row.get(CONFIDENCES), row.get(RAW_ANSWERS))
+                said = beside(said, row.get(CONFIDENCE_LISTS), row.get(RAW_LISTS))
                 examples.append(
                     Example(
                         self._picture(row, meant, where, paths),
-                        self._question(
-                            row.get(meant[QUESTION_COLUMN]), meant[QUESTION_COLUMN], where
-                        ),
+                        self._question(row, meant, where),
                         said.answers,
                         self._question_id(row, meant, where, len(examples) + 1, seen),
                         confidences=said.confidences,
@@ -176,8 +174,8 @@ class HuggingFace(DatasetReader):
         columns = self.source.columns(part)
         wanted = {
             *meant.values(),
-            CONFIDENCES,
-            RAW_ANSWERS,
+            CONFIDENCE_LISTS,
+            RAW_LISTS,
             REPHRASING,
             *self._named_by_pattern(columns),
         }

@@ -17,6 +17,8 @@ TABLE = DatasetManifest(
     summary="your own CSV, TSV, JSON, Excel or parquet files: image, question, answers",
     build="vqazoo_datasets.table:Table",
     suffixes=(".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".xlsx", ".parquet"),
+    paths=("train", "validation", "test", "image_root"),
+    look="vqazoo_datasets.looking:look",
     source="your files",
     args={
         "train": Arg(str, "", "file of the split train"),
@@ -240,6 +242,7 @@ HF = DatasetManifest(
     build="vqazoo_datasets.hf:HuggingFace",
     source="the package datasets, or your files",
     variant="repository, repository:config, or folder of parquet files",
+    paths=("data_root", "image_root"),
     hub_variant=True,
     args={
         "image_column": Arg(str, "image", "column with the picture"),

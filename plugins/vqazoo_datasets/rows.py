@@ -67,7 +67,7 @@ def read_rows(file: Path, encoding: str = "") -> list[Row]:
     if delimiter is None:
         parsed = _json_rows(file, text)
     else:
-        delimiter = _separator(text.lstrip("\r\n").partition("\n")[0], delimiter)
+        delimiter = separator_of(text, delimiter)
         parsed = _cell_rows(file, io.StringIO(text, newline=""), len(text), delimiter)
     rows = list(parsed)
     if not rows:
@@ -180,6 +180,11 @@ def _header(file: Path, line: int, cells: list[str]) -> list[str]:
             f"one."
         )
     return header
+
+
+def separator_of(text: str, usual: str) -> str:
+    """What separates the cells of a table, by its first line that is not blank."""
+    return _separator(text.lstrip("\r\n").partition("\n")[0], usual)
 
 
 def _separator(header: str, usual: str) -> str:

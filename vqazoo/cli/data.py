@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vqazoo.cli.completion import complete_part
+from vqazoo.cli.data_init import init
 from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
@@ -29,6 +30,9 @@ SHOWN_TYPES = 6  # question types printed
 @click.group()
 def data() -> None:
     """Look at datasets, fetch their official files, export them."""
+
+
+data.add_command(init)
 
 
 @data.command(cls=ExampleCommand)
@@ -163,6 +167,9 @@ def _warn(report: DataReport) -> None:
             f"other are too high; split again by picture.",
             err=True,
         )
+    for split, doubts in report.doubts.items():
+        for doubt in doubts:
+            say(f"Warning: '{split}': {doubt}.", err=True)
     for paths, what in ((report.missing, "missing"), (report.broken, "broken")):
         if paths:
             say(

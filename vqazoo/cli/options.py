@@ -157,7 +157,7 @@ def canonical(kind: str) -> Callable[[click.Context, click.Parameter, str | None
         from vqazoo.data.own_files import TEST, dataset_of_file
         from vqazoo.registry import registry
 
-        if name is None or (kind == "dataset" and dataset_of_file(name, TEST)[1]):
+        if name is None or (kind == "dataset" and dataset_of_file(name, TEST)[0] != name):
             return name
         return registry.canonical(kind, name)
 

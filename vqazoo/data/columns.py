@@ -16,11 +16,12 @@ from vqazoo.errors import ConfigError, DataError, did_you_mean, suggest
 
 IMAGE_COLUMN, QUESTION_COLUMN, ANSWER_COLUMN = "image_column", "question_column", "answer_column"
 ANSWER_TYPE_COLUMN, QUESTION_TYPE_COLUMN = "answer_type_column", "question_type_column"
-ANSWERABLE_COLUMN, CHOICES_COLUMN, SPLIT_COLUMN = (
-    "answerable_column",
-    "choices_column",
-    "split_column",
-)
+ANSWERABLE_COLUMN, CHOICES_COLUMN = "answerable_column", "choices_column"
+SPLIT_COLUMN = "split_column"
+CONFIDENCE_LISTS, RAW_LISTS = (
+    "answer_confidence",
+    "raw_answer",
+)  # columns of lists beside the answers
 USUAL: Mapping[str, tuple[str, ...]] = {  # names that people give, those meant surest first
     IMAGE_COLUMN: (
         *("image", "filename", "file", "img", "picture", "photo", "image_path", "img_path"),
@@ -70,7 +71,7 @@ def matched(columns: Iterable[str], wanted: Mapping[str, str]) -> dict[str, str]
         if name in USUAL.get(argument, ()):
             for other in USUAL[argument]:
                 take(argument, other)
-    return meant
+    return {argument: meant[argument] for argument in wanted if argument in meant}
 
 
 def _folded(name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vqazoo.data import Example
-from vqazoo.data.columns import CHOICES_COLUMN, CONFIDENCES, OPTIONAL, RAW_ANSWERS
+from vqazoo.data.columns import CHOICES_COLUMN, CONFIDENCE_LISTS, OPTIONAL, RAW_LISTS
 from vqazoo.errors import DataError
 from vqazoo.evaluation.predictions import optional_package
 
@@ -25,7 +25,7 @@ def to_datasets(examples: Sequence[Example]) -> Any:
     """
     datasets = optional_package("datasets")
     features = _features(datasets, examples)
-    rows = [{**_texts(example), "image": str(example.image)} for example in examples]
+    rows = [{**columns_of(example), "image": str(example.image)} for example in examples]
     columns = {name: [row[name] for row in rows] for name in features}
     return datasets.Dataset.from_dict(columns, features=features)
 
@@ -55,10 +55,10 @@ def write_parquet(examples: Sequence[Example], file: Path) -> None:
 
 def _parquet_row(example: Example) -> dict[str, Any]:
     image = {"bytes": example.image.read_bytes(), "path": example.image.name}
-    return {**_texts(example), "image": image}
+    return {**columns_of(example), "image": image}
 
 
-def _texts(example: Example) -> dict[str, Any]:
+def columns_of(example: Example) -> dict[str, Any]:
     """Everything of an example but its picture, by column."""
     return {
         "question": example.question,
@@ -69,8 +69,8 @@ def _texts(example: Example) -> dict[str, Any]:
         "question_type": example.question_type,
         "answerable": example.answerable,
         "rephrasing_of": example.rephrasing_of,
-        CONFIDENCES: list(example.confidences),
-        RAW_ANSWERS: list(example.learnt),
+        CONFIDENCE_LISTS: list(example.confidences),
+        RAW_LISTS: list(example.learnt),
     }
 
 
@@ -85,12 +85,14 @@ def _features(datasets: Any, examples: Sequence[Example]) -> Any:
         "question_type": text,
         "answerable": datasets.Value("bool"),
         "rephrasing_of": text,
-        CONFIDENCES: several,
-        RAW_ANSWERS: several,
+        CONFIDENCE_LISTS: several,
+        RAW_LISTS: several,
     }
     given: set[str] = set()
     for example in examples:
-        given.update(name for name, value in _texts(example).items() if value not in ("", [], None))
+        given.update(
+            name for name, value in columns_of(example).items() if value not in ("", [], None)
+        )
     return datasets.Features(
         {**always, **{name: kind for name, kind in others.items() if name in given}}
     )

@@ -17,11 +17,11 @@ from vqazoo.data.asking import check_at_least_one
 from vqazoo.data.columns import (
     ANSWER_COLUMN,
     CHOICES_COLUMN,
-    CONFIDENCES,
+    CONFIDENCE_LISTS,
     IMAGE_COLUMN,
     OPTIONAL,
     QUESTION_COLUMN,
-    RAW_ANSWERS,
+    RAW_LISTS,
     SPLIT_COLUMN,
     labels,
     matched,
@@ -244,7 +244,7 @@ def _row(
     said = read_chosen(
         row.get(column), choices, where, column, classes.get(column), row.get(choice)
     )
-    said = beside(said, row.get(CONFIDENCES), row.get(RAW_ANSWERS))
+    said = beside(said, row.get(CONFIDENCE_LISTS), row.get(RAW_LISTS))
     named = picture if isinstance(picture, (str, Path)) else getattr(picture, "filename", "")
     example = Example(
         Path(named or ""),

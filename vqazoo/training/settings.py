@@ -12,7 +12,7 @@ from torch import nn
 from vqazoo.config import RunConfig, read_toml, run_config, set_value
 from vqazoo.data import open_dataset
 from vqazoo.data.columns import SPLIT_COLUMN
-from vqazoo.data.own_files import TRAIN, dataset_of_file
+from vqazoo.data.own_files import SETTINGS, TRAIN, data_settings, dataset_of_file
 from vqazoo.errors import ConfigError, VqazooError
 from vqazoo.files.writing import RECIPE
 from vqazoo.names import parse_ref
@@ -84,9 +84,12 @@ def _data_table(tables: Mapping[str, Any]) -> dict[str, Any]:
 def _read_own_file(tables: dict[str, Any]) -> None:
     """Put the dataset that reads a file, and the file as its argument, in place of the file."""
     table = _data_table(tables)
-    name, given = dataset_of_file(table.get("type", ""), TRAIN)
-    if given:
-        tables["data"] = {**table, "type": name, "args": {**given, **table.get("args", {})}}
+    data = table.get("type", "")
+    name, given = dataset_of_file(data, TRAIN)
+    if name != data:
+        settings = data_settings(Path(data)) if Path(data).suffix.lower() == SETTINGS else {}
+        merged = {**settings, **table, "type": name, "args": {**given, **table.get("args", {})}}
+        tables["data"] = merged
 
 
 def _validating_on_what_is_given(config: RunConfig) -> RunConfig:
