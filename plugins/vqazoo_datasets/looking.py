@@ -17,6 +17,7 @@ from vqazoo.data.columns import (
     QUESTION_COLUMN,
     QUESTION_TYPE_COLUMN,
     SPLIT_COLUMN,
+    SPLITS,
     matched,
     split_named,
 )
@@ -62,7 +63,7 @@ def look(where: Path, given: Mapping[str, Any]) -> FirstLook:
     if len(tables) == 1:
         return _look_at_tables({"train": tables[0]}, given)
     by_split = {split_named(file.stem): file for file in tables}
-    known = {name: by_split[name] for name in ("train", "validation", "test") if name in by_split}
+    known = {str(name): by_split[name] for name in SPLITS if name in by_split}
     if known:
         return _look_at_tables(known, given)
     if tables:

@@ -138,6 +138,7 @@ GQA = DatasetManifest(
     splits=("train", "val", "testdev", "test"),
     counts={"train": 943_000, "val": 132_062, "testdev": 12_578, "test": 1_340_048},
     prepare=FETCH,
+    submission="vqazoo_datasets.submissions:gqa",
     example_question="is the ball to the left of the chair?",
     language="en",
 )

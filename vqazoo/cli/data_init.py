@@ -94,12 +94,13 @@ def _doubts(looked: FirstLook) -> dict[str, list[Doubt]]:
     """What seems wrong with the rows of each split, their pictures included."""
     from vqazoo.data.damage import unreadable
     from vqazoo.data.doubts import Doubt, doubts_of
+    from vqazoo.data.examples import is_there
     from vqazoo.data.leaks import shared_pictures
 
     doubts: dict[str, list[Doubt]] = {}
     for split, read in looked.splits.items():
         images = {example.image for example in read.examples}
-        missing = {image for image in images if not os.path.isfile(image)}
+        missing = {image for image in images if not is_there(image)}
         damaged = set(unreadable(sorted(images - missing)))
         learnt = looked.splits.get("train")
         both: set[Path] = set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 from vqazoo.data.answers import select_answer
 from vqazoo.data.damage import unreadable
 from vqazoo.data.doubts import doubts_of
-from vqazoo.data.examples import DatasetReader, Example
+from vqazoo.data.examples import DatasetReader, Example, is_there
 from vqazoo.data.leaks import shared_pictures
 from vqazoo.data.own_files import is_own
 
@@ -99,8 +98,8 @@ def report_on(
         tell(f"Reading '{name}'.")
         examples = reader.read(name)
         images[name] = {example.image for example in examples}
-        absent = sorted(str(image) for image in images[name] if not os.path.isfile(image))
-        there = [image for image in images[name] if os.path.isfile(image)]
+        there = [image for image in images[name] if is_there(image)]
+        absent = sorted(str(image) for image in images[name] - set(there))
         looked = decode if decode is not None else len(there) <= FEW
         bad = sorted(map(str, unreadable(there))) if looked else None
         missing += absent
