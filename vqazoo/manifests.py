@@ -259,6 +259,11 @@ class DatasetManifest(Manifest):
         hub_variant: whether the variant names a repository on the Hub, whose id a card states.
         suffixes: of files that name it by themselves, such as `--data my.csv`; each of its splits
             then is an argument that takes such a file.
+        paths: arguments that name files or folders; in a file of data settings, such as
+            `--data mine.toml`, they start at its folder.
+        look: `module:function`, called as `look(place, args)` by `vqazoo data init` with a file of
+            those suffixes or a folder, and arguments that the user gives: a
+            `vqazoo.data.first_look.FirstLook`; empty: it proposes nothing.
     """
 
     splits: tuple[str, ...] = ()
@@ -276,6 +281,8 @@ class DatasetManifest(Manifest):
     submission: str = ""
     hub_variant: bool = False
     suffixes: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    look: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -162,7 +162,7 @@ def canonical(kind: str) -> Callable[[click.Context, click.Parameter, str | None
         from vqazoo.names import BOTH, two_towers
         from vqazoo.registry import registry
 
-        if name is None or (kind == "dataset" and dataset_of_file(name, TEST)[1]):
+        if name is None or (kind == "dataset" and dataset_of_file(name, TEST)[0] != name):
             return name
         towers = two_towers(name, registry.names(kind)) if kind == "encoder" else None
         return BOTH.join(registry.canonical(kind, each) for each in towers or [name])

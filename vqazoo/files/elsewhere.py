@@ -8,6 +8,7 @@ that looks like an address is never fetched. Imports `fsspec` when something is 
 from __future__ import annotations
 
 import io
+import os
 import re
 from pathlib import Path
 from typing import IO, Any
@@ -201,14 +202,18 @@ def is_address(text: str | Path) -> bool:
 
 
 def place_of(text: str, folder: Path | None = None) -> Path:
-    """The file that a data set names: by an address of a store, or by a path in a folder.
+    """The file that a data set names: by an address of a store, or by a path in a folder, which
+    may have been written on Windows.
 
     Raises:
         DataError: the address is of a kind that is not read, or no path can stand for it.
     """
     address = ADDRESS.match(text)
     if address is None:
-        return (folder / text) if folder is not None else Path(text).expanduser()
+        path = (folder / text) if folder is not None else Path(text).expanduser()
+        if "\\" in text and os.sep == "/" and not os.path.exists(path):  # written on Windows
+            return place_of(text.replace("\\", "/"), folder)
+        return path
     kind = address["kind"].lower()
     if kind not in STORES:
         raise DataError(

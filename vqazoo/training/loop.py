@@ -41,8 +41,10 @@ from vqazoo.training.learner import Learner
 from vqazoo.training.loggers import ExperimentLogs
 from vqazoo.training.lora import add_adapters, has_adapters
 from vqazoo.training.optimisation import make_optimiser, rate_factor
+from vqazoo.training.own_rows import kept_rows
 from vqazoo.training.report import (
     describe_data,
+    describe_doubts,
     describe_leak,
     describe_pictures,
     epoch_line,
@@ -101,11 +103,14 @@ def train(
         resume: go on with the run in `out`, from its last whole epoch.
         report: receives a line of text an epoch.
         flags: encoder, image_encoder, text_encoder, fusion, head, data, seed: each as a name or a
-            table {"type": ..., "args": {...}}.
+            table {"type": ..., "args": {...}}. `data` may also be a table as `VQAModel.predict`
+            takes it (a DataFrame, a `datasets.Dataset`, a list of dicts), or such ones by their
+            splits train, validation, test: it is written into `out`, where the recipe finds it.
 
     Raises:
         VqazooError: see the message.
     """
+    flags["data"] = kept_rows(flags.get("data"), Path(out))
     filled = gather_config(config, set, flags, Path(out) if resume else None)
     return run_training(filled, Path(out), resume, report)
 
@@ -179,6 +184,7 @@ def _run(
             write_file(out / RECIPE, to_toml(config).encode())
             write_file(out / ENVIRONMENT, json_bytes(environment))
     describe_data(model, data, report)
+    describe_doubts(config, data, report)
     if engine.first:
         describe_leak(data, cache_root(training.cache), report)
         describe_pictures(model, data, config.seed, report)

@@ -8,7 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from vqazoo.amounts import count
+from vqazoo.config import RunConfig
+from vqazoo.data.doubts import doubts_of
 from vqazoo.data.leaks import find_leak
+from vqazoo.data.own_files import is_own
 from vqazoo.features.unfamiliar import told_unfamiliar
 from vqazoo.model import VQAModel
 from vqazoo.training.data import RunData
@@ -18,19 +22,29 @@ from vqazoo.training.stages import Stage
 def describe_data(model: VQAModel, data: RunData, report: Callable[[str], None]) -> None:
     """Report how much there is to learn from, and what was left out."""
     left_out = [
-        f"{count:,} {why}"
-        for count, why in (
+        f"{number:,} {why}"
+        for number, why in (
             (data.skipped, "without an answer the rule takes left out"),
             (data.missing, "without a picture left out"),
             (data.unknown, "with an answer outside the list, which teach little or nothing"),
         )
-        if count
+        if number
     ]
     report(
         f"{data.train_count:,} training questions{''.join(f', {one}' for one in left_out)}; "
         f"{len(data.validation):,} for validation; {len(data.answers):,} answers covering "
         f"{data.answers.coverage:.1%}; on {model.device}."
     )
+
+
+def describe_doubts(config: RunConfig, data: RunData, report: Callable[[str], None]) -> None:
+    """Report rows of a user's own files that are read, but probably not meant so."""
+    if is_own(config.data.type):
+        for doubt in doubts_of(data.examples):
+            report(
+                f"Warning: {doubt.what}: {count(len(doubt.rows))} of {count(len(data.examples))}; "
+                f"vqazoo data info  names them."
+            )
 
 
 def describe_leak(data: RunData, caches: Path, report: Callable[[str], None]) -> None:
