@@ -42,16 +42,19 @@ class RowReader:
         folder: Path,
         separator: str,
         names: PictureNames,
+        web: bool,
     ) -> None:
         """
         Args:
             folder: of pictures; separator: between several answers in one cell.
+            web: whether pictures may be addresses of web servers.
         """
         self.file = file
         self.meant = meant
         self.folder = folder
         self.separator = separator
         self.names = names
+        self.web = web
         self.pictures: dict[Any, Path] = {}  # unpacked ones by their digests
         self.separated = file.suffix.lower() in (*DELIMITERS, SHEET)
 
@@ -121,7 +124,7 @@ class RowReader:
                 f"{wanted} was expected: fill it in."
             )
         try:
-            return place_of(value.strip(), self.folder)
+            return place_of(value.strip(), self.folder, self.web)
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
 

@@ -91,6 +91,7 @@ class Table(DatasetReader):
         split_column: str = "",
         image_pattern: str = "",
         encoding: str = "",
+        web: bool = False,
     ) -> None:
         """Raises ConfigError if no file is given, two columns have one name, or the pattern of
         pictures cannot be read."""
@@ -115,6 +116,7 @@ class Table(DatasetReader):
         check_distinct("table", {name: column for name, column in self.columns.items() if column})
         self.names = PictureNames(image_pattern)
         self.encoding = encoding
+        self.web = web
         self.image_root = place_of(image_root) if image_root else None
         self.answer_separator = answer_separator
         self.named: dict[Path, list[str]] = {}  # splits by file; see `_splits_of`
@@ -182,7 +184,7 @@ class Table(DatasetReader):
 
     def _reader(self, file: Path, meant: Mapping[str, str]) -> RowReader:
         folder = self.image_root or file.parent
-        return RowReader(file, meant, folder, self.answer_separator, self.names)
+        return RowReader(file, meant, folder, self.answer_separator, self.names, self.web)
 
     def _splits_of(self, file: Path) -> list[str]:
         """The splits that a file's column of splits names, if these are several."""
