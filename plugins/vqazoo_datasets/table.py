@@ -192,12 +192,13 @@ class Table(DatasetReader):
             return []
         if file not in self.named:
             known: dict[str, None] = {}
+            column: str | None = ""
             try:
                 for row in stream_rows(file, self.encoding):
-                    column = matched(row.cells, self.columns).get(SPLIT_COLUMN)
-                    if column is None:
+                    column = column or matched(row.cells, self.columns).get(SPLIT_COLUMN)
+                    if not column:
                         break
-                    known[split_named(row.cells[column]) or self._own(file)] = None
+                    known[split_named(row.cells.get(column)) or self._own(file)] = None
             except DataError:  # which is told when the file is read
                 return []
             self.named[file] = list(known) if len(known) > 1 else []
