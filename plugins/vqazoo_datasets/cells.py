@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vqazoo.data import Example, check_question
-from vqazoo.data.answer_cells import Said, beside, cell_texts, read_choices, read_chosen
+from vqazoo.data.answer_cells import Said, cell_texts, read_choices, read_chosen, with_lists
 from vqazoo.data.columns import (
     ANSWER_COLUMN,
     CHOICES_COLUMN,
@@ -182,7 +182,7 @@ class RowReader:
             written = [cell]  # numbers of a sheet are answers, as those of CSV are
         said = read_chosen(cell, choices, where, column, written=written)
         said = replace(said, answers=tuple(answer.strip() for answer in said.answers))
-        return beside(said, row.cells.get(CONFIDENCE_LISTS), row.cells.get(RAW_LISTS))
+        return with_lists(said, row.cells.get(CONFIDENCE_LISTS), row.cells.get(RAW_LISTS))
 
 
 def _group(row: Row, where: str) -> str:

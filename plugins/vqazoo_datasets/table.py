@@ -85,13 +85,13 @@ class Table(DatasetReader):
         id_column: str,
         answer_separator: str,
         choices_column: str,
-        answer_type_column: str = "",
-        question_type_column: str = "",
-        answerable_column: str = "",
-        split_column: str = "",
-        image_pattern: str = "",
-        encoding: str = "",
-        web: bool = False,
+        answer_type_column: str,
+        question_type_column: str,
+        answerable_column: str,
+        split_column: str,
+        image_pattern: str,
+        encoding: str,
+        web: bool,
     ) -> None:
         """Raises ConfigError if no file is given, two columns have one name, or the pattern of
         pictures cannot be read."""
