@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vqazoo.data import Example, check_question
-from vqazoo.data.answer_cells import Said, beside, cell_texts, read_choices, read_chosen
+from vqazoo.data.answer_cells import Said, cell_texts, read_choices, read_chosen, with_lists
 from vqazoo.data.columns import (
     ANSWER_COLUMN,
     CHOICES_COLUMN,
@@ -42,16 +42,19 @@ class RowReader:
         folder: Path,
         separator: str,
         names: PictureNames,
+        web: bool,
     ) -> None:
         """
         Args:
             folder: of pictures; separator: between several answers in one cell.
+            web: whether pictures may be addresses of web servers.
         """
         self.file = file
         self.meant = meant
         self.folder = folder
         self.separator = separator
         self.names = names
+        self.web = web
         self.pictures: dict[Any, Path] = {}  # unpacked ones by their digests
         self.separated = file.suffix.lower() in (*DELIMITERS, SHEET)
 
@@ -121,7 +124,7 @@ class RowReader:
                 f"{wanted} was expected: fill it in."
             )
         try:
-            return place_of(value.strip(), self.folder)
+            return place_of(value.strip(), self.folder, self.web)
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
 
@@ -179,7 +182,7 @@ class RowReader:
             written = [cell]  # numbers of a sheet are answers, as those of CSV are
         said = read_chosen(cell, choices, where, column, written=written)
         said = replace(said, answers=tuple(answer.strip() for answer in said.answers))
-        return beside(said, row.cells.get(CONFIDENCE_LISTS), row.cells.get(RAW_LISTS))
+        return with_lists(said, row.cells.get(CONFIDENCE_LISTS), row.cells.get(RAW_LISTS))
 
 
 def _group(row: Row, where: str) -> str:

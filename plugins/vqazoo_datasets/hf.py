@@ -8,7 +8,7 @@ from sys import intern
 from typing import Any
 
 from vqazoo.data import DatasetReader, Example, check_question
-from vqazoo.data.answer_cells import beside, class_names, read_choices, read_chosen
+from vqazoo.data.answer_cells import class_names, read_choices, read_chosen, with_lists
 from vqazoo.data.columns import (
     ANSWER_COLUMN,
     ANSWER_TYPE_COLUMN,
@@ -59,12 +59,12 @@ class HuggingFace(DatasetReader):
         id_column: str,
         data_root: str,
         choices_column: str,
-        answer_type_column: str = "",
-        question_type_column: str = "",
-        answerable_column: str = "",
-        split_column: str = "",
-        image_pattern: str = "",
-        image_root: str = "",
+        answer_type_column: str,
+        question_type_column: str,
+        answerable_column: str,
+        split_column: str,
+        image_pattern: str,
+        image_root: str,
     ) -> None:
         """Raises ConfigError if two columns have one name or the pattern of pictures cannot be
         read, DataError for an unsuited folder."""
@@ -122,7 +122,7 @@ class HuggingFace(DatasetReader):
                 said = read_chosen(
                     row.get(answer), choices, where, answer, classes, row.get(choice)
                 )
-                said = beside(said, row.get(CONFIDENCE_LISTS), row.get(RAW_LISTS))
+                said = with_lists(said, row.get(CONFIDENCE_LISTS), row.get(RAW_LISTS))
                 examples.append(
                     Example(
                         self._picture(row, meant, where, paths),

@@ -41,6 +41,7 @@ TABLE = DatasetManifest(
         "split_column": Arg(str, "split", "column that tells the splits of a file", before=""),
         "image_pattern": Arg(str, "", "names of pictures made of cells, such as {id:012d}.jpg"),
         "encoding": Arg(str, "", "of text, such as cp1252; empty: UTF-8 or UTF-16"),
+        "web": Arg(bool, False, "whether pictures may be addresses of web servers"),
     },
 )
 FETCH = "vqazoo_datasets.archives:prepare"

@@ -20,7 +20,7 @@ def plain_value(data: bytes) -> Any:
         IndexError, KeyError, TypeError, AttributeError: it is damaged.
     """
     stack: list[Any] = []
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}
     for operation, argument, _ in pickletools.genops(data):
         name = operation.name
         if name in ("PROTO", "FRAME"):

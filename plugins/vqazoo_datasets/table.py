@@ -85,12 +85,13 @@ class Table(DatasetReader):
         id_column: str,
         answer_separator: str,
         choices_column: str,
-        answer_type_column: str = "",
-        question_type_column: str = "",
-        answerable_column: str = "",
-        split_column: str = "",
-        image_pattern: str = "",
-        encoding: str = "",
+        answer_type_column: str,
+        question_type_column: str,
+        answerable_column: str,
+        split_column: str,
+        image_pattern: str,
+        encoding: str,
+        web: bool,
     ) -> None:
         """Raises ConfigError if no file is given, two columns have one name, or the pattern of
         pictures cannot be read."""
@@ -115,6 +116,7 @@ class Table(DatasetReader):
         check_distinct("table", {name: column for name, column in self.columns.items() if column})
         self.names = PictureNames(image_pattern)
         self.encoding = encoding
+        self.web = web
         self.image_root = place_of(image_root) if image_root else None
         self.answer_separator = answer_separator
         self.named: dict[Path, list[str]] = {}  # splits by file; see `_splits_of`
@@ -182,7 +184,7 @@ class Table(DatasetReader):
 
     def _reader(self, file: Path, meant: Mapping[str, str]) -> RowReader:
         folder = self.image_root or file.parent
-        return RowReader(file, meant, folder, self.answer_separator, self.names)
+        return RowReader(file, meant, folder, self.answer_separator, self.names, self.web)
 
     def _splits_of(self, file: Path) -> list[str]:
         """The splits that a file's column of splits names, if these are several."""
@@ -190,12 +192,13 @@ class Table(DatasetReader):
             return []
         if file not in self.named:
             known: dict[str, None] = {}
+            column: str | None = ""
             try:
                 for row in stream_rows(file, self.encoding):
-                    column = matched(row.cells, self.columns).get(SPLIT_COLUMN)
-                    if column is None:
+                    column = column or matched(row.cells, self.columns).get(SPLIT_COLUMN)
+                    if not column:
                         break
-                    known[split_named(row.cells[column]) or self._own(file)] = None
+                    known[split_named(row.cells.get(column)) or self._own(file)] = None
             except DataError:  # which is told when the file is read
                 return []
             self.named[file] = list(known) if len(known) > 1 else []

@@ -112,7 +112,7 @@ def number_text(number: float) -> str:
     return str(int(number)) if number == int(number) else str(number)
 
 
-def beside(said: Said, confidences: Any, learnt: Any) -> Said:
+def with_lists(said: Said, confidences: Any, learnt: Any) -> Said:
     """The answers with their confidences and learnt words from columns of their own, as
     `vqazoo data export` writes them; what is not there for every answer is left as it was."""
     count = len(said.answers)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vqazoo.data import Example
-from vqazoo.data.answer_cells import Classes, beside, class_names, read_choices, read_chosen
+from vqazoo.data.answer_cells import Classes, class_names, read_choices, read_chosen, with_lists
 from vqazoo.data.asking import check_at_least_one
 from vqazoo.data.columns import (
     ANSWER_COLUMN,
@@ -244,7 +244,7 @@ def _row(
     said = read_chosen(
         row.get(column), choices, where, column, classes.get(column), row.get(choice)
     )
-    said = beside(said, row.get(CONFIDENCE_LISTS), row.get(RAW_LISTS))
+    said = with_lists(said, row.get(CONFIDENCE_LISTS), row.get(RAW_LISTS))
     named = picture if isinstance(picture, (str, Path)) else getattr(picture, "filename", "")
     example = Example(
         Path(named or ""),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from vqazoo.data import DatasetReader, Example, open_dataset, split_by_image
 from vqazoo.data.answers import apply_rule
 from vqazoo.data.leaks import find_leak
-from vqazoo.data.own_files import TEST, dataset_of_file
+from vqazoo.data.own_files import SETTINGS, TEST, dataset_of_file
 from vqazoo.errors import ConfigError, VqazooError
 from vqazoo.files.writing import RECIPE
 from vqazoo.zoo.models import Found, find, load, load_found
@@ -123,9 +123,11 @@ def chosen_data(
         data, args, split = own.type, dict(own.args), split or own.test_split
     split = split or TEST
     if isinstance(data, str):
+        whole = Path(data).suffix.lower() == SETTINGS  # which names its columns by itself
         data, given = dataset_of_file(data, split)
-        if given and checkpoint.folder is not None and (checkpoint.folder / RECIPE).is_file():
-            own = trained_on(checkpoint.folder)  # whose columns have the same names, most likely
+        folder = checkpoint.folder
+        if given and not whole and folder is not None and (folder / RECIPE).is_file():
+            own = trained_on(folder)  # whose columns have the same names, most likely
             args |= own.args if own.type == data else {}
         args |= given
     return data, args | dict(data_args or {}), split

@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_socket
 from PIL import Image
 
 from vqazoo.cli import run
@@ -245,6 +249,27 @@ def test_paths_of_windows_are_found(folder: Path) -> None:
     Image.new("RGB", (8, 8)).save(folder / "photos" / "c.png")
     (example,) = read(folder / "t.csv", "image,question\nphotos\\c.png,what?\n")
     assert example.image == folder / "photos" / "c.png"
+
+
+def test_pictures_of_web_servers_are_asked_for_only_where_that_is_said(folder: Path) -> None:
+    pytest.importorskip("aiohttp")
+    pytest_socket.enable_socket()
+    pytest_socket.socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)
+    handler = partial(QuietFiles, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/a.png"
+        content = f"image,question\n{address},what?\n"
+        assert "allow it with  --set web=true" in refused(folder / "t.csv", content)
+        reader = registry.build("dataset", "table", train=str(folder / "t.csv"), web=True)
+        (example,) = reader.read("train")
+        assert example.image.read_bytes() == (folder / "a.png").read_bytes()
+        server.shutdown()
+
+
+class QuietFiles(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
 
 
 # ---- export ----------------------------------------------------------------------------------

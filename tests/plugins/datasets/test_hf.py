@@ -15,6 +15,7 @@ from PIL import Image
 
 from vqazoo.data import Example
 from vqazoo.errors import ConfigError, DataError, UnknownNameError
+from vqazoo.registry import registry
 from vqazoo_datasets.hf import HuggingFace
 
 pa = pytest.importorskip("pyarrow")
@@ -55,7 +56,8 @@ def reader(folder: Path | str, **args: str) -> HuggingFace:
         "choices_column": "choices",
         "data_root": str(Path(folder) / "cache"),
     }
-    return HuggingFace(str(folder), **{**default, **args})
+    filled = registry.fill("dataset", "hf:x", {**default, **args})
+    return HuggingFace(str(folder), **filled)
 
 
 def refused(folder: Path, rows: list[dict[str, Any]], **args: str) -> str:
