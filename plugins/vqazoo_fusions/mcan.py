@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from vqazoo.interfaces import Features, FusedSpec, Fusion, TowerSpec, width
 from vqazoo.manifests import POOLED, TOKENS
-from vqazoo.toolkit.layers import TextLayer, check_heads
+from vqazoo.toolkit.layers import Attention, TextLayer, check_heads
 
 
 class MCAN(Fusion):
@@ -83,7 +84,8 @@ class MCAN(Fusion):
         for layer in self.question_layers:
             x, _ = layer(x, x_mask)
         for layer in self.image_layers:
-            y, _ = layer(y, y_mask, layer.cross.read(x), x_mask)
+            words = cast(Attention, layer.cross).read(x)
+            y, _ = layer(y, y_mask, words, x_mask)
         return x, y
 
 

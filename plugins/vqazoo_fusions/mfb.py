@@ -37,7 +37,8 @@ class MFB(Fusion):
     ) -> None:
         super().__init__()
         self.attend = CoAttention(image, text, dim, factor, glimpses, hidden_dim, dropout)
-        self.pool = FactorisedPooling(*self.attend.widths, dim, factor, dropout)
+        seen, asked = self.attend.widths
+        self.pool = FactorisedPooling(seen, asked, dim, factor, dropout)
         self.out = FusedSpec(POOLED, dim)
 
     def forward(self, image: Features, text: Features) -> Features:

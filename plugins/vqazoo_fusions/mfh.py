@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -34,18 +36,20 @@ class MFH(Fusion):
     ) -> None:
         super().__init__()
         self.attend = CoAttention(image, text, dim, factor, glimpses, hidden_dim, dropout)
+        seen, asked = self.attend.widths
         self.pools = nn.ModuleList(
-            FactorisedPooling(*self.attend.widths, dim, factor, dropout) for _ in range(order)
+            FactorisedPooling(seen, asked, dim, factor, dropout) for _ in range(order)
         )
         self.out = FusedSpec(POOLED, order * dim)
 
     def forward(self, image: Features, text: Features) -> Features:
         v, q, _ = self.attend(image, text)  # (B, G*Cv), (B, G*Cq)
-        expanded: Tensor | float = 1.0
+        before: Tensor | float = 1.0
         joined = []
         for pool in self.pools:
-            expanded = pool(v, q, expanded)  # (B, K*D)
-            joined.append(unit_size(pool.squeeze(expanded)))  # (B, D)
+            expanded: Tensor = pool(v, q, before)  # (B, K*D)
+            joined.append(unit_size(cast(FactorisedPooling, pool).squeeze(expanded)))  # (B, D)
+            before = expanded
         return Features(torch.cat(joined, dim=1))  # (B, order*D)
 
     def attention(self, image: Features, text: Features) -> Tensor:
