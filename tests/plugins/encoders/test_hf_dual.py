@@ -112,3 +112,11 @@ def test_a_blip_without_such_vectors_is_named(tmp_path):
     file.write_text(json.dumps(said))
     with pytest.raises(IncompatibleError, match=r"BlipForQuestionAnswering.*write hf-blip"):
         build(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["altclip", "siglip2", "xclip"])
+def test_the_contract_of_image_towers_is_kept(key, tmp_path):
+    from vqazoo.testing import check_encoder
+
+    save_dual_model(tmp_path, key)
+    check_encoder(build(tmp_path, frozenset({"image"})), registry.manifest("encoder", "hf-clip"))

@@ -273,3 +273,17 @@ def test_the_page_lists_the_types_of_the_table():
     page = Path(__file__).parents[3] / "docs/reference/parts/encoders/hf-image.md"
     listed = page.read_text().partition("values of `model_type`: ")[2].partition(": of a model")[0]
     assert re.findall(r"`([^`]+)`", listed) == sorted(IMAGE_TYPES)
+
+
+@pytest.mark.parametrize("model_type", ["vit", "dinov2_with_registers", "resnet", "siglip2"])
+def test_the_contract_of_encoders_is_kept(model_type, tmp_path):
+    from vqazoo.testing import check_encoder
+
+    save_image_model(tmp_path, model_type)
+    check_encoder(build(tmp_path), registry.manifest("encoder", "hf-image"))
+
+
+def test_the_last_block_of_a_vit_can_train(vit):
+    folder, _ = vit
+    blocks = build(folder).blocks("image")
+    assert len(blocks) == 2
