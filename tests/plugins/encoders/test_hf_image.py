@@ -18,6 +18,12 @@ transformers = pytest.importorskip("transformers")
 
 BOTH = frozenset({"pooled", "tokens"})
 IMAGE = frozenset({"image"})
+QUICKLY = ("aimv2_vision_model", "beit", "convnext", "dinov2", "dinov3_vit", "radio", "siglip")
+QUICKLY += ("siglip2", "swin", "vit")  # the others run apart
+EVERY = [
+    name if name in QUICKLY else pytest.param(name, marks=pytest.mark.apart)
+    for name in IMAGE_MODELS
+]
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
@@ -40,7 +46,7 @@ def test_every_row_of_the_table_has_a_tiny_model():
     assert sorted(IMAGE_TYPES) == sorted(IMAGE_MODELS)
 
 
-@pytest.mark.parametrize("model_type", IMAGE_MODELS)
+@pytest.mark.parametrize("model_type", EVERY)
 def test_features_and_pixels_are_those_of_transformers(model_type, tmp_path):
     if not known(model_type):
         pytest.skip("this transformers has no such model")
