@@ -77,7 +77,8 @@ class HFImageEncoder(Encoder):
         """Widths from one forward pass: configs have no uniform value."""
         self.eval()
         try:
-            out = self._read(torch.zeros(1, 3, *preprocess.size))
+            size = (preprocess.multiple,) * 2 if self._type.naflex else preprocess.size
+            out = self._read(torch.zeros(1, 3, *size))
         except Exception as error:  # whatever a model says of a size that it does not read
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise IncompatibleError(

@@ -20,7 +20,7 @@ from vqazoo.toolkit.transformers import Repository
 
 FILES = "processor_config.json or preprocessor_config.json"
 RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # Pillow's numbers
-MOST_PATCHES = 1 << 16  # of a picture that keeps its aspect
+MOST_PATCHES = 1 << 14  # of a picture that keeps its aspect
 LONGER, SHORTER = 1333, 800  # ViLT's greatest ratio of sides (Kim et al. 2021, section 4.1)
 # What a processor does to a picture; a class that does one of these in its own way is not read.
 STEPS = (

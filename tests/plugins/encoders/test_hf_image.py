@@ -18,6 +18,12 @@ transformers = pytest.importorskip("transformers")
 
 BOTH = frozenset({"pooled", "tokens"})
 IMAGE = frozenset({"image"})
+QUICKLY = ("aimv2_vision_model", "beit", "convnext", "dinov2", "dinov3_vit", "radio", "siglip")
+QUICKLY += ("siglip2", "swin", "vit")  # the others run apart
+EVERY = [
+    name if name in QUICKLY else pytest.param(name, marks=pytest.mark.apart)
+    for name in IMAGE_MODELS
+]
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
@@ -40,7 +46,7 @@ def test_every_row_of_the_table_has_a_tiny_model():
     assert sorted(IMAGE_TYPES) == sorted(IMAGE_MODELS)
 
 
-@pytest.mark.parametrize("model_type", IMAGE_MODELS)
+@pytest.mark.parametrize("model_type", EVERY)
 def test_features_and_pixels_are_those_of_transformers(model_type, tmp_path):
     if not known(model_type):
         pytest.skip("this transformers has no such model")
@@ -273,3 +279,17 @@ def test_the_page_lists_the_types_of_the_table():
     page = Path(__file__).parents[3] / "docs/reference/parts/encoders/hf-image.md"
     listed = page.read_text().partition("values of `model_type`: ")[2].partition(": of a model")[0]
     assert re.findall(r"`([^`]+)`", listed) == sorted(IMAGE_TYPES)
+
+
+@pytest.mark.parametrize("model_type", ["vit", "dinov2_with_registers", "resnet", "siglip2"])
+def test_the_contract_of_encoders_is_kept(model_type, tmp_path):
+    from vqazoo.testing import check_encoder
+
+    save_image_model(tmp_path, model_type)
+    check_encoder(build(tmp_path), registry.manifest("encoder", "hf-image"))
+
+
+def test_the_last_block_of_a_vit_can_train(vit):
+    folder, _ = vit
+    blocks = build(folder).blocks("image")
+    assert len(blocks) == 2

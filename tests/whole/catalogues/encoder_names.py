@@ -148,7 +148,7 @@ def hf_clip_names() -> list[list[Any]]:
 def hf_image_names() -> list[list[Any]]:
     from vqazoo_hf.image_types import IMAGE_TYPES
 
-    rows = {row[0]: [*row[:4], None] for row in map(documented, IMAGE_TYPES) if row}
+    rows = {row[0]: [*row[:4], None] for row in map(documented, sorted(IMAGE_TYPES)) if row}
     return list(rows.values())
 
 
