@@ -31,10 +31,10 @@ def test_a_convolution_is_that_of_torch_over_the_map(size, shape, prefix):
     image = picture(shape[0] * shape[1], prefix=prefix)
     layer = Convolution(7, 5)
     seen = cells(image, aspect(tower(size)))
-    found = layer(seen.tokens, seen.shifts())
+    computed = layer(seen.tokens, seen.shifts())
     flat = image.tokens[:, prefix:].transpose(1, 2)
     expected = layer.kernel(flat.unflatten(2, shape)).flatten(2).transpose(1, 2)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(computed, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_places_are_those_of_linspace_and_prefix_tokens_have_none():
@@ -50,14 +50,14 @@ def test_rows_of_one_batch_may_have_grids_of_different_sizes_and_any_padding():
     image = picture(16, 9, 5, padding=3)
     layer = Convolution(7, 5)
     seen = cells(image, 1.0)
-    found = layer(seen.tokens, seen.shifts())
+    computed = layer(seen.tokens, seen.shifts())
     for row, side in ((0, 4), (1, 3)):
         flat = image.tokens[row, : side * side].T.reshape(1, 7, side, side)
         expected = layer.kernel(flat)[0].flatten(1).T
-        torch.testing.assert_close(found[row, : side * side], expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(computed[row, : side * side], expected, atol=1e-5, rtol=1e-5)
     middle = layer.kernel.weight[:, :, 1, 1]  # five tokens are no grid: each is alone
     expected = image.tokens[2, :5] @ middle.T + layer.kernel.bias
-    torch.testing.assert_close(found[2, :5], expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(computed[2, :5], expected, atol=1e-5, rtol=1e-5)
     assert not seen.place[2].any()
 
 
@@ -79,9 +79,9 @@ def test_the_norm_of_cells_is_batch_norm_of_the_real_ones_alone():
     image = picture(16, 16, padding=5)
     own, torchs = CellNorm(7), torch.nn.BatchNorm2d(7)
     for _ in range(2):
-        found = own.over(image.tokens, image.mask)[:, :16]
+        computed = own.over(image.tokens, image.mask)[:, :16]
         expected = torchs(image.tokens[:, :16].transpose(1, 2).unflatten(2, (4, 4)))
-        torch.testing.assert_close(found, expected.flatten(2).transpose(1, 2))
+        torch.testing.assert_close(computed, expected.flatten(2).transpose(1, 2))
         torch.testing.assert_close(own.running_var, torchs.running_var)
         torch.testing.assert_close(own.running_mean, torchs.running_mean)
         own.eval()

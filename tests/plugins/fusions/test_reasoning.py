@@ -77,14 +77,14 @@ def test_what_is_padded_or_behind_a_class_token_does_not_matter(name):
     expected = fusion(image, text).pooled
     padded = torch.cat([image.tokens, torch.full((3, 4, 10), 50.0)], dim=1)
     mask = torch.arange(13).expand(3, -1) < 9
-    found = fusion(Features(tokens=padded, mask=mask), text).pooled
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    computed = fusion(Features(tokens=padded, mask=mask), text).pooled
+    torch.testing.assert_close(computed, expected, atol=1e-5, rtol=1e-5)
     if name == "top-down-attention":
         return  # to it a class token is a region like any other
     led = torch.cat([torch.full((3, 1, 10), 50.0), image.tokens], dim=1)
     mask = torch.ones(3, 10, dtype=torch.bool)
-    found = fusion(Features(tokens=led, mask=mask, num_prefix=1), text).pooled
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    computed = fusion(Features(tokens=led, mask=mask, num_prefix=1), text).pooled
+    torch.testing.assert_close(computed, expected, atol=1e-5, rtol=1e-5)
 
 
 @every_fusion
@@ -117,8 +117,8 @@ def test_a_model_with_it_becomes_a_graph(name):
     with torch.no_grad():
         program = torch.export.export(graph, given, dynamic_shapes=shapes, strict=True)
         more = tuple(torch.cat([tensor, tensor]) for tensor in given)
-        for found, expected in zip(program.module()(*more), graph(*more), strict=True):
-            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        for computed, expected in zip(program.module()(*more), graph(*more), strict=True):
+            torch.testing.assert_close(computed, expected, atol=1e-5, rtol=1e-5)
 
 
 # ---- FiLM -----------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ def test_a_relation_network_sums_over_all_pairs():
 def test_pairs_piece_by_piece_make_the_same_sums_and_gradients(monkeypatch):
     image, text = features()
     fusion = build("relation-network")
-    found = []
+    results = []
     for pairs in (1 << 18, 100, 1):  # at once, three objects at a time, single ones
         monkeypatch.setattr(relation_network, "PAIRS", pairs)
         fusion.zero_grad()
@@ -243,9 +243,9 @@ def test_pairs_piece_by_piece_make_the_same_sums_and_gradients(monkeypatch):
         fused.square().sum().backward()
         with torch.no_grad():
             torch.testing.assert_close(fusion(image, text).pooled, fused)
-        found.append([fused, *(p.grad.clone() for p in fusion.parameters())])
-    for other in found[1:]:
-        torch.testing.assert_close(other, found[0], atol=1e-4, rtol=1e-4)
+        results.append([fused, *(p.grad.clone() for p in fusion.parameters())])
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], atol=1e-4, rtol=1e-4)
 
 
 def test_no_more_pairs_are_looked_at_together_than_are_allowed(monkeypatch):
@@ -297,9 +297,9 @@ def test_mac_is_its_equations_step_by_step():
             m = fusion.write(torch.cat([(rv[:, None] * k).sum(dim=0), m]))  # r3.3, w1
         expected = F.elu(fusion.project(torch.cat([q, m])))
         torch.testing.assert_close(fusion(image, text).pooled[row], expected, atol=1e-5, rtol=1e-5)
-    found = fusion.attention(image, text)
+    computed = fusion.attention(image, text)
     expected = torch.stack(weights).unflatten(0, (3, 3)).mean(dim=1)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(computed, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_mac_attends_to_no_prefix_token():
