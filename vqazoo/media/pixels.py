@@ -124,8 +124,9 @@ def placement(size: tuple[int, int], preprocess: Preprocess) -> Placement:
         ConfigError: a mode that does not exist.
     """
     modes = {"crop": _cover, "squash": _squash, "pad": _contain, "fit": _fit, "centre": _as_is}
+    modes["whole"] = _as_is
     width, height = _choice("mode", preprocess.mode, modes)(size, preprocess)
-    if preprocess.mode == "fit":
+    if preprocess.mode in ("fit", "whole"):
         return Placement(width, height, 0, 0, (width, height))
     frame = preprocess.size[1], preprocess.size[0]
     offset = _choice("margins", preprocess.margins, MARGINS)
