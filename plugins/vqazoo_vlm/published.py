@@ -14,7 +14,7 @@ from torch import nn
 from vqazoo.amounts import in_bytes
 from vqazoo.config import Block, ModelConfig
 from vqazoo.data.answers import AnswerList
-from vqazoo.errors import CheckpointError, VqazooError, VqazooWarning, WeightsError, missing_package
+from vqazoo.errors import CheckpointError, VqazooError, VqazooWarning, WeightsError
 from vqazoo.files.free_space import memory_free
 from vqazoo.files.reading import shown
 from vqazoo.files.tensors_header import read_tensors_header
@@ -92,8 +92,11 @@ def _processor(repository: Repository) -> Any:
     try:
         return AutoProcessor.from_pretrained(where, trust_remote_code=False, local_files_only=True)
     except ImportError as error:
-        package = "num2words" if "num2words" in str(error) else "torchvision"
-        raise missing_package(f"The processor in '{where}'", package, "hf") from error
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise WeightsError(
+            f"The processor in '{where}' needs a package that is not installed ({reason}): install "
+            f"it with pip, such as num2words for SmolVLM."
+        ) from error
     except Exception as error:  # whatever an odd value leads to in a processor
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise WeightsError(

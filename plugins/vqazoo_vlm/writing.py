@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -114,17 +115,19 @@ def _read_by_decoder(model: Any, inputs: dict[str, Any]) -> Any:
     """Reads the prompt; gives what scores candidates (C, T) behind it: (C, T+1, V)."""
     read = model(**inputs, use_cache=True)
     first = read.logits[:, -1].float()  # (1, V)
-    mask = inputs["attention_mask"]  # (1, L)
-    deltas = getattr(model.model, "rope_deltas", None)  # Qwen's: places behind pictures
+    taken = inspect.signature(type(model).forward).parameters
+    keyword = "cache" if "cache" in taken else "past_key_values"  # the former name
+    # Of Qwen's models: how far places behind pictures are shifted, which they note on themselves.
+    deltas = getattr(model.model, "rope_deltas", None)
 
     def scores(ids: Tensor) -> Tensor:
-        count, length = ids.shape
+        count = len(ids)
         cache = copy.deepcopy(read.past_key_values)
         cache.batch_repeat_interleave(count)
         if deltas is not None:
             model.model.rope_deltas = deltas.repeat_interleave(count, dim=0)
-        real = torch.cat([mask.repeat(count, 1), torch.ones_like(ids)], 1)  # (C, L+T)
-        out = model(input_ids=ids, attention_mask=real, past_key_values=cache, use_cache=True)
+        # No mask: the one prompt has no padding, and what stands behind a candidate is not read.
+        out = model(input_ids=ids, use_cache=True, **{keyword: cache})
         whole = torch.cat([first[None].expand(count, 1, -1), out.logits.float()], 1)
         return whole.log_softmax(2)
 

@@ -29,7 +29,8 @@ class Preprocess:
             `pad` resizes the longer side to `size`, or to a `resize` of two sides and crops the
             centre; then pads with `fill`;
             `fit` keeps each picture's own aspect: its shorter side becomes `resize`, or less, so
-            that the longer one is at most `longest`; then both are rounded down to `multiple`.
+            that the longer one is at most `longest`; then both are rounded down to `multiple`;
+            `whole` leaves each picture in its own size.
         resize: pixels of the shorter side (modes `crop` and `fit`); 0 in mode `crop`: min(size).
         fill: value in [0, 255] of padded pixels, or one for each channel.
         longest, multiple: pixels, modes `fit` and (the former) `crop`.

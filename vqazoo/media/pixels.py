@@ -88,7 +88,7 @@ def _augmented(image: Image.Image, augment: str, generator: random.Random | None
 
 
 def _resized(image: Image.Image, preprocess: Preprocess) -> Image.Image:
-    """The picture in `preprocess.size`, or in a size of its own (mode `fit`)."""
+    """The picture in `preprocess.size`, or in a size of its own (modes `fit` and `whole`)."""
     resample = _choice("interpolation", preprocess.interpolation, INTERPOLATIONS)
     place = placement(image.size, preprocess)
     if (place.width, place.height) != image.size:
@@ -123,8 +123,14 @@ def placement(size: tuple[int, int], preprocess: Preprocess) -> Placement:
     Raises:
         ConfigError: a mode that does not exist.
     """
-    modes = {"crop": _cover, "squash": _squash, "pad": _contain, "fit": _fit, "centre": _as_is}
-    modes["whole"] = _as_is
+    modes = {
+        "crop": _cover,
+        "squash": _squash,
+        "pad": _contain,
+        "fit": _fit,
+        "centre": _as_is,
+        "whole": _as_is,
+    }
     width, height = _choice("mode", preprocess.mode, modes)(size, preprocess)
     if preprocess.mode in ("fit", "whole"):
         return Placement(width, height, 0, 0, (width, height))

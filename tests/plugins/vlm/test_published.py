@@ -109,7 +109,7 @@ def test_candidates_have_the_likelihood_of_one_whole_pass(made):
             given = {**inputs, "input_ids": torch.cat([inputs["input_ids"], more], 1)}
             for key in ("attention_mask", "token_type_ids", "mm_token_type_ids"):
                 if key in given:
-                    fill = int(key == "attention_mask")
+                    fill = int(key != "mm_token_type_ids")  # PaliGemma: 1 is the answer
                     more_of = torch.full_like(more, fill)
                     given[key] = torch.cat([given[key], more_of], 1)
         with torch.no_grad():
@@ -121,7 +121,7 @@ def test_candidates_have_the_likelihood_of_one_whole_pass(made):
 def test_it_chooses_judges_and_scores(made):
     _, model, _, _ = made
     choice = model.choice(PICTURES[0], QUESTIONS[0], CANDIDATES)
-    assert choice.answer == model.rank(PICTURES[0], QUESTIONS[0], CANDIDATES).text
+    assert choice.text == model.rank(PICTURES[0], QUESTIONS[0], CANDIDATES).text
     assert 0 <= model.predicate(PICTURES[0], "It is red.").probability <= 1
     assert model.score(PICTURES[0], "how red?", ["none", "some", "all"]) is not None
 
@@ -139,3 +139,91 @@ def test_beams_are_those_of_generate(made):
         processor.tokenizer.decode(row[first:], skip_special_tokens=True).strip() for row in rows
     ]
     assert [a.text for a in (best, *best.alternatives)] == list(dict.fromkeys(texts))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return MADE["llava"](tmp_path_factory.mktemp("llava"))
+
+
+def altered(folder, tmp_path, file="config.json", **changes):
+    """A copy of the folder with other values in a JSON file; None removes one."""
+    copied = shutil.copytree(folder, tmp_path / "copied")
+    said = {**json.loads((copied / file).read_text()), **changes}
+    (copied / file).write_text(json.dumps({k: v for k, v in said.items() if v is not None}))
+    return copied
+
+
+def test_code_of_a_repository_is_never_run(folder, tmp_path):
+    copied = altered(folder, tmp_path, auto_map={"AutoModel": "own.Model"})
+    with pytest.raises(CheckpointError, match="code of its own"):
+        vqazoo.load(f"dir:{copied}")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"model_type": "moondream1"}, "moondream1"),
+        ({"architectures": ["LlavaForTiles"]}, "LlavaForTiles"),
+    ],
+)
+def test_what_is_not_known_is_named(folder, tmp_path, change, named):
+    with pytest.raises(CheckpointError, match=named):
+        vqazoo.load(f"dir:{altered(folder, tmp_path, **change)}")
+
+
+def test_without_a_chat_template_nothing_says_how_to_ask(folder, tmp_path):
+    copied = shutil.copytree(folder, tmp_path / "copied")
+    (copied / "chat_template.jinja").unlink()
+    with pytest.raises(CheckpointError, match="no chat template"):
+        vqazoo.load(f"dir:{copied}")
+
+
+def test_a_question_that_leaves_no_place_is_refused(folder):
+    with pytest.raises(QuestionError, match="2,048"):
+        vqazoo.load(f"dir:{folder}").answer(PICTURES[0], "why " * 499, max_tokens=60)
+
+
+def test_it_is_neither_trained_nor_saved(folder, tmp_path):
+    model = vqazoo.load(f"dir:{folder}")
+    with pytest.raises(ConfigError, match="is not trained here"):
+        model.head.targets([])
+    with pytest.raises(vqazoo.errors.VqazooError):
+        model.save(tmp_path / "saved")
+
+
+def test_the_instruction_is_an_option(folder):
+    model = vqazoo.load(f"dir:{folder}")
+    plain = model.answer(PICTURES[0], "what is it?", instruction="", max_tokens=4)
+    long = model.answer(PICTURES[0], f"what is it?\n{SHORT}", instruction="", max_tokens=4)
+    usual = model.answer(PICTURES[0], "what is it?", max_tokens=4)
+    assert usual == long
+    assert usual != plain
+
+
+def test_the_generation_config_of_the_repository_is_honoured(folder, tmp_path):
+    plain = vqazoo.load(f"dir:{folder}").answer(PICTURES[0], QUESTIONS[0], max_tokens=6)
+    changes = {"repetition_penalty": 1.9, "do_sample": True, "max_new_tokens": 3}
+    model = vqazoo.load(f"dir:{altered(folder, tmp_path, 'generation_config.json', **changes)}")
+    answer = model.answer(PICTURES[0], QUESTIONS[0])
+    theirs = transformers.AutoModelForImageTextToText.from_pretrained(folder).eval()
+    processor = transformers.AutoProcessor.from_pretrained(folder)
+    given = {"repetition_penalty": 1.9, "max_new_tokens": 3}
+    text, _ = written("llava", theirs, processor, PICTURES[0], QUESTIONS[0], **given)
+    assert answer.text == text != plain.text
+    assert model.answer(PICTURES[0], QUESTIONS[0]) == answer  # it never draws
+
+
+def test_half_precision_sees_every_pixel(folder):
+    half = vqazoo.load(f"dir:{folder}", dtype="bfloat16")
+    fused = half(half.transform(PICTURES[0])[None], ["why is é?"])
+    image, question = half.head._rows(fused)[0]
+    assert np.array_equal(np.array(image), np.array(PICTURES[0]))
+    assert question == "why is é?"
+    assert half.answer(PICTURES[0], "why?", max_tokens=3).text is not None
+
+
+def test_a_model_that_memory_cannot_hold_is_refused_by_its_headers(folder, monkeypatch):
+    monkeypatch.setattr("vqazoo_vlm.published.memory_free", lambda device: 1000)
+    with pytest.raises(vqazoo.errors.WeightsError, match="parameters, which need"):
+        vqazoo.load(f"dir:{folder}")
