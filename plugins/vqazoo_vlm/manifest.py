@@ -3,8 +3,8 @@
 from vqazoo.manifests import Arg, FamilyManifest, FusionManifest, HeadManifest
 from vqazoo.toolkit.decode_options import BEAM
 
-# LLaVA's response format prompt: Liu et al. 2023, Improved Baselines with Visual Instruction
-# Tuning, section 3.2.
+# The response formatting prompt of LLaVA-1.5: Liu et al. 2023, Improved Baselines with Visual
+# Instruction Tuning.
 SHORT = "Answer the question using a single word or phrase."
 
 VLM_FAMILY = FamilyManifest(
@@ -13,11 +13,9 @@ VLM_FAMILY = FamilyManifest(
     source="transformers, AutoModelForImageTextToText; each model's own processor",
     model_types=frozenset(
         {
-            "fast_vlm",
             "florence2",
             "idefics3",
             "internvl",
-            "lfm2_vl",
             "llava",
             "llava_onevision",
             "paligemma",
@@ -50,7 +48,7 @@ WRITER = HeadManifest(
             str,
             SHORT,
             "what the prompt says behind the question, of models with a chat template; empty: "
-            "nothing (Liu et al. 2023, LLaVA-1.5, section 3.2)",
+            "nothing (response formatting prompt of LLaVA-1.5, Liu et al. 2023)",
         ),
         "strategy": Arg(
             str,

@@ -209,7 +209,8 @@ class VLMHead(Head):
 
     def _inputs(self, rows: Sequence[tuple[Image.Image, str]], instruction: str) -> dict[str, Any]:
         (encoder,) = self._borrowed
-        made = encoder.prompting.inputs(*zip(*rows, strict=True), instruction)
+        pictures, questions = [row[0] for row in rows], [row[1] for row in rows]
+        made = encoder.prompting.inputs(pictures, questions, instruction)
         dtype, device = encoder.model.dtype, encoder.model.device
         return {
             name: values.to(device, dtype if values.is_floating_point() else values.dtype)

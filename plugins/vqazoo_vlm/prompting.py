@@ -13,7 +13,7 @@ from PIL import Image
 
 # Types whose processors have no chat template: what stands around the question.
 PROMPTS = {
-    "paligemma": "<image>answer en {}",  # Beyer et al. 2024, PaliGemma, section 3.2: VQA prefixes
+    "paligemma": "<image>answer en {}",  # as transformers' own conversion script asks it
     "florence2": "{}",  # fine-tuned for questions, it reads them as they are
 }
 

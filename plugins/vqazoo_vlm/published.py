@@ -23,8 +23,8 @@ from vqazoo.model import VQAModel
 from vqazoo.own_parts import block_of
 from vqazoo.toolkit.published import check_architecture, check_small, read_weights
 from vqazoo.toolkit.transformers import Repository, load_tensors
-from vqazoo_vlm.manifest import PROMPT, VLM_FAMILY, WRITER
-from vqazoo_vlm.parts import SHORT, SideBySide, VLMEncoder, VLMHead
+from vqazoo_vlm.manifest import PROMPT, SHORT, VLM_FAMILY, WRITER
+from vqazoo_vlm.parts import SideBySide, VLMEncoder, VLMHead
 from vqazoo_vlm.prompting import Prompting
 
 LARGE = 3_500_000_000  # parameters; more are loaded with a warning

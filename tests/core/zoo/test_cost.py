@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import vqazoo
-from vqazoo.cli import main
+from vqazoo.cli import vqazoo as commands
 from vqazoo.errors import ConfigError, VqazooError
 from vqazoo.zoo import cost
 from vqazoo.zoo.cost import Measured, compare_costs, measure
@@ -35,20 +35,24 @@ def table(tmp_path_factory):
 
 def stopwatch(job):
     """What a process would measure: the first model knows half of the answers, the second all."""
-    quick = job.reference == MODEL
+    quick = job.reference.endswith("quick")
     answers = ["red" if quick or row % 2 == 0 else "blue" for row in job.rows]
     return Measured(answers, TIMES["quick" if quick else "slow"], 3000, 0, 7, 28)
 
 
-@pytest.fixture
-def other(tmp_path):
-    vqazoo.load(MODEL).save(tmp_path / "other")
-    return f"dir:{tmp_path / 'other'}"
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Two folders without a recipe, whose data would be compared with the questions."""
+    folder = tmp_path_factory.mktemp("pair")
+    model = vqazoo.load(MODEL)
+    model.save(folder / "quick")
+    model.save(folder / "slow")
+    return f"dir:{folder / 'quick'}", f"dir:{folder / 'slow'}"
 
 
-def test_times_money_and_scores_are_those_of_the_rows(table, other):
+def test_times_money_and_scores_are_those_of_the_rows(table, pair):
     costs = compare_costs(
-        (MODEL, other), table, price_per_hour=1.8, report=lambda line: None, measure=stopwatch
+        pair, table, price_per_hour=1.8, report=lambda line: None, measure=stopwatch
     )
     quick, slow = costs.columns
     assert (quick.score, slow.score) == (0.5, 1.0)
@@ -62,20 +66,20 @@ def test_times_money_and_scores_are_those_of_the_rows(table, other):
     assert "second" in costs.verdict
 
 
-def test_without_a_price_no_money_is_told(table, monkeypatch):
+def test_without_a_price_no_money_is_told(table, pair, monkeypatch):
     monkeypatch.setattr(cost, "measured_alone", stopwatch)
-    command = ["compare", "--cost", MODEL, MODEL, "--data", table, "--rows", "20"]
-    shown = CliRunner().invoke(main, command)
+    command = ["compare", "--cost", *pair, "--data", table, "--rows", "20"]
+    shown = CliRunner().invoke(commands, command)
     assert shown.exit_code == 0, shown.output
     assert "money" not in shown.output
     assert "1,000 questions" in shown.output
-    priced = CliRunner().invoke(main, [*command, "--price-per-hour", "2", "--json"])
+    priced = CliRunner().invoke(commands, [*command, "--price-per-hour", "2", "--json"])
     document = json.loads(priced.stdout)
     assert document["columns"][0]["money"] == pytest.approx(2 * 5.95 / 3600)
 
 
-def test_one_model_is_measured_as_it_is(table):
-    job = cost.Job(MODEL, table, "", {}, [3, 4, 11], "cpu", "float32")
+def test_one_model_is_measured_as_it_is(table, pair):
+    job = cost.Job(pair[0], table, "", {}, [3, 4, 11], "cpu", "float32")
     measured = measure(job)
     model = vqazoo.load(MODEL)
     assert measured.answers == ["blue", "red", "blue"]
@@ -89,7 +93,7 @@ def test_one_model_is_measured_as_it_is(table):
 
 def test_options_of_cost_go_with_cost(table):
     answered = CliRunner().invoke(
-        main, ["compare", "a.csv", "b.csv", "--data", table, "--price-per-hour", "2"]
+        commands, ["compare", "a.csv", "b.csv", "--data", table, "--price-per-hour", "2"]
     )
     assert answered.exit_code == 2
     assert "go with --cost" in answered.output

@@ -182,6 +182,104 @@ def florence2(folder: Path):
     return save(transformers.Florence2ForConditionalGeneration, config, processor, folder)
 
 
+def qwen(folder: Path, kind: str, vision: dict, **rope):
+    """Qwen2.5-VL and Qwen3-VL, which share a processor layout with Qwen2-VL."""
+    extra = ("<|vision_start|>", "<|vision_end|>", "<|video_pad|>")
+    words = tokenizer(extra, "<|image_pad|>")
+    number = words.convert_tokens_to_ids
+    processor = getattr(transformers, f"{kind}Processor")(
+        transformers.Qwen2VLImageProcessor(
+            patch_size=4, merge_size=2, min_pixels=16 * 16, max_pixels=SIDE * SIDE
+        ),
+        words,
+        transformers.Qwen2VLVideoProcessor(patch_size=4, merge_size=2),
+        chat_template=CHAT.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>"),
+    )
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0, **rope}
+    text = {k: v for k, v in TEXT.items() if k != "head_dim"}
+    config = getattr(transformers, f"{kind}Config")(
+        text_config={**text, "rope_parameters": rope, "head_dim": 8},
+        vision_config={"depth": 2, "num_heads": 2, "patch_size": 4, **vision},
+        image_token_id=number("<|image_pad|>"),
+        video_token_id=number("<|video_pad|>"),
+        vision_start_token_id=number("<|vision_start|>"),
+        vision_end_token_id=number("<|vision_end|>"),
+    )
+    return save(getattr(transformers, f"{kind}ForConditionalGeneration"), config, processor, folder)
+
+
+def qwen2_5_vl(folder: Path):
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "out_hidden_size": 16,
+        "window_size": 16,
+        "fullatt_block_indexes": [1],
+    }
+    return qwen(folder, "Qwen2_5_VL", vision)
+
+
+def qwen3_vl(folder: Path):
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "out_hidden_size": 16,
+        "num_position_embeddings": 64,
+        "deepstack_visual_indexes": [0],
+    }
+    return qwen(folder, "Qwen3VL", vision, mrope_interleaved=True)
+
+
+def internvl(folder: Path):
+    words = tokenizer(
+        ("<img>", "</img>", "<video>"),
+        "<IMG_CONTEXT>",
+        model_specific_special_tokens={
+            "start_image_token": "<img>",
+            "end_image_token": "</img>",
+            "context_image_token": "<IMG_CONTEXT>",
+            "video_token": "<video>",
+        },
+    )
+    processor = transformers.InternVLProcessor(
+        transformers.GotOcr2ImageProcessor(size=SIZE, crop_to_patches=True, max_patches=2),
+        words,
+        transformers.InternVLVideoProcessor(size=SIZE),
+        image_seq_length=4,
+        chat_template=CHAT.replace("IMAGE", "<IMG_CONTEXT>"),
+    )
+    config = transformers.InternVLConfig(
+        vision_config={**VISION, "image_size": [SIDE, SIDE], "patch_size": [8, 8]},
+        text_config=transformers.Qwen2Config(**TEXT),
+        image_token_id=words.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=4,
+    )
+    return save(transformers.InternVLForConditionalGeneration, config, processor, folder)
+
+
+def llava_onevision(folder: Path):
+    words = tokenizer(("<video>",))
+    processor = transformers.LlavaOnevisionProcessor(
+        transformers.LlavaOnevisionImageProcessor(
+            size=SIZE, image_grid_pinpoints=[[SIDE, 2 * SIDE], [2 * SIDE, SIDE]]
+        ),
+        words,
+        transformers.LlavaOnevisionVideoProcessor(size=SIZE),
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+        chat_template=CHAT.replace("IMAGE", "<image>"),
+    )
+    config = transformers.LlavaOnevisionConfig(
+        vision_config=transformers.SiglipVisionConfig(**VISION),
+        text_config=transformers.Qwen2Config(**TEXT),
+        image_token_id=words.convert_tokens_to_ids("<image>"),
+        video_token_id=words.convert_tokens_to_ids("<video>"),
+        image_grid_pinpoints=[[SIDE, 2 * SIDE], [2 * SIDE, SIDE]],
+        vision_aspect_ratio="anyres_max_9",
+    )
+    return save(transformers.LlavaOnevisionForConditionalGeneration, config, processor, folder)
+
+
 def save(kind, config, processor, folder):
     """A model with random weights, large enough that answers depend on everything."""
     torch.manual_seed(0)
@@ -201,4 +299,8 @@ MADE = {
     "qwen2_vl": qwen2_vl,
     "paligemma": paligemma,
     "florence2": florence2,
+    "qwen2_5_vl": qwen2_5_vl,
+    "qwen3_vl": qwen3_vl,
+    "internvl": internvl,
+    "llava_onevision": llava_onevision,
 }
