@@ -35,7 +35,7 @@ from vqazoo.toolkit.classes import ranked_texts
 from vqazoo.toolkit.rows import ids_and_mask
 from vqazoo_vlm.manifest import PROMPT, SHORT, WRITER
 from vqazoo_vlm.prompting import Prompting
-from vqazoo_vlm.writing import Said, check_room, likelihoods, write
+from vqazoo_vlm.writing import Said, check_room, generated, likelihoods
 
 TOGETHER = 8  # questions that the model is asked at once
 LONGEST = 64  # tokens of an answer at most, where the repository does not say
@@ -164,7 +164,9 @@ class VLMHead(Head):
             with encoder.asking:
                 inputs = self._inputs(part, instruction)
                 check_room(encoder.model, inputs, asked["max_new_tokens"])
-                answers += [self._said(row) for row in write(encoder.model, inputs, top_k, **asked)]
+                answers += [
+                    self._said(row) for row in generated(encoder.model, inputs, top_k, **asked)
+                ]
         return answers
 
     def rank(

@@ -45,7 +45,7 @@ def check_room(model: Any, inputs: dict[str, Any], count: int) -> None:
         )
 
 
-def write(model: Any, inputs: dict[str, Any], top_k: int, **asked: Any) -> list[list[Said]]:
+def generated(model: Any, inputs: dict[str, Any], top_k: int, **asked: Any) -> list[list[Said]]:
     """The best `top_k` answers of each of B rows, by transformers' `generate`.
 
     Args:

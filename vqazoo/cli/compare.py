@@ -67,14 +67,14 @@ def compare(
     args = given_args(data_root, assignments)
     if cost:
         from vqazoo.cli.cost import print_costs
-        from vqazoo.zoo.cost import ROWS, compare_costs
+        from vqazoo.zoo.cost import ASKED, compare_costs
 
         costs = compare_costs(
             (first, second),
             data,
             split,
             data_args=args,
-            rows=rows or ROWS,
+            rows=rows or ASKED,
             device=device or "cpu",
             dtype=dtype or "float32",
             price_per_hour=price_per_hour,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vqazoo.amounts import percent, size
+from vqazoo.amounts import count, duration, percent, size
 from vqazoo.cli.output import print_table, say
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ def print_costs(costs: Costs, data: str, split: str, device: str) -> None:
         ("model", *(column.reference for column in columns)),
         (columns[0].metric, *(percent(column.score) for column in columns)),
         ("95% interval", *(f"[{', '.join(map(percent, c.interval))}]" for c in columns)),
-        ("a question, p50", *(_milliseconds(column.p50) for column in columns)),
-        ("a question, p95", *(_milliseconds(column.p95) for column in columns)),
-        ("1,000 questions", *(f"{column.per_thousand:,.1f} s" for column in columns)),
+        ("a question, p50", *(duration(column.p50) for column in columns)),
+        ("a question, p95", *(duration(column.p95) for column in columns)),
+        ("1,000 questions", *(duration(column.per_thousand) for column in columns)),
     ]
     if columns[0].money is not None:
         rows.append(("money for 1,000", *(f"{column.money or 0:.4f}" for column in columns)))
@@ -28,7 +28,7 @@ def print_costs(costs: Costs, data: str, split: str, device: str) -> None:
     if any(column.accelerator for column in columns):
         rows.append(("peak on the GPU", *(size(column.accelerator) for column in columns)))
     rows += [
-        ("parameters", *(f"{column.parameters:,}" for column in columns)),
+        ("parameters", *(count(column.parameters) for column in columns)),
         ("bytes of these", *(size(column.bytes) for column in columns)),
     ]
     say(
@@ -37,7 +37,3 @@ def print_costs(costs: Costs, data: str, split: str, device: str) -> None:
     )
     print_table(("", "first", "second"), rows, right=("first", "second"))
     say(costs.verdict)
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:,.1f} ms"

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from vqazoo.progress import Report
 
 WARM_UP = 2  # questions asked before the clock runs
-ROWS = 100  # questions asked, unless others are wanted
-START = "import sys; from vqazoo.zoo.cost import measure_alone; measure_alone(sys.argv[1])"
+ASKED = 100  # questions asked, unless others are wanted
+WORKER = "import sys; from vqazoo.zoo.cost import measure_alone; measure_alone(sys.argv[1])"
 KIB = 1024
 
 
@@ -47,7 +47,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Timing:
     """What a process measured.
 
     Attributes:
@@ -108,14 +108,14 @@ def compare_costs(
     split: str = "",
     *,
     data_args: Mapping[str, Any] | None = None,
-    rows: int = ROWS,
+    rows: int = ASKED,
     device: str = "cpu",
     dtype: str = "float32",
     price_per_hour: float | None = None,
     skip_missing: bool = False,
     seed: int = 0,
     report: Report = print,
-    measure: Callable[[Job], Measured] | None = None,
+    measure: Callable[[Job], Timing] | None = None,
 ) -> Costs:
     """Ask two models the same questions and put scores and costs side by side.
 
@@ -173,7 +173,7 @@ def _costs(
     subjects: Sequence[Subject],
     examples: Sequence[Example],
     pictures: Sequence[str],
-    measured: Sequence[Measured],
+    measured: Sequence[Timing],
     price: float | None,
     seed: int,
 ) -> Costs:
@@ -215,7 +215,7 @@ def _costs(
     return Costs(len(scores[0]), clusters, tuple(columns), told)
 
 
-def measured_alone(job: Job) -> Measured:
+def measured_alone(job: Job) -> Timing:
     """Measure in a process of its own.
 
     Raises:
@@ -224,7 +224,7 @@ def measured_alone(job: Job) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "job.json").write_text(json.dumps(asdict(job)), encoding="utf-8")
-        ended = subprocess.run([sys.executable, "-c", START, folder], check=False)
+        ended = subprocess.run([sys.executable, "-c", WORKER, folder], check=False)
         result = place / "result.json"
         if not result.is_file():
             raise VqazooError(
@@ -234,7 +234,7 @@ def measured_alone(job: Job) -> Measured:
         said = json.loads(result.read_text(encoding="utf-8"))
     if "error" in said:
         raise VqazooError(said["error"])
-    return Measured(**said)
+    return Timing(**said)
 
 
 def measure_alone(folder: str) -> None:
@@ -248,7 +248,7 @@ def measure_alone(folder: str) -> None:
     (place / "result.json").write_text(json.dumps(said), encoding="utf-8")
 
 
-def measure(job: Job) -> Measured:
+def measure(job: Job) -> Timing:
     """Load the model and ask it, here."""
     import torch
 
@@ -267,7 +267,7 @@ def measure(job: Job) -> Measured:
         seconds.append(time.perf_counter() - before)
         answers.append(answer.text)
     weights = [*model.parameters()]
-    return Measured(
+    return Timing(
         answers,
         seconds,
         _peak(),

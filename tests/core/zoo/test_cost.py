@@ -14,7 +14,7 @@ import vqazoo
 from vqazoo.cli import vqazoo as commands
 from vqazoo.errors import ConfigError, VqazooError
 from vqazoo.zoo import cost
-from vqazoo.zoo.cost import Measured, compare_costs, measure
+from vqazoo.zoo.cost import Timing, compare_costs, measure
 
 MODEL = "tiny-clip-lstm-easyvqa"
 TIMES = {"quick": [0.001] * 19 + [0.1], "slow": [0.5] * 20}
@@ -37,7 +37,7 @@ def stopwatch(job):
     """What a process would measure: the first model knows half of the answers, the second all."""
     quick = job.reference.endswith("quick")
     answers = ["red" if quick or row % 2 == 0 else "blue" for row in job.rows]
-    return Measured(answers, TIMES["quick" if quick else "slow"], 3000, 0, 7, 28)
+    return Timing(answers, TIMES["quick" if quick else "slow"], 3000, 0, 7, 28)
 
 
 @pytest.fixture(scope="module")
