@@ -39,6 +39,12 @@ if TYPE_CHECKING:
 @click.option("--record", is_flag=True, help="Write the scores into the model's metrics and card.")
 @click.option("--wups", is_flag=True, help="Compute WUPS too, as some datasets always do.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
+@click.option(
+    "--dtype",
+    default="float32",
+    show_default=True,
+    help="Of published checkpoints: float32, float16 or bfloat16.",
+)
 @click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
 @click.option(
     "--checks",
@@ -67,6 +73,7 @@ def eval_command(
     record: bool,
     wups: bool,
     device: str,
+    dtype: str,
     cache: str,
     checks: bool,
     checks_rows: int | None,
@@ -149,6 +156,7 @@ def eval_command(
                 missing=missing,
                 wups=wanted,
                 device=device,
+                dtype=dtype,
                 cache=cache,
                 checks=checks,
                 checks_rows=checks_rows or CHECKS_ROWS,

@@ -9,7 +9,7 @@ from typing import Any, Self
 from vqazoo.errors import IncompatibleError, renamed
 from vqazoo.manifests import POOLED, TOKENS
 
-KEEPS_ASPECT = ("fit", "patches")  # modes in which pictures have sizes of their own
+KEEPS_ASPECT = ("fit", "patches", "whole")  # modes in which pictures have sizes of their own
 FORMER = {"question", "preprocess", "context_length"}  # what an EncoderSpec took before
 
 
@@ -33,7 +33,8 @@ class Preprocess:
             `fit` keeps each picture's own aspect: its shorter side becomes `resize`, or less, so
             that the longer one is at most `longest`; then both are rounded down to `multiple`;
             `patches` keeps each picture's own aspect (NaFlex): its sides are multiples of
-            `multiple`, as large as `resize` patches of `multiple` x `multiple` pixels allow.
+            `multiple`, as large as `resize` patches of `multiple` x `multiple` pixels allow;
+            `whole` leaves each in its own size.
         resize: pixels of the shorter side (modes `crop` and `fit`); 0 in mode `crop`: min(size);
             mode `patches`: how many there may be.
         fill: value in [0, 255] of padded pixels, or one for each channel.

@@ -38,15 +38,27 @@ class Subject:
     found: Found
     questions: Questions
 
-    def load(self, device: str = "auto") -> VQAModel:
+    def load(self, device: str = "auto", dtype: str = "float32") -> VQAModel:
         """The model, in eval mode on the device of that name.
+
+        Args:
+            dtype: of a published checkpoint, as for `vqazoo.load`.
 
         Raises:
             As `vqazoo.load`.
         """
+        from vqazoo.interfaces import LoadOptions
         from vqazoo.model import pick_device
+        from vqazoo.zoo.models import check_options
 
-        return load_found(self.found).to(pick_device(device))
+        options = LoadOptions(dtype)
+        check_options(options)
+        if self.found.published is None and options != LoadOptions():
+            raise ConfigError(
+                f"The model {self.reference!r} is a checkpoint of vqazoo, which is loaded in "
+                f"float32: leave out dtype."
+            )
+        return load_found(self.found, options).to(pick_device(device))
 
 
 def subject(
@@ -147,6 +159,7 @@ def evaluate(
     missing: str | Path | None = None,
     wups: bool | None = None,
     device: str = "auto",
+    dtype: str = "float32",
     cache: str | Path = "",
     checks: bool = False,
     checks_rows: int = 1000,
@@ -171,6 +184,7 @@ def evaluate(
         missing: the file in which such pictures are listed; None: nowhere.
         wups: whether to compute WUPS; None: where it is usual for the dataset.
         device: of a referenced model; one that is given stays where it is.
+        dtype: of a referenced published checkpoint, as for `vqazoo.load`.
         cache: folder of cached features; default: vqazoo's own. A table is not cached.
         checks: whether to check what the score rests on: the same questions about blank, strange
             and damaged pictures, in shuffled words, and more; in `Evaluation.checks`.
@@ -216,7 +230,7 @@ def evaluate(
     if data is None or isinstance(data, str | DatasetReader):
         if isinstance(model, str):
             asked = subject(model, data, split, data_args, skip_missing, place, report)
-            questions, loaded = asked.questions, asked.load(device)
+            questions, loaded = asked.questions, asked.load(device, dtype)
         elif data is None:
             raise UnnamedDataError(
                 "No data is named, and a model in memory does not say what it was trained on: "
@@ -227,7 +241,7 @@ def evaluate(
             questions = read_split(data, args, split or TEST, skip_missing, place, report)
             loaded = model
     else:
-        loaded = load(model, device) if isinstance(model, str) else model
+        loaded = load(model, device, dtype=dtype) if isinstance(model, str) else model
         if not _are_examples(data):
             name = split or WHOLE
             return evaluate_table(
