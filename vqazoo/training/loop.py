@@ -45,8 +45,10 @@ from vqazoo.training.report import (
     describe_data,
     describe_leak,
     describe_pictures,
+    describe_plan,
     epoch_line,
     stage_line,
+    stopped_line,
 )
 from vqazoo.training.run_folder import (
     check_data,
@@ -106,7 +108,7 @@ def train(
     Raises:
         VqazooError: see the message.
     """
-    filled = gather_config(config, set, flags, Path(out) if resume else None)
+    filled = gather_config(config, set, flags, Path(out) if resume else None, by_rows=True)
     return run_training(filled, Path(out), resume, report)
 
 
@@ -179,6 +181,7 @@ def _run(
             write_file(out / RECIPE, to_toml(config).encode())
             write_file(out / ENVIRONMENT, json_bytes(environment))
     describe_data(model, data, report)
+    describe_plan(training, data, report)
     if engine.first:
         describe_leak(data, cache_root(training.cache), report)
         describe_pictures(model, data, config.seed, report)
@@ -296,6 +299,9 @@ def _run(
                     loss_figure(log, out / LOSS_FIGURE)
                 report(epoch_line(line, planned))
             advance(position, engine.tell(top), training, stage)
+            stopped = position.ended and stopped_line(stage, position.epoch, training.monitor)
+            if stopped:
+                report(stopped)
             if position.ended and stage.number < len(stages(training)):
                 restore(model, out / BEST)  # from which the next stage starts
                 position.best_stored = True
@@ -312,6 +318,8 @@ def _run(
                 loggers.write(line)  # once the epoch counts, so that none is written twice
 
     loggers.close()
+    for doubt in validation.doubts:
+        report(f"Warning: {doubt}")
     if engine.first:
         write_card(out / BEST)  # once more, with the whole log
     engine.wait()  # until the first process has written everything

@@ -8,11 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
+from vqazoo.config import TrainingConfig
 from vqazoo.data.leaks import find_leak
 from vqazoo.features.unfamiliar import told_unfamiliar
 from vqazoo.model import VQAModel
 from vqazoo.training.data import RunData
-from vqazoo.training.stages import Stage
+from vqazoo.training.doubts import doubts_of_plan
+from vqazoo.training.stages import Stage, stages
 
 
 def describe_data(model: VQAModel, data: RunData, report: Callable[[str], None]) -> None:
@@ -31,6 +33,13 @@ def describe_data(model: VQAModel, data: RunData, report: Callable[[str], None])
         f"{len(data.validation):,} for validation; {len(data.answers):,} answers covering "
         f"{data.answers.coverage:.1%}; on {model.device}."
     )
+
+
+def describe_plan(training: TrainingConfig, data: RunData, report: Callable[[str], None]) -> None:
+    """Report what makes the result doubtful before anything is learnt."""
+    planned = [(stage.epochs, stage.batch_size) for stage in stages(training)]
+    for doubt in doubts_of_plan(training, data.train_count, len(data.validation), planned):
+        report(f"Warning: {doubt}")
 
 
 def describe_leak(data: RunData, caches: Path, report: Callable[[str], None]) -> None:
@@ -63,6 +72,20 @@ def stage_line(stage: Stage, learning: Mapping[str, Tensor], model: VQAModel, co
     train, total = (sum(p.numel() for p in x) for x in (learning.values(), model.parameters()))
     start = f"Stage {stage.number} of {count}: " if count > 1 else ""
     return f"{start}{train:,} of {total:,} parameters train."
+
+
+def stopped_line(stage: Stage, epoch: int, monitor: str) -> str | None:
+    """Why a stage ended before its last epoch, in words; None if it did not.
+
+    Args:
+        epoch: the last, counted within the stage.
+    """
+    if epoch >= stage.epochs:
+        return None
+    return (
+        f"Stopped after {epoch} of {stage.epochs} epochs: no better validation {monitor} for "
+        f"{stage.patience} (training.patience)."
+    )
 
 
 def epoch_line(line: Mapping[str, Any], planned: int) -> str:

@@ -123,7 +123,7 @@ def _sweep(
         image, _, text = cell.encoder.partition(BOTH)
         both = {"image_encoder": image, "text_encoder": text} if text else {"encoder": image}
         parts = {**flags, **both, "fusion": cell.fusion or None, "head": cell.head}
-        config = gather_config(base, assignments, {**parts, "seed": cell.seed})
+        config = gather_config(base, assignments, {**parts, "seed": cell.seed}, by_rows=True)
         folder = cell.folder(out)
         label = f"[{number}/{len(cells)}] {cell.encoder}, {cell.column}, seed {cell.seed}"
         if split and number == 1:  # not only after the first training
