@@ -107,6 +107,6 @@ def _as_begun(
         kept = {name: training[name] for name in learning(0) if name in training}
         config = replace(config, training=replace(config.training, **kept))
     fraction = _given(recipe, "data").get(FRACTION)
-    if not (learning_given or fraction_given or fraction is None):
+    if not (fraction_given or fraction is None):
         config = replace(config, data=replace(config.data, validation_fraction=fraction))
     return config
