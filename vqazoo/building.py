@@ -18,6 +18,7 @@ from vqazoo.interfaces import Encoder, EncoderSpec, FusedSpec, Fusion, Head, Tow
 from vqazoo.interfaces.towers import offered_kinds
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.model import VQAModel, kinds, pick_device
+from vqazoo.names import two_towers
 from vqazoo.own_parts import (
     block_of,
     built,
@@ -51,14 +52,16 @@ def create(
             answers and is evaluated, but no checkpoint can name it (see
             docs/how-to/from-a-notebook.md).
         answers: the answers the model shall know.
-        encoder: both towers; `image_encoder` and `text_encoder` replace one.
+        encoder: both towers, also as `IMAGE+TEXT`; `image_encoder` and `text_encoder` replace one.
         fusion: the head's default if None.
         pretrained: whether to load the encoder weights that the names ask for.
 
     Raises:
         UnknownNameError, ConfigError, IncompatibleError, WeightsError: see the message.
     """
-    image, text = image_encoder or encoder, text_encoder or encoder
+    named = two_towers(encoder, registry.names("encoder")) if isinstance(encoder, str) else None
+    both = named or (encoder, encoder)
+    image, text = image_encoder or both[0], text_encoder or both[1]
     if image is None or text is None:
         missing = "image_encoder" if image is None else "text_encoder"
         raise ConfigError(f"No {missing} is named: give encoder= for both towers, or {missing}=.")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 RESERVED = frozenset({"hub", "dir"})  # prefixes of model references
+BOTH = "+"  # between an image and a text encoder
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -22,3 +24,16 @@ def parse_ref(text: str) -> Ref:
     family, _, variant = text.partition(":")
     distribution, _, name = family.rpartition("/")
     return Ref(distribution or None, name.strip().casefold().replace("_", "-"), variant or None)
+
+
+def two_towers(encoder: str, known: Collection[str]) -> tuple[str, str] | None:
+    """The references in `IMAGE+TEXT`; None: it is one, whose variant may hold a plus sign.
+
+    Args:
+        known: names of encoders, one of which must begin the second reference.
+    """
+    for plus in re.finditer(re.escape(BOTH), encoder):
+        image, text = encoder[: plus.start()], encoder[plus.end() :]
+        if image and parse_ref(text).name in known:
+            return image, text
+    return None

@@ -15,7 +15,11 @@ from vqazoo.cli.output import print_json, progress, say
 
 
 @click.command(cls=ExampleCommand)
-@part("--encoder", "encoder", "Both towers, such as {encoder} or {both}.")
+@part(
+    "--encoder",
+    "encoder",
+    "Both towers, such as {encoder} or {both}; or IMAGE+TEXT, such as {towers}.",
+)
 @part("--image-encoder", "encoder", "Replaces the image tower.")
 @part("--text-encoder", "encoder", "Replaces the text tower.")
 @part("--fusion", "fusion", "Joins image and question; default: the head's own choice.")

@@ -9,21 +9,29 @@ from vqazoo.amounts import count
 from vqazoo.building import build_model
 from vqazoo.config import RunConfig
 from vqazoo.interfaces import Features
-from vqazoo.model import VQAModel
+from vqazoo.model import VQAModel, pick_device
 from vqazoo.training.data import read_run_data
+from vqazoo.training.estimate import estimate
 from vqazoo.training.stages import stages, unfreeze
 
 QUESTION = "what is in this picture?"
 
 
 def shape_table(config: RunConfig) -> str:
-    """Shapes and parameter counts of a model built with random weights; nothing is downloaded
-    but, for Hub names, their small config files.
+    """Shapes and parameter counts of a model built with random weights, and how long the run will
+    take; nothing is downloaded but, for Hub names, their small config files.
     """
+    training = config.training
     data = read_run_data(config, out=None)
     model = build_model(config.model, data.answers, pretrained=False)
-    unfreeze(model, stages(config.training)[0])
-    return describe_shapes(model)
+    unfreeze(model, stages(training)[0])
+    shapes = describe_shapes(model)
+    model = model.to(pick_device(training.device))
+    took = estimate(model, data, training, config.seed)
+    if took is None:
+        return shapes
+    epochs = sum(stage.epochs for stage in stages(training))
+    return f"{shapes}\n\n{took.told(epochs, model.device)}"
 
 
 def describe_shapes(model: VQAModel) -> str:

@@ -13,7 +13,7 @@ from vqazoo.config import RunConfig, read_toml, run_config, set_value
 from vqazoo.data.own_files import TRAIN, dataset_of_file
 from vqazoo.errors import ConfigError
 from vqazoo.files.writing import RECIPE
-from vqazoo.names import parse_ref
+from vqazoo.names import parse_ref, two_towers
 from vqazoo.registry import registry
 from vqazoo.training.row_defaults import follow_rows
 from vqazoo.training.starting import with_parts_of_start
@@ -50,6 +50,11 @@ def gather_config(
         if name == "encoder":  # stands for both towers, so it replaces both
             tables.pop("image_encoder", None)
             tables.pop("text_encoder", None)
+            towers = two_towers(str(value), registry.names("encoder"))
+            if towers is not None:
+                tables.pop("encoder", None)
+                tables["image_encoder"], tables["text_encoder"] = towers
+                continue
         if name == "head" and flags.get("fusion") is None:  # another head, its own default fusion
             tables.pop("fusion", None)
         tables[name] = value

@@ -32,7 +32,6 @@ from vqazoo.training.settings import gather_config
 from vqazoo.training.stages import stages
 from vqazoo.training.state import RUN_CONFIG, STATE, check_state, read_position, state_metadata
 
-BOTH = "+"  # between an image and a text encoder
 RESULTS = "results"  # .csv, .md and .png in the sweep's folder
 
 
@@ -120,9 +119,8 @@ def _sweep(
     results: list[Result] = []
     scored: tuple[str, str] | None = None  # metric and data of the table, once there is a score
     for number, cell in enumerate(cells, start=1):
-        image, _, text = cell.encoder.partition(BOTH)
-        both = {"image_encoder": image, "text_encoder": text} if text else {"encoder": image}
-        parts = {**flags, **both, "fusion": cell.fusion or None, "head": cell.head}
+        encoder, fusion = cell.encoder, cell.fusion or None
+        parts = {**flags, "encoder": encoder, "fusion": fusion, "head": cell.head}
         config = gather_config(base, assignments, {**parts, "seed": cell.seed}, by_rows=True)
         folder = cell.folder(out)
         label = f"[{number}/{len(cells)}] {cell.encoder}, {cell.column}, seed {cell.seed}"
