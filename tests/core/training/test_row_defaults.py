@@ -32,12 +32,11 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "mine.csv"
 
 
-def test_few_rows_have_a_small_batch_and_enough_to_validate_on(table: Path) -> None:
+def test_few_rows_have_a_small_batch(table: Path) -> None:
     config = gather_config(None, [], {**PARTS, "data": str(table)}, by_rows=True)
     told = {name: getattr(config.training, name) for name in learning(120)}
     assert told == learning(120)
     assert config.training.batch_size == 32
-    assert config.data.validation_fraction == 0.15
 
 
 @pytest.mark.parametrize(
@@ -46,7 +45,7 @@ def test_few_rows_have_a_small_batch_and_enough_to_validate_on(table: Path) -> N
 def test_who_gives_a_setting_of_learning_keeps_the_plain_defaults(table: Path, given: str) -> None:
     flags = {**PARTS, "data": str(table)}
     config = gather_config(None, [given], flags, by_rows=True)
-    assert config == gather_config(None, [given, "data.validation_fraction=0.05"], flags)
+    assert config == gather_config(None, [given], flags)
 
 
 def test_where_to_compute_is_no_setting_of_learning(table: Path) -> None:
@@ -72,7 +71,6 @@ def test_a_run_says_its_settings_and_goes_on_with_them(table: Path, tmp_path: Pa
     vqazoo.train(out=tmp_path / "run", report=told.append, **flags)
     recipe = read_toml(tmp_path / "run" / "recipe.toml")
     assert recipe["training"]["batch_size"] == 32
-    assert recipe["data"]["validation_fraction"] == 0.15
     assert sum("questions of validation, of which one is" in line for line in told) == 1
     vqazoo.train(out=tmp_path / "run", resume=True, report=told.append, **flags)  # not refused
 
