@@ -51,7 +51,8 @@ def test_who_gives_a_setting_of_learning_keeps_the_plain_defaults(table: Path, g
 def test_where_to_compute_is_no_setting_of_learning(table: Path) -> None:
     given = ["training.device='cpu'", "training.loggers=[]"]
     config = gather_config(None, given, {**PARTS, "data": str(table)}, by_rows=True)
-    assert config.training.batch_size == 32 and config.training.device == "cpu"
+    assert config.training.batch_size == 32
+    assert config.training.device == "cpu"
 
 
 def test_every_setting_that_follows_the_rows_is_one_of_learning() -> None:
@@ -62,7 +63,8 @@ def test_every_setting_that_follows_the_rows_is_one_of_learning() -> None:
 def test_batches_grow_with_the_rows() -> None:
     assert learning(SMALL - 1)["batch_size"] < learning(SMALL)["batch_size"] < PLAIN.batch_size
     steps = [learning(n)["epochs"] * n / learning(n)["batch_size"] for n in (400, 5000, LARGE - 1)]
-    assert steps == sorted(steps) and steps[0] > 100
+    assert steps == sorted(steps)
+    assert steps[0] > 100
 
 
 def test_a_run_says_its_settings_and_goes_on_with_them(table: Path, tmp_path: Path) -> None:
