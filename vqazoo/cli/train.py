@@ -91,7 +91,7 @@ def train(
     assignments = run_assignments(assignments, data_root, skip_missing, device)
     if start is not None:
         assignments = (*assignments, f"training.start={json.dumps(start)}")
-    filled = gather_config(config, assignments, flags, out if resume else None)
+    filled = gather_config(config, assignments, flags, out if resume else None, by_rows=True)
     if dry_run:
         from vqazoo.training.dry_run import shape_table
 

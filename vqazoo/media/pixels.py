@@ -95,7 +95,7 @@ def _augmented(image: Image.Image, augment: str, generator: random.Random | None
 
 
 def _resized(image: Image.Image, preprocess: Preprocess) -> Image.Image:
-    """The picture in `preprocess.size`, or in a size of its own (modes `fit`, `patches` and `whole`)."""
+    """The picture in `preprocess.size`, or in a size of its own (modes KEEPS_ASPECT)."""
     resample = _choice("interpolation", preprocess.interpolation, INTERPOLATIONS)
     place = placement(image.size, preprocess)
     if (place.width, place.height) != image.size:

@@ -47,8 +47,10 @@ from vqazoo.training.report import (
     describe_doubts,
     describe_leak,
     describe_pictures,
+    describe_plan,
     epoch_line,
     stage_line,
+    stopped_line,
 )
 from vqazoo.training.run_folder import (
     check_data,
@@ -111,7 +113,7 @@ def train(
         VqazooError: see the message.
     """
     flags["data"] = kept_rows(flags.get("data"), Path(out))
-    filled = gather_config(config, set, flags, Path(out) if resume else None)
+    filled = gather_config(config, set, flags, Path(out) if resume else None, by_rows=True)
     return run_training(filled, Path(out), resume, report)
 
 
@@ -185,6 +187,7 @@ def _run(
             write_file(out / ENVIRONMENT, json_bytes(environment))
     describe_data(model, data, report)
     describe_doubts(config, data, report)
+    describe_plan(training, data, report)
     if engine.first:
         describe_leak(data, cache_root(training.cache), report)
         describe_pictures(model, data, config.seed, report)
@@ -302,6 +305,9 @@ def _run(
                     loss_figure(log, out / LOSS_FIGURE)
                 report(epoch_line(line, planned))
             advance(position, engine.tell(top), training, stage)
+            stopped = position.ended and stopped_line(stage, position.epoch, training.monitor)
+            if stopped:
+                report(stopped)
             if position.ended and stage.number < len(stages(training)):
                 restore(model, out / BEST)  # from which the next stage starts
                 position.best_stored = True
@@ -318,6 +324,8 @@ def _run(
                 loggers.write(line)  # once the epoch counts, so that none is written twice
 
     loggers.close()
+    for doubt in validation.doubts:
+        report(f"Warning: {doubt}")
     if engine.first:
         write_card(out / BEST)  # once more, with the whole log
     engine.wait()  # until the first process has written everything

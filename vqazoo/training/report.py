@@ -9,14 +9,15 @@ from typing import Any
 from torch import Tensor
 
 from vqazoo.amounts import count
-from vqazoo.config import RunConfig
+from vqazoo.config import RunConfig, TrainingConfig
 from vqazoo.data.doubts import doubts_of
 from vqazoo.data.leaks import find_leak
 from vqazoo.data.own_files import is_own
 from vqazoo.features.unfamiliar import told_unfamiliar
 from vqazoo.model import VQAModel
 from vqazoo.training.data import RunData
-from vqazoo.training.stages import Stage
+from vqazoo.training.doubts import doubts_of_plan
+from vqazoo.training.stages import Stage, stages
 
 
 def describe_data(model: VQAModel, data: RunData, report: Callable[[str], None]) -> None:
@@ -45,6 +46,13 @@ def describe_doubts(config: RunConfig, data: RunData, report: Callable[[str], No
                 f"Warning: {doubt.what}: {count(len(doubt.rows))} of {count(len(data.examples))}; "
                 f"vqazoo data info  names them."
             )
+
+
+def describe_plan(training: TrainingConfig, data: RunData, report: Callable[[str], None]) -> None:
+    """Report what makes the result doubtful before anything is learnt."""
+    planned = [(stage.epochs, stage.batch_size) for stage in stages(training)]
+    for doubt in doubts_of_plan(training, data.train_count, len(data.validation), planned):
+        report(f"Warning: {doubt}")
 
 
 def describe_leak(data: RunData, caches: Path, report: Callable[[str], None]) -> None:
@@ -77,6 +85,20 @@ def stage_line(stage: Stage, learning: Mapping[str, Tensor], model: VQAModel, co
     train, total = (sum(p.numel() for p in x) for x in (learning.values(), model.parameters()))
     start = f"Stage {stage.number} of {count}: " if count > 1 else ""
     return f"{start}{train:,} of {total:,} parameters train."
+
+
+def stopped_line(stage: Stage, epoch: int, monitor: str) -> str | None:
+    """Why a stage ended before its last epoch, in words; None if it did not.
+
+    Args:
+        epoch: the last, counted within the stage.
+    """
+    if epoch >= stage.epochs:
+        return None
+    return (
+        f"Stopped after {epoch} of {stage.epochs} epochs: no better validation {monitor} for "
+        f"{stage.patience} (training.patience)."
+    )
 
 
 def epoch_line(line: Mapping[str, Any], planned: int) -> str:

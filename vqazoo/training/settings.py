@@ -17,6 +17,7 @@ from vqazoo.errors import ConfigError, VqazooError
 from vqazoo.files.writing import RECIPE
 from vqazoo.names import parse_ref, two_towers
 from vqazoo.registry import registry
+from vqazoo.training.row_defaults import follow_rows
 from vqazoo.training.starting import with_parts_of_start
 from vqazoo.zoo.models import whole_reference
 
@@ -28,11 +29,13 @@ def gather_config(
     assignments: Sequence[str],
     flags: Mapping[str, Any],
     resumed: Path | None = None,
+    by_rows: bool = False,
 ) -> RunConfig:
     """The filled config from a file or tables, then assignments, then flags; parts that none of
     them names are those of the model that the run starts from.
 
-    With `resumed`, a run folder, its recipe is what everything else changes.
+    With `resumed`, a run folder, its recipe is what everything else changes. With `by_rows`, the
+    training split is read, and what nobody says of learning follows the number of its rows.
     """
     if config is None and resumed is not None and (resumed / RECIPE).is_file():
         config = resumed / RECIPE
@@ -63,7 +66,8 @@ def gather_config(
     filled = run_config(with_parts_of_start(tables))
     start = whole_reference(filled.training.start)  # which says that it is a folder of this machine
     filled = replace(filled, training=replace(filled.training, start=start))
-    return filled if resumed is not None else _validating_on_what_is_given(filled)
+    filled = filled if resumed is not None else _validating_on_what_is_given(filled)
+    return follow_rows(filled, tables, resumed) if by_rows else filled
 
 
 def _whole_key(assignment: str, tables: Mapping[str, Any]) -> str:

@@ -121,7 +121,7 @@ def _sweep(
     for number, cell in enumerate(cells, start=1):
         encoder, fusion = cell.encoder, cell.fusion or None
         parts = {**flags, "encoder": encoder, "fusion": fusion, "head": cell.head}
-        config = gather_config(base, assignments, {**parts, "seed": cell.seed})
+        config = gather_config(base, assignments, {**parts, "seed": cell.seed}, by_rows=True)
         folder = cell.folder(out)
         label = f"[{number}/{len(cells)}] {cell.encoder}, {cell.column}, seed {cell.seed}"
         if split and number == 1:  # not only after the first training
