@@ -67,7 +67,11 @@ def test_batches_grow_with_the_rows() -> None:
     assert steps[0] > 100
 
 
-def test_a_run_says_its_settings_and_goes_on_with_them(table: Path, tmp_path: Path) -> None:
+def test_a_run_says_its_settings_and_goes_on_with_them(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorter = {**learning(120), "epochs": 2}  # so that the test is quick
+    monkeypatch.setattr("vqazoo.training.row_defaults.learning", lambda rows: shorter)
     told: list[str] = []
     flags = {**PARTS, "data": str(table), "set": ["training.device='cpu'"]}
     vqazoo.train(out=tmp_path / "run", report=told.append, **flags)
