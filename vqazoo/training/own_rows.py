@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from vqazoo.errors import ConfigError, DataError
 from vqazoo.evaluation.exported import columns_of
 from vqazoo.evaluation.tables import table_rows
 from vqazoo.files.elsewhere import DistantFile
-from vqazoo.files.writing import write_file
+from vqazoo.files.writing import json_lines, write_file
 from vqazoo.media.images import open_image
 
 KEPT_ROWS, KEPT_PICTURES = "data", "pictures"  # in the run folder
@@ -46,11 +45,9 @@ def kept_rows(data: Any, out: Path) -> Any:
                 f"The data have a part {str(split)!r}, but train, validation and test are read: "
                 f"rename it, or give its rows alone."
             )
-        lines = [
-            json.dumps(_row(picture, example, file.parent)) for picture, example in table_rows(rows)
-        ]
+        lines = [_row(picture, example, file.parent) for picture, example in table_rows(rows)]
         try:
-            write_file(_made(file), ("\n".join(lines) + "\n").encode())
+            write_file(_made(file), json_lines(lines))
         except OSError as error:
             raise DataError(f"'{file}' cannot be written ({error}): name another out.") from error
         args.update(given)

@@ -223,7 +223,7 @@ def measured_alone(job: Job) -> Timing:
     """
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        (place / "job.json").write_text(json.dumps(asdict(job)), encoding="utf-8")
+        (place / "job.json").write_bytes(json_bytes(asdict(job)))
         ended = subprocess.run([sys.executable, "-c", WORKER, folder], check=False)
         result = place / "result.json"
         if not result.is_file():
@@ -245,7 +245,7 @@ def measure_alone(folder: str) -> None:
         said: dict[str, Any] = asdict(measure(job))
     except VqazooError as error:
         said = {"error": str(error)}
-    (place / "result.json").write_text(json.dumps(said), encoding="utf-8")
+    (place / "result.json").write_bytes(json_bytes(said))
 
 
 def measure(job: Job) -> Timing:
