@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqazoo.data.own_files import TEST
 from vqazoo.errors import ConfigError, DataError, VqazooError
+from vqazoo.files.writing import json_bytes
 from vqazoo.zoo.evaluate import Subject, subject
 
 if TYPE_CHECKING:
