@@ -94,6 +94,7 @@ class HuggingFace(DatasetReader):
                     self._question_id(row, where, number, seen),
                     confidences=said.confidences,
                     learnt=said.learnt,
+                    weighted=said.weighted,
                     choices=choices,
                 )
             )

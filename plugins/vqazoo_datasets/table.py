@@ -35,8 +35,9 @@ class Table(DatasetReader):
     `image_root`, or to the file's own folder. Files, `image_root` and pictures may be addresses of
     a store instead, such as `s3://bucket/1.jpg`; what is there is read when it is used. Several
     answers of one row are separated by `|` in CSV and TSV, and are a list in JSON lines, of texts
-    or of objects with `answer`. A list written as text, such as `['ball', 'sun']`, is read as one
-    too. Blank ones are dropped. A split without the answer column can be answered but not scored.
+    or of objects with `answer`, and `weight` where it is soft. A list written as text, such as
+    `['ball', 'sun']`, is read as one too. Blank ones are dropped. A split without the answer column
+    can be answered but not scored.
     Without the id column, a row's id is its number. Rows whose questions mean the same share a text
     in the column `rephrasing_of`, if there is one: the id of the original, or any name. Where there
     is a column of choices, the answer is one of the row's choices; in JSON lines it may be its
@@ -111,6 +112,7 @@ class Table(DatasetReader):
                     learnt=said.learnt,
                     rephrasing_of=_group(row, where),
                     choices=choices,
+                    weighted=said.weighted,
                 )
             )
         return compared_by_stems(examples)
