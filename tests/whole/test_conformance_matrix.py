@@ -55,6 +55,7 @@ HEADS = [
     "lstm",
     "gru",
     "mlp",
+    "nearest-questions",
     "quality",
     "vilt-classifier",
     "lm-classifier",
