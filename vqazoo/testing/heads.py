@@ -38,6 +38,7 @@ from vqazoo.testing.checks import (
     with_padding,
 )
 from vqazoo.testing.devices import Elsewhere, elsewhere, sent
+from vqazoo.testing.memory import check_memory
 from vqazoo.testing.parts import builder, faults_told, identify, needed
 from vqazoo.testing.protocols import check_protocols
 from vqazoo.testing.toy import toy_encoder
@@ -105,7 +106,7 @@ def _check(
     _check_targets(owner, head, fused, examples)
     _check_learning(owner, head, fused, head.targets(examples), manifest.remembers)
     if manifest.remembers:
-        _check_memory(owner, head, fused, examples)
+        check_memory(owner, head, fused, [e for e in examples if e.target != UNLISTED])
     with evaluating(head), torch.no_grad():
         _check_answers(owner, head, manifest, fused)
         check_protocols(owner, head, manifest, fused, KNOWN_ANSWERS, encoder)
@@ -235,18 +236,6 @@ def _check_sums(owner: str, head: Head, fused: Features, targets: Targets) -> No
                 "sums of its loss over two batches do not add up to that of both",
             )
     head.zero_grad()
-
-
-def _check_memory(owner: str, head: Head, fused: Features, examples: Sequence[Example]) -> None:
-    """Questions that were learnt are answered as they were taught."""
-    with evaluating(head), torch.no_grad():
-        answers = head.predict(fused)
-    for example, (answer,) in zip(examples, answers, strict=True):
-        require(
-            example.target in (answer.text, UNLISTED),
-            owner,
-            f"it remembers, but answers {answer.text!r} where it was taught {example.target!r}",
-        )
 
 
 def _check_learning(

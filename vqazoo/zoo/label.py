@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqazoo.errors import ConfigError
-from vqazoo.zoo.predict import HERE, Place, answer_into
+from vqazoo.zoo.predict import HERE, Workplace, answer_into
 
 if TYPE_CHECKING:
     from vqazoo.data import DatasetReader
     from vqazoo.evaluation.answer_parts import Counts
     from vqazoo.progress import Report
 
-TOP_K = 5  # answers of a row that are kept with their weights
+LABELS_OF_A_ROW = 5  # answers of a row that are kept with their weights
 
 
 def label_to_file(
@@ -29,7 +29,7 @@ def label_to_file(
     calibrated: bool = True,
     abstain_at_risk: float | None = None,
     min_confidence: float = 0.0,
-    top_k: int = TOP_K,
+    top_k: int = LABELS_OF_A_ROW,
     device: str = "auto",
     cache: str | Path = "",
     engine: str = HERE,
@@ -72,7 +72,7 @@ def label_to_file(
         teacher,
         (data, split, data_args),
         Asking(decode or {}, candidates, calibrated, abstain_at_risk, top_k),
-        Place(device, cache, engine, workers),
+        Workplace(device, cache, engine, workers),
         labelling.record,
         {"top_k": top_k, "min_confidence": labelling.min_confidence, "records": "labels"},
         report,

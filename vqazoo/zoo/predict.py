@@ -79,13 +79,13 @@ def predict_to_file(
         reference,
         (data, split, data_args),
         Asking(decode or {}, candidates, calibrated, abstain_at_risk),
-        Place(device, cache, engine, workers),
+        Workplace(device, cache, engine, workers),
         report=report,
     )
 
 
 @dataclass(frozen=True)
-class Place:
+class Workplace:
     """Where rows are answered; all as `predict_to_file` takes them."""
 
     device: str = "auto"
@@ -99,7 +99,7 @@ def answer_into(
     reference: str,
     named: tuple[str | DatasetReader | None, str, Mapping[str, Any] | None],
     asking: Asking,
-    place: Place,
+    place: Workplace,
     make: MakeRecord | None = None,
     more: Mapping[str, Any] | None = None,
     report: Report = print,
