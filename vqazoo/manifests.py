@@ -211,6 +211,8 @@ class HeadManifest(Manifest):
             that those of different answers may sum to more than 1.
         flaws: whether its answers are flaws of pictures, several of which may hold of one picture
             (`VQAModel.quality`); it then has independent scores.
+        remembers: whether it keeps the training questions and looks answers up among them, so that
+            its loss need not fall from step to step.
     """
 
     requires: str
@@ -224,6 +226,7 @@ class HeadManifest(Manifest):
     captions: bool = False
     independent_scores: bool = False
     flaws: bool = False
+    remembers: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -66,6 +66,7 @@ HEADS = [
     "lstm",
     "gru",
     "mlp",
+    "nearest-questions",
     "quality",
     "vilt-classifier",
     "lm-classifier",

@@ -43,6 +43,9 @@ class Example:
             questions with one meaning share; empty: none is known.
         choices: the answers that the question gives to choose from; empty: it gives none. Where
             there are some, an answer is the likeliest of them, see `VQAModel.chosen`.
+        weighted: answers with weights in [0, 1], best first, as of a teacher (`vqazoo label`), of
+            which the answer rules `soft`, `share` and `sampled` learn; `answers` is then the best
+            of them. Empty: every answer counts the same.
     """
 
     image: Path
@@ -59,6 +62,7 @@ class Example:
     text_id: bool = False
     rephrasing_of: str = ""
     choices: tuple[str, ...] = ()
+    weighted: tuple[tuple[str, float], ...] = ()
 
     @property
     def images(self) -> tuple[Path, ...]:
