@@ -96,7 +96,7 @@ def _weighted(answer: Answer) -> list[Mapping[str, Any]]:
     if any(math.isnan(each.score) for each in answers):
         return [{"answer": answer.text}]
     weighted: list[Mapping[str, Any]] = [
-        {"answer": e.text, "weight": _rounded(e.score)} for e in answers
+        {"answer": each.text, "weight": _rounded(each.score)} for each in answers
     ]
     return [each for each in weighted if each["weight"]] or weighted[:1]
 
