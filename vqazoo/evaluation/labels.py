@@ -95,7 +95,9 @@ def _weighted(answer: Answer) -> list[Mapping[str, Any]]:
     answers = [each for each in (answer, *answer.alternatives) if each.text.strip()]
     if any(math.isnan(each.score) for each in answers):
         return [{"answer": answer.text}]
-    weighted = [{"answer": e.text, "weight": _rounded(e.score)} for e in answers]
+    weighted: list[Mapping[str, Any]] = [
+        {"answer": e.text, "weight": _rounded(e.score)} for e in answers
+    ]
     return [each for each in weighted if each["weight"]] or weighted[:1]
 
 
