@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -38,6 +39,18 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for predictions and scores.")
 @click.option("--record", is_flag=True, help="Write the scores into the model's metrics and card.")
 @click.option("--wups", is_flag=True, help="Compute WUPS too, as some datasets always do.")
+@click.option(
+    "--metrics",
+    default="",
+    metavar="NAMES",
+    help="More metrics, with commas between them, such as anls,meteor: see vqazoo list metrics.",
+)
+@click.option(
+    "--metric-set",
+    multiple=True,
+    metavar="NAME.KEY=VALUE",
+    help="Argument of a metric, such as gqa-choices.choices=FILE; may be repeated.",
+)
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
 @click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
 @click.option(
@@ -66,6 +79,8 @@ def eval_command(
     out: Path | None,
     record: bool,
     wups: bool,
+    metrics: str,
+    metric_set: tuple[str, ...],
     device: str,
     cache: str,
     checks: bool,
@@ -121,6 +136,7 @@ def eval_command(
     if out is not None:
         make_folder(out)
     args, wanted = given_args(data_root, assignments), wups or None
+    chosen_metrics = _chosen(metrics, metric_set)
     missing = out / MISSING_IMAGES if out else None
     if predictions is not None:
         from vqazoo.evaluation.clusters import told_by_content
@@ -130,6 +146,7 @@ def eval_command(
         questions = read_split(
             data, args, split or TEST, skip_missing, missing, _report, look=skip_missing
         )
+        questions = replace(questions, metrics=chosen_metrics)
         answers = read_predictions(predictions, questions.examples)
         told = told_by_content(questions.examples, cache)
         evaluation = scored(questions, answers, wups=wanted, report=_report, pictures=told)
@@ -148,6 +165,7 @@ def eval_command(
                 skip_missing=skip_missing,
                 missing=missing,
                 wups=wanted,
+                metrics=chosen_metrics,
                 device=device,
                 cache=cache,
                 checks=checks,
@@ -176,6 +194,24 @@ def eval_command(
         _print(evaluation.metrics)
         if evaluation.checks:
             _print_checks(evaluation.checks)
+
+
+def _chosen(names: str, assignments: Sequence[str]) -> dict[str, Any]:
+    """What --metrics and --metric-set ask for."""
+    from vqazoo.config import set_value
+    from vqazoo.errors import ConfigError
+    from vqazoo.zoo.evaluate import named_metrics
+
+    chosen: dict[str, Any] = {name.strip(): {} for name in names.split(",") if name.strip()}
+    for assignment in assignments:
+        set_value(chosen, assignment, "--metric-set")
+    for name, args in chosen.items():
+        if not isinstance(args, dict):
+            raise ConfigError(
+                f"--metric-set takes NAME.KEY=VALUE, but got '{name}={args}': write for instance "
+                f"anls.threshold=0.5 ."
+            )
+    return named_metrics(chosen)
 
 
 def _is_published(model: str) -> bool:

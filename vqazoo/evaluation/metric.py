@@ -41,6 +41,8 @@ class Metric:
             each other; models that share mistakes differ detectably by less (`vqazoo compare`).
         difference, difference_interval, p_value: of a check, from the same questions without the
             change: paired, over pictures; see `vqazoo.evaluation.checks`.
+        better: of a metric that is a part: `higher`, `lower` or `neither`.
+        undefined: why the value says nothing about these answers, as a part of a sentence.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Metric:
     difference: float | None = None
     difference_interval: tuple[float, float] | None = None
     p_value: float | None = None
+    better: str | None = None
+    undefined: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if value is not None}
@@ -115,8 +119,8 @@ class Measure:
             )
 
     def by_type(self, name: str, scores: Floats, how: str) -> Iterator[Metric]:
-        """Means over the questions of each answer type and each question type."""
-        for field in ("answer_type", "question_type"):
+        """Means over the questions of each answer type, each question type and each group."""
+        for field in ("answer_type", "question_type", "group"):
             rows: dict[str, list[int]] = {}
             for row, example in enumerate(self.examples):
                 rows.setdefault(getattr(example, field), []).append(row)
