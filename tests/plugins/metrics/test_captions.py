@@ -53,9 +53,9 @@ def test_meteor_is_that_of_nltk_with_wordnet_three() -> None:
     assert measured("meteor", [(["autos"], "auto")])[""] == pytest.approx(0.5)
     assert measured("meteor", [(["auto"], "car")])[""] == pytest.approx(0.5)
     assert measured("meteor", [(["auto"], "blue"), (["x"], "")])[""] == 0.0
-    # Banerjee & Lavie 2005, section 2.1: matches 6 of 6 in two pieces, penalty 0.5 (2 / 6)^3.
-    swapped = [(["on the mat sat the cat"], "the cat sat on the mat")]
-    assert measured("meteor", swapped)[""] == pytest.approx(1 - 0.5 * (3 / 6) ** 3)
+    # Banerjee & Lavie 2005: all 6 words match, in two pieces: a penalty of 0.5 (2 / 6)^3.
+    swapped = [(["the cat sat on a mat"], "on a mat the cat sat")]
+    assert measured("meteor", swapped)[""] == pytest.approx(1 - 0.5 * (2 / 6) ** 3)
 
 
 def test_meteor_without_wordnet_says_what_to_install(

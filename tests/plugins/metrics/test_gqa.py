@@ -1,4 +1,4 @@
-"""GQA's consistency, validity, plausibility and distribution, worked by hand as its eval.py does."""
+"""GQA's consistency, validity, plausibility, distribution, by hand as its eval.py does."""
 
 from __future__ import annotations
 

@@ -127,6 +127,7 @@ def _candidates() -> Iterator[Path]:
     yield Path(DEBIAN)
 
 
+@cache
 def _open(folder: Path) -> Any:
     nltk = _nltk()
     from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetError
