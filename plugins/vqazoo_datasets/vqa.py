@@ -32,13 +32,14 @@ Id = int | str  # as the file has it
 class Release:
     """Where one split stands: names of both files, and the COCO subset of its pictures.
 
-    `{split}` stands for the split in the names; an empty `annotations` means unlabelled. Without
-    `pictures` the files are lists, and each question names the subset of its picture.
+    `{split}` stands for the split in the names; an empty `annotations` means unlabelled. With
+    `lists` the files are lists, and each question names the subset of its picture.
     """
 
     questions: str
     annotations: str
-    pictures: str | None
+    pictures: str
+    lists: bool = False
 
 
 VQAV2 = {
@@ -66,7 +67,9 @@ OKVQA_RELEASE = {
     ),
 }
 VQACP = {
-    split: Release(f"vqacp_v2_{split}_questions.json", f"vqacp_v2_{split}_annotations.json", None)
+    split: Release(
+        f"vqacp_v2_{split}_questions.json", f"vqacp_v2_{split}_annotations.json", "", True
+    )
     for split in ("train", "test")
 }
 
@@ -179,14 +182,14 @@ def read_release(root: Path, release: Release, split: str) -> list[Example]:
     annotations: dict[Id, Example] = {}
     if labelled:
         source = need_file(root, [release.annotations], f"annotations file of '{split}'")
-        annotations = _annotations(source, "annotations" if release.pictures else None)
+        annotations = _annotations(source, None if release.lists else "annotations")
     examples: list[Example] = []
-    pictures = {release.pictures: CocoPictures(root, release.pictures)} if release.pictures else {}
+    pictures: dict[str, CocoPictures] = {}
     seen: set[Id] = set()
     names: set[str] = set()  # 2 and "2" would be one id
     without: list[Id] = []
     for number, record in enumerate(
-        json_records(file, "questions" if release.pictures else None), start=1
+        json_records(file, None if release.lists else "questions"), start=1
     ):
         where = f"'{file}', question {number}"
         question_id = field(record, "question_id", ID, where)
@@ -202,7 +205,7 @@ def read_release(root: Path, release: Release, split: str) -> list[Example]:
         if labelled and note is None:
             without.append(question_id)
             continue
-        subset = release.pictures or field(record, "coco_split", str, where)
+        subset = field(record, "coco_split", str, where) if release.lists else release.pictures
         if subset not in pictures:
             pictures[subset] = CocoPictures(root, subset)
         examples.append(

@@ -24,6 +24,7 @@ from vqazoo.cli.options import (
 from vqazoo.cli.output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
+    from vqazoo.evaluation.evaluation import Evaluation
     from vqazoo.evaluation.metric import Metric
 
 
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     help="Questions that --checks asks at most, drawn by picture; default: 1000.",
 )
 @click.option("--seed", default=0, help="Chooses the questions in the picture grid.")
+@click.option("--all", "show_all", is_flag=True, help="Print every number, with its signature.")
 @decode_flags()
 @confidence_flags
 @JSON
@@ -90,6 +92,7 @@ def eval_command(
     candidates: Path | None,
     uncalibrated: bool,
     abstain_at_risk: float | None,
+    show_all: bool,
     as_json: bool,
 ) -> None:
     """Answer every question of a split with MODEL (a zoo name or dir:PATH) and score the answers.
@@ -97,7 +100,7 @@ def eval_command(
     With --out, writes predictions (CSV, JSON lines, the submission that the dataset asks for),
     metrics.json and pictures. --checks asks some of the questions again, so that one sees what the
     score rests on. --decode and --candidates are those of 'vqazoo ask'; they stand in
-    the signature of every score.
+    the signature of every score, which --all and --json print.
 
     Example: vqazoo eval --predictions mine.csv --data {official} --data-root DIR
     """
@@ -191,7 +194,10 @@ def eval_command(
     if as_json:
         print_json(evaluation.to_json())
     else:
-        _print(evaluation.metrics)
+        if show_all:
+            _print_all(evaluation.metrics)
+        else:
+            _print_short(evaluation, model)
         if evaluation.checks:
             _print_checks(evaluation.checks)
 
@@ -221,12 +227,14 @@ def _is_published(model: str) -> bool:
     return published(model) is not None
 
 
-def _print(metrics: Sequence[Metric]) -> None:
-    """A table of the scores, and what differences they can show."""
+def _print_all(metrics: Sequence[Metric]) -> None:
+    """A table of all scores, and what differences they can show."""
+    from vqazoo.evaluation.summary import value_of
+
     rows = [
         (
             metric.name,
-            percent(metric.value),
+            value_of(metric),
             f"[{', '.join(map(percent, metric.interval))}]" if metric.interval else "",
             f"can show {percent(smallest)}" if (smallest := metric.smallest_difference) else "",
             metric.signature,
@@ -240,6 +248,27 @@ def _print(metrics: Sequence[Metric]) -> None:
             "'can show': the smallest difference between two models that these questions can show "
             "(5% level, 80% power), less if the models share mistakes ('vqazoo compare' tells)."
         )
+
+
+def _print_short(evaluation: Evaluation, model: str | None) -> None:
+    """The score first, the few numbers that are defined here, and what to do next."""
+    from vqazoo.evaluation.summary import NOTHING, advice, headline, row, short
+    from vqazoo.zoo.beside import known_beside
+
+    metrics = evaluation.metrics
+    beside = known_beside(model, evaluation.data, evaluation.split) if model else NOTHING
+    for line in headline(metrics, beside):
+        say(line)
+    listed = short(metrics)
+    columns = ("metric", "value", "95% interval", "questions")
+    print_table(columns, [row(metric) for metric in listed], right=("value", "questions"))
+    if told := advice(metrics):
+        _report(told)
+    undefined = sum(metric.undefined is not None for metric in metrics)
+    left = f", {undefined} undefined for these answers" if undefined else ""
+    _report(
+        f"{len(listed)} of {len(metrics)} numbers{left}: --all or --json shows all, and signatures."
+    )
 
 
 def _print_checks(checks: Sequence[Metric]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -160,6 +160,12 @@ def told_by_path(examples: Sequence[Example]) -> list[str]:
 def today() -> str:
     """The UTC day, as in `Metric.date`."""
     return datetime.now(UTC).date().isoformat()
+
+
+def from_json(entry: Mapping[str, Any]) -> Metric:
+    """A metric as `metrics.json` keeps it; what a later release added is left out."""
+    known = {field.name for field in fields(Metric)}
+    return Metric(**{name: value for name, value in entry.items() if name in known})
 
 
 def by_name(metrics: Sequence[Metric]) -> Mapping[str, dict[str, Any]]:

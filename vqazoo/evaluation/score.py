@@ -209,7 +209,9 @@ def _words(measure: Measure, answers: Sequence[Answer], truths: Sequence[str]) -
     bleu = words.bleu(texts, truths)
     for order, value in zip(words.ORDERS, bleu.corpus, strict=True):
         how = f"{references}|corpus|order:{order}|sacrebleu:{bleu.corpus_signature}"
-        yield from measure.metric(f"bleu-{order}", value, how)
+        why = None if order <= bleu.longest_reference else f"no answer of people has {order} words"
+        for metric in measure.metric(f"bleu-{order}", value, how):
+            yield replace(metric, undefined=why)
     how = f"{references}|mean of sentences|sacrebleu:{bleu.sentence_signature}"
     yield from measure.metric("sentence-bleu", bleu.sentence, how)
     how = f"{references}|mean of sentences|sacrebleu:{bleu.sentence_1_signature}"
