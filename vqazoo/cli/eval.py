@@ -44,13 +44,13 @@ if TYPE_CHECKING:
     "--metrics",
     default="",
     metavar="NAMES",
-    help="More metrics, with commas between them, such as anls,meteor: see vqazoo list metrics.",
+    help="More metrics, with commas between them; vqazoo list metrics shows all.",
 )
 @click.option(
     "--metric-set",
     multiple=True,
     metavar="NAME.KEY=VALUE",
-    help="Argument of a metric, such as gqa-choices.choices=FILE; may be repeated.",
+    help="Argument of a metric that --metrics names; may be repeated.",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
 @click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
@@ -252,17 +252,17 @@ def _print_all(metrics: Sequence[Metric]) -> None:
 
 def _print_short(evaluation: Evaluation, model: str | None) -> None:
     """The score first, the few numbers that are defined here, and what to do next."""
-    from vqazoo.evaluation.summary import NOTHING, advice, headline, row, short
+    from vqazoo.evaluation.summary import NOTHING_BESIDE, first_lines, next_step, row, short
     from vqazoo.zoo.beside import known_beside
 
     metrics = evaluation.metrics
-    beside = known_beside(model, evaluation.data, evaluation.split) if model else NOTHING
-    for line in headline(metrics, beside):
+    beside = known_beside(model, evaluation.data, evaluation.split) if model else NOTHING_BESIDE
+    for line in first_lines(metrics, beside):
         say(line)
     listed = short(metrics)
     columns = ("metric", "value", "95% interval", "questions")
     print_table(columns, [row(metric) for metric in listed], right=("value", "questions"))
-    if told := advice(metrics):
+    if told := next_step(metrics):
         _report(told)
     undefined = sum(metric.undefined is not None for metric in metrics)
     left = f", {undefined} undefined for these answers" if undefined else ""

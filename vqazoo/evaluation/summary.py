@@ -26,7 +26,7 @@ LAST = (
     *("answered-share", "answered-risk"),
 )
 WITHOUT_PICTURES = "question-only-"
-PARTS = 6  # of one field, the largest first
+LARGEST_PARTS = 6  # of one field, the largest first
 WIDTH = 48  # letters of a name
 FEW_KNOWN = 0.8  # share of questions whose answer is known, below which that is said first
 
@@ -44,7 +44,7 @@ class Beside:
     published: Mapping[str, tuple[float, str]]
 
 
-NOTHING = Beside({}, {})
+NOTHING_BESIDE = Beside({}, {})
 
 
 def main_metric(metrics: Sequence[Metric]) -> Metric | None:
@@ -53,7 +53,7 @@ def main_metric(metrics: Sequence[Metric]) -> Metric | None:
     return next((named[name] for name in MAIN if name in named), None)
 
 
-def headline(metrics: Sequence[Metric], beside: Beside = NOTHING) -> list[str]:
+def first_lines(metrics: Sequence[Metric], beside: Beside = NOTHING_BESIDE) -> list[str]:
     """One or two lines: the score with its interval, and what to compare it with."""
     best = main_metric(metrics)
     if best is None:
@@ -80,7 +80,7 @@ def headline(metrics: Sequence[Metric], beside: Beside = NOTHING) -> list[str]:
     return lines
 
 
-def advice(metrics: Sequence[Metric]) -> str:
+def next_step(metrics: Sequence[Metric]) -> str:
     """One sentence on what to do next; empty where no score was measured."""
     best = main_metric(metrics)
     if best is None:
@@ -111,7 +111,7 @@ def short(metrics: Sequence[Metric]) -> list[Metric]:
         listed += [named[name] for name in IN_SENTENCES if name in named]
     parts = [metric for metric in there if "/" in metric.name and "answer-count" not in metric.name]
     for _, members in groupby(parts, key=lambda metric: metric.name.partition("=")[0]):
-        listed += sorted(members, key=lambda metric: -metric.questions)[:PARTS]
+        listed += sorted(members, key=lambda metric: -metric.questions)[:LARGEST_PARTS]
     return listed + [named[name] for name in LAST if name in named]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from vqazoo.errors import VqazooError
-from vqazoo.evaluation.summary import NOTHING, WITHOUT_PICTURES, Beside
+from vqazoo.evaluation.summary import NOTHING_BESIDE, WITHOUT_PICTURES, Beside
 from vqazoo.files.reading import MIB, read_plain
 from vqazoo.files.writing import METRICS, RECIPE
 from vqazoo.zoo.models import find
@@ -20,12 +20,12 @@ def known_beside(reference: str, data: str, split: str) -> Beside:
     try:
         folder = find(reference, names=(RECIPE, METRICS)).folder
         if folder is None:
-            return NOTHING
+            return NOTHING_BESIDE
         recipe = run_recipe_of(folder)
     except VqazooError:  # a model that others published has none, and is scored all the same
-        return NOTHING
+        return NOTHING_BESIDE
     if (recipe.data.type, recipe.data.test_split) != (data, split):
-        return NOTHING
+        return NOTHING_BESIDE
     published: dict[str, tuple[float, str]] = {}
     for score in recipe.origin.scores:
         value = score.value / 100
