@@ -123,7 +123,7 @@ def sweep(
         )
         return
     say((out / f"{RESULTS}.md").read_text(), lines=True)
-    cell, mean, seeds = winner(results)
-    over = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
+    cell, mean, runs = winner(results)
+    over = f"mean of {runs} seeds" if runs > 1 else "one seed"
     say(f"Best: {cell.encoder} with {cell.column}, {percent(mean)} ({over}).")
     say(f"Table, every run and heat map: {out / RESULTS}.md, .csv, .png")

@@ -19,6 +19,7 @@ from vqazoo.evaluation.score import score
 from vqazoo.interfaces import Answer
 from vqazoo.metrics import AnswerMetric, MetricManifest
 from vqazoo.registry import registry
+from vqazoo.testing import check_metric
 from vqazoo.zoo.evaluate import named_metrics
 
 MADE = MetricManifest(
@@ -167,6 +168,24 @@ def test_a_manifest_that_cannot_be_is_refused(field: str, value: object) -> None
         replace(MADE, **{field: value})
 
 
+@pytest.mark.parametrize(
+    ("gives", "said"),
+    [
+        ({"other": 1.0}, "gives 'other', which is none of its manifest's values"),
+        ({"": np.ones(2)}, r"has the shape \(2,\), but one score a question, \(5,\)"),
+        ({"letters": float("inf")}, "leave out what is not defined"),
+        ({"": np.arange(5.0)}, "asked in another order, '' is another number"),
+        ({}, "gives no number"),
+    ],
+)
+def test_the_kit_names_what_breaks_the_contract(
+    made: type[AnswerMetric], monkeypatch: pytest.MonkeyPatch, gives: object, said: str
+) -> None:
+    monkeypatch.setattr(made, "gives", gives)
+    with pytest.raises(AssertionError, match=f"^The metric 'first-letter': .*{said}"):
+        check_metric("first-letter")
+
+
 def test_metrics_are_named_as_the_registry_spells_them() -> None:
     assert named_metrics(["ROUGE_L"]) == {"rouge-l": {}}
     with pytest.raises(ConfigError, match="a list of names was expected"):
@@ -184,6 +203,11 @@ OF_GQA = ["gqa-consistency", "gqa-distribution", "gqa-choices"]  # with files: t
 
 def test_every_metric_is_tried() -> None:
     assert sorted([*PLAIN, *OF_YES_AND_NO, *OF_GQA]) == registry.names("metric")
+
+
+@pytest.mark.parametrize("name", [*PLAIN, *OF_YES_AND_NO])
+def test_a_metric_keeps_its_contract(name: str) -> None:
+    check_metric(name)
 
 
 @pytest.mark.parametrize("name", [*PLAIN, *OF_YES_AND_NO])

@@ -10,6 +10,7 @@ import pytest
 
 from tests.plugins.metrics.asked import example, measured
 from vqazoo.errors import DataError
+from vqazoo.testing import check_metric
 
 
 def record(answer: str, entailed: list[str], group: str | None, **more: Any) -> dict[str, Any]:
@@ -75,6 +76,13 @@ def test_validity_and_plausibility_come_from_the_choices(official: dict[str, str
     """Of 1, 3, 4 and 5 all are valid, 5 since it asks for what is common; 4 is not plausible."""
     told = measured("gqa-choices", ROWS, **official)
     assert told == {"gqa-validity": 1.0, "gqa-plausibility": 0.75}
+
+
+def test_they_keep_the_contract(official: dict[str, str]) -> None:
+    asked = [each for each, _ in ROWS], [given for _, given in ROWS]
+    for name in ("gqa-consistency", "gqa-distribution"):
+        check_metric(name, examples=asked[0], answers=asked[1], questions=official["questions"])
+    check_metric("gqa-choices", examples=asked[0], answers=asked[1], **official)
 
 
 def test_what_is_missing_is_named(official: dict[str, str], tmp_path: Path) -> None:
