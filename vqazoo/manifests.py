@@ -127,6 +127,9 @@ class EncoderManifest(Manifest):
         learnt: what pictures packaged weights learnt, in words, such as `drawn shapes`.
         unfamiliar: `module:function` which tells of a PIL picture (RGB) whether it is of another
             kind than those, so that people are warned; empty: nothing tells.
+        names: `package:file.json`, what may stand after the colon, for `vqazoo list --search`: its
+            `names` are rows of a name, what it is known as, pixels, tokens and text cleaning (the
+            last three may be null).
     """
 
     variant: str = ""
@@ -139,6 +142,7 @@ class EncoderManifest(Manifest):
     base_model: tuple[str, ...] = ()
     learnt: str = ""
     unfamiliar: str = ""
+    names: str = ""
 
     def __new__(cls, **given: Any) -> Self:
         """Raises PluginError: it names the text tower as before."""
@@ -150,6 +154,8 @@ class EncoderManifest(Manifest):
         super().__post_init__()
         _keep_subset(self, "image", FEATURE_KINDS)
         _keep_subset(self, "text", FEATURE_KINDS)
+        if self.names and not OBJECT_PATH.fullmatch(self.names):
+            raise _unexpected(self, "names", "'package:file.json'")
         if not self.text:
             object.__setattr__(self, "lends", frozenset())
 
@@ -254,6 +260,11 @@ class DatasetManifest(Manifest):
         hub_variant: whether the variant names a repository on the Hub, whose id a card states.
         suffixes: of files that name it by themselves, such as `--data my.csv`; each of its splits
             then is an argument that takes such a file.
+        paths: arguments that name files or folders; in a file of data settings, such as
+            `--data mine.toml`, they start at its folder.
+        look: `module:function`, called as `look(place, args)` by `vqazoo data init` with a file of
+            those suffixes or a folder, and arguments that the user gives: a
+            `vqazoo.data.first_look.FirstLook`; empty: it proposes nothing.
     """
 
     splits: tuple[str, ...] = ()
@@ -272,6 +283,8 @@ class DatasetManifest(Manifest):
     submission: str = ""
     hub_variant: bool = False
     suffixes: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    look: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 RESERVED = frozenset({"hub", "dir"})  # prefixes of model references
-BOTH = "+"  # between an image and a text encoder
+PLUS = "+"  # between an image and a text encoder
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -32,7 +32,7 @@ def two_towers(encoder: str, known: Collection[str]) -> tuple[str, str] | None:
     Args:
         known: names of encoders, one of which must begin the second reference.
     """
-    for plus in re.finditer(re.escape(BOTH), encoder):
+    for plus in re.finditer(re.escape(PLUS), encoder):
         image, text = encoder[: plus.start()], encoder[plus.end() :]
         if image and parse_ref(text).name in known:
             return image, text

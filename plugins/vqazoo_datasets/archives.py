@@ -26,6 +26,8 @@ GQA = "https://downloads.cs.stanford.edu/nlp/data/gqa/"
 TEXTVQA = "https://dl.fbaipublicfiles.com/textvqa/"
 DAQUAR = "http://datasets.d2.mpi-inf.mpg.de/mateusz14visual-turing/"
 OSF = "https://files.osf.io/v1/resources/89kps/providers/osfstorage/"
+CLEVR = "https://dl.fbaipublicfiles.com/clevr/CLEVR_v1.0.zip"
+POPE_COMMIT = "e3e39262c85a6a83f26cf5094022a782cb0df58d"  # of github.com/AoiDragon/POPE
 NLVR_COMMIT = "3afe9e57355ab49fb92a0dc231436e583d67d125"  # of github.com/lil-lab/nlvr
 
 TRAIN2014 = Archive(
@@ -76,6 +78,12 @@ def _daquar(name: str, what: str, into: str = "", top: str = "") -> Archive:
     return Archive(
         DAQUAR + name, name, into=into, unpack=unpack, what=what, license="research use", top=top
     )
+
+
+def _pope(setting: str) -> Archive:
+    name = f"coco_pope_{setting}.json"
+    address = f"https://github.com/AoiDragon/POPE/raw/{POPE_COMMIT}/output/coco/{name}"
+    return Archive(address, name, unpack=False, what=f"POPE questions ({setting})", license="MIT")
 
 
 # Questions before pictures: a failure shows before many gigabytes are fetched.
@@ -165,6 +173,13 @@ ARCHIVES: dict[str, tuple[Archive, ...]] = {
             license="CC0 1.0",
         ),
     ),
+    "pope": (
+        *(_pope(setting) for setting in ("random", "popular", "adversarial")),
+        VAL2014,
+    ),
+    "clevr": (
+        Archive(CLEVR, "CLEVR_v1.0.zip", what="CLEVR questions and pictures", license=CC_BY),
+    ),
     "nlvr": (
         Archive(  # GitHub makes this zip of one commit, and may pack it differently later
             f"https://github.com/lil-lab/nlvr/archive/{NLVR_COMMIT}.zip",
@@ -196,6 +211,9 @@ BY_HAND: dict[str, str] = {
     "train_images and test_images",
     "vqa-rad": "https://osf.io/89kps/ : VQA_RAD Dataset Public.json, and the pictures in VQA_RAD "
     "Image Folder",
+    "pope": "https://github.com/AoiDragon/POPE : the three files of its folder output/coco, and "
+    "the COCO pictures in val2014",
+    "clevr": "https://cs.stanford.edu/people/jcjohns/clevr/ : CLEVR_v1.0.zip, unpacked",
     "nlvr": "https://github.com/lil-lab/nlvr : the folders train, dev, test and hidden of "
     "its folder nlvr",
 }

@@ -296,3 +296,32 @@ def unique(question_id: str, seen: set[str], file: Path) -> str:
         )
     seen.add(question_id)
     return question_id
+
+
+def line_records(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of JSON lines, each with its place, for messages.
+
+    Raises:
+        DataError: a line is no object, or there is none.
+    """
+    line = 0
+    for line, text in enumerate(read_lines(file), start=1):
+        where = f"'{file}', line {line}"
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{where}: this is not valid JSON or cut off ({error}): {GET_AGAIN}."
+            ) from error
+        if not isinstance(record, dict):
+            raise DataError(
+                f"{where}: this is {text[:40]!r}, but an object was expected: {GET_AGAIN}."
+            )
+        yield where, record
+    if not line:
+        raise DataError(f"'{file}' is empty, but an object a line was expected: {GET_AGAIN}.")
+
+
+def first_folder(root: Path, names: Sequence[str]) -> Path:
+    """The first of the folders that is there, else the first of them."""
+    return next((root / name for name in names if (root / name).is_dir()), root / names[0])

@@ -14,9 +14,11 @@ EASY_VQA = DatasetManifest(
     language="en",
 )
 TABLE = DatasetManifest(
-    summary="your own CSV, TSV, JSON or JSON-lines files: image, question, one or more answers",
+    summary="your own CSV, TSV, JSON, Excel or parquet files: image, question, answers",
     build="vqazoo_datasets.table:Table",
-    suffixes=(".csv", ".tsv", ".jsonl", ".ndjson", ".json"),
+    suffixes=(".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".xlsx", ".parquet"),
+    paths=("train", "validation", "test", "image_root"),
+    look="vqazoo_datasets.looking:look",
     source="your files",
     args={
         "train": Arg(str, "", "file of the split train"),
@@ -29,6 +31,17 @@ TABLE = DatasetManifest(
         "id_column": Arg(str, "question_id", "column with a unique id; if absent, row numbers"),
         "choices_column": Arg(str, "choices", "column with the answers to choose from; optional"),
         "answer_separator": Arg(str, "|", "between several answers in one cell of a CSV or TSV"),
+        "answer_type_column": Arg(str, "answer_type", "column with types of answers", before=""),
+        "question_type_column": Arg(
+            str, "question_type", "column with types of questions", before=""
+        ),
+        "answerable_column": Arg(
+            str, "answerable", "column that says whether the picture can answer", before=""
+        ),
+        "split_column": Arg(str, "split", "column that tells the splits of a file", before=""),
+        "image_pattern": Arg(str, "", "names of pictures made of cells, such as {id:012d}.jpg"),
+        "encoding": Arg(str, "", "of text, such as cp1252; empty: UTF-8 or UTF-16"),
+        "web": Arg(bool, False, "whether pictures may be addresses of web servers"),
     },
 )
 FETCH = "vqazoo_datasets.archives:prepare"
@@ -139,6 +152,7 @@ GQA = DatasetManifest(
     ),
     counts={"train": 943_000, "val": 132_062, "testdev": 12_578, "test": 1_340_048},
     prepare=FETCH,
+    submission="vqazoo_datasets.submissions:gqa",
     example_question="is the ball to the left of the chair?",
     language="en",
 )
@@ -243,6 +257,7 @@ HF = DatasetManifest(
     build="vqazoo_datasets.hf:HuggingFace",
     source="the package datasets, or your files",
     variant="repository, repository:config, or folder of parquet files",
+    paths=("data_root", "image_root"),
     hub_variant=True,
     args={
         "image_column": Arg(str, "image", "column with the picture"),
@@ -251,6 +266,16 @@ HF = DatasetManifest(
         "id_column": Arg(str, "question_id", "column with a unique id; if absent, row numbers"),
         "choices_column": Arg(str, "choices", "column with the answers to choose from; optional"),
         "data_root": Arg(str, "", "folder to unpack pictures into"),
+        "answer_type_column": Arg(str, "answer_type", "column with types of answers", before=""),
+        "question_type_column": Arg(
+            str, "question_type", "column with types of questions", before=""
+        ),
+        "answerable_column": Arg(
+            str, "answerable", "column that says whether the picture can answer", before=""
+        ),
+        "split_column": Arg(str, "", "column that tells the splits of each file; optional"),
+        "image_pattern": Arg(str, "", "names of pictures made of cells, such as {id:012d}.jpg"),
+        "image_root": Arg(str, "", "folder of pictures that are named; empty: the folder itself"),
     },
 )
 WEBDATASET = DatasetManifest(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from sys import intern
-from typing import Any
 
 from vqazoo.data import DatasetReader, Example
 from vqazoo.errors import DataError
@@ -15,8 +13,8 @@ from vqazoo_datasets.files import (
     data_folder,
     field,
     find_file,
+    line_records,
     need_file,
-    read_lines,
     unique,
 )
 
@@ -62,9 +60,7 @@ class NLVR(DatasetReader):
         drawings = _drawings(folder) if split == "hidden" else {}
         seen: set[str] = set()
         examples: list[Example] = []
-        for line, text in enumerate(read_lines(file), start=1):
-            where = f"'{file}', line {line}"
-            record = _record(text, where)
+        for where, record in line_records(file):
             identifier = unique(field(record, "identifier", str, where), seen, file)
             label = field(record, "label", str, where)
             if label not in LEARNT:
@@ -78,8 +74,6 @@ class NLVR(DatasetReader):
                 image = folder / field(record, "directory", str, where) / name
             question = intern(field(record, "sentence", str, where))
             examples.append(Example(image, question, (label,), identifier, learnt=(LEARNT[label],)))
-        if not examples:
-            raise DataError(f"'{file}' is empty, but sentences were expected: {GET_AGAIN}.")
         return examples
 
 
@@ -90,15 +84,3 @@ def _names(split: str) -> Sequence[str]:
 def _drawings(folder: Path) -> dict[str, Path]:
     """The drawings below a folder by name."""
     return {path.name: path for path in sorted(folder.glob(f"**/*-{ORDER}.png"))}
-
-
-def _record(text: str, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{where}: this is not valid JSON or cut off ({error}): {GET_AGAIN}."
-        ) from error
-    if not isinstance(record, dict):
-        raise DataError(f"{where}: this is {text[:40]!r}, but an object was expected: {GET_AGAIN}.")
-    return record

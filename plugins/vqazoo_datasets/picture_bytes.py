@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 from vqazoo.errors import DataError
 
@@ -17,6 +19,23 @@ MAGIC = {
     b"MM\0*": "tif",
     b"RIFF": "webp",
 }
+
+
+def of_cell(cell: Any, pictures: Path, paths: dict[Any, Path]) -> Path | str | None:
+    """The picture of a cell as `datasets` holds it, an object with `bytes` and `path`, or plain
+    bytes or a path: the file its bytes are unpacked into, else its path; None: it has neither.
+
+    Args:
+        pictures: folder to unpack into; paths: files by digest, one object for each.
+    """
+    data = cell.get("bytes") if isinstance(cell, dict) else cell
+    path = cell.get("path") if isinstance(cell, dict) else cell
+    if isinstance(data, bytes) and data:
+        digest = hashlib.sha256(data).hexdigest()
+        if digest not in paths:
+            paths[digest] = unpacked(data, pictures / digest[:2], digest)
+        return paths[digest]
+    return path if isinstance(path, str) and path.strip() else None
 
 
 def unpacked(data: bytes, folder: Path, digest: str) -> Path:

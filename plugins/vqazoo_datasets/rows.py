@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV and JSON-lines files, each with the line it starts on."""
+"""Rows of CSV, TSV, JSON, Excel and parquet files, each with the place where it stands."""
 
 from __future__ import annotations
 
@@ -21,38 +21,53 @@ from vqazoo.data.text_files import (
 from vqazoo.errors import ConfigError, DataError, did_you_mean
 from vqazoo.files.csv_cells import FLAGGED, from_cell
 from vqazoo.files.elsewhere import DistantFile
+from vqazoo_datasets.sheets import PARQUET, SHEET, parquet_rows, sheet_rows
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 OTHERS = (",", ";", "\t")  # by which spreadsheets separate cells, whatever the file's name
 JSON_LINES = (".jsonl", ".ndjson")
 JSON_LIST = ".json"
-READ = (*DELIMITERS, *JSON_LINES, JSON_LIST)  # endings of files that are read
+BINARY = (SHEET, PARQUET)
+READ = (*DELIMITERS, *JSON_LINES, JSON_LIST, *BINARY)  # endings of files that are read
 EXAMPLE = '{"image": "1.jpg", "question": "what is this?", "answer": "cat"}'
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The line a row starts on, and its cells by column name."""
+    """The line a row starts on, or its number, and its cells by column name."""
 
     line: int
     cells: Mapping[str, Any]
 
 
-def read_rows(file: Path) -> list[Row]:
-    """All rows of a UTF-8 file, or of UTF-16; blank lines are skipped.
+def place(file: Path) -> str:
+    """What `Row.line` counts, in words."""
+    return "row" if file.suffix.lower() in BINARY else "line"
+
+
+def read_rows(file: Path, encoding: str = "") -> list[Row]:
+    """All rows of a file; blank lines are skipped.
 
     Cells of a CSV or TSV file are separated as its header is: by commas, semicolons or tabs.
+
+    Args:
+        encoding: of text; empty: UTF-8, or UTF-16 where its first bytes say it.
 
     Raises:
         DataError: the file cannot be read, has no row, or a line is malformed.
     """
     suffix = _suffix(file)
-    text = _read_text(file)
+    if suffix in BINARY:
+        rows = list(_binary_rows(file))
+        if not rows:
+            raise DataError(f"'{file}' has no rows: add at least one question.")
+        return rows
+    text = read_text(file, encoding)
     delimiter = DELIMITERS.get(suffix)
     if delimiter is None:
         parsed = _json_rows(file, text)
     else:
-        delimiter = _separator(text.lstrip("\r\n").partition("\n")[0], delimiter)
+        delimiter = separator_of(text, delimiter)
         parsed = _cell_rows(file, io.StringIO(text, newline=""), len(text), delimiter)
     rows = list(parsed)
     if not rows:
@@ -60,7 +75,12 @@ def read_rows(file: Path) -> list[Row]:
     return rows
 
 
-def stream_rows(file: Path) -> Iterator[Row]:
+def _binary_rows(file: Path) -> Iterator[Row]:
+    read = sheet_rows if _suffix(file) == SHEET else parquet_rows
+    return (Row(number, cells) for number, cells in read(file))
+
+
+def stream_rows(file: Path, encoding: str = "") -> Iterator[Row]:
     """As `read_rows`, one at a time, of a file that need not fit into memory.
 
     Raises:
@@ -68,12 +88,15 @@ def stream_rows(file: Path) -> Iterator[Row]:
     """
     delimiter = DELIMITERS.get(_suffix(file))
     if isinstance(file, DistantFile) or _suffix(file) == JSON_LIST:  # pictures take the room
-        yield from read_rows(file)
+        yield from read_rows(file, encoding)
+        return
+    if _suffix(file) in BINARY:
+        yield from _binary_rows(file)
         return
     try:
         with open(file, "rb") as start:
-            encoding = encoding_of(start.read(TELLING))
-        with open(file, encoding=encoding, newline="\n" if delimiter is None else "") as lines:
+            written = encoding or encoding_of(start.read(TELLING))
+        with open(file, encoding=written, newline="\n" if delimiter is None else "") as lines:
             if delimiter is None:
                 objects = objects_of_lines(file, lines, EXAMPLE)
                 yield from (Row(number, cells) for number, cells in objects)
@@ -83,7 +106,7 @@ def stream_rows(file: Path) -> Iterator[Row]:
                 lines.seek(0)
                 yield from _cell_rows(file, lines, file.stat().st_size, delimiter)
     except (OSError, UnicodeError):
-        _read_text(file)  # says where
+        read_text(file, encoding)  # says where
         raise
 
 
@@ -98,14 +121,24 @@ def _suffix(file: Path) -> str:
     return suffix
 
 
-def _read_text(file: Path) -> str:
+def read_text(file: Path, encoding: str = "") -> str:
+    """The text of a file; see `read_rows`. Raises DataError."""
     try:
         data = file.read_bytes()
     except FileNotFoundError:
         raise DataError(f"The table '{file}' does not exist: check the path.") from None
     except (OSError, ValueError) as error:
         raise DataError(f"The table '{file}' cannot be read ({error}): check the path.") from error
-    return decoded(data, file)
+    if not encoding:
+        advice = "save the file as UTF-8, or say what it is, such as  --set encoding=cp1252"
+        return decoded(data, file, advice)
+    try:
+        return data.decode(encoding)
+    except (UnicodeError, LookupError) as error:
+        raise DataError(
+            f"'{file}' cannot be read as {encoding!r} ({error}): name another with the argument "
+            f"encoding, such as cp1252, or save the file as UTF-8."
+        ) from error
 
 
 def _cell_rows(file: Path, lines: Iterable[str], size: int, delimiter: str) -> Iterator[Row]:
@@ -147,6 +180,11 @@ def _header(file: Path, line: int, cells: list[str]) -> list[str]:
             f"one."
         )
     return header
+
+
+def separator_of(text: str, usual: str) -> str:
+    """What separates the cells of a table, by its first line that is not blank."""
+    return _separator(text.lstrip("\r\n").partition("\n")[0], usual)
 
 
 def _separator(header: str, usual: str) -> str:

@@ -38,3 +38,15 @@ def vqa(examples: Sequence[Example], answers: Sequence[Answer]) -> dict[str, str
         for e, a in zip(examples, answers, strict=True)
     ]
     return {SUBMISSION: json_text(records)}
+
+
+def gqa(examples: Sequence[Example], answers: Sequence[Answer]) -> dict[str, str]:
+    """What GQA's evaluation reads: {questionId, prediction} of each question.
+
+    Source: the download page of GQA, "Evaluation", and its eval.py.
+    """
+    records = [
+        {"questionId": e.question_id, "prediction": a.text}
+        for e, a in zip(examples, answers, strict=True)
+    ]
+    return {SUBMISSION: json_text(records)}

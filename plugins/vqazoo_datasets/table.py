@@ -1,46 +1,76 @@
-"""Reader of your own tables: CSV, TSV, JSON or JSON lines, one question a row."""
+"""Reader of your own tables: CSV, TSV, JSON, Excel or parquet, one question a row."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from vqazoo.data import DatasetReader, Example, check_question
-from vqazoo.data.answer_cells import Said, cell_texts, read_choices, read_chosen
-from vqazoo.data.comparison import compared_by_stems
-from vqazoo.errors import ConfigError, DataError, QuestionError, suggest
-from vqazoo.files.elsewhere import place_of
-from vqazoo_datasets.rows import (
-    DELIMITERS,
-    Row,
-    check_distinct,
-    missing_column,
-    read_rows,
-    stream_rows,
+from vqazoo.data import DatasetReader, Example
+from vqazoo.data.columns import (
+    ANSWER_COLUMN,
+    ANSWER_TYPE_COLUMN,
+    ANSWERABLE_COLUMN,
+    CHOICES_COLUMN,
+    IMAGE_COLUMN,
+    QUESTION_COLUMN,
+    QUESTION_TYPE_COLUMN,
+    SPLIT_COLUMN,
+    SPLITS,
+    PictureNames,
+    check_columns,
+    matched,
+    split_named,
 )
+from vqazoo.data.comparison import compared_by_stems
+from vqazoo.errors import ConfigError, DataError
+from vqazoo.files.elsewhere import place_of
+from vqazoo_datasets.cells import ID, RowReader
+from vqazoo_datasets.rows import Row, check_distinct, place, read_rows, stream_rows
 
-REPHRASING = "rephrasing_of"  # column of what questions of one meaning share
-CHOICES = "choices"  # the column, if no other is named
+NAMED = 10  # bad rows that a message names
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A split, read as far as it can be.
+
+    Attributes:
+        file: what was read; meant: of each argument the column that was read for it.
+        examples: of the rows that can be used; places: their lines or rows in the file.
+        wrong: of each other one its place, and what is wrong with it.
+    """
+
+    file: Path
+    meant: Mapping[str, str]
+    examples: list[Example]
+    places: list[int]
+    wrong: list[tuple[int, DataError]]
 
 
 class Table(DatasetReader):
     """Reads one file a split: `train`, `validation` and `test`, those that are given.
 
     A CSV or TSV file starts with a header line, whose cells say whether commas, semicolons or tabs
-    separate. A .json file is a list of objects. Files are UTF-8 or UTF-16. Image
-    paths are relative to
+    separate. A .json file is a list of objects, .xlsx a workbook whose first sheet is read, and
+    .parquet may hold the pictures. Text is UTF-8 or UTF-16, or what `encoding` says. Columns are
+    found by their names without regard to case, blanks and underscores; those of pictures,
+    questions and answers also by other usual names, see vqazoo/data/columns.py. Where a file has a
+    column of splits that names several, each is a split of its own, `train`, `validation`, `test`
+    (also spelled val, valid, dev, training, testing) or as it is written.
+
+    Image paths are relative to
     `image_root`, or to the file's own folder. Files, `image_root` and pictures may be addresses of
-    a store instead, such as `s3://bucket/1.jpg`; what is there is read when it is used. Several
-    answers of one row are separated by `|` in CSV and TSV, and are a list in JSON lines, of texts
-    or of objects with `answer`. A list written as text, such as `['ball', 'sun']`, is read as one
-    too. Blank ones are dropped. A split without the answer column can be answered but not scored.
-    Without the id column, a row's id is its number. Rows whose questions mean the same share a text
-    in the column `rephrasing_of`, if there is one: the id of the original, or any name. Where there
-    is a column of choices, the answer is one of the row's choices; in JSON lines it may be its
-    number, from 0.
+    a store instead, such as `s3://bucket/1.jpg`; what is there is read when it is used. With
+    `image_pattern` such as `{id:012d}.jpg` names are made of cells. Several
+    answers of one row are separated by `|` in CSV, TSV and workbooks, and are a list in JSON, of
+    texts, numbers or objects with `answer`. A list written as text, such as `['ball', 'sun']`, is
+    read as one too. Blank ones are dropped; a row without an answer is neither learnt nor scored,
+    and counted where it is left out. A split without the answer column can be answered but not
+    scored. Without the id column, a row's id is its number. Rows whose questions mean the same
+    share a text in the column `rephrasing_of`, if there is one: the id of the original, or any
+    name. Where there is a column of choices, the answer is one of the row's choices; in JSON lines
+    it may be its number, from 0.
     """
 
     def __init__(
@@ -55,8 +85,16 @@ class Table(DatasetReader):
         id_column: str,
         answer_separator: str,
         choices_column: str,
+        answer_type_column: str,
+        question_type_column: str,
+        answerable_column: str,
+        split_column: str,
+        image_pattern: str,
+        encoding: str,
+        web: bool,
     ) -> None:
-        """Raises ConfigError if no file is given, or two columns have one name."""
+        """Raises ConfigError if no file is given, two columns have one name, or the pattern of
+        pictures cannot be read."""
         files = {"train": train, "validation": validation, "test": test}
         self.files = {split: place_of(file) for split, file in files.items() if file}
         if not self.files:
@@ -65,167 +103,143 @@ class Table(DatasetReader):
                 "test, for instance  --set data.args.train=questions.csv  when training."
             )
         self.columns = {
-            "image_column": image_column,
-            "question_column": question_column,
-            "answer_column": answer_column,
-            "id_column": id_column,
-            "choices_column": choices_column,
+            IMAGE_COLUMN: image_column,
+            QUESTION_COLUMN: question_column,
+            ANSWER_COLUMN: answer_column,
+            ID: id_column,
+            CHOICES_COLUMN: choices_column,
+            ANSWER_TYPE_COLUMN: answer_type_column,
+            QUESTION_TYPE_COLUMN: question_type_column,
+            ANSWERABLE_COLUMN: answerable_column,
+            SPLIT_COLUMN: split_column,
         }
-        check_distinct("table", self.columns)
+        check_distinct("table", {name: column for name, column in self.columns.items() if column})
+        self.names = PictureNames(image_pattern)
+        self.encoding = encoding
+        self.web = web
         self.image_root = place_of(image_root) if image_root else None
         self.answer_separator = answer_separator
+        self.named: dict[Path, list[str]] = {}  # splits by file; see `_splits_of`
 
     def splits(self) -> list[str]:
-        return list(self.files)
+        known: dict[str, None] = {}
+        for split, file in self.files.items():
+            known.update(dict.fromkeys(self._splits_of(file) or [split]))
+        rank = {split: number for number, split in enumerate(SPLITS)}
+        return sorted(known, key=lambda split: rank.get(split, len(rank)))
 
     def read(self, split: str) -> list[Example]:
         self.check_split(split)
-        file = self.files[split]
-        rows = read_rows(file)
-        self._check_columns(file, {column for row in rows for column in row.cells})
-        answered = any(self.columns["answer_column"] in row.cells for row in rows)
-        folder = self.image_root or file.parent
-        examples: list[Example] = []
+        looked = self.look_at(split)
+        if looked.wrong:
+            raise together(looked)
+        return compared_by_stems(looked.examples)
+
+    def look_at(self, split: str) -> Looked:
+        """A split with what is wrong in each of its rows, instead of the first error.
+
+        Raises:
+            DataError: the file as a whole cannot be read, or lacks a column.
+        """
+        file = self._file(split)
+        rows = self._rows(file, split)
+        meant = self._meant(file, {column for row in rows for column in row.cells})
         lines: dict[str, int] = {}  # of each question id
+        examples, places, wrong = [], [], []
+        reader = self._reader(file, meant)
         for number, row in enumerate(rows, start=1):
-            where = f"'{file}', line {row.line}"
-            question_id = self._question_id(row, where, number)
-            if question_id in lines:
-                raise DataError(
-                    f"{where}: the {self.columns['id_column']} {question_id!r} is already that of "
-                    f"line {lines[question_id]}, but each must be unique: change one."
-                )
-            lines[question_id] = row.line
-            suffix = file.suffix.lower()
-            choices = self._choices(row, where, suffix)
-            said = self._answers(row, where, suffix, choices) if answered else Said()
-            image = self._image(self._text(row, "image_column", where).strip(), folder, where)
-            question = self._question(row, where)
-            examples.append(
-                Example(
-                    image,
-                    question,
-                    said.answers,
-                    question_id,
-                    confidences=said.confidences,
-                    learnt=said.learnt,
-                    rephrasing_of=_group(row, where),
-                    choices=choices,
-                )
-            )
-        return compared_by_stems(examples)
+            try:
+                example = reader.example(row, number)
+                question_id = example.question_id
+                if question_id in lines:
+                    raise DataError(
+                        f"{reader.where(row)}: the {meant[ID]} {question_id!r} is already "
+                        f"that of {place(file)} {lines[question_id]}, but each must be unique: "
+                        f"change one."
+                    )
+                lines[question_id] = row.line
+            except DataError as error:
+                wrong.append((row.line, error))
+                continue
+            examples.append(example)
+            places.append(row.line)
+        return Looked(file, meant, examples, places, wrong)
 
     def stream(self, split: str) -> Iterator[Example]:
         """Rows of a file that need not fit into memory: whether ids are unique is not looked at,
         and the answer column is not read."""
         self.check_split(split)
-        file = self.files[split]
+        file = self._file(split)
+        several = self._splits_of(file)
+        meant: dict[str, str] = {}
+        number, reader = 0, self._reader(file, {})
+        for row in stream_rows(file, self.encoding):
+            if not meant:
+                meant = self._meant(file, set(row.cells))
+                reader = self._reader(file, meant)
+            if several and self._split_of(file, row, meant) != split:
+                continue
+            number += 1
+            yield reader.asked(row, number)
+
+    def _reader(self, file: Path, meant: Mapping[str, str]) -> RowReader:
         folder = self.image_root or file.parent
-        for number, row in enumerate(stream_rows(file), start=1):
-            where = f"'{file}', line {row.line}"
-            if number == 1:
-                self._check_columns(file, set(row.cells))
-            image = row.cells.get(self.columns["image_column"])
-            question = row.cells.get(self.columns["question_column"])
-            for cell, column in ((image, "image_column"), (question, "question_column")):
-                if cell is not None and not isinstance(cell, str):
-                    self._text(row, column, where)
-            yield Example(
-                self._streamed_image(image or "", folder),
-                (question or "").strip(),
-                (),
-                self._question_id(row, where, number),
-                choices=self._choices(row, where, file.suffix.lower()),
-            )
+        return RowReader(file, meant, folder, self.answer_separator, self.names, self.web)
 
-    def _check_columns(self, file: Path, columns: set[str]) -> None:
-        """Raise DataError for a column that is needed, or seems to be there misspelt."""
-        others = columns - set(self.columns.values())
-        for argument, column in self.columns.items():
-            needed = argument in ("image_column", "question_column")
-            if argument == "choices_column":  # which few tables have
-                needed = column != CHOICES
-                if not needed:
-                    continue
-            if column not in columns and (needed or suggest(column, others, 1)):
-                raise missing_column(file, column, argument, columns)
+    def _splits_of(self, file: Path) -> list[str]:
+        """The splits that a file's column of splits names, if these are several."""
+        if not self.columns[SPLIT_COLUMN]:
+            return []
+        if file not in self.named:
+            known: dict[str, None] = {}
+            column: str | None = ""
+            try:
+                for row in stream_rows(file, self.encoding):
+                    column = column or matched(row.cells, self.columns).get(SPLIT_COLUMN)
+                    if not column:
+                        break
+                    known[split_named(row.cells.get(column)) or self._own(file)] = None
+            except DataError:  # which is told when the file is read
+                return []
+            self.named[file] = list(known) if len(known) > 1 else []
+        return self.named[file]
 
-    def _text(self, row: Row, argument: str, where: str) -> str:
-        column = self.columns[argument]
-        value = row.cells.get(column, "")
-        if not isinstance(value, str) or (argument == "image_column" and not value.strip()):
-            wanted = "the path of a picture" if argument == "image_column" else "a text"
-            raise DataError(
-                f"{where}: the cell '{column}' is {json.dumps(value)[:60]}, but {wanted} was "
-                f"expected: fill it in."
-            )
-        return value
+    def _file(self, split: str) -> Path:
+        """The file that a split is in."""
+        if split in self.files:
+            return self.files[split]
+        return next(file for file in self.files.values() if split in self._splits_of(file))
 
-    def _image(self, named: str, folder: Path, where: str) -> Path:
-        try:
-            return place_of(named, folder)
-        except DataError as error:
-            raise DataError(f"{where}: {error}") from error
+    def _rows(self, file: Path, split: str) -> list[Row]:
+        rows = read_rows(file, self.encoding)
+        if not self._splits_of(file):
+            return rows
+        meant = matched({column: 0 for row in rows for column in row.cells}, self.columns)
+        return [row for row in rows if self._split_of(file, row, meant) == split]
 
-    def _streamed_image(self, named: str, folder: Path) -> Path:
-        """The picture of a row that is only to be answered; one that cannot be read, because it is
-        not named or by an address that is not read, costs this row its answer and no other."""
-        try:
-            return place_of(named.strip(), folder) if named.strip() else Path()
-        except DataError:
-            return folder / named.strip()
+    def _split_of(self, file: Path, row: Row, meant: Mapping[str, str]) -> str:
+        return split_named(row.cells.get(meant.get(SPLIT_COLUMN, ""))) or self._own(file)
 
-    def _question(self, row: Row, where: str) -> str:
-        question = self._text(row, "question_column", where)
-        try:
-            return check_question(question, f"{where}: the question")
-        except QuestionError as error:
-            raise DataError(str(error)) from error
+    def _own(self, file: Path) -> str:
+        """The split that a file is given as."""
+        return next(name for name, known in self.files.items() if known == file)
 
-    def _question_id(self, row: Row, where: str, number: int) -> str:
-        column = self.columns["id_column"]
-        value = row.cells.get(column, number)
-        if not isinstance(value, (str, int)) or not str(value).strip():
-            raise DataError(
-                f"{where}: the cell '{column}' is {json.dumps(value)[:60]}, but a text or a whole "
-                f"number was expected: write one that no other row has."
-            )
-        return str(value).strip()
-
-    def _cell(self, row: Row, column: str, suffix: str) -> Any:
-        """A text, or the texts of a cell of CSV and TSV with several."""
-        value = row.cells.get(column)
-        if suffix not in DELIMITERS:
-            return value
-        parts = cell_texts(value or "", self.answer_separator)
-        return parts[0] if len(parts) == 1 else parts
-
-    def _choices(self, row: Row, where: str, suffix: str) -> tuple[str, ...]:
-        column = self.columns["choices_column"]
-        if column not in row.cells:
-            return ()
-        cell = self._cell(row, column, suffix)
-        if suffix in DELIMITERS and isinstance(cell, list):  # whose answer is never a number
-            cell = [text for text in cell if text.strip()]
-        return read_choices(cell, where, column)
-
-    def _answers(self, row: Row, where: str, suffix: str, choices: Sequence[str]) -> Said:
-        column = self.columns["answer_column"]
-        said = read_chosen(self._cell(row, column, suffix), choices, where, column)
-        if not said.answers:
-            raise DataError(
-                f"{where}: the row has no answer in '{column}': add one or remove the row; to "
-                f"predict only, leave the column out of the whole file."
-            )
-        return replace(said, answers=tuple(answer.strip() for answer in said.answers))
+    def _meant(self, file: Path, columns: set[str]) -> dict[str, str]:
+        """The column of each argument; raises DataError for those that are needed, or seem to be
+        there misspelt."""
+        meant = matched(sorted(columns), self.columns)
+        needed = [QUESTION_COLUMN, *([IMAGE_COLUMN] if self.names.needs_id else [])]
+        check_columns(columns, self.columns, meant, needed, f"'{file}', {place(file)} 1")
+        return meant
 
 
-def _group(row: Row, where: str) -> str:
-    """What questions of one meaning share; empty: nothing is said."""
-    value = row.cells.get(REPHRASING)
-    if value is not None and not isinstance(value, (str, int)):
-        raise DataError(
-            f"{where}: the cell '{REPHRASING}' is {json.dumps(value)[:60]}, but a text or a whole "
-            f"number was expected: write the question_id of the question that it rephrases."
-        )
-    return "" if value is None else str(value).strip()
+def together(looked: Looked) -> DataError:
+    """The error that tells of all bad rows of a split."""
+    _, error = looked.wrong[0]
+    if len(looked.wrong) == 1:
+        return error
+    shown = ", ".join(str(line) for line, _ in looked.wrong[:NAMED])
+    return DataError(
+        f"'{looked.file}': {len(looked.wrong):,} rows cannot be used ({place(looked.file)}s "
+        f"{shown}{', ...' if len(looked.wrong) > NAMED else ''}); of the first: {error}"
+    )

@@ -22,6 +22,7 @@ from torch.export import Dim, ExportedProgram
 
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Features
+from vqazoo.interfaces.towers import KEEPS_ASPECT
 from vqazoo.model import VQAModel
 from vqazoo_export.heads import ExportedHead
 
@@ -122,7 +123,7 @@ def graphs_of(model: VQAModel, head: ExportedHead, count: str) -> list[Graph]:
         ConfigError: the image encoder reads pictures of different sizes.
     """
     preprocess = model.image_encoder.spec.preprocess
-    if preprocess.mode == "fit":
+    if preprocess.mode in KEEPS_ASPECT:
         raise ConfigError(
             f"The image encoder '{model.config.image_encoder.type}' cannot be exported: it reads "
             f"pictures of different sizes, and a graph reads one size."

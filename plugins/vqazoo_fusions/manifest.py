@@ -3,6 +3,7 @@
 from vqazoo.manifests import Arg, FusionManifest
 
 BOTH_POOLED = frozenset({"image.pooled", "text.pooled"})
+BOTH_TOKENS = frozenset({"image.tokens", "text.tokens"})
 DIM = Arg(int, 512, "width of the fused vector", minimum=1)
 
 CONCAT = FusionManifest(
@@ -52,6 +53,19 @@ BILINEAR = FusionManifest(
     requires=BOTH_POOLED,
     provides="pooled",
 )
+MUTAN = FusionManifest(
+    summary="Tucker decomposition of the bilinear form: a core of limited rank between tanh layers",
+    build="vqazoo_fusions.mutan:Mutan",
+    source="Ben-younes et al. 2017, MUTAN, section 3; Cadene/vqa.pytorch",
+    args={
+        "dim": Arg(int, 256, "width of the fused vector; published 360", minimum=1),
+        "hidden_dim": Arg(int, 256, "width of both projections; published 360", minimum=1),
+        "rank": Arg(int, 5, "rank of each slice of the core; published 10", minimum=1),
+        "dropout": Arg(float, 0.1, "dropout of both vectors; published 0.5", minimum=0, maximum=1),
+    },
+    requires=BOTH_POOLED,
+    provides="pooled",
+)
 CROSS_ATTENTION = FusionManifest(
     summary="question tokens attend to image tokens; the attended question is pooled",
     build="vqazoo_fusions.cross_attention:CrossAttention",
@@ -62,7 +76,7 @@ CROSS_ATTENTION = FusionManifest(
         "heads": Arg(int, 4, "attention heads; divides dim", minimum=1),
         "dropout": Arg(float, 0.1, "dropout of attention and MLP outputs", minimum=0, maximum=1),
     },
-    requires=frozenset({"image.tokens", "text.tokens"}),
+    requires=BOTH_TOKENS,
     provides="pooled",
 )
 STACKED_ATTENTION = FusionManifest(
@@ -76,6 +90,66 @@ STACKED_ATTENTION = FusionManifest(
         "dropout": Arg(float, 0.0, "dropout of both projections", minimum=0, maximum=1),
     },
     requires=frozenset({"image.tokens", "text.pooled"}),
+    provides="pooled",
+)
+MCAN = FusionManifest(
+    summary="question and image attend to themselves, the image to the question, layer on layer",
+    build="vqazoo_fusions.mcan:MCAN",
+    source="Yu et al. 2019, Deep Modular Co-Attention Networks, sections 3 and 4",
+    args={
+        "dim": Arg(int, 256, "width of tokens; published 512 (small), 1024 (large)", minimum=1),
+        "layers": Arg(int, 2, "layers of each side; published 6", minimum=1),
+        "heads": Arg(int, 4, "attention heads; divides dim; published 8", minimum=1),
+        "pool_dim": Arg(int, 256, "width of the MLP that pools; published 512", minimum=1),
+        "glimpses": Arg(int, 1, "poolings of each side; published 1", minimum=1),
+        "out_dim": Arg(int, 512, "width of the fused vector; published 1024, 2048", minimum=1),
+        "dropout": Arg(float, 0.1, "dropout of all layers; published 0.1", minimum=0, maximum=1),
+    },
+    requires=BOTH_TOKENS,
+    provides="pooled",
+)
+BAN = FusionManifest(
+    summary="bilinear attention maps over all pairs of word and image token, read one by one",
+    build="vqazoo_fusions.ban:BAN",
+    source="Kim et al. 2018, Bilinear Attention Networks, section 3; jnhwkim/ban-vqa",
+    args={
+        "dim": Arg(int, 256, "width of words and of the fused vector; published 1024", minimum=1),
+        "glimpses": Arg(int, 4, "attention maps; published 4 and 8", minimum=1),
+        "dropout": Arg(
+            float, 0.2, "dropout before linear layers; published 0.2", minimum=0, maximum=1
+        ),
+        "attention_dropout": Arg(
+            float, 0.5, "dropout inside the attention; published 0.5", minimum=0, maximum=1
+        ),
+    },
+    requires=BOTH_TOKENS,
+    provides="pooled",
+)
+_FACTORISED = {
+    "factor": Arg(int, 5, "products summed into one entry; published 5", minimum=1),
+    "glimpses": Arg(int, 2, "attention maps of each side; published 2", minimum=1),
+    "hidden_dim": Arg(int, 256, "width of the MLPs that attend; published 512", minimum=1),
+    "dropout": Arg(float, 0.1, "dropout of the products; published 0.1", minimum=0, maximum=1),
+}
+MFB = FusionManifest(
+    summary="co-attention, then factorised bilinear pooling with signed root and norm",
+    build="vqazoo_fusions.mfb:MFB",
+    source="Yu et al. 2017, Multi-modal Factorized Bilinear Pooling, sections 3 and 4",
+    args={"dim": Arg(int, 256, "width of the fused vector; published 1000", minimum=1)}
+    | _FACTORISED,
+    requires=BOTH_TOKENS,
+    provides="pooled",
+)
+MFH = FusionManifest(
+    summary="co-attention, then several factorised poolings, each fed by the one before",
+    build="vqazoo_fusions.mfh:MFH",
+    source="Yu et al. 2018, Beyond Bilinear (MFH), section III",
+    args={
+        "dim": Arg(int, 256, "width of what each pooling gives; published 1000", minimum=1),
+        "order": Arg(int, 2, "number of poolings; published 2", minimum=1),
+    }
+    | _FACTORISED,
+    requires=BOTH_TOKENS,
     provides="pooled",
 )
 QUESTION_ONLY = FusionManifest(
@@ -115,14 +189,58 @@ PREFIX_MLP = FusionManifest(
             ("question-first", "image-first"),
         ),
     },
-    requires=frozenset({"image.tokens", "text.tokens"}),
+    requires=BOTH_TOKENS,
     provides="tokens",
 )
 IMAGE_TOKENS = FusionManifest(
     summary="image tokens alone, for captions; the question is ignored",
     build="vqazoo_fusions.prefix:ImageTokens",
     source="the captioner of Li et al. 2022, BLIP, section 3.3",
-    requires=frozenset({"image.tokens", "text.tokens"}),  # the question is read, then ignored
+    requires=BOTH_TOKENS,  # the question is read, then ignored
     provides="tokens",
     ignores="text",
+)
+FILM_BLOCKS = FusionManifest(
+    summary="the question scales and shifts the channels of a convolutional net over the image",
+    build="vqazoo_fusions.film:FiLMBlocks",
+    source="Perez et al. 2018, FiLM, section 2",
+    args={
+        "dim": Arg(int, 512, "width of the fused vector", minimum=1),
+        "hidden_dim": Arg(int, 128, "channels of the blocks", minimum=1),
+        "layers": Arg(int, 4, "number of blocks", minimum=1),
+    },
+    requires=frozenset({"image.tokens", "text.pooled"}),
+    provides="pooled",
+)
+TOP_DOWN_ATTENTION = FusionManifest(
+    summary="the question looks once at the image's regions; gated tanh of both, multiplied",
+    build="vqazoo_fusions.top_down_attention:TopDownAttention",
+    source="Anderson et al. 2018, Bottom-Up and Top-Down Attention, section 3.3; Teney et al. 2018",
+    args={"dim": DIM},
+    requires=frozenset({"image.tokens", "text.pooled"}),
+    provides="pooled",
+)
+RELATION_NETWORK = FusionManifest(
+    summary="every pair of places in the image is looked at with the question, then summed",
+    build="vqazoo_fusions.relation_network:RelationNetwork",
+    source="Santoro et al. 2017, A simple neural network module for relational reasoning",
+    args={
+        "dim": Arg(int, 256, "width of the fused vector", minimum=1),
+        "hidden_dim": Arg(int, 256, "width of the layers that look at a pair", minimum=1),
+        "layers": Arg(int, 4, "number of layers that look at a pair", minimum=1),
+        "dropout": Arg(float, 0.5, "dropout of the fused vector", minimum=0, maximum=1),
+    },
+    requires=frozenset({"image.tokens", "text.pooled"}),
+    provides="pooled",
+)
+MAC = FusionManifest(
+    summary="steps of reasoning: each chooses words, reads the image for them, and writes it down",
+    build="vqazoo_fusions.mac:MAC",
+    source="Hudson & Manning 2018, Compositional Attention Networks, section 3",
+    args={
+        "dim": Arg(int, 256, "width of control, memory and fused vector; published 512", minimum=1),
+        "steps": Arg(int, 4, "number of steps; published 12", minimum=1),
+    },
+    requires=frozenset({"image.tokens", "text.pooled", "text.tokens"}),
+    provides="pooled",
 )

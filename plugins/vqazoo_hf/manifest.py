@@ -5,13 +5,32 @@ from vqazoo.manifests import PLACE, Arg, EncoderManifest
 BOTH = frozenset({"pooled", "tokens"})
 
 HF_CLIP = EncoderManifest(
-    summary="transformers CLIP and SigLIP models, both towers",
+    summary="transformers CLIP, SigLIP, SigLIP 2, MetaCLIP 2 and other models of two towers",
     build="vqazoo_hf.clip:HFCLIPEncoder",
     source="transformers; Radford et al. 2021, CLIP; Zhai et al. 2023, SigLIP",
     variant=PLACE,
+    names="vqazoo_hf:names_clip.json",
     example="hf-clip:openai/clip-vit-large-patch14",
     image=BOTH,
     text=BOTH,
+)
+HF_IMAGE = EncoderManifest(
+    summary="transformers image models (DINOv2, DINOv3, SigLIP 2, Swin, ViT ...); image tower only",
+    build="vqazoo_hf.image:HFImageEncoder",
+    source="transformers; pooled and tokens as each type is published",
+    variant=PLACE,
+    names="vqazoo_hf:names_image.json",
+    example="hf-image:facebook/dinov2-small",
+    args={
+        "pooling": Arg(
+            str,
+            "auto",
+            "auto: as the type is published; pooler: the model's pooler_output; cls: the first "
+            "state; mean: over the states of patches",
+            ("auto", "pooler", "cls", "mean"),
+        ),
+    },
+    image=BOTH,
 )
 HF_TEXT = EncoderManifest(
     summary="transformers text models (BERT, DistilBERT, MiniLM, GPT-2 families); text tower only",

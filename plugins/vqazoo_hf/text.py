@@ -27,6 +27,7 @@ from vqazoo.interfaces import (
 from vqazoo.manifests import POOLED, TOKENS
 from vqazoo.toolkit.transformers import Repository, TextCodec, load_into
 from vqazoo_hf.casing import lower_case
+from vqazoo_hf.families import family_pooling
 from vqazoo_hf.positions import position_limit
 from vqazoo_hf.sentence import (
     POOLING,
@@ -38,8 +39,6 @@ from vqazoo_hf.sentence import (
 from vqazoo_hf.sentence_steps import SENTENCE, Pooling, Text
 from vqazoo_hf.sentence_steps import TOKENS as STATES
 
-CLS_FAMILIES = ("bert", "distilbert", "roberta", "mpnet", "electra", "albert", "deberta-v2")
-MEAN_FAMILIES = ("gpt2", "gpt_neo", "gptj", "opt", "gpt_neox", "llama")
 ENCODERS = {
     "t5": "T5EncoderModel",
     "mt5": "MT5EncoderModel",
@@ -59,9 +58,11 @@ class HFTextEncoder(Encoder):
     Pooled is, by `pooling`: `mean` over real tokens, `cls` the first state, `last` the state of the
     last real token. `auto` does all that modules.json of a sentence-transformers folder says (its
     prompt, pooling, dense layers, norms), as `SentenceTransformer.encode`; in other folders it
-    follows 1_Pooling/config.json, else the family: cls for BERT-like encoders, mean for GPT-like
-    decoders (as the CLIP+GPT-2 system pools distilgpt2). Another `pooling` reads the transformer
-    alone: no prompt, dense layer or norm of modules.json. `normalize` scales pooled to norm 1.
+    follows 1_Pooling/config.json, else the family (`vqazoo_hf.families`): cls for BERT-like
+    encoders, mean for GPT-like decoders (as the CLIP+GPT-2 system pools distilgpt2), last for Qwen,
+    or what config.json says (ModernBERT, EuroBERT, Gemma 3). Another `pooling` reads the
+    transformer alone: no prompt, dense layer or norm of modules.json. `normalize` scales pooled to
+    norm 1.
 
     `modules` false reads nothing of modules.json, as checkpoints were trained before it was read.
 
@@ -248,10 +249,9 @@ def _auto(folder: Path, config: Any, follows: bool) -> tuple[str, ...]:
     modes = read_pooling(folder) if follows else _before(folder)
     if modes:
         return modes
-    if config.model_type in CLS_FAMILIES:
-        return ("cls",)
-    if config.model_type in MEAN_FAMILIES:
-        return ("mean",)
+    mode = family_pooling(config)
+    if mode:
+        return (mode,)
     raise IncompatibleError(
         f"How the family '{config.model_type}' is pooled is not known here: choose it, for "
         f"instance --set text_encoder.args.pooling=mean."

@@ -19,6 +19,7 @@ OPEN_CLIP = EncoderManifest(
             before="named",
         )
     },
+    names="vqazoo_open_clip:names.json",
     example="open-clip:ViT-B-32@openai",
     image=BOTH,
     text=BOTH,

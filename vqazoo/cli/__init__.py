@@ -39,6 +39,7 @@ VERBS = {
     "predict": Verb("vqazoo.cli.predict:predict", "Answer any number of rows into one file."),
     "errors": Verb("vqazoo.cli.errors:errors", "Group a model's mistakes in one page."),
     "compare": Verb("vqazoo.cli.compare:compare", "Tell whether one file of answers is better."),
+    "suggest": Verb("vqazoo.cli.suggest:suggest", "Try which parts suit some data."),
     "sweep": Verb("vqazoo.cli.sweep:sweep", "Train every encoder with every head."),
     "runs": Verb("vqazoo.cli.runs:runs", "List what was trained, best first."),
     "data": Verb("vqazoo.cli.data:data", "Look at datasets and fetch official files."),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vqazoo.cli.completion import complete_part
+from vqazoo.cli.data_init import init
 from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
@@ -29,6 +30,9 @@ SHOWN_TYPES = 6  # question types printed
 @click.group()
 def data() -> None:
     """Look at datasets, fetch their official files, export them."""
+
+
+data.add_command(init)
 
 
 @data.command(cls=ExampleCommand)
@@ -163,6 +167,9 @@ def _warn(report: DataReport) -> None:
             f"other are too high; split again by picture.",
             err=True,
         )
+    for split, doubts in report.doubts.items():
+        for doubt in doubts:
+            say(f"Warning: '{split}': {doubt}.", err=True)
     for paths, what in ((report.missing, "missing"), (report.broken, "broken")):
         if paths:
             say(
@@ -238,7 +245,7 @@ def export(
     """Write the dataset NAME as parquet, one file a split, with its pictures inside.
 
     Such a folder is read by the package datasets, and by vqazoo as the dataset
-    {folders}:FOLDER. Types and confidences of answers are left out, and how they are compared.
+    {folders}:FOLDER. How answers are compared is left out.
 
     Example: vqazoo data export {official} --data-root DIR --to exported
     """

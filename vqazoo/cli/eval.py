@@ -53,6 +53,12 @@ if TYPE_CHECKING:
     help="Argument of a metric that --metrics names; may be repeated.",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
+@click.option(
+    "--dtype",
+    default="float32",
+    show_default=True,
+    help="Of published checkpoints: float32, float16 or bfloat16.",
+)
 @click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
 @click.option(
     "--checks",
@@ -84,6 +90,7 @@ def eval_command(
     metrics: str,
     metric_set: tuple[str, ...],
     device: str,
+    dtype: str,
     cache: str,
     checks: bool,
     checks_rows: int | None,
@@ -170,6 +177,7 @@ def eval_command(
                 wups=wanted,
                 metrics=chosen_metrics,
                 device=device,
+                dtype=dtype,
                 cache=cache,
                 checks=checks,
                 checks_rows=checks_rows or CHECKS_ROWS,

@@ -26,7 +26,7 @@ class ExampleCommand(click.Command):
         """Write the help with the examples of this installation."""
         examples = installed_examples()
         shown = copy(self)
-        shown.help = _filled(self.help, examples)
+        shown.help = with_examples(self.help, examples)
         shown.params = [_option(parameter, examples) for parameter in self.params]
         click.Command.format_help(shown, ctx, formatter)
 
@@ -133,11 +133,12 @@ def _option(given: click.Parameter, examples: dict[str, str]) -> click.Parameter
     if not isinstance(given, click.Option):
         return given
     shown = copy(given)
-    shown.help = _filled(given.help, examples)
+    shown.help = with_examples(given.help, examples)
     return shown
 
 
-def _filled(text: str | None, examples: dict[str, str]) -> str | None:
+def with_examples(text: str | None, examples: dict[str, str]) -> str | None:
+    """A help text with its places filled, see `installed_examples`."""
     for place, example in examples.items():
         text = text and text.replace(f"{{{place}}}", example)
     return text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from vqazoo.amounts import size
@@ -9,6 +11,7 @@ from vqazoo.catalogue import PACKAGED, PUBLISHED, Entry, entries
 from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import JSON
 from vqazoo.cli.output import print_json, print_table
+from vqazoo.cli.searching import named_like, pattern
 from vqazoo.compatibility import PARTS, compatible
 from vqazoo.errors import ConfigError, PluginError, did_you_mean
 from vqazoo.manifests import EncoderManifest, FamilyManifest
@@ -29,12 +32,24 @@ BROKEN = "(broken: run 'vqazoo plugins' to see why)"
     metavar="KIND=NAME",
     help="Only parts that fit this one, such as head={head} or encoder={encoder}; may be repeated.",
 )
+@click.option(
+    "--search",
+    "word",
+    metavar="TEXT",
+    help="Only what has TEXT in its name or description, such as 'SigLIP 2'; case, blanks and "
+    "hyphens do not count. Of encoders also the names that may stand after the colon.",
+)
 @JSON
-def list_command(kind: str | None, chosen: tuple[str, ...], as_json: bool) -> None:
+def list_command(
+    kind: str | None, chosen: tuple[str, ...], word: str | None, as_json: bool
+) -> None:
     """List models, encoders, fusions, heads, datasets, families of published checkpoints, metrics.
 
     Without KIND, all of them.
     """
+    wanted = None if word is None else pattern(word)
+    if word is not None and wanted is None:
+        raise click.UsageError(f"--search takes letters or digits, not {word!r}.")
     if chosen and kind is not None and kind not in CHECKED:
         raise click.UsageError(f"--compatible-with goes with {', '.join(CHECKED)}, not {kind}.")
     fitting = dict(_chosen(assignment) for assignment in chosen)
@@ -43,12 +58,44 @@ def list_command(kind: str | None, chosen: tuple[str, ...], as_json: bool) -> No
         listed_kind: _models() if listed_kind == "models" else _parts(KIND_OF[listed_kind], fitting)
         for listed_kind in kinds
     }
+    if word is not None and wanted is not None:
+        document = _searched(document, word, wanted)
     if as_json:
         print_json(document, indent=2)
         return
     for listed_kind, members in document.items():
         rows = [(entry["name"], entry["from"], entry["summary"]) for entry in members]
         print_table(("name", "from", "what"), rows, listed_kind)
+
+
+def _searched(
+    document: dict[str, list[dict[str, str]]], word: str, wanted: re.Pattern[str]
+) -> dict[str, list[dict[str, str]]]:
+    """What of each kind has the word in it, and the names of encoders that have.
+
+    Raises:
+        ConfigError: nothing has.
+    """
+    kept: dict[str, list[dict[str, str]]] = {}
+    for kind, members in document.items():
+        rows = []
+        for entry in members:
+            if wanted.search(f"{entry['name']} {entry['summary']}"):
+                rows.append(entry)
+            if kind != "encoders" or entry["summary"] == BROKEN:
+                continue
+            manifest = registry.manifest("encoder", entry["name"])
+            assert isinstance(manifest, EncoderManifest)
+            named = named_like(wanted, entry["name"], manifest)
+            rows += [{"name": ref, "from": entry["from"], "summary": what} for ref, what in named]
+        if rows:
+            kept[kind] = rows
+    if not kept:
+        raise ConfigError(
+            f"Nothing listed ({', '.join(document)}) has {word!r} in its name or description: try "
+            f"a shorter word, or  vqazoo list {next(iter(document))}  without --search."
+        )
+    return kept
 
 
 def _chosen(assignment: str) -> tuple[str, str]:

@@ -159,13 +159,13 @@ def canonical(kind: str) -> Callable[[click.Context, click.Parameter, str | None
 
     def spell(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
         from vqazoo.data.own_files import TEST, dataset_of_file
-        from vqazoo.names import BOTH, two_towers
+        from vqazoo.names import PLUS, two_towers
         from vqazoo.registry import registry
 
-        if name is None or (kind == "dataset" and dataset_of_file(name, TEST)[1]):
+        if name is None or (kind == "dataset" and dataset_of_file(name, TEST)[0] != name):
             return name
         towers = two_towers(name, registry.names(kind)) if kind == "encoder" else None
-        return BOTH.join(registry.canonical(kind, each) for each in towers or [name])
+        return PLUS.join(registry.canonical(kind, each) for each in towers or [name])
 
     return spell
 

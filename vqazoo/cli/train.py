@@ -43,7 +43,11 @@ from vqazoo.cli.output import print_json, progress, say
 @DEVICE
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder to write.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
-@click.option("--dry-run", is_flag=True, help="Print the filled config and the shapes, and stop.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the filled config, the shapes and the time it will take; train nothing.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @JSON
 def train(
@@ -87,7 +91,7 @@ def train(
     assignments = run_assignments(assignments, data_root, skip_missing, device)
     if start is not None:
         assignments = (*assignments, f"training.start={json.dumps(start)}")
-    filled = gather_config(config, assignments, flags, out if resume else None)
+    filled = gather_config(config, assignments, flags, out if resume else None, by_rows=True)
     if dry_run:
         from vqazoo.training.dry_run import shape_table
 

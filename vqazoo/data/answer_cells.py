@@ -13,7 +13,7 @@ import math
 import re
 import tokenize
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vqazoo.data.answers import normalise
@@ -51,15 +51,16 @@ def read_answers(value: Any, where: str, column: str, classes: Classes = None) -
 
     Read are a text; a list, tuple or array of texts, or of objects with `answer`, as in VQA and
     VizWiz; the object of lists that `datasets` makes of a sequence of those; any of these written
-    as JSON or as Python prints it; the numbers of a ClassLabel, if its names are known. Nothing,
-    NaN and blank texts are no answer.
+    as JSON or as Python prints it; the numbers of a ClassLabel, if its names are known. A number is
+    the text that writes it (3 and 3.0 are `3`), a truth value is `yes` or `no`. Nothing, NaN and
+    blank texts are no answer.
 
     Args:
         where: the row, for messages; column: its column.
         classes: what `class_names` found in the column's feature.
 
     Raises:
-        DataError: anything else, such as a number or a truth value.
+        DataError: anything else, such as bytes or an infinite number.
     """
 
     shown = repr(value)[:60]
@@ -90,10 +91,8 @@ def read_answers(value: Any, where: str, column: str, classes: Classes = None) -
         text = entry["answer"] if isinstance(entry, Mapping) else entry
         if text is None:
             continue
-        if isinstance(text, bool):
-            raise unfit(text, "write the word that is meant, such as yes or no")
-        if isinstance(text, (int, float)):
-            raise unfit(text, "write the number as text, or the name of the class it stands for")
+        if isinstance(text, int | float) and math.isfinite(text):
+            text = number_text(text)
         if not isinstance(text, str):
             raise unfit(text)
         if text.strip():
@@ -104,6 +103,25 @@ def read_answers(value: Any, where: str, column: str, classes: Classes = None) -
     known = all(confidence in CONFIDENCES for confidence in confidences)
     said = all(isinstance(answer, str) and answer.strip() for answer in raw)
     return Said(tuple(answers), tuple(confidences) if known else (), tuple(raw) if said else ())
+
+
+def number_text(number: float) -> str:
+    """A number as people write it as an answer, a truth value as `yes` or `no`."""
+    if isinstance(number, bool):
+        return "yes" if number else "no"
+    return str(int(number)) if number == int(number) else str(number)
+
+
+def with_lists(said: Said, confidences: Any, learnt: Any) -> Said:
+    """The answers with their confidences and learnt words from columns of their own, as
+    `vqazoo data export` writes them; what is not there for every answer is left as it was."""
+    count = len(said.answers)
+    for name, value in (("confidences", _plain(confidences)), ("learnt", _plain(learnt))):
+        texts = tuple(value) if isinstance(value, list | tuple) else ()
+        known = all(isinstance(text, str) for text in texts)
+        if known and count == len(texts) and (name == "learnt" or set(texts) <= set(CONFIDENCES)):
+            said = replace(said, **{name: texts})
+    return said
 
 
 def read_choices(value: Any, where: str, column: str, classes: Classes = None) -> tuple[str, ...]:
@@ -135,15 +153,30 @@ def _is_blank(entry: Any) -> bool:
 
 
 def read_chosen(
-    value: Any, choices: Sequence[str], where: str, column: str, classes: Classes = None
+    value: Any,
+    choices: Sequence[str],
+    where: str,
+    column: str,
+    classes: Classes = None,
+    written: Any = None,
 ) -> Said:
     """As `read_answers`, of a row that gives choices: a whole number is that of a choice, from 0.
+
+    Args:
+        written: the choices as the row has them; where these are numbers, a number is one of them.
 
     Raises:
         DataError: as `read_answers`; or no answer is among the choices, or none has that number.
     """
     number = _plain(value)
-    if choices and classes is None and isinstance(number, int) and not isinstance(number, bool):
+    counted = not _are_numbers(_plain(written))
+    if (
+        choices
+        and counted
+        and classes is None
+        and isinstance(number, int)
+        and not isinstance(number, bool)
+    ):
         if not 0 <= number < len(choices):
             raise DataError(
                 f"{where}: '{column}' is {number}, but the {len(choices)} choices have the numbers "
@@ -158,6 +191,12 @@ def read_chosen(
             f"({', '.join(map(repr, choices))[:120]}): correct one of them."
         )
     return said
+
+
+def _are_numbers(choices: Any) -> bool:
+    if isinstance(choices, str) and WRITTEN.match(choices):
+        choices = _parsed(choices)
+    return isinstance(choices, list) and any(isinstance(choice, int | float) for choice in choices)
 
 
 def class_names(feature: Any) -> Classes:

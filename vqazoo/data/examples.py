@@ -63,6 +63,11 @@ class Example:
     group: str = ""
 
     @property
+    def images(self) -> tuple[Path, ...]:
+        """The pictures that the question is about: one, or those shown side by side."""
+        return getattr(self.image, "pictures", None) or (self.image,)
+
+    @property
     def to_learn(self) -> tuple[str, ...]:
         """The answers in the words that a model is to learn."""
         return self.learnt or self.answers
@@ -185,7 +190,7 @@ def present(
         DataError: pictures are missing and `skip_missing` is False, or every picture is missing.
     """
     # Unlike Path.is_file, os.path.isfile takes a name that is too long as one that is not there.
-    missing = {image for image in {e.image for e in examples} if not _is_there(image)}
+    missing = {image for image in {e.image for e in examples} if not is_there(image)}
     if missing and not skip_missing:
         left = sum(example.image in missing for example in examples)
         problem = _told(missing, examples, "do not exist", list_file)
@@ -210,7 +215,7 @@ def usable(
     from vqazoo.data.damage import unreadable  # which imports torch
 
     images = {example.image for example in examples}
-    missing = {image for image in images if not _is_there(image)}
+    missing = {image for image in images if not is_there(image)}
     damaged = set(unreadable(sorted(images - missing)))
     problem = "do not exist" if not damaged else "do not exist or cannot be read"
     return _without(
@@ -218,7 +223,7 @@ def usable(
     )
 
 
-def _is_there(image: Path) -> bool:
+def is_there(image: Path) -> bool:
     """Whether a picture is a file; what is elsewhere is told when it is read, not asked for."""
     return isinstance(image, DistantFile) or os.path.isfile(image)
 

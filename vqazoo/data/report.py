@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vqazoo.data.answers import select_answer
 from vqazoo.data.damage import unreadable
-from vqazoo.data.examples import DatasetReader, Example
+from vqazoo.data.doubts import doubts_of
+from vqazoo.data.examples import DatasetReader, Example, is_there
 from vqazoo.data.leaks import shared_pictures
+from vqazoo.data.own_files import is_own
 
 TOP = 5  # most frequent answers that are shown
 FEW = 2_000  # pictures of a split that are opened without being asked to
@@ -56,6 +57,7 @@ class DataReport:
     """Facts about a dataset; `shared_images` counts pictures that two splits have in common.
 
     `training_split` is the split whose answers the coverage is of; None: no name says which it is.
+    `doubts` are, of a user's own files, rows of each split that are probably not meant so.
     """
 
     splits: dict[str, SplitReport]
@@ -63,6 +65,7 @@ class DataReport:
     shared_images: dict[str, int]
     missing: list[str]
     broken: list[str]
+    doubts: dict[str, list[str]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -87,18 +90,22 @@ def report_on(
     images: dict[str, set[Path]] = {}
     missing: list[str] = []
     broken: list[str] = []
+    doubts: dict[str, list[str]] = {}
+    own = bool(reader.registered_as) and is_own(reader.registered_as)
     training = training_split(reader.splits())
     known: list[str] = []  # selected answers of the training split, most frequent first
     for name in sorted(reader.splits(), key=lambda name: name != training):
         tell(f"Reading '{name}'.")
         examples = reader.read(name)
         images[name] = {example.image for example in examples}
-        absent = sorted(str(image) for image in images[name] if not os.path.isfile(image))
-        there = [image for image in images[name] if os.path.isfile(image)]
+        there = [image for image in images[name] if is_there(image)]
+        absent = sorted(str(image) for image in images[name] - set(there))
         looked = decode if decode is not None else len(there) <= FEW
         bad = sorted(map(str, unreadable(there))) if looked else None
         missing += absent
         broken += bad or []
+        if own and (told := list(map(str, doubts_of(examples)))):
+            doubts[name] = told
         selected = [text for e in examples if (text := select_answer(e.to_learn))]
         counts = Counter(selected)
         if name == training:
@@ -120,7 +127,7 @@ def report_on(
         if (common := len(shared_pictures(images[a], images[b])))
     }
     in_order = {name: splits[name] for name in reader.splits()}
-    return DataReport(in_order, training, shared, sorted(set(missing)), sorted(set(broken)))
+    return DataReport(in_order, training, shared, sorted(set(missing)), sorted(set(broken)), doubts)
 
 
 def training_split(names: Sequence[str]) -> str | None:

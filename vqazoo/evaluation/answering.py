@@ -19,12 +19,12 @@ from vqazoo.data import Example
 from vqazoo.errors import ConfigError
 from vqazoo.evaluation.tables import check_not_held_back, have_choices
 from vqazoo.features.sources import (
-    CachedImages,
-    CachedQuestions,
     FeatureSource,
     LiveQuestions,
     PairedFeatures,
     Side,
+    image_side,
+    question_side,
 )
 from vqazoo.interfaces import Answer, Features
 from vqazoo.model import VQAModel
@@ -34,6 +34,7 @@ from vqazoo.toolkit.constraints import Rules
 from vqazoo.toolkit.decode_options import GREEDY, STRATEGY, described
 
 PREDICT_BATCH = 512
+PICTURES_BATCH = 16  # where features are as large as pictures
 RULES = frozenset(rule.name for rule in fields(Rules))
 
 
@@ -178,11 +179,11 @@ def answer_split(
     questions: Side
     with evaluating(model):  # what is encoded, too
         if images is None:
-            images = CachedImages(model, examples, progress, cache, report)
+            images = image_side(model, examples, progress, cache, report)
         if asking.candidates is None and Rules(**rules).counts_said:
             questions = LiveQuestions(model, examples)  # the cache does not hold their tokens
         else:
-            questions = CachedQuestions(model, examples, progress, cache, report)
+            questions = question_side(model, examples, progress, cache, report)
         source = PairedFeatures(images, questions)
         count = len(examples)
         return answer_features(model, source, count, asking=asking, plain=plain, examples=examples)
@@ -215,8 +216,9 @@ def answer_features(
     asking = asking or Asking(decode, candidates)
     best = asking.best(model, plain)
     with evaluating(model), torch.inference_mode():
-        for first in range(start, start + count, PREDICT_BATCH):
-            rows = torch.arange(first, min(first + PREDICT_BATCH, start + count))  # (B,)
+        size = PICTURES_BATCH if model.image_encoder.keeps_pictures else PREDICT_BATCH
+        for first in range(start, start + count, size):
+            rows = torch.arange(first, min(first + size, start + count))  # (B,)
             fused = model.fusion(*source.batch(rows))
             answers += best(fused, examples[first - start : first - start + len(rows)])
             if on_batch:

@@ -76,6 +76,8 @@ def score(
     if not labelled:
         raise DataError(f"The split '{split}' of '{data}' has no answers: nothing can be scored.")
     scored, given, shown = map(list, zip(*labelled, strict=True))
+    if unanswered := len(examples) - len(scored):
+        report(f"Left out {unanswered:,} of {len(examples):,} questions without an answer.")
     measure = Measure(data, split, digest(scored), today(), scored, decode, shown)
     truths = [truth_of(example) for example in scored]
     read = comparison_of(scored).read

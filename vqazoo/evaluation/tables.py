@@ -12,10 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vqazoo.data import Example
-from vqazoo.data.answer_cells import Classes, class_names, read_choices, read_chosen
+from vqazoo.data.answer_cells import Classes, class_names, read_choices, read_chosen, with_lists
 from vqazoo.data.asking import check_at_least_one
+from vqazoo.data.columns import (
+    ANSWER_COLUMN,
+    CHOICES_COLUMN,
+    CONFIDENCE_LISTS,
+    IMAGE_COLUMN,
+    OPTIONAL,
+    QUESTION_COLUMN,
+    RAW_LISTS,
+    SPLIT_COLUMN,
+    labels,
+    matched,
+)
 from vqazoo.data.comparison import TEXT, compared_by_stems
 from vqazoo.errors import ConfigError, DataError, ImageError
+from vqazoo.evaluation.exported import to_datasets as to_datasets
+from vqazoo.evaluation.exported import write_parquet as write_parquet
 from vqazoo.evaluation.predictions import optional_package, rows, to_csv
 from vqazoo.files.writing import write_file
 
@@ -23,10 +37,13 @@ if TYPE_CHECKING:
     from vqazoo.interfaces import Answer
     from vqazoo.model import VQAModel
 
-TRUTH_COLUMNS = ("answers", "answer")  # columns that may hold the truth, the first that is there
-CHOICES_COLUMN = "choices"
+COLUMNS = {  # of a table in memory, by what they are for; other usual names are read as these
+    IMAGE_COLUMN: "image",
+    QUESTION_COLUMN: "question",
+    ANSWER_COLUMN: "answers",
+    **{argument: name for argument, name in OPTIONAL.items() if argument != SPLIT_COLUMN},
+}
 NAMED_ROWS = 20  # rows named in a message
-PARQUET_ROWS = 64  # with their pictures in memory at once
 
 
 class Predictions(Sequence[dict[str, Any]]):
@@ -197,45 +214,48 @@ def _classes(data: Any) -> dict[str, Classes]:
     if not hasattr(features, "to_dict"):
         return {}
     described = features.to_dict()
-    return {name: class_names(described.get(name)) for name in TRUTH_COLUMNS}
+    column = matched(described, COLUMNS).get(ANSWER_COLUMN, "")
+    return {column: class_names(described.get(column))}
 
 
 def _row(
     row: Mapping[str, Any], number: int, classes: Mapping[str, Classes]
 ) -> tuple[Any, Example]:
-    for column in ("image", "question"):
-        if column not in row:
+    meant = matched(row, COLUMNS)
+    for argument in (IMAGE_COLUMN, QUESTION_COLUMN):
+        if argument not in meant:
             raise DataError(
-                f"Row {number} has no {column!r}, but only {', '.join(map(repr, row))}: rename "
-                f"the column."
+                f"Row {number} has no {COLUMNS[argument]!r}, but only {', '.join(map(repr, row))}: "
+                f"rename the column."
             )
-    picture = row["image"]
+    picture, question = row[meant[IMAGE_COLUMN]], row[meant[QUESTION_COLUMN]]
     if isinstance(picture, Mapping):  # of a datasets.Dataset that does not decode
         picture = _decoded(picture, number)
-    if not isinstance(row["question"], str):
+    if not isinstance(question, str):
         raise DataError(
-            f"Row {number}: the question is {row['question']!r}, but text was expected: write one."
+            f"Row {number}: the question is {question!r}, but text was expected: write one."
         )
-    column = next((column for column in TRUTH_COLUMNS if column in row), "")
-    meant = [name for name in row if not column and str(name).strip().lower() in TRUTH_COLUMNS]
-    if meant:
-        raise DataError(
-            f"Row {number}: the answers stand in {meant[0]!r}, but a column 'answer' or 'answers' "
-            f"is read: rename the column."
-        )
-    where = f"Row {number}"
-    choices = read_choices(row.get(CHOICES_COLUMN), where, CHOICES_COLUMN)
-    said = read_chosen(row.get(column), choices, where, column, classes.get(column))
+    where, column, choice = (
+        f"Row {number}",
+        meant.get(ANSWER_COLUMN, ""),
+        meant.get(CHOICES_COLUMN, ""),
+    )
+    choices = read_choices(row.get(choice), where, choice)
+    said = read_chosen(
+        row.get(column), choices, where, column, classes.get(column), row.get(choice)
+    )
+    said = with_lists(said, row.get(CONFIDENCE_LISTS), row.get(RAW_LISTS))
     named = picture if isinstance(picture, (str, Path)) else getattr(picture, "filename", "")
     example = Example(
         Path(named or ""),
-        row["question"],
+        question,
         said.answers,
         str(row.get("question_id", number)),
         confidences=said.confidences,
         learnt=said.learnt,
         rephrasing_of=str(row.get("rephrasing_of") or ""),
         choices=choices,
+        **labels(row, meant, where),
     )
     return picture, example
 
@@ -261,24 +281,6 @@ def _decoded(cell: Mapping[str, Any], number: int) -> Any:
     return cell.get("path")
 
 
-def to_datasets(examples: Sequence[Example]) -> Any:
-    """A split as a `datasets.Dataset`: `image`, `question`, `answers`, `question_id`, and where
-    questions give some `choices`.
-
-    Pictures are opened when a row is read. Types and confidences of answers are left out.
-    """
-    datasets = optional_package("datasets")
-    columns = {
-        "image": [str(example.image) for example in examples],
-        "question": [example.question for example in examples],
-        "answers": [list(example.answers) for example in examples],
-        "question_id": [example.question_id for example in examples],
-    }
-    if have_choices(examples):
-        columns[CHOICES_COLUMN] = [list(example.choices) for example in examples]
-    return datasets.Dataset.from_dict(columns, features=_features(datasets, examples))
-
-
 def check_not_held_back(risk: float | None) -> None:
     """Raises ConfigError: answers to questions that give choices are to be held back."""
     if risk is not None:
@@ -291,50 +293,3 @@ def check_not_held_back(risk: float | None) -> None:
 def have_choices(examples: Sequence[Example]) -> bool:
     """Whether a question gives answers to choose from."""
     return any(example.choices for example in examples)
-
-
-def write_parquet(examples: Sequence[Example], file: Path) -> None:
-    """Write a split as parquet with its pictures inside, whole or not at all.
-
-    `hf:FOLDER` reads it back, and so does `datasets.load_dataset("parquet", ...)`.
-
-    Raises:
-        DataError: a package is missing, or a file cannot be read or written.
-    """
-    schema = _features(optional_package("datasets"), examples).arrow_schema
-    pyarrow, parquet = optional_package("pyarrow"), optional_package("pyarrow.parquet")
-    part = file.with_name(f"{file.name}.part")
-    try:
-        with parquet.ParquetWriter(part, schema) as writer:
-            for start in range(0, len(examples), PARQUET_ROWS):
-                batch = [_parquet_row(e) for e in examples[start : start + PARQUET_ROWS]]
-                batch = [{name: row[name] for name in schema.names} for row in batch]
-                writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
-        part.replace(file)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise DataError(f"'{file}' cannot be written ({error}): name another folder.") from error
-
-
-def _parquet_row(example: Example) -> dict[str, Any]:
-    return {
-        "image": {"bytes": example.image.read_bytes(), "path": example.image.name},
-        "question": example.question,
-        "answers": list(example.answers),
-        "question_id": example.question_id,
-        CHOICES_COLUMN: list(example.choices),
-    }
-
-
-def _features(datasets: Any, examples: Sequence[Example]) -> Any:
-    text = datasets.Value("string")
-    given = {CHOICES_COLUMN: datasets.Sequence(text)} if have_choices(examples) else {}
-    return datasets.Features(
-        {
-            "image": datasets.Image(),
-            "question": text,
-            "answers": datasets.Sequence(text),
-            "question_id": text,
-            **given,
-        }
-    )

@@ -156,6 +156,36 @@ class CachedQuestions(CachedSide):
         super().__init__(mapped, rows, towers.device, floating_dtype(towers.text_encoder))
 
 
+def image_side(
+    towers: Towers,
+    examples: Sequence[Example],
+    progress: Progress,
+    root: str | Path = "",
+    report: Report = lambda line: None,
+) -> Side:
+    """Image features of a frozen tower: cached, unless they are the pictures as they are.
+
+    Raises:
+        CacheError, ImageError: as `CachedImages`.
+    """
+    if towers.image_encoder.keeps_pictures:
+        return LiveImages(towers, examples)
+    return CachedImages(towers, examples, progress, root, report)
+
+
+def question_side(
+    towers: Towers,
+    examples: Sequence[Example],
+    progress: Progress,
+    root: str | Path = "",
+    report: Report = lambda line: None,
+) -> Side:
+    """Text features of a frozen tower: cached, unless they are the questions as they are."""
+    if towers.text_encoder.keeps_pictures:
+        return LiveQuestions(towers, examples)
+    return CachedQuestions(towers, examples, progress, root, report)
+
+
 def _slices(held: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
     return {name: tensor[rows.to(tensor.device)] for name, tensor in held.items()}
 

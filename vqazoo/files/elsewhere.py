@@ -8,6 +8,7 @@ that looks like an address is never fetched. Imports `fsspec` when something is 
 from __future__ import annotations
 
 import io
+import os
 import re
 from pathlib import Path
 from typing import IO, Any
@@ -16,8 +17,8 @@ from vqazoo.amounts import in_bytes
 from vqazoo.errors import DataError, did_you_mean
 
 ADDRESS = re.compile(r"(?P<kind>[A-Za-z][A-Za-z0-9+.-]*)://")
-# What is read, and the package that reads it. Addresses of web servers are not fetched: a table of
-# strangers could make this machine ask others of its network.
+# What is read, and the package that reads it. Addresses of web servers are fetched only where the
+# user says so: a table of strangers could make this machine ask others of its network.
 STORES = {
     "s3": "s3fs",
     "s3a": "s3fs",
@@ -29,6 +30,7 @@ STORES = {
     "memory": "fsspec",
     "file": "fsspec",
 }
+WEB = {"http": "aiohttp", "https": "aiohttp"}
 MOST_BYTES = 2**30  # bytes of one object
 
 
@@ -137,9 +139,10 @@ class StoredObject(DistantFile):
         try:
             system, path = fsspec.core.url_to_fs(str(self))
         except ImportError as error:
+            package = {**STORES, **WEB}[kind]
             raise OSError(
-                f"{kind}:// is read by the package '{STORES[kind]}', which is not installed: run  "
-                f"pip install {STORES[kind]}"
+                f"{kind}:// is read by the package '{package}', which is not installed: run  "
+                f"pip install {package}"
             ) from error
         except Exception as error:  # of many kinds, as above
             raise self._unread(error) from error
@@ -200,17 +203,29 @@ def is_address(text: str | Path) -> bool:
     return ADDRESS.match(str(text)) is not None
 
 
-def place_of(text: str, folder: Path | None = None) -> Path:
-    """The file that a data set names: by an address of a store, or by a path in a folder.
+def place_of(text: str, folder: Path | None = None, web: bool = False) -> Path:
+    """The file that a data set names: by an address of a store, or by a path in a folder, which
+    may have been written on Windows.
+
+    Args:
+        web: whether addresses of web servers are read too.
 
     Raises:
         DataError: the address is of a kind that is not read, or no path can stand for it.
     """
     address = ADDRESS.match(text)
     if address is None:
-        return (folder / text) if folder is not None else Path(text).expanduser()
+        path = (folder / text) if folder is not None else Path(text).expanduser()
+        if "\\" in text and os.sep == "/" and not os.path.exists(path):  # written on Windows
+            return place_of(text.replace("\\", "/"), folder)
+        return path
     kind = address["kind"].lower()
-    if kind not in STORES:
+    if kind in WEB and not web:
+        raise DataError(
+            f"'{text[:80]}' is an address that is not read, since web servers are not asked: "
+            f"download it, or, of a table that you trust, allow it with  --set web=true."
+        )
+    if kind not in (*STORES, *WEB):
         raise DataError(
             f"'{text[:80]}' is an address that is not read: {', '.join(f'{k}://' for k in STORES)} "
             f"are.{did_you_mean(kind, STORES)} Download it, or name a store."

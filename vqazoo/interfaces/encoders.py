@@ -82,6 +82,7 @@ class Encoder(nn.Module, ABC):
     spec: EncoderSpec
     reference: WeightsReference | None = None  # set by load_pretrained
     files: tuple[FileReference, ...] = ()  # read besides; see vqazoo.toolkit.read_files
+    keeps_pictures: bool = False  # features are pictures and questions as they are: never cached
     codec: TextCodec | None = None  # text towers: what tokenize, pieces and decode call
     start_id: int  # text towers: the token that starts a text, and
     end_id: int  # the one that ends it; heads that write token by token use both

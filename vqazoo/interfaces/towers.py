@@ -9,6 +9,7 @@ from typing import Any, Self
 from vqazoo.errors import IncompatibleError, renamed
 from vqazoo.manifests import POOLED, TOKENS
 
+KEEPS_ASPECT = ("fit", "patches", "whole")  # modes in which pictures have sizes of their own
 FORMER = {"question", "preprocess", "context_length"}  # what an EncoderSpec took before
 
 
@@ -17,7 +18,8 @@ class Preprocess:
     """How pixels are made from a picture; enough to rebuild the transform without the encoder.
 
     Attributes:
-        size: (H, W) in pixels of what the tower sees; mode `fit`: of the largest landscape picture.
+        size: (H, W) in pixels of what the tower sees; mode `fit`: of the largest landscape picture;
+            mode `patches`: of a square picture.
         mean, std: per RGB channel, applied to values in [0, 1].
         interpolation: `bicubic`, `bilinear`, `nearest`, `lanczos`, `box` or `hamming`, of Pillow.
         mode: `crop` resizes the shorter side to `resize`, or less, so that the longer one is at
@@ -29,13 +31,19 @@ class Preprocess:
             `pad` resizes the longer side to `size`, or to a `resize` of two sides and crops the
             centre; then pads with `fill`;
             `fit` keeps each picture's own aspect: its shorter side becomes `resize`, or less, so
-            that the longer one is at most `longest`; then both are rounded down to `multiple`.
-        resize: pixels of the shorter side (modes `crop` and `fit`); 0 in mode `crop`: min(size).
+            that the longer one is at most `longest`; then both are rounded down to `multiple`;
+            `patches` keeps each picture's own aspect (NaFlex): its sides are multiples of
+            `multiple`, as large as `resize` patches of `multiple` x `multiple` pixels allow;
+            `whole` leaves each in its own size.
+        resize: pixels of the shorter side (modes `crop` and `fit`); 0 in mode `crop`: min(size);
+            mode `patches`: how many there may be.
         fill: value in [0, 255] of padded pixels, or one for each channel.
-        longest, multiple: pixels, modes `fit` and (the former) `crop`.
+        longest, multiple: pixels, modes `fit`, `patches` (the latter) and `crop` (the former).
         margins: who halves the odd margin of a crop: `torchvision` rounds half to even, and pads
             less in front; `transformers` rounds down, and pads more in front.
         scale: of values in [0, 255], before mean and std.
+        resized: what is resized: `bytes`, the picture, or `floats`, its scaled values (mode
+            `squash`; DINOv3).
     """
 
     size: tuple[int, int]
@@ -49,10 +57,12 @@ class Preprocess:
     multiple: int = 1
     margins: str = "torchvision"
     scale: float = 1 / 255
+    resized: str = "bytes"
 
     def to_json(self) -> dict[str, Any]:
         saved = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-        later = ["margins", "scale"] + (["longest", "multiple"] if self.mode != "fit" else [])
+        later = ["margins", "scale", "resized"]
+        later += ["longest", "multiple"] if self.mode not in KEEPS_ASPECT else []
         defaults = {field.name: field.default for field in fields(self)}
         for name in later:  # where they say nothing, a checkpoint looks as before
             if getattr(self, name) == defaults[name]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any, NamedTuple, cast
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from vqazoo.errors import ConfigError, did_you_mean
 from vqazoo.interfaces import Preprocess
+from vqazoo.interfaces.towers import KEEPS_ASPECT
 
 INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -28,6 +30,7 @@ QUARTER_TURNS = (
     Image.Transpose.ROTATE_270,
 )
 AUGMENTATIONS = ("none", "crop", "rotate")
+STEP = 1e-5  # of the scale in mode `patches`
 SMALLEST_CROP = 0.8  # share of the picture's area
 
 
@@ -40,9 +43,9 @@ def pixels(
     """What an image tower sees: (3, H, W) float32, equal to torchvision's transforms.
 
     Sizes are rounded as by `torchvision.transforms` (`Resize`, `CenterCrop`), open_clip
-    (`image_transform`), timm and, in mode `fit`, ViLT (`ViltImageProcessor` of transformers); with
-    `margins` of transformers, as by its processors that use Pillow. A picture smaller than the
-    crop is padded with black.
+    (`image_transform`), timm and, in modes `fit` and `patches`, ViLT and SigLIP 2 NaFlex (their
+    processors of transformers); with `margins` of transformers, as by those that use Pillow. A
+    picture smaller than the crop is padded with black.
 
     Args:
         image: RGB.
@@ -57,11 +60,15 @@ def pixels(
             without a generator.
     """
     image = _augmented(image, augment, generator)
-    image = _resized(image, preprocess)
+    floats = _choice("resized", preprocess.resized, {"bytes": False, "floats": True})
+    if not floats:
+        image = _resized(image, preprocess)
     values = torch.from_numpy(np.array(image, dtype=np.uint8))  # (H, W, 3)
     scaled = values.permute(2, 0, 1).contiguous().float()  # (3, H, W)
     usual = preprocess.scale == 1 / 255
     scaled = scaled.div_(255) if usual else (scaled.double() * preprocess.scale).float()
+    if floats:
+        scaled = _resized_values(scaled, preprocess)
     mean = torch.tensor(preprocess.mean)[:, None, None]  # (3, 1, 1)
     std = torch.tensor(preprocess.std)[:, None, None]  # (3, 1, 1)
     return scaled.sub_(mean).div_(std)  # (3, H, W)
@@ -88,7 +95,7 @@ def _augmented(image: Image.Image, augment: str, generator: random.Random | None
 
 
 def _resized(image: Image.Image, preprocess: Preprocess) -> Image.Image:
-    """The picture in `preprocess.size`, or in a size of its own (mode `fit`)."""
+    """The picture in `preprocess.size`, or in a size of its own (modes KEEPS_ASPECT)."""
     resample = _choice("interpolation", preprocess.interpolation, INTERPOLATIONS)
     place = placement(image.size, preprocess)
     if (place.width, place.height) != image.size:
@@ -99,6 +106,17 @@ def _resized(image: Image.Image, preprocess: Preprocess) -> Image.Image:
     canvas = Image.new("RGB", place.frame, fill if isinstance(fill, tuple) else (fill,) * 3)
     canvas.paste(image, (place.left, place.top))
     return canvas
+
+
+def _resized_values(values: Tensor, preprocess: Preprocess) -> Tensor:
+    """Values (3, H, W) in `preprocess.size`, as torchvision resizes numbers; none are rounded."""
+    resample = _choice("interpolation", preprocess.interpolation, INTERPOLATIONS)
+    high, wide = _choice("mode", preprocess.mode, {"squash": preprocess.size})
+    if values.shape[1:] == (high, wide):
+        return values
+    channels = [Image.fromarray(channel.numpy()) for channel in values]  # Pillow's mode F
+    resized = [np.array(channel.resize((wide, high), resample)) for channel in channels]
+    return torch.from_numpy(np.stack(resized))
 
 
 class Placement(NamedTuple):
@@ -123,9 +141,8 @@ def placement(size: tuple[int, int], preprocess: Preprocess) -> Placement:
     Raises:
         ConfigError: a mode that does not exist.
     """
-    modes = {"crop": _cover, "squash": _squash, "pad": _contain, "fit": _fit, "centre": _as_is}
-    width, height = _choice("mode", preprocess.mode, modes)(size, preprocess)
-    if preprocess.mode == "fit":
+    width, height = _choice("mode", preprocess.mode, MODES)(size, preprocess)
+    if preprocess.mode in KEEPS_ASPECT:
         return Placement(width, height, 0, 0, (width, height))
     frame = preprocess.size[1], preprocess.size[0]
     offset = _choice("margins", preprocess.margins, MARGINS)
@@ -204,6 +221,38 @@ def _fit(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
         width, height = scale * width, scale * height
     step = preprocess.multiple
     return max(step, int(width + 0.5) // step * step), max(step, int(height + 0.5) // step * step)
+
+
+def _patches(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
+    """Width and height in mode `patches`, as transformers' `Siglip2ImageProcessor` and timm's
+    `ResizeToSequence`: the largest scale, found by halving, whose patches are few enough.
+    """
+    step, most = preprocess.multiple, cast(int, preprocess.resize)
+    low, high = STEP / 10, 100.0
+    while high - low >= STEP:
+        scale = (low + high) / 2
+        wide, tall = (_in_patches(side, scale, step) for side in size)
+        if wide * tall <= most:
+            low = scale
+        else:
+            high = scale
+    width, height = (step * _in_patches(side, low, step) for side in size)
+    return width, height
+
+
+def _in_patches(side: int, scale: float, step: int) -> int:
+    return max(1, math.ceil(side * scale / step))
+
+
+MODES = {
+    "crop": _cover,
+    "squash": _squash,
+    "pad": _contain,
+    "fit": _fit,
+    "centre": _as_is,
+    "patches": _patches,
+    "whole": _as_is,
+}
 
 
 def _choice(field: str, value: str, known: dict[str, Any]) -> Any:

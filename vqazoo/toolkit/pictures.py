@@ -7,6 +7,7 @@ put into a Preprocess, or refused by name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from vqazoo.toolkit.transformers import Repository
 
 FILES = "processor_config.json or preprocessor_config.json"
 RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # Pillow's numbers
+MOST_PATCHES = 1 << 14  # of a picture that keeps its aspect
 LONGER, SHORTER = 1333, 800  # ViLT's greatest ratio of sides (Kim et al. 2021, section 4.1)
 # What a processor does to a picture; a class that does one of these in its own way is not read.
 STEPS = (
@@ -35,8 +37,21 @@ STEPS = (
     "_preprocess_image_like_inputs",
     "_standardize_kwargs",
 )
-OF_VIDEOS = "VideoMAEImageProcessorPil"  # of GIT for videos: it does the usual to each frame
 OF_VILT = "ViltImageProcessorPil"
+OF_NAFLEX = "Siglip2ImageProcessorPil"
+OF_DINOV3 = "DINOv3ViTImageProcessor"  # of torchvision alone; it resizes numbers, not bytes
+CONVNEXT, LEVIT = "ConvNextImageProcessorPil", "LevitImageProcessorPil"
+SEGMENTS = frozenset({"preprocess", "_preprocess", "_preprocess_image_like_inputs"})
+# Steps of their own of classes whose pictures come out as by the usual ones, or as built here.
+ALIKE = {
+    "VideoMAEImageProcessorPil": frozenset({"_preprocess", "preprocess"}),  # GIT: frame by frame
+    "BeitImageProcessorPil": SEGMENTS,  # which these do to maps of labels
+    "MobileNetV2ImageProcessorPil": SEGMENTS,
+    "SegformerImageProcessorPil": SEGMENTS,
+    CONVNEXT: frozenset({"resize", "_preprocess"}),
+    LEVIT: frozenset({"resize"}),
+}
+SQUASHED_FROM = 384  # pixels, by ConvNeXt's processor
 SILENT = frozenset(
     {  # keys that change no pixel of one picture, whoever wrote them
         "image_processor_type",
@@ -68,11 +83,14 @@ def read_preprocess(repository: Repository) -> Preprocess:
         WeightsError: no file says it. IncompatibleError: it says what is not done here.
     """
     processor, where = _processor(repository)
-    alike = {"_preprocess", "preprocess"} if type(processor).__name__ == OF_VIDEOS else set()
-    _check_steps(processor, where, alike)
+    kind = type(processor).__name__
+    if kind != OF_DINOV3:
+        _check_steps(processor, where, ALIKE.get(kind, frozenset()))
     for does, needs in (("do_center_crop", "crop_size"), ("do_resize", "size")):
         if getattr(processor, does) and getattr(processor, needs) is None:
             raise _refused(where, does, True, f"a {needs} with it")
+    if kind == CONVNEXT:
+        return _like_convnext(processor, where)
     crop = processor.crop_size if processor.do_center_crop else None
     size = processor.size if processor.do_resize else None
     sides: Any = (size.height, size.width) if size is not None else (None, None)
@@ -89,6 +107,12 @@ def read_preprocess(repository: Repository) -> Preprocess:
     if size is None:
         return Preprocess(**shared, mode="centre")
     shared["interpolation"] = _interpolation(processor, where)
+    if kind == OF_DINOV3:
+        if crop is not None or size.shortest_edge:
+            raise _refused(where, "size", _plain(size), "height and width, and no crop,")
+        return Preprocess(**shared, mode="squash", resized="floats")
+    if kind == LEVIT and size.shortest_edge:
+        return Preprocess(**shared, mode="crop", resize=int((256 / 224) * size.shortest_edge))
     if size.shortest_edge:
         longest = size.longest_edge or 0
         return Preprocess(**shared, mode="crop", resize=size.shortest_edge, longest=longest)
@@ -134,6 +158,58 @@ def read_fitting(repository: Repository) -> Preprocess:
     )
 
 
+def read_patches(repository: Repository, patch: int) -> Preprocess:
+    """How a SigLIP 2 NaFlex model, which cuts patches of that side, prepares pictures.
+
+    Raises:
+        WeightsError: no file says it, or it says something else than NaFlex does.
+    """
+    processor, where = _processor(repository)
+    kind = type(processor).__name__
+    if kind != OF_NAFLEX:
+        raise _refused(
+            where, "image_processor_type", kind.removesuffix("Pil"), "Siglip2ImageProcessor"
+        )
+    if not processor.do_resize:
+        raise _refused(where, "do_resize", processor.do_resize, "true")
+    if processor.patch_size != patch:
+        raise _refused(where, "patch_size", processor.patch_size, f"the model's own {patch}")
+    most = processor.max_num_patches
+    if type(most) is not int or not 0 < most <= MOST_PATCHES:
+        raise _refused(where, "max_num_patches", most, f"1 to {MOST_PATCHES}")
+    side = math.isqrt(most) * patch
+    return Preprocess(
+        **_values(processor, where),
+        size=(side, side),
+        interpolation=_interpolation(processor, where),
+        mode="patches",
+        resize=most,
+        multiple=patch,
+    )
+
+
+def _like_convnext(processor: Any, where: Path) -> Preprocess:
+    """What ConvNeXt's processor does: a crop below 384 pixels, else the whole picture squashed."""
+    short, share = processor.size.shortest_edge, processor.crop_pct
+    if not processor.do_resize or processor.do_center_crop or not short:
+        wants = (
+            "a shortest_edge to which ConvNextImageProcessor resizes, with do_center_crop false,"
+        )
+        raise _refused(where, "size", _plain(processor.size), wants)
+    if not isinstance(share, (int, float)) or not 0 < share <= 1:
+        raise _refused(where, "crop_pct", share, "a share above 0 and at most 1")
+    check_sides([short], f"'{where}'")
+    whole = short >= SQUASHED_FROM
+    return Preprocess(
+        **_values(processor, where),
+        size=(short, short),
+        interpolation=_interpolation(processor, where),
+        mode="squash" if whole else "crop",
+        resize=0 if whole else int(short / share),
+        margins="transformers",
+    )
+
+
 def _processor(repository: Repository) -> tuple[Any, Path]:
     """The processor of transformers that works with Pillow, and the folder for messages."""
     from transformers import AutoImageProcessor
@@ -164,7 +240,7 @@ def _processor(repository: Repository) -> tuple[Any, Path]:
     return processor, folder
 
 
-def _check_steps(processor: Any, where: Path, alike: set[str]) -> None:
+def _check_steps(processor: Any, where: Path, alike: frozenset[str]) -> None:
     """Raises IncompatibleError where a class does a step in its own way, but for those `alike`."""
     from transformers.image_processing_backends import PilBackend
 

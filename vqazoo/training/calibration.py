@@ -28,12 +28,12 @@ from vqazoo.evaluation.split import IN_MEMORY, WHOLE, Questions, read_split, wit
 from vqazoo.evaluation.tables import table_rows
 from vqazoo.features.encoding import encode_pictures
 from vqazoo.features.sources import (
-    CachedImages,
-    CachedQuestions,
     LiveImages,
     LiveQuestions,
     PairedFeatures,
     Side,
+    image_side,
+    question_side,
 )
 from vqazoo.files.reading import memory, read_plain
 from vqazoo.files.writing import CARD, ENVIRONMENT, METRICS, RECIPE, write_folder
@@ -91,11 +91,11 @@ def _evidence(
         if live or model.trains_tower("image"):
             images = LiveImages(model, examples)
         else:
-            images = CachedImages(model, examples, progress, cache, report)
+            images = image_side(model, examples, progress, cache, report)
         if live or model.trains_tower("text"):
             questions = LiveQuestions(model, examples)
         else:
-            questions = CachedQuestions(model, examples, progress, cache, report)
+            questions = question_side(model, examples, progress, cache, report)
         return gather(model, PairedFeatures(images, questions), examples)
 
 

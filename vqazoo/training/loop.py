@@ -41,12 +41,16 @@ from vqazoo.training.learner import Learner
 from vqazoo.training.loggers import ExperimentLogs
 from vqazoo.training.lora import add_adapters, has_adapters
 from vqazoo.training.optimisation import make_optimiser, rate_factor
+from vqazoo.training.own_rows import kept_rows
 from vqazoo.training.report import (
     describe_data,
+    describe_doubts,
     describe_leak,
     describe_pictures,
+    describe_plan,
     epoch_line,
     stage_line,
+    stopped_line,
 )
 from vqazoo.training.run_folder import (
     check_data,
@@ -101,12 +105,15 @@ def train(
         resume: go on with the run in `out`, from its last whole epoch.
         report: receives a line of text an epoch.
         flags: encoder, image_encoder, text_encoder, fusion, head, data, seed: each as a name or a
-            table {"type": ..., "args": {...}}.
+            table {"type": ..., "args": {...}}. `data` may also be a table as `VQAModel.predict`
+            takes it (a DataFrame, a `datasets.Dataset`, a list of dicts), or such ones by their
+            splits train, validation, test: it is written into `out`, where the recipe finds it.
 
     Raises:
         VqazooError: see the message.
     """
-    filled = gather_config(config, set, flags, Path(out) if resume else None)
+    flags["data"] = kept_rows(flags.get("data"), Path(out))
+    filled = gather_config(config, set, flags, Path(out) if resume else None, by_rows=True)
     return run_training(filled, Path(out), resume, report)
 
 
@@ -179,6 +186,8 @@ def _run(
             write_file(out / RECIPE, to_toml(config).encode())
             write_file(out / ENVIRONMENT, json_bytes(environment))
     describe_data(model, data, report)
+    describe_doubts(config, data, report)
+    describe_plan(training, data, report)
     if engine.first:
         describe_leak(data, cache_root(training.cache), report)
         describe_pictures(model, data, config.seed, report)
@@ -296,6 +305,9 @@ def _run(
                     loss_figure(log, out / LOSS_FIGURE)
                 report(epoch_line(line, planned))
             advance(position, engine.tell(top), training, stage)
+            stopped = position.ended and stopped_line(stage, position.epoch, training.monitor)
+            if stopped:
+                report(stopped)
             if position.ended and stage.number < len(stages(training)):
                 restore(model, out / BEST)  # from which the next stage starts
                 position.best_stored = True
@@ -312,6 +324,8 @@ def _run(
                 loggers.write(line)  # once the epoch counts, so that none is written twice
 
     loggers.close()
+    for doubt in validation.doubts:
+        report(f"Warning: {doubt}")
     if engine.first:
         write_card(out / BEST)  # once more, with the whole log
     engine.wait()  # until the first process has written everything

@@ -8,29 +8,51 @@ from typing import Any
 
 from torch import Tensor
 
+from vqazoo.amounts import count
+from vqazoo.config import RunConfig, TrainingConfig
+from vqazoo.data.doubts import doubts_of
 from vqazoo.data.leaks import find_leak
+from vqazoo.data.own_files import is_own
 from vqazoo.features.unfamiliar import told_unfamiliar
 from vqazoo.model import VQAModel
 from vqazoo.training.data import RunData
-from vqazoo.training.stages import Stage
+from vqazoo.training.doubts import doubts_of_plan
+from vqazoo.training.stages import Stage, stages
 
 
 def describe_data(model: VQAModel, data: RunData, report: Callable[[str], None]) -> None:
     """Report how much there is to learn from, and what was left out."""
     left_out = [
-        f"{count:,} {why}"
-        for count, why in (
+        f"{number:,} {why}"
+        for number, why in (
             (data.skipped, "without an answer the rule takes left out"),
             (data.missing, "without a picture left out"),
             (data.unknown, "with an answer outside the list, which teach little or nothing"),
         )
-        if count
+        if number
     ]
     report(
         f"{data.train_count:,} training questions{''.join(f', {one}' for one in left_out)}; "
         f"{len(data.validation):,} for validation; {len(data.answers):,} answers covering "
         f"{data.answers.coverage:.1%}; on {model.device}."
     )
+
+
+def describe_doubts(config: RunConfig, data: RunData, report: Callable[[str], None]) -> None:
+    """Report rows of a user's own files that are read, but probably not meant so."""
+    if is_own(config.data.type):
+        for doubt in doubts_of(data.examples):
+            report(
+                f"Warning: {doubt.what}: {count(len(doubt.rows))} of {count(len(data.examples))}; "
+                f"vqazoo data info  names them."
+            )
+
+
+def describe_plan(training: TrainingConfig, data: RunData, report: Callable[[str], None]) -> None:
+    """Report what makes the result doubtful before anything is learnt."""
+    planned = [(stage.epochs, stage.batch_size) for stage in stages(training)]
+    for doubt in doubts_of_plan(training, data.train_count, len(data.validation), planned):
+        report(f"Warning: {doubt}")
 
 
 def describe_leak(data: RunData, caches: Path, report: Callable[[str], None]) -> None:
@@ -63,6 +85,20 @@ def stage_line(stage: Stage, learning: Mapping[str, Tensor], model: VQAModel, co
     train, total = (sum(p.numel() for p in x) for x in (learning.values(), model.parameters()))
     start = f"Stage {stage.number} of {count}: " if count > 1 else ""
     return f"{start}{train:,} of {total:,} parameters train."
+
+
+def stopped_line(stage: Stage, epoch: int, monitor: str) -> str | None:
+    """Why a stage ended before its last epoch, in words; None if it did not.
+
+    Args:
+        epoch: the last, counted within the stage.
+    """
+    if epoch >= stage.epochs:
+        return None
+    return (
+        f"Stopped after {epoch} of {stage.epochs} epochs: no better validation {monitor} for "
+        f"{stage.patience} (training.patience)."
+    )
 
 
 def epoch_line(line: Mapping[str, Any], planned: int) -> str:

@@ -10,11 +10,14 @@ from typing import Any
 from torch import nn
 
 from vqazoo.config import RunConfig, read_toml, run_config, set_value
-from vqazoo.data.own_files import TRAIN, dataset_of_file
-from vqazoo.errors import ConfigError
+from vqazoo.data import open_dataset
+from vqazoo.data.columns import SPLIT_COLUMN
+from vqazoo.data.own_files import SETTINGS, TRAIN, data_settings, dataset_of_file
+from vqazoo.errors import ConfigError, VqazooError
 from vqazoo.files.writing import RECIPE
 from vqazoo.names import parse_ref, two_towers
 from vqazoo.registry import registry
+from vqazoo.training.row_defaults import follow_rows
 from vqazoo.training.starting import with_parts_of_start
 from vqazoo.zoo.models import whole_reference
 
@@ -26,11 +29,13 @@ def gather_config(
     assignments: Sequence[str],
     flags: Mapping[str, Any],
     resumed: Path | None = None,
+    by_rows: bool = False,
 ) -> RunConfig:
     """The filled config from a file or tables, then assignments, then flags; parts that none of
     them names are those of the model that the run starts from.
 
-    With `resumed`, a run folder, its recipe is what everything else changes.
+    With `resumed`, a run folder, its recipe is what everything else changes. With `by_rows`, the
+    training split is read, and what nobody says of learning follows the number of its rows.
     """
     if config is None and resumed is not None and (resumed / RECIPE).is_file():
         config = resumed / RECIPE
@@ -61,7 +66,8 @@ def gather_config(
     filled = run_config(with_parts_of_start(tables))
     start = whole_reference(filled.training.start)  # which says that it is a folder of this machine
     filled = replace(filled, training=replace(filled.training, start=start))
-    return filled if resumed is not None else _validating_on_what_is_given(filled)
+    filled = filled if resumed is not None else _validating_on_what_is_given(filled)
+    return follow_rows(filled, tables, resumed) if by_rows else filled
 
 
 def _whole_key(assignment: str, tables: Mapping[str, Any]) -> str:
@@ -87,14 +93,31 @@ def _data_table(tables: Mapping[str, Any]) -> dict[str, Any]:
 def _read_own_file(tables: dict[str, Any]) -> None:
     """Put the dataset that reads a file, and the file as its argument, in place of the file."""
     table = _data_table(tables)
-    name, given = dataset_of_file(table.get("type", ""), TRAIN)
-    if given:
-        tables["data"] = {**table, "type": name, "args": {**given, **table.get("args", {})}}
+    data = table.get("type", "")
+    name, given = dataset_of_file(data, TRAIN)
+    if name != data:
+        settings = data_settings(Path(data)) if Path(data).suffix.lower() == SETTINGS else {}
+        merged = {**settings, **table, "type": name, "args": {**given, **table.get("args", {})}}
+        tables["data"] = merged
 
 
 def _validating_on_what_is_given(config: RunConfig) -> RunConfig:
-    """The config; where a file of validation is given, but no split to validate on, it is that."""
+    """The config; where a file of validation is given, or its rows in a file of several
+    splits, but no split to validate on, it is that."""
     data = config.data
-    if data.validation_split or not data.args.get(GIVEN_VALIDATION):
+    given = data.args.get(GIVEN_VALIDATION) or _names_validation(config)
+    if data.validation_split or not given:
         return config
     return replace(config, data=replace(data, validation_split=GIVEN_VALIDATION))
+
+
+def _names_validation(config: RunConfig) -> bool:
+    """Whether the user's own file has rows that say that they are for validation."""
+    data = config.data
+    manifest = registry.manifest("dataset", data.type)
+    if not manifest.suffixes or not data.args.get(SPLIT_COLUMN):
+        return False
+    try:
+        return GIVEN_VALIDATION in open_dataset(data.type, data.args).splits()
+    except VqazooError:  # which is told when the data are read
+        return False

@@ -121,13 +121,13 @@ def _sweep(
     for number, cell in enumerate(cells, start=1):
         encoder, fusion = cell.encoder, cell.fusion or None
         parts = {**flags, "encoder": encoder, "fusion": fusion, "head": cell.head}
-        config = gather_config(base, assignments, {**parts, "seed": cell.seed})
+        config = gather_config(base, assignments, {**parts, "seed": cell.seed}, by_rows=True)
         folder = cell.folder(out)
         label = f"[{number}/{len(cells)}] {cell.encoder}, {cell.column}, seed {cell.seed}"
         if split and number == 1:  # not only after the first training
             open_dataset(config.data.type, config.data.args).check_split(split)
         try:
-            if not _finished(folder, config):
+            if not finished(folder, config):
                 report(f"{label}: training")
                 run_training(config, folder, (folder / STATE).exists(), report, progress)
             metrics = _score(folder, config, split, report, progress)
@@ -146,7 +146,12 @@ def _sweep(
     return results
 
 
-def _finished(folder: Path, config: RunConfig) -> bool:
+def finished(folder: Path, config: RunConfig) -> bool:
+    """Whether a folder holds that run, trained to its end.
+
+    Raises:
+        TrainingError: it holds a run with other settings.
+    """
     if not (folder / STATE).exists():
         return False
     check_state(folder / STATE)

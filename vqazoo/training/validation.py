@@ -11,7 +11,7 @@ import torch
 
 from vqazoo.card.facts import VALIDATION
 from vqazoo.config import RunConfig, TrainingConfig
-from vqazoo.data.answers import MOST_FREQUENT, apply_rule
+from vqazoo.data.answers import MOST_FREQUENT, apply_rule, select_answer
 from vqazoo.errors import ConfigError, TrainingError
 from vqazoo.evaluation.split import Questions, evaluate_features
 from vqazoo.features.sources import FeatureSource
@@ -20,6 +20,7 @@ from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
 from vqazoo.toolkit.losses import batch_sums, row_units
 from vqazoo.training.data import RunData
+from vqazoo.training.doubts import doubts_of_answers
 from vqazoo.training.optimisation import AveragedWeights
 from vqazoo.training.run_folder import save_best
 from vqazoo.training.steps import check_weights, joined_loss, kept_best, move, take
@@ -49,6 +50,7 @@ class Validation:
         examples = apply_rule(MOST_FREQUENT, data.validation, config.seed)
         self._targets = move(model.head.targets(examples), model.device)
         check_monitor(config.training, model.head, self._targets)
+        self.doubts: list[str] = []  # about the best model of this process' epochs
 
     def run(
         self,
@@ -70,13 +72,17 @@ class Validation:
         with averaged.in_place():
             weights = (p for p in model.parameters() if p.requires_grad)
             check_weights(weights, epoch, self._best)
-            metrics = evaluate_features(model, self._questions, source, self._first).metrics
+            evaluation = evaluate_features(model, self._questions, source, self._first)
+            metrics = evaluation.metrics
             values: dict[str, float | None] = {metric.name: metric.value for metric in metrics}
             values["loss"] = mean_loss(model, source, self._targets, self._first)
             check_validation(values["loss"], epoch, self._best)
             value = monitored(config.training, values)
             if value >= best:  # of equals the later, which learnt longer
                 save_best(model, self._best, config, metrics, self._environment)
+                answers = [answer.text for answer in evaluation.predictions.answers]
+                gold = [select_answer(example.to_learn) for example in self._questions.examples]
+                self.doubts = list(doubts_of_answers(answers, gold, values))
         return values, value
 
 

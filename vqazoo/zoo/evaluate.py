@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from vqazoo.data import DatasetReader, Example, open_dataset, split_by_image
 from vqazoo.data.answers import apply_rule
 from vqazoo.data.leaks import find_leak
-from vqazoo.data.own_files import TEST, dataset_of_file
+from vqazoo.data.own_files import SETTINGS, TEST, dataset_of_file
 from vqazoo.errors import ConfigError, VqazooError
 from vqazoo.files.writing import RECIPE
 from vqazoo.registry import registry
@@ -39,15 +39,27 @@ class Subject:
     found: Found
     questions: Questions
 
-    def load(self, device: str = "auto") -> VQAModel:
+    def load(self, device: str = "auto", dtype: str = "float32") -> VQAModel:
         """The model, in eval mode on the device of that name.
+
+        Args:
+            dtype: of a published checkpoint, as for `vqazoo.load`.
 
         Raises:
             As `vqazoo.load`.
         """
+        from vqazoo.interfaces import LoadOptions
         from vqazoo.model import pick_device
+        from vqazoo.zoo.models import check_options
 
-        return load_found(self.found).to(pick_device(device))
+        options = LoadOptions(dtype)
+        check_options(options)
+        if self.found.published is None and options != LoadOptions():
+            raise ConfigError(
+                f"The model {self.reference!r} is a checkpoint of vqazoo, which is loaded in "
+                f"float32: leave out dtype."
+            )
+        return load_found(self.found, options).to(pick_device(device))
 
 
 def subject(
@@ -124,9 +136,11 @@ def chosen_data(
         data, args, split = own.type, dict(own.args), split or own.test_split
     split = split or TEST
     if isinstance(data, str):
+        whole = Path(data).suffix.lower() == SETTINGS  # which names its columns by itself
         data, given = dataset_of_file(data, split)
-        if given and checkpoint.folder is not None and (checkpoint.folder / RECIPE).is_file():
-            own = trained_on(checkpoint.folder)  # whose columns have the same names, most likely
+        folder = checkpoint.folder
+        if given and not whole and folder is not None and (folder / RECIPE).is_file():
+            own = trained_on(folder)  # whose columns have the same names, most likely
             args |= own.args if own.type == data else {}
         args |= given
     return data, args | dict(data_args or {}), split
@@ -147,6 +161,7 @@ def evaluate(
     wups: bool | None = None,
     metrics: Sequence[str] | Mapping[str, Mapping[str, Any]] = (),
     device: str = "auto",
+    dtype: str = "float32",
     cache: str | Path = "",
     checks: bool = False,
     checks_rows: int = 1000,
@@ -173,6 +188,7 @@ def evaluate(
         metrics: names of metrics (`vqazoo list metrics`) to compute beside those of the dataset; or
             a table of them with their arguments, such as {"gqa-choices": {"choices": "FILE"}}.
         device: of a referenced model; one that is given stays where it is.
+        dtype: of a referenced published checkpoint, as for `vqazoo.load`.
         cache: folder of cached features; default: vqazoo's own. A table is not cached.
         checks: whether to check what the score rests on: the same questions about blank, strange
             and damaged pictures, in shuffled words, and more; in `Evaluation.checks`.
@@ -219,7 +235,7 @@ def evaluate(
     if data is None or isinstance(data, str | DatasetReader):
         if isinstance(model, str):
             asked = subject(model, data, split, data_args, skip_missing, place, report)
-            questions, loaded = asked.questions, asked.load(device)
+            questions, loaded = asked.questions, asked.load(device, dtype)
         elif data is None:
             raise UnnamedDataError(
                 "No data is named, and a model in memory does not say what it was trained on: "
@@ -230,7 +246,7 @@ def evaluate(
             questions = read_split(data, args, split or TEST, skip_missing, place, report)
             loaded = model
     else:
-        loaded = load(model, device) if isinstance(model, str) else model
+        loaded = load(model, device, dtype=dtype) if isinstance(model, str) else model
         if not _are_examples(data):
             name = split or WHOLE
             return evaluate_table(

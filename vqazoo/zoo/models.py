@@ -220,7 +220,7 @@ def load(
         raise VqazooError(f"load takes a name, 'hub:...' or 'dir:PATH' as text, but got {ref!r}.")
     ref = whole_reference(ref)
     options = LoadOptions(dtype, device_map, quantize)
-    _check_options(options, device)
+    check_options(options, device)
     cache = Path(cache_dir).expanduser() if cache_dir else None
     with cached_in(cache):
         there, config = _published(ref, cache)
@@ -252,7 +252,8 @@ def _published(ref: str, cache_dir: Path | None) -> tuple[Published | None, byte
     return find_published(f"hub:{entry.repo}" if entry and elsewhere else ref, cache_dir)
 
 
-def _check_options(options: LoadOptions, device: str) -> None:
+def check_options(options: LoadOptions, device: str = "cpu") -> None:
+    """Raises ConfigError: an option has a value that is not known, or goes not with the device."""
     for name, value, known in (
         ("dtype", options.dtype, ("float32", "float16", "bfloat16")),
         ("quantize", options.quantize, ("", "8bit", "4bit")),

@@ -40,9 +40,11 @@ export async function read(file) {
 export function pixels(picture, how) {
   const [high, wide] = how.size;
   const [w, h] = resizedTo(picture.width, picture.height, how);
-  const image = resize(picture, w, h, how.interpolation);
+  const floats = how.resized === "floats"; // scaled first, as for DINOv3
+  const given = floats ? scaled(picture, how.scale ?? 1 / 255) : picture;
+  const image = resize(given, w, h, how.interpolation, floats);
   const left = offset(w, wide, how.margins), top = offset(h, high, how.margins);
-  const scale = how.scale ?? 1 / 255;
+  const scale = floats ? 1 : how.scale ?? 1 / 255;
   const fill = how.mode === "pad" ? how.fill : 0;
   const out = new Float32Array(3 * high * wide);
   for (let c = 0; c < 3; c++) {
@@ -94,52 +96,65 @@ function round(x) {
   return low % 2 ? low + 1 : low;
 }
 
-/** Bytes (h, w, 4) of a picture in another size, byte for byte as Pillow's resize. */
-function resize({ width, height, data }, w, h, interpolation) {
-  if (interpolation === "nearest") return nearest(data, width, height, w, h);
-  const across = w === width ? data : pass(data, width, height, w, interpolation, false);
-  return h === height ? across : pass(across, w, height, h, interpolation, true);
+/** A picture with each of its bytes times a scale. */
+function scaled({ width, height, data }, scale) {
+  return { width, height, data: Float32Array.from(data, (value) => value * scale) };
+}
+
+/** Bytes or floats (h, w, 4) of a picture in another size, value for value as Pillow's resize. */
+function resize({ width, height, data }, w, h, interpolation, floats) {
+  if (interpolation === "nearest") return nearest(data, width, height, w, h, floats);
+  const across = w === width ? data : pass(data, width, height, w, interpolation, false, floats);
+  return h === height ? across : pass(across, w, height, h, interpolation, true, floats);
 }
 
 /** One direction of a resize; rows if `down`, else columns. */
-function pass(data, width, height, size, interpolation, down) {
+function pass(data, width, height, size, interpolation, down, floats) {
   const [support, filter] = FILTERS[interpolation];
   const old = down ? height : width, scale = old / size, stretch = Math.max(1, scale);
   const w = down ? width : size, h = down ? size : height;
-  const out = new Uint8ClampedArray(4 * w * h);
+  const out = empty(4 * w * h, floats);
   for (let i = 0; i < size; i++) {
     const centre = (i + 0.5) * scale;
     const first = Math.max(0, Math.trunc(centre - support * stretch + 0.5));
     const end = Math.min(old, Math.trunc(centre + support * stretch + 0.5));
-    const weights = fixed(first, end, (n) => filter((n - centre + 0.5) * (1 / stretch)));
+    const weights = shares(first, end, (n) => filter((n - centre + 0.5) * (1 / stretch)));
+    const kept = floats ? weights : weights.map(fixed);
     for (let j = 0; j < (down ? width : height); j++) {
       for (let c = 0; c < 3; c++) {
-        let sum = 2 ** (BITS - 1);
+        let sum = floats ? 0 : 2 ** (BITS - 1);
         for (let n = first; n < end; n++) {
           const at = down ? n * width + j : j * width + n;
-          sum += data[4 * at + c] * weights[n - first];
+          sum += data[4 * at + c] * kept[n - first];
         }
         const at = down ? i * w + j : j * w + i;
-        out[4 * at + c] = Math.floor(sum / 2 ** BITS);
+        out[4 * at + c] = floats ? sum : Math.floor(sum / 2 ** BITS);
       }
     }
   }
   return out;
 }
 
-/** Weights that sum to 1, as whole multiples of 2 ** -BITS. */
-function fixed(first, end, filter) {
+function empty(length, floats) {
+  return floats ? new Float32Array(length) : new Uint8ClampedArray(length);
+}
+
+/** Weights that sum to 1. */
+function shares(first, end, filter) {
   const weights = [];
   for (let n = first; n < end; n++) weights.push(filter(n));
   const total = weights.reduce((a, b) => a + b, 0);
-  return weights.map((one) => {
-    const scaled = (one / total) * 2 ** BITS;
-    return Math.trunc(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
-  });
+  return weights.map((weight) => weight / total);
 }
 
-function nearest(data, width, height, w, h) {
-  const out = new Uint8ClampedArray(4 * w * h);
+/** A weight as a whole multiple of 2 ** -BITS. */
+function fixed(weight) {
+  const multiple = weight * 2 ** BITS;
+  return Math.trunc(multiple < 0 ? multiple - 0.5 : multiple + 0.5);
+}
+
+function nearest(data, width, height, w, h, floats) {
+  const out = empty(4 * w * h, floats);
   for (let y = 0; y < h; y++) {
     for (let x = 0; x < w; x++) {
       const u = Math.floor(((x + 0.5) * width) / w), v = Math.floor(((y + 0.5) * height) / h);

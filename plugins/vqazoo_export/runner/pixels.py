@@ -10,12 +10,18 @@ def pixels(image: Image.Image, how: dict[str, Any]) -> np.ndarray:
     """(1, 3, H, W) float32 of a picture in RGB."""
     high, wide = how["size"]
     size = resized(*image.size, how)
-    if size != image.size:
-        image = image.resize(size, Image.Resampling[how["interpolation"].upper()])
+    resample = Image.Resampling[how["interpolation"].upper()]
+    floats = how.get("resized") == "floats"  # resized after they are scaled, as for DINOv3
+    if size != image.size and not floats:
+        image = image.resize(size, resample)
     canvas = Image.new("RGB", (wide, high), (how["fill"] if how["mode"] == "pad" else 0,) * 3)
     margins = how.get("margins", "torchvision")
     canvas.paste(image, (offset(size[0], wide, margins), offset(size[1], high, margins)))
-    values = (np.asarray(canvas, "f8") * how.get("scale", 1 / 255)).astype("f4")
+    seen = image if floats else canvas
+    values = (np.asarray(seen, "f8") * how.get("scale", 1 / 255)).astype("f4")
+    if floats:
+        channels = [Image.fromarray(values[..., i]).resize(size, resample) for i in range(3)]
+        values = np.stack([np.asarray(channel) for channel in channels], axis=-1)
     values = (values - np.array(how["mean"], "f4")) / np.array(how["std"], "f4")  # (H, W, 3)
     return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
 

@@ -71,7 +71,7 @@ def test_help_is_shown_where_nothing_is_installed(
     monkeypatch.setenv("VQAZOO_MODEL_CARDS", str(tmp_path))
     monkeypatch.setattr(type(registry), "names", lambda self, kind: [])
     told = helped("train")
-    assert "Both towers, such as NAME or NAME:VARIANT." in told
+    assert "Both towers, such as NAME or NAME:VARIANT; or IMAGE+TEXT" in told
     assert "vqazoo ask MODEL photo.png" in helped("ask")
 
 

@@ -71,7 +71,9 @@ ELSEWHERE = {
     "plugins/vqazoo_open_clip/sources.py",
     "vqazoo/toolkit/generation.py",
     "vqazoo/cli/options.py",
-    "vqazoo/cli/train.py",  # a text as TOML
+    "vqazoo/cli/train.py",
+    "vqazoo/cli/data_init.py",  # texts as TOML
+    "plugins/vqazoo_datasets/cells.py",  # messages
     "plugins/vqazoo_export/runner/run.py",  # needs nothing of vqazoo
     "plugins/vqazoo_serve/logs.py",
     "plugins/vqazoo_serve/connections.py",  # texts, whole numbers

@@ -78,7 +78,9 @@ def test_parts_of_the_zoo_offer_what_they_can() -> None:
     choosers = {"linear", "mlp", "quality", "vilt-classifier", "lm-classifier"}
     assert offering("head", GivesLogits) - writers == choosers  # writers have logits of tokens
     assert offering("head", Writes) == {"lstm", "gru", *writers}
-    assert offering("fusion", AttendsToImage) == {"cross-attention", "stacked-attention"}
+    lookers = {"cross-attention", "stacked-attention", "top-down-attention", "mac"}
+    lookers |= {"mcan", "ban", "mfb", "mfh"}
+    assert offering("fusion", AttendsToImage) == lookers
     assert offering("encoder", SharesBlocks) == set(registry.names("encoder"))
     assert issubclass(HFLanguageModel, GivesScores)
 

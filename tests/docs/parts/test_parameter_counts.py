@@ -39,6 +39,7 @@ def told(part: Any) -> str:
 
 
 VECTORS = {"D_v": 10, "D_q": 14}
+POOLING = {"dim": 6, "factor": 3, "glimpses": 2, "hidden_dim": 5}
 FUSIONS = [
     ("concat", {"dim": 6}, {"D": 6, **VECTORS}),
     ("hadamard", {"dim": 6}, {"D": 6, **VECTORS}),
@@ -51,10 +52,35 @@ FUSIONS = [
         {"dim": 6, "steps": 3, "glimpses": 5},
         {"D": 6, "steps": 3, "G": 5, "C_v": 12, "D_q": 14},
     ),
+    (
+        "mcan",
+        {"dim": 8, "layers": 3, "pool_dim": 5, "glimpses": 2, "out_dim": 7},
+        {"D": 8, "layers": 3, "M": 5, "G": 2, "F": 7, "C_v": 12, "C_q": 16},
+    ),
+    ("ban", {"dim": 6, "glimpses": 3}, {"D": 6, "G": 3, "C_v": 12, "C_q": 16}),
+    ("mutan", {"dim": 6, "hidden_dim": 7, "rank": 3}, {"D": 6, "T": 7, "R": 3, **VECTORS}),
+    ("mfb", POOLING, {"D": 6, "K": 3, "G": 2, "M": 5, "C_v": 12, "C_q": 16}),
+    (
+        "mfh",
+        {"order": 3, **POOLING},
+        {"D": 6, "order": 3, "K": 3, "G": 2, "M": 5, "C_v": 12, "C_q": 16},
+    ),
     ("prefix-mlp", {"hidden_dim": 7}, {"D": 16, "M": 7, "C_v": 12}),
     ("med", {"dim": 16, "layers": 3, "hidden_dim": 7}, {"D": 16, "C": 12, "M": 7, "layers": 3}),
     ("git", {}, {"D": 16, "C": 12}),
     ("vilt", {"dim": 16, "layers": 3, "hidden_dim": 7}, {"D": 16, "M": 7, "layers": 3}),
+    (
+        "film-blocks",
+        {"dim": 6, "layers": 3, "hidden_dim": 7},
+        {"D": 6, "M": 7, "layers": 3, "C_v": 12, "D_q": 14},
+    ),
+    ("top-down-attention", {"dim": 6}, {"D": 6, "C_v": 12, "D_q": 14}),
+    (
+        "relation-network",
+        {"dim": 6, "layers": 3, "hidden_dim": 7},
+        {"D": 6, "M": 7, "layers": 3, "C_v": 12, "D_q": 14},
+    ),
+    ("mac", {"dim": 6, "steps": 3}, {"D": 6, "steps": 3, "C_v": 12, "C_q": 16, "D_q": 14}),
 ]
 
 

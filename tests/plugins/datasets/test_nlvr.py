@@ -102,7 +102,7 @@ def test_malformed_files_are_refused(tmp_path: Path) -> None:
     assert "line 2: this is not valid JSON" in refused(tmp_path, whole.replace("\n", "\n\n", 1))
     assert "line 1: this is '[1]', but an object was expected" in refused(tmp_path, "[1]\n")
     assert "line 1: this is not valid JSON" in refused(tmp_path, "[" * 100_000)
-    assert "is empty, but sentences were expected" in refused(tmp_path, "\n")
+    assert "is empty, but an object a line was expected" in refused(tmp_path, "\n")
     assert "the question id '3125-1' occurs twice" in refused(tmp_path, lines([GOOD[0], GOOD[0]]))
 
 

@@ -87,7 +87,7 @@ def test_what_is_behind_is_not_read_yet(tmp_path: Path) -> None:
     ("name", "text", "said"),
     [
         ("a.csv", "image,question\n0.png,a,b\n", "line 2: there are 3 cells"),
-        ("a.csv", "picture,question\n0.png,a\n", "line 1: there is no column 'image'"),
+        ("a.csv", "bild,question\n0.png,a\n", "line 1: there is no column 'image'"),
         ("a.jsonl", '{"image": "0.png", "question": 3}\n', "line 1: the cell 'question' is 3"),
         ("a.jsonl", "[1]\n", "line 1: this is a JSON list"),
         ("a.txt", "image", "are read: save the table"),

@@ -184,7 +184,7 @@ def test_files_that_cannot_be_read_are_refused(folder: Path) -> None:
     assert "does not exist" in message("none.csv")
     (folder / "folder.csv").mkdir()
     assert "cannot be read" in message("folder.csv")
-    assert "ends in '.xlsx', but .csv, .tsv, .jsonl, .ndjson, .json are read" in message("t.xlsx")
+    assert "ends in '.xls', but .csv, .tsv, .jsonl, .ndjson, .json, .xlsx, " in message("t.xls")
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl"])
@@ -208,13 +208,11 @@ def test_a_missing_column_names_what_is_there_and_what_was_meant(folder: Path) -
     message = refused(folder / "t.csv", GOOD.replace("question", "qestion"))
     assert "no column 'question', but only 'answer', 'image', 'qestion'" in message
     assert "Did you mean 'qestion'?" in message
-    assert "argument question_column" in message
-    lines = '{"image": "a.png", "Question": "what?"}'
-    assert "Did you mean 'Question'?" in refused(folder / "t.jsonl", lines)
+    assert "argument question_column:  --set question_column=qestion" in message
 
 
 def test_a_misspelt_answer_column_is_not_taken_for_a_split_without_answers(folder: Path) -> None:
-    for header in ("answers", "Answer", "anwser"):
+    for header in ("anwser", "answerr"):
         message = refused(folder / "t.csv", GOOD.replace(",answer", f",{header}"))
         assert f"no column 'answer', but only {header!r}" in message
         assert f"Did you mean {header!r}?" in message
@@ -232,8 +230,6 @@ def test_a_column_named_twice_is_refused(folder: Path) -> None:
     [
         ("a.png,what?", "line 4: there are 2 cells, but the header has 3"),
         ("a.png,what, who?,cat", "line 4: there are 4 cells, but the header has 3"),
-        ("a.png,what?,", "line 4: the row has no answer in 'answer'"),
-        ("a.png,what?,| |", "line 4: the row has no answer in 'answer'"),
         ("a.png, ,cat", "line 4: the question is empty"),
         (",what?,cat", "line 4: the cell 'image' is \"\""),
         (f"a.png,{'x' * (MAX_QUESTION_CHARACTERS + 1)},cat", "line 4: the question has 2,001"),
@@ -248,8 +244,8 @@ def test_a_bad_csv_row_is_named_by_its_line(folder: Path, row: str, said: str) -
 
 def test_a_row_is_named_by_the_line_it_starts_on(folder: Path) -> None:
     for between, line in (("", 6), ("\n", 7), ("\n\n", 8)):
-        content = GOOD + f'c.png,"two\nlines?",cat\n{between}c.png,"also\ntwo",\n'
-        assert f"line {line}: the row has no answer" in refused(folder / "t.csv", content)
+        content = GOOD + f'c.png,"two\nlines?",cat\n{between}c.png,"\n",cat\n'
+        assert f"line {line}: the question is empty" in refused(folder / "t.csv", content)
 
 
 @pytest.mark.parametrize(
@@ -266,10 +262,7 @@ def test_a_row_is_named_by_the_line_it_starts_on(folder: Path) -> None:
         ('{"image": 7, "question": "what?", "answer": "x"}', "line 2: the cell 'image' is 7"),
         ('{"image": "a.png", "question": null, "answer": "x"}', "the cell 'question' is null"),
         ('{"image": "a.png", "answer": "x"}', "line 2: the question is empty"),
-        ('{"image": "a.png", "question": "what?"}', "line 2: the row has no answer"),
-        ('{"image": "a.png", "question": "what?", "answer": []}', "line 2: the row has no answer"),
-        ('{"image": "a.png", "question": "what?", "answer": 3}', "'answer' is 3"),
-        ('{"image": "a.png", "question": "what?", "answer": [3]}', "'answer' is "),
+        ('{"image": "a.png", "question": "what?", "answer": {"a": 3}}', "'answer' is {"),
         ('{"image": "a.png", "question": "w?", "answer": "x", "question_id": 1.5}', "is 1.5"),
         (r'{"image": "a.png", "question": "w?", "answer": "\ud83d"}', "half a character"),
     ],

@@ -33,7 +33,8 @@ FAMILIES = ("bert", "distilbert", "roberta", "mpnet", "xlm-roberta", "gpt2", "ll
 def sentence(folder, name="bert", *, modes="mean", after=(), transformer=None, limit=16, **said):
     """A model that the library itself wrote."""
 
-    plain = family(folder.with_name(folder.name + "-plain"), name, limit)
+    place = folder.with_name(folder.name + "-plain")
+    plain = family(place, name, limit, said=said.pop("config", None))
     first = modules.Transformer(str(plain), **(transformer or {}))
     pooling = modules.Pooling(32, modes, include_prompt=said.pop("include_prompt", True))
     model = library.SentenceTransformer(modules=[first, pooling, *after], device="cpu", **said)
@@ -67,6 +68,42 @@ def check(folder, **args):
     return encoder, found
 
 
+# What each release has after its transformer, in the order of its modules.json.
+RELEASED = {
+    "modernbert": ("mean", ()),
+    "xlm-roberta": ("cls", ("Normalize",)),  # BGE-M3
+    "qwen2": ("lasttoken", ("Normalize",)),
+    "qwen3": ("lasttoken", ("Normalize",)),  # Qwen3-Embedding
+    "gemma3_text": ("mean", ("Wide", "Narrow", "Normalize")),  # EmbeddingGemma
+    "nomic_bert": ("mean", ("Normalize",)),
+    "eurobert": ("mean", ()),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("qwen3", "gemma3_text") else pytest.param(name, marks=pytest.mark.apart)
+        for name in RELEASED
+    ],
+)
+def test_encoders_of_today_as_they_are_released(tmp_path, name):
+    modes, after = RELEASED[name]
+    said = {"use_bidirectional_attention": True} if name == "gemma3_text" else None
+    prompts = {"query": "query : ", "document": ""}
+    folder = sentence(
+        tmp_path / name,
+        name,
+        modes=modes,
+        after=layers(*after),
+        prompts=prompts,
+        default_prompt_name="query",
+        config=said,
+    )
+    encoder, _ = check(folder)
+    assert encoder.pooling == modes
+
+
 def layers(*names):
     """Modules by name, with random weights, for states of width 32."""
     torch.manual_seed(1)
@@ -78,6 +115,11 @@ def layers(*names):
         elif name == "Residual":
             made.append(modules.Dense(width, 8, bias=False, use_residual=True))
             width = 8
+        elif name in ("Wide", "Narrow"):  # as in EmbeddingGemma, without bias and activation
+            sizes = (width, 48) if name == "Wide" else (width, 32)
+            identity = torch.nn.Identity()
+            made.append(modules.Dense(*sizes, bias=False, activation_function=identity))
+            width = sizes[1]
         elif name == "Identity":
             made.append(modules.Dense(width, width, activation_function=torch.nn.Identity()))
         elif name == "LayerNorm":
@@ -278,3 +320,52 @@ def test_a_checkpoint_of_before_keeps_its_vectors():
     assert fill_block("encoder", block).args["modules"] is False
     asked = Block("hf-text:x/y", {"pooling": "auto", "normalize": False})
     assert fill_block("encoder", asked).args["modules"] is True
+
+
+# ---- folders without modules.json -----------------------------------------------------------
+
+SAYS = {  # a family, what its config says, and how it is pooled
+    "xlm-roberta": ({}, "cls"),
+    "modernbert": ({"classifier_pooling": "mean"}, "mean"),
+    "eurobert": ({"classifier_pooling": "mean"}, "mean"),
+    "nomic_bert": ({}, "mean"),
+    "qwen2": ({}, "last"),
+    "qwen3": ({}, "last"),
+    "gemma3_text": ({"use_bidirectional_attention": True}, "mean"),
+}
+OTHERWISE = {
+    "modernbert": ({"classifier_pooling": "cls"}, "cls"),
+    "eurobert": ({"classifier_pooling": "bos"}, "cls"),
+    "gemma3_text": ({"use_bidirectional_attention": False}, "last"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "mode"),
+    [(name, *rest) for table in (SAYS, OTHERWISE) for name, rest in table.items()],
+)
+def test_a_plain_folder_is_pooled_as_its_config_says(tmp_path, name, said, mode):
+    from transformers import AutoModel
+
+    folder = family(tmp_path / name, name, said=said)
+    encoder = ours(folder)
+    assert encoder.pooling == mode
+    model = AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        found = encoder.encode_text(*encoder.tokenize(QUESTIONS), BOTH)
+        for row, question in enumerate(QUESTIONS):
+            ids, mask = encoder.tokenize([question])
+            states = model(input_ids=ids, attention_mask=mask.long()).last_hidden_state[0]
+            vector = {"cls": states[0], "last": states[-1], "mean": states.mean(dim=0)}[mode]
+            torch.testing.assert_close(found.pooled[row], vector, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "eurobert", "gemma3_text"])
+def test_a_plain_folder_is_pooled_as_the_library_would(tmp_path, name):
+    folder = family(tmp_path / name, name, said=SAYS[name][0])
+    if name == "qwen3":  # as published; of a bare Qwen3Model the library takes the mean
+        change(folder / "config.json", architectures=["Qwen3ForCausalLM"])
+    encoder = ours(folder)
+    with torch.no_grad():
+        found = encoder.encode_text(*encoder.tokenize(QUESTIONS), BOTH)
+    torch.testing.assert_close(found.pooled, theirs(folder), rtol=1e-5, atol=1e-5)

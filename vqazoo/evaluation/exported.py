@@ -1,0 +1,98 @@
+"""A split in the layout of the package datasets, with all that its questions have.
+
+Imports no torch; datasets and pyarrow when they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vqazoo.data import Example
+from vqazoo.data.columns import CHOICES_COLUMN, CONFIDENCE_LISTS, OPTIONAL, RAW_LISTS
+from vqazoo.errors import DataError
+from vqazoo.evaluation.predictions import optional_package
+
+PARQUET_ROWS = 64  # with their pictures in memory at once
+
+
+def to_datasets(examples: Sequence[Example]) -> Any:
+    """A split as a `datasets.Dataset`: `image`, `question`, `answers`, `question_id`, and those
+    other columns of `vqazoo data export` for which a question has something.
+
+    Pictures are opened when a row is read.
+    """
+    datasets = optional_package("datasets")
+    features = _features(datasets, examples)
+    rows = [{**columns_of(example), "image": str(example.image)} for example in examples]
+    columns = {name: [row[name] for row in rows] for name in features}
+    return datasets.Dataset.from_dict(columns, features=features)
+
+
+def write_parquet(examples: Sequence[Example], file: Path) -> None:
+    """Write a split as parquet with its pictures inside, whole or not at all.
+
+    `hf:FOLDER` reads it back, and so does `datasets.load_dataset("parquet", ...)`.
+
+    Raises:
+        DataError: a package is missing, or a file cannot be read or written.
+    """
+    schema = _features(optional_package("datasets"), examples).arrow_schema
+    pyarrow, parquet = optional_package("pyarrow"), optional_package("pyarrow.parquet")
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with parquet.ParquetWriter(part, schema) as writer:
+            for start in range(0, len(examples), PARQUET_ROWS):
+                batch = [_parquet_row(e) for e in examples[start : start + PARQUET_ROWS]]
+                batch = [{name: row[name] for name in schema.names} for row in batch]
+                writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
+        part.replace(file)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise DataError(f"'{file}' cannot be written ({error}): name another folder.") from error
+
+
+def _parquet_row(example: Example) -> dict[str, Any]:
+    image = {"bytes": example.image.read_bytes(), "path": example.image.name}
+    return {**columns_of(example), "image": image}
+
+
+def columns_of(example: Example) -> dict[str, Any]:
+    """Everything of an example but its picture, by column."""
+    return {
+        "question": example.question,
+        "answers": list(example.answers),
+        "question_id": example.question_id,
+        OPTIONAL[CHOICES_COLUMN]: list(example.choices),
+        "answer_type": example.answer_type,
+        "question_type": example.question_type,
+        "answerable": example.answerable,
+        "rephrasing_of": example.rephrasing_of,
+        CONFIDENCE_LISTS: list(example.confidences),
+        RAW_LISTS: list(example.learnt),
+    }
+
+
+def _features(datasets: Any, examples: Sequence[Example]) -> Any:
+    """The columns of a split: those that every split has, and others that are not empty."""
+    text = datasets.Value("string")
+    several = datasets.Sequence(text)
+    always = {"image": datasets.Image(), "question": text, "answers": several, "question_id": text}
+    others = {
+        OPTIONAL[CHOICES_COLUMN]: several,
+        "answer_type": text,
+        "question_type": text,
+        "answerable": datasets.Value("bool"),
+        "rephrasing_of": text,
+        CONFIDENCE_LISTS: several,
+        RAW_LISTS: several,
+    }
+    given: set[str] = set()
+    for example in examples:
+        given.update(
+            name for name, value in columns_of(example).items() if value not in ("", [], None)
+        )
+    return datasets.Features(
+        {**always, **{name: kind for name, kind in others.items() if name in given}}
+    )
