@@ -32,7 +32,7 @@ FEW_KNOWN = 0.8  # share of questions whose answer is known, below which that is
 
 
 @dataclass(frozen=True)
-class Beside:
+class SetBeside:
     """What a score is set beside, where it is known.
 
     Attributes:
@@ -44,7 +44,7 @@ class Beside:
     published: Mapping[str, tuple[float, str]]
 
 
-NOTHING_BESIDE = Beside({}, {})
+NOTHING_BESIDE = SetBeside({}, {})
 
 
 def main_metric(metrics: Sequence[Metric]) -> Metric | None:
@@ -53,7 +53,7 @@ def main_metric(metrics: Sequence[Metric]) -> Metric | None:
     return next((named[name] for name in MAIN if name in named), None)
 
 
-def first_lines(metrics: Sequence[Metric], beside: Beside = NOTHING_BESIDE) -> list[str]:
+def first_lines(metrics: Sequence[Metric], beside: SetBeside = NOTHING_BESIDE) -> list[str]:
     """One or two lines: the score with its interval, and what to compare it with."""
     best = main_metric(metrics)
     if best is None:

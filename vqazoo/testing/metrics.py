@@ -14,7 +14,7 @@ from vqazoo.metrics import AnswerMetric, MetricManifest
 from vqazoo.testing.checks import check_signature, require
 from vqazoo.testing.parts import builder, faults_told, identify, needed
 
-ASKED = tuple(
+METRIC_QUESTIONS = tuple(
     Example(
         Path(f"{number}.png"),
         "what is it?",
@@ -28,15 +28,15 @@ ASKED = tuple(
     )
     for number, people in enumerate((("yes",), ("no",), ("yes", "no"), ("no",), ("yes",)))
 )
-GIVEN = ("yes", "no", "yes", "yes", "")
+METRIC_ANSWERS = ("yes", "no", "yes", "yes", "")
 
 
 def check_metric(
     part: str | type[AnswerMetric] | AnswerMetric,
     *,
     manifest: MetricManifest | None = None,
-    examples: Sequence[Example] = ASKED,
-    answers: Sequence[str] = GIVEN,
+    examples: Sequence[Example] = METRIC_QUESTIONS,
+    answers: Sequence[str] = METRIC_ANSWERS,
     **args: Any,
 ) -> None:
     """Run a metric through its contract, on questions with answers of people and given answers.

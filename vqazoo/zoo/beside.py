@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 
 from vqazoo.errors import VqazooError
-from vqazoo.evaluation.summary import NOTHING_BESIDE, WITHOUT_PICTURES, Beside
+from vqazoo.evaluation.summary import NOTHING_BESIDE, WITHOUT_PICTURES, SetBeside
 from vqazoo.files.reading import MIB, read_plain
 from vqazoo.files.writing import METRICS, RECIPE
 from vqazoo.zoo.models import find
 from vqazoo.zoo.recipes import run_recipe_of
 
 
-def known_beside(reference: str, data: str, split: str) -> Beside:
+def known_beside(reference: str, data: str, split: str) -> SetBeside:
     """The scores of the question alone, and those that the recipe's source reports.
 
     Nothing where the model has no recipe, or other data were scored than it is tested on.
@@ -40,4 +40,4 @@ def known_beside(reference: str, data: str, split: str) -> Beside:
             and f"|data:{data}|split:{split}|" in entry["signature"]
         ):
             alone[name.removeprefix(WITHOUT_PICTURES)] = float(entry["value"])
-    return Beside(alone, published)
+    return SetBeside(alone, published)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from vqazoo.evaluation.metric import Metric, from_json
-from vqazoo.evaluation.summary import Beside, first_lines, next_step, row, short, value_of
+from vqazoo.evaluation.summary import SetBeside, first_lines, next_step, row, short, value_of
 
 HOW = "accuracy|v1|rule:x|data:table|split:test|n:100"
 
@@ -36,13 +36,13 @@ SCORES = [
 
 
 def test_the_score_comes_first_with_what_it_is_set_beside() -> None:
-    beside = Beside({"accuracy": 0.2249}, {"accuracy": (0.293, "the paper")})
+    beside = SetBeside({"accuracy": 0.2249}, {"accuracy": (0.293, "the paper")})
     assert first_lines(SCORES, beside) == [
         "accuracy 44.36% (95% interval 41.00% to 47.00%) on 100 questions of table, test.",
         "Beside it: always the most frequent answer 12.00%; the question alone 22.49%; published "
         "29.30% (the paper).",
     ]
-    assert first_lines(SCORES[:1], Beside({"vqa-accuracy": 0.2}, {})) == first_lines(SCORES)[:1]
+    assert first_lines(SCORES[:1], SetBeside({"vqa-accuracy": 0.2}, {})) == first_lines(SCORES)[:1]
     assert first_lines([metric("chrf", 0.4)]) == []
 
 
