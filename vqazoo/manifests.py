@@ -250,6 +250,7 @@ class DatasetManifest(Manifest):
         other_counts: those of another release or form of it that is read too.
         comparison: the rule by which a given answer is a published one (vqazoo/data/comparison.py).
         wups: whether WUPS is a usual metric of the dataset.
+        metrics: names of its own metrics, which are computed unless they cannot be.
         prepare: `module:function`, called as `prepare(name, data_root, report)` by
             `vqazoo data prepare` to fetch or make the files; empty: there is nothing to fetch.
         license: an SPDX identifier, or words; empty: nobody says.
@@ -275,6 +276,7 @@ class DatasetManifest(Manifest):
     other_counts: Mapping[str, int] = field(default_factory=dict)
     comparison: str = "text"
     wups: bool = False
+    metrics: tuple[str, ...] = ()
     prepare: str = ""
     license: str = ""
     language: str = ""

@@ -32,6 +32,7 @@ class Example:
         answers: every human answer, as published; empty when the split has none.
         question_id: unique in its split.
         answer_type, question_type: as the data set names them; empty where it does not.
+        group: part of the split in which a benchmark scores it apart, such as `head` or `tail`.
         answerable: whether the picture can answer the question; None where nobody said.
         confidences: of each answer, `yes`, `maybe` or `no`; empty where nobody said.
         targets: answers to learn with their weights, best first; set by an answer rule.
@@ -63,6 +64,7 @@ class Example:
     rephrasing_of: str = ""
     choices: tuple[str, ...] = ()
     weighted: tuple[tuple[str, float], ...] = ()
+    group: str = ""
 
     @property
     def images(self) -> tuple[Path, ...]:
