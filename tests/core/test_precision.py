@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import vqazoo
+from tests.plugins.encoders.image_models import save_image_model
 from tests.plugins.encoders.tiny import hf_clip, hf_text, register_open_clip
 from tests.whole.test_conformance_matrix import ANSWERS, ENCODERS, QUESTIONS, block
 from vqazoo.checkpoint.loading import load_checkpoint
@@ -41,6 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         hf_clip(folder / family, family)
     for family in ("bert", "distilbert", "gpt2"):
         hf_text(folder / family, family)
+    save_image_model(folder / "vit", "vit")
     return folder
 
 

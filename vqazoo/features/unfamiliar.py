@@ -21,14 +21,17 @@ MANY = 0.5  # share of them from which on it is told
 
 def is_unfamiliar(block: Block, picture: Image.Image) -> bool:
     """Whether a picture, in RGB, is of another kind than the encoder of an image block learnt."""
-    named = _manifest(block).unfamiliar
+    manifest = _manifest(block)
+    named = manifest.unfamiliar if manifest else ""
     return bool(named) and bool(load_object(named)(picture))
 
 
 def advice(block: Block) -> str:
     """The end of a sentence: what the encoder learnt, and what to do."""
+    manifest = _manifest(block)
+    learnt = manifest.learnt if manifest else "others"
     return (
-        f"but the image encoder '{block.type}' learnt {_manifest(block).learnt}: its answers to "
+        f"but the image encoder '{block.type}' learnt {learnt}: its answers to "
         f"others are little more than guesses from the question; choose another encoder "
         f"(vqazoo list encoders) or model (vqazoo list models)."
     )
@@ -41,7 +44,8 @@ def told_unfamiliar(block: Block, pictures: Iterable[Path], seed: int) -> str:
         pictures: of which some are looked at, drawn by the seed; those that cannot be read, or are
             not files, are not.
     """
-    if not _manifest(block).unfamiliar:
+    manifest = _manifest(block)
+    if not manifest or not manifest.unfamiliar:
         return ""
     known = sorted(set(pictures))
     sample = random.Random(seed).sample(known, min(SAMPLE, len(known)))
@@ -59,6 +63,9 @@ def _opened(picture: Path) -> Image.Image | None:
         return None
 
 
-def _manifest(block: Block) -> EncoderManifest:
-    manifest: EncoderManifest = registry.manifest("encoder", parse_ref(block.type).name)
+def _manifest(block: Block) -> EncoderManifest | None:
+    """That of an encoder with a name; None: it was given as an object."""
+    if parse_ref(block.type).name not in registry.names("encoder"):
+        return None
+    manifest: EncoderManifest = registry.manifest("encoder", block.type)
     return manifest

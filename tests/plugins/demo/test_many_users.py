@@ -37,7 +37,9 @@ class Slow:
         self.inside = self.most = 0
         self.lock = threading.Lock()
 
-    def answer(self, picture: Image.Image, question: str, top_k: int) -> Answer:
+    def answer(
+        self, picture: Image.Image, question: str, top_k: int, abstain_at_risk: float | None
+    ) -> Answer:
         with self.lock:
             self.inside += 1
             self.most = max(self.most, self.inside)

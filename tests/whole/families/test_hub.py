@@ -87,7 +87,7 @@ def test_the_command_line_answers_too(hub, served, picture, capsys):
 # ---- refused ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model_type", ["llava", "blip_2", ["vilt"], None, 5])
+@pytest.mark.parametrize("model_type", ["perceiver", "blip_2", ["vilt"], None, 5])
 def test_a_checkpoint_of_another_family_is_told_which_ones_load(hub, model_type, picture, capsys):
     config = {"model_type": model_type, "architectures": ["LlavaForConditionalGeneration"]}
     hub.add_repo("llava-hf/llava", {"config.json": json.dumps(config).encode()})

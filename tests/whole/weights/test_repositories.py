@@ -17,7 +17,9 @@ REPO = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 NAMED = re.compile(rf"\b(?:hub|hf-(?!hub)[a-z0-9]+|hf-hub):({REPO})")
 # Placeholders, and repositories of models that the reader is to make.
 NOBODYS = re.compile(r"(OWNER|owner|org|me|acme|tester|D|SOMEBODY)/.*", re.IGNORECASE)
-OTHERS = {"microsoft/GenerativeImage2Text"}  # code on GitHub, of an owner who is also on the Hub
+# Generated lists of what libraries know by name, which say themselves that nothing was fetched.
+CATALOGUES = re.compile(r"(names(_\w+)?[.]json|encoders/names[.]md)$")
+OTHERS = {"microsoft/GenerativeImage2Text", "facebook/textvqa"}  # code on GitHub, a data set
 
 
 def texts() -> Iterator[tuple[Path, str]]:
@@ -25,7 +27,7 @@ def texts() -> Iterator[tuple[Path, str]]:
         top = ROOT / place
         files = [top] if top.is_file() else sorted(top.rglob("*"))
         for file in files:
-            if file.suffix in ENDINGS and file != PAGE:
+            if file.suffix in ENDINGS and file != PAGE and not CATALOGUES.search(str(file)):
                 yield file, file.read_text(encoding="utf-8")
 
 
@@ -42,7 +44,8 @@ def named() -> dict[str, Path]:
     for file, text in texts():
         for repo in (*NAMED.findall(text), *known.findall(text)):
             repo = repo.rstrip(".").removesuffix("...")
-            if not NOBODYS.fullmatch(repo) and repo not in OTHERS:
+            cut = repo == "timm/tf_efficientnet_lite"  # where the code puts a number behind it
+            if not NOBODYS.fullmatch(repo) and repo not in OTHERS and not cut:
                 found[repo] = file
         for architecture, tag in re.findall(r"open-clip:([\w-]+)@([a-z]\w+)\b(?!\.safe)", text):
             said = open_clip.get_pretrained_cfg(architecture, tag)
