@@ -49,16 +49,30 @@ class ListCommand(ExampleCommand):
     multiple=True,
     type=click.IntRange(min=0),
     metavar="0 1 2",
-    default=(0, 1, 2),
-    show_default=True,
-    help="Seeds.",
+    help="Seeds; default: 0 1 2, and 0 for --search.",
+)
+@click.option(
+    "--search",
+    "trials",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Train N trials of other settings, chosen by optuna on the validation questions.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="With --search: no trial begins later.",
 )
 @part("--data", "dataset", "Dataset.")
 @DATA_ROOT
 @SKIP_MISSING
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file for all runs.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="As for train.")
-@click.option("--split", default="", help="Split to score; default: the validation questions.")
+@click.option(
+    "--split",
+    default="",
+    help="Split to score (with --search: of the best alone); default: the validation questions.",
+)
 @click.option("--device", help="cpu, cuda, ...; default: cuda if there is one.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--quiet", is_flag=True, help="Print nothing but the table and errors.")
@@ -68,6 +82,8 @@ def sweep(
     heads: tuple[str, ...],
     fusions: tuple[str, ...],
     seeds: tuple[int, ...],
+    trials: int | None,
+    minutes: float | None,
     data: str | None,
     data_root: str | None,
     skip_missing: bool,
@@ -83,12 +99,19 @@ def sweep(
 
     Run the same command again after an interruption: what is done is not done again.
 
+    With --search N, one table of N trials: learning rate, batch size, epochs and more, and which
+    of the named parts. What --set or --config gives is not searched.
+
     Example: vqazoo sweep --encoders {encoder} --heads {heads} --data {dataset} --out sweeps/a
     """
+    from vqazoo.training.search import Parts, best_of, search
     from vqazoo.training.sweep import RESULTS, grid, winner
     from vqazoo.training.sweep import sweep as run_sweep
 
+    if minutes is not None and trials is None:
+        raise click.UsageError("--minutes limits a search: give --search N too, or leave it out.")
     assignments = run_assignments(assignments, data_root, skip_missing, device)
+    shown = None if quiet else progress
 
     def report(line: str) -> None:
         if not quiet:
@@ -97,17 +120,21 @@ def sweep(
     with told_when_interrupted(
         lambda: "run the same command again; runs that are done are not done again."
     ):
-        results = run_sweep(
-            grid(encoders, fusions, heads, seeds),
-            out,
-            config,
-            assignments,
-            {"data": data},
-            split,
-            report,
-            None if quiet else progress,
-        )
-    if all(result.value is None for result in results):
+        if trials is not None:
+            given, flags = Parts(encoders, fusions, heads), {"data": data}
+            seeds = seeds or (0,)
+            tried = search(
+                *(given, trials, seeds, out, config, assignments, flags),
+                *(split, minutes, report, shown),
+            )
+            results, missing = [], best_of(tried) is None
+        else:
+            cells = grid(encoders, fusions, heads, seeds or (0, 1, 2))
+            results = run_sweep(
+                cells, out, config, assignments, {"data": data}, split, report, shown
+            )
+            tried, missing = [], all(result.value is None for result in results)
+    if missing:
         raise click.ClickException("No combination fits together, so nothing was trained.")
     if as_json:
         print_json(
@@ -120,9 +147,15 @@ def sweep(
                 }
                 for result in results
             ]
+            + [asdict(trial) for trial in tried]
         )
         return
     say((out / f"{RESULTS}.md").read_text(), lines=True)
+    if tried:
+        best = best_of(tried)
+        recipe = best.folder(out, seeds[0]) / "recipe.toml" if best else out
+        say(f"Every run: {out / RESULTS}.csv. The best again: vqazoo train --config {recipe}")
+        return
     cell, mean, runs = winner(results)
     over = f"mean of {runs} seeds" if runs > 1 else "one seed"
     say(f"Best: {cell.encoder} with {cell.column}, {percent(mean)} ({over}).")

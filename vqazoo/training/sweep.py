@@ -130,12 +130,12 @@ def _sweep(
             if not finished(folder, config):
                 report(f"{label}: training")
                 run_training(config, folder, (folder / STATE).exists(), report, progress)
-            metrics = _score(folder, config, split, report, progress)
+            metrics = scored_metrics(folder, config, split, report, progress)
         except IncompatibleError as error:
             report(f"{label}: {error}")
             results.append(Result(cell, None))
         else:
-            chosen = next((m for m in metrics if m["name"] == "vqa-accuracy"), metrics[0])
+            chosen = main_metric(metrics)
             low_high = chosen.get("interval")
             interval = None if low_high is None else (low_high[0], low_high[1])
             results.append(Result(cell, chosen["value"], chosen["questions"], interval))
@@ -164,7 +164,12 @@ def finished(folder: Path, config: RunConfig) -> bool:
     return position.ended and position.stage == len(stages(config.training))
 
 
-def _score(
+def main_metric(metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The metric that a cell is told by."""
+    return next((m for m in metrics if m["name"] == "vqa-accuracy"), metrics[0])
+
+
+def scored_metrics(
     folder: Path,
     config: RunConfig,
     split: str,
