@@ -211,6 +211,8 @@ class HeadManifest(Manifest):
             that those of different answers may sum to more than 1.
         flaws: whether its answers are flaws of pictures, several of which may hold of one picture
             (`VQAModel.quality`); it then has independent scores.
+        remembers: whether it keeps the training questions and looks answers up among them, so that
+            its loss need not fall from step to step.
     """
 
     requires: str
@@ -224,6 +226,7 @@ class HeadManifest(Manifest):
     captions: bool = False
     independent_scores: bool = False
     flaws: bool = False
+    remembers: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -247,6 +250,7 @@ class DatasetManifest(Manifest):
         other_counts: those of another release or form of it that is read too.
         comparison: the rule by which a given answer is a published one (vqazoo/data/comparison.py).
         wups: whether WUPS is a usual metric of the dataset.
+        metrics: names of its own metrics, which are computed unless they cannot be.
         prepare: `module:function`, called as `prepare(name, data_root, report)` by
             `vqazoo data prepare` to fetch or make the files; empty: there is nothing to fetch.
         license: an SPDX identifier, or words; empty: nobody says.
@@ -272,6 +276,7 @@ class DatasetManifest(Manifest):
     other_counts: Mapping[str, int] = field(default_factory=dict)
     comparison: str = "text"
     wups: bool = False
+    metrics: tuple[str, ...] = ()
     prepare: str = ""
     license: str = ""
     language: str = ""

@@ -31,6 +31,7 @@ from vqazoo.manifests import (
     Manifest,
     fill_args,
 )
+from vqazoo.metrics import MetricManifest
 from vqazoo.names import NAME, RESERVED, Ref, parse_ref
 from vqazoo.near_misses import article, near_miss
 
@@ -43,6 +44,7 @@ MANIFESTS: dict[str, type[Manifest]] = {
     "dataset": DatasetManifest,
     "family": FamilyManifest,
     "command": CommandManifest,
+    "metric": MetricManifest,
 }
 KINDS = tuple(MANIFESTS)
 # Class that a component must derive from, imported only when one is built.
@@ -53,6 +55,7 @@ BASES = {
     "dataset": "vqazoo.data:DatasetReader",
     "family": "collections.abc:Callable",
     "command": "click.core:Command",
+    "metric": "vqazoo.metrics:AnswerMetric",
 }
 PLUGINS_VARIABLE = "VQAZOO_PLUGINS"
 
@@ -192,6 +195,9 @@ class Registry:
 
     @overload
     def manifest(self, kind: Literal["command"], ref: str) -> CommandManifest: ...
+
+    @overload
+    def manifest(self, kind: Literal["metric"], ref: str) -> MetricManifest: ...
 
     @overload
     def manifest(self, kind: str, ref: str) -> Manifest: ...

@@ -18,6 +18,7 @@ CHARTQA = DatasetManifest(
     license="GPL-3.0",
     example_question="which year has the highest bar?",
     language="en",
+    metrics=("relaxed-accuracy",),
 )
 DOCVQA = DatasetManifest(
     summary="DocVQA: questions about pages of scanned documents, several right texts",
@@ -28,6 +29,7 @@ DOCVQA = DatasetManifest(
     counts={"train": 39_463, "val": 5_349, "test": 5_188},
     example_question="what is the date on the letter?",
     language="en",
+    metrics=("anls",),
 )
 POPE = DatasetManifest(
     summary="POPE: is such an object in the picture? half of them are not; a test only",
@@ -40,6 +42,7 @@ POPE = DatasetManifest(
     license="MIT for the questions; COCO terms of use for the pictures",
     example_question="Is there a snowboard in the image?",
     language="en",
+    metrics=("pope",),
 )
 CLEVR = DatasetManifest(
     summary="CLEVR: compositional questions about rendered objects (CC BY 4.0)",

@@ -74,6 +74,7 @@ class RowReader:
             self._question_id(row, where, number),
             confidences=said.confidences,
             learnt=said.learnt,
+            weighted=said.weighted,
             rephrasing_of=_group(row, where),
             choices=choices,
             **labels(row.cells, self.meant, where),

@@ -26,7 +26,16 @@ FILES = {
     "val": "val_balanced_questions.json",
     "testdev": "testdev_balanced_questions.json",
     "test": "test_all_questions.json",
+    "val-all": "val_all_questions.json",
+    "testdev-all": "testdev_all_questions.json",
+    "ood-val-all": "ood_val_all.json",
+    "ood-val-head": "ood_val_head.json",
+    "ood-val-tail": "ood_val_tail.json",
+    "ood-testdev-all": "ood_testdev_all.json",
+    "ood-testdev-head": "ood_testdev_head.json",
+    "ood-testdev-tail": "ood_testdev_tail.json",
 }
+OOD = "ood-"  # GQA-OOD, whose questions are of frequent (head) or rare (tail) answers
 FOLDERS = ("", "questions/", "questions1.2/")
 
 
@@ -37,9 +46,15 @@ class GQA(DatasetReader):
     `test_all_questions.json`, in the data root or its folder `questions` or `questions1.2`. It maps
     a question id to `question, imageId, answer, types{structural, semantic, detailed}, ...`; test
     questions have no answer and no types. Pictures are `images/<imageId>.jpg`. The question type is
-    the structural one: verify, query, choose, logical or compare.
+    the structural one: verify, query, choose, logical or compare. The splits `val-all` and
+    `testdev-all` are `{val,testdev}_all_questions.json`, the questions that are not balanced too.
 
-    Source: Hudson & Manning 2019, GQA; release 1.2 of cs.stanford.edu/people/dorarad/gqa.
+    GQA-OOD has `ood_{val,testdev}_{all,head,tail}.json` of the same form, as the splits
+    `ood-val-all` and so on; the group of a question is head or tail, in `all` where both of the
+    other files are there.
+
+    Source: Hudson & Manning 2019, GQA; release 1.2 of cs.stanford.edu/people/dorarad/gqa. Kervadec
+    et al. 2021, Roses Are Red, Violets Are Blue; github.com/gqa-ood/GQA-OOD.
     """
 
     def __init__(self, data_root: str) -> None:
@@ -55,6 +70,7 @@ class GQA(DatasetReader):
         self.check_split(split)
         file = need_file(self.root, _names(split), f"GQA questions of '{split}'")
         folder = self.root / "images"
+        groups = self._groups(split)
         pictures: dict[str, Path] = {}
         seen: set[str] = set()
         examples: list[Example] = []
@@ -75,9 +91,23 @@ class GQA(DatasetReader):
                     question_type=(
                         intern(field(types, "structural", str, where)) if labelled else ""
                     ),
+                    group=groups.get(question_id, ""),
                 )
             )
         return examples
+
+    def _groups(self, split: str) -> dict[str, str]:
+        """Head or tail by question, of GQA-OOD where the files tell."""
+        if not split.startswith(OOD):
+            return {}
+        whole, _, part = split.rpartition("-")
+        groups: dict[str, str] = {}
+        for group in ("head", "tail") if part == "all" else (part,):
+            file = find_file(self.root, _names(f"{whole}-{group}"))
+            if file is None:
+                return {}
+            groups.update((name, group) for name, _ in json_members(file))
+        return groups
 
 
 def _names(split: str) -> list[str]:

@@ -131,6 +131,7 @@ class HuggingFace(DatasetReader):
                         self._question_id(row, meant, where, len(examples) + 1, seen),
                         confidences=said.confidences,
                         learnt=said.learnt,
+                        weighted=said.weighted,
                         rephrasing_of=str(row.get(REPHRASING) or ""),
                         choices=choices,
                         **labels(row, meant, where),

@@ -104,6 +104,15 @@ OKVQA = DatasetManifest(
     example_question="what sport is this?",
     language="en",
 )
+VQA_CP = DatasetManifest(
+    summary="VQA-CP v2: VQA v2 split so that answers change from train to test",
+    build="vqazoo_datasets.vqa:VQACPv2",
+    source="Agrawal et al. 2018, Don't Just Assume; Look and Answer",
+    args={"data_root": DATA_ROOT},
+    splits=("train", "test"),
+    example_question="is the umbrella open?",
+    language="en",
+)
 COCOQA = DatasetManifest(
     summary="COCO-QA: one-word answers made from COCO captions, four question types",
     build="vqazoo_datasets.cocoqa:COCOQA",
@@ -136,7 +145,11 @@ GQA = DatasetManifest(
     build="vqazoo_datasets.gqa:GQA",
     source="Hudson & Manning 2019, GQA",
     args={"data_root": DATA_ROOT},
-    splits=("train", "val", "testdev", "test"),
+    splits=(
+        *("train", "val", "testdev", "test", "val-all", "testdev-all"),
+        *("ood-val-all", "ood-val-head", "ood-val-tail"),
+        *("ood-testdev-all", "ood-testdev-head", "ood-testdev-tail"),
+    ),
     counts={"train": 943_000, "val": 132_062, "testdev": 12_578, "test": 1_340_048},
     prepare=FETCH,
     submission="vqazoo_datasets.submissions:gqa",

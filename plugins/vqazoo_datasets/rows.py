@@ -19,7 +19,7 @@ from vqazoo.data.text_files import (
     objects_of_list,
 )
 from vqazoo.errors import ConfigError, DataError, did_you_mean
-from vqazoo.files.csv_cells import FLAGGED, from_cell
+from vqazoo.files.csv_cells import FLAGGED, LABELLED, from_cell
 from vqazoo.files.elsewhere import DistantFile
 from vqazoo_datasets.sheets import PARQUET, SHEET, parquet_rows, sheet_rows
 
@@ -160,7 +160,7 @@ def _cell_rows(file: Path, lines: Iterable[str], size: int, delimiter: str) -> I
                     f"{len(header)}: put cells that hold {_name(delimiter)} in double quotes."
                 )
             else:
-                if tuple(header) == FLAGGED:  # of the demo, which keeps formulas from running
+                if tuple(header) in (FLAGGED, LABELLED):  # whose formulas are kept from running
                     cells = [from_cell(cell) for cell in cells]
                 yield Row(line, dict(zip(header, cells, strict=True)))
             line = reader.line_num + 1

@@ -64,9 +64,10 @@ class Table(DatasetReader):
     a store instead, such as `s3://bucket/1.jpg`; what is there is read when it is used. With
     `image_pattern` such as `{id:012d}.jpg` names are made of cells. Several
     answers of one row are separated by `|` in CSV, TSV and workbooks, and are a list in JSON, of
-    texts, numbers or objects with `answer`. A list written as text, such as `['ball', 'sun']`, is
-    read as one too. Blank ones are dropped; a row without an answer is neither learnt nor scored,
-    and counted where it is left out. A split without the answer column can be answered but not
+    texts, numbers or objects with `answer` (and `weight`, where it is soft). A list written as
+    text, such as `['ball', 'sun']`, is read as one too. Blank ones are dropped; a row without an
+    answer is neither learnt nor scored, and counted where it is left out. A split without the
+    answer column can be answered but not
     scored. Without the id column, a row's id is its number. Rows whose questions mean the same
     share a text in the column `rephrasing_of`, if there is one: the id of the original, or any
     name. Where there is a column of choices, the answer is one of the row's choices; in JSON lines

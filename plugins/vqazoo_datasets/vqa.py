@@ -1,4 +1,4 @@
-"""Readers of the VQA schema: one file of questions, one of annotations. VQA v2 and OK-VQA."""
+"""Readers of the VQA schema: one file of questions, one of annotations. VQA v2, OK-VQA, VQA-CP."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ Id = int | str  # as the file has it
 class Release:
     """Where one split stands: names of both files, and the COCO subset of its pictures.
 
-    `{split}` stands for the split in the names; an empty `annotations` means unlabelled.
+    `{split}` stands for the split in the names; an empty `annotations` means unlabelled. With
+    `lists` the files are lists, and each question names the subset of its picture.
     """
 
     questions: str
     annotations: str
     pictures: str
+    lists: bool = False
 
 
 VQAV2 = {
@@ -63,6 +65,12 @@ OKVQA_RELEASE = {
     "val": Release(
         "OpenEnded_mscoco_val2014_questions.json", "mscoco_val2014_annotations.json", "val2014"
     ),
+}
+VQACP = {
+    split: Release(
+        f"vqacp_v2_{split}_questions.json", f"vqacp_v2_{split}_annotations.json", "", True
+    )
+    for split in ("train", "test")
 }
 
 
@@ -133,6 +141,25 @@ class OKVQA(ReleaseReader):
         return read_release(self.root, OKVQA_RELEASE[split], split)
 
 
+class VQACPv2(ReleaseReader):
+    """Questions and answers of VQA v2, split so that answers of a question type differ in test.
+
+    Files `vqacp_v2_{train,test}_questions.json` and `..._annotations.json`, each a list of the
+    records of VQA v2. A question's `coco_split`, `train2014` or `val2014`, is the subset of its
+    picture; both splits have pictures of both.
+
+    Source: Agrawal et al. 2018, Don't Just Assume; Look and Answer, section 3.
+    """
+
+    def __init__(self, data_root: str) -> None:
+        self.root = data_folder("vqa-cp", data_root)
+        self.released = {split: [release.questions] for split, release in VQACP.items()}
+
+    def read(self, split: str) -> list[Example]:
+        self.check_split(split)
+        return read_release(self.root, VQACP[split], split)
+
+
 def _splits_of(root: Path, pattern: str) -> list[str]:
     """Names that stand for `{split}` in the files of a folder; `train` first."""
     path = (root / pattern).as_posix()
@@ -155,13 +182,15 @@ def read_release(root: Path, release: Release, split: str) -> list[Example]:
     annotations: dict[Id, Example] = {}
     if labelled:
         source = need_file(root, [release.annotations], f"annotations file of '{split}'")
-        annotations = _annotations(source)
+        annotations = _annotations(source, None if release.lists else "annotations")
     examples: list[Example] = []
-    pictures = CocoPictures(root, release.pictures)
+    pictures: dict[str, CocoPictures] = {}
     seen: set[Id] = set()
     names: set[str] = set()  # 2 and "2" would be one id
     without: list[Id] = []
-    for number, record in enumerate(json_records(file, "questions"), start=1):
+    for number, record in enumerate(
+        json_records(file, None if release.lists else "questions"), start=1
+    ):
         where = f"'{file}', question {number}"
         question_id = field(record, "question_id", ID, where)
         if str(question_id) in names:
@@ -176,9 +205,12 @@ def read_release(root: Path, release: Release, split: str) -> list[Example]:
         if labelled and note is None:
             without.append(question_id)
             continue
+        subset = field(record, "coco_split", str, where) if release.lists else release.pictures
+        if subset not in pictures:
+            pictures[subset] = CocoPictures(root, subset)
         examples.append(
             Example(
-                pictures.find(image_id),
+                pictures[subset].find(image_id),
                 intern(field(record, "question", str, where)),
                 note.answers if note else (),
                 str(question_id),
@@ -194,12 +226,12 @@ def read_release(root: Path, release: Release, split: str) -> list[Example]:
     return compared_by_stems(examples)
 
 
-def _annotations(file: Path) -> dict[Id, Example]:
+def _annotations(file: Path, key: str | None) -> dict[Id, Example]:
     """Annotations by question id, as examples without image and question."""
     annotations: dict[Id, Example] = {}
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # equal tuples are kept once
     nowhere = Path()
-    for number, record in enumerate(json_records(file, "annotations"), start=1):
+    for number, record in enumerate(json_records(file, key), start=1):
         where = f"'{file}', annotation {number}"
         question_id = field(record, "question_id", ID, where)
         if question_id in annotations:

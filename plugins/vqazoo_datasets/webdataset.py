@@ -123,6 +123,7 @@ class WebDataset(DatasetReader):
                 question_id,
                 confidences=said.confidences,
                 learnt=said.learnt,
+                weighted=said.weighted,
                 choices=choices,
             )
 

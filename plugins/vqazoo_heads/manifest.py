@@ -108,6 +108,30 @@ MLP = HeadManifest(
     answer_mode="classify",
     default_fusion="hadamard",
 )
+NEAREST_QUESTIONS = HeadManifest(
+    summary="looks the answer up: votes of the most similar training questions",
+    build="vqazoo_heads.nearest_questions:NearestQuestions",
+    source="k nearest neighbours: Cover & Hart 1967; leave-one-out loss: Goldberger et al. 2004, "
+    "Neighbourhood Components Analysis",
+    args={
+        "neighbours": Arg(int, 32, "how many training questions vote", minimum=1),
+        "places": Arg(
+            int,
+            8192,
+            "how many training questions are kept, in 4 * D bytes each; of more, some at even "
+            "distances",
+            minimum=1,
+        ),
+        "sharpness": Arg(
+            float, 20.0, "factor of the cosines at first; it is learnt", minimum=0.1, maximum=1000
+        ),
+    },
+    requires="pooled",
+    answer_mode="classify",
+    default_fusion="concat",
+    default_fusion_args={"dim": 0},
+    remembers=True,
+)
 QUALITY = HeadManifest(
     summary="flaws of a picture, such as blurred or too dark, each with a sigmoid of its own",
     build="vqazoo_heads.quality:QualityHead",

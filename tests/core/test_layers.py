@@ -62,7 +62,7 @@ def test_a_plugin_imports_no_other_plugin():
 @needs_source
 def test_manifests_import_only_the_core():
     files = list(PLUGINS.glob("*/manifest.py"))
-    assert len(files) == 16
+    assert len(files) == 17
     for file in files:
         assert imported(file) == {"vqazoo"}, file
 

@@ -55,6 +55,7 @@ class Measured:
     difference: float | None = None
     difference_interval: tuple[float, float] | None = None
     p_value: float | None = None
+    undefined: str = ""
 
     @property
     def kind(self) -> tuple[str, str, str]:
@@ -273,6 +274,7 @@ def _measured(entry: Any) -> Measured:
         _number(entry.get("difference")),
         _ends(entry.get("difference_interval")),
         _number(entry.get("p_value")),
+        str(entry.get("undefined", "")),
     )
 
 

@@ -119,7 +119,7 @@ def metrics(facts: Facts) -> str:
         rest = [
             (
                 m.name,
-                percent(m.value),
+                "undefined" if m.undefined else percent(m.value),
                 count(m.questions),
                 _where((m.data, m.split), facts),
                 _code(public_signature(m)),

@@ -37,6 +37,7 @@ VERBS = {
     "eval": Verb("vqazoo.cli.eval:eval_command", "Answer and score a whole split."),
     "calibrate": Verb("vqazoo.cli.calibrate:calibrate", "Fit how sure a model says it is."),
     "predict": Verb("vqazoo.cli.predict:predict", "Answer any number of rows into one file."),
+    "label": Verb("vqazoo.cli.label:label", "Let a model answer what nobody did, to train on."),
     "errors": Verb("vqazoo.cli.errors:errors", "Group a model's mistakes in one page."),
     "compare": Verb("vqazoo.cli.compare:compare", "Tell whether one file of answers is better."),
     "suggest": Verb("vqazoo.cli.suggest:suggest", "Try which parts suit some data."),

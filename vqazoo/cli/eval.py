@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +24,7 @@ from vqazoo.cli.options import (
 from vqazoo.cli.output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
+    from vqazoo.evaluation.evaluation import Evaluation
     from vqazoo.evaluation.metric import Metric
 
 
@@ -38,6 +40,18 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for predictions and scores.")
 @click.option("--record", is_flag=True, help="Write the scores into the model's metrics and card.")
 @click.option("--wups", is_flag=True, help="Compute WUPS too, as some datasets always do.")
+@click.option(
+    "--metrics",
+    default="",
+    metavar="NAMES",
+    help="More metrics, with commas between them; vqazoo list metrics shows all.",
+)
+@click.option(
+    "--metric-set",
+    multiple=True,
+    metavar="NAME.KEY=VALUE",
+    help="Argument of a metric that --metrics names; may be repeated.",
+)
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
 @click.option(
     "--dtype",
@@ -58,6 +72,7 @@ if TYPE_CHECKING:
     help="Questions that --checks asks at most, drawn by picture; default: 1000.",
 )
 @click.option("--seed", default=0, help="Chooses the questions in the picture grid.")
+@click.option("--all", "show_all", is_flag=True, help="Print every number, with its signature.")
 @decode_flags()
 @confidence_flags
 @JSON
@@ -72,6 +87,8 @@ def eval_command(
     out: Path | None,
     record: bool,
     wups: bool,
+    metrics: str,
+    metric_set: tuple[str, ...],
     device: str,
     dtype: str,
     cache: str,
@@ -82,6 +99,7 @@ def eval_command(
     candidates: Path | None,
     uncalibrated: bool,
     abstain_at_risk: float | None,
+    show_all: bool,
     as_json: bool,
 ) -> None:
     """Answer every question of a split with MODEL (a zoo name or dir:PATH) and score the answers.
@@ -89,7 +107,7 @@ def eval_command(
     With --out, writes predictions (CSV, JSON lines, the submission that the dataset asks for),
     metrics.json and pictures. --checks asks some of the questions again, so that one sees what the
     score rests on. --decode and --candidates are those of 'vqazoo ask'; they stand in
-    the signature of every score.
+    the signature of every score, which --all and --json print.
 
     Example: vqazoo eval --predictions mine.csv --data {official} --data-root DIR
     """
@@ -128,6 +146,7 @@ def eval_command(
     if out is not None:
         make_folder(out)
     args, wanted = given_args(data_root, assignments), wups or None
+    chosen_metrics = _chosen(metrics, metric_set)
     missing = out / MISSING_IMAGES if out else None
     if predictions is not None:
         from vqazoo.evaluation.clusters import told_by_content
@@ -137,6 +156,7 @@ def eval_command(
         questions = read_split(
             data, args, split or TEST, skip_missing, missing, _report, look=skip_missing
         )
+        questions = replace(questions, metrics=chosen_metrics)
         answers = read_predictions(predictions, questions.examples)
         told = told_by_content(questions.examples, cache)
         evaluation = scored(questions, answers, wups=wanted, report=_report, pictures=told)
@@ -155,6 +175,7 @@ def eval_command(
                 skip_missing=skip_missing,
                 missing=missing,
                 wups=wanted,
+                metrics=chosen_metrics,
                 device=device,
                 dtype=dtype,
                 cache=cache,
@@ -181,9 +202,30 @@ def eval_command(
     if as_json:
         print_json(evaluation.to_json())
     else:
-        _print(evaluation.metrics)
+        if show_all:
+            _print_all(evaluation.metrics)
+        else:
+            _print_short(evaluation, model)
         if evaluation.checks:
             _print_checks(evaluation.checks)
+
+
+def _chosen(names: str, assignments: Sequence[str]) -> dict[str, Any]:
+    """What --metrics and --metric-set ask for."""
+    from vqazoo.config import set_value
+    from vqazoo.errors import ConfigError
+    from vqazoo.zoo.evaluate import named_metrics
+
+    chosen: dict[str, Any] = {name.strip(): {} for name in names.split(",") if name.strip()}
+    for assignment in assignments:
+        set_value(chosen, assignment, "--metric-set")
+    for name, args in chosen.items():
+        if not isinstance(args, dict):
+            raise ConfigError(
+                f"--metric-set takes NAME.KEY=VALUE, but got '{name}={args}': write for instance "
+                f"anls.threshold=0.5 ."
+            )
+    return named_metrics(chosen)
 
 
 def _is_published(model: str) -> bool:
@@ -193,12 +235,14 @@ def _is_published(model: str) -> bool:
     return published(model) is not None
 
 
-def _print(metrics: Sequence[Metric]) -> None:
-    """A table of the scores, and what differences they can show."""
+def _print_all(metrics: Sequence[Metric]) -> None:
+    """A table of all scores, and what differences they can show."""
+    from vqazoo.evaluation.summary import value_of
+
     rows = [
         (
             metric.name,
-            percent(metric.value),
+            value_of(metric),
             f"[{', '.join(map(percent, metric.interval))}]" if metric.interval else "",
             f"can show {percent(smallest)}" if (smallest := metric.smallest_difference) else "",
             metric.signature,
@@ -212,6 +256,27 @@ def _print(metrics: Sequence[Metric]) -> None:
             "'can show': the smallest difference between two models that these questions can show "
             "(5% level, 80% power), less if the models share mistakes ('vqazoo compare' tells)."
         )
+
+
+def _print_short(evaluation: Evaluation, model: str | None) -> None:
+    """The score first, the few numbers that are defined here, and what to do next."""
+    from vqazoo.evaluation.summary import NOTHING_BESIDE, first_lines, next_step, row, short
+    from vqazoo.zoo.beside import known_beside
+
+    metrics = evaluation.metrics
+    beside = known_beside(model, evaluation.data, evaluation.split) if model else NOTHING_BESIDE
+    for line in first_lines(metrics, beside):
+        say(line)
+    listed = short(metrics)
+    columns = ("metric", "value", "95% interval", "questions")
+    print_table(columns, [row(metric) for metric in listed], right=("value", "questions"))
+    if told := next_step(metrics):
+        _report(told)
+    undefined = sum(metric.undefined is not None for metric in metrics)
+    left = f", {undefined} undefined for these answers" if undefined else ""
+    _report(
+        f"{len(listed)} of {len(metrics)} numbers{left}: --all or --json shows all, and signatures."
+    )
 
 
 def _print_checks(checks: Sequence[Metric]) -> None:

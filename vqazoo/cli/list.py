@@ -17,7 +17,7 @@ from vqazoo.errors import ConfigError, PluginError, did_you_mean
 from vqazoo.manifests import EncoderManifest, FamilyManifest
 from vqazoo.registry import registry
 
-LISTED_KINDS = ("models", "encoders", "fusions", "heads", "datasets", "families")
+LISTED_KINDS = ("models", "encoders", "fusions", "heads", "datasets", "families", "metrics")
 KIND_OF = {**{kind: kind[:-1] for kind in LISTED_KINDS[1:]}, "families": "family"}
 CHECKED = ("encoders", "fusions", "heads")  # kinds whose compatibility is known
 BROKEN = "(broken: run 'vqazoo plugins' to see why)"
@@ -43,7 +43,7 @@ BROKEN = "(broken: run 'vqazoo plugins' to see why)"
 def list_command(
     kind: str | None, chosen: tuple[str, ...], word: str | None, as_json: bool
 ) -> None:
-    """List models, encoders, fusions, heads, datasets or families of published checkpoints.
+    """List models, encoders, fusions, heads, datasets, families of published checkpoints, metrics.
 
     Without KIND, all of them.
     """

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from vqazoo.amounts import percent
 from vqazoo.cli.completion import complete_part
 from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.examples import ExampleCommand
@@ -84,7 +85,7 @@ def sweep(
 
     Example: vqazoo sweep --encoders {encoder} --heads {heads} --data {dataset} --out sweeps/a
     """
-    from vqazoo.training.sweep import RESULTS, grid
+    from vqazoo.training.sweep import RESULTS, grid, winner
     from vqazoo.training.sweep import sweep as run_sweep
 
     assignments = run_assignments(assignments, data_root, skip_missing, device)
@@ -122,4 +123,7 @@ def sweep(
         )
         return
     say((out / f"{RESULTS}.md").read_text(), lines=True)
+    cell, mean, runs = winner(results)
+    over = f"mean of {runs} seeds" if runs > 1 else "one seed"
+    say(f"Best: {cell.encoder} with {cell.column}, {percent(mean)} ({over}).")
     say(f"Table, every run and heat map: {out / RESULTS}.md, .csv, .png")

@@ -115,6 +115,12 @@ def train(
         metrics = json.loads((out / BEST / METRICS).read_text(encoding="utf-8"))
         print_json({"best": str(out / BEST), "metrics": {m["name"]: m["value"] for m in metrics}})
     elif not quiet:
+        from vqazoo.evaluation.metric import from_json
+        from vqazoo.evaluation.summary import first_lines
+
+        measured = json.loads((out / BEST / METRICS).read_text(encoding="utf-8"))
+        for line in first_lines([from_json(entry) for entry in measured]):
+            say(line)
         say(f"The best model is in '{out / BEST}': vqazoo eval dir:{out / BEST} ...")
 
 

@@ -39,11 +39,14 @@ class Said:
         answers: as published.
         confidences: of each, `yes`, `maybe` or `no`; empty unless all have one.
         learnt: of each what the person said, `raw_answer`; empty unless all have one.
+        weighted: answers with their `weight`, best first; `answers` is then the best. Empty unless
+            all have one.
     """
 
     answers: tuple[str, ...] = ()
     confidences: tuple[str, ...] = ()
     learnt: tuple[str, ...] = ()
+    weighted: tuple[tuple[str, float], ...] = ()
 
 
 def read_answers(value: Any, where: str, column: str, classes: Classes = None) -> Said:
@@ -53,7 +56,8 @@ def read_answers(value: Any, where: str, column: str, classes: Classes = None) -
     VizWiz; the object of lists that `datasets` makes of a sequence of those; any of these written
     as JSON or as Python prints it; the numbers of a ClassLabel, if its names are known. A number is
     the text that writes it (3 and 3.0 are `3`), a truth value is `yes` or `no`. Nothing, NaN and
-    blank texts are no answer.
+    blank texts are no answer. Objects may have a `weight` from 0 to 1, as `vqazoo label` writes
+    them.
 
     Args:
         where: the row, for messages; column: its column.
@@ -85,6 +89,7 @@ def read_answers(value: Any, where: str, column: str, classes: Classes = None) -
     answers: list[str] = []
     confidences: list[Any] = []
     raw: list[Any] = []
+    weights: list[Any] = []
     for entry in entries:
         if isinstance(entry, Mapping) and "answer" not in entry:
             raise unfit(entry)
@@ -100,6 +105,9 @@ def read_answers(value: Any, where: str, column: str, classes: Classes = None) -
             fields = entry if isinstance(entry, Mapping) else {}
             confidences.append(fields.get("answer_confidence"))
             raw.append(fields.get("raw_answer"))
+            weights.append(fields.get("weight"))
+    if any(weight is not None for weight in weights):
+        return _weighted(answers, weights, where, column)
     known = all(confidence in CONFIDENCES for confidence in confidences)
     said = all(isinstance(answer, str) and answer.strip() for answer in raw)
     return Said(tuple(answers), tuple(confidences) if known else (), tuple(raw) if said else ())
@@ -122,6 +130,26 @@ def with_lists(said: Said, confidences: Any, learnt: Any) -> Said:
         if known and count == len(texts) and (name == "learnt" or set(texts) <= set(CONFIDENCES)):
             said = replace(said, **{name: texts})
     return said
+
+
+def _weighted(answers: Sequence[str], weights: Sequence[Any], where: str, column: str) -> Said:
+    """Answers with weights; the heaviest is the answer, of equals the first."""
+    for answer, weight in zip(answers, weights, strict=True):
+        number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+        if not number or not 0 <= weight <= 1:
+            raise DataError(
+                f"{where}: in '{column}' the answer {answer[:60]!r} has the weight {weight!r}, but "
+                f"a number from 0 to 1 was expected of every answer of the row: correct it, or "
+                f"leave all weights out."
+            )
+    if not any(weights):
+        raise DataError(
+            f"{where}: in '{column}' every answer has the weight 0: give one a larger weight, or "
+            f"remove the row."
+        )
+    pairs = [(answer, float(weight)) for answer, weight in zip(answers, weights, strict=True)]
+    pairs.sort(key=lambda pair: -pair[1])
+    return Said((pairs[0][0],), weighted=tuple(pairs))
 
 
 def read_choices(value: Any, where: str, column: str, classes: Classes = None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any
@@ -93,28 +93,34 @@ def _confident(example: Example, seed: int) -> WeightedAnswers:
 
 
 def _sampled(example: Example, seed: int) -> WeightedAnswers:
-    """One of the answers, drawn by seed and question id: frequent ones more often."""
+    """One of the answers, drawn by seed and question id: frequent ones more often, weighted ones by
+    their weights."""
+    draw = random.Random(f"{seed}/{example.question_id}")
+    if weights := _given(example):
+        return _one(draw.choices(list(weights), list(weights.values()))[0])
     texts = [text for answer in example.to_learn if (text := normalise(answer))]
-    return _one(random.Random(f"{seed}/{example.question_id}").choice(texts)) if texts else ()
+    return _one(draw.choice(texts)) if texts else ()
 
 
 def _soft(example: Example, seed: int) -> WeightedAnswers:
     """Every answer, weighted by the VQA accuracy it would score (Teney et al. 2018, section 3.6).
 
     With ten answers, one given k times has the weight 0.3, 0.6, 0.9 for k = 1, 2, 3, else 1.
+    Answers that came with weights keep these.
     """
+    if given := _given(example):
+        return _sorted(given)
     counts, total = _counted(example.to_learn), len(example.to_learn)
-    weights = {text: leave_one_out(count, total) for text, count in counts.items()}
-    return tuple(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
+    return _sorted({text: leave_one_out(count, total) for text, count in counts.items()})
 
 
 def _share(example: Example, seed: int) -> WeightedAnswers:
     """Every answer, weighted by the share of people who gave it: BLIP's VQA training (Li et al.
-    2022, salesforce/BLIP, vqa_dataset.py). Weights sum to 1.
+    2022, salesforce/BLIP, vqa_dataset.py). Weights sum to 1, also those that answers came with.
     """
-    counts = _counted(example.to_learn)
-    weights = {text: count / counts.total() for text, count in counts.items()}
-    return tuple(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
+    counts = _given(example) or _counted(example.to_learn)
+    total = sum(counts.values())
+    return _sorted({text: count / total for text, count in counts.items()})
 
 
 def _three_words(example: Example, seed: int) -> WeightedAnswers:
@@ -144,6 +150,19 @@ def _three_level(example: Example, everywhere: Counter[str]) -> WeightedAnswers:
         return sum(count * levenshtein(text, other) for other, count in counts.items())
 
     return _one(min(tied, key=lambda text: (distance(text), text)))
+
+
+def _given(example: Example) -> dict[str, float]:
+    """The weights that answers came with, of those above 0; of equal texts they add up, to 1."""
+    weights: dict[str, float] = {}
+    for answer, weight in example.weighted:
+        if weight > 0 and (text := normalise(answer)):
+            weights[text] = min(1.0, weights.get(text, 0.0) + weight)
+    return weights
+
+
+def _sorted(weights: Mapping[str, float]) -> WeightedAnswers:
+    return tuple(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _one(text: str) -> WeightedAnswers:

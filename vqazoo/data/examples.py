@@ -32,6 +32,7 @@ class Example:
         answers: every human answer, as published; empty when the split has none.
         question_id: unique in its split.
         answer_type, question_type: as the data set names them; empty where it does not.
+        group: part of the split in which a benchmark scores it apart, such as `head` or `tail`.
         answerable: whether the picture can answer the question; None where nobody said.
         confidences: of each answer, `yes`, `maybe` or `no`; empty where nobody said.
         targets: answers to learn with their weights, best first; set by an answer rule.
@@ -43,6 +44,9 @@ class Example:
             questions with one meaning share; empty: none is known.
         choices: the answers that the question gives to choose from; empty: it gives none. Where
             there are some, an answer is the likeliest of them, see `VQAModel.chosen`.
+        weighted: answers with weights in [0, 1], best first, as of a teacher (`vqazoo label`), of
+            which the answer rules `soft`, `share` and `sampled` learn; `answers` is then the best
+            of them. Empty: every answer counts the same.
     """
 
     image: Path
@@ -59,6 +63,8 @@ class Example:
     text_id: bool = False
     rephrasing_of: str = ""
     choices: tuple[str, ...] = ()
+    weighted: tuple[tuple[str, float], ...] = ()
+    group: str = ""
 
     @property
     def images(self) -> tuple[Path, ...]:

@@ -46,10 +46,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows of a file of answers, and how many of them have an error in the place of an answer."""
+    """Rows of a file of answers, how many of them have an error in the place of an answer, and how
+    many answers were held back."""
 
     rows: int
     failed: int
+    held_back: int = 0
 
 
 def in_parts(examples: Iterator[Example]) -> Iterator[Part]:
@@ -130,7 +132,7 @@ class AnswerParts:
         try:
             if joined and self.out.stat().st_size == joined["bytes"]:
                 self._tidy()
-                return Counts(joined["rows"], joined["failed"])
+                return Counts(joined["rows"], joined["failed"], joined.get("held_back", 0))
         except (OSError, KeyError):
             pass
         raise DataError(
@@ -205,6 +207,7 @@ class AnswerParts:
         head = {
             "rows": len(records),
             "failed": sum(record["error"] is not None for record in records),
+            "held_back": sum(bool(record["abstained"]) for record in records),
             "digest": part.digest,
             "sha256": hashlib.sha256(lines).hexdigest(),
         }
@@ -223,15 +226,18 @@ class AnswerParts:
                 f"folder, and all is answered anew, or name another file with --out."
             )
         heads = [self._head(number, whole=False) or {} for number in range(count)]
-        counts = Counts(sum(h["rows"] for h in heads), sum(h["failed"] for h in heads))
+        counts = Counts(
+            *(sum(h.get(name, 0) for h in heads) for name in ("rows", "failed", "held_back"))
+        )
         fresh = sibling(self.out, "new")
         with self.writing():
             try:
                 parts = (self._records(number) for number in range(count))
-                write_answers(fresh, self.out.suffix.lower(), parts)
+                self.write(fresh, parts)
                 joined = {
                     "rows": counts.rows,
                     "failed": counts.failed,
+                    "held_back": counts.held_back,
                     "bytes": fresh.stat().st_size,
                 }
                 write_file(self.folder / JOINED, json_bytes(joined))
@@ -242,6 +248,10 @@ class AnswerParts:
                 raise
         self._tidy()
         return counts
+
+    def write(self, file: Path, parts: Iterator[list[Record]]) -> None:
+        """Write the records of all parts into a file, in the form of `out`. Raises OSError."""
+        write_answers(file, self.out.suffix.lower(), parts)
 
     def _file(self, number: int) -> Path:
         return self.folder / f"part-{number:06d}.jsonl"

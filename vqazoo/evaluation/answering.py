@@ -45,17 +45,19 @@ class Asking:
     Attributes:
         decode: options as `VQAModel.answer` takes them.
         candidates: the answers to choose from; None: the model writes or picks its own.
-        calibrated, abstain_at_risk: as `VQAModel.answer` takes them.
+        calibrated, abstain_at_risk, top_k: as `VQAModel.answer` takes them; with choices of the
+            question or candidates, only the best is given.
     """
 
     decode: Mapping[str, Any] = field(default_factory=dict)
     candidates: Sequence[str] | None = None
     calibrated: bool = True
     abstain_at_risk: float | None = None
+    top_k: int = 1
 
     def check(self, model: VQAModel) -> None:
         """Raise ConfigError where the model cannot be asked so, before the work is done."""
-        model.decode_options(self.decode)
+        model.decode_options(self.decode, self.top_k)
         if self.candidates is not None:
             model.ranks(self.candidates)
             if self.decode:
@@ -73,7 +75,7 @@ class Asking:
     def ways(
         self, model: VQAModel, plain: list[float] | None = None
     ) -> Callable[[Features], list[list[Answer]]]:
-        """The best answer to each row of fused features, asked so; none is held back.
+        """The `top_k` best answers to each row of fused features, asked so; none is held back.
 
         Where answers are flaws of pictures, several of which may hold, all of them.
 
@@ -85,8 +87,8 @@ class Asking:
         """
         if self.candidates is not None:
             return model.ranks(self.candidates, self.calibrated)
-        options = model.decode_options(self.decode)
-        top_k = len(model.answers) if model.head_manifest.flaws else 1
+        options = model.decode_options(self.decode, self.top_k)
+        top_k = len(model.answers) if model.head_manifest.flaws else self.top_k
         calibrated = self.calibrated
         return partial(model.answers_of, top_k=top_k, calibrated=calibrated, plain=plain, **options)
 

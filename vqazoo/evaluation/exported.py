@@ -75,7 +75,16 @@ def columns_of(example: Example) -> dict[str, Any]:
 
 
 def _features(datasets: Any, examples: Sequence[Example]) -> Any:
-    """The columns of a split: those that every split has, and others that are not empty."""
+    """The columns of a split: those that every split has, and others that are not empty.
+
+    Raises:
+        DataError: answers have weights, for which there is no column.
+    """
+    if any(example.weighted for example in examples):
+        raise DataError(
+            "Answers of the split have weights, as 'vqazoo label' writes them, and exported files "
+            "have no column for these: hand on the file of labels itself."
+        )
     text = datasets.Value("string")
     several = datasets.Sequence(text)
     always = {"image": datasets.Image(), "question": text, "answers": several, "question_id": text}

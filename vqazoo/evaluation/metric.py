@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,6 +41,8 @@ class Metric:
             each other; models that share mistakes differ detectably by less (`vqazoo compare`).
         difference, difference_interval, p_value: of a check, from the same questions without the
             change: paired, over pictures; see `vqazoo.evaluation.checks`.
+        better: of a metric that is a part: `higher`, `lower` or `neither`.
+        undefined: why the value says nothing about these answers, as a part of a sentence.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Metric:
     difference: float | None = None
     difference_interval: tuple[float, float] | None = None
     p_value: float | None = None
+    better: str | None = None
+    undefined: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if value is not None}
@@ -115,8 +119,8 @@ class Measure:
             )
 
     def by_type(self, name: str, scores: Floats, how: str) -> Iterator[Metric]:
-        """Means over the questions of each answer type and each question type."""
-        for field in ("answer_type", "question_type"):
+        """Means over the questions of each answer type, each question type and each group."""
+        for field in ("answer_type", "question_type", "group"):
             rows: dict[str, list[int]] = {}
             for row, example in enumerate(self.examples):
                 rows.setdefault(getattr(example, field), []).append(row)
@@ -156,6 +160,12 @@ def told_by_path(examples: Sequence[Example]) -> list[str]:
 def today() -> str:
     """The UTC day, as in `Metric.date`."""
     return datetime.now(UTC).date().isoformat()
+
+
+def from_json(entry: Mapping[str, Any]) -> Metric:
+    """A metric as `metrics.json` keeps it; what a later release added is left out."""
+    known = {field.name for field in fields(Metric)}
+    return Metric(**{name: value for name, value in entry.items() if name in known})
 
 
 def by_name(metrics: Sequence[Metric]) -> Mapping[str, dict[str, Any]]:

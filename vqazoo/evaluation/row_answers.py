@@ -6,7 +6,7 @@ What `vqazoo predict` does with each part of its rows, on whichever machine.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -25,6 +25,8 @@ from vqazoo.modes import evaluating
 
 LIVE, CACHED = "live", "cached"  # where features of pictures come from
 
+MakeRecord = Callable[[Example, Answer | None, str], Record]  # of a row, its answer or its error
+
 
 class RowAnswers:
     """Answers rows by one model, as `VQAModel.predict` does: the same batches, the same numbers.
@@ -34,7 +36,12 @@ class RowAnswers:
     """
 
     def __init__(
-        self, model: VQAModel, asking: Asking, cache: str = "", features: str = LIVE
+        self,
+        model: VQAModel,
+        asking: Asking,
+        cache: str = "",
+        features: str = LIVE,
+        make: MakeRecord | None = None,
     ) -> None:
         """
         Args:
@@ -42,12 +49,13 @@ class RowAnswers:
                 where it has them. It keeps them in half precision, so others are rounded to that:
                 scores differ from those of `predict` in the fourth digit, and not by what the cache
                 holds. Nothing is written into it.
+            make: makes the records; None: those of a file of answers.
 
         Raises:
             ConfigError: the model cannot be asked so.
         """
         asking.check(model)
-        self.model = model
+        self.model, self._make = model, make or as_record
         self._best = asking.best(model)
         self._stored = StoredImages(model, cache) if features == CACHED else None
 
@@ -66,7 +74,7 @@ class RowAnswers:
             for rows, image in self._seen(examples, asked, errors):
                 answers |= self._answered(image, rows, examples)
         return [
-            as_record(example, answers.get(row), errors.get(row, ""))
+            self._make(example, answers.get(row), errors.get(row, ""))
             for row, example in enumerate(examples)
         ]
 
@@ -144,18 +152,18 @@ def _of_rows(features: Features, rows: Sequence[int]) -> Features:
 def as_record(example: Example, answer: Answer | None, error: str) -> Record:
     """One row of a file of answers."""
     return {
-        "question_id": _writable(example.question_id),
-        "image": _writable(example.image.name),
-        "question": _writable(example.question),
+        "question_id": writable(example.question_id),
+        "image": writable(example.image.name),
+        "question": writable(example.question),
         "answer": answer.text if answer else None,
         "score": answer.score if answer and not math.isnan(answer.score) else None,
         "answer_type": answer.answer_type if answer else None,
         "answerable": answer.answerable if answer else None,
         "abstained": answer.abstained if answer else None,
-        "error": _writable(error) or None,
+        "error": writable(error) or None,
     }
 
 
-def _writable(text: str) -> str:
+def writable(text: str) -> str:
     """The text; half a character, as of names that are not UTF-8, is written out as an escape."""
     return text.encode(errors="backslashreplace").decode()

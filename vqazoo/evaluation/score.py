@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from vqazoo.evaluation.agreement import (
     have_several_answers,
     measured,
 )
+from vqazoo.evaluation.chosen_metrics import Chosen, chosen_metrics
 from vqazoo.evaluation.metric import (
     PEOPLE,
     SINGLE_ANSWER,
@@ -49,6 +51,7 @@ def score(
     quick: bool = False,
     confidence: str = "answer score",
     pictures: Pictures | None = None,
+    chosen: Chosen = MappingProxyType({}),
 ) -> list[Metric]:
     """Every metric that the examples and answers allow.
 
@@ -61,10 +64,11 @@ def score(
         known: the answers a model can give, for its baselines; None for answers of others.
         wups: whether to compute WUPS; None: where the dataset's manifest asks for it and WordNet
             is there; that it is not is reported.
+        chosen: metrics that are asked for beside those, with their arguments.
 
     Raises:
         DataError: no example has an answer, so nothing can be scored; WUPS was asked for, but
-            WordNet is not there.
+            WordNet is not there, or a chosen metric is not defined for the examples.
     """
     data, manifest = registered(data)
     told = pictures or told_by_path(examples)
@@ -108,6 +112,8 @@ def score(
     worded = [replace(answer, text=read(answer.text)) for answer in given]
     metrics += _words(measure, worded, truths)
     metrics += _wups(measure, worded, truths, manifest, wups, report)
+    own = manifest.metrics if manifest else ()
+    metrics += chosen_metrics(measure, given, chosen, own, report)
     metrics += _answerability(measure, scored, given, report)
     metrics += _reliability(main, trusted, per_question, f"{rule}|confidence:{confidence}", report)
     return metrics
@@ -205,7 +211,9 @@ def _words(measure: Measure, answers: Sequence[Answer], truths: Sequence[str]) -
     bleu = words.bleu(texts, truths)
     for order, value in zip(words.ORDERS, bleu.corpus, strict=True):
         how = f"{references}|corpus|order:{order}|sacrebleu:{bleu.corpus_signature}"
-        yield from measure.metric(f"bleu-{order}", value, how)
+        why = None if order <= bleu.longest_reference else f"no answer of people has {order} words"
+        for metric in measure.metric(f"bleu-{order}", value, how):
+            yield replace(metric, undefined=why)
     how = f"{references}|mean of sentences|sacrebleu:{bleu.sentence_signature}"
     yield from measure.metric("sentence-bleu", bleu.sentence, how)
     how = f"{references}|mean of sentences|sacrebleu:{bleu.sentence_1_signature}"

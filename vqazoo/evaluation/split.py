@@ -8,7 +8,7 @@ training run, by `evaluate_features`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from vqazoo.data.own_files import dataset_of_file
 from vqazoo.evaluation.abstentions import abstentions, by_validation
 from vqazoo.evaluation.answering import Asking, answer_features, answer_split
 from vqazoo.evaluation.checks import Checking, with_checks
+from vqazoo.evaluation.chosen_metrics import Chosen, build_metrics
 from vqazoo.evaluation.clusters import content_key, told_by_content
 from vqazoo.evaluation.evaluation import Evaluation
 from vqazoo.evaluation.flaws import flaw_metrics
@@ -45,11 +46,13 @@ class Questions:
 
     Attributes:
         data: name of the dataset as the registry spells it, for signatures; split: of the split.
+        metrics: by which the answers are scored beside the dataset's own, with their arguments.
     """
 
     data: str
     split: str
     examples: Sequence[Example]
+    metrics: Chosen = field(default_factory=dict)
 
     @property
     def answered(self) -> bool:
@@ -134,10 +137,11 @@ def evaluate_questions(
 
     Raises:
         ConfigError, CacheError, ImageError: as `answer_split`.
-        DataError: WUPS was asked for, but WordNet is not there.
+        DataError: WUPS was asked for, but WordNet is not there; or a metric lacks what it needs.
     """
     asking = asking or Asking()
     _check_wups(wups)
+    build_metrics(questions.metrics)
     plain: list[float] = []
     answers = answer_split(model, questions.examples, asking, progress, cache, report, plain=plain)
     told = told_by_content(questions.examples, cache)
@@ -173,6 +177,7 @@ def evaluate_table(
     reference: str = "",
     checking: Checking | None = None,
     progress: Progress = lambda steps, _: iter(steps),
+    metrics: Chosen | None = None,
 ) -> Evaluation:
     """As `evaluate_questions`, of rows as `VQAModel.predict` takes them; nothing is cached.
 
@@ -181,6 +186,7 @@ def evaluate_table(
     asking = asking or Asking()
     asking.check(model)
     _check_wups(wups)
+    build_metrics(metrics or {})
     seen: list[str] = []
     sources: list[Any] = []
 
@@ -199,7 +205,7 @@ def evaluate_table(
         asking.abstain_at_risk,
         on_picture,
     )
-    questions = Questions(IN_MEMORY, split, predicted.examples)
+    questions = Questions(IN_MEMORY, split, predicted.examples, metrics or {})
     told = [key or path for key, path in zip(seen, told_by_path(predicted.examples), strict=True)]
     evaluation = _of_model(
         model, questions, predicted.answers, asking, wups, report, reference, pictures=told
@@ -243,6 +249,7 @@ def scored(
             quick,
             confidence,
             pictures,
+            questions.metrics,
         )
     predictions = Predictions(questions.examples, answers)
     return Evaluation(model, questions.data, questions.split, tuple(metrics), predictions)

@@ -253,6 +253,7 @@ def _row(
         str(row.get("question_id", number)),
         confidences=said.confidences,
         learnt=said.learnt,
+        weighted=said.weighted,
         rephrasing_of=str(row.get("rephrasing_of") or ""),
         choices=choices,
         **labels(row, meant, where),

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 # before one is doubled, so that reading gives back what was written.
 FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 FLAGGED = ("image", "question", "answer", "given")  # columns of the demo's table
+# Of a file of `vqazoo label`.
+LABELLED = ("question_id", "image", "question", "answer", "score", "choices")
 
 
 def to_cell(value: object) -> object:

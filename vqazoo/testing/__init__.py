@@ -14,6 +14,7 @@ The manifest of a class or object is found where it is installed or offered with
 from vqazoo.testing.encoders import check_encoder
 from vqazoo.testing.fusions import check_fusion
 from vqazoo.testing.heads import check_head
+from vqazoo.testing.metrics import check_metric
 from vqazoo.testing.readers import check_reader
 from vqazoo.testing.toy import TOY, ToyEncoder, toy_encoder
 
@@ -23,6 +24,7 @@ __all__ = [
     "check_encoder",
     "check_fusion",
     "check_head",
+    "check_metric",
     "check_reader",
     "toy_encoder",
 ]

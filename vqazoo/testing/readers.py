@@ -114,7 +114,7 @@ def _check_examples(where: str, examples: Sequence[Example]) -> None:
     seen: set[str] = set()
     for number, example in enumerate(examples):
         row = f"{where}, example {number}"
-        for name in ("question", "question_id", "answer_type", "question_type"):
+        for name in ("question", "question_id", "answer_type", "question_type", "group"):
             value = getattr(example, name)
             require(isinstance(value, str), row, f"{name} is {value!r}, but text was expected")
         require(bool(example.question.strip()), row, "its question is empty")

@@ -72,5 +72,12 @@ def _row(picture: Any, example: Example, folder: Path) -> dict[str, Any]:
         named = f"{KEPT_PICTURES}/{hashlib.sha256(data).hexdigest()}.png"
         if not (folder / named).is_file():
             write_file(_made(folder / named), data)
+    return {**row_of(example), "image": named}
+
+
+def row_of(example: Example) -> dict[str, Any]:
+    """What an example has but its picture, as columns of a table; soft answers with weights."""
     filled = {name: value for name, value in columns_of(example).items() if value not in ("", [])}
-    return {**filled, "image": named}
+    if example.weighted:
+        filled["answers"] = [{"answer": a, "weight": weight} for a, weight in example.weighted]
+    return filled

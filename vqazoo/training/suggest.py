@@ -22,7 +22,6 @@ from vqazoo.config import Block, RunConfig
 from vqazoo.data import Example, open_dataset, split_by_image, usable
 from vqazoo.data.answers import apply_rule
 from vqazoo.errors import ConfigError, DataError, IncompatibleError, WeightsError
-from vqazoo.evaluation.exported import columns_of
 from vqazoo.evaluation.split import Questions, evaluate_questions
 from vqazoo.features.unfamiliar import told_unfamiliar
 from vqazoo.files.writing import WEIGHTS
@@ -34,7 +33,7 @@ from vqazoo.registry import registry
 from vqazoo.training.data import read_run_data
 from vqazoo.training.estimate import estimate
 from vqazoo.training.loop import run_training
-from vqazoo.training.own_rows import kept_rows
+from vqazoo.training.own_rows import kept_rows, row_of
 from vqazoo.training.run_folder import one_writer
 from vqazoo.training.settings import gather_config
 from vqazoo.training.stages import stages, unfreeze
@@ -212,15 +211,10 @@ def _written(sample: Sequence[Example], out: Path, seed: int) -> Any:
     """The sample as two files of a table, so that every trial can be repeated."""
     train, validation = split_by_image(sample, SCORED_SHARE, seed)
     parts = {
-        "train": [_row(example) for example in train],
-        "validation": [_row(example) for example in validation],
+        "train": [{**row_of(each), "image": each.image} for each in train],
+        "validation": [{**row_of(each), "image": each.image} for each in validation],
     }
     return kept_rows(parts, out / SAMPLE)
-
-
-def _row(example: Example) -> dict[str, Any]:
-    named = {name: value for name, value in columns_of(example).items() if value not in ("", [])}
-    return {**named, "image": example.image}
 
 
 def _fitting(sample: Sequence[Example], seed: int, left_out: list[str]) -> Iterator[Parts]:

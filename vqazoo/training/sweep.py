@@ -193,6 +193,19 @@ def _score(
     return [metric.to_json() for metric in evaluation.metrics]
 
 
+def winner(results: Sequence[Result]) -> tuple[Cell, float, int]:
+    """A cell of the combination with the best mean over seeds, that mean, and of how many seeds."""
+    values: dict[tuple[str, str], list[float]] = {}
+    cells: dict[tuple[str, str], Cell] = {}
+    for result in results:
+        if result.value is not None:
+            place = result.cell.encoder, result.cell.column
+            values.setdefault(place, []).append(result.value)
+            cells.setdefault(place, result.cell)
+    best = max(values, key=lambda place: float(np.mean(values[place])))
+    return cells[best], float(np.mean(values[best])), len(values[best])
+
+
 def write_sweep(results: Sequence[Result], out: Path, metric: str, split: str, data: str) -> None:
     """`results.csv` (every run), `results.md` and `results.png` (mean and deviation over seeds)."""
     table: list[Sequence[object]] = [

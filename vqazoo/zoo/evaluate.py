@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -13,6 +13,7 @@ from vqazoo.data.leaks import find_leak
 from vqazoo.data.own_files import SETTINGS, TEST, dataset_of_file
 from vqazoo.errors import ConfigError, VqazooError
 from vqazoo.files.writing import RECIPE
+from vqazoo.registry import registry
 from vqazoo.zoo.models import Found, find, load, load_found
 from vqazoo.zoo.recipes import run_recipe_of, trained_on
 
@@ -158,6 +159,7 @@ def evaluate(
     skip_missing: bool = False,
     missing: str | Path | None = None,
     wups: bool | None = None,
+    metrics: Sequence[str] | Mapping[str, Mapping[str, Any]] = (),
     device: str = "auto",
     dtype: str = "float32",
     cache: str | Path = "",
@@ -183,6 +185,8 @@ def evaluate(
         skip_missing: leave out questions whose picture is missing or damaged, and report it.
         missing: the file in which such pictures are listed; None: nowhere.
         wups: whether to compute WUPS; None: where it is usual for the dataset.
+        metrics: names of metrics (`vqazoo list metrics`) to compute beside those of the dataset; or
+            a table of them with their arguments, such as {"gqa-choices": {"choices": "FILE"}}.
         device: of a referenced model; one that is given stays where it is.
         dtype: of a referenced published checkpoint, as for `vqazoo.load`.
         cache: folder of cached features; default: vqazoo's own. A table is not cached.
@@ -223,6 +227,7 @@ def evaluate(
         raise ConfigError(
             "data_args are given, but the data is no name of a dataset: leave them out."
         )
+    wanted = named_metrics(metrics)
     checking = Checking(checks_rows) if checks else None
     asking = Asking(decode or {}, candidates, calibrated, abstain_at_risk)
     place = Path(missing) if missing else None
@@ -245,13 +250,34 @@ def evaluate(
         if not _are_examples(data):
             name = split or WHOLE
             return evaluate_table(
-                loaded, data, name, asking, wups, report, reference, checking, progress
+                loaded, data, name, asking, wups, report, reference, checking, progress, wanted
             )
         kept = with_pictures(data, skip_missing, place, report)
         questions = Questions(IN_MEMORY, split or WHOLE, kept)
+    questions = replace(questions, metrics=wanted)
     return evaluate_questions(
         loaded, questions, asking, wups, cache, report, progress, reference, checking
     )
+
+
+def named_metrics(
+    metrics: Sequence[str] | Mapping[str, Mapping[str, Any]],
+) -> dict[str, Mapping[str, Any]]:
+    """Metrics that are asked for, in the registry's spelling, with their arguments.
+
+    Raises:
+        UnknownNameError, PluginError: no metric has the name.
+        ConfigError: they are no list of names and no table of them; or an argument is not known.
+    """
+    if isinstance(metrics, str) or not isinstance(metrics, Sequence | Mapping):
+        raise ConfigError(
+            f"metrics is {metrics!r}, but a list of names was expected, such as ['anls']."
+        )
+    given = metrics if isinstance(metrics, Mapping) else {name: {} for name in metrics}
+    named = {registry.canonical("metric", name): dict(args) for name, args in given.items()}
+    for name, args in named.items():
+        registry.fill("metric", name, args)
+    return dict(named)
 
 
 def _are_examples(data: Iterable[Any]) -> TypeGuard[Sequence[Example]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,10 @@ from vqazoo.zoo.models import absolute, find, load, load_found
 if TYPE_CHECKING:
     from vqazoo.data import DatasetReader
     from vqazoo.evaluation.answer_file import Record
-    from vqazoo.evaluation.answer_parts import Counts, Part
+    from vqazoo.evaluation.answer_parts import AnswerParts, Counts, Part
     from vqazoo.evaluation.answering import Asking
     from vqazoo.evaluation.predicting import AnswerEngine
-    from vqazoo.evaluation.row_answers import RowAnswers
+    from vqazoo.evaluation.row_answers import MakeRecord, RowAnswers
     from vqazoo.progress import Report
 
 HERE, RAY = "here", "ray"
@@ -72,6 +73,47 @@ def predict_to_file(
     """
     from vqazoo.evaluation.answer_parts import AnswerParts
     from vqazoo.evaluation.answering import Asking
+
+    return answer_into(
+        AnswerParts(Path(out).expanduser()),
+        reference,
+        (data, split, data_args),
+        Asking(decode or {}, candidates, calibrated, abstain_at_risk),
+        Workplace(device, cache, engine, workers),
+        report=report,
+    )
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where rows are answered; all as `predict_to_file` takes them."""
+
+    device: str = "auto"
+    cache: str | Path = ""
+    engine: str = HERE
+    workers: int = 0
+
+
+def answer_into(
+    parts: AnswerParts,
+    reference: str,
+    named: tuple[str | DatasetReader | None, str, Mapping[str, Any] | None],
+    asking: Asking,
+    place: Workplace,
+    make: MakeRecord | None = None,
+    more: Mapping[str, Any] | None = None,
+    report: Report = print,
+) -> Counts:
+    """Answer a split into parts, and join these.
+
+    Args:
+        named: data, split and arguments of the data, as `predict_to_file` takes them.
+        make: makes the records, also in actors of Ray; None: those of a file of answers.
+        more: what the plan says besides.
+
+    Raises:
+        As `predict_to_file`.
+    """
     from vqazoo.evaluation.predicting import (
         Request,
         answer_to_file,
@@ -82,6 +124,7 @@ def predict_to_file(
     from vqazoo.evaluation.split import named_reader
     from vqazoo.model import pick_device
 
+    device, cache, engine, workers = place.device, place.cache, place.engine, place.workers
     if engine not in ENGINES:
         raise ConfigError(
             f"Unknown engine {engine!r}.{did_you_mean(engine, ENGINES)} It must be one of "
@@ -92,18 +135,16 @@ def predict_to_file(
             f"{workers} workers are asked for, but they are those of Ray: add engine='ray' "
             f"(--engine ray), or leave them out."
         )
-    parts = AnswerParts(Path(out).expanduser())
     if (counts := parts.finished()) is not None:
         return counts
     found = find(reference, names=(RECIPE,))
-    data, args, split = chosen_data(reference, found, data, split, data_args)
+    data, args, split = chosen_data(reference, found, *named)
     reader, name = named_reader(data, args, split)
     # With Ray, this one only says what is asked: the actors have models of their own.
     model = load_found(found).to(pick_device("cpu" if engine == RAY else device))
-    asking = Asking(decode or {}, candidates, calibrated, abstain_at_risk)
     asking.check(model)
     features, examples = source_of_features(parts, model, str(cache), reader.stream(split))
-    plan = Request(asking, name, split, args, features).plan(model)
+    plan = {**Request(asking, name, split, args, features).plan(model), **(more or {})}
     with ExitStack() as stack:
         if engine == RAY:
             whole = digest_of(model)
@@ -112,12 +153,11 @@ def predict_to_file(
             cluster = stack.enter_context(
                 ray_cluster("predict --engine ray", workers, kind, report)
             )
-            make = partial(
-                _answering, absolute(reference), cluster.device, whole, asking, cache, features
-            )
-            answers: AnswerEngine = partial(cluster.spread, make)
+            where = absolute(reference), cluster.device, whole
+            worker = partial(_answering, *where, asking, cache, features, make)
+            answers: AnswerEngine = partial(cluster.spread, worker)
         else:
-            local = RowAnswers(model, asking, str(cache), features)
+            local = RowAnswers(model, asking, str(cache), features, make)
             stack.callback(local.close)
             answers = partial(_here, local)
         return answer_to_file(parts, plan, examples, answers, report)
@@ -135,6 +175,7 @@ def _answering(
     asking: Asking,
     cache: str | Path,
     features: str,
+    make: MakeRecord | None,
 ) -> Callable[[Part], list[Record]]:
     """What answers a part in an actor.
 
@@ -151,5 +192,5 @@ def _answering(
             f"'{reference}' is another model on the node '{platform.node()}' than on the one where "
             f"predict was started: copy the folder to all nodes, or name one that they share."
         )
-    answers = RowAnswers(model.to(pick_device(device)), asking, str(cache), features)
+    answers = RowAnswers(model.to(pick_device(device)), asking, str(cache), features, make)
     return lambda part: answers.records(part.rows)

@@ -208,7 +208,15 @@ def test_list_shows_all_kinds_or_one(capsys: pytest.CaptureFixture[str]) -> None
 def test_list_as_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["list", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert list(document) == ["models", "encoders", "fusions", "heads", "datasets", "families"]
+    assert list(document) == [
+        "models",
+        "encoders",
+        "fusions",
+        "heads",
+        "datasets",
+        "families",
+        "metrics",
+    ]
     assert [entry["name"] for entry in document["fusions"]] == registry.names("fusion")
     for entry in document["datasets"]:
         assert entry["from"] == f"vqazoo {__version__}"

@@ -298,3 +298,41 @@ def test_a_folder_that_is_not_there_or_has_no_recipe_is_told(verb, tmp_path, cap
     assert "has no recipe.toml, so nothing tells its data: name the dataset with --data" in (
         capsys.readouterr().err
     )
+
+
+# ---- what is printed ------------------------------------------------------------------------
+
+
+def test_the_score_is_said_first_in_lines_that_fit(
+    four: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["eval", "--predictions", str(four / "a.csv"), *data(four / "table.csv")]
+    assert run(arguments) == 0
+    told = capsys.readouterr()
+    first, *rows = told.out.splitlines()
+    assert first.startswith("accuracy 75.00% (95% interval ")
+    assert first.endswith(" on 4 questions of table, test.")
+    assert rows[0].split()[:2] == ["accuracy", "75.00%"]
+    assert len(rows) < 10
+    assert not [line for line in told.out.splitlines() if len(line) > 100 or "bleu" in line]
+    assert "Next: 'vqazoo errors'" in told.err
+    assert "3 undefined for these answers: --all or --json shows all, and signatures." in told.err
+    assert run([*arguments, "--all"]) == 0
+    every = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert every["bleu-2"].split()[1] == "undefined"
+    assert every["bleu-1"].split()[1].endswith("%")
+    assert "|data:table|split:test|n:4" in every["chrf"]
+    told_json = document(capsys, *arguments)
+    assert told_json["bleu-3"]["undefined"] == "no answer of people has 3 words"
+    assert "undefined" not in told_json["bleu-1"]
+    assert set(told_json) == set(every)
+
+
+def test_a_packaged_model_is_set_beside_the_question_alone() -> None:
+    from vqazoo.evaluation.summary import NOTHING_BESIDE
+    from vqazoo.zoo.beside import known_beside
+
+    beside = known_beside(MODEL, "easy-vqa", "test")
+    assert 0.6 < beside.question_only["accuracy"] < 0.7
+    assert known_beside(MODEL, "easy-vqa", "train") == NOTHING_BESIDE
+    assert known_beside(MODEL, "table", "test") == NOTHING_BESIDE

@@ -12,6 +12,10 @@ import pytest
 
 from tests.core.features.test_unfamiliar import photograph
 from vqazoo.cli import run
+from vqazoo.data import open_dataset
+from vqazoo.errors import DataError
+from vqazoo.evaluation.exported import write_parquet
+from vqazoo.registry import registry
 from vqazoo.training import suggest as module
 from vqazoo.training.suggest import Parts, Suggestion, known_parts, try_parts
 from vqazoo_tiny_clip.render import draw_scene
@@ -124,3 +128,20 @@ def test_the_parts_are_those_of_packaged_models_that_answer() -> None:
     assert LINEAR in listed
     assert Parts("efficientnet-lite0", "minilm", "hadamard", "mlp").head in {p.head for p in listed}
     assert all(parts.head != "quality" for parts in listed)
+
+
+def test_soft_answers_stay_soft_in_the_sample(drawings: Path, tmp_path: Path) -> None:
+    labels = drawings.with_name("labels.jsonl")
+    soft = [{"answer": "yes", "weight": 0.7}, {"answer": "no", "weight": 0.3}]
+    labels.write_text(
+        "".join(
+            json.dumps({"image": f"{n}.png", "question": "is it?", "answer": soft}) + "\n"
+            for n in range(12)
+        )
+    )
+    tried(labels, tmp_path, minutes=1e-9)
+    for line in (tmp_path / "sample/data/train.jsonl").read_text().splitlines():
+        assert json.loads(line)["answers"] == soft
+    reader = open_dataset("table", registry.fill("dataset", "table", {"train": str(labels)}))
+    with pytest.raises(DataError, match=r"have weights.*hand on the file"):
+        write_parquet(reader.read("train"), tmp_path / "out.parquet")

@@ -98,6 +98,7 @@ SMALL = {"layers": 3, "heads": 4, "hidden_dim": 7}
 FORMULAS = [
     ("linear", 10, {"hidden_dim": 6}, {"D": 10, "M": 6, "K": 3}),
     ("mlp", 10, {"hidden_dim": 6}, {"D": 10, "M": 6, "K": 3}),
+    ("nearest-questions", 10, {"places": 4}, {}),
     ("quality", 10, {"hidden_dim": 6}, {"D": 10, "M": 6, "K": 3}),
     ("lstm", 16, {"hidden_dim": 6}, {"E": 16, "M": 6, "V": len(set("yesnomaybe")) + 1}),
     ("gru", 6, {"hidden_dim": 6, "min_count": 1}, {"M": 6, "V": 4 + 3}),

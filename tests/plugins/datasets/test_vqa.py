@@ -402,3 +402,25 @@ def test_pictures_have_the_names_of_2014_or_of_2017(tmp_path: Path, place: str) 
     release(tmp_path, [question(1)], [annotation(1)])
     (found,) = reader(tmp_path).read("train")
     assert found.image == tmp_path / place
+
+
+# ---- VQA-CP ---------------------------------------------------------------------------------
+
+
+def test_vqa_cp_is_of_lists_and_names_the_subset_of_each_picture(tmp_path: Path) -> None:
+    asked = [question(1, 9, coco_split="train2014"), question(2, 7, coco_split="val2014")]
+    told = [annotation(1, 9), annotation(2, 7)]
+    for name, rows in (("questions", asked), ("annotations", told)):
+        (tmp_path / f"vqacp_v2_test_{name}.json").write_text(json.dumps(rows))
+    known = reader(tmp_path, "vqa-cp")
+    assert known.splits() == ["test"]
+    examples = known.read("test")
+    assert [example.image.name for example in examples] == [
+        "COCO_train2014_000000000009.jpg",
+        "COCO_val2014_000000000007.jpg",
+    ]
+    assert all(len(example.answers) == len(told[0]["answers"]) for example in examples)
+    assert examples[0].question_type == told[0]["question_type"]
+    (tmp_path / "vqacp_v2_test_questions.json").write_text(json.dumps([question(1)]))
+    with pytest.raises(DataError, match="coco_split"):
+        known.read("test")

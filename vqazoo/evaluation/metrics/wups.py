@@ -69,7 +69,7 @@ def wordnet_similarity() -> Similarity:
     Raises:
         DataError: nltk or WordNet is not installed.
     """
-    net = _open(wordnet_folder())
+    net = wordnet()
 
     @cache
     def similarity(first: str, second: str) -> float:
@@ -83,6 +83,15 @@ def wordnet_similarity() -> Similarity:
         return tuple(net.synsets(word.replace(" ", "_"), pos="n"))
 
     return similarity
+
+
+def wordnet() -> Any:
+    """WordNet 3.0, as nltk reads it.
+
+    Raises:
+        DataError: nltk or WordNet is not installed.
+    """
+    return _open(wordnet_folder())
 
 
 def wordnet_folder() -> Path:
@@ -118,6 +127,7 @@ def _candidates() -> Iterator[Path]:
     yield Path(DEBIAN)
 
 
+@cache
 def _open(folder: Path) -> Any:
     nltk = _nltk()
     from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetError
