@@ -154,17 +154,20 @@ def _columns(file: Path, rows: Sequence[Row], given: Mapping[str, Any]) -> dict[
     def open_to_guess(argument: str) -> bool:
         return argument not in meant and argument not in named and argument not in given
 
-    for argument, names in OTHERS.items():
-        for other in names:
-            if open_to_guess(argument):
-                named |= matched(free(), {argument: other})
-    for argument, signs in ((QUESTION_COLUMN, ("?",)), (IMAGE_COLUMN, PICTURES)):
+    def guess_by_cells(argument: str, signs: tuple[str, ...]) -> None:
         counts = {
             name: sum(_text(row, name).lower().endswith(signs) for row in rows) for name in free()
         }
         best = max(counts, key=lambda name: counts[name], default="")
         if open_to_guess(argument) and best and counts[best] * 2 > len(rows):
             named[argument] = best
+
+    guess_by_cells(IMAGE_COLUMN, PICTURES)  # before "id", which may count rows
+    for argument, names in OTHERS.items():
+        for other in names:
+            if open_to_guess(argument):
+                named |= matched(free(), {argument: other})
+    guess_by_cells(QUESTION_COLUMN, ("?",))
     if open_to_guess(IMAGE_COLUMN):  # numbers or names without an ending, whose files are there
         fitting = [name for name in free() if _pictures(file, rows, name)]
         named.update(zip((IMAGE_COLUMN,), fitting, strict=False))

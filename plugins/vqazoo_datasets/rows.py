@@ -42,7 +42,7 @@ class Row:
 
 def place(file: Path) -> str:
     """What `Row.line` counts, in words."""
-    return "row" if file.suffix.lower() in BINARY else "line"
+    return "row" if file.suffix.lower() in (*BINARY, JSON_LIST) else "line"
 
 
 def read_rows(file: Path, encoding: str = "") -> list[Row]:
@@ -198,8 +198,10 @@ def _name(delimiter: str) -> str:
 
 
 def _json_rows(file: Path, text: str) -> Iterator[Row]:
-    objects = objects_of_list if _suffix(file) == JSON_LIST else json_objects
-    return (Row(number, cells) for number, cells in objects(file, text, EXAMPLE))
+    if _suffix(file) == JSON_LIST:  # often all on one line
+        listed = objects_of_list(file, text, EXAMPLE)
+        return (Row(number, cells) for number, (_, cells) in enumerate(listed, start=1))
+    return (Row(number, cells) for number, cells in json_objects(file, text, EXAMPLE))
 
 
 def check_distinct(dataset: str, columns: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vqazoo.manifests import DatasetManifest
 
 SHOWN = 3  # rows
+ABSENT = "rows whose picture is not there"
 NAMED = 5  # rows that cannot be read whose fault is told in full
 
 
@@ -110,7 +111,7 @@ def _doubts(looked: FirstLook) -> dict[str, list[Doubt]]:
         doubts[split] = [
             Doubt(what, rows, read.unit)
             for what, bad in (
-                ("rows whose picture is not there", missing),
+                (ABSENT, missing),
                 ("rows whose picture cannot be opened", damaged),
                 ("rows whose picture is also in train, which makes their score too good", both),
             )
@@ -165,10 +166,29 @@ def _print(looked: FirstLook, doubts: Mapping[str, Sequence[Doubt]], out: Path, 
             say(f"{split}, {doubt}")
     say(f"Wrote '{out}':")
     say(text, lines=True)
-    if "train" in looked.splits and not any(read.wrong for read in looked.splits.values()):
-        say(f"Next: vqazoo train --encoder ENCODER --head HEAD --data {out} --out runs/mine")
-    elif looked.splits:
-        say("Correct or remove the rows that cannot be used, then train.")
+    for line in _next(looked, doubts, out):
+        say(line)
+
+
+def _next(looked: FirstLook, doubts: Mapping[str, Sequence[Doubt]], out: Path) -> list[str]:
+    """What to do now: what stands in the way of training, or the command that trains."""
+    if not looked.splits:
+        return []
+    if any(read.wrong for read in looked.splits.values()):
+        return ["Correct or remove the rows that cannot be used, then train."]
+    if any(doubt.what == ABSENT for listed in doubts.values() for doubt in listed):
+        return [
+            "Not all pictures are there: say where they lie with  --set image_root=FOLDER  (and "
+            "how they are named with  --set image_pattern={id}.jpg ), or train with  "
+            "--skip-missing."
+        ]
+    learnt = looked.splits.get("train")
+    if learnt is None or not any(example.answers for example in learnt.examples):
+        return [
+            "No row to learn from has an answer. If there is a column of answers, name it with  "
+            "--set answer_column=NAME ; if the first line is a row, put one with names above it."
+        ]
+    return [f"Next: vqazoo train --encoder ENCODER --head HEAD --data {out} --out runs/mine"]
 
 
 def _as_json(looked: FirstLook, doubts: Mapping[str, Sequence[Doubt]], out: Path) -> dict[str, Any]:

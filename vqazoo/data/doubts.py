@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from vqazoo.data.answers import normalise
 from vqazoo.data.examples import Example
 
 ABSENT = frozenset({"n/a", "na", "#n/a", "nan", "null", "-", "--", "?"})  # of spreadsheets
+WHOLE = re.compile(r"-?\d+\.0")  # as tables of floats write a whole number
 NAMED = 8  # rows that a sentence names
 
 
@@ -39,14 +41,14 @@ def doubts_of(
     examples: Sequence[Example], places: Sequence[int] | None = None, unit: str = "row"
 ) -> list[Doubt]:
     """Rows that repeat others, contradict them, have no answer or one of those that stand for
-    none, or rows that are all about one picture.
+    none, have a whole number written as a float, or rows that are all about one picture.
 
     Args:
         places: of each row, for messages; None: their numbers from 1. unit: what these count.
     """
     rows = list(places) if places is not None else list(range(1, len(examples) + 1))
     first: dict[object, int] = {}
-    repeated, empty, absent = [], [], []
+    repeated, empty, absent, floats = [], [], [], []
     asked: dict[tuple[object, str], list[tuple[int, frozenset[str]]]] = defaultdict(list)
     answered = any(example.answers for example in examples)
     for row, example in zip(rows, examples, strict=True):
@@ -62,6 +64,8 @@ def doubts_of(
             empty.append(row)
         if any(answer.strip().casefold() in ABSENT for answer in example.answers):
             absent.append(row)
+        if any(WHOLE.fullmatch(answer.strip()) for answer in example.answers):
+            floats.append(row)
     contradicting = sorted(
         row
         for group in asked.values()
@@ -71,6 +75,12 @@ def doubts_of(
     doubts = [
         Doubt("rows without an answer, which are neither learnt nor scored", tuple(empty), unit),
         Doubt('rows that say "N/A" or the like, which is learnt as an answer', tuple(absent), unit),
+        Doubt(
+            'rows that say "3.0" or the like, another answer than "3": pandas writes counts so '
+            "where a cell is empty",
+            tuple(floats),
+            unit,
+        ),
         Doubt("rows that repeat an earlier one", tuple(repeated), unit),
         Doubt(
             "rows with another answer to the same question about the same picture",

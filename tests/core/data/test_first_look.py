@@ -227,3 +227,52 @@ def test_training_warns_of_rows_that_are_not_meant_so(folder: Path, tmp_path: Pa
     vqazoo.train(out=tmp_path / "run", set=SETTINGS, report=told.append, **flags)
     warned = [line for line in told if line.startswith("Warning: rows")]
     assert [line.split(":")[1].strip().split(" ")[2] for line in warned] == ["say", "repeat"]
+
+
+def test_a_column_of_picture_names_wins_over_one_that_counts_rows(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{row};images\\COCO_{4 - row:06d}.png;was?;ja" for row in (0, 2)]
+    (folder / "excel.csv").write_text("ID;Bild;Frage;Antwort\n" + "\n".join(rows))
+    assert run(["data", "init", "excel.csv", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["columns"]["image_column"] == "Bild"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("images/COCO_000000.png,what?,cat\nimages/COCO_000001.png,why?,dog\n", "No row to learn"),
+        ("image,question,answer\nCOCO_000000,what?,cat\nnone,why?,dog\n", "image_root=FOLDER"),
+    ],
+)
+def test_a_table_that_cannot_be_learnt_is_not_recommended_for_training(
+    folder: Path, text: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "t.csv").write_text(text)
+    assert run(["data", "init", "t.csv"]) == 0
+    out = capsys.readouterr().out
+    assert said in out
+    assert "Next: vqazoo train" not in out
+
+
+def test_counts_that_pandas_wrote_as_floats_are_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    images = [f"images/COCO_00000{n}.png" for n in (0, 1, 2)]
+    frame = pandas.DataFrame({"image": images, "question": "how many?", "answer": [1, None, 2]})
+    frame.to_csv("t.csv", index=False)
+    assert run(["data", "init", "t.csv", "--json"]) == 0
+    doubts = json.loads(capsys.readouterr().out)["splits"]["train"]["doubts"]
+    assert [doubt["lines"] for doubt in doubts if '"3.0"' in doubt["what"]] == [[2, 4]]
+
+
+def test_objects_of_a_json_list_on_one_line_are_counted(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"image": "images/COCO_000000.png", "question": "what?", "answer": "cat"}
+    (folder / "t.json").write_text(json.dumps([row, {**row, "answer": ""}, {**row, "question": 3}]))
+    assert run(["data", "init", "t.json", "--json"]) == 0
+    train = json.loads(capsys.readouterr().out)["splits"]["train"]
+    assert [bad["row"] for bad in train["unusable"]] == [3]
+    assert [doubt["rows"] for doubt in train["doubts"] if "without" in doubt["what"]] == [[2]]
