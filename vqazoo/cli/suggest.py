@@ -16,7 +16,7 @@ from vqazoo.cli.options import DATA_ROOT, DEVICE, JSON, SET, SKIP_MISSING, part,
 from vqazoo.cli.output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
-    from vqazoo.training.suggest import Suggestion, Trial
+    from vqazoo.training.suggest import Suggestion, Tried
 
 COLUMNS = ("validation score", "95% interval", "training", "an answer", "weights", "parts")
 
@@ -108,7 +108,7 @@ def suggest(
     say(f"Train the best on all of the data:  {line}")
 
 
-def _row(trial: Trial) -> tuple[str, ...]:
+def _row(trial: Tried) -> tuple[str, ...]:
     low_high = trial.interval
     return (
         percent(trial.score),
@@ -120,7 +120,7 @@ def _row(trial: Trial) -> tuple[str, ...]:
     )
 
 
-def _verdict(suggestion: Suggestion, best: Trial) -> str:
+def _verdict(suggestion: Suggestion, best: Tried) -> str:
     """Whether the picture helps, as far as the sample can tell."""
     blind = suggestion.blind
     about = f"The best of {len(suggestion.trials)} is {best.parts}."

@@ -24,11 +24,11 @@ from vqazoo.training.loop import run_training
 from vqazoo.training.run_folder import one_writer
 from vqazoo.training.settings import gather_config
 from vqazoo.training.state import STATE
-from vqazoo.training.sweep import RESULTS, finished, main_metric, scored_metrics
+from vqazoo.training.sweep import RESULTS, finished, metric_of_cell, scored_metrics
 
 
 @dataclass(frozen=True)
-class Span:
+class Range:
     """Numbers from `low` to `high`, by `step` or evenly in their logarithm; or `choices`."""
 
     low: float = 0.0
@@ -53,14 +53,14 @@ class Span:
 
 
 DROPOUT = "head.args.dropout"  # of heads that have it
-SPACE: dict[str, Span] = {  # docs/reference/training.md shows it, and a test compares them
-    "training.learning_rate": Span(1e-4, 1e-2),
-    "training.batch_size": Span(choices=(16, 32, 64, 128, 256)),
-    "training.epochs": Span(5, 40),
-    "training.weight_decay": Span(1e-3, 0.3),
-    "training.warmup_epochs": Span(0.0, 2.0, step=0.5),
-    "training.average": Span(choices=(0.0, 0.9, 0.99, 0.999)),
-    DROPOUT: Span(0.0, 0.7, step=0.01),
+SPACE: dict[str, Range] = {  # docs/reference/training.md shows it, and a test compares them
+    "training.learning_rate": Range(1e-4, 1e-2),
+    "training.batch_size": Range(choices=(16, 32, 64, 128, 256)),
+    "training.epochs": Range(5, 40),
+    "training.weight_decay": Range(1e-3, 0.3),
+    "training.warmup_epochs": Range(0.0, 2.0, step=0.5),
+    "training.average": Range(choices=(0.0, 0.9, 0.99, 0.999)),
+    DROPOUT: Range(0.0, 0.7, step=0.01),
 }
 
 
@@ -166,7 +166,7 @@ def search(
                     if not finished(folder, config):
                         report(f"{label}: training")
                         run_training(config, folder, (folder / STATE).exists(), report, progress)
-                    metric = main_metric(scored_metrics(folder, config, "", report, progress))
+                    metric = metric_of_cell(scored_metrics(folder, config, "", report, progress))
                     trial.values.append(metric["value"])
                     trial.metric, trial.questions = metric["name"], metric["questions"]
             except IncompatibleError as error:
@@ -184,7 +184,7 @@ def search(
             for seed in seeds:
                 folder, config = best.folder(out, seed), configured(best, seed)
                 metrics = scored_metrics(folder, config, split, report, progress)
-                best.tested.append(main_metric(metrics)["value"])
+                best.tested.append(metric_of_cell(metrics)["value"])
             write_search(done, out, seeds, split)
     return done
 
@@ -206,7 +206,7 @@ def _given(
     return frozenset(given)
 
 
-def _searched(head: str, fixed: frozenset[str]) -> dict[str, Span]:
+def _searched(head: str, fixed: frozenset[str]) -> dict[str, Range]:
     """Of SPACE, what is open for a head."""
     has_dropout = "dropout" in registry.manifest("head", head).args
     return {
@@ -254,13 +254,22 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
     return max(scored, key=lambda trial: trial.mean or 0.0, default=None)
 
 
+def parts_of(trial: Trial) -> list[str]:
+    """Encoder, fusion and head, as tables name them."""
+    return [trial.parts["encoder"], trial.parts["fusion"] or "default", trial.parts["head"]]
+
+
 def write_search(trials: Sequence[Trial], out: Path, seeds: Sequence[int], split: str) -> None:
     """`results.csv` (a line for each run, and each score of the best on the split), and
     `results.md` (the trials, best first)."""
     head = ["trial", "encoder", "fusion", "head", "seed", "metric", "value", "questions", "split"]
     table: list[Sequence[object]] = [[*head, *SPACE]]
     for trial in trials:
-        parts = [trial.parts["encoder"], trial.parts["fusion"] or "default", trial.parts["head"]]
+        parts: list[Any] = [
+            trial.parts["encoder"],
+            trial.parts["fusion"] or "default",
+            trial.parts["head"],
+        ]
         settings = [trial.settings.get(name, "") for name in SPACE]
         for place, seed in enumerate(seeds):
             start = [trial.number, *parts, seed, trial.metric]
@@ -281,8 +290,12 @@ def write_search(trials: Sequence[Trial], out: Path, seeds: Sequence[int], split
     for trial in sorted(trials, key=lambda trial: (-(trial.mean or -1.0), trial.number)):
         score = "-" if trial.mean is None else f"{100 * trial.mean:.2f}"
         settings = [f"{trial.settings[name]:g}" if name in trial.settings else "" for name in SPACE]
-        parts = [trial.parts["encoder"], trial.parts["fusion"] or "default", trial.parts["head"]]
-        lines.append(f"| {' | '.join([str(trial.number), score, *parts, *settings])} |")
+        parts: list[Any] = [
+            trial.parts["encoder"],
+            trial.parts["fusion"] or "default",
+            trial.parts["head"],
+        ]
+        lines.append(f"| {' | '.join(map(str, [trial.number, score, *parts, *settings]))} |")
     best = best_of(trials)
     if best is not None:
         lines += ["", f"Best: {best.folder(out, seeds[0])}."]

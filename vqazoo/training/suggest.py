@@ -46,7 +46,7 @@ SCORED_SHARE = 0.25  # share of the sample's pictures
 
 
 @dataclass(frozen=True)
-class Parts:
+class Combination:
     """What is tried: names of the parts, and whether it never looks at the picture."""
 
     image_encoder: str
@@ -67,7 +67,7 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Tried:
     """What some parts scored on the validation part of the sample, and what they cost.
 
     Attributes:
@@ -76,7 +76,7 @@ class Trial:
         size: bytes of the trained weights.
     """
 
-    parts: Parts
+    parts: Combination
     metric: str
     score: float
     interval: tuple[float, float] | None
@@ -93,18 +93,18 @@ class Suggestion:
         questions, pictures: of the sample, the part that is scored included.
     """
 
-    trials: tuple[Trial, ...]
+    trials: tuple[Tried, ...]
     left_out: tuple[str, ...]
     questions: int
     pictures: int
 
     @property
-    def best(self) -> Trial | None:
+    def best(self) -> Tried | None:
         """The best trial of parts that look at the picture; None: none was finished."""
         return next((trial for trial in self.trials if not trial.parts.blind), None)
 
     @property
-    def blind(self) -> Trial | None:
+    def blind(self) -> Tried | None:
         """That of parts which do not."""
         return next((trial for trial in self.trials if trial.parts.blind), None)
 
@@ -139,7 +139,7 @@ def try_parts(
         pictures = len({example.image for example in sample})
         report(f"Trying parts on {len(sample):,} questions about {pictures:,} pictures.")
         table = _written(sample, out, seed)
-        trials: list[Trial] = []
+        trials: list[Tried] = []
         left_out: list[str] = []
         for parts in _fitting(sample, seed, left_out):
             config = gather_config(
@@ -162,7 +162,7 @@ def try_parts(
     return Suggestion(tuple(best_first), tuple(left_out), len(sample), pictures)
 
 
-def known_parts() -> list[Parts]:
+def known_parts() -> list[Combination]:
     """The parts of packaged models that answer questions, the smallest model first."""
     known = [entry for entry in entries().values() if entry.weights == PACKAGED]
     answering = [
@@ -173,7 +173,7 @@ def known_parts() -> list[Parts]:
     for entry in answering:
         parts = entry.parts
         towers = parts["image_encoder"], parts["text_encoder"]
-        listed.append(Parts(*towers, parts["fusion"], parts["head"]))
+        listed.append(Combination(*towers, parts["fusion"], parts["head"]))
     return list(dict.fromkeys(listed))
 
 
@@ -217,7 +217,7 @@ def _written(sample: Sequence[Example], out: Path, seed: int) -> Any:
     return kept_rows(parts, out / SAMPLE)
 
 
-def _fitting(sample: Sequence[Example], seed: int, left_out: list[str]) -> Iterator[Parts]:
+def _fitting(sample: Sequence[Example], seed: int, left_out: list[str]) -> Iterator[Combination]:
     """The parts to try, those that never look at the picture first; why others are left out."""
     pictures = [example.image for example in sample]
     strange: dict[str, str] = {}
@@ -240,7 +240,7 @@ def _fitting(sample: Sequence[Example], seed: int, left_out: list[str]) -> Itera
         yield parts
 
 
-def _flags(parts: Parts) -> dict[str, Any]:
+def _flags(parts: Combination) -> dict[str, Any]:
     return {"encoder": parts.encoder, "fusion": parts.fusion, "head": parts.head}
 
 
@@ -261,12 +261,12 @@ def _too_long(config: RunConfig, folder: Path, spare: float) -> str:
 
 
 def _tried(
-    parts: Parts,
+    parts: Combination,
     config: RunConfig,
     folder: Path,
     report: Callable[[str], None],
     progress: Progress | None,
-) -> Trial:
+) -> Tried:
     def quiet(line: str) -> None:
         if line.startswith("Warning"):
             report(line)
@@ -287,7 +287,7 @@ def _tried(
     chosen = next(
         (m for m in evaluation.metrics if m.name == "vqa-accuracy"), evaluation.metrics[0]
     )
-    return Trial(
+    return Tried(
         parts,
         chosen.name,
         chosen.value,
@@ -308,7 +308,7 @@ def _seconds_of_an_answer(model: VQAModel, examples: Sequence[Example]) -> float
     return statistics.median(spent[1:] or spent)
 
 
-def training_words(parts: Parts, data: str, others: Mapping[str, str]) -> list[str]:
+def training_words(parts: Combination, data: str, others: Mapping[str, str]) -> list[str]:
     """The words of the command that trains those parts on all of the data."""
     words = ["vqazoo", "train", "--encoder", parts.encoder, "--fusion", parts.fusion]
     words += ["--head", parts.head, "--data", data]

@@ -135,7 +135,7 @@ def _sweep(
             report(f"{label}: {error}")
             results.append(Result(cell, None))
         else:
-            chosen = main_metric(metrics)
+            chosen = metric_of_cell(metrics)
             low_high = chosen.get("interval")
             interval = None if low_high is None else (low_high[0], low_high[1])
             results.append(Result(cell, chosen["value"], chosen["questions"], interval))
@@ -164,7 +164,7 @@ def finished(folder: Path, config: RunConfig) -> bool:
     return position.ended and position.stage == len(stages(config.training))
 
 
-def main_metric(metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def metric_of_cell(metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The metric that a cell is told by."""
     return next((m for m in metrics if m["name"] == "vqa-accuracy"), metrics[0])
 

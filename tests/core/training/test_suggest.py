@@ -17,10 +17,10 @@ from vqazoo.errors import DataError
 from vqazoo.evaluation.exported import write_parquet
 from vqazoo.registry import registry
 from vqazoo.training import suggest as module
-from vqazoo.training.suggest import Parts, Suggestion, known_parts, try_parts
+from vqazoo.training.suggest import Combination, Suggestion, known_parts, try_parts
 from vqazoo_tiny_clip.render import draw_scene
 
-LINEAR = Parts("tiny-clip", "tiny-clip", "concat", "linear")
+LINEAR = Combination("tiny-clip", "tiny-clip", "concat", "linear")
 SETTINGS = ("training.epochs=1", "training.device=cpu")
 
 
@@ -126,7 +126,9 @@ def test_the_command_prints_costs_and_a_command_that_trains_the_best(
 def test_the_parts_are_those_of_packaged_models_that_answer() -> None:
     listed = known_parts()
     assert LINEAR in listed
-    assert Parts("efficientnet-lite0", "minilm", "hadamard", "mlp").head in {p.head for p in listed}
+    assert Combination("efficientnet-lite0", "minilm", "hadamard", "mlp").head in {
+        p.head for p in listed
+    }
     assert all(parts.head != "quality" for parts in listed)
 
 
