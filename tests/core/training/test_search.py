@@ -15,7 +15,7 @@ from vqazoo.cli import run
 from vqazoo.config import config_digest, read_toml, run_config
 from vqazoo.registry import registry
 from vqazoo.training.row_defaults import LARGE, SMALL, learning
-from vqazoo.training.search import DROPOUT, SPACE, Parts, Span, search
+from vqazoo.training.search import DROPOUT, SPACE, Parts, Range, search
 from vqazoo.training.settings import gather_config
 
 PAGE = Path(__file__).parents[3] / "docs/reference/training.md"
@@ -124,7 +124,7 @@ def test_the_space_holds_every_default() -> None:
 
 
 def test_the_page_tells_the_space() -> None:
-    def told(span: Span) -> str:
+    def told(span: Range) -> str:
         if span.choices:
             return ", ".join(f"{value:g}" for value in span.choices)
         how = f", by {span.step:g}" if span.step else "" if isinstance(span.low, int) else ", log"
