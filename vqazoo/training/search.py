@@ -254,7 +254,7 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
     return max(scored, key=lambda trial: trial.mean or 0.0, default=None)
 
 
-def parts_of(trial: Trial) -> list[str]:
+def cells_of_parts(trial: Trial) -> list[str]:
     """Encoder, fusion and head, as tables name them."""
     return [trial.parts["encoder"], trial.parts["fusion"] or "default", trial.parts["head"]]
 
@@ -265,7 +265,7 @@ def write_search(trials: Sequence[Trial], out: Path, seeds: Sequence[int], split
     head = ["trial", "encoder", "fusion", "head", "seed", "metric", "value", "questions", "split"]
     table: list[Sequence[object]] = [[*head, *SPACE]]
     for trial in trials:
-        parts = parts_of(trial)
+        parts = cells_of_parts(trial)
         settings = [trial.settings.get(name, "") for name in SPACE]
         for place, seed in enumerate(seeds):
             start = [trial.number, *parts, seed, trial.metric]
@@ -286,7 +286,7 @@ def write_search(trials: Sequence[Trial], out: Path, seeds: Sequence[int], split
     for trial in sorted(trials, key=lambda trial: (-(trial.mean or -1.0), trial.number)):
         score = "-" if trial.mean is None else f"{100 * trial.mean:.2f}"
         settings = [f"{trial.settings[name]:g}" if name in trial.settings else "" for name in SPACE]
-        parts = parts_of(trial)
+        parts = cells_of_parts(trial)
         lines.append(f"| {' | '.join(map(str, [trial.number, score, *parts, *settings]))} |")
     best = best_of(trials)
     if best is not None:
