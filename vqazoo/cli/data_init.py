@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vqazoo.manifests import DatasetManifest
 
 SHOWN = 3  # rows
-ABSENT = "rows whose picture is not there"
+NOT_THERE = "rows whose picture is not there"
 NAMED = 5  # rows that cannot be read whose fault is told in full
 
 
@@ -111,7 +111,7 @@ def _doubts(looked: FirstLook) -> dict[str, list[Doubt]]:
         doubts[split] = [
             Doubt(what, rows, read.unit)
             for what, bad in (
-                (ABSENT, missing),
+                (NOT_THERE, missing),
                 ("rows whose picture cannot be opened", damaged),
                 ("rows whose picture is also in train, which makes their score too good", both),
             )
@@ -176,7 +176,7 @@ def _next(looked: FirstLook, doubts: Mapping[str, Sequence[Doubt]], out: Path) -
         return []
     if any(read.wrong for read in looked.splits.values()):
         return ["Correct or remove the rows that cannot be used, then train."]
-    if any(doubt.what == ABSENT for listed in doubts.values() for doubt in listed):
+    if any(doubt.what == NOT_THERE for listed in doubts.values() for doubt in listed):
         return [
             "Not all pictures are there: say where they lie with  --set image_root=FOLDER  (and "
             "how they are named with  --set image_pattern={id}.jpg ), or train with  "

@@ -12,7 +12,7 @@ from vqazoo.data.answers import normalise
 from vqazoo.data.examples import Example
 
 ABSENT = frozenset({"n/a", "na", "#n/a", "nan", "null", "-", "--", "?"})  # of spreadsheets
-WHOLE_FLOAT = re.compile(r"-?\d+\.0")  # as tables of floats write a whole number
+WHOLE_AS_FLOAT = re.compile(r"-?\d+\.0")  # as tables of floats write a whole number
 NAMED = 8  # rows that a sentence names
 
 
@@ -64,7 +64,7 @@ def doubts_of(
             empty.append(row)
         if any(answer.strip().casefold() in ABSENT for answer in example.answers):
             absent.append(row)
-        if any(WHOLE_FLOAT.fullmatch(answer.strip()) for answer in example.answers):
+        if any(WHOLE_AS_FLOAT.fullmatch(answer.strip()) for answer in example.answers):
             floats.append(row)
     contradicting = sorted(
         row

@@ -143,7 +143,7 @@ def try_parts(
         left_out: list[str] = []
         for parts in _fitting(sample, seed, left_out):
             config = gather_config(
-                None, assignments, {**_flags(parts), "data": table, "seed": seed}
+                None, assignments, {**_flags(parts), "data": table, "seed": seed}, by_rows=True
             )
             folder = out / TRIALS / "-".join(str(parts).replace(":", "_").split(", "))
             try:
@@ -158,7 +158,7 @@ def try_parts(
                 left_out.append(f"{parts}: {error}")
                 continue
             report(f"{parts}: {trials[-1].metric} {trials[-1].score:.2%}.")
-    best_first = sorted(trials, key=lambda trial: -trial.score)
+    best_first = sorted(trials, key=lambda trial: (-trial.score, trial.training))
     return Suggestion(tuple(best_first), tuple(left_out), len(sample), pictures)
 
 
