@@ -166,7 +166,11 @@ def commands() -> Iterator[tuple[str, str]]:
                 yield str(block), line[2:]
 
 
-def test_every_command_shown_is_one_that_the_command_line_takes() -> None:
+def test_every_command_shown_is_one_that_the_command_line_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # with the file that pages let `vqazoo data init` write
+    (tmp_path / "mine.toml").write_text('type = "table"\n[args]\ntrain = "mine.csv"\n')
     problems = []
     for where, line in commands():
         for words in invocations(line):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vqazoo.amounts import duration
 from vqazoo.config import RunConfig, plain, read_toml, set_value
 from vqazoo.data import open_dataset
 from vqazoo.errors import IncompatibleError, missing_package
@@ -155,7 +156,8 @@ def search(
         for number in range(1, trials + 1):
             over = minutes is not None and time.monotonic() - began > 60 * minutes
             if over and number > 1:
-                report(f"{minutes:g} minutes are over: {number - 1} of {trials} trials are done.")
+                spent = duration(60 * (minutes or 0))
+                report(f"{spent} are over: {number - 1} of {trials} trials are done.")
                 break
             asked = study.ask()
             trial = _drawn(number, asked, parts, fixed)

@@ -76,6 +76,7 @@ def test_parts_of_the_zoo_offer_what_they_can() -> None:
     assert offering("head", RanksAnswers) == writers
     assert offering("head", Captions) == writers
     choosers = {"linear", "mlp", "quality", "vilt-classifier", "lm-classifier"}
+    choosers.add("nearest-questions")
     assert offering("head", GivesLogits) - writers == choosers  # writers have logits of tokens
     assert offering("head", Writes) == {"lstm", "gru", *writers}
     lookers = {"cross-attention", "stacked-attention", "top-down-attention", "mac"}
