@@ -25,7 +25,7 @@ except ModuleNotFoundError as error:
 GRAPHS = [(graph, onnxruntime.InferenceSession(HERE / graph["file"])) for graph in SAID["graphs"]]
 
 
-def answer(picture: str, questions: list[str], top_k: int = 1) -> list[dict[str, Any]]:
+def answer(picture: str | Path, questions: list[str], top_k: int = 1) -> list[dict[str, Any]]:
     """One dictionary a question: answer, score, and what else the head says.
 
     Raises:
@@ -33,7 +33,7 @@ def answer(picture: str, questions: list[str], top_k: int = 1) -> list[dict[str,
     """
     check_top_k(top_k, SAID["head"]["kind"])
     asked = [checked(question) for question in questions]
-    known = {"pixels": pixels(opened(picture), SAID["preprocess"]), **TEXT.encode(asked)}
+    known = {"pixels": pixels(opened(str(picture)), SAID["preprocess"]), **TEXT.encode(asked)}
     for graph, session in GRAPHS:
         inputs = {entry["name"]: known[entry["name"]] for entry in graph["inputs"]}
         rows = max(map(len, inputs.values()))  # one picture serves all questions
