@@ -36,4 +36,6 @@ def two_towers(encoder: str, known: Collection[str]) -> tuple[str, str] | None:
         image, text = encoder[: plus.start()], encoder[plus.end() :]
         if image and parse_ref(text).name in known:
             return image, text
+        if image in known and text:  # so that the name that nobody offers is told, and alone
+            return image, text
     return None

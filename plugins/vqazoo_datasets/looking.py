@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -169,10 +170,12 @@ def _columns(file: Path, rows: Sequence[Row], given: Mapping[str, Any]) -> dict[
                 named |= matched(free(), {argument: other})
     guess_by_cells(QUESTION_COLUMN, ("?",))
     if open_to_guess(IMAGE_COLUMN):  # numbers or names without an ending, whose files are there
-        fitting = [name for name in free() if _pictures(file, rows, name)]
-        named.update(zip((IMAGE_COLUMN,), fitting, strict=False))
+        fitting = next((name for name in free() if _pictures(file, rows, name)), None)
+        if fitting is not None:
+            named[IMAGE_COLUMN] = fitting
     if open_to_guess(ANSWER_COLUMN):
-        named.update(zip((ANSWER_COLUMN,), suggest("answer", free(), 1), strict=False))
+        for close in suggest("answer", free(), 1):
+            named[ANSWER_COLUMN] = close
     return named
 
 
@@ -206,7 +209,7 @@ def _pictures(file: Path, rows: Sequence[Row], column: str) -> dict[str, str]:
 def _patterns(cell: str, folder: Path) -> Iterator[str]:
     """How the name of a file in the folder may be made of a cell."""
     number = cell.removesuffix(".0")
-    for file, _ in zip(folder.iterdir(), range(MOST), strict=False):
+    for file in islice(folder.iterdir(), MOST):
         if file.suffix.lower() not in PICTURES:
             continue
         if file.stem == cell:

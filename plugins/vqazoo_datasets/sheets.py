@@ -57,6 +57,7 @@ def sheet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     f"once: rename one."
                 )
             continue
+        # A row may end early; columns without a name, such as pandas' index, are not read.
         named = zip(header, cells, strict=False)
         yield number, {name: "" if cell is None else cell for name, cell in named if name}
 

@@ -24,6 +24,8 @@ KNOWN = ("minilm", "tiny-clip", "timm")
         ("hf-clip:/data/a+b+minilm", ("hf-clip:/data/a+b", "minilm")),
         ("timm:resnet18+hf-text", None),
         ("+minilm", None),
+        ("tiny-clip+minilmm", ("tiny-clip", "minilmm")),
+        ("tiny-clip+", None),
     ],
 )
 def test_the_second_name_is_that_of_an_encoder(
@@ -55,3 +57,5 @@ def test_the_command_line_takes_them_and_names_the_one_that_is_unknown(
     assert '"text_encoder"' in capsys.readouterr().out
     assert run(["train", "--encoder", "tiny-clipp+tiny-clip", *given]) == 1
     assert capsys.readouterr().err.startswith("Error: Unknown encoder 'tiny-clipp'. Did you mean")
+    assert run(["train", "--encoder", "tiny-clip+minilmm", *given]) == 1
+    assert capsys.readouterr().err.startswith("Error: Unknown encoder 'minilmm'. Did you mean 'mi")

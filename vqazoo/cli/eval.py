@@ -14,6 +14,7 @@ from vqazoo.cli.completion import complete_model
 from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
     JSON,
+    asking_for_data,
     confidence_flags,
     data_options,
     decode_flags,
@@ -137,7 +138,7 @@ def eval_command(
     from vqazoo.data.own_files import TEST
     from vqazoo.evaluation.checks import CHECKS_ROWS
     from vqazoo.evaluation.split import read_split, scored
-    from vqazoo.zoo.evaluate import UnnamedDataError, evaluate
+    from vqazoo.zoo.evaluate import evaluate
 
     if record and _is_published(model or ""):
         raise click.UsageError(
@@ -162,7 +163,7 @@ def eval_command(
         evaluation = scored(questions, answers, wups=wanted, report=_report, pictures=told)
     else:
         assert model is not None
-        try:
+        with asking_for_data():
             evaluation = evaluate(
                 model,
                 data,
@@ -184,8 +185,6 @@ def eval_command(
                 report=_report,
                 progress=progress,
             )
-        except UnnamedDataError as error:
-            raise click.UsageError(str(error)) from error
     if out is not None:
         evaluation.write(out, seed=seed)
     if not evaluation.metrics:

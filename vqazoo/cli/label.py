@@ -11,6 +11,7 @@ from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
     JSON,
+    asking_for_data,
     confidence_flags,
     decode_flags,
     decode_request,
@@ -79,29 +80,28 @@ def label(
     Example: vqazoo label --teacher {model} --data {dataset} --out labels.jsonl
     """
     options, chosen = decode_request(decode, candidates)
-    from vqazoo.zoo.evaluate import UnnamedDataError
     from vqazoo.zoo.label import label_to_file
 
-    with told_when_interrupted(lambda: "run the same command again; answered parts are kept."):
-        try:
-            counts = label_to_file(
-                teacher,
-                out,
-                data,
-                split or "",
-                data_args=given_args(data_root, assignments),
-                decode=options,
-                candidates=chosen,
-                calibrated=not uncalibrated,
-                abstain_at_risk=abstain_at_risk,
-                min_confidence=min_confidence,
-                top_k=top_k,
-                device=device,
-                cache=cache,
-                report=lambda line: say(line, err=True),
-            )
-        except UnnamedDataError as error:
-            raise click.UsageError(str(error)) from error
+    with (
+        told_when_interrupted(lambda: "run the same command again; answered parts are kept."),
+        asking_for_data(),
+    ):
+        counts = label_to_file(
+            teacher,
+            out,
+            data,
+            split or "",
+            data_args=given_args(data_root, assignments),
+            decode=options,
+            candidates=chosen,
+            calibrated=not uncalibrated,
+            abstain_at_risk=abstain_at_risk,
+            min_confidence=min_confidence,
+            top_k=top_k,
+            device=device,
+            cache=cache,
+            report=lambda line: say(line, err=True),
+        )
     labelled = counts.rows - counts.failed - counts.held_back
     if as_json:
         print_json(

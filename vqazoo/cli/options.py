@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -227,6 +228,17 @@ def run_assignments(
     if device is not None:
         extra.append(f"training.device={json.dumps(device)}")
     return (*assignments, *extra)
+
+
+@contextmanager
+def asking_for_data() -> Iterator[None]:
+    """Who names no data where the model names none either has used the verb wrongly."""
+    from vqazoo.zoo.evaluate import UnnamedDataError
+
+    try:
+        yield
+    except UnnamedDataError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def dataset_args(

@@ -11,6 +11,7 @@ from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
     JSON,
+    asking_for_data,
     confidence_flags,
     decode_flags,
     decode_request,
@@ -75,29 +76,28 @@ def predict(
     Example: vqazoo predict {model} --data {dataset} --out answers.parquet
     """
     options, chosen = decode_request(decode, candidates)
-    from vqazoo.zoo.evaluate import UnnamedDataError
     from vqazoo.zoo.predict import predict_to_file
 
-    with told_when_interrupted(lambda: "run the same command again; answered parts are kept."):
-        try:
-            counts = predict_to_file(
-                model,
-                out,
-                data,
-                split or "",
-                data_args=given_args(data_root, assignments),
-                decode=options,
-                candidates=chosen,
-                calibrated=not uncalibrated,
-                abstain_at_risk=abstain_at_risk,
-                device=device,
-                cache=cache,
-                engine=engine,
-                workers=workers,
-                report=lambda line: say(line, err=True),
-            )
-        except UnnamedDataError as error:
-            raise click.UsageError(str(error)) from error
+    with (
+        told_when_interrupted(lambda: "run the same command again; answered parts are kept."),
+        asking_for_data(),
+    ):
+        counts = predict_to_file(
+            model,
+            out,
+            data,
+            split or "",
+            data_args=given_args(data_root, assignments),
+            decode=options,
+            candidates=chosen,
+            calibrated=not uncalibrated,
+            abstain_at_risk=abstain_at_risk,
+            device=device,
+            cache=cache,
+            engine=engine,
+            workers=workers,
+            report=lambda line: say(line, err=True),
+        )
     if as_json:
         print_json({"out": str(out), "rows": counts.rows, "failed": counts.failed})
         return

@@ -107,7 +107,8 @@ def check_columns(
         return
     names = " and no column ".join(map(repr, missing.values()))
     shown = ", ".join(map(repr, sorted(columns)[:SHOWN])) + " ..." * (len(columns) > SHOWN)
-    hints = "".join(did_you_mean(name, others) for name in missing.values())
+    # Of several, a hint would not say which column it is for; the flags below do.
+    hints = did_you_mean(next(iter(missing.values())), others) if len(missing) == 1 else ""
     flags = []
     for argument, name in missing.items():
         close = {_folded(other): other for other in others}

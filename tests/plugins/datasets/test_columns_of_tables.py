@@ -93,6 +93,11 @@ def test_all_missing_columns_are_told_at_once_with_the_flags_to_add(folder: Path
     assert close.endswith("--set 'question_column=my qestion'")
 
 
+def test_of_several_missing_columns_nothing_is_guessed_without_its_name(folder: Path) -> None:
+    message = refused(folder / "t.csv", "Bild,Frage,Antwort\na.png,was?,x\n")
+    assert "only 'Antwort', 'Bild', 'Frage'. Rename the columns, or name others" in message
+
+
 def test_the_flags_that_a_message_gives_are_taken(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
