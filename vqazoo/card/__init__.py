@@ -113,7 +113,7 @@ def render_card(files: Mapping[str, bytes], name: str) -> str:
 
 
 def front_matter(facts: Facts) -> dict[str, Any]:
-    """Metadata for the Hub; its results are all metrics, in percent."""
+    """Metadata for the Hub; its results are all metrics that are defined, in percent."""
     from huggingface_hub import EvalResult, ModelCardData
 
     results = [
@@ -126,7 +126,8 @@ def front_matter(facts: Facts) -> dict[str, Any]:
             metric_value=round(100 * metric.value, 2),
         )
         for metric in facts.metrics
-        if not card_checks.is_check(metric)  # of changed pictures, which are not the dataset's
+        # Checks are of changed pictures, which are not the dataset's.
+        if not card_checks.is_check(metric) and not metric.undefined
     ]
     front = card_sections.description(facts)
     if emissions := co2_eq_emissions(facts):

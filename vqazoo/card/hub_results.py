@@ -72,6 +72,8 @@ def hub_results(facts: Facts, source: Mapping[str, str] | None = None) -> HubRes
 
     entries, left_out = [], []
     for metric in _results(facts):
+        if metric.undefined:
+            continue
         dataset = hub_dataset(metric.data)
         if dataset is None:
             left_out.append(public(metric.data) or "unknown")

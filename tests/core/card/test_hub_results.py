@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 from huggingface_hub import EvalResultEntry, parse_eval_result_entries
 
 from tests.support.made_cards import METRICS, RECIPE, contents, metric
-from vqazoo.card import refresh, write_card
+from vqazoo.card import front_matter, refresh, write_card
 from vqazoo.card.facts import read_facts
 from vqazoo.card.hub_results import hub_dataset, hub_results
 from vqazoo.evaluation.metric import Metric
@@ -51,6 +52,19 @@ def test_every_field_is_read_back_by_the_hubs_own_library() -> None:
             date="2031-02-03",
             notes="accuracy in percent, split test, 1,200 questions",
         )
+    ]
+
+
+def test_what_is_undefined_is_no_result_of_either_kind() -> None:
+    undefined = replace(
+        metric("bleu-2", 0.0, data=SHAPES), undefined="no answer of people has 2 words"
+    )
+    scores = [metric("accuracy", 0.8, data=SHAPES), undefined]
+    assert [entry.value for entry in of(SHAPES, scores)] == [80.0]
+    facts = read_facts(contents({**RECIPE, "data": {"type": SHAPES}}, scores), "made", False)
+    (model,) = front_matter(facts)["model-index"]
+    assert [each["type"] for result in model["results"] for each in result["metrics"]] == [
+        "accuracy"
     ]
 
 
