@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,7 +189,9 @@ def _next(looked: FirstLook, doubts: Mapping[str, Sequence[Doubt]], out: Path) -
             "No row to learn from has an answer. If there is a column of answers, name it with  "
             "--set answer_column=NAME ; if the first line is a row, put one with names above it."
         ]
-    return [f"Next: vqazoo train --encoder ENCODER --head HEAD --data {out} --out runs/mine"]
+    return [
+        f"Next: vqazoo suggest --data {shlex.quote(str(out))}  tries which parts suit these data."
+    ]
 
 
 def _as_json(looked: FirstLook, doubts: Mapping[str, Sequence[Doubt]], out: Path) -> dict[str, Any]:

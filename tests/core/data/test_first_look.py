@@ -252,7 +252,7 @@ def test_a_table_that_cannot_be_learnt_is_not_recommended_for_training(
     assert run(["data", "init", "t.csv"]) == 0
     out = capsys.readouterr().out
     assert said in out
-    assert "Next: vqazoo train" not in out
+    assert "Next: vqazoo" not in out
 
 
 def test_counts_that_pandas_wrote_as_floats_are_told(
