@@ -79,7 +79,7 @@ def test_what_is_printed_shows_columns_rows_and_the_next_command(
     out = capsys.readouterr().out
     assert "image = 'image_id', question = 'question'" in out
     assert "COCO_000001.png  is it red?  no" in out
-    assert "--data sub.toml --out runs/mine" in out
+    assert "suggest --data sub.toml " in out
     assert run(["data", "init", "good.csv", "--out", "sub.toml"]) == 1  # nothing is overwritten
     assert "there already" in capsys.readouterr().err
 
