@@ -66,6 +66,8 @@ KNOWN_AS = {
 INSTEAD = {"blip": "Salesforce/blip-itm-base-coco"}  # transformers' BlipForImageTextRetrieval
 HEAD = """# Names of encoders
 
+*What may I write after the colon of an encoder?*
+
 What may stand after the colon, as the libraries list it: `vqazoo list encoders --search "SigLIP 2"`
 finds a line by a word of it, whatever its case, blanks and hyphens. Written by
 `tests/whole/catalogues/encoder_names.py` from {made_with}.
