@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from vqazoo.card.facts import LOG
@@ -22,6 +19,7 @@ from vqazoo.features.filling import build_images
 from vqazoo.features.sources import CachedSide, distinct
 from vqazoo.files.writing import json_lines, write_file
 from vqazoo.interfaces import Features, floating_dtype
+from vqazoo.plots import legend, new_figure, plain_axes, save_figure
 from vqazoo.progress import Progress, Report
 from vqazoo.toolkit.shares import Share
 from vqazoo.training.engine import Engine
@@ -267,15 +265,13 @@ def write_log(out: Path, log: Sequence[dict[str, float]]) -> None:
     write_file(out / LOG, json_lines(log))
     if not log:
         return
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = new_figure(3.6)
     axes = figure.subplots()
     for name in log[0]:
         if name not in ("step", "learning_rate", "seconds"):
             axes.plot([line["step"] for line in log], [line[name] for line in log], label=name)
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
-    axes.legend()
-    axes.grid(alpha=0.3)
-    picture = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(picture)
-    write_file(out / CURVE, picture.getvalue())
+    legend(axes)
+    plain_axes(axes)
+    save_figure(figure, out / CURVE)

@@ -6,7 +6,6 @@ among those of the batch, and each caption its picture. Equal captions share the
 
 from __future__ import annotations
 
-import io
 import math
 import random
 import time
@@ -15,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from vqazoo.card.facts import LOG
@@ -25,6 +22,7 @@ from vqazoo.files.json_text import json_text
 from vqazoo.files.tensors_bytes import safetensors_bytes
 from vqazoo.files.writing import json_bytes, json_lines, write_file
 from vqazoo.modes import evaluating
+from vqazoo.plots import BLUE, new_figure, plain_axes, save_figure
 from vqazoo.toolkit.shares import ALONE, Share, share_batch_norms
 from vqazoo.training.engine import Engine
 from vqazoo.training.run_folder import one_writer, writing
@@ -233,15 +231,13 @@ def save(model: TinyCLIP, out: Path, log: Sequence[dict[str, float]]) -> None:
     }
     write_file(out / WEIGHTS, safetensors_bytes(tensors, metadata={"format": "pt"}))
     write_file(out / LOG, json_lines(log))
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = new_figure(3.6)
     axes = figure.subplots()
-    axes.plot([line["step"] for line in log], [line["loss"] for line in log], color="#1f4e9c")
+    axes.plot([line["step"] for line in log], [line["loss"] for line in log], color=BLUE)
     axes.set_xlabel("step")
     axes.set_ylabel("contrastive loss")
-    axes.grid(alpha=0.3)
-    picture = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(picture)
-    write_file(out / CURVE, picture.getvalue())
+    plain_axes(axes)
+    save_figure(figure, out / CURVE)
 
 
 def write_pictures(out: Path, count: int, seed: int, wrong_share: float = 0.0) -> None:

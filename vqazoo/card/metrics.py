@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from vqazoo.amounts import count, percent
+from vqazoo.card.alt_texts import alt_text
 from vqazoo.card.calibration import calibrated
-from vqazoo.card.facts import PICTURES, VALIDATION, Facts, Measured
+from vqazoo.card.facts import VALIDATION, Facts, Measured
 from vqazoo.evaluation.checks_table import CHECK
 from vqazoo.files.places import public
 from vqazoo.files.writing import CALIBRATION
@@ -297,7 +298,7 @@ def folded(title: str, content: str) -> str:
 
 def pictures(facts: Facts, *names: str) -> list[str]:
     """Those of the pictures that stand beside the card."""
-    return [f"![{PICTURES[name]}]({name})" for name in names if name in facts.pictures]
+    return [f"![{alt_text(facts, name)}]({name})" for name in names if name in facts.pictures]
 
 
 def public_signature(metric: Measured) -> str:

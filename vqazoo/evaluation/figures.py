@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import math
 import random
 import re
 import textwrap
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -25,43 +21,60 @@ from vqazoo.data.answers import normalise, select_answer
 from vqazoo.evaluation.agreement import is_correct
 from vqazoo.evaluation.metrics import Floats
 from vqazoo.evaluation.metrics.reliability import BINS, RiskCoverage, calibration_error
-from vqazoo.files.writing import write_file
 from vqazoo.interfaces import Answer
 from vqazoo.media.video import still
+from vqazoo.plots import (
+    BLUE,
+    BROWN,
+    DARK,
+    GREEN,
+    GREY,
+    LETTERS,
+    RED,
+    SHADES,
+    SMALL,
+    WIDTH,
+    legend,
+    new_figure,
+    plain_axes,
+    save_figure,
+)
 
 ANSWER_KINDS = ("yes/no", "number", "unanswerable", "other")  # of answers, told from their words
-RIGHT, WRONG, OPEN = "#0a6b2d", "#b3261e", "#333333"  # readable on white
+GRID_COLUMNS = 3
+LINE = 24  # letters in a line above a picture of the grid
 
 
 def loss_figure(log: Sequence[Mapping[str, Any]], file: Path) -> None:
     """Training and validation loss, and validation accuracy, by epoch, one above the other."""
     epochs = [line["epoch"] for line in log]
-    figure = Figure(figsize=(7, 5.5), layout="constrained")
+    figure = new_figure(4.6)
     loss_axes, accuracy_axes = figure.subplots(2, 1, sharex=True)
     for key, label, colour in (
-        ("loss", "training", "#1f4e9c"),
-        ("validation_loss", "validation", "#b35900"),
+        ("loss", "training", BLUE),
+        ("validation_loss", "validation", BROWN),
     ):
         loss_axes.plot(
             epochs,
             [math.nan if e[key] is None else e[key] for e in log],
             marker="o",
+            markersize=4,
             color=colour,
             label=label,
         )
     loss_axes.set_ylabel("loss")
-    loss_axes.legend()
+    legend(loss_axes)
     shown = "vqa-accuracy" if "validation_vqa-accuracy" in log[0] else "accuracy"
     values = [100 * line[f"validation_{shown}"] for line in log]
-    accuracy_axes.plot(epochs, values, marker="o", color="#b35900")
+    accuracy_axes.plot(epochs, values, marker="o", markersize=4, color=BROWN)
     accuracy_axes.set_ylabel(f"validation {shown} (%)")
     accuracy_axes.set_xlabel("epoch")
     accuracy_axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if len(epochs) == 1:
         accuracy_axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
     for axes in (loss_axes, accuracy_axes):
-        axes.grid(alpha=0.3)
-    _save(figure, file)
+        plain_axes(axes)
+    save_figure(figure, file)
 
 
 def confusion_figure(examples: Sequence[Example], answers: Sequence[Answer], file: Path) -> None:
@@ -98,16 +111,16 @@ def answer_kind(text: str) -> str:
 
 def reliability_figure(curve: RiskCoverage, file: Path) -> None:
     """Risk over coverage: what abstaining from the least sure answers gains."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = new_figure(3.6)
     axes = figure.subplots()
-    axes.step(100 * curve.coverage, 100 * curve.risk, where="post", color="#1f4e9c")
+    axes.step(100 * curve.coverage, 100 * curve.risk, where="post", color=BLUE)
     axes.set_xlabel("coverage: questions answered (%)")
     axes.set_ylabel("risk: 100 - mean score (%)")
     axes.set_xlim(0, 100)
     axes.set_ylim(0, None)
-    axes.grid(alpha=0.3)
-    axes.set_title(f"area under the curve {curve.area():.3f}", fontsize=10)
-    _save(figure, file)
+    plain_axes(axes)
+    axes.set_title(f"area under the curve {curve.area():.3f}", fontsize=LETTERS, loc="left")
+    save_figure(figure, file)
 
 
 def calibration_figure(scores: Floats, series: Mapping[str, Floats], file: Path) -> None:
@@ -116,10 +129,10 @@ def calibration_figure(scores: Floats, series: Mapping[str, Floats], file: Path)
     Args:
         scores: (n,) of each answer, in [0, 1]; series: (n,) confidences by name, the last in blue.
     """
-    figure = Figure(figsize=(5, 5.4), layout="constrained")
+    figure = new_figure(5.4)
     right, counted = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
-    right.plot((0, 100), (0, 100), color="#777777", linestyle=":", label="as sure as right")
-    styles = [("#b35c00", "o", "--"), ("#1f4e9c", "s", "-")][-len(series) :]
+    right.plot((0, 100), (0, 100), color=GREY, linestyle=":", label="as sure as right")
+    styles = [(BROWN, "o", "--"), (BLUE, "s", "-")][-len(series) :]
     for (name, confidence), (colour, marker, line) in zip(series.items(), styles, strict=True):
         place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
         rows = np.bincount(place, minlength=BINS)
@@ -134,13 +147,13 @@ def calibration_figure(scores: Floats, series: Mapping[str, Floats], file: Path)
         counted.stairs(shares, [*edges, 100], color=colour, linestyle=line)
     right.set_ylabel("right (%)")
     right.set_ylim(0, 102)
-    right.legend(fontsize=9, loc="upper left")
+    legend(right, loc="upper left")
     counted.set_xlabel("how sure the model says it is (%)")
     counted.set_ylabel("answers (%)")
     counted.set_xlim(0, 100)
     for axes in (right, counted):
-        axes.grid(alpha=0.3)
-    _save(figure, file)
+        plain_axes(axes)
+    save_figure(figure, file)
 
 
 def sweep_figure(
@@ -174,25 +187,27 @@ def _heat_map(
 ) -> None:
     """A table of values in [0, 1], coloured and with each value written in its cell."""
     longest = max((len(row) for row in rows), default=0)
-    width = max(4.5, 1.2 + 0.08 * longest + 1.3 * len(columns))  # inches
+    width = max(WIDTH, 1.2 + 0.08 * longest + 0.8 * len(columns))  # inches
     lines = textwrap.wrap(title, int(11 * width))
-    figure = Figure(figsize=(width, 1.8 + 0.6 * len(rows) + 0.2 * len(lines)), layout="constrained")
-    figure.suptitle("\n".join(lines), fontsize=10, parse_math=False)
+    figure = new_figure(1.6 + 0.45 * len(rows) + 0.2 * len(lines), width)
+    figure.suptitle("\n".join(lines), fontsize=LETTERS, parse_math=False)
     axes = figure.subplots()
     axes.imshow(
-        values, cmap="Blues", vmin=0, vmax=max(float(np.nanmax(values)), 1e-9), aspect="auto"
+        values, cmap=SHADES, vmin=0, vmax=max(float(np.nanmax(values)), 1e-9), aspect="auto"
     )
     axes.set_xticks(range(len(columns)), columns, rotation=20, ha="right", parse_math=False)
     axes.set_yticks(range(len(rows)), rows, parse_math=False)
     axes.set_xlabel(column_label)
     axes.set_ylabel(row_label)
+    axes.tick_params(colors=DARK, labelsize=SMALL, length=0)
+    axes.spines[:].set_visible(False)
     middle = 0.6 * np.nanmax(values)
     for row, column in np.ndindex(*values.shape):
         value = values[row, column]
         text = percent(float(value), 0) if texts is None else texts[row][column]
         colour = "white" if value > middle else "black"
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
-    _save(figure, file)
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=SMALL)
+    save_figure(figure, file)
 
 
 def grid_rows(
@@ -210,41 +225,33 @@ def grid_rows(
     return taken + wrong[: count - len(taken)]
 
 
-def answer_figure(
-    examples: Sequence[Example], answers: Sequence[Answer], file: Path, columns: int = 4
-) -> None:
+def answer_figure(examples: Sequence[Example], answers: Sequence[Answer], file: Path) -> None:
     """A grid of pictures with question, answer and score; green right, red wrong."""
-    columns = min(columns, len(examples))
-    rows = -(-len(examples) // columns)
+    columns = min(GRID_COLUMNS, len(examples))
+    titles = [_title(*pair) for pair in zip(examples, answers, strict=True)]
+    deepest = max(text.count("\n") + 1 for text, _ in titles)
+    rows, side = -(-len(examples) // columns), WIDTH / GRID_COLUMNS
     # Pictures keep their shape; `constrained` would cut the first row's titles off.
-    figure = Figure(figsize=(3.1 * columns, 3.6 * rows), layout="compressed")
+    figure = new_figure(
+        (side + deepest * SMALL / 55 + 0.15) * rows, side * columns, "compressed"
+    )  # a line of SMALL points is SMALL / 55 inches high
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
-    for axes, example, answer in zip(grid.flat, examples, answers, strict=False):
+    for axes, example, (text, colour) in zip(grid.flat, examples, titles, strict=False):
         axes.imshow(still(example.image), interpolation="nearest")
-        truth = select_answer(example.answers)
-        colour = OPEN if not truth else RIGHT if is_correct(example, answer) else WRONG
-        lines = textwrap.wrap(example.question, 34, max_lines=3, placeholder=" …")
-        sure = "" if math.isnan(answer.score) else f" ({answer.score:.0%})"
-        said = f"{answer.text or '(nothing)'}{sure}"
-        if truth and colour == WRONG:
-            said += f", not {truth}"
-        lines += textwrap.wrap(said, 34, max_lines=2, placeholder=" …")
-        text = "\n".join(lines)
-        axes.set_title(text, fontsize=10, color=colour, parse_math=False)  # $ is a dollar
-    _save(figure, file)
+        axes.set_title(text, fontsize=SMALL, color=colour, parse_math=False)  # $ is a dollar
+    save_figure(figure, file)
 
 
-def save_figure(figure: Figure, file: Path) -> None:
-    """Write a figure that another module drew."""
-    _save(figure, file)
-
-
-def _save(figure: Figure, file: Path) -> None:
-    """Draw in memory first, then replace the file in one step."""
-    picture = io.BytesIO()
-    with warnings.catch_warnings():  # letters that the font lacks are drawn as boxes
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        FigureCanvasAgg(figure).print_png(picture)
-    write_file(file, picture.getvalue())
+def _title(example: Example, answer: Answer) -> tuple[str, str]:
+    """Question, answer and score in lines, and their colour."""
+    truth = select_answer(example.answers)
+    colour = DARK if not truth else GREEN if is_correct(example, answer) else RED
+    lines = textwrap.wrap(example.question, LINE, max_lines=3, placeholder=" …")
+    sure = "" if math.isnan(answer.score) else f" ({answer.score:.0%})"
+    said = f"{answer.text or '(nothing)'}{sure}"
+    if truth and colour == RED:
+        said += f", not {truth}"
+    lines += textwrap.wrap(said, LINE, max_lines=2, placeholder=" …")
+    return "\n".join(lines), colour

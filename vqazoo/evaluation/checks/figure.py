@@ -7,16 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from vqazoo.evaluation.checks.changes import CORRUPTIONS, STRENGTHS, Corruption
 from vqazoo.evaluation.checks_table import LABELS, SCORES, checked_kind, label_of
-from vqazoo.evaluation.figures import save_figure
 from vqazoo.evaluation.metric import Metric
+from vqazoo.plots import (
+    BLUE,
+    BROWN,
+    GREEN,
+    LETTERS,
+    SMALL,
+    legend,
+    new_figure,
+    plain_axes,
+    save_figure,
+)
 
 CHECKS_FIGURE = "checks.png"
-GREEN, BROWN, BLUE = "#0a6b2d", "#b35900", "#1f4e9c"  # readable on white
-COLUMNS = 3
+COLUMNS = 2
 
 
 def checks_figure(checks: Sequence[Metric], file: Path) -> None:
@@ -29,15 +36,16 @@ def checks_figure(checks: Sequence[Metric], file: Path) -> None:
         kind for kind in found if kind in LABELS and kind != "constant-answer"
     ]  # no strengths, no group sizes
     end = next(end for end in SCORES if checks[0].name.endswith(end))
-    figure = Figure(figsize=(9, 2.6 + 0.34 * len(bars) + 4.4), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=(1.0 + 0.34 * len(bars), 5.2))
+    above, below = 1.1 + 0.34 * len(bars), 6.6  # inches
+    figure = new_figure(above + below)
+    parts: Any = figure.subfigures(2, 1, height_ratios=(above, below))
     top, bottom = parts
     axes = top.subplots()
     for place, kind in enumerate(bars):
         _point(axes, found[kind], place)
     axes.set_yticks(range(len(bars)), [label_of(kind) for kind in bars])
     axes.set_ylim(len(bars) - 0.5, -0.5)
-    axes.set_xlabel(f"{end[1:]} or consistency (%), with its 95% interval")
+    axes.set_xlabel(f"{end[1:]} or consistency (%), with its 95% interval", loc="right")
     axes.set_xlim(-3, 103)
     for kind, colour, label in (
         ("plain", GREEN, "nothing changed"),
@@ -45,9 +53,9 @@ def checks_figure(checks: Sequence[Metric], file: Path) -> None:
     ):
         if kind in found:
             axes.axvline(100 * found[kind].value, color=colour, linestyle="--", label=label)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8, frameon=False)
-    axes.grid(axis="x", alpha=0.3)
-    panels = bottom.subplots(2, COLUMNS, sharey=True)
+    legend(axes, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
+    plain_axes(axes, grid="x")
+    panels = bottom.subplots(-(-len(CORRUPTIONS) // COLUMNS), COLUMNS, sharey=True)
     for panel, damage in zip(panels.flat, CORRUPTIONS, strict=False):
         _damage(panel, damage, found)
     for panel in panels.flat[len(CORRUPTIONS) :]:
@@ -70,7 +78,7 @@ def _point(axes: Any, metric: Metric, place: float) -> None:
         textcoords="offset points",
         ha="right" if left else "left",
         va="center",
-        fontsize=9,
+        fontsize=SMALL,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
     )
 
@@ -92,8 +100,8 @@ def _damage(axes: Any, damage: Corruption, found: dict[str, Metric]) -> None:
     axes.axhline(values[0], color=GREEN, linestyle="--")
     if "constant-answer" in found:
         axes.axhline(100 * found["constant-answer"].value, color=BROWN, linestyle="--")
-    axes.set_title(LABELS[kind], fontsize=10)
+    axes.set_title(LABELS[kind], fontsize=LETTERS, loc="left")
     axes.set_xticks(range(len(shown)), ["none", *(f"{value:g}" for value in damage.values)])
-    axes.set_xlabel(damage.parameter, fontsize=9)
+    axes.set_xlabel(damage.parameter, fontsize=SMALL)
     axes.set_ylim(-3, 103)
-    axes.grid(alpha=0.3)
+    plain_axes(axes)
