@@ -56,8 +56,8 @@ def _types(facts: Facts) -> str:
 
 def _risk(facts: Facts) -> str:
     found = {risk: _measured(facts, f"coverage-at-{risk}-percent-risk") for risk in (1, 5, 10)}
-    told = [f"{percent(m.value)} with {risk}%" for risk, m in found.items() if m is not None]
-    return f"{', '.join(told)} of wrong answers can be given" if told else ""
+    told = [f"{percent(m.value)} with {risk}% wrong" for risk, m in found.items() if m is not None]
+    return ", ".join(told)
 
 
 def _reliability(facts: Facts) -> str:

@@ -1,4 +1,4 @@
-"""What a catalogue run finds: one outcome a model, and the table of docs/about/results.md."""
+"""What a catalogue run finds: one outcome a model, and the table of docs/about/robustness.md."""
 
 from __future__ import annotations
 
