@@ -34,15 +34,15 @@ class ModelConfig:
 class DataConfig:
     """Where examples come from, and which answers the model knows."""
 
-    type: str
-    args: dict[str, Any] = field(default_factory=dict)
-    train_split: str = "train"
+    type: str  # the dataset's name
+    args: dict[str, Any] = field(default_factory=dict)  # its own, as `vqazoo info NAME` lists them
+    train_split: str = "train"  # what is learnt from
     test_split: str = "test"  # what `eval` and `recipe run` score
     validation_split: str = ""  # empty: take validation_fraction of the training images
-    validation_fraction: float = 0.05
+    validation_fraction: float = 0.05  # of the training images, questions about them included
     answers: str = ""  # file with one answer a line; empty: the training answers
     most_answers: int = 0  # keep this many of the most frequent answers; 0: all
-    answer_rule: str = "most-frequent"  # which answers of a question are learnt: answers.RULE_NAMES
+    answer_rule: str = "most-frequent"  # which answers of a question are learnt: a rule by its name
     skip_missing: bool = False  # leave out questions whose picture is missing or damaged
 
 
@@ -50,7 +50,7 @@ class DataConfig:
 class StageConfig:
     """A stretch of epochs of its own; it starts from the best model of the stage before."""
 
-    epochs: int
+    epochs: int  # passes over the training questions
     learning_rate: float = 0.0  # of fusion and head; 0: training.learning_rate
     encoder_learning_rate: float = 0.0  # 0: training.encoder_learning_rate, else learning_rate
     batch_size: int = 0  # 0: training.batch_size
@@ -63,9 +63,9 @@ class StageConfig:
 class LoraConfig:
     """Low-rank adapters in a frozen encoder (Hu et al. 2022); merged into it when saved."""
 
-    rank: int = 0  # 0: none
+    rank: int = 0  # of each adapter; 0: no adapters
     alpha: float = 16.0  # the update is scaled by alpha / rank
-    dropout: float = 0.0
+    dropout: float = 0.0  # of what goes into the adapters
     targets: list[str] = field(default_factory=list)  # name endings; empty: every linear layer
 
 
@@ -73,21 +73,21 @@ class LoraConfig:
 class TrainingConfig:
     """How the model learns. AdamW (Loshchilov & Hutter 2019) throughout."""
 
-    epochs: int = 10
-    batch_size: int = 256  # over all processes
-    accumulate: int = 1  # steps whose gradients are averaged before the optimiser moves
-    learning_rate: float = 1e-3
+    epochs: int = 10  # passes over the training questions
+    batch_size: int = 256  # questions of a batch, over all processes
+    accumulate: int = 1  # batches whose gradients make one step of the optimiser
+    learning_rate: float = 1e-3  # of fusion and head, at its highest
     encoder_learning_rate: float = 0.0  # of encoder parameters that train; 0: learning_rate
-    weight_decay: float = 0.01
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
-    epsilon: float = 1e-8
+    weight_decay: float = 0.01  # of AdamW: pulls weights towards zero
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])  # of AdamW
+    epsilon: float = 1e-8  # of AdamW
     schedule: str = "cosine"  # cosine to zero, constant, multi-step or plateau
-    warmup_epochs: float = 0.0  # linear, counted in steps
-    milestones: list[int] = field(default_factory=list)  # multi-step: epochs
+    warmup_epochs: float = 0.0  # epochs in which the rate rises, in a line, counted in steps
+    milestones: list[int] = field(default_factory=list)  # multi-step: epochs after which it falls
     factor: float = 0.1  # multi-step, plateau: the rate is multiplied by this
     plateau_patience: int = 2  # plateau: epochs without a better monitored value
-    clip_norm: float = 1.0  # 0: no clipping by norm
-    clip_value: float = 0.0  # 0: no clipping by value
+    clip_norm: float = 1.0  # longest gradient, longer ones are cut; 0: none is
+    clip_value: float = 0.0  # largest entry of a gradient; 0: any
     precision: str = "float32"  # float32, bf16 or fp16 (autocast, with a gradient scaler)
     average: float = 0.0  # decay of the moving average of weights that is kept; 0: none
     monitor: str = (
