@@ -6,18 +6,16 @@ import os
 import shlex
 import shutil
 import tempfile
+import textwrap
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 from PIL import Image
 
 import vqazoo
 from tests.docs.pages import ROOT, blocks
 from tests.docs.test_tour import commands
 from vqazoo.cli import run
+from vqazoo.plots import BLUE, SMALL, new_figure, save_figure
 
 PICTURES = ROOT / "docs" / "pictures"
 MODEL = "tiny-clip-linear-flawedshapes"
@@ -40,25 +38,26 @@ def run_tour() -> None:
 def draw_answers(file: Path) -> None:
     """Each picture with its question, and the three best answers as bars."""
     model = vqazoo.load(MODEL)
-    figure, axes = plt.subplots(2, 3, figsize=(9, 4.6), height_ratios=(2, 1), layout="constrained")
+    figure = new_figure(3.4)
+    axes = figure.subplots(2, 3, height_ratios=(2, 1))
     for column, (name, question) in enumerate(ASKED):
         above, below = axes[:, column]
         above.imshow(Image.open(name), interpolation="nearest")
-        above.set_title(question, fontsize=11)
+        above.set_title(textwrap.fill(question, 20), fontsize=SMALL)
         above.set_xticks([])
         above.set_yticks([])
         best = model.answer(name, question, top_k=3)
         ranked = [best, *best.alternatives]
-        below.barh([one.text for one in ranked], [one.score for one in ranked], color="#1f5fa8")
+        words = [textwrap.fill(one.text, 12) for one in ranked]
+        below.barh(words, [one.score for one in ranked], color=BLUE)
         below.invert_yaxis()
-        below.set_xlim(0, 1.18)
+        below.set_xlim(0, 1.5)
         below.set_xticks([])
-        below.tick_params(length=0)
-        for spine in below.spines.values():
-            spine.set_visible(False)
+        below.tick_params(length=0, labelsize=SMALL)
+        below.spines[:].set_visible(False)
         for row, one in enumerate(ranked):
-            below.text(one.score + 0.02, row, f"{one.score:.0%}", va="center", fontsize=9)
-    figure.savefig(file, dpi=120)
+            below.text(one.score + 0.05, row, f"{one.score:.0%}", va="center", fontsize=SMALL)
+    save_figure(figure, file)
 
 
 if __name__ == "__main__":

@@ -37,9 +37,9 @@ ADVICE = """
 
 Besides:
 
-- **500 rows.** Beyond these, differences between settings are smaller than chance; more rows are worth
-  than any of them. Few questions choose the best epoch, so do not take the validation score for the
-  model's: keep a test file of a few hundred questions about other pictures. Prefer
+- **500 rows.** Beyond these, differences between settings are smaller than chance; more rows are
+  worth than any of them. Few questions choose the best epoch, so do not take the validation score
+  for the model's: keep a test file of a few hundred questions about other pictures. Prefer
   [pooled](glossary.md#pooled) fusions (`hadamard`, `sum`) with `mlp`. Compare with `--fusion
   question-only`: where that scores as much, the pictures are not used.
 - **5,000 rows.** `vqazoo suggest` has enough to tell parts apart. `vqazoo sweep --search 20` may

@@ -136,6 +136,8 @@ def try_parts(
     with one_writer(out):
         first = gather_config(None, assignments, {**_flags(known_parts()[0]), "data": data})
         sample = drawn_rows(first, rows, seed)
+        # arguments of the dataset, such as its folder, are none of the sample's table
+        assignments = [one for one in assignments if not one.startswith("data.args.")]
         pictures = len({example.image for example in sample})
         report(f"Trying parts on {len(sample):,} questions about {pictures:,} pictures.")
         table = _written(sample, out, seed)
