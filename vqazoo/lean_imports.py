@@ -101,9 +101,12 @@ class _RealParts(importlib.abc.MetaPathFinder):
         parent = name.rpartition(".")[0]
         if not isinstance(sys.modules.get(parent), _StandIn):
             return None
-        spec = importlib.machinery.PathFinder.find_spec(name, _real(parent).__path__)
-        if name in sys.modules:  # its parent has imported it
-            return importlib.machinery.ModuleSpec(name, _Imported(sys.modules[name]))
+        path = _real(parent).__path__
+        if name not in sys.modules:
+            return importlib.machinery.PathFinder.find_spec(name, path)
+        module = sys.modules[name]  # its parent has imported it
+        spec = importlib.machinery.ModuleSpec(name, _Imported(module))
+        module.__spec__ = spec  # of a module that is there, Python takes this, not what is returned
         return spec
 
 

@@ -28,12 +28,12 @@ CASES = {
     + "from transformers.loss.loss_for_object_detection import linear_sum_assignment\n"
     + "rows, columns = linear_sum_assignment([[4, 1], [2, 3]])\n"
     + "assert columns.tolist() == [1, 0]",
-    "a part of what is stood in for": "from scipy import stats\n"
+    "a part of what is stood in for": "import scipy.optimize._minimize as part\n"
     + "import scipy.optimize\n"
-    + "assert stats.norm.cdf(0) == 0.5\n"
-    + "assert scipy.optimize.minimize_scalar(lambda x: (x - 2) ** 2).x - 2 < 1e-6\n"
-    + "kinds = {type(m) for n, m in sys.modules.items() if n.startswith('scipy.optimize')}\n"
-    + "assert len(kinds) == 1, kinds",
+    + "assert scipy.optimize.minimize is part.minimize\n"
+    + "assert part.__spec__.origin == part.__file__\n"
+    + "assert scipy.optimize.__file__",
+    "a library that needs it": "from scipy import stats\nassert stats.norm.cdf(0) == 0.5",
     "who needs it has it": "import torch._dynamo\n"
     + "assert torch._dynamo.config.cache_size_limit\n"
     + "assert sys.modules['torch._dynamo'].__file__",
