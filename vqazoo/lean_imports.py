@@ -1,4 +1,5 @@
-"""Libraries imported without torch's compiler, which they name but do not use.
+"""Libraries imported without the large ones that they name but do not use: torch's compiler and
+scipy's optimiser.
 
 Imports only the standard library.
 """
@@ -8,48 +9,61 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import importlib.abc
+import importlib.machinery
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 COMPILER = "torch._dynamo"
-UTILITIES, INDEXING = f"{COMPILER}.utils", f"{COMPILER}._trace_wrapped_higher_order_op"
-
 MARKS = ("disable", "assume_constant_result", "allow_in_graph")  # decorators
+# What is named, by the module that has it. Where the first of a group is there, so is the group.
+GROUPS: tuple[Mapping[str, Sequence[str]], ...] = (
+    {
+        COMPILER: (),
+        f"{COMPILER}.utils": ("is_compile_supported",),
+        f"{COMPILER}._trace_wrapped_higher_order_op": ("TransformGetItemToIndex",),
+    },
+    {"scipy.optimize": ("linear_sum_assignment",)},
+)
 
 
 @contextlib.contextmanager
 def without_compiler() -> Iterator[None]:
-    """Inside, importing torchvision, timm or transformers does not import torch's compiler.
+    """Inside, importing torchvision, timm or transformers does not import torch's compiler, nor
+    what else is in `GROUPS`.
 
-    That takes 1 to 3 seconds, while they only mark functions that it must leave alone, or name what
-    they use with it. Stand-ins do this once it is really there; anything else that is asked of them
-    imports it at once, so that a library which needs it is slower, but never wrong.
+    That takes 1 to 3 seconds, while they only mark functions that the compiler must leave alone, or
+    name what they use with it. Stand-ins do this once it is really there; anything else that is
+    asked of them imports it at once, so that a library which needs it is slower, but never wrong.
     """
-    if COMPILER in sys.modules:
+    new = [group for group in GROUPS if next(iter(group)) not in sys.modules]
+    names = {name: offered for group in new for name, offered in group.items()}
+    stand_ins = {n: _StandIn(n, offered) for n, offered in names.items() if n not in sys.modules}
+    if not stand_ins:
         yield
         return
-    later: dict[str, dict[str, Any]] = {
-        COMPILER: {name: functools.partial(_marked, name) for name in MARKS},
-        UTILITIES: {"is_compile_supported": _later(UTILITIES, "is_compile_supported")},
-        INDEXING: {"TransformGetItemToIndex": _later(INDEXING, "TransformGetItemToIndex")},
-    }
-    sys.modules.update({name: _StandIn(name, **offered) for name, offered in later.items()})
+    finder = _RealParts()
+    sys.modules.update(stand_ins)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
+        sys.meta_path.remove(finder)
         _take_away()
 
 
 class _StandIn(ModuleType):
     """A module that is imported when something is asked that it does not have."""
 
-    def __init__(self, name: str, **attributes: Any) -> None:
+    def __init__(self, name: str, offered: Sequence[str]) -> None:
         super().__init__(name)
         self.__path__: list[str] = []
-        self.__dict__.update(attributes)
+        self.__dict__.update({each: _Named(name, each) for each in offered})
+        if name == COMPILER:
+            self.__dict__.update({mark: functools.partial(_marked, mark) for mark in MARKS})
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -57,8 +71,64 @@ class _StandIn(ModuleType):
         return getattr(_real(self.__name__), name)
 
 
+class _Named:
+    """A class or function of a module, which is imported when it is used."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module, self._name = module, name
+
+    def _real(self) -> Any:
+        return getattr(_real(self._module), self._name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._real()(*args, **kwargs)
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (self._real(),)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._real(), name)
+
+
+class _RealParts(importlib.abc.MetaPathFinder):
+    """Finds the parts of modules that are stood in for: the real ones are imported first."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        parent = name.rpartition(".")[0]
+        if not isinstance(sys.modules.get(parent), _StandIn):
+            return None
+        path = _real(parent).__path__
+        if name not in sys.modules:
+            return importlib.machinery.PathFinder.find_spec(name, path)
+        module = sys.modules[name]  # its parent has imported it
+        spec = importlib.machinery.ModuleSpec(name, _Imported(module))
+        module.__spec__ = spec  # of a module that is there, Python takes this, not what is returned
+        return spec
+
+
+class _Imported(importlib.abc.Loader):
+    """Loads a module that is there already."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module, self._spec = module, module.__spec__
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec
+
+
+def _is_there(name: str) -> bool:
+    return name in sys.modules and not isinstance(sys.modules[name], _StandIn)
+
+
 def _take_away() -> None:
-    for name in (INDEXING, UTILITIES, COMPILER):
+    for name in [name for group in GROUPS for name in group]:
         if isinstance(sys.modules.get(name), _StandIn):
             del sys.modules[name]
 
@@ -66,11 +136,6 @@ def _take_away() -> None:
 def _real(name: str) -> ModuleType:
     _take_away()
     return importlib.import_module(name)
-
-
-def _later(module: str, name: str) -> Callable[..., Any]:
-    """A function or class of the compiler, which is imported when it is called."""
-    return lambda *args, **kwargs: getattr(_real(module), name)(*args, **kwargs)
 
 
 def _marked(mark: str, fn: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -88,7 +153,6 @@ def _marked(mark: str, fn: Any = None, *args: Any, **kwargs: Any) -> Any:
 
     @functools.wraps(fn)
     def call(*given: Any, **named: Any) -> Any:
-        there = COMPILER in sys.modules and not isinstance(sys.modules[COMPILER], _StandIn)
-        return (decorated() if there else fn)(*given, **named)
+        return (decorated() if _is_there(COMPILER) else fn)(*given, **named)
 
     return call

@@ -114,6 +114,13 @@ class Service:
         assert found
         return float(found[1]) / 1e6
 
+    def processor_seconds(self) -> float:
+        """Processor time that it has used."""
+        _, text = self.get("/metrics")
+        found = re.search(rb"^process_cpu_seconds_total (\S+)", text, re.MULTILINE)
+        assert found
+        return float(found[1])
+
     def ask(self, ask: Ask, top_k: int) -> tuple[float, Any]:
         """Seconds, and the answers; None where there are none."""
         fields = {"model": ask.model, "image": ask.encoded, "question": ask.questions}
@@ -295,7 +302,7 @@ def fair(names: Sequence[str], rounds: int, count: int) -> None:
 
     for name in names:
         model = load([name])[name]
-        ratios, beside, speeds, waits = [], [], [], []
+        ratios, beside, speeds, waits, costs = [], [], [], [], []
         with service([name]) as served, ThreadPoolExecutor(CLIENTS) as pool:
             asks = requests(name)
             list(pool.map(lambda ask: served.ask(ask, 1), asks))
@@ -307,11 +314,14 @@ def fair(names: Sequence[str], rounds: int, count: int) -> None:
                     partial(one_by_one, model),
                     lambda asks: list(pool.map(lambda ask: served.ask(ask, 1), asks)),
                 ]
-                seconds, replies = {}, {}
+                seconds, replies, used = {}, {}, {}
                 for way in (range(3), reversed(range(3)))[turn % 2]:
-                    started = time.perf_counter()
+                    clock = served.processor_seconds if way == 2 else time.process_time
+                    before, started = clock(), time.perf_counter()
                     replies[way] = ways[way](asks)
                     seconds[way] = time.perf_counter() - started
+                    used[way] = clock() - before
+                costs.append([1000 * used[way] / count for way in range(3)])
                 ratios.append(seconds[0] / seconds[2])
                 beside.append(seconds[1] / seconds[2])
                 speeds.append([count / seconds[way] for way in range(3)])
@@ -320,13 +330,16 @@ def fair(names: Sequence[str], rounds: int, count: int) -> None:
                     answers is not None and same(answers[0], own)
                     for (_, answers), own in zip(replies[2], replies[1], strict=True)
                 )
+        spent = [statistics.median(column) for column in zip(*costs, strict=True)]
         limit, alone, many = (statistics.median(column) for column in zip(*speeds, strict=True))
         print(
             f"{name:26} limit (batches of {size}) {limit:6.1f} /s, one by one {alone:6.1f} /s, "
             f"served {many:6.1f} /s: "
             f"{statistics.median(ratios):.2f} of the limit ({min(ratios):.2f} to "
             f"{max(ratios):.2f}), {statistics.median(beside):.2f} times one by one; "
-            f"{percentiles(waits)}; load {os.getloadavg()[0]:.1f}",
+            f"{percentiles(waits)}; processor time a picture {spent[0]:.1f} ms at the limit, "
+            f"{spent[1]:.1f} one by one, {spent[2]:.1f} of the service ({spent[0] / spent[2]:.2f} of "
+            f"it); load {os.getloadavg()[0]:.1f}",
             flush=True,
         )
 

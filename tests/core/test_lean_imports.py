@@ -23,6 +23,17 @@ CASES = {
     + THEN
     + "config = BertConfig(hidden_size=8, num_attention_heads=2, num_hidden_layers=1)\n"
     + "BertModel(config)(torch.tensor([[1, 2]]))",
+    "whoever needs scipy's optimiser": "from transformers import BertModel\n"
+    + "assert 'scipy.optimize' not in sys.modules\n"
+    + "from transformers.loss.loss_for_object_detection import linear_sum_assignment\n"
+    + "rows, columns = linear_sum_assignment([[4, 1], [2, 3]])\n"
+    + "assert columns.tolist() == [1, 0]",
+    "a part of what is stood in for": "import scipy.optimize._minimize as part\n"
+    + "import scipy.optimize\n"
+    + "assert scipy.optimize.minimize is part.minimize\n"
+    + "assert part.__spec__.origin == part.__file__\n"
+    + "assert scipy.optimize.__file__",
+    "a library that needs it": "from scipy import stats\nassert stats.norm.cdf(0) == 0.5",
     "who needs it has it": "import torch._dynamo\n"
     + "assert torch._dynamo.config.cache_size_limit\n"
     + "assert sys.modules['torch._dynamo'].__file__",
