@@ -98,7 +98,6 @@ class KeptGraphs:
             return None
         return content if hashlib.sha256(content).hexdigest() == head["sha256"] else None
 
-
     def _finished(self, name: str) -> bytes | None:
         """The graph in the folder of the export; None: as of `_read`."""
         try:
