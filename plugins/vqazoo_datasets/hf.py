@@ -15,6 +15,7 @@ from vqazoo.data.columns import (
     ANSWERABLE_COLUMN,
     CHOICES_COLUMN,
     CONFIDENCE_LISTS,
+    GROUP_COLUMN,
     IMAGE_COLUMN,
     QUESTION_COLUMN,
     QUESTION_TYPE_COLUMN,
@@ -62,6 +63,7 @@ class HuggingFace(DatasetReader):
         answer_type_column: str,
         question_type_column: str,
         answerable_column: str,
+        group_column: str,
         split_column: str,
         image_pattern: str,
         image_root: str,
@@ -77,6 +79,7 @@ class HuggingFace(DatasetReader):
             ANSWER_TYPE_COLUMN: answer_type_column,
             QUESTION_TYPE_COLUMN: question_type_column,
             ANSWERABLE_COLUMN: answerable_column,
+            GROUP_COLUMN: group_column,
             SPLIT_COLUMN: split_column,
         }
         check_distinct("hf", {name: column for name, column in self.names.items() if column})

@@ -38,6 +38,9 @@ TABLE = DatasetManifest(
         "answerable_column": Arg(
             str, "answerable", "column that says whether the picture can answer", before=""
         ),
+        "group_column": Arg(
+            str, "group", "column with parts that a benchmark scores apart", before=""
+        ),
         "split_column": Arg(str, "split", "column that tells the splits of a file", before=""),
         "image_pattern": Arg(str, "", "names of pictures made of cells, such as {id:012d}.jpg"),
         "encoding": Arg(str, "", "of text, such as cp1252; empty: UTF-8 or UTF-16"),
@@ -273,6 +276,9 @@ HF = DatasetManifest(
         "answerable_column": Arg(
             str, "answerable", "column that says whether the picture can answer", before=""
         ),
+        "group_column": Arg(
+            str, "group", "column with parts that a benchmark scores apart", before=""
+        ),
         "split_column": Arg(str, "", "column that tells the splits of each file; optional"),
         "image_pattern": Arg(str, "", "names of pictures made of cells, such as {id:012d}.jpg"),
         "image_root": Arg(str, "", "folder of pictures that are named; empty: the folder itself"),
@@ -288,5 +294,15 @@ WEBDATASET = DatasetManifest(
         "answer_column": Arg(str, "answers", "key of a text, a list of texts, or of objects"),
         "id_column": Arg(str, "question_id", "key of a unique id; if absent, the sample's name"),
         "choices_column": Arg(str, "choices", "key of the answers to choose from; optional"),
+        "answer_type_column": Arg(str, "answer_type", "key of the type of the answer", before=""),
+        "question_type_column": Arg(
+            str, "question_type", "key of the type of the question", before=""
+        ),
+        "answerable_column": Arg(
+            str, "answerable", "key that says whether the picture can answer", before=""
+        ),
+        "group_column": Arg(
+            str, "group", "key of the part that a benchmark scores apart", before=""
+        ),
     },
 )

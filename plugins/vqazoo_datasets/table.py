@@ -12,6 +12,7 @@ from vqazoo.data.columns import (
     ANSWER_TYPE_COLUMN,
     ANSWERABLE_COLUMN,
     CHOICES_COLUMN,
+    GROUP_COLUMN,
     IMAGE_COLUMN,
     QUESTION_COLUMN,
     QUESTION_TYPE_COLUMN,
@@ -89,6 +90,7 @@ class Table(DatasetReader):
         answer_type_column: str,
         question_type_column: str,
         answerable_column: str,
+        group_column: str,
         split_column: str,
         image_pattern: str,
         encoding: str,
@@ -112,6 +114,7 @@ class Table(DatasetReader):
             ANSWER_TYPE_COLUMN: answer_type_column,
             QUESTION_TYPE_COLUMN: question_type_column,
             ANSWERABLE_COLUMN: answerable_column,
+            GROUP_COLUMN: group_column,
             SPLIT_COLUMN: split_column,
         }
         check_distinct("table", {name: column for name, column in self.columns.items() if column})

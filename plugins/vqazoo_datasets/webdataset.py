@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -12,12 +12,26 @@ from typing import IO, Any
 
 from vqazoo.amounts import in_bytes
 from vqazoo.data import DatasetReader, Example, check_question
-from vqazoo.data.answer_cells import read_choices, read_chosen
+from vqazoo.data.answer_cells import read_choices, read_chosen, with_lists
+from vqazoo.data.columns import (
+    ANSWER_COLUMN,
+    ANSWER_TYPE_COLUMN,
+    ANSWERABLE_COLUMN,
+    CHOICES_COLUMN,
+    CONFIDENCE_LISTS,
+    GROUP_COLUMN,
+    QUESTION_COLUMN,
+    QUESTION_TYPE_COLUMN,
+    RAW_LISTS,
+    labels,
+    matched,
+)
 from vqazoo.data.comparison import compared_by_stems
 from vqazoo.data.text_files import decoded
 from vqazoo.errors import DataError, QuestionError
 from vqazoo.files.elsewhere import StoredObject, member, place_of
 from vqazoo.files.reading import parse_json
+from vqazoo_datasets.cells import ID, REPHRASING
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
 JSON, QUESTION, ANSWER = "json", "txt", "cls"  # endings of the other members that are read
@@ -46,9 +60,11 @@ class WebDataset(DatasetReader):
     A sample has a picture (`jpg`, `png`, ...) and either `json`, an object with question and
     answers, or a list of such objects, or `txt`, the question, and `cls`, the answer, which may be
     left out; `json` may also have choices, of which the answer is one, or the number of one, from
-    0. Members with other endings are not read. An id that is not given is the name of the
-    sample, with the number of the question where there are several. Pictures stay in their tar
-    file and are read from it when they are used; so it must not be compressed.
+    0; types of question and answer, whether the picture can answer, a group, and what `vqazoo data
+    export` writes besides. Its keys are found as columns of `table` are. Members with other endings
+    are not read. An id that is not given is the name of the sample, with the number of the question
+    where there are several. Pictures stay in their tar file and are read from it when they are
+    used; so it must not be compressed.
     """
 
     def __init__(
@@ -58,14 +74,23 @@ class WebDataset(DatasetReader):
         answer_column: str,
         id_column: str,
         choices_column: str,
+        answer_type_column: str,
+        question_type_column: str,
+        answerable_column: str,
+        group_column: str,
     ) -> None:
         """Raises DataError if a file of the pattern is not there, or of a kind that is not read."""
         self.names = {
-            "question_column": question_column,
-            "answer_column": answer_column,
-            "id_column": id_column,
-            "choices_column": choices_column,
+            QUESTION_COLUMN: question_column,
+            ANSWER_COLUMN: answer_column,
+            ID: id_column,
+            CHOICES_COLUMN: choices_column,
+            ANSWER_TYPE_COLUMN: answer_type_column,
+            QUESTION_TYPE_COLUMN: question_type_column,
+            ANSWERABLE_COLUMN: answerable_column,
+            GROUP_COLUMN: group_column,
         }
+        self.meant: dict[tuple[str, ...], dict[str, str]] = {}  # of the keys of an object
         self.files: dict[str, list[Path]] = {}
         for text in expanded(variant):
             file = place_of(text)
@@ -104,27 +129,29 @@ class WebDataset(DatasetReader):
         for number, row in enumerate(rows, start=1):
             told = where if len(rows) == 1 else f"{where}, question {number}"
             own = sample.key if len(rows) == 1 else f"{sample.key}-{number}"
-            question_id = str(row.get(self.names["id_column"], own)).strip()
+            meant = self._meant(row)
+            question_id = str(row.get(meant.get(ID, ""), own)).strip()
             if not question_id or question_id in seen:
                 raise DataError(
                     f"{told}: the id {question_id!r} is empty or occurs twice, but each must be "
-                    f"unique: give others in '{self.names['id_column']}'."
+                    f"unique: give others in '{self.names[ID]}'."
                 )
             seen.add(question_id)
-            column = self.names["answer_column"]
-            choices = read_choices(
-                row.get(self.names["choices_column"]), told, self.names["choices_column"]
-            )
-            said = read_chosen(row.get(column), choices, told, column)
+            column, choice = meant.get(ANSWER_COLUMN, ""), meant.get(CHOICES_COLUMN, "")
+            choices = read_choices(row.get(choice), told, choice)
+            said = read_chosen(row.get(column), choices, told, column, written=row.get(choice))
+            said = with_lists(said, row.get(CONFIDENCE_LISTS), row.get(RAW_LISTS))
             yield Example(
                 sample.pictures[0],
-                self._question(row, told),
+                self._question(row, meant, told),
                 said.answers,
                 question_id,
                 confidences=said.confidences,
                 learnt=said.learnt,
                 weighted=said.weighted,
+                rephrasing_of=str(row.get(REPHRASING) or ""),
                 choices=choices,
+                **labels(row, meant, told),
             )
 
     def _rows(self, sample: Sample, where: str) -> list[dict[str, Any]]:
@@ -135,9 +162,9 @@ class WebDataset(DatasetReader):
                     f"{where}: there is neither '{JSON}' nor '{QUESTION}', so no question: add one "
                     f"or remove the sample."
                 )
-            row = {self.names["question_column"]: sample.texts[QUESTION].strip()}
+            row = {self.names[QUESTION_COLUMN]: sample.texts[QUESTION].strip()}
             if ANSWER in sample.texts:
-                row[self.names["answer_column"]] = sample.texts[ANSWER].strip()
+                row[self.names[ANSWER_COLUMN]] = sample.texts[ANSWER].strip()
             return [row]
         try:
             value = parse_json(sample.texts[JSON].encode())
@@ -147,12 +174,19 @@ class WebDataset(DatasetReader):
         if not rows or not all(isinstance(row, dict) for row in rows):
             raise DataError(
                 f"{where}: its json is {sample.texts[JSON][:60]!r}, but an object with "
-                f"'{self.names['question_column']}', or a list of such, was expected."
+                f"'{self.names[QUESTION_COLUMN]}', or a list of such, was expected."
             )
         return rows
 
-    def _question(self, row: dict[str, Any], where: str) -> str:
-        column = self.names["question_column"]
+    def _meant(self, row: Mapping[str, Any]) -> dict[str, str]:
+        """Of each argument the key that an object has for it."""
+        keys = tuple(row)
+        if keys not in self.meant:
+            self.meant[keys] = matched(keys, self.names)
+        return self.meant[keys]
+
+    def _question(self, row: Mapping[str, Any], meant: Mapping[str, str], where: str) -> str:
+        column = meant.get(QUESTION_COLUMN, self.names[QUESTION_COLUMN])
         value = row.get(column)
         if not isinstance(value, str):
             raise DataError(

@@ -9,6 +9,7 @@ import click
 
 from vqazoo.amounts import size
 from vqazoo.cli.completion import complete_model
+from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.options import DATA_ROOT, JSON, dataset_args, make_folder, part
 from vqazoo.cli.output import print_json, say
 
@@ -70,7 +71,8 @@ def export(
     """Write MODEL for other runtimes, such as ONNX.
 
     MODEL is a zoo name, dir:PATH or hub:OWNER/NAME. OUT holds the graphs, manifest.json, and with
-    ONNX graphs a runner: python OUT/run.py PICTURE QUESTION.
+    ONNX graphs a runner: python OUT/run.py PICTURE QUESTION. Run the same command again after an
+    interruption: it goes on with the graphs that are kept in the folder OUT.parts.
 
     Example: vqazoo export tiny-clip-lstm-easyvqa --out exported --int8 --data easy-vqa
     """
@@ -81,10 +83,12 @@ def export(
 
     make_folder(out.absolute().parent)
     loaded = load(model)
-    manifest = export_model(loaded, model, out, Options(to, graphs, int8, runtime))
-    summary: dict[str, Any] = {"out": str(out), "bytes": _size(manifest)}
-    if data is not None:
-        summary["agreement"] = _agreement(loaded, out, data, data_root, split, limit)
+    options = Options(to, graphs, int8, runtime)
+    with told_when_interrupted(lambda: "run the same command again; written graphs are kept."):
+        manifest = export_model(loaded, model, out, options, lambda line: say(line, err=True))
+        summary: dict[str, Any] = {"out": str(out), "bytes": _size(manifest)}
+        if data is not None:
+            summary["agreement"] = _agreement(loaded, out, data, data_root, split, limit)
     if as_json:
         print_json(summary)
         return

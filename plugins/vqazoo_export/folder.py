@@ -10,6 +10,7 @@ import importlib.util
 import json
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,17 @@ from vqazoo.errors import ConfigError, missing_package
 from vqazoo.files.writing import json_bytes, while_writing, write_folder
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
+from vqazoo.progress import Report
 from vqazoo.version import __version__
 from vqazoo_export.graphs import TOKEN_AXIS, Graph, as_archive, as_onnx, graphs_of, traced
 from vqazoo_export.heads import exported_head
 from vqazoo_export.int8 import quantised
+from vqazoo_export.kept import MADE_OF, MANIFEST, KeptGraphs, digest_of
 from vqazoo_export.tokens import exported_tokenizer, runner_files
 from vqazoo_export.triton import CONFIG, VERSION, model_config
 from vqazoo_export.web import page_files, web_runtime
 
 FORMAT = 1
-MANIFEST = "manifest.json"
 TORCH, WEB, TRITON = "torch-export", "web", "triton"
 LARGEST = 2_000_000_000  # bytes; an ONNX file is one protocol buffer, which holds 2 GiB
 
@@ -51,11 +53,20 @@ class Options:
     runtime: Path | None = None
 
 
-def export_model(model: VQAModel, ref: str, out: Path, options: Options) -> dict[str, Any]:
+def export_model(
+    model: VQAModel,
+    ref: str,
+    out: Path,
+    options: Options,
+    report: Report = lambda line: None,
+) -> dict[str, Any]:
     """Write a model for other runtimes and return its manifest; the folder appears whole or not.
+
+    Graphs are kept in `<out>.parts` until all are there; an export that was stopped goes on there.
 
     Args:
         ref: the name the model was loaded by, which the manifest keeps.
+        report: receives a line for each graph that was written before.
 
     Raises:
         ConfigError: a part cannot be exported, the options or the folder do not fit, or another
@@ -67,14 +78,16 @@ def export_model(model: VQAModel, ref: str, out: Path, options: Options) -> dict
             stack.enter_context(while_writing(out, ConfigError))
         except OSError as error:
             raise _unwritable(out, error) from error
-        return _export(model, ref, out, options)
+        return _export(model, ref, out, options, report)
 
 
 def _unwritable(out: Path, error: OSError) -> ConfigError:
     return ConfigError(f"'{out}' cannot be written ({error}): choose another --out.")
 
 
-def _export(model: VQAModel, ref: str, out: Path, options: Options) -> dict[str, Any]:
+def _export(
+    model: VQAModel, ref: str, out: Path, options: Options, report: Report
+) -> dict[str, Any]:
     _check(model, out, options)
     runtime = web_runtime(options.runtime) if options.to == WEB else {}
     head = exported_head(model)
@@ -86,12 +99,15 @@ def _export(model: VQAModel, ref: str, out: Path, options: Options) -> dict[str,
         )
     with evaluating(model):
         graphs = graphs_of(model, head, options.graphs)
-        files = {
-            f"{_place(options.to)}{graph.name}{_ending(options.to)}": _written(
-                model, graph, options
-            )
-            for graph in graphs
-        }
+        asked = {"to": options.to, "graphs": options.graphs, "int8": options.int8}
+        kept = KeptGraphs(out, digest_of(model, asked), report)
+        files: dict[str, bytes] = {}
+        for graph in graphs:
+            name = f"{_place(options.to)}{graph.name}{_ending(options.to)}"
+            try:
+                files[name] = kept.content(name, partial(_written, model, graph, options))
+            except OSError as error:
+                raise _unwritable(out, error) from error
         described = [
             {
                 "file": name,
@@ -115,12 +131,14 @@ def _export(model: VQAModel, ref: str, out: Path, options: Options) -> dict[str,
         "preprocess": model.image_encoder.spec.preprocess.to_json(),
         "tokenizer": question,
         "head": head.facts,
+        MADE_OF: kept.key,
         "sha256": {name: _digest(content) for name, content in files.items()},
     }
     try:
         write_folder(out, {**files, MANIFEST: json_bytes(manifest)}, [VERSION])
     except OSError as error:
         raise _unwritable(out, error) from error
+    kept.tidy()
     return manifest
 
 

@@ -9,6 +9,7 @@ import click
 
 from vqazoo.amounts import count, percent
 from vqazoo.cli.completion import complete_model
+from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.options import (
     JSON,
     data_options,
@@ -67,16 +68,16 @@ def errors(
     """Group the mistakes of RUN, a run folder or a model, by what they have in common.
 
     RUN is the folder of 'vqazoo train', a zoo name, dir:PATH or hub:OWNER/NAME. Groups are made by
-    type, length, frequency of the right answer, answerability, and pictures that look alike.
+    type, length, frequency of the right answer, answerability, and pictures that look alike. Run
+    the same command again after an interruption: it goes on with what is kept in the folder
+    FILE.html.parts, and the page is the same in the end.
 
     Example: vqazoo errors runs/first --out mistakes.html
     """
-    from vqazoo.errors import ConfigError, DataError
+    from vqazoo.errors import ConfigError
     from vqazoo.evaluation.answering import Asking
-    from vqazoo.evaluation.mistakes import write_page
-    from vqazoo.evaluation.mistakes.search import find_mistakes
+    from vqazoo.evaluation.mistakes.search import PageParts, find_mistakes
     from vqazoo.evaluation.predictions import read_predictions
-    from vqazoo.files.writing import write_file
     from vqazoo.zoo.evaluate import subject
 
     if predictions is not None and (decode or candidates is not None):
@@ -91,24 +92,34 @@ def errors(
     questions = there.questions
     answers = None if predictions is None else read_predictions(predictions, questions.examples)
     asking = Asking(options, chosen, not uncalibrated)
-    mistakes = find_mistakes(
-        there.load(device), questions, run, asking, answers, cache, _say, progress
-    )
-    if page is not None:
-        content = write_page(
-            mistakes, "" if no_pictures else _licence(questions.data), not no_pictures
+    parts = PageParts(page) if page is not None and answers is None else None
+    left = "run the same command again" + ("; given answers are kept." if parts else ".")
+    with told_when_interrupted(lambda: left):
+        model = there.load(device)
+        mistakes = find_mistakes(
+            model, questions, run, asking, answers, cache, _say, progress, parts
         )
-        try:
-            write_file(page, content.encode())
-        except OSError as error:
-            raise DataError(
-                f"'{page}' cannot be written ({error}): choose another --out."
-            ) from error
-        _say(f"Wrote '{page}': open it in a browser.")
+        if page is not None:
+            _write(page, mistakes, questions.data, not no_pictures)
+    if parts is not None:
+        parts.tidy()
     if as_json:
         print_json(mistakes.to_json())
     else:
         _print(mistakes)
+
+
+def _write(page: Path, mistakes: Mistakes, data: str, pictures: bool) -> None:
+    from vqazoo.errors import DataError
+    from vqazoo.evaluation.mistakes import write_page
+    from vqazoo.files.writing import write_file
+
+    content = write_page(mistakes, _licence(data) if pictures else "", pictures)
+    try:
+        write_file(page, content.encode())
+    except OSError as error:
+        raise DataError(f"'{page}' cannot be written ({error}): choose another --out.") from error
+    _say(f"Wrote '{page}': open it in a browser.")
 
 
 def _licence(data: str) -> str:

@@ -17,7 +17,7 @@ from vqazoo.errors import ConfigError, DataError, did_you_mean, suggest
 IMAGE_COLUMN, QUESTION_COLUMN, ANSWER_COLUMN = "image_column", "question_column", "answer_column"
 ANSWER_TYPE_COLUMN, QUESTION_TYPE_COLUMN = "answer_type_column", "question_type_column"
 ANSWERABLE_COLUMN, CHOICES_COLUMN = "answerable_column", "choices_column"
-SPLIT_COLUMN = "split_column"
+SPLIT_COLUMN, GROUP_COLUMN = "split_column", "group_column"
 CONFIDENCE_LISTS, RAW_LISTS = (
     "answer_confidence",
     "raw_answer",
@@ -35,6 +35,7 @@ OPTIONAL: Mapping[str, str] = {  # columns that few tables have, by the argument
     ANSWER_TYPE_COLUMN: "answer_type",
     QUESTION_TYPE_COLUMN: "question_type",
     ANSWERABLE_COLUMN: "answerable",
+    GROUP_COLUMN: "group",
     SPLIT_COLUMN: "split",
 }
 SPLITS: Mapping[str, tuple[str, ...]] = {
@@ -123,7 +124,7 @@ def check_columns(
 
 
 def labels(cells: Mapping[str, Any], meant: Mapping[str, str], where: str) -> dict[str, Any]:
-    """The types of a row and whether it can be answered, as arguments of an `Example`.
+    """The types of a row, its group and whether it can be answered, as arguments of an `Example`.
 
     Raises:
         DataError: a cell is no text, or says neither yes nor no.
@@ -132,6 +133,7 @@ def labels(cells: Mapping[str, Any], meant: Mapping[str, str], where: str) -> di
         "answer_type": _label(cells, meant.get(ANSWER_TYPE_COLUMN), where),
         "question_type": _label(cells, meant.get(QUESTION_TYPE_COLUMN), where),
         "answerable": _answerable(cells, meant.get(ANSWERABLE_COLUMN), where),
+        "group": _label(cells, meant.get(GROUP_COLUMN), where),
     }
 
 

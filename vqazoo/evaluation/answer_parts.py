@@ -131,7 +131,7 @@ class AnswerParts:
         joined = read_object(self.folder / JOINED)
         try:
             if joined and self.out.stat().st_size == joined["bytes"]:
-                self._tidy()
+                self.tidy()
                 return Counts(joined["rows"], joined["failed"], joined.get("held_back", 0))
         except (OSError, KeyError):
             pass
@@ -232,7 +232,7 @@ class AnswerParts:
         fresh = sibling(self.out, "new")
         with self.writing():
             try:
-                parts = (self._records(number) for number in range(count))
+                parts = (self.records(number) for number in range(count))
                 self.write(fresh, parts)
                 joined = {
                     "rows": counts.rows,
@@ -246,7 +246,7 @@ class AnswerParts:
             except OSError:
                 fresh.unlink(missing_ok=True)
                 raise
-        self._tidy()
+        self.tidy()
         return counts
 
     def write(self, file: Path, parts: Iterator[list[Record]]) -> None:
@@ -267,11 +267,12 @@ class AnswerParts:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def _records(self, number: int) -> list[Record]:
+    def records(self, number: int) -> list[Record]:
+        """The records of a part that is kept."""
         with open(self._file(number), encoding="utf-8", newline="\n") as handle:
             return [json.loads(line) for line in islice(handle, 1, None)]
 
-    def _tidy(self) -> None:
+    def tidy(self) -> None:
         """Remove the parts, and last what says that they are not needed any more."""
         with suppress(OSError):  # what is left is taken away by the next run
             for file in self.folder.glob("part-*.jsonl"):

@@ -173,22 +173,39 @@ def answer_split(
         ConfigError: the options are not understood, or the model reads no questions.
         CacheError, ImageError: features or pictures cannot be had.
     """
+    with evaluating(model):  # what is encoded, too
+        source = source_of(model, examples, asking, progress, cache, report, images)
+        count = len(examples)
+        return answer_features(model, source, count, asking=asking, plain=plain, examples=examples)
+
+
+def source_of(
+    model: VQAModel,
+    examples: Sequence[Example],
+    asking: Asking,
+    progress: Progress,
+    cache: str | Path,
+    report: Report,
+    images: Side | None = None,
+) -> FeatureSource:
+    """The features of pictures and questions as they are asked; all as for `answer_split`.
+
+    Raises:
+        As `answer_split`.
+    """
     if any(example.question for example in examples):
         model.check_reads_questions()
     asking.check(model)
     options = model.decode_options(asking.decode)
     rules = {name: value for name, value in options.items() if name in RULES}
+    if images is None:
+        images = image_side(model, examples, progress, cache, report)
     questions: Side
-    with evaluating(model):  # what is encoded, too
-        if images is None:
-            images = image_side(model, examples, progress, cache, report)
-        if asking.candidates is None and Rules(**rules).counts_said:
-            questions = LiveQuestions(model, examples)  # the cache does not hold their tokens
-        else:
-            questions = question_side(model, examples, progress, cache, report)
-        source = PairedFeatures(images, questions)
-        count = len(examples)
-        return answer_features(model, source, count, asking=asking, plain=plain, examples=examples)
+    if asking.candidates is None and Rules(**rules).counts_said:
+        questions = LiveQuestions(model, examples)  # the cache does not hold their tokens
+    else:
+        questions = question_side(model, examples, progress, cache, report)
+    return PairedFeatures(images, questions)
 
 
 def answer_features(

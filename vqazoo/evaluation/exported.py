@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from vqazoo.data import Example
-from vqazoo.data.columns import CHOICES_COLUMN, CONFIDENCE_LISTS, OPTIONAL, RAW_LISTS
+from vqazoo.data.columns import (
+    CHOICES_COLUMN,
+    CONFIDENCE_LISTS,
+    GROUP_COLUMN,
+    OPTIONAL,
+    RAW_LISTS,
+)
 from vqazoo.errors import DataError
 from vqazoo.evaluation.predictions import optional_package
 
@@ -21,11 +27,12 @@ def to_datasets(examples: Sequence[Example]) -> Any:
     """A split as a `datasets.Dataset`: `image`, `question`, `answers`, `question_id`, and those
     other columns of `vqazoo data export` for which a question has something.
 
-    Pictures are opened when a row is read.
+    Where a question has answers with weights, `answers` are objects of `answer` and `weight`, which
+    is None for those without. Pictures are opened when a row is read.
     """
     datasets = optional_package("datasets")
-    features = _features(datasets, examples)
-    rows = [{**columns_of(example), "image": str(example.image)} for example in examples]
+    features, weighted = _features(datasets, examples), _are_weighted(examples)
+    rows = [{**_cells(example, weighted), "image": str(example.image)} for example in examples]
     columns = {name: [row[name] for row in rows] for name in features}
     return datasets.Dataset.from_dict(columns, features=features)
 
@@ -39,12 +46,13 @@ def write_parquet(examples: Sequence[Example], file: Path) -> None:
         DataError: a package is missing, or a file cannot be read or written.
     """
     schema = _features(optional_package("datasets"), examples).arrow_schema
+    weighted = _are_weighted(examples)
     pyarrow, parquet = optional_package("pyarrow"), optional_package("pyarrow.parquet")
     part = file.with_name(f"{file.name}.part")
     try:
         with parquet.ParquetWriter(part, schema) as writer:
             for start in range(0, len(examples), PARQUET_ROWS):
-                batch = [_parquet_row(e) for e in examples[start : start + PARQUET_ROWS]]
+                batch = [_parquet_row(e, weighted) for e in examples[start : start + PARQUET_ROWS]]
                 batch = [{name: row[name] for name in schema.names} for row in batch]
                 writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
         part.replace(file)
@@ -53,9 +61,22 @@ def write_parquet(examples: Sequence[Example], file: Path) -> None:
         raise DataError(f"'{file}' cannot be written ({error}): name another folder.") from error
 
 
-def _parquet_row(example: Example) -> dict[str, Any]:
+def _parquet_row(example: Example, weighted: bool) -> dict[str, Any]:
     image = {"bytes": example.image.read_bytes(), "path": example.image.name}
-    return {**columns_of(example), "image": image}
+    return {**_cells(example, weighted), "image": image}
+
+
+def _cells(example: Example, weighted: bool) -> dict[str, Any]:
+    """As `columns_of`, with answers as objects where some of the split have weights."""
+    cells = columns_of(example)
+    if weighted:
+        pairs = example.weighted or [(answer, None) for answer in example.answers]
+        cells["answers"] = [{"answer": answer, "weight": weight} for answer, weight in pairs]
+    return cells
+
+
+def _are_weighted(examples: Sequence[Example]) -> bool:
+    return any(example.weighted for example in examples)
 
 
 def columns_of(example: Example) -> dict[str, Any]:
@@ -68,6 +89,7 @@ def columns_of(example: Example) -> dict[str, Any]:
         "answer_type": example.answer_type,
         "question_type": example.question_type,
         "answerable": example.answerable,
+        OPTIONAL[GROUP_COLUMN]: example.group,
         "rephrasing_of": example.rephrasing_of,
         CONFIDENCE_LISTS: list(example.confidences),
         RAW_LISTS: list(example.learnt),
@@ -75,24 +97,19 @@ def columns_of(example: Example) -> dict[str, Any]:
 
 
 def _features(datasets: Any, examples: Sequence[Example]) -> Any:
-    """The columns of a split: those that every split has, and others that are not empty.
-
-    Raises:
-        DataError: answers have weights, for which there is no column.
-    """
-    if any(example.weighted for example in examples):
-        raise DataError(
-            "Answers of the split have weights, as 'vqazoo label' writes them, and exported files "
-            "have no column for these: hand on the file of labels itself."
-        )
+    """The columns of a split: those that every split has, and others that are not empty."""
     text = datasets.Value("string")
     several = datasets.Sequence(text)
-    always = {"image": datasets.Image(), "question": text, "answers": several, "question_id": text}
+    answers = several
+    if _are_weighted(examples):
+        answers = [{"answer": text, "weight": datasets.Value("float64")}]
+    always = {"image": datasets.Image(), "question": text, "answers": answers, "question_id": text}
     others = {
         OPTIONAL[CHOICES_COLUMN]: several,
         "answer_type": text,
         "question_type": text,
         "answerable": datasets.Value("bool"),
+        OPTIONAL[GROUP_COLUMN]: text,
         "rephrasing_of": text,
         CONFIDENCE_LISTS: several,
         RAW_LISTS: several,

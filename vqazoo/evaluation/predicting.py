@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -17,13 +17,13 @@ from vqazoo.evaluation import answer_parts
 from vqazoo.evaluation.answer_file import Record
 from vqazoo.evaluation.answer_parts import AnswerParts, Counts, Part, in_parts
 from vqazoo.evaluation.answering import Asking
-from vqazoo.evaluation.row_answers import CACHED, LIVE
+from vqazoo.evaluation.row_answers import CACHED, LIVE, as_answer
 from vqazoo.evaluation.split import signature
 from vqazoo.features.filling import weights_sha256
 from vqazoo.features.lookup import StoredImages
 from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import while_writing
-from vqazoo.interfaces import floating_dtype, state_sha256
+from vqazoo.interfaces import Answer, floating_dtype, state_sha256
 from vqazoo.model import VQAModel
 from vqazoo.progress import Report
 
@@ -113,26 +113,62 @@ def answer_to_file(
         DataError: the parts that are there are of something else; a file cannot be written;
             another process answers into the same file.
     """
+    with _alone(parts):
+        return parts.join(_answer_missing(parts, plan, examples, engine, report))
+
+
+def answers_kept(
+    parts: AnswerParts,
+    plan: Mapping[str, Any],
+    examples: Sequence[Example],
+    engine: AnswerEngine,
+    report: Report = print,
+) -> list[Answer]:
+    """The answers to all rows: those of parts that are there, and of others, which are kept from
+    now on until `parts.tidy()`.
+
+    Raises:
+        DataError: as `answer_to_file`.
+    """
+    with _alone(parts):
+        count = _answer_missing(parts, plan, iter(examples), engine, report)
+        return [as_answer(record) for number in range(count) for record in parts.records(number)]
+
+
+@contextmanager
+def _alone(parts: AnswerParts) -> Iterator[None]:
+    """Be the one process that answers into these parts."""
     with ExitStack() as stack:
         with parts.writing():
             stack.enter_context(while_writing(parts.folder, DataError))
-        parts.begin(plan)
-        if before := parts.answered():
-            report(f"Going on with '{parts.folder}': {before:,} parts were answered before.")
-        told = _Told(report)
-        number = -1
+        yield
 
-        def missing() -> Iterator[Part]:
-            nonlocal number
-            for part in in_parts(examples):
-                number = part.number
-                if not parts.holds(part):
-                    yield part
 
-        for part, records in engine(missing()):
-            parts.add(part, records)
-            told.more(len(records))
-        return parts.join(number + 1)
+def _answer_missing(
+    parts: AnswerParts,
+    plan: Mapping[str, Any],
+    examples: Iterator[Example],
+    engine: AnswerEngine,
+    report: Report,
+) -> int:
+    """Answer the rows whose parts are not there yet; how many parts there are then."""
+    parts.begin(plan)
+    if before := parts.answered():
+        report(f"Going on with '{parts.folder}': {before:,} parts were answered before.")
+    told = _Told(report)
+    number = -1
+
+    def missing() -> Iterator[Part]:
+        nonlocal number
+        for part in in_parts(examples):
+            number = part.number
+            if not parts.holds(part):
+                yield part
+
+    for part, records in engine(missing()):
+        parts.add(part, records)
+        told.more(len(records))
+    return number + 1
 
 
 class _Told:

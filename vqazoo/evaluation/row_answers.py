@@ -164,6 +164,18 @@ def as_record(example: Example, answer: Answer | None, error: str) -> Record:
     }
 
 
+def as_answer(record: Record) -> Answer:
+    """The answer of a row that `as_record` wrote down without an error."""
+    score = math.nan if record["score"] is None else record["score"]
+    return Answer(
+        record["answer"],
+        score,
+        record["answer_type"],
+        record["answerable"],
+        abstained=record["abstained"],
+    )
+
+
 def writable(text: str) -> str:
     """The text; half a character, as of names that are not UTF-8, is written out as an escape."""
     return text.encode(errors="backslashreplace").decode()

@@ -352,7 +352,7 @@ def test_only_the_tidying_is_left_to_do(
     table: Path, begun: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(answer_parts.AnswerParts, "_tidy", lambda self: stop())
+        patch.setattr(answer_parts.AnswerParts, "tidy", lambda self: stop())
         with pytest.raises(StoppedError):
             run(command(table, begun))
     assert begun.read_bytes() == whole.read_bytes()

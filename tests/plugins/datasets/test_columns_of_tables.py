@@ -292,10 +292,31 @@ def test_a_table_survives_export(folder: Path, tmp_path: Path) -> None:
     lines = [
         *csv.DictReader(io.StringIO(LABELLED.replace("cat|dog", "").replace("2|3", ""))),
         {**row, "answer": [*said, {**said[0], "answer": "b"}], "choices": ["a", "b"]},
+        {**row, "question_id": "x5", "answer": "c", "group": "tail"},
     ]
     content = "\n".join(json.dumps(line) for line in lines)
     examples = read(folder / "t.jsonl", content)
     assert examples[3].confidences == ("yes", "yes")
+    assert examples[4].group == "tail"
+    assert_survives(examples, folder, tmp_path)
+
+
+def test_soft_answers_survive_export_beside_others(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    row = {"image": "a.png", "question": "q?", "choices": []}
+    soft = [{"answer": "yes", "weight": 0.7}, {"answer": "no", "weight": 1 / 3}]
+    lines = [
+        {**row, "question_id": "soft", "answer": soft},
+        {**row, "question_id": "hard", "answer": ["no", "yes"]},
+        {**row, "question_id": "none", "answer": []},
+    ]
+    examples = read(folder / "t.jsonl", "\n".join(map(json.dumps, lines)))
+    assert examples[0].weighted == (("yes", 0.7), ("no", 1 / 3))
+    assert_survives(examples, folder, tmp_path)
+
+
+def assert_survives(examples: list[Example], folder: Path, tmp_path: Path) -> None:
+    """What `t.jsonl` of the folder holds is read back from what is exported of it."""
     command = ["data", "export", str(folder / "t.jsonl"), "--to", str(tmp_path / "out")]
     assert run(command) == 0
     args = {"data_root": str(tmp_path / "unpacked")}

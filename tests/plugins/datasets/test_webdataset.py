@@ -8,6 +8,7 @@ import json
 import pickle
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -19,8 +20,9 @@ from vqazoo.errors import DataError
 from vqazoo.files.elsewhere import place_of
 from vqazoo.files.keys import FileKeys
 from vqazoo.media.images import open_image
+from vqazoo.registry import registry
 from vqazoo.testing import check_reader
-from vqazoo_datasets.webdataset import WebDataset, expanded
+from vqazoo_datasets.webdataset import expanded
 
 
 def png(red: int) -> bytes:
@@ -80,6 +82,50 @@ def test_several_questions_share_a_picture(tmp_path: Path) -> None:
     assert asked[0].image == asked[1].image
 
 
+LABELLED = {
+    "question": "is it red?",
+    "question_id": "q1",
+    "answers": ["yes", "no"],
+    "choices": ["yes", "no"],
+    "answer_type": "yes/no",
+    "question_type": "is it",
+    "answerable": True,
+    "group": "head",
+    "rephrasing_of": "q0",
+    "answer_confidence": ["yes", "maybe"],
+    "raw_answer": ["Yes!", "No."],
+}
+
+
+def one(tmp_path: Path, row: dict[str, object]) -> Example:
+    file = tar(tmp_path / "0.tar", {"a.png": png(1), "a.json": json.dumps(row).encode()})
+    (example,) = read(file)
+    return example
+
+
+def test_all_that_a_table_says_of_a_question_is_read(tmp_path: Path) -> None:
+    example = one(tmp_path, LABELLED)
+    table = tmp_path / "0.jsonl"
+    table.write_text(json.dumps({**LABELLED, "image": "a.png"}))
+    reader = open_dataset("table", registry.fill("dataset", "table", {"train": str(table)}))
+    (expected,) = reader.read("train")
+    assert expected == replace(example, image=expected.image)
+    assert (example.answer_type, example.question_type) == ("yes/no", "is it")
+    assert (example.answerable, example.group) == (True, "head")
+    assert example.confidences == ("yes", "maybe")
+
+
+def test_keys_are_found_as_columns_of_a_table_are(tmp_path: Path) -> None:
+    example = one(tmp_path, {"Question": "what?", "label": "cat", "Answer Type": "animal"})
+    assert (example.question, example.answers) == ("what?", ("cat",))
+    assert example.answer_type == "animal"
+
+
+def test_a_label_that_is_none_is_told_with_its_sample(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"sample 'a': the cell 'answerable' is 'perhaps'"):
+        one(tmp_path, {**LABELLED, "answerable": "perhaps"})
+
+
 @pytest.mark.parametrize(
     ("members", "told"),
     [
@@ -119,9 +165,9 @@ def test_a_damaged_tar_file_is_refused(tmp_path: Path, damage: Callable[[bytes],
 
 def test_compressed_and_absent_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
-        WebDataset(str(tmp_path / "a.tar"), "question", "answers", "id", "choices")
+        read(tmp_path / "a.tar")
     with pytest.raises(DataError, match=r"ends in '\.gz'"):
-        WebDataset(str(tmp_path / "a.tar.gz"), "question", "answers", "id", "choices")
+        read(tmp_path / "a.tar.gz")
 
 
 def test_patterns_are_expanded_as_by_a_shell() -> None:

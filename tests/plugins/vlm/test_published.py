@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import shutil
@@ -11,10 +12,11 @@ import pytest
 import torch
 import transformers
 from PIL import Image
+from transformers.models.smolvlm import processing_smolvlm
 
 import vqazoo
 from tests.plugins.vlm.tiny import MADE
-from vqazoo.errors import CheckpointError, ConfigError, QuestionError
+from vqazoo.errors import CheckpointError, ConfigError, QuestionError, WeightsError
 from vqazoo_vlm.manifest import SHORT
 
 QUESTIONS = ["what is it?", "is the red circle left of the blue one, or below?", "why"]
@@ -33,10 +35,31 @@ PICTURES = [picture(), picture((40, 60), 1), picture((50, 40), 2)]
 @pytest.fixture(scope="module", params=sorted(MADE))
 def made(request, tmp_path_factory):
     """A folder, our model of it, transformers' model and processor."""
-    folder = MADE[request.param](tmp_path_factory.mktemp(request.param))
-    theirs = transformers.AutoModelForImageTextToText.from_pretrained(folder).eval()
-    processor = transformers.AutoProcessor.from_pretrained(folder)
-    return request.param, vqazoo.load(f"dir:{folder}"), theirs, processor
+    with pytest.MonkeyPatch.context() as patch:
+        numbers_in_words(patch)
+        folder = MADE[request.param](tmp_path_factory.mktemp(request.param))
+        theirs = transformers.AutoModelForImageTextToText.from_pretrained(folder).eval()
+        processor = transformers.AutoProcessor.from_pretrained(folder)
+        return request.param, vqazoo.load(f"dir:{folder}"), theirs, processor
+
+
+def numbers_in_words(patch):
+    """The processor of SmolVLM is not built without num2words, which is for prompts of videos."""
+    if importlib.util.find_spec("num2words") is None:
+
+        def never(number):
+            raise AssertionError("a number was to be written in words")
+
+        patch.setattr(processing_smolvlm, "num2words", never)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("num2words") is not None, reason="it is installed")
+def test_a_package_that_a_processor_needs_is_named(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        numbers_in_words(patch)
+        folder = MADE["smolvlm"](tmp_path)
+    with pytest.raises(WeightsError, match="install it with pip, such as num2words for SmolVLM"):
+        vqazoo.load(f"dir:{folder}")
 
 
 def inputs_of(name, processor, image, question):

@@ -97,6 +97,27 @@ def idefics3(folder: Path):
     return save(transformers.Idefics3ForConditionalGeneration, config, processor, folder)
 
 
+def smolvlm(folder: Path):
+    extra = ("<fake_token_around_image>", "<global-img>", "<end_of_utterance>", "<video>")
+    words = tokenizer(extra)
+    sizes = {"size": {"longest_edge": 2 * SIDE}, "max_image_size": {"longest_edge": SIDE}}
+    processor = transformers.SmolVLMProcessor(
+        transformers.SmolVLMImageProcessor(**sizes),
+        words,
+        transformers.SmolVLMVideoProcessor(**sizes),
+        image_seq_len=4,
+        chat_template=CHAT.replace("IMAGE", "<image>"),
+    )
+    config = transformers.SmolVLMConfig(
+        image_token_id=words.convert_tokens_to_ids("<image>"),
+        vision_config=VISION,
+        text_config=transformers.LlamaConfig(**TEXT),
+        scale_factor=2,
+        pad_token_id=0,
+    )
+    return save(transformers.SmolVLMForConditionalGeneration, config, processor, folder)
+
+
 def qwen2_vl(folder: Path):
     extra = ("<|vision_start|>", "<|vision_end|>", "<|video_pad|>")
     words = tokenizer(extra, "<|image_pad|>")
@@ -296,6 +317,7 @@ def save(kind, config, processor, folder):
 MADE = {
     "llava": llava,
     "idefics3": idefics3,
+    "smolvlm": smolvlm,
     "qwen2_vl": qwen2_vl,
     "paligemma": paligemma,
     "florence2": florence2,

@@ -1,0 +1,146 @@
+"""An export that is stopped goes on with the graphs that were written, and mixes nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import vqazoo
+from tests.plugins.export.conftest import FLAWED
+from tests.support.warm import finished, python
+from vqazoo_export import folder as exporting
+from vqazoo_export.folder import Options, export_model
+from vqazoo_export.kept import ENDING
+
+THREE = Options("onnx", "three")
+NAMES = ["image", "question", "answer"]
+VERB = "import sys; from vqazoo.cli import main; main(sys.argv[1:])"
+# Holds still after each graph, so that the kill finds it between two.
+SLOW = (
+    "import sys, time; from vqazoo.cli import main; from vqazoo_export import kept;"
+    "write = kept.write_file; kept.write_file = lambda *a: (write(*a), time.sleep(60));"
+    "main(sys.argv[1:])"
+)
+
+
+def model(seed: int = 0) -> vqazoo.VQAModel:
+    torch.manual_seed(seed)
+    return vqazoo.create(encoder="tiny-clip", head="linear", answers=["yes", "no"])
+
+
+class Tracer:
+    """Stands for what traces a graph: gives bytes that tell which one, and stops on demand."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self.stop_before = ""
+        self.version = b""
+
+    def __call__(self, model: object, graph: object, options: Options) -> bytes:
+        name: str = graph.name  # type: ignore[attr-defined]
+        if name == self.stop_before:
+            raise KeyboardInterrupt
+        self.made.append(name)
+        return f"{name} {options.int8} ".encode() + self.version
+
+
+@pytest.fixture
+def tracer(monkeypatch: pytest.MonkeyPatch) -> Tracer:
+    tracer = Tracer()
+    monkeypatch.setattr(exporting, "_written", tracer)
+    return tracer
+
+
+def stopped(tracer: Tracer, out: Path, name: str) -> None:
+    """An export of the model that is stopped before a graph."""
+    tracer.stop_before = name
+    with pytest.raises(KeyboardInterrupt):
+        export_model(model(), "a model", out, THREE)
+    tracer.stop_before, tracer.made = "", []
+    assert not out.exists(), "the folder appears whole or not at all"
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {name: (out / f"{name}.onnx").read_bytes() for name in NAMES}
+
+
+def test_graphs_that_were_written_are_not_traced_again(tracer: Tracer, tmp_path: Path) -> None:
+    out, told = tmp_path / "out", []
+    stopped(tracer, out, "answer")
+    export_model(model(), "a model", out, THREE, told.append)
+    assert tracer.made == ["answer"]
+    assert [line.split("'")[1] for line in told] == ["image.onnx", "question.onnx"]
+    assert contents(out) == {name: f"{name} False ".encode() for name in NAMES}
+    assert list(tmp_path.iterdir()) == [out], "nothing is left beside it"
+
+
+@pytest.mark.parametrize("change", ["weights", "option"])
+def test_graphs_of_another_model_or_of_other_options_are_not_taken(
+    tracer: Tracer, tmp_path: Path, change: str
+) -> None:
+    out = tmp_path / "out"
+    stopped(tracer, out, "answer")
+    tracer.version = b"of the second"
+    other = Options("onnx", "three", int8=change == "option")
+    export_model(model(seed=int(change == "weights")), "a model", out, other)
+    assert tracer.made == NAMES
+    assert all(content.endswith(b"of the second") for content in contents(out).values())
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("damage", [b"", b"answer True ", b"\0"])
+def test_a_kept_graph_that_is_damaged_is_traced_again(
+    tracer: Tracer, tmp_path: Path, damage: bytes
+) -> None:
+    out = tmp_path / "out"
+    stopped(tracer, out, "answer")
+    kept = tmp_path / "out.parts" / f"question.onnx{ENDING}"
+    head = kept.read_bytes().split(b"\n")[0]
+    kept.write_bytes(head + b"\n" + damage if damage else b"")
+    export_model(model(), "a model", out, THREE)
+    assert tracer.made == ["question", "answer"]
+    assert contents(out)["question"] == b"question False "
+
+
+def test_a_whole_export_of_the_same_model_is_not_traced_again(
+    tracer: Tracer, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = export_model(model(), "a model", out, THREE)
+    tracer.made = []
+    assert export_model(model(), "a model", out, THREE) == first
+    assert tracer.made == []
+    (out / "image.onnx").write_bytes(b"image True ")
+    export_model(model(), "a model", out, THREE)
+    assert tracer.made == ["image"]
+    export_model(model(seed=1), "a model", out, THREE)
+    assert tracer.made == ["image", *NAMES]
+
+
+@pytest.mark.proof
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals")
+def test_kill_9_between_graphs_changes_no_bit_of_the_export(tmp_path: Path) -> None:
+    def command(out: Path) -> list[object]:
+        return ["export", FLAWED, "--graphs", "three", "--out", out]
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert finished(VERB, *command(whole)).returncode == 0
+    child = python(SLOW, *command(cut))
+    until = time.monotonic() + 120
+    while not list(cut.with_name("cut.parts").glob(f"*{ENDING}")) and time.monotonic() < until:
+        time.sleep(0.05)
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait(60) == -signal.SIGKILL
+    assert not cut.exists()
+    done = finished(VERB, *command(cut))
+    assert done.returncode == 0, done.stderr
+    assert "'image.onnx' was written before: it is taken from" in done.stderr
+    assert sorted(tmp_path.iterdir()) == [cut, whole]
+    names = sorted(file.name for file in whole.iterdir())
+    assert sorted(file.name for file in cut.iterdir()) == names
+    assert all((cut / name).read_bytes() == (whole / name).read_bytes() for name in names)
