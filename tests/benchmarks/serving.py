@@ -338,8 +338,8 @@ def fair(names: Sequence[str], rounds: int, count: int) -> None:
             f"{statistics.median(ratios):.2f} of the limit ({min(ratios):.2f} to "
             f"{max(ratios):.2f}), {statistics.median(beside):.2f} times one by one; "
             f"{percentiles(waits)}; processor time a picture {spent[0]:.1f} ms at the limit, "
-            f"{spent[1]:.1f} one by one, {spent[2]:.1f} of the service ({spent[0] / spent[2]:.2f} of "
-            f"it); load {os.getloadavg()[0]:.1f}",
+            f"{spent[1]:.1f} one by one, {spent[2]:.1f} of the service "
+            f"({spent[0] / spent[2]:.2f} of the limit); load {os.getloadavg()[0]:.1f}",
             flush=True,
         )
 
