@@ -30,6 +30,7 @@ from vqazoo.plots import (
     GREEN,
     GREY,
     LETTERS,
+    PALE,
     RED,
     SHADES,
     SMALL,
@@ -236,10 +237,12 @@ def answer_figure(examples: Sequence[Example], answers: Sequence[Answer], file: 
         (side + deepest * SMALL / 55 + 0.15) * rows, side * columns, "compressed"
     )  # a line of SMALL points is SMALL / 55 inches high
     grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
+    for axes in grid.flat[len(examples) :]:
         axes.axis("off")
     for axes, example, (text, colour) in zip(grid.flat, examples, titles, strict=False):
         axes.imshow(still(example.image), interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_color(PALE)  # white pictures need an edge
         axes.set_title(text, fontsize=SMALL, color=colour, parse_math=False)  # $ is a dollar
     save_figure(figure, file)
 
