@@ -31,7 +31,6 @@ class Row(NamedTuple):
     constant: float | None
     question_only: float | None
     weights: int
-    questions: int
 
 
 def rows() -> list[Row]:
@@ -58,7 +57,6 @@ def rows() -> list[Row]:
                 tested.get(f"constant-answer-{main}", {}).get("value"),
                 tested.get(f"question-only-{main}", {}).get("value"),
                 told["size"],
-                tested[main]["questions"],
             )
         )
     return sorted(found, key=lambda row: (row.data, row.metric, -row.score, row.weights))
@@ -70,14 +68,13 @@ def share(value: float | None) -> str:
 
 def table() -> str:
     """The table and the figure, as Markdown."""
-    head = "model|test questions|score|95% interval|constant answer|question only|weights"
-    cells = [head.split("|"), ["---"] * 7]
+    head = "model|score|95% interval|constant answer|question only|weights"
+    cells = [head.split("|"), ["---"] * 6]
     for row in rows():
         between = " to ".join(f"{100 * end:.2f}" for end in row.interval) if row.interval else "-"
         cells.append(
             [
                 f"`{row.name}`",
-                f"{row.questions:,}",
                 percent(row.score) + ("" if row.metric == "accuracy" else f" {row.metric}"),
                 between,
                 share(row.constant),
