@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tests.docs.pages import ROOT
 from vqazoo.amounts import percent, size
 from vqazoo.evaluation.summary import MAIN
-from vqazoo.plots import BLUE, BROWN, GREY, SMALL, legend, new_figure, plain_axes, save_figure
+from vqazoo.plots import BLUE, BROWN, FINE, SLATE, legend, new_figure, plain_axes, save_figure
 
 PAGE = ROOT / "docs" / "about" / "results.md"
 FIGURE = ROOT / "docs" / "pictures" / "results.png"
@@ -108,7 +108,7 @@ def draw(file: Path) -> None:
     figure = new_figure(1.0 + 0.42 * len(shown))
     axes = figure.subplots()
     marks = (
-        ("constant", "constant answer", "s", GREY),
+        ("constant", "constant answer", "s", SLATE),
         ("question_only", "question only", "^", BROWN),
         ("score", "model, with its 95% interval", "o", BLUE),
     )
@@ -119,7 +119,7 @@ def draw(file: Path) -> None:
     for place, row in enumerate(shown):
         low, high = row.interval or (row.score, row.score)
         axes.plot([100 * low, 100 * high], [place, place], color=BLUE, linewidth=4, alpha=0.5)
-        axes.text(106, place, f"{100 * row.score:.2f}", va="center", fontsize=SMALL)
+        axes.text(106, place, f"{100 * row.score:.2f}", va="center", fontsize=FINE)
     axes.set_yticks(range(len(shown)), [named(row) for row in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(0, 120)
