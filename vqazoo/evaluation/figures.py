@@ -51,14 +51,14 @@ def loss_figure(log: Sequence[Mapping[str, Any]], file: Path) -> None:
     epochs = [line["epoch"] for line in log]
     figure = new_figure(4.6)
     loss_axes, accuracy_axes = figure.subplots(2, 1, sharex=True)
-    for key, label, colour in (
-        ("loss", "training", BLUE),
-        ("validation_loss", "validation", BROWN),
+    for key, label, colour, marker in (
+        ("loss", "training", BLUE, "s"),
+        ("validation_loss", "validation", BROWN, "o"),
     ):
         loss_axes.plot(
             epochs,
             [math.nan if e[key] is None else e[key] for e in log],
-            marker="o",
+            marker=marker,
             markersize=4,
             color=colour,
             label=label,
