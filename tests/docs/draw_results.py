@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tests.docs.pages import ROOT
 from vqazoo.amounts import percent, size
 from vqazoo.evaluation.summary import MAIN
-from vqazoo.plots import BLUE, BROWN, GREY, SMALL, legend, new_figure, plain_axes, save_figure
+from vqazoo.plots import BLUE, BROWN, FINE, SLATE, legend, new_figure, plain_axes, save_figure
 
 PAGE = ROOT / "docs" / "about" / "results.md"
 FIGURE = ROOT / "docs" / "pictures" / "results.png"
@@ -25,14 +25,12 @@ class Row(NamedTuple):
 
     name: str
     data: str
-    parts: str
     metric: str
     score: float
     interval: tuple[float, float] | None
     constant: float | None
     question_only: float | None
     weights: int
-    questions: int
 
 
 def rows() -> list[Row]:
@@ -49,20 +47,16 @@ def rows() -> list[Row]:
         }
         main = next(metric for metric in MAIN if metric in tested)
         low_high = tested[main].get("interval")
-        parts = told["parts"]
-        towers = dict.fromkeys((parts["image_encoder"], parts["text_encoder"]))
         found.append(
             Row(
                 name,
                 told["data"],
-                f"{' + '.join(towers)}; {parts['fusion']}; {parts['head']}",
                 main,
                 tested[main]["value"],
                 (low_high[0], low_high[1]) if low_high else None,
                 tested.get(f"constant-answer-{main}", {}).get("value"),
                 tested.get(f"question-only-{main}", {}).get("value"),
                 told["size"],
-                tested[main]["questions"],
             )
         )
     return sorted(found, key=lambda row: (row.data, row.metric, -row.score, row.weights))
@@ -74,16 +68,14 @@ def share(value: float | None) -> str:
 
 def table() -> str:
     """The table and the figure, as Markdown."""
-    head = "model|data|parts|score on test|95% interval|constant answer|question only|weights"
-    cells = [head.split("|"), ["---"] * 8]
+    head = "model|score|95% interval|constant answer|question only|weights"
+    cells = [head.split("|"), ["---"] * 6]
     for row in rows():
-        between = " to ".join(map(percent, row.interval)) if row.interval else "-"
+        between = " to ".join(f"{100 * end:.2f}" for end in row.interval) if row.interval else "-"
         cells.append(
             [
                 f"`{row.name}`",
-                f"`{row.data}`, {row.questions:,}",
-                f"`{row.parts}`",
-                f"{percent(row.score)} {row.metric}",
+                percent(row.score) + ("" if row.metric == "accuracy" else f" {row.metric}"),
                 between,
                 share(row.constant),
                 share(row.question_only),
@@ -106,13 +98,17 @@ def alt_text() -> str:
     return f"Scores on the test splits in percent: {'; '.join(told)}"
 
 
+def named(row: Row) -> str:
+    return row.name if row.metric == "accuracy" else f"{row.name}\n{row.metric}"
+
+
 def draw(file: Path) -> None:
     """Each model's score with its interval, beside the constant answer and the question alone."""
     shown = rows()
     figure = new_figure(1.0 + 0.42 * len(shown))
     axes = figure.subplots()
     marks = (
-        ("constant", "constant answer", "s", GREY),
+        ("constant", "constant answer", "s", SLATE),
         ("question_only", "question only", "^", BROWN),
         ("score", "model, with its 95% interval", "o", BLUE),
     )
@@ -123,15 +119,15 @@ def draw(file: Path) -> None:
     for place, row in enumerate(shown):
         low, high = row.interval or (row.score, row.score)
         axes.plot([100 * low, 100 * high], [place, place], color=BLUE, linewidth=4, alpha=0.5)
-        axes.text(106, place, f"{100 * row.score:.2f}", va="center", fontsize=SMALL)
-    axes.set_yticks(range(len(shown)), [f"{row.name}\n{row.metric}" for row in shown])
+        axes.text(106, place, f"{100 * row.score:.2f}", va="center", fontsize=FINE)
+    axes.set_yticks(range(len(shown)), [named(row) for row in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(0, 120)
     axes.set_xticks(range(0, 101, 20))
     axes.set_xlabel("score on the test split (%)")
     legend(axes, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, columnspacing=1)
     plain_axes(axes, grid="x")
-    axes.tick_params(axis="y", labelsize=SMALL - 1, length=0)
+    axes.tick_params(axis="y", length=0)
     save_figure(figure, file)
 
 

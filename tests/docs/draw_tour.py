@@ -15,7 +15,7 @@ import vqazoo
 from tests.docs.pages import ROOT, blocks
 from tests.docs.test_tour import commands
 from vqazoo.cli import run
-from vqazoo.plots import BLUE, SMALL, new_figure, save_figure
+from vqazoo.plots import BLUE, FINE, new_figure, save_figure
 
 PICTURES = ROOT / "docs" / "pictures"
 MODEL = "tiny-clip-linear-flawedshapes"
@@ -43,7 +43,7 @@ def draw_answers(file: Path) -> None:
     for column, (name, question) in enumerate(ASKED):
         above, below = axes[:, column]
         above.imshow(Image.open(name), interpolation="nearest")
-        above.set_title(textwrap.fill(question, 20), fontsize=SMALL)
+        above.set_title(textwrap.fill(question, 20), fontsize=FINE)
         above.set_xticks([])
         above.set_yticks([])
         best = model.answer(name, question, top_k=3)
@@ -53,10 +53,10 @@ def draw_answers(file: Path) -> None:
         below.invert_yaxis()
         below.set_xlim(0, 1.5)
         below.set_xticks([])
-        below.tick_params(length=0, labelsize=SMALL)
+        below.tick_params(length=0, labelsize=FINE)
         below.spines[:].set_visible(False)
         for row, one in enumerate(ranked):
-            below.text(one.score + 0.05, row, f"{one.score:.0%}", va="center", fontsize=SMALL)
+            below.text(one.score + 0.05, row, f"{one.score:.0%}", va="center", fontsize=FINE)
     save_figure(figure, file)
 
 

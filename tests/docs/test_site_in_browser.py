@@ -30,15 +30,31 @@ def headless_browser() -> Iterator[Any]:
         browser.close()
 
 
+PLACES = ("index", "learn/tour", "about/security", "reference/api-data")
+NARROW = ("about/results", "reference/settings")
+
+
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("name", ["index", "tour", "security", "api-data"])
+@pytest.mark.parametrize("name", PLACES)
 def test_a_page_is_readable_by_everybody_and_no_wider_than_the_screen(
     browser: Any, site: Path, name: str, width: int
 ) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 844})
+    assert_readable(browser, site / f"{name}.html", width, "light")
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_a_page_is_readable_in_the_dark_on_a_narrow_phone(
+    browser: Any, site: Path, name: str
+) -> None:
+    assert_readable(browser, site / f"{name}.html", 375, "dark")
+
+
+def assert_readable(browser: Any, file: Path, width: int, scheme: str) -> None:
+    """Nothing that axe calls serious, no scrolling sideways, nothing from the network."""
+    page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
     fetched: list[str] = []
     page.on("request", lambda request: fetched.append(request.url))
-    page.goto((site / f"{name}.html").as_uri())
+    page.goto(file.as_uri())
     found = axe.Axe().run(page).response["violations"]
     serious = [one["id"] for one in found if one["impact"] in ("serious", "critical")]
     assert not serious

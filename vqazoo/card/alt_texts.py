@@ -5,12 +5,13 @@ Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from vqazoo.amounts import percent
 from vqazoo.card.facts import LOSS_FIGURE, PICTURES, Facts, Measured
 
-SCORES = ("vqa-accuracy", "accuracy")  # the first that was measured is the one that is drawn
+DRAWN_SCORES = ("vqa-accuracy", "accuracy")  # the first that was measured is the one that is drawn
 
 
 def alt_text(facts: Facts, name: str) -> str:
@@ -23,7 +24,7 @@ def _losses(facts: Facts) -> str:
     log = facts.log
     if not log:
         return ""
-    shown = next((name for name in SCORES if f"validation_{name}" in log[0]), "")
+    shown = next((name for name in DRAWN_SCORES if f"validation_{name}" in log[0]), "")
     lines = [
         ("training loss", [line.get("loss") for line in log], "{:.3g}"),
         ("validation loss", [line.get("validation_loss") for line in log], "{:.3g}"),
@@ -34,8 +35,8 @@ def _losses(facts: Facts) -> str:
     return f"{', '.join(told)}; {epochs}" if told else ""
 
 
-def _course(values: list[float], form: str) -> str:
-    """Where a line begins and ends."""
+def _course(values: Sequence[Any], form: str) -> str:
+    """Where a line begins and ends, of numbers one an epoch."""
     first, last = form.format(values[0]), form.format(values[-1])
     if first == last:
         return f"begins and ends at {last}" if len(values) > 1 else last
@@ -43,7 +44,7 @@ def _course(values: list[float], form: str) -> str:
 
 
 def _answers(facts: Facts) -> str:
-    score = next(filter(None, (_measured(facts, name) for name in SCORES)), None)
+    score = next(filter(None, (_measured(facts, name) for name in DRAWN_SCORES)), None)
     if score is None:
         return ""
     return f"as many of both where there are enough, {percent(score.value)} {score.name} on all"

@@ -27,13 +27,14 @@ from vqazoo.plots import (
     BLUE,
     BROWN,
     DARK,
+    FAINT,
+    FINE,
     GREEN,
-    GREY,
+    INCHES,
     LETTERS,
     RED,
     SHADES,
-    SMALL,
-    WIDTH,
+    SLATE,
     legend,
     new_figure,
     plain_axes,
@@ -50,14 +51,14 @@ def loss_figure(log: Sequence[Mapping[str, Any]], file: Path) -> None:
     epochs = [line["epoch"] for line in log]
     figure = new_figure(4.6)
     loss_axes, accuracy_axes = figure.subplots(2, 1, sharex=True)
-    for key, label, colour in (
-        ("loss", "training", BLUE),
-        ("validation_loss", "validation", BROWN),
+    for key, label, colour, marker in (
+        ("loss", "training", BLUE, "s"),
+        ("validation_loss", "validation", BROWN, "o"),
     ):
         loss_axes.plot(
             epochs,
             [math.nan if e[key] is None else e[key] for e in log],
-            marker="o",
+            marker=marker,
             markersize=4,
             color=colour,
             label=label,
@@ -131,7 +132,7 @@ def calibration_figure(scores: Floats, series: Mapping[str, Floats], file: Path)
     """
     figure = new_figure(5.4)
     right, counted = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
-    right.plot((0, 100), (0, 100), color=GREY, linestyle=":", label="as sure as right")
+    right.plot((0, 100), (0, 100), color=SLATE, linestyle=":", label="as sure as right")
     styles = [(BROWN, "o", "--"), (BLUE, "s", "-")][-len(series) :]
     for (name, confidence), (colour, marker, line) in zip(series.items(), styles, strict=True):
         place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
@@ -187,7 +188,7 @@ def _heat_map(
 ) -> None:
     """A table of values in [0, 1], coloured and with each value written in its cell."""
     longest = max((len(row) for row in rows), default=0)
-    width = max(WIDTH, 1.2 + 0.08 * longest + 0.8 * len(columns))  # inches
+    width = max(INCHES, 1.2 + 0.08 * longest + 0.8 * len(columns))  # inches
     lines = textwrap.wrap(title, int(11 * width))
     figure = new_figure(1.6 + 0.45 * len(rows) + 0.2 * len(lines), width)
     figure.suptitle("\n".join(lines), fontsize=LETTERS, parse_math=False)
@@ -199,14 +200,14 @@ def _heat_map(
     axes.set_yticks(range(len(rows)), rows, parse_math=False)
     axes.set_xlabel(column_label)
     axes.set_ylabel(row_label)
-    axes.tick_params(colors=DARK, labelsize=SMALL, length=0)
+    axes.tick_params(colors=DARK, labelsize=FINE, length=0)
     axes.spines[:].set_visible(False)
     middle = 0.6 * np.nanmax(values)
     for row, column in np.ndindex(*values.shape):
         value = values[row, column]
         text = percent(float(value), 0) if texts is None else texts[row][column]
         colour = "white" if value > middle else "black"
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=SMALL)
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=FINE)
     save_figure(figure, file)
 
 
@@ -230,17 +231,19 @@ def answer_figure(examples: Sequence[Example], answers: Sequence[Answer], file: 
     columns = min(GRID_COLUMNS, len(examples))
     titles = [_title(*pair) for pair in zip(examples, answers, strict=True)]
     deepest = max(text.count("\n") + 1 for text, _ in titles)
-    rows, side = -(-len(examples) // columns), WIDTH / GRID_COLUMNS
+    rows, side = -(-len(examples) // columns), INCHES / GRID_COLUMNS
     # Pictures keep their shape; `constrained` would cut the first row's titles off.
     figure = new_figure(
-        (side + deepest * SMALL / 55 + 0.15) * rows, side * columns, "compressed"
-    )  # a line of SMALL points is SMALL / 55 inches high
+        (side + deepest * FINE / 55 + 0.15) * rows, side * columns, "compressed"
+    )  # a line of FINE points is FINE / 55 inches high
     grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
+    for axes in grid.flat[len(examples) :]:
         axes.axis("off")
     for axes, example, (text, colour) in zip(grid.flat, examples, titles, strict=False):
         axes.imshow(still(example.image), interpolation="nearest")
-        axes.set_title(text, fontsize=SMALL, color=colour, parse_math=False)  # $ is a dollar
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_color(FAINT)  # white pictures need an edge
+        axes.set_title(text, fontsize=FINE, color=colour, parse_math=False)  # $ is a dollar
     save_figure(figure, file)
 
 

@@ -13,9 +13,9 @@ from vqazoo.evaluation.metric import Metric
 from vqazoo.plots import (
     BLUE,
     BROWN,
+    FINE,
     GREEN,
     LETTERS,
-    SMALL,
     legend,
     new_figure,
     plain_axes,
@@ -78,7 +78,7 @@ def _point(axes: Any, metric: Metric, place: float) -> None:
         textcoords="offset points",
         ha="right" if left else "left",
         va="center",
-        fontsize=SMALL,
+        fontsize=FINE,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
     )
 
@@ -102,6 +102,6 @@ def _damage(axes: Any, damage: Corruption, found: dict[str, Metric]) -> None:
         axes.axhline(100 * found["constant-answer"].value, color=BROWN, linestyle="--")
     axes.set_title(LABELS[kind], fontsize=LETTERS, loc="left")
     axes.set_xticks(range(len(shown)), ["none", *(f"{value:g}" for value in damage.values)])
-    axes.set_xlabel(damage.parameter, fontsize=SMALL)
+    axes.set_xlabel(damage.parameter, fontsize=FINE)
     axes.set_ylim(-3, 103)
     plain_axes(axes)
