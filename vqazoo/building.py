@@ -14,6 +14,7 @@ from vqazoo.compatibility import check_compatible
 from vqazoo.config import Block, ModelConfig, fill_block, parse
 from vqazoo.data.answers import AnswerList
 from vqazoo.errors import ConfigError, IncompatibleError, PluginError
+from vqazoo.faults import faults_named
 from vqazoo.interfaces import Encoder, EncoderSpec, FusedSpec, Fusion, Head, TowerSpec
 from vqazoo.interfaces.towers import offered_kinds
 from vqazoo.manifests import FusionManifest, HeadManifest
@@ -34,6 +35,7 @@ from vqazoo.toolkit.finite import check_pretrained, fill_pretrained
 BlockLike = str | Mapping[str, Any] | Block
 
 
+@faults_named()
 def create(
     *,
     head: BlockLike | Head | type[Head],

@@ -18,6 +18,7 @@ from vqazoo.config import ModelConfig
 from vqazoo.data.answers import AnswerList
 from vqazoo.data.asking import Asked, check_at_least_one, pair
 from vqazoo.errors import ConfigError
+from vqazoo.faults import faults_named, name_encoder, name_parts
 from vqazoo.interfaces import Answer, Features, Fusion, Head
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.modes import evaluating
@@ -63,6 +64,9 @@ class VQAModel(ChoosingModel):
         self.answers = answers
         self.fusion = fusion
         self.head = head
+        name_parts(fusion, head, (config.fusion.type, config.head.type))
+        name_encoder(self.image_encoder, config.image_encoder.type)
+        name_encoder(self.text_encoder, config.text_encoder.type)
         self.set_trainable(())
 
     # ---- parts ------------------------------------------------------------------------------
@@ -203,7 +207,7 @@ class VQAModel(ChoosingModel):
 
     def _answers(self, asked: Asked, answering: Answering) -> list[Answer]:
         """The best answer to each question, by what takes fused features."""
-        with evaluating(self), torch.inference_mode():
+        with evaluating(self), torch.inference_mode(), faults_named():
             return [
                 _first(ranked)
                 for fused in self._fused(asked.pictures, asked.questions)

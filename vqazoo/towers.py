@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vqazoo.errors import ConfigError, did_you_mean
+from vqazoo.faults import check_features
 from vqazoo.interfaces import Encoder, Features, floating_dtype
 from vqazoo.manifests import FORMER_SIDES
 from vqazoo.media.images import open_image
@@ -119,7 +120,13 @@ class EncodingModel(nn.Module):
         """
         pixels = pixels.to(self.device, floating_dtype(self.image_encoder))
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_tower("image")):
-            return self.image_encoder.encode_image(pixels, self.wants_image)
+            features = self.image_encoder.encode_image(pixels, self.wants_image)
+        image = self.image_encoder.spec.image
+        assert image is not None
+        check_features(
+            self.image_encoder, "encode_image", features, self.wants_image, image, len(pixels)
+        )
+        return features
 
     def encode_text(self, texts: Sequence[str]) -> Features:
         """Text features of B questions, of the kinds the fusion wants."""
@@ -128,6 +135,9 @@ class EncodingModel(nn.Module):
             features = self.text_encoder.encode_text(
                 ids.to(self.device), mask.to(self.device), self.wants_text
             )
+        text = self.text_encoder.spec.text
+        assert text is not None
+        check_features(self.text_encoder, "encode_text", features, self.wants_text, text, len(ids))
         return replace(features, ids=ids.masked_fill(~mask, -1).to(self.device))
 
     def encode_question(self, questions: Sequence[str]) -> Features:

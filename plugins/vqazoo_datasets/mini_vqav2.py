@@ -5,6 +5,7 @@ Follows the CLIP + GPT-2 system "Generative-VQA". Imports only the standard libr
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 from collections import Counter
@@ -207,10 +208,10 @@ def _long_answers(file: Path) -> tuple[dict[int, str], set[int]]:
 
 
 def _place(source: Path, target: Path) -> bool:
-    """Copy a picture, whole or not at all, unless it is there; False if there is none."""
+    """Copy a picture, whole or not at all, unless the same one is there; False if there is none."""
     if not source.is_file():
         return False
-    if not (target.is_file() and target.stat().st_size == source.stat().st_size):
+    if not (target.is_file() and filecmp.cmp(source, target, shallow=False)):
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_name(f".{target.name}.new")
         shutil.copyfile(source, fresh)

@@ -5,39 +5,55 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vqazoo.data import Example
 from vqazoo.model import VQAModel
+from vqazoo_export.kept import KeptAgreement
 from vqazoo_export.tokens import RUNNER
 
 
 def agreement(model: VQAModel, folder: Path, examples: Sequence[Example]) -> dict[str, Any]:
     """Compare the runner of a folder with the original on questions, picture by picture.
 
+    Pictures that a stopped run compared are not compared again.
+
     Returns:
         `questions`, how many; `same`, the share with the same answer; `score_difference`, the
         largest between the scores of equal answers.
     """
-    runner = load_runner(folder)
+    runner, kept = load_runner(folder), KeptAgreement(folder)
     pictures: dict[Path, list[str]] = {}
     for example in examples:
         pictures.setdefault(example.image, []).append(example.question)
     same, largest = 0, 0.0
     for picture, questions in pictures.items():
-        pairs = zip(
-            model.answer(picture, questions), runner.answer(str(picture), questions), strict=True
-        )
-        for expected, actual in pairs:
-            if expected.text == actual["answer"]:
-                same += 1
-                largest = max(largest, abs(expected.score - actual["score"]))
+        compare = partial(_compared, model, runner, picture, questions)
+        equal, difference = kept.of(picture.read_bytes(), questions, compare)
+        same, largest = same + equal, max(largest, difference)
+    kept.tidy()
     return {
         "questions": len(examples),
         "same": same / len(examples),
         "score_difference": largest,
     }
+
+
+def _compared(
+    model: VQAModel, runner: Any, picture: Path, questions: list[str]
+) -> tuple[int, float]:
+    """How many answers are the same, and the largest difference between their scores."""
+    pairs = zip(
+        model.answer(picture, questions), runner.answer(str(picture), questions), strict=True
+    )
+    differences = [
+        abs(expected.score - actual["score"])
+        for expected, actual in pairs
+        if expected.text == actual["answer"]
+    ]
+    return len(differences), max(differences, default=0.0)
 
 
 def load_runner(folder: Path) -> Any:

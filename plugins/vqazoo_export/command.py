@@ -72,7 +72,7 @@ def export(
 
     MODEL is a zoo name, dir:PATH or hub:OWNER/NAME. OUT holds the graphs, manifest.json, and with
     ONNX graphs a runner: python OUT/run.py PICTURE QUESTION. Run the same command again after an
-    interruption: it goes on with the graphs that are kept in the folder OUT.parts.
+    interruption: it goes on with what is kept in the folder OUT.parts.
 
     Example: vqazoo export tiny-clip-lstm-easyvqa --out exported --int8 --data easy-vqa
     """
@@ -84,7 +84,7 @@ def export(
     make_folder(out.absolute().parent)
     loaded = load(model)
     options = Options(to, graphs, int8, runtime)
-    with told_when_interrupted(lambda: "run the same command again; written graphs are kept."):
+    with told_when_interrupted(lambda: "run the same command again; what was done is kept."):
         manifest = export_model(loaded, model, out, options, lambda line: say(line, err=True))
         summary: dict[str, Any] = {"out": str(out), "bytes": _size(manifest)}
         if data is not None:

@@ -1,9 +1,10 @@
-"""Graphs of an export that was stopped: kept beside its folder until that is whole. Imports torch.
+"""What an export that was stopped had done: kept beside its folder until all is. Imports torch.
 
 `exported.parts` holds a file a graph, written whole or not at all. Its first line has the digest of
 what the graph is made of, and of the graph: a file of another model, of other options or of another
 release, or one that is damaged, is never taken for it. A whole export says in its manifest what it
-is made of, so that its graphs are taken too.
+is made of, so that its graphs are taken too. What was compared with the original is a line a
+picture of `agreement.jsonl`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import importlib.metadata
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from vqazoo.model import VQAModel
 from vqazoo.progress import Report
 
 MANIFEST, MADE_OF = "manifest.json", "made_of"  # the key of the manifest for what graphs are of
-ENDING = ".graph"
+ENDING, COMPARED = ".graph", "agreement.jsonl"
 TRACERS = ("vqazoo", "torch", "onnx", "onnxscript", "onnxruntime")  # releases that make a graph
 
 
@@ -47,6 +48,11 @@ def digest_of(model: VQAModel, options: Mapping[str, Any]) -> str:
     return hashlib.sha256(json_text(said, sort_keys=True).encode()).hexdigest()
 
 
+def parts_of(out: Path) -> Path:
+    """Where is kept what was done for an export that is not finished."""
+    return out.with_name(f"{out.name}.parts")
+
+
 class KeptGraphs:
     """The graphs of one export.
 
@@ -56,7 +62,7 @@ class KeptGraphs:
     """
 
     def __init__(self, out: Path, key: str, report: Report) -> None:
-        self.out, self.folder = out, out.with_name(f"{out.name}.parts")
+        self.out, self.folder = out, parts_of(out)
         self.key, self.report = key, report
 
     def content(self, name: str, make: Callable[[], bytes]) -> bytes:
@@ -109,6 +115,60 @@ class KeptGraphs:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return content if whole else None
+
+
+class KeptAgreement:
+    """How far a whole export agrees with the original, picture by picture.
+
+    Attributes:
+        file: a line a picture; the first has the digest of the manifest, so of all files.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.file = parts_of(out) / COMPARED
+        key = {"manifest": hashlib.sha256((out / MANIFEST).read_bytes()).hexdigest()}
+        self._known: dict[str, tuple[int, float]] = {}
+        lines = self._lines()
+        if lines[:1] == [key]:
+            self._known = {line["asked"]: (line["same"], line["largest"]) for line in lines[1:]}
+            return
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        write_file(self.file, json_text(key).encode() + b"\n")
+
+    def of(
+        self, picture: bytes, questions: Sequence[str], compare: Callable[[], tuple[int, float]]
+    ) -> tuple[int, float]:
+        """What `compare` says of a picture and its questions; known, if it was compared before.
+
+        Raises:
+            OSError: it cannot be kept.
+        """
+        asked = hashlib.sha256(picture + json_text(list(questions)).encode()).hexdigest()
+        if asked not in self._known:
+            same, largest = self._known[asked] = compare()
+            line = json_text({"asked": asked, "same": same, "largest": largest})
+            with open(self.file, "ab") as handle:
+                handle.write(f"{line}\n".encode())
+        return self._known[asked]
+
+    def tidy(self) -> None:
+        """Remove what was kept."""
+        with suppress(OSError):
+            self.file.unlink()
+            self.file.parent.rmdir()
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """The lines that are whole; a kill may have cut the last one, which is taken away."""
+        lines: list[dict[str, Any]] = []
+        try:
+            content = self.file.read_bytes()
+            whole = content[: content.rfind(b"\n") + 1]
+            lines = [json.loads(line) for line in whole.splitlines()]
+            if whole != content:
+                write_file(self.file, whole)
+        except (OSError, ValueError):
+            return []
+        return lines
 
 
 def _source_digest(kind: type) -> str:

@@ -48,13 +48,13 @@ class HFImageEncoder(Encoder):
             preprocess = read_patches(self._repository, self._config.patch_size)
         else:
             preprocess = read_preprocess(self._repository)
+        self._prefix = self._type.prefix_tokens(self._config, variant)
         with self._repository.building():
             self.model: Any = AutoModel.from_config(config)
         if self._type.tower:
             for name, _ in list(self.model.named_children()):
                 if name != self._type.tower:
                     setattr(self.model, name, None)
-        self._prefix = self._type.prefix_tokens(self._config)
         self._pooling = self._pooled_as(pooling, config)
         if self._pooling != POOLER and getattr(self.model, "pooler", None) is not None:
             self.model.pooler = None  # which has no weights in such a file

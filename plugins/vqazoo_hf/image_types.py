@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from vqazoo.errors import IncompatibleError
+from vqazoo.errors import IncompatibleError, WeightsError
 
 POOLER, CLS, MEAN = "pooler", "cls", "mean"
+MOST_PREFIX = 1000  # class and register tokens of a model; released ones have at most 16
 
 
 class ImageType(NamedTuple):
@@ -36,10 +37,22 @@ class ImageType(NamedTuple):
     without: str = CLS
     naflex: bool = False
 
-    def prefix_tokens(self, config: Any) -> int:
-        """How many tokens come before those of the patches."""
-        counted = (n if isinstance(n, int) else int(getattr(config, n)) for n in self.prefix)
-        return sum(counted)
+    def prefix_tokens(self, config: Any, place: str) -> int:
+        """How many tokens come before those of the patches.
+
+        Raises:
+            WeightsError: the config counts more than any model has, of which every pass would be
+                made.
+        """
+        counts = {n: n if isinstance(n, int) else int(getattr(config, n)) for n in self.prefix}
+        for name, count in counts.items():
+            if not 0 <= count <= MOST_PREFIX:
+                raise WeightsError(
+                    f"'{place}' sets '{name}' to {count:,}, but 0 to {MOST_PREFIX:,} class or "
+                    f"register tokens were expected: do not trust the folder, or get it again, all "
+                    f"of one revision."
+                )
+        return sum(counts.values())
 
 
 MAP = ImageType()  # patches alone, (B, D, H, W) or (B, N, D), and a pooler that is always there

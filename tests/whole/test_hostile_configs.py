@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import vqazoo
+from tests.plugins.encoders.image_models import save_image_model
 from tests.plugins.encoders.tiny import hf_clip, open_clip_configs
 from tests.support.hostile import (  # noqa: F401
     copied_folder,
@@ -344,6 +345,9 @@ def test_only_encoders_take_a_variant(folder, block):
         ("open-clip:ViT-B-32@/etc/passwd", "'/etc/passwd'"),
         ("open-clip:local-dir:/etc/passwd", "'/etc/passwd'"),
         ("hf-clip:/etc/passwd", "'/etc/passwd'"),
+        ("hf-image:/etc/passwd", "'/etc/passwd'"),
+        ("hf-image:a\0b", "printable"),
+        ("hf-image:" + "x/" * 1000, "at most 1,000"),
         ("hf-clip:~nobody-of-that-name/x", "~nobody-of-that-name"),
         ("hf-clip:" + "x" * 300, "xxx"),
         ("hf-clip:a\0b", "printable"),
@@ -362,7 +366,7 @@ def test_a_folder_that_holds_no_model_is_told(folder):
     refused(folder, "'/etc' has no config.json", WeightsError)
 
 
-@pytest.mark.parametrize("kind", ["hf-clip", "open-clip", "timm"])
+@pytest.mark.parametrize("kind", ["hf-clip", "hf-image", "open-clip", "timm"])
 def test_encoders_in_local_folders_read_safetensors_only(tmp_path, toy, kind):  # noqa: F811
     """The weights are replaced by a pickle that would make a file; everything else stays true."""
     made, place = tmp_path / "made by the pickle", tmp_path / "encoder"
@@ -370,6 +374,9 @@ def test_encoders_in_local_folders_read_safetensors_only(tmp_path, toy, kind):  
     if kind == "hf-clip":
         hf_clip(place, "clip")
         name, pickled = f"hf-clip:{place}", place / "pytorch_model.bin"
+    elif kind == "hf-image":
+        save_image_model(place, "vit")
+        name, pickled = f"hf-image:{place}", place / "pytorch_model.bin"
     elif kind == "open-clip":
         place.mkdir()
         weights, pickled = place / "open_clip_model.safetensors", place / "open_clip_model.bin"

@@ -137,12 +137,27 @@ def run(arguments: Sequence[str] | None = None) -> int:
         say(shown.getvalue().rstrip("\n"), err=True, lines=True)
         return error.exit_code
     except VqazooError as error:
-        if os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0"):
-            raise
-        say("Error: " + re.sub(r"\s*\n\s*", " ", str(error)), err=True)
-        return 1
+        return _told(error)
     except BrokenPipeError:
         # Nobody reads any more. Python flushes stdout once more at exit; give it somewhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Exception as error:  # a bug, unless a part raised it
+        if "torch" not in sys.modules:  # then there is no part
+            raise
+        from vqazoo.faults import MEMORY, fault
+
+        told = None if isinstance(error, MEMORY) else fault(error)
+        if told is None:
+            raise
+        told.__cause__ = error
+        return _told(told)
     return code if isinstance(code, int) else 0
+
+
+def _told(error: VqazooError) -> int:
+    """Say an error in one line, or raise it where its traceback is asked for; the exit code."""
+    if os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0"):
+        raise error
+    say("Error: " + re.sub(r"\s*\n\s*", " ", str(error)), err=True)
+    return 1

@@ -93,8 +93,8 @@ def errors(
     answers = None if predictions is None else read_predictions(predictions, questions.examples)
     asking = Asking(options, chosen, not uncalibrated)
     parts = PageParts(page) if page is not None and answers is None else None
-    left = "run the same command again" + ("; given answers are kept." if parts else ".")
-    with told_when_interrupted(lambda: left):
+    kept = "encoded pictures" + (" and given answers" if parts else "")
+    with told_when_interrupted(lambda: f"run the same command again; {kept} are kept."):
         model = there.load(device)
         mistakes = find_mistakes(
             model, questions, run, asking, answers, cache, _say, progress, parts

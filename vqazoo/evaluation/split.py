@@ -30,6 +30,7 @@ from vqazoo.evaluation.metrics import wups as wups_metric
 from vqazoo.evaluation.metrics.significance import Pictures
 from vqazoo.evaluation.score import score
 from vqazoo.evaluation.tables import Predictions, predict_rows
+from vqazoo.faults import faults_named
 from vqazoo.features.sources import FeatureSource
 from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
@@ -117,6 +118,7 @@ def with_pictures(
     return kept
 
 
+@faults_named()
 def evaluate_questions(
     model: VQAModel,
     questions: Questions,
@@ -167,6 +169,7 @@ def evaluate_features(
     return _of_model(model, questions, answers, Asking(), quick=True)
 
 
+@faults_named()
 def evaluate_table(
     model: VQAModel,
     rows: Iterable[Any],

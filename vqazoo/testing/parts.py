@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import copy
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-import vqazoo
 from vqazoo.constructors import construct
 from vqazoo.errors import PluginError, UnknownNameError, VqazooError
+from vqazoo.faults import raised_at
 from vqazoo.manifests import Manifest, fill_args
 from vqazoo.registry import kind_of, load_object, parse_ref, registry
 
 M = TypeVar("M", bound=Manifest)
-OURS = tuple(Path(str(package.__file__)).parent for package in (torch, vqazoo))
 
 
 def identify(sort: type[M], part: Any, manifest: M | None) -> tuple[str, M | None, Any]:
@@ -89,14 +86,7 @@ def faults_told(owner: str, given: str) -> Iterator[None]:
     except (AssertionError, VqazooError):
         raise
     except Exception as error:  # whatever it is, it is a fault of the part that is checked
-        frames = traceback.extract_tb(error.__traceback__)
-        theirs = [
-            frame
-            for frame in frames  # those of code that dataclasses write have no file
-            if not frame.filename.startswith("<")
-            and not any(folder in Path(frame.filename).parents for folder in OURS)
-        ]
-        at = f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
+        at = raised_at(error)
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0].rstrip('.')}"
         hint = f" {given}" if "NoneType" in reason else ""
         raise AssertionError(f"{owner}: it fails{at} with {reason}.{hint}") from error

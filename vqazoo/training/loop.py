@@ -24,6 +24,7 @@ from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.config import RunConfig, plain, to_toml
 from vqazoo.data import digest
 from vqazoo.evaluation.figures import loss_figure
+from vqazoo.faults import faults_named
 from vqazoo.features.cache import cache_root
 from vqazoo.files.writing import BEST, ENVIRONMENT, RECIPE, json_bytes, json_lines, write_file
 from vqazoo.model import VQAModel
@@ -114,7 +115,8 @@ def train(
     """
     flags["data"] = kept_rows(flags.get("data"), Path(out))
     filled = gather_config(config, set, flags, Path(out) if resume else None, by_rows=True)
-    return run_training(filled, Path(out), resume, report)
+    with faults_named():
+        return run_training(filled, Path(out), resume, report)
 
 
 def run_training(

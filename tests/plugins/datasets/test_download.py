@@ -36,6 +36,8 @@ class Server:
         self.modified = ""
         self.drop_after = -1  # bytes of the next answers, as many times as `drops`
         self.drops = 0
+        self.holds_at = -1  # bytes of an answer after which it waits for `goes_on`
+        self.goes_on = threading.Event()
         self.ranges = True
         self.statuses: list[int] = []  # of the next answers, before any file
         self.encoding = ""
@@ -99,6 +101,10 @@ class Server:
             body = body[: self.drop_after]
         self.sent.append(len(body))
         with contextlib.suppress(ConnectionError):  # who does not want it hangs up
+            if self.holds_at >= 0:
+                to.wfile.write(body[: self.holds_at])
+                body = body[self.holds_at :]
+                self.goes_on.wait(60)
             to.wfile.write(body)
 
 

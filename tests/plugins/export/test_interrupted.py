@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,9 @@ import torch
 import vqazoo
 from tests.plugins.export.conftest import FLAWED
 from tests.support.warm import finished, python
+from vqazoo.data import Example
+from vqazoo.interfaces import Answer
+from vqazoo_export import agreement as comparing
 from vqazoo_export import folder as exporting
 from vqazoo_export.folder import Options, export_model
 from vqazoo_export.kept import ENDING
@@ -120,6 +124,49 @@ def test_a_whole_export_of_the_same_model_is_not_traced_again(
     assert tracer.made == ["image"]
     export_model(model(seed=1), "a model", out, THREE)
     assert tracer.made == ["image", *NAMES]
+
+
+class Counted:
+    """Stands for a model and for the runner of its export; counts the pictures that it sees."""
+
+    def __init__(self, stop_at: int = -1) -> None:
+        self.asked, self.stop_at = 0, stop_at
+
+    def answer(self, picture: object, questions: list[str]) -> list[Any]:
+        if self.asked == self.stop_at:
+            raise KeyboardInterrupt
+        self.asked += 1
+        if isinstance(picture, str):  # as the runner is asked
+            return [{"answer": "yes", "score": 0.5 + len(one) / 100} for one in questions]
+        return [Answer("yes", 0.5) for _ in questions]
+
+
+def test_pictures_that_were_compared_are_not_compared_again(
+    tracer: Tracer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = []
+    for number in range(4):
+        (tmp_path / f"{number}.png").write_bytes(bytes([number]))
+        examples.append(Example(tmp_path / f"{number}.png", "why?" * number, (), str(number)))
+    out = tmp_path / "out"
+    export_model(model(), "a model", out, THREE)
+    monkeypatch.setattr(comparing, "load_runner", lambda folder: Counted())
+    whole = comparing.agreement(Counted(), out, examples)  # type: ignore[arg-type]
+    assert whole == {"questions": 4, "same": 1.0, "score_difference": pytest.approx(0.12)}
+    with pytest.raises(KeyboardInterrupt):
+        comparing.agreement(Counted(stop_at=2), out, examples)  # type: ignore[arg-type]
+    kept = tmp_path / "out.parts" / "agreement.jsonl"
+    kept.write_bytes(kept.read_bytes()[:-5])  # the last line is cut
+    last = Counted()
+    assert comparing.agreement(last, out, examples) == whole  # type: ignore[arg-type]
+    assert last.asked == 3
+    assert not kept.parent.exists()
+    with pytest.raises(KeyboardInterrupt):
+        comparing.agreement(Counted(stop_at=2), out, examples)  # type: ignore[arg-type]
+    export_model(model(seed=1), "a model", out, THREE)
+    anew = Counted()
+    comparing.agreement(anew, out, examples)  # type: ignore[arg-type]
+    assert anew.asked == 4, "of another export nothing is taken"
 
 
 @pytest.mark.proof

@@ -71,7 +71,8 @@ def stopped(model: Path, table: Path, out: Path, monkeypatch: pytest.MonkeyPatch
         answering(patch, stop)
         result = run(model, table, out)
     assert result.exit_code == 130, result.output
-    assert "Interrupted: run the same command again; given answers are kept." in result.stderr
+    kept = "run the same command again; encoded pictures and given answers are kept."
+    assert f"Interrupted: {kept}" in result.stderr
     assert not out.exists()
 
 
