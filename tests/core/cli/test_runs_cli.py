@@ -61,7 +61,9 @@ def test_a_run_that_never_looks_at_the_picture_is_listed_but_not_offered(
 ) -> None:
     make(Path("runs/blind"), 0.75)
     recipe = Path("runs/blind/recipe.toml")
-    recipe.write_text(recipe.read_text().replace('type = "concat"', 'type = "question-only"'))
+    fusion = '[fusion]\ntype = "concat"\nversion = 1\n\n[fusion.args]\ndim = 0\n'
+    assert fusion in recipe.read_text()
+    recipe.write_text(recipe.read_text().replace(fusion, '[fusion]\ntype = "question-only"\n'))
     make(Path("runs/looks"), 0.5)
     make(Path("runs/other"), 0.25, "other questions")
     assert run(["runs"]) == 0
