@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,6 +135,10 @@ class Table(DatasetReader):
         if looked.wrong:
             raise together(looked)
         return compared_by_stems(looked.examples)
+
+    def places(self, split: str) -> tuple[str, Sequence[int]]:
+        looked = self.look_at(split)
+        return place(looked.file), looked.places
 
     def look_at(self, split: str) -> Looked:
         """A split with what is wrong in each of its rows, instead of the first error.

@@ -9,6 +9,7 @@ from vqazoo.config import TrainingConfig
 
 FEW_STEPS = 100  # of the optimiser, in the whole run
 FEW_QUESTIONS = 50  # of validation: one of them is 2 points
+APART = 0.2  # by which a score on training questions is above that on validation's
 
 
 def doubts_of_plan(
@@ -64,3 +65,18 @@ def doubts_of_answers(
                     f"train for more steps, or look at the data with  vqazoo data info."
                 )
             return
+
+
+def doubts_of_fit(name: str, learnt: float, rows: int, value: float, high: float) -> Iterator[str]:
+    """Doubts about the best model, from questions that it has learnt.
+
+    Args:
+        name: of the metric; learnt: its value on `rows` training questions.
+        value, high: its value on validation, and the upper end of its 95% interval.
+    """
+    if learnt - value > APART and learnt > high:
+        yield (
+            f"the best model's {name} is {learnt:.2%} on {rows:,} of its training questions and "
+            f"{value:.2%} on those of validation: it knows much by heart; more questions about "
+            f"other pictures help most, another encoder or more training.weight_decay may."
+        )

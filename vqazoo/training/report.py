@@ -25,8 +25,8 @@ def describe_data(model: VQAModel, data: RunData, report: Callable[[str], None])
     left_out = [
         f"{number:,} {why}"
         for number, why in (
-            (data.skipped, "without an answer the rule takes left out"),
-            (data.missing, "without a picture left out"),
+            (data.skipped, "left out for want of an answer to learn"),
+            (data.missing, "left out for want of a picture"),
             (data.unknown, "with an answer outside the list, which teach little or nothing"),
         )
         if number

@@ -142,7 +142,7 @@ def test_pictures_need_not_be_there_to_score_answers(
     (four / "0.png").unlink()
     arguments = ["eval", "--predictions", four / "a.csv", *data(four / "table.csv")]
     assert document(capsys, *arguments)["accuracy"]["value"] == 0.75
-    assert "do not exist" in error(capsys, *arguments, "--skip-missing", "--out", four / "out")
+    assert "does not exist" in error(capsys, *arguments, "--skip-missing", "--out", four / "out")
 
 
 def test_questions_without_a_picture_are_left_out_of_both(

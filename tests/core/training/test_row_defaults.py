@@ -9,7 +9,7 @@ from PIL import Image
 
 import vqazoo
 from vqazoo.config import TrainingConfig, read_toml
-from vqazoo.training.doubts import doubts_of_answers, doubts_of_plan
+from vqazoo.training.doubts import doubts_of_answers, doubts_of_fit, doubts_of_plan
 from vqazoo.training.row_defaults import LARGE, SMALL, TOGETHER, learning
 from vqazoo.training.settings import gather_config
 
@@ -112,3 +112,10 @@ def test_one_answer_to_all_and_the_constant_are_doubts() -> None:
     (useless,) = doubts_of_answers(["a", "b"], ["a", "c"], scores)
     assert "30.00%" in useless
     assert not list(doubts_of_answers(["a", "b"], ["a", "c"], {**scores, "accuracy": 0.31}))
+
+
+def test_a_score_on_training_questions_far_above_that_of_validation_is_told() -> None:
+    (told,) = doubts_of_fit("accuracy", 0.98, 50, 0.24, 0.38)
+    assert "98.00% on 50 of its training questions and 24.00% on those of validation" in told
+    assert not list(doubts_of_fit("accuracy", 0.40, 50, 0.24, 0.38))  # not so far apart
+    assert not list(doubts_of_fit("accuracy", 0.75, 4, 0.50, 0.85))  # within the interval
