@@ -160,7 +160,7 @@ class Table(DatasetReader):
                     raise DataError(
                         f"{reader.where(row)}: the {meant[ID]} {question_id!r} is already "
                         f"that of {place(file)} {lines[question_id]}, but each must be unique: "
-                        f"change one."
+                        f"change one, or let rows be numbered with  --set {ID}=''"
                     )
                 lines[question_id] = row.line
             except DataError as error:

@@ -148,7 +148,7 @@ def _print(mistakes: Mistakes) -> None:
 
 
 def _between(interval: tuple[float, float] | None) -> str:
-    return " to ".join(map(percent, interval or ()))
+    return " to ".join(percent(end, 1) for end in interval or ())
 
 
 def _say(line: str) -> None:

@@ -226,9 +226,10 @@ def test_a_run_on_rows_repeats_from_its_recipe(tmp_path: Path) -> None:
     rows, out = rows_in_memory(), tmp_path / "run"
     flags: dict[str, Any] = {"encoder": "tiny-clip", "head": "linear"}
     data = {"train": rows[:2], "validation": rows[2:]}
-    vqazoo.train(out=out, data=data, set=SETTINGS, report=_silent, **flags)
+    vqazoo.train(data, out=out, epochs=1, device="cpu", report=_silent, **flags)
     recipe = tomllib.loads((out / "recipe.toml").read_text())
     assert recipe["data"]["validation_split"] == "validation"
+    assert recipe["training"]["epochs"] == 1
     vqazoo.train(out=tmp_path / "again", config=out / "recipe.toml", report=_silent)
     weights = [(tmp_path / r / "best/model.safetensors").read_bytes() for r in ("run", "again")]
     assert weights[0] == weights[1]

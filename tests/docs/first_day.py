@@ -1,0 +1,288 @@
+"""Writes docs/learn/first-day.md, a new user's first day, from a real run.
+
+Run:  VQAZOO_TEST_DATA=FOLDER python -m tests.docs.first_day
+where FOLDER holds `daquar` as docs/about/daquar.md says. DAQUAR is for research and stays outside of the
+repository: the page has questions and answers of it, and no picture.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.docs.pages import ROOT
+from tests.support.terminal import Seen, seen
+from vqazoo.data import Example, open_dataset
+
+PAGE = ROOT / "docs/learn/first-day.md"
+PICTURE = ROOT / "docs/pictures/coffee.jpg"  # CC0, see tests/docs/draw_photograph.py
+TRAIN_PICTURES, TEST_PICTURES = 100, 60
+HALF = 3_000  # bytes of a picture whose upload broke off
+ASKED = 'coffee.jpg "what is on the table?"'
+WAIT = 300.0  # seconds until a service answers
+QUIET = 2.0  # seconds that a service has to write its lines
+
+
+class Step(NamedTuple):
+    """A command of the day; `service`: it runs until it is ended, and `asking` is run meanwhile."""
+
+    title: str
+    prose: str
+    command: str
+    service: bool = False
+    asking: str = ""
+
+
+class Done(NamedTuple):
+    step: Step
+    command: str
+    seen: Seen
+    answered: str = ""  # what `asking` printed
+
+
+FROM_SUGGEST = "(the command that suggest ends with)"
+STEPS = (
+    Step(
+        "Let it look",
+        "The table was written by a spreadsheet: semicolons, an encoding of Windows, backslashes in paths, "
+        "columns with names of its own. Some rows are bad.",
+        "vqazoo data init train.csv",
+    ),
+    Step(
+        "Which parts suit the data?",
+        "We delete the row without a question, as it says, and go on with the next command that it names.",
+        "vqazoo suggest --data mine.toml --skip-missing",
+    ),
+    Step("Train", "The last line of `suggest` is the next command.", FROM_SUGGEST),
+    Step(
+        "How good is it?",
+        "Other pictures than those that it learnt from, in another table.",
+        "vqazoo eval runs/mine --data test.csv --out runs/mine/test",
+    ),
+    Step(
+        "Where is it wrong?",
+        "The page holds the pictures with questions, answers and truths; nothing of it leaves the machine.",
+        "vqazoo errors runs/mine --data test.csv",
+    ),
+    Step("Ask it", "About another photograph:", f"vqazoo ask runs/mine {ASKED} --top-k 3"),
+    Step("What is it?", "", "vqazoo info runs/mine"),
+    Step("What else was trained?", "", "vqazoo runs"),
+    Step(
+        "A page to click on",
+        "Ctrl-C ends it.",
+        "vqazoo demo runs/mine --port {port}",
+        service=True,
+    ),
+    Step(
+        "A service",
+        "",
+        "vqazoo serve runs/mine --name mine --port {port}",
+        service=True,
+        asking='curl -s -F image=@coffee.jpg -F question="what is on the table?" '
+        "http://127.0.0.1:{port}/answer",
+    ),
+    Step("Without vqazoo", "", "vqazoo export runs/mine --out exported"),
+    Step(
+        "",
+        "The folder needs onnxruntime, tokenizers, numpy and Pillow:",
+        f"python exported/run.py {ASKED}",
+    ),
+)
+
+
+def make_folder(daquar: Path, folder: Path) -> None:
+    """Write a user's folder: photographs, a table to learn from with bad rows, one to test on."""
+    photos = folder / "photos"
+    photos.mkdir(parents=True)
+    reader = open_dataset("daquar", {"data_root": str(daquar)})
+    rng = random.Random(0)
+    for split, count in (("train", TRAIN_PICTURES), ("test", TEST_PICTURES)):
+        examples = reader.read(split)
+        pictures = sorted({example.image for example in examples})
+        chosen = set(rng.sample(pictures, count))
+        for picture in chosen:
+            shutil.copy(picture, photos)
+        rows = [_row(example) for example in examples if example.image in chosen]
+        if split == "train":
+            (photos / "half.jpg").write_bytes(min(chosen).read_bytes()[:HALF])
+            rows = with_bad_rows(rows)
+        with open(folder / f"{split}.csv", "w", newline="", encoding="cp1252") as file:
+            table = csv.writer(file, delimiter=";")
+            table.writerows([("Filename", "Question", "Label"), *rows])
+    shutil.copy(PICTURE, folder)
+
+
+def _row(example: Example) -> tuple[str, str, str]:
+    return f"photos\\{example.image.name}", example.question, example.answers[0]
+
+
+def with_bad_rows(rows: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """One of each kind: no answer, no question, no picture, half a picture, "N/A", repeated ones
+    and a contradicting one; an accent that is not UTF-8."""
+    bad = list(rows)
+    bad[10] = (*bad[10][:2], "")
+    bad[20] = (bad[20][0], "", bad[20][2])
+    bad[30] = ("photos\\holiday.jpg", *bad[30][1:])
+    bad[40] = (*bad[40][:2], "N/A")
+    bad += bad[50:60]
+    bad.append((*bad[70][:2], "something else"))
+    bad.append(("photos\\half.jpg", "what is on the café table?", "cup"))
+    return bad
+
+
+def walk(daquar: Path, folder: Path) -> Iterator[Done]:
+    """Every step, in a folder that is made for it, with caches of its own."""
+    home, place = folder / "home", folder / "day"
+    home.mkdir()
+    make_folder(daquar, place)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("VQAZOO")},
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / ".cache"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "NO_COLOR": "1",
+    }
+    following = ""
+    for step in STEPS:
+        command = following if step.command == FROM_SUGGEST else step.command
+        port = _free_port()
+        said: list[str] = []
+
+        def during(process: subprocess.Popen[bytes], step: Step = step, port: int = port) -> None:
+            if step.service:
+                _until_it_answers(port, process)
+                time.sleep(QUIET)
+                if step.asking:
+                    asked = seen(step.asking.format(port=port), place, environment)
+                    said.append(asked.text)
+                    time.sleep(QUIET)
+                process.send_signal(signal.SIGINT)
+
+        shown = seen(command.format(port=port), place, environment, during)
+        clean = _without_machine(shown.text, folder, port)
+        answered = _without_machine("".join(said), folder, port)
+        yield Done(step, command.format(port=8000), shown._replace(text=clean), answered)
+        if step.command.startswith("vqazoo suggest"):
+            following = shown.text.rpartition("all of the data:")[2].strip()
+        if step.command.startswith("vqazoo data init"):
+            _delete_row_without_question(place / "train.csv")
+
+
+def _delete_row_without_question(table: Path) -> None:
+    lines = table.read_bytes().split(b"\r\n")
+    table.write_bytes(b"\r\n".join(line for line in lines if b";;" not in line))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:
+    ends = time.monotonic() + WAIT
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=WAIT).close()
+            return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            if process.poll() is not None or time.monotonic() > ends:
+                return  # its own words say why
+            time.sleep(QUIET / 10)
+
+
+def _without_machine(text: str, folder: Path, port: int) -> str:
+    """The text without this machine's folders and port."""
+    text = text.replace(str(folder / "home"), "/home/you").replace(str(folder / "day"), "/home/you/day")
+    return re.sub(rf"\b{port}\b", "8000", text)
+
+
+def page(done: list[Done]) -> str:
+    """The whole page."""
+    with_shown = [_section(one) for one in done]
+    day = datetime.now(UTC).date().isoformat()
+    rows = [
+        f"| `{_verb(one.command)}` | {one.seen.seconds:.0f} | {one.seen.rows} | {_before(one)} |"
+        for one in done
+    ]
+    return (
+        HEAD
+        + "\n\n".join(with_shown)
+        + TAIL.format(
+            day=day,
+            python=".".join(map(str, sys.version_info[:3])),
+            vqazoo=version("vqazoo"),
+            torch=version("torch"),
+            rows="\n".join(rows),
+        )
+    )
+
+
+def _section(done: Done) -> str:
+    step = done.step
+    parts = [f"## {step.title}"] if step.title else []
+    parts += [step.prose] if step.prose else []
+    parts.append(f"```sh\n{done.command}\n```")
+    parts.append(f"```text\n{done.seen.text}\n```")
+    if step.asking:
+        parts.append("Meanwhile, in another terminal:")
+        parts.append(f"```sh\n{step.asking.format(port=8000)}\n```")
+        parts.append(f"```text\n{done.answered}\n```")
+    return "\n\n".join(parts)
+
+
+def _verb(command: str) -> str:
+    words = command.split()
+    return " ".join(words[:3] if words[1] == "data" else words[:2])
+
+
+# The same day with the sources of commit 57ef70d of 27 November 2026, in the same environment: seconds and
+# rows of the terminal by verb. The table was rewritten by hand before, see TAIL.
+BEFORE: dict[str, tuple[int, int] | str] = {}
+
+
+def _before(done: Done) -> str:
+    found = BEFORE.get(_verb(done.command), "")
+    return found if isinstance(found, str) else f"{found[0]} s, {found[1]} rows"
+
+
+HEAD = """# What does a first day with my own photographs look like?
+
+"""
+TAIL = """
+
+{day} {python} {vqazoo} {torch}
+{rows}
+"""
+
+
+def main() -> None:
+    daquar = Path(os.environ["VQAZOO_TEST_DATA"], "daquar")
+    with tempfile.TemporaryDirectory() as folder:
+        done = []
+        for one in walk(daquar, Path(folder)):
+            print(f"{one.seen.seconds:5.1f} s  {one.seen.rows:3} rows  {one.command}", flush=True)
+            done.append(one)
+    PAGE.write_text(page(done), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
