@@ -211,7 +211,9 @@ def _until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:
 
 def _without_machine(text: str, folder: Path, port: int) -> str:
     """The text without this machine's folders and port."""
-    text = text.replace(str(folder / "home"), "/home/you").replace(str(folder / "day"), "/home/you/day")
+    text = text.replace(str(folder / "home"), "/home/you").replace(
+        str(folder / "day"), "/home/you/day"
+    )
     return re.sub(rf"\b{port}\b", "8000", text)
 
 

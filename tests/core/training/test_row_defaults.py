@@ -97,10 +97,12 @@ def test_a_run_that_stops_early_says_so(table: Path, tmp_path: Path) -> None:
 
 
 def test_enough_steps_and_questions_are_no_doubt() -> None:
-    assert not list(doubts_of_plan(PLAIN, 25_600, 500, [(1, 256)]))
-    (steps,) = doubts_of_plan(PLAIN, 1_145, 60, [(10, 256)])
+    assert not list(doubts_of_plan(PLAIN, 25_600, 500, 20, [(1, 256)]))
+    (steps,) = doubts_of_plan(PLAIN, 1_145, 60, 40, [(10, 256)])
     assert "50 steps" in steps  # as a new user met it
-    (few,) = doubts_of_plan(PLAIN, 25_600, 20, [(1, 256)])
+    (few,) = doubts_of_plan(PLAIN, 25_600, 20, 20, [(1, 256)])
+    (alike,) = doubts_of_plan(PLAIN, 25_600, 500, 5, [(1, 256)])
+    assert "chosen by 500 questions of validation, of which one is 0.2 points, about 5" in alike
     assert "one is 5.0 points" in few
 
 
