@@ -1,8 +1,7 @@
-"""Writes docs/learn/first-day.md, a new user's first day, from a real run.
+"""A new user's first day, step by step; tests/docs/first_day_page.py makes a page of it.
 
-Run:  VQAZOO_TEST_DATA=FOLDER python -m tests.docs.first_day
-where FOLDER holds `daquar` as docs/about/daquar.md says. DAQUAR is for research and stays outside of the
-repository: the page has questions and answers of it, and no picture.
+DAQUAR is for research and stays outside of the repository: the page has questions and answers of
+it, and no picture.
 """
 
 from __future__ import annotations
@@ -16,12 +15,11 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +27,6 @@ from tests.docs.pages import ROOT
 from tests.support.terminal import Seen, seen
 from vqazoo.data import Example, open_dataset
 
-PAGE = ROOT / "docs/learn/first-day.md"
 PICTURE = ROOT / "docs/pictures/coffee.jpg"  # CC0, see tests/docs/draw_photograph.py
 TRAIN_PICTURES, TEST_PICTURES = 100, 60
 HALF = 3_000  # bytes of a picture whose upload broke off
@@ -59,13 +56,14 @@ FROM_SUGGEST = "(the command that suggest ends with)"
 STEPS = (
     Step(
         "Let it look",
-        "The table was written by a spreadsheet: semicolons, an encoding of Windows, backslashes in paths, "
-        "columns with names of its own. Some rows are bad.",
+        "The table was written by a spreadsheet: semicolons, an encoding of Windows, backslashes "
+        "in paths, columns with names of its own. Some rows are bad.",
         "vqazoo data init train.csv",
     ),
     Step(
         "Which parts suit the data?",
-        "We delete the row without a question, as it says, and go on with the next command that it names.",
+        "We delete the row without a question, as it says, and go on with the next command that "
+        "it names.",
         "vqazoo suggest --data mine.toml --skip-missing",
     ),
     Step("Train", "The last line of `suggest` is the next command.", FROM_SUGGEST),
@@ -76,7 +74,8 @@ STEPS = (
     ),
     Step(
         "Where is it wrong?",
-        "The page holds the pictures with questions, answers and truths; nothing of it leaves the machine.",
+        "The page holds the pictures with questions, answers and truths; nothing of it leaves the "
+        "machine.",
         "vqazoo errors runs/mine --data test.csv",
     ),
     Step("Ask it", "About another photograph:", f"vqazoo ask runs/mine {ASKED} --top-k 3"),
@@ -91,7 +90,7 @@ STEPS = (
     Step(
         "A service",
         "",
-        "vqazoo serve runs/mine --name mine --port {port}",
+        "vqazoo serve runs/mine --port {port}",
         service=True,
         asking='curl -s -F image=@coffee.jpg -F question="what is on the table?" '
         "http://127.0.0.1:{port}/answer",
@@ -145,8 +144,14 @@ def with_bad_rows(rows: list[tuple[str, str, str]]) -> list[tuple[str, str, str]
     return bad
 
 
-def walk(daquar: Path, folder: Path) -> Iterator[Done]:
-    """Every step, in a folder that is made for it, with caches of its own."""
+def walk(
+    daquar: Path, folder: Path, at_demo: Callable[[int, Path], None] = lambda port, folder: None
+) -> Iterator[Done]:
+    """Every step, in a folder that is made for it, with caches of its own.
+
+    Args:
+        at_demo: called with the port of the demo and a folder while it runs.
+    """
     home, place = folder / "home", folder / "day"
     home.mkdir()
     make_folder(daquar, place)
@@ -162,18 +167,8 @@ def walk(daquar: Path, folder: Path) -> Iterator[Done]:
         command = following if step.command == FROM_SUGGEST else step.command
         port = _free_port()
         said: list[str] = []
-
-        def during(process: subprocess.Popen[bytes], step: Step = step, port: int = port) -> None:
-            if step.service:
-                _until_it_answers(port, process)
-                time.sleep(QUIET)
-                if step.asking:
-                    asked = seen(step.asking.format(port=port), place, environment)
-                    said.append(asked.text)
-                    time.sleep(QUIET)
-                process.send_signal(signal.SIGINT)
-
-        shown = seen(command.format(port=port), place, environment, during)
+        meanwhile = partial(_meanwhile, step, port, place, environment, said, at_demo)
+        shown = seen(command.format(port=port), place, environment, meanwhile)
         clean = _without_machine(shown.text, folder, port)
         answered = _without_machine("".join(said), folder, port)
         yield Done(step, command.format(port=8000), shown._replace(text=clean), answered)
@@ -181,6 +176,28 @@ def walk(daquar: Path, folder: Path) -> Iterator[Done]:
             following = shown.text.rpartition("all of the data:")[2].strip()
         if step.command.startswith("vqazoo data init"):
             _delete_row_without_question(place / "train.csv")
+
+
+def _meanwhile(
+    step: Step,
+    port: int,
+    place: Path,
+    environment: Mapping[str, str],
+    said: list[str],
+    at_demo: Callable[[int, Path], None],
+    process: subprocess.Popen[bytes],
+) -> None:
+    """Use a service and end it; of other steps nothing."""
+    if not step.service:
+        return
+    _until_it_answers(port, process)
+    time.sleep(QUIET)
+    if step.command.startswith("vqazoo demo"):
+        at_demo(port, place)
+    if step.asking:
+        said.append(seen(step.asking.format(port=port), place, environment).text)
+        time.sleep(QUIET)
+    process.send_signal(signal.SIGINT)
 
 
 def _delete_row_without_question(table: Path) -> None:
@@ -215,76 +232,3 @@ def _without_machine(text: str, folder: Path, port: int) -> str:
         str(folder / "day"), "/home/you/day"
     )
     return re.sub(rf"\b{port}\b", "8000", text)
-
-
-def page(done: list[Done]) -> str:
-    """The whole page."""
-    with_shown = [_section(one) for one in done]
-    day = datetime.now(UTC).date().isoformat()
-    rows = [
-        f"| `{_verb(one.command)}` | {one.seen.seconds:.0f} | {one.seen.rows} | {_before(one)} |"
-        for one in done
-    ]
-    return (
-        HEAD
-        + "\n\n".join(with_shown)
-        + TAIL.format(
-            day=day,
-            python=".".join(map(str, sys.version_info[:3])),
-            vqazoo=version("vqazoo"),
-            torch=version("torch"),
-            rows="\n".join(rows),
-        )
-    )
-
-
-def _section(done: Done) -> str:
-    step = done.step
-    parts = [f"## {step.title}"] if step.title else []
-    parts += [step.prose] if step.prose else []
-    parts.append(f"```sh\n{done.command}\n```")
-    parts.append(f"```text\n{done.seen.text}\n```")
-    if step.asking:
-        parts.append("Meanwhile, in another terminal:")
-        parts.append(f"```sh\n{step.asking.format(port=8000)}\n```")
-        parts.append(f"```text\n{done.answered}\n```")
-    return "\n\n".join(parts)
-
-
-def _verb(command: str) -> str:
-    words = command.split()
-    return " ".join(words[:3] if words[1] == "data" else words[:2])
-
-
-# The same day with the sources of commit 57ef70d of 27 November 2026, in the same environment: seconds and
-# rows of the terminal by verb. The table was rewritten by hand before, see TAIL.
-BEFORE: dict[str, tuple[int, int] | str] = {}
-
-
-def _before(done: Done) -> str:
-    found = BEFORE.get(_verb(done.command), "")
-    return found if isinstance(found, str) else f"{found[0]} s, {found[1]} rows"
-
-
-HEAD = """# What does a first day with my own photographs look like?
-
-"""
-TAIL = """
-
-{day} {python} {vqazoo} {torch}
-{rows}
-"""
-
-
-def main() -> None:
-    daquar = Path(os.environ["VQAZOO_TEST_DATA"], "daquar")
-    with tempfile.TemporaryDirectory() as folder:
-        done = []
-        for one in walk(daquar, Path(folder)):
-            print(f"{one.seen.seconds:5.1f} s  {one.seen.rows:3} rows  {one.command}", flush=True)
-            done.append(one)
-    PAGE.write_text(page(done), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.first_day import FROM_SUGGEST, PAGE, STEPS, walk
+from tests.docs.first_day import FROM_SUGGEST, STEPS, walk
+from tests.docs.first_day_page import PAGE
 from tests.docs.pages import ROOT, Block, blocks
 from tests.docs.test_tour import agrees, shown_lines
 from tests.support.terminal import left_on_screen

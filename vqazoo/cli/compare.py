@@ -63,10 +63,11 @@ def compare(
     """Compare FIRST and SECOND, models or prediction files, on the same questions.
 
     Models (run folders, zoo names, hub:OWNER/NAME) are asked the questions of --data, by default
-    those that the recipe of FIRST names; files of 'vqazoo eval' are read. Scores are VQA accuracy where questions have several answers, else accuracy. Prints both means,
-    their difference with a 95% interval, the p-value of a paired randomisation test, and in one
-    sentence whether the difference is real. Pictures are drawn and swapped with all their
-    questions, which are not independent.
+    those that the recipe of FIRST names; files of 'vqazoo eval' are read. Scores are VQA accuracy
+    where questions have several answers, else accuracy. Prints both means, their difference with a
+    95% interval, the p-value of a paired randomisation test, and in one sentence whether the
+    difference is real. Pictures are drawn and swapped with all their questions, which are not
+    independent.
 
     With --cost, FIRST and SECOND are models, which are asked the same questions one after the
     other: prints score, time, memory and size side by side.

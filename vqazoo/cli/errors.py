@@ -129,8 +129,8 @@ def _print(mistakes: Mistakes) -> None:
     """The groups that cost most, of each grouping."""
     say(
         f"{mistakes.count:,} of {len(mistakes.scores):,} answers are mistakes; "
-        f"{mistakes.measure} {mistakes.score:.2%} (95% interval {_between(mistakes.interval)}). The "
-        f"cost of a group is what it takes from the score, in points."
+        f"{mistakes.measure} {mistakes.score:.2%} (95% interval {_between(mistakes.interval)}). "
+        f"The cost of a group is what it takes from the score, in points."
     )
     rows = [
         (

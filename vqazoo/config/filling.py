@@ -37,8 +37,8 @@ def run_config(given: Mapping[str, Any]) -> RunConfig:
     for needed in ("head", "data"):
         if needed not in tables:
             raise ConfigError(
-                f"No {needed} is named: give --{needed} (in Python {needed}=), or [{needed}] in the "
-                f"config."
+                f"No {needed} is named: give --{needed} (in Python {needed}=), or [{needed}] in "
+                f"the config."
             )
     if "fusion" not in tables:
         head = parse(Block, _as_table(tables["head"]), "head")

@@ -40,8 +40,8 @@ def doubts_of_plan(
     if validation < FEW_QUESTIONS or pictures < FEW_PICTURES:
         yield (
             f"the best epoch is chosen by {validation:,} questions of validation, of which one is "
-            f"{100 / validation:.1f} points, about {pictures:,} picture{'s' * (pictures != 1)}: give "
-            f"more (data.validation_fraction, or data.validation_split), and do not take the "
+            f"{100 / validation:.1f} points, about {pictures:,} picture{'s' * (pictures != 1)}: "
+            f"give more (data.validation_fraction, or data.validation_split), and do not take the "
             f"validation score for the model's."
         )
 
