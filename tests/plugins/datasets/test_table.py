@@ -281,6 +281,17 @@ def test_question_ids_must_be_unique(folder: Path) -> None:
     assert [example.question_id for example in numbered] == ["1", "2", "3"]
 
 
+def test_a_relative_table_that_is_gone_is_told_with_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("t.csv", "t.parquet"):
+        with pytest.raises(DataError, match=f"does not exist in '{tmp_path}', where relative"):
+            registry.build("dataset", "table", train=name).read("train")
+    with pytest.raises(DataError, match=r"does not exist: check the path\.$"):
+        registry.build("dataset", "table", train=str(tmp_path / "t.csv")).read("train")
+
+
 def test_pictures_that_are_not_there_are_the_cores_matter(folder: Path) -> None:
     content = GOOD + "none.png,what?,x\n"
     assert [example.image.name for example in read(folder / "t.csv", content)] == [
