@@ -16,15 +16,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.docs.pages import ROOT
-from tests.support.terminal import Seen, seen
+from tests.support.terminal import Seen, has_ended, seen
 from vqazoo.data import Example, open_dataset
 
 PICTURE = ROOT / "docs/pictures/coffee.jpg"  # CC0, see tests/docs/draw_photograph.py
@@ -190,7 +188,7 @@ def _meanwhile(
     """Use a service and end it; of other steps nothing."""
     if not step.service:
         return
-    _until_it_answers(port, process)
+    _until_it_listens(port, process)
     time.sleep(QUIET)
     if step.command.startswith("vqazoo demo"):
         at_demo(port, place)
@@ -212,17 +210,14 @@ def _free_port() -> int:
         return port
 
 
-def _until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:
+def _until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait for a service; one that ended says why in its own words."""
     ends = time.monotonic() + WAIT
-    while True:
+    while not has_ended(process) and time.monotonic() < ends:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=WAIT).close()
-            return
-        except urllib.error.HTTPError:
+            socket.create_connection(("127.0.0.1", port), timeout=WAIT).close()
             return
         except OSError:
-            if process.poll() is not None or time.monotonic() > ends:
-                return  # its own words say why
             time.sleep(QUIET / 10)
 
 

@@ -25,9 +25,22 @@ SCREENSHOT = ROOT / "docs/pictures/first-day-demo.png"
 
 # The same day with the sources of commit 57ef70d of 28 November 2026 in the same environment,
 # measured by hand: seconds of processor time, and rows of the terminal. See TAIL.
-BEFORE: dict[str, str] = {}
+BEFORE = {
+    "vqazoo train": "31.9, 18",
+    "vqazoo eval": "21.0, 141",
+    "vqazoo errors": "10.6, 19",
+    "vqazoo ask": "11.0, 3",
+    "vqazoo info": "0.2, 175",
+    "vqazoo demo": "14.3, 2",
+    "vqazoo serve": "10.5, 17",
+    "vqazoo export": "49.2, 1",
+    "python exported/run.py": "0.8, 6",
+}
 NO_SUCH_VERB = "no such verb"
-REFUSALS: tuple[str, ...] = ()  # of the former version, of the table as it was written
+REFUSALS = (  # of the former version, of the table as it was written
+    "Error: Unknown dataset 'train.csv'. Run 'vqazoo list datasets' to see all.",
+    "Error: 'train.csv', line 856: the byte 0xe9 is not UTF-8: save the file as UTF-8.",
+)
 
 HEAD = """# What does a first day with my own photographs look like?
 
@@ -74,7 +87,8 @@ with Python {python}, vqazoo {vqazoo}, torch {torch}, one thread.
 | --- | --- | --- | --- |
 {rows}
 
-Of the table as the spreadsheet had written it, the former version said, one after the other:
+Of the table as the spreadsheet had written it the former version said, first as `--data`, then as
+the file of the dataset `table`:
 
 {refusals}
 """
@@ -83,7 +97,7 @@ Of the table as the spreadsheet had written it, the former version said, one aft
 def page(done: Sequence[Done]) -> str:
     """The whole page."""
     rows = [
-        f"| `{_verb(one.command)}` | {one.seen.seconds:.0f} | {one.seen.rows} | "
+        f"| `{_verb(one.command)}` | {one.seen.seconds:.1f} | {one.seen.rows} | "
         f"{BEFORE.get(_verb(one.command), NO_SUCH_VERB)} |"
         for one in done
     ]

@@ -7,7 +7,6 @@ import math
 import os
 import pty
 import re
-import resource
 import struct
 import subprocess
 import termios
@@ -66,7 +65,6 @@ def seen(
     """
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    began = _spent()
     process = subprocess.Popen(
         ["/bin/sh", "-c", f"exec {command}"],
         stdin=subprocess.DEVNULL,
@@ -81,23 +79,24 @@ def seen(
     try:
         during(process)
         while True:
-            ended = process.poll() is not None
+            ended = has_ended(process)
             written += _read(master)
             if ended:
                 break
             time.sleep(SOONEST)
     finally:
-        if process.poll() is None:
+        if not has_ended(process):
             process.kill()
         os.close(master)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
     text = left_on_screen(written.decode(errors="replace"))
-    return Seen(text, process.wait(), _spent() - began)
+    return Seen(text, process.returncode, used.ru_utime + used.ru_stime)
 
 
-def _spent() -> float:
-    """Processor time of all processes that were waited for."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process is over; what it used is still to be asked."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _read(master: int) -> bytes:

@@ -112,11 +112,9 @@ def train(
         data: a dataset or file by name, a table {"type": ..., "args": {...}}, or rows (a DataFrame,
             a `datasets.Dataset`, a list of dicts), also by their splits train, validation, test:
             they are written into `out`, where the recipe finds them.
-        out: run folder to write.
+        out: run folder to write; resume: go on with the run there, from its last whole epoch.
         config: TOML file, or plain tables with the same keys.
-        set: assignments such as "training.weight_decay=0.1".
-        resume: go on with the run in `out`, from its last whole epoch.
-        report: receives a line of text an epoch.
+        set: assignments such as "training.weight_decay=0.1"; report: receives a line an epoch.
         encoder: of both towers, a name or two as IMAGE+TEXT; image_encoder, text_encoder, fusion,
             head: each as a name or a table {"type": ..., "args": {...}}.
         epochs, batch_size, learning_rate, device: those of `[training]`. Where none of the first
