@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 import torch
 from torch import Tensor, nn
 
+from vqazoo.amounts import count
 from vqazoo.answering import BATCH
 from vqazoo.calibration.scores import Answering
 from vqazoo.choosing import UNKNOWN_WAYS, ChoosingModel
@@ -70,6 +71,23 @@ class VQAModel(ChoosingModel):
         self.set_trainable(())
 
     # ---- parts ------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        """Ten lines at most; `model.towers`, `model.fusion` and `model.head` show their modules."""
+        config, parameters = self.config, list(self.parameters())
+        trains = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+        facts = {
+            "image encoder": config.image_encoder.type,
+            "text encoder": config.text_encoder.type,
+            "fusion": config.fusion.type,
+            "head": config.head.type,
+            "answers": count(len(self.answers)),
+            "parameters": f"{count(sum(map(Tensor.numel, parameters)))}, {count(trains)} train",
+            "device": str(self.device),
+        }
+        return "\n".join(
+            ["VQAModel(", *(f"  {name:14}{fact}" for name, fact in facts.items()), ")"]
+        )
 
     def save(self, folder: str | Path) -> None:
         """Write a complete checkpoint folder, which `vqazoo.load("dir:FOLDER")` reads.

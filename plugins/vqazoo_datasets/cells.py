@@ -29,6 +29,7 @@ from vqazoo_datasets.sheets import SHEET
 
 ID = "id_column"
 REPHRASING = "rephrasing_of"  # column of what questions of one meaning share
+TRUTH = {"True": True, "False": False, "TRUE": True, "FALSE": False}  # of pandas, spreadsheets
 UNPACKED = "hf"  # folder of the cache for pictures that a table holds
 
 
@@ -179,11 +180,20 @@ class RowReader:
         if column is None:
             return Said()
         cell, written = self._cell(row, column), row.cells.get(self.meant.get(CHOICES_COLUMN, ""))
+        if self.separated and not choices:
+            cell = _with_truth(cell)
         if self.file.suffix.lower() == SHEET and not isinstance(cell, str | list):
             written = [cell]  # numbers of a sheet are answers, as those of CSV are
         said = read_chosen(cell, choices, where, column, written=written)
         said = replace(said, answers=tuple(answer.strip() for answer in said.answers))
         return with_lists(said, row.cells.get(CONFIDENCE_LISTS), row.cells.get(RAW_LISTS))
+
+
+def _with_truth(cell: Any) -> Any:
+    """A cell, or the texts of one, with truth values in place of how tables write them."""
+    if isinstance(cell, list):
+        return [_with_truth(text) for text in cell]
+    return TRUTH.get(cell, cell) if isinstance(cell, str) else cell
 
 
 def _group(row: Row, where: str) -> str:

@@ -21,7 +21,7 @@ from vqazoo.data.text_files import (
 from vqazoo.errors import ConfigError, DataError, did_you_mean
 from vqazoo.files.csv_cells import FLAGGED, LABELLED, from_cell
 from vqazoo.files.elsewhere import DistantFile
-from vqazoo_datasets.sheets import PARQUET, SHEET, parquet_rows, sheet_rows
+from vqazoo_datasets.sheets import PARQUET, SHEET, gone, parquet_rows, sheet_rows
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 OTHERS = (",", ";", "\t")  # by which spreadsheets separate cells, whatever the file's name
@@ -126,7 +126,7 @@ def read_text(file: Path, encoding: str = "") -> str:
     try:
         data = file.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"The table '{file}' does not exist: check the path.") from None
+        raise gone(file) from None
     except (OSError, ValueError) as error:
         raise DataError(f"The table '{file}' cannot be read ({error}): check the path.") from error
     if not encoding:

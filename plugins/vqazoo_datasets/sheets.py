@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vqazoo.errors import DataError
+from vqazoo.files.elsewhere import is_address
 
 SHEET, PARQUET = ".xlsx", ".parquet"
 BATCH = 64  # rows of parquet, with their pictures, in memory at once
@@ -28,6 +30,16 @@ def package(name: str, extra: str, what: str) -> Any:
         ) from error
 
 
+def gone(file: Path) -> DataError:
+    """The error of a table that is not there; of a relative path it says where that begins."""
+    if os.path.isabs(file) or is_address(str(file)):
+        return DataError(f"The table '{file}' does not exist: check the path.")
+    return DataError(
+        f"The table '{file}' does not exist in '{Path.cwd()}', where relative paths begin: check "
+        f"the path, go to the folder where a run began, or name the file anew with --data."
+    )
+
+
 def sheet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of the first sheet of a workbook, with their numbers in it; its first row that is not
     blank names the columns. Formulas are read as what they last gave; blank rows are skipped.
@@ -39,7 +51,7 @@ def sheet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         book = openpyxl.load_workbook(io.BytesIO(file.read_bytes()), read_only=True, data_only=True)
     except FileNotFoundError:
-        raise DataError(f"The table '{file}' does not exist: check the path.") from None
+        raise gone(file) from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(
             f"'{file}' is damaged or no workbook ({error}): save it again, or as CSV."
@@ -70,7 +82,7 @@ def parquet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     parquet = package("pyarrow.parquet", "hf", f"'{file}'")
     if not file.is_file():
-        raise DataError(f"The table '{file}' does not exist: check the path.")
+        raise gone(file)
     number = 0
     try:
         for batch in parquet.ParquetFile(io.BytesIO(file.read_bytes())).iter_batches(BATCH):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,6 +139,10 @@ class Table(DatasetReader):
             raise together(looked)
         return compared_by_stems(looked.examples)
 
+    def places(self, split: str) -> tuple[str, Sequence[int]]:
+        looked = self.look_at(split)
+        return place(looked.file), looked.places
+
     def look_at(self, split: str) -> Looked:
         """A split with what is wrong in each of its rows, instead of the first error.
 
@@ -159,7 +163,7 @@ class Table(DatasetReader):
                     raise DataError(
                         f"{reader.where(row)}: the {meant[ID]} {question_id!r} is already "
                         f"that of {place(file)} {lines[question_id]}, but each must be unique: "
-                        f"change one."
+                        f"change one, or let rows be numbered with  --set {ID}=''"
                     )
                 lines[question_id] = row.line
             except DataError as error:

@@ -13,6 +13,7 @@ from vqazoo.catalogue import PACKAGED, entries
 from vqazoo.cli.terminal import printable
 from vqazoo.errors import ConfigError, VqazooError
 from vqazoo.wording import refusal
+from vqazoo.zoo.models import whole_reference
 from vqazoo_demo.naming import data_of, judges_pictures, short_names
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Models:
             ConfigError: that model does not judge pictures, or one that does is to answer.
         """
         known = entries()
+        chosen = [whole_reference(name) for name in chosen]
         packaged = [name for name, entry in known.items() if entry.weights == PACKAGED]
         packaged.sort(key=lambda name: (name != FIRST, name))
         judges = [name for name in packaged if judges_pictures(known[name])]

@@ -63,7 +63,7 @@ def demo(
         raise missing_package("The verb 'demo'", "gradio", "demo")
     table = FlaggedTable(flagged)
     zoo = Models(models, device, quality, abstain_at_risk)
-    for name in models:
+    for name in zoo.chosen if models else ():
         zoo.load(name).holds_back(abstain_at_risk)
     with tempfile.TemporaryDirectory(prefix="vqazoo-demo-") as folder:
         # Read when Gradio is imported; pictures that were uploaded go when the demo stops.

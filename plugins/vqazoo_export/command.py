@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,8 @@ def export(
         return
     names = ", ".join(graph["file"] for graph in manifest["graphs"])
     say(f"Wrote '{out}': {names}, {size(summary['bytes'])} together.")
+    if to == "onnx":
+        say(f'Ask it, without vqazoo:  python {shlex.quote(str(out))}/run.py PICTURE "QUESTION"')
     if agreement := summary.get("agreement"):
         say(
             f"{agreement['same']:.2%} of {agreement['questions']:,} questions have the original's "

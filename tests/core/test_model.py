@@ -86,6 +86,14 @@ def test_an_answer_prints_as_its_text(model, picture):
     assert answer.alternatives == ()
 
 
+def test_a_model_shows_itself_in_ten_lines(model):
+    shown = repr(model).splitlines()
+    assert len(shown) < 10
+    total = sum(parameter.numel() for parameter in model.parameters())
+    assert f"  head          {model.config.head.type}" in shown
+    assert any(line.startswith(f"  parameters    {total:,}, ") for line in shown)
+
+
 def test_answering_leaves_a_training_model_in_training(model, picture):
     model.train()
     model.answer(picture, QUESTIONS[0])

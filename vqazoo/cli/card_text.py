@@ -39,6 +39,21 @@ def print_card(text: str) -> None:
     click.echo(render(text, width, bold), color=bold)
 
 
+def opening(text: str) -> str:
+    """The beginning of a card: what it answers and how it works, of tables the first two columns.
+
+    It ends before the second section.
+    """
+    front = FRONT.match(text)
+    body = text[front.end() :] if front else text
+    parts = re.split(r"(?m)^(?=## )", body)
+    lines = "".join(parts[:2]).rstrip().split("\n")
+    return "\n".join(
+        "|".join(re.split(r"(?<!\\)\|", line)[:3]) + "|" if line.startswith("|") else line
+        for line in lines
+    )
+
+
 def render(text: str, width: int = 0, bold: bool = False) -> str:
     """A card as text.
 

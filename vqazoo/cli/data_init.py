@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SHOWN = 3  # rows
 NOT_THERE = "rows whose picture is not there"
+DAMAGED = "rows whose picture cannot be opened"
+MANY = 0.5  # share of rows without a picture from which on the folder is not the right one
 NAMED = 5  # rows that cannot be read whose fault is told in full
 
 
@@ -113,7 +115,7 @@ def _doubts(looked: FirstLook) -> dict[str, list[Doubt]]:
             Doubt(what, rows, read.unit)
             for what, bad in (
                 (NOT_THERE, missing),
-                ("rows whose picture cannot be opened", damaged),
+                (DAMAGED, damaged),
                 ("rows whose picture is also in train, which makes their score too good", both),
             )
             if (rows := tuple(place for example, place in places if example.image in bad))
@@ -140,6 +142,8 @@ def _settings(looked: FirstLook, manifest: DatasetManifest, out: Path, validatin
 
 
 def _print(looked: FirstLook, doubts: Mapping[str, Sequence[Doubt]], out: Path, text: str) -> None:
+    from vqazoo.data.doubts import Doubt
+
     for note in looked.notes:
         say(note)
     for table in looked.made:
@@ -159,8 +163,8 @@ def _print(looked: FirstLook, doubts: Mapping[str, Sequence[Doubt]], out: Path, 
         print_table((first.unit, "image", "question", "answer"), shown)
     for split, read in looked.splits.items():
         if read.wrong:
-            listed = ", ".join(str(place) for place, _ in read.wrong)
-            say(f"{split}, rows that cannot be used: {len(read.wrong):,} ({read.unit}s {listed})")
+            places = tuple(place for place, _ in read.wrong)
+            say(f"{split}, {Doubt('rows that cannot be used', places, read.unit)}")
             for _, what in read.wrong[:NAMED]:
                 say(f"  {what}")
         for doubt in doubts[split]:
@@ -175,22 +179,31 @@ def _next(looked: FirstLook, doubts: Mapping[str, Sequence[Doubt]], out: Path) -
     """What to do now: what stands in the way of training, or the command that trains."""
     if not looked.splits:
         return []
+    told = []
     if any(read.wrong for read in looked.splits.values()):
-        return ["Correct or remove the rows that cannot be used, then train."]
-    if any(doubt.what == NOT_THERE for listed in doubts.values() for doubt in listed):
+        told.append("Correct or remove the rows that cannot be used: every verb refuses them.")
+    there = [doubt for listed in doubts.values() for doubt in listed]
+    missing = sum(len(doubt.rows) for doubt in there if doubt.what == NOT_THERE)
+    if missing and missing >= MANY * sum(len(read.examples) for read in looked.splits.values()):
         return [
-            "Not all pictures are there: say where they lie with  --set image_root=FOLDER  (and "
-            "how they are named with  --set image_pattern={id}.jpg ), or train with  "
-            "--skip-missing."
+            *told,
+            "Most pictures are not there: say where they lie with  --set image_root=FOLDER  (and "
+            "how they are named with  --set image_pattern={id}.jpg ).",
         ]
     learnt = looked.splits.get("train")
     if learnt is None or not any(example.answers for example in learnt.examples):
         return [
+            *told,
             "No row to learn from has an answer. If there is a column of answers, name it with  "
-            "--set answer_column=NAME ; if the first line is a row, put one with names above it."
+            "--set answer_column=NAME ; if the first line is a row, put one with names above it.",
         ]
+    bad = any(doubt.what in (NOT_THERE, DAMAGED) for doubt in there)
+    skipped = " --skip-missing" if bad else ""
     return [
-        f"Next: vqazoo suggest --data {shlex.quote(str(out))}  tries which parts suit these data."
+        *told,
+        f"Next: vqazoo suggest --data {shlex.quote(str(out))}{skipped}  tries which parts suit "
+        f"these data"
+        f"{'; --skip-missing leaves out the rows whose picture is not there or damaged' * bad}.",
     ]
 
 

@@ -140,7 +140,8 @@ def _print(mistakes: Mistakes) -> None:
     """The groups that cost most, of each grouping."""
     say(
         f"{mistakes.count:,} of {len(mistakes.scores):,} answers are mistakes; "
-        f"{mistakes.measure} {mistakes.score:.2%} (95% interval {_between(mistakes.interval)})."
+        f"{mistakes.measure} {mistakes.score:.2%} (95% interval {_between(mistakes.interval)}). "
+        f"The cost of a group is what it takes from the score, in points."
     )
     rows = [
         (
@@ -154,12 +155,12 @@ def _print(mistakes: Mistakes) -> None:
         for grouping in mistakes.groupings
         for group in grouping.groups[:PRINTED]
     ]
-    right = ("questions", mistakes.measure, "95% interval", "cost in points")
+    right = ("number", mistakes.measure, "95% interval", "cost")
     print_table(("grouped by", "group", *right), rows, right=right)
 
 
 def _between(interval: tuple[float, float] | None) -> str:
-    return " to ".join(map(percent, interval or ()))
+    return " to ".join(percent(end, 0) for end in interval or ())
 
 
 def _say(line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,13 @@ from vqazoo.cli.output import print_json, say
 
 @click.command()
 @click.argument("name", shell_complete=complete_model)
+@click.option("--all", "show_all", is_flag=True, help="Print a model's whole card.")
 @JSON
-def info(name: str, as_json: bool) -> None:
-    """Describe NAME: a zoo model, dir:PATH, or an encoder, fusion, head, dataset or family."""
+def info(name: str, show_all: bool, as_json: bool) -> None:
+    """Describe NAME: a zoo model, dir:PATH, or an encoder, fusion, head, dataset or family.
+
+    Of a model it prints how its card begins: what it answers, its score, its parts.
+    """
     from vqazoo.catalogue import entries
     from vqazoo.errors import UnknownNameError, did_you_mean
     from vqazoo.registry import KINDS, parse_ref, registry
@@ -28,7 +33,7 @@ def info(name: str, as_json: bool) -> None:
     kinds = [kind for kind in KINDS if parse_ref(name).name in registry.names(kind)]
     reference = name if kinds and name not in models else whole_reference(name)
     if reference in models or reference.startswith(("dir:", "hub:")):
-        _describe_model(reference, as_json)
+        _describe_model(reference, name, show_all, as_json)
         return
     if not kinds:
         known = [*models, *(known for kind in KINDS for known in registry.names(kind))]
@@ -77,9 +82,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _describe_model(name: str, as_json: bool) -> None:
+def _describe_model(name: str, given: str, show_all: bool, as_json: bool) -> None:
     from vqazoo.catalogue import NONE, PUBLISHED, catalogue, entries
-    from vqazoo.cli.card_text import print_card
     from vqazoo.files.reading import MIB, read_plain
     from vqazoo.files.switch import steady
     from vqazoo.files.writing import CARD, METRICS, read_config
@@ -89,7 +93,7 @@ def _describe_model(name: str, as_json: bool) -> None:
         if as_json:
             print_json({"name": name, **asdict(entry)})
         else:  # the packaged card, also of models whose weights are on the Hub
-            print_card((catalogue() / name / CARD).read_text(encoding="utf-8"))
+            _print_card((catalogue() / name / CARD).read_text(encoding="utf-8"), given, show_all)
         return
     folder = _folder(name)
     config = steady(folder, lambda: read_config(folder))
@@ -98,9 +102,23 @@ def _describe_model(name: str, as_json: bool) -> None:
         measured = json.loads(read_plain(metrics, 32 * MIB)) if metrics.is_file() else []
         print_json({"name": name, "config": config, "metrics": measured})
     elif (folder / CARD).is_file():
-        print_card(read_plain(folder / CARD, 32 * MIB).decode("utf-8", errors="replace"))
+        card = read_plain(folder / CARD, 32 * MIB).decode("utf-8", errors="replace")
+        _print_card(card, given, show_all)
     else:
         print_json(config, indent=2)
+
+
+def _print_card(card: str, given: str, show_all: bool) -> None:
+    from vqazoo.cli.card_text import opening, print_card
+
+    if show_all:
+        print_card(card)
+        return
+    print_card(opening(card))
+    reference = shlex.quote(given)
+    say("")
+    say(f'Ask it:  vqazoo ask {reference} PICTURE "QUESTION"')
+    say(f"All of its card:  vqazoo info {reference} --all")
 
 
 def _folder(name: str) -> Path:

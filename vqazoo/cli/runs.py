@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from itertools import groupby
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def runs(folder: Path, as_json: bool) -> None:
         say(f"There are no runs in '{folder}': train one with  vqazoo train ... --out {folder}/x .")
         return
     told = [run for run in listed if not run.unreadable]
-    for (data, _), group in groupby(told, key=lambda run: (run.data, run.asked)):
+    for (data, _), listed_together in groupby(told, key=lambda run: (run.data, run.asked)):
+        group = list(listed_together)
         rows = [
             (
                 "not finished" if run.score is None else f"{percent(run.score)} {run.metric}",
@@ -42,9 +44,9 @@ def runs(folder: Path, as_json: bool) -> None:
             for run in group
         ]
         print_table(("validation", "run", "parts"), rows, f"trained on {data}")
+        best = next((run for run in group if run.score is not None and not run.blind), None)
+        if best is not None:
+            say(f'Ask the best: vqazoo ask {shlex.quote(str(best.folder))} photo.jpg "what is it?"')
     for run in listed:
         if run.unreadable:
             say(f"Note: '{run.folder}' cannot be read: {run.unreadable}", err=True)
-    best = next((run for run in told if run.score is not None), None)
-    if best is not None:
-        say(f'Ask the best: vqazoo ask {best.folder} photo.jpg "what is this?"')

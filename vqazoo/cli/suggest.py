@@ -18,7 +18,7 @@ from vqazoo.cli.output import print_json, print_table, progress, say
 if TYPE_CHECKING:
     from vqazoo.training.suggest import Suggestion, Tried
 
-COLUMNS = ("validation score", "95% interval", "training", "an answer", "weights", "parts")
+COLUMNS = ("score", "95% interval", "training", "an answer", "weights", "parts")
 
 
 @click.command(cls=ExampleCommand)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -115,13 +116,19 @@ def train(
         metrics = json.loads((out / BEST / METRICS).read_text(encoding="utf-8"))
         print_json({"best": str(out / BEST), "metrics": {m["name"]: m["value"] for m in metrics}})
     elif not quiet:
+        from vqazoo.data.own_files import is_own
         from vqazoo.evaluation.metric import from_json
         from vqazoo.evaluation.summary import first_lines
 
         measured = json.loads((out / BEST / METRICS).read_text(encoding="utf-8"))
         for line in first_lines([from_json(entry) for entry in measured]):
             say(line)
-        say(f"The best model is in '{out / BEST}': vqazoo eval dir:{out / BEST} ...")
+        run = shlex.quote(str(out))
+        test = " --data TEST.csv" if is_own(filled.data.type) else ""
+        say(
+            f"The best model is in '{out / BEST}'. Next:  vqazoo eval {run}{test}  scores "
+            f'it,  vqazoo ask {run} PICTURE "QUESTION"  asks it.'
+        )
 
 
 def how_to_resume(out: Path, command: str) -> str:

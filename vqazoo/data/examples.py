@@ -131,6 +131,10 @@ class DatasetReader(ABC):
         """
         yield from self.read(split)
 
+    def places(self, split: str) -> tuple[str, Sequence[int]]:
+        """What the places of rows count, `line` or `row`, and that of each example of `read`."""
+        return "row", range(1, len(self.read(split)) + 1)
+
     def check_split(self, split: str) -> None:
         """Raise UnknownNameError, with a suggestion, for a split that is not there."""
         if not self.splits():
@@ -200,7 +204,8 @@ def present(
         problem = _told(missing, examples, "do not exist", list_file)
         if left < len(examples):
             raise DataError(
-                f"{problem}: fetch them, or leave their {left:,} questions out with --skip-missing."
+                f"{problem}: fetch {'it' if len(missing) == 1 else 'them'}, or leave out "
+                f"{left:,} question{'s' * (left > 1)} with --skip-missing."
             )
     return _without(missing, examples, "do not exist", list_file)
 
@@ -248,6 +253,7 @@ def _without(
 def _told(bad: set[Path], examples: Sequence[Example], what: str, list_file: Path | None) -> str:
     """What is wrong with pictures, which are listed."""
     paths = sorted(map(str, bad))
+    what = what.replace("do not", "does not") if len(bad) == 1 else what
     told = f"{len(bad):,} of {len({e.image for e in examples}):,} pictures {what}, "
     if list_file is None:
         more = f" and {len(paths) - TOLD:,} more" if len(paths) > TOLD else ""

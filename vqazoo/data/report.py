@@ -104,8 +104,10 @@ def report_on(
         bad = sorted(map(str, unreadable(there))) if looked else None
         missing += absent
         broken += bad or []
-        if own and (told := list(map(str, doubts_of(examples)))):
-            doubts[name] = told
+        if own:
+            unit, places = reader.places(name)
+            if told := list(map(str, doubts_of(examples, places, unit))):
+                doubts[name] = told
         selected = [text for e in examples if (text := select_answer(e.to_learn))]
         counts = Counter(selected)
         if name == training:

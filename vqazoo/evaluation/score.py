@@ -57,7 +57,7 @@ def score(
 
     Args:
         pictures: what the picture of each example is told by, for intervals; None: by its path.
-        quick: only accuracy and what to compare it with, without intervals, as the training loop
+        quick: only accuracy, and what to compare it with without intervals, as the training loop
             measures after each epoch.
         decode: how the answers were made, for signatures; empty: by the head's defaults.
         confidence: what the scores of the answers are, for signatures.
@@ -91,9 +91,9 @@ def score(
     baselines = [] if known is None else [*_baselines(measure, scored, truths, known, quick)]
     choosing = [*_choosing(measure, scored, given, right)]
     if quick:
-        metrics = [*choosing, *measure.metric("accuracy", right.mean(), SINGLE_ANSWER)]
+        metrics = [*choosing, *measure.with_interval("accuracy", right, SINGLE_ANSWER)]
         if name == "vqa-accuracy":
-            metrics += main.metric(name, per_question.mean(), rule)
+            metrics += main.with_interval(name, per_question, rule)
         return metrics + baselines
     metrics = [*choosing, *measure.with_interval("accuracy", right, SINGLE_ANSWER)]
     if name == "vqa-accuracy":

@@ -9,15 +9,22 @@ from vqazoo.config import TrainingConfig
 
 FEW_STEPS = 100  # of the optimiser, in the whole run
 FEW_QUESTIONS = 50  # of validation: one of them is 2 points
+FEW_PICTURES = 20  # of validation: questions about one are alike
+APART = 0.2  # by which a score on training questions is above that on validation's
 
 
 def doubts_of_plan(
-    training: TrainingConfig, rows: int, validation: int, planned: Sequence[tuple[int, int]]
+    training: TrainingConfig,
+    rows: int,
+    validation: int,
+    pictures: int,
+    planned: Sequence[tuple[int, int]],
 ) -> Iterator[str]:
     """Doubts before a run begins.
 
     Args:
-        rows, validation: how many questions are learnt from, and validated on.
+        rows, validation: how many questions are learnt from, and validated on; pictures: how many
+            the latter are about.
         planned: epochs and batch size of each stage.
     """
     steps = sum(
@@ -30,11 +37,12 @@ def doubts_of_plan(
             f"training.batch_size or more training.epochs, or none of them, and both follow the "
             f"number of rows."
         )
-    if validation < FEW_QUESTIONS:
+    if validation < FEW_QUESTIONS or pictures < FEW_PICTURES:
         yield (
             f"the best epoch is chosen by {validation:,} questions of validation, of which one is "
-            f"{100 / validation:.1f} points: give more (data.validation_fraction, or "
-            f"data.validation_split), and do not take the validation score for the model's."
+            f"{100 / validation:.1f} points, about {pictures:,} picture{'s' * (pictures != 1)}: "
+            f"give more (data.validation_fraction, or data.validation_split), and do not take the "
+            f"validation score for the model's."
         )
 
 
@@ -64,3 +72,17 @@ def doubts_of_answers(
                     f"train for more steps, or look at the data with  vqazoo data info."
                 )
             return
+
+
+def doubts_of_fit(name: str, learnt: float, rows: int, value: float, high: float) -> Iterator[str]:
+    """Doubts about the best model, from questions that it has learnt.
+
+    Args:
+        name: of the metric; learnt: its value on `rows` training questions.
+        value, high: its value on validation, and the upper end of its 95% interval.
+    """
+    if learnt - value > APART and learnt > high:
+        yield (
+            f"the best model's {name} is {learnt:.2%} on {rows:,} of its training questions and "
+            f"{value:.2%} on those of validation: it knows much by heart; more pictures help most."
+        )

@@ -89,34 +89,51 @@ from vqazoo.training.validation import Validation
 
 
 def train(
+    data: Any = None,
     *,
     out: str | Path,
     config: str | Path | Mapping[str, Any] | None = None,
     set: Sequence[str] = (),
     resume: bool = False,
     report: Callable[[str], None] = print,
-    **flags: Any,
+    encoder: Any = None,
+    image_encoder: Any = None,
+    text_encoder: Any = None,
+    fusion: Any = None,
+    head: Any = None,
+    seed: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    device: str | None = None,
 ) -> VQAModel:
     """Train a model and return the best one; the Python form of `vqazoo train`.
 
     Args:
-        out: run folder to write.
+        data: a dataset or file by name, a table {"type": ..., "args": {...}}, or rows (a DataFrame,
+            a `datasets.Dataset`, a list of dicts), also by their splits train, validation, test:
+            they are written into `out`, where the recipe finds them.
+        out: run folder to write; resume: go on with the run there, from its last whole epoch.
         config: TOML file, or plain tables with the same keys.
-        set: assignments such as "training.epochs=5".
-        resume: go on with the run in `out`, from its last whole epoch.
-        report: receives a line of text an epoch.
-        flags: encoder, image_encoder, text_encoder, fusion, head, data, seed: each as a name or a
-            table {"type": ..., "args": {...}}. `data` may also be a table as `VQAModel.predict`
-            takes it (a DataFrame, a `datasets.Dataset`, a list of dicts), or such ones by their
-            splits train, validation, test: it is written into `out`, where the recipe finds it.
+        set: assignments such as "training.weight_decay=0.1"; report: receives a line an epoch.
+        encoder: of both towers, a name or two as IMAGE+TEXT; image_encoder, text_encoder, fusion,
+            head: each as a name or a table {"type": ..., "args": {...}}.
+        epochs, batch_size, learning_rate, device: those of `[training]`. Where none of the first
+            three is given, they follow the number of rows.
 
     Raises:
         VqazooError: see the message.
     """
-    flags["data"] = kept_rows(flags.get("data"), Path(out))
-    filled = gather_config(config, set, flags, Path(out) if resume else None, by_rows=True)
+    out = Path(out)
+    parts = {"encoder": encoder, "image_encoder": image_encoder, "text_encoder": text_encoder}
+    flags = {**parts, "fusion": fusion, "head": head, "seed": seed, "data": kept_rows(data, out)}
+    learning = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    given = [
+        f"training.{k}={v}" for k, v in {**learning, "device": device}.items() if v is not None
+    ]
+    filled = gather_config(config, (*given, *set), flags, out if resume else None, by_rows=True)
     with faults_named():
-        return run_training(filled, Path(out), resume, report)
+        return run_training(filled, out, resume, report)
 
 
 def run_training(

@@ -25,8 +25,8 @@ def describe_data(model: VQAModel, data: RunData, report: Callable[[str], None])
     left_out = [
         f"{number:,} {why}"
         for number, why in (
-            (data.skipped, "without an answer the rule takes left out"),
-            (data.missing, "without a picture left out"),
+            (data.skipped, "left out for want of an answer to learn"),
+            (data.missing, "left out for want of a picture"),
             (data.unknown, "with an answer outside the list, which teach little or nothing"),
         )
         if number
@@ -51,7 +51,8 @@ def describe_doubts(config: RunConfig, data: RunData, report: Callable[[str], No
 def describe_plan(training: TrainingConfig, data: RunData, report: Callable[[str], None]) -> None:
     """Report what makes the result doubtful before anything is learnt."""
     planned = [(stage.epochs, stage.batch_size) for stage in stages(training)]
-    for doubt in doubts_of_plan(training, data.train_count, len(data.validation), planned):
+    validation, pictures = data.validation, len({example.image for example in data.validation})
+    for doubt in doubts_of_plan(training, data.train_count, len(validation), pictures, planned):
         report(f"Warning: {doubt}")
 
 

@@ -143,6 +143,13 @@ def try_parts(
         table = _written(sample, out, seed)
         trials: list[Tried] = []
         left_out: list[str] = []
+        warned: set[str] = set()
+
+        def warn(line: str) -> None:
+            if line.startswith("Warning") and line not in warned:  # of the sample: once is enough
+                warned.add(line)
+                report(line)
+
         for parts in _fitting(sample, seed, left_out):
             config = gather_config(
                 None, assignments, {**_flags(parts), "data": table, "seed": seed}, by_rows=True
@@ -155,7 +162,7 @@ def try_parts(
                     report(f"Left out {left_out[-1]}.")
                     continue
                 report(f"Trying {parts}.")
-                trials.append(_tried(parts, config, folder, report, progress))
+                trials.append(_tried(parts, config, folder, warn, progress))
             except (ConfigError, IncompatibleError, WeightsError) as error:
                 left_out.append(f"{parts}: {error}")
                 continue
@@ -269,14 +276,10 @@ def _tried(
     report: Callable[[str], None],
     progress: Progress | None,
 ) -> Tried:
-    def quiet(line: str) -> None:
-        if line.startswith("Warning"):
-            report(line)
-
     began = time.monotonic()
     marked = folder / "seconds.txt"
     if not finished(folder, config):
-        run_training(config, folder, (folder / STATE).exists(), quiet, progress)
+        run_training(config, folder, (folder / STATE).exists(), report, progress)
         marked.write_text(f"{time.monotonic() - began:.3f}\n")
     model = load_checkpoint(folder / "best").to(pick_device(config.training.device))
     reader = open_dataset(config.data.type, config.data.args)
@@ -284,7 +287,7 @@ def _tried(
     questions = Questions(config.data.type, split, reader.read(split))
     shown = progress or (lambda steps, _: iter(steps))
     evaluation = evaluate_questions(
-        model, questions, None, False, config.training.cache, quiet, shown
+        model, questions, None, False, config.training.cache, report, shown
     )
     chosen = next(
         (m for m in evaluation.metrics if m.name == "vqa-accuracy"), evaluation.metrics[0]

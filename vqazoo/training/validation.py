@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,22 @@ from vqazoo.card.facts import VALIDATION
 from vqazoo.config import RunConfig, TrainingConfig
 from vqazoo.data.answers import MOST_FREQUENT, apply_rule, select_answer
 from vqazoo.errors import ConfigError, TrainingError
+from vqazoo.evaluation.metric import Metric
 from vqazoo.evaluation.split import Questions, evaluate_features
+from vqazoo.evaluation.summary import main_metric
 from vqazoo.features.sources import FeatureSource
 from vqazoo.interfaces import Head, Targets
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
 from vqazoo.toolkit.losses import batch_sums, row_units
 from vqazoo.training.data import RunData
-from vqazoo.training.doubts import doubts_of_answers
+from vqazoo.training.doubts import doubts_of_answers, doubts_of_fit
 from vqazoo.training.optimisation import AveragedWeights
 from vqazoo.training.run_folder import save_best
 from vqazoo.training.steps import check_weights, joined_loss, kept_best, move, take
 
 LOSS_BATCH = 512  # validation rows whose loss is computed at once
+LEARNT = 200  # training questions, at most, that the best model is asked to compare
 
 
 class Validation:
@@ -47,6 +50,8 @@ class Validation:
         self._model, self._config, self._first = model, config, data.train_count
         self._best, self._environment = best, environment
         self._questions = Questions(config.data.type, VALIDATION, data.validation)
+        learnt = data.train[: min(LEARNT, len(data.validation))]
+        self._learnt = Questions(config.data.type, config.data.train_split, learnt)
         examples = apply_rule(MOST_FREQUENT, data.validation, config.seed)
         self._targets = move(model.head.targets(examples), model.device)
         check_monitor(config.training, model.head, self._targets)
@@ -82,8 +87,20 @@ class Validation:
                 save_best(model, self._best, config, metrics, self._environment)
                 answers = [answer.text for answer in evaluation.predictions.answers]
                 gold = [select_answer(example.to_learn) for example in self._questions.examples]
-                self.doubts = list(doubts_of_answers(answers, gold, values))
+                self.doubts = [
+                    *doubts_of_answers(answers, gold, values),
+                    *self._doubts_of_fit(metrics, source),
+                ]
         return values, value
+
+    def _doubts_of_fit(self, metrics: Sequence[Metric], source: FeatureSource) -> Iterator[str]:
+        """What the score on training questions says of that on validation."""
+        learnt = evaluate_features(self._model, self._learnt, source).metrics
+        best = main_metric(metrics)
+        same = [metric for metric in learnt if best is not None and metric.name == best.name]
+        if best is not None and best.interval is not None and same:
+            rows, high = same[0].questions, best.interval[1]
+            yield from doubts_of_fit(best.name, same[0].value, rows, best.value, high)
 
 
 def mean_loss(model: VQAModel, source: FeatureSource, targets: Targets, first: int) -> float | None:

@@ -12,6 +12,7 @@ from vqazoo.config import RunConfig, read_toml, run_config
 from vqazoo.errors import DataError, VqazooError
 from vqazoo.files.reading import MIB, parse_json, read_plain
 from vqazoo.files.writing import BEST, CONFIG, METRICS, RECIPE
+from vqazoo.registry import registry
 
 DEEPEST = 4  # folders within folders that are looked into: a sweep keeps its cells in its own
 COMPARED_BY = ("vqa-accuracy", "accuracy")  # by which runs are compared, the first that there is
@@ -26,6 +27,7 @@ class Run:
         folder: where it is; parts: its image encoder, fusion and head as the config names them.
         data: the dataset, or the file that was learnt from; asked: digest of its validation
             questions, which are the same where it is.
+        blind: it never looks at the picture: a baseline, and nothing to ask.
         metric, score: of the best checkpoint on these; score is None before there is one.
         unreadable: why its recipe or scores cannot be read; empty: they can.
     """
@@ -34,6 +36,7 @@ class Run:
     parts: str = ""
     data: str = ""
     asked: str = ""
+    blind: bool = False
     metric: str = ""
     score: float | None = None
     unreadable: str = ""
@@ -92,6 +95,7 @@ def _read(folder: Path) -> Run:
         _parts(config),
         _data(config),
         str(metric.get("data_sha256", "")),
+        _is_blind(config),
         str(metric.get("name", "")),
         metric.get("value"),
     )
@@ -117,6 +121,13 @@ def _parts(config: RunConfig) -> str:
     image, text = config.image_encoder.type, config.text_encoder.type
     encoders = image if image == text else f"{image} + {text}"
     return f"{encoders} + {config.fusion.type} + {config.head.type}"
+
+
+def _is_blind(config: RunConfig) -> bool:
+    try:
+        return registry.manifest("fusion", config.fusion.type).ignores == "image"
+    except VqazooError:  # a plugin that is gone: its scores are still worth a line
+        return False
 
 
 def _data(config: RunConfig) -> str:

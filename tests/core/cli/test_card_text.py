@@ -140,14 +140,28 @@ def test_bold_needs_a_terminal_that_wants_colour(
 
 
 def test_info_prints_the_whole_card_of_a_zoo_model(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["info", MODEL]) == 0
+    assert run(["info", MODEL, "--all"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"{MODEL}\n{'=' * len(MODEL)}\n")
     for hidden in ("<!--", "<details>", "\x1b", "library_name", "| ---", "```"):
         assert hidden not in shown
     assert "[picture: answers.png" in shown
-    assert run(["info", f"dir:{catalogue() / MODEL}"]) == 0
+    assert run(["info", f"dir:{catalogue() / MODEL}", "--all"]) == 0
     assert capsys.readouterr().out == shown
+
+
+def test_info_begins_with_what_it_answers_and_says_how_to_ask(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["info", MODEL]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 30
+    assert "accuracy (95% interval" in lines[3]
+    assert "head           lstm" in lines
+    assert lines[-2:] == [
+        f'Ask it:  vqazoo ask {MODEL} PICTURE "QUESTION"',
+        f"All of its card:  vqazoo info {MODEL} --all",
+    ]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
@@ -157,7 +171,7 @@ def test_info_in_a_real_terminal_fits(tmp_path: Path) -> None:
     master, slave = pty.openpty()
     environment = {k: v for k, v in os.environ.items() if k != "NO_COLOR"}
     process = subprocess.Popen(
-        [sys.executable, "-c", f"from vqazoo.cli import main; main(['info', {MODEL!r}])"],
+        [sys.executable, "-c", f"from vqazoo.cli import main; main(['info', {MODEL!r}, '--all'])"],
         stdout=slave,
         stdin=subprocess.DEVNULL,
         env={**environment, "COLUMNS": "90"},

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import vqazoo
 from vqazoo.cli import run
 from vqazoo.errors import DataError
 from vqazoo.evaluation.metrics import wups
@@ -142,7 +143,7 @@ def test_pictures_need_not_be_there_to_score_answers(
     (four / "0.png").unlink()
     arguments = ["eval", "--predictions", four / "a.csv", *data(four / "table.csv")]
     assert document(capsys, *arguments)["accuracy"]["value"] == 0.75
-    assert "do not exist" in error(capsys, *arguments, "--skip-missing", "--out", four / "out")
+    assert "does not exist" in error(capsys, *arguments, "--skip-missing", "--out", four / "out")
 
 
 def test_questions_without_a_picture_are_left_out_of_both(
@@ -280,6 +281,48 @@ def test_equal_files_do_not_differ(
     out = capsys.readouterr().out
     assert "on 72 questions of table, test" in out
     assert "p = 1 " in out
+
+
+@pytest.mark.proof
+def test_two_runs_are_compared_without_any_option(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = {"type": "table", "args": {"train": str(table), "test": str(table)}}
+    runs = [tmp_path / name for name in ("few", "more")]
+    for out, epochs in zip(runs, (1, 4), strict=True):
+        vqazoo.train(
+            own,
+            out=out,
+            encoder="tiny-clip",
+            head="linear",
+            epochs=epochs,
+            device="cpu",
+            report=len,
+        )
+    capsys.readouterr()
+    found = document(capsys, "compare", *runs)
+    scores = [vqazoo.evaluate(f"dir:{run / 'best'}", report=len).metric("accuracy") for run in runs]
+    assert (found["first"], found["second"]) == tuple(score.value for score in scores)
+    assert found["verdict"].count("ifference is") == 1
+    assert found == document(capsys, "compare", *runs, "--split", "test")
+    others = {"type": "table", "args": {"train": str(table), "test": str(tmp_path / "t.csv")}}
+    rows = (table.read_text().splitlines())[:5]
+    (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
+    for row in rows[1:]:
+        shutil.copy(table.parent / row.split(",")[0], tmp_path)
+    vqazoo.train(
+        others,
+        out=tmp_path / "other",
+        encoder="tiny-clip",
+        head="linear",
+        epochs=1,
+        device="cpu",
+        report=len,
+    )
+    told = error(capsys, "compare", runs[0], tmp_path / "other")
+    assert "name other questions: name those to ask both with --data" in told
+    given = document(capsys, "compare", runs[0], tmp_path / "other", "--data", tmp_path / "t.csv")
+    assert given["questions"] == 4
 
 
 def test_a_seed_repeats_the_numbers(four: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_best_stands_first_and_how_to_ask_it_last(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_best_stands_first_and_how_to_ask_it_below(capsys: pytest.CaptureFixture[str]) -> None:
     make(Path("runs/low"), 0.25)
     make(Path("runs/sweep/cells/high"), 0.75)
     make(Path("runs/begun"), None)
@@ -45,7 +45,7 @@ def test_the_best_stands_first_and_how_to_ask_it_last(capsys: pytest.CaptureFixt
     ]
     assert "runs/sweep/cells/high" in lines[1]
     assert "tiny-clip + concat + linear" in lines[1]
-    assert lines[-1].startswith("Ask the best: vqazoo ask runs/sweep/cells/high ")
+    assert lines[3].startswith("Ask the best: vqazoo ask runs/sweep/cells/high ")
     assert sum("not finished" in line for line in lines) == 1
 
 
@@ -54,6 +54,23 @@ def test_other_validation_questions_stand_apart(capsys: pytest.CaptureFixture[st
     make(Path("runs/b"), 0.6, "second")
     assert run(["runs"]) == 0
     assert capsys.readouterr().out.count("trained on easy-vqa:") == 2
+
+
+def test_a_run_that_never_looks_at_the_picture_is_listed_but_not_offered(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make(Path("runs/blind"), 0.75)
+    recipe = Path("runs/blind/recipe.toml")
+    fusion = '[fusion]\ntype = "concat"\nversion = 1\n\n[fusion.args]\ndim = 0\n'
+    assert fusion in recipe.read_text()
+    recipe.write_text(recipe.read_text().replace(fusion, '[fusion]\ntype = "question-only"\n'))
+    make(Path("runs/looks"), 0.5)
+    make(Path("runs/other"), 0.25, "other questions")
+    assert run(["runs"]) == 0
+    told = capsys.readouterr().out
+    assert "75.00% accuracy  runs/blind" in told
+    asked = [line for line in told.splitlines() if line.startswith("Ask the best: ")]
+    assert [line.split()[5] for line in asked] == ["runs/looks", "runs/other"]
 
 
 def test_json_has_every_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -165,7 +165,7 @@ def test_missing_pictures_stop_with_one_sentence(some: list[Example], tmp_path: 
         present(some, False, file)
     assert str(caught.value) == (
         f"3 of 5 pictures do not exist, such as '{tmp_path / '1.png'}' (all in '{file}'): fetch "
-        f"them, or leave their 6 questions out with --skip-missing."
+        f"them, or leave out 6 questions with --skip-missing."
     )
     assert len(file.read_text().splitlines()) == 3
 
@@ -173,7 +173,7 @@ def test_missing_pictures_stop_with_one_sentence(some: list[Example], tmp_path: 
 def test_without_a_file_the_sentence_names_the_first_few() -> None:
     with pytest.raises(DataError, match=r"20 of 20 pictures do not exist, such as .* and 17 more:"):
         present(examples(20), True, None)
-    with pytest.raises(DataError, match=r"1 of 1 pictures do not exist, '[^']+': check"):
+    with pytest.raises(DataError, match=r"1 of 1 pictures does not exist, '[^']+': check"):
         present(examples(1), True, None)
 
 

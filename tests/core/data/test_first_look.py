@@ -84,6 +84,22 @@ def test_what_is_printed_shows_columns_rows_and_the_next_command(
     assert "there already" in capsys.readouterr().err
 
 
+def test_what_to_do_next_leaves_out_what_has_no_picture_and_does_not_hide_what_is_wrong(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"images/COCO_00000{n}.png,is it red?,yes" for n in (0, 1, 2)]
+    rows += ["images/gone.png,is it red?,no", "images/COCO_000000.png,,no"]
+    (folder / "t.csv").write_text("image,question,answer\n" + "\n".join(rows) + "\n")
+    assert run(["data", "init", "t.csv", "--out", "t.toml"]) == 0
+    wrong, following = capsys.readouterr().out.splitlines()[-2:]
+    assert wrong.startswith("Correct or remove the rows that cannot be used")
+    assert following.startswith("Next: vqazoo suggest --data t.toml --skip-missing  tries")
+    (folder / "t.csv").write_text("image,question,answer\n" + "\n".join(rows[:-1] + rows[:1]))
+    assert run(["data", "info", "t.toml"]) == 0
+    told = capsys.readouterr().err
+    assert "rows that repeat an earlier one: 1 (line 6)" in told  # as a spreadsheet numbers them
+
+
 def test_settings_are_read_from_wherever_they_lie(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -210,9 +226,10 @@ def test_a_run_on_rows_repeats_from_its_recipe(tmp_path: Path) -> None:
     rows, out = rows_in_memory(), tmp_path / "run"
     flags: dict[str, Any] = {"encoder": "tiny-clip", "head": "linear"}
     data = {"train": rows[:2], "validation": rows[2:]}
-    vqazoo.train(out=out, data=data, set=SETTINGS, report=_silent, **flags)
+    vqazoo.train(data, out=out, epochs=1, device="cpu", report=_silent, **flags)
     recipe = tomllib.loads((out / "recipe.toml").read_text())
     assert recipe["data"]["validation_split"] == "validation"
+    assert recipe["training"]["epochs"] == 1
     vqazoo.train(out=tmp_path / "again", config=out / "recipe.toml", report=_silent)
     weights = [(tmp_path / r / "best/model.safetensors").read_bytes() for r in ("run", "again")]
     assert weights[0] == weights[1]

@@ -169,7 +169,7 @@ def test_mistakes_are_one_sentence(
     with pytest.raises(UnknownNameError, match=r"'acuracy' was not measured\. Did you mean"):
         vqazoo.evaluate(model, rows).metric("acuracy")
     gone = Example(tmp_path / "no.png", "why?", ("x",), "9")
-    with pytest.raises(DataError, match="do not exist"):
+    with pytest.raises(DataError, match="does not exist"):
         vqazoo.evaluate(model, [*rows, gone], missing=tmp_path / "missing.txt")
     told: list[str] = []
     kept = vqazoo.evaluate(

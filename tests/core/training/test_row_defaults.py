@@ -9,7 +9,7 @@ from PIL import Image
 
 import vqazoo
 from vqazoo.config import TrainingConfig, read_toml
-from vqazoo.training.doubts import doubts_of_answers, doubts_of_plan
+from vqazoo.training.doubts import doubts_of_answers, doubts_of_fit, doubts_of_plan
 from vqazoo.training.row_defaults import LARGE, SMALL, TOGETHER, learning
 from vqazoo.training.settings import gather_config
 
@@ -97,10 +97,12 @@ def test_a_run_that_stops_early_says_so(table: Path, tmp_path: Path) -> None:
 
 
 def test_enough_steps_and_questions_are_no_doubt() -> None:
-    assert not list(doubts_of_plan(PLAIN, 25_600, 500, [(1, 256)]))
-    (steps,) = doubts_of_plan(PLAIN, 1_145, 60, [(10, 256)])
+    assert not list(doubts_of_plan(PLAIN, 25_600, 500, 20, [(1, 256)]))
+    (steps,) = doubts_of_plan(PLAIN, 1_145, 60, 40, [(10, 256)])
     assert "50 steps" in steps  # as a new user met it
-    (few,) = doubts_of_plan(PLAIN, 25_600, 20, [(1, 256)])
+    (few,) = doubts_of_plan(PLAIN, 25_600, 20, 20, [(1, 256)])
+    (alike,) = doubts_of_plan(PLAIN, 25_600, 500, 5, [(1, 256)])
+    assert "chosen by 500 questions of validation, of which one is 0.2 points, about 5" in alike
     assert "one is 5.0 points" in few
 
 
@@ -112,3 +114,10 @@ def test_one_answer_to_all_and_the_constant_are_doubts() -> None:
     (useless,) = doubts_of_answers(["a", "b"], ["a", "c"], scores)
     assert "30.00%" in useless
     assert not list(doubts_of_answers(["a", "b"], ["a", "c"], {**scores, "accuracy": 0.31}))
+
+
+def test_a_score_on_training_questions_far_above_that_of_validation_is_told() -> None:
+    (told,) = doubts_of_fit("accuracy", 0.98, 50, 0.24, 0.38)
+    assert "98.00% on 50 of its training questions and 24.00% on those of validation" in told
+    assert not list(doubts_of_fit("accuracy", 0.40, 50, 0.24, 0.38))  # not so far apart
+    assert not list(doubts_of_fit("accuracy", 0.75, 4, 0.50, 0.85))  # within the interval

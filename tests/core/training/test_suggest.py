@@ -76,6 +76,18 @@ def test_what_was_finished_is_not_trained_again(
     assert [trial.training for trial in second.trials] == [t.training for t in first.trials]
 
 
+def test_a_warning_about_the_sample_is_given_once(drawings: Path, tmp_path: Path) -> None:
+    text = drawings.read_text()
+    doubled = drawings.with_name("doubled.csv")
+    doubled.write_text(text + text.splitlines()[-1] + "\n")
+    told: list[str] = []
+    suggestion = try_parts(
+        str(doubled), tmp_path, assignments=SETTINGS, rows=30, report=told.append
+    )
+    assert len(suggestion.trials) == 2
+    assert len([line for line in told if "rows that repeat an earlier one: 1" in line]) == 1
+
+
 def test_what_would_take_longer_than_the_time_that_is_left_is_not_begun(
     drawings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

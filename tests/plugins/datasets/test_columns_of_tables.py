@@ -139,6 +139,23 @@ def test_numbers_truth_values_and_lists_of_json_are_answers(folder: Path) -> Non
     assert [e.answers for e in examples] == [("3",), ("2",), ("yes",), ("4", "four")]
 
 
+def test_truth_values_are_the_same_answers_whoever_wrote_the_file(folder: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"image": "a.png", "question": "q?", "answer": [True, False]})
+    frame.to_csv(folder / "t.csv", index=False)  # writes True
+    frame.to_json(folder / "t.json", orient="records")  # writes true
+    spreadsheet = frame.to_csv(index=False).replace("True", "TRUE").replace("False", "FALSE")
+    for name, content in (
+        ("t.csv", (folder / "t.csv").read_text()),
+        ("u.csv", spreadsheet),
+        ("t.json", (folder / "t.json").read_text()),
+    ):
+        assert [e.answers for e in read(folder / name, content)] == [("yes",), ("no",)]
+    rows = "image,question,answer,choices\na.png,q?,True,True|False\na.png,r?,true,\n"
+    chosen, written = read(folder / "v.csv", rows)
+    assert (chosen.answers, written.answers) == (("True",), ("true",))  # words that people chose
+
+
 def test_a_number_among_choices_that_are_numbers_is_one_of_them(folder: Path) -> None:
     row = {"image": "a.png", "question": "q?", "answer": 2, "choices": [1, 2, 3]}
     (example,) = read(folder / "t.json", json.dumps([row]))

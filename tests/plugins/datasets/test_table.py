@@ -274,9 +274,22 @@ def test_a_bad_json_line_is_named_by_its_line(folder: Path, line: str, said: str
 
 def test_question_ids_must_be_unique(folder: Path) -> None:
     content = "question_id,image,question,answer\nq1,a.png,what?,x\nq2,a.png,what?,x\nq1,b.png,w,x"
-    assert "line 4: the question_id 'q1' is already that of line 2" in refused(
-        folder / "t.csv", content
-    )
+    told = refused(folder / "t.csv", content)
+    assert "line 4: the question_id 'q1' is already that of line 2" in told
+    assert told.endswith("or let rows be numbered with  --set id_column=''")
+    numbered = read(folder / "t.csv", content, id_column="")
+    assert [example.question_id for example in numbered] == ["1", "2", "3"]
+
+
+def test_a_relative_table_that_is_gone_is_told_with_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("t.csv", "t.parquet"):
+        with pytest.raises(DataError, match=f"does not exist in '{tmp_path}', where relative"):
+            registry.build("dataset", "table", train=name).read("train")
+    with pytest.raises(DataError, match=r"does not exist: check the path\.$"):
+        registry.build("dataset", "table", train=str(tmp_path / "t.csv")).read("train")
 
 
 def test_pictures_that_are_not_there_are_the_cores_matter(folder: Path) -> None:

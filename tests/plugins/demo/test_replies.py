@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from dataclasses import replace
 from html import unescape
@@ -15,6 +16,7 @@ from PIL import Image
 
 import vqazoo
 from vqazoo.calibration.abstaining import REFUSALS
+from vqazoo.catalogue import catalogue
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Answer
 from vqazoo.media.pixels import placement
@@ -176,6 +178,18 @@ def test_models_have_short_names_unless_two_would_share_one(
     references: list[str], shown: list[str]
 ) -> None:
     assert list(short_names(references).values()) == shown
+
+
+def test_a_run_folder_needs_no_prefix_to_have_a_short_name_and_no_drawn_examples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(catalogue() / LSTM, "runs/mine/best")
+    recipe = Path("runs/mine/best/recipe.toml")
+    recipe.write_text(recipe.read_text().replace('type = "easy-vqa"', 'type = "table"'))
+    models = Models(["runs/mine"])
+    (chosen,) = models.chosen
+    assert (models.labels[chosen], models.data[chosen]) == ("mine", "table")
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def test_an_unknown_split_and_a_missing_picture_stop_an_export(table, tmp_path, 
     with open(broken, "w", newline="") as handle:
         csv.writer(handle).writerows([("image", "question", "answer"), ("no.png", "what?", "a")])
     assert run([*asked, f"test={broken}"]) == 1
-    assert "1 of 1 pictures do not exist" in capsys.readouterr().err
+    assert "1 of 1 pictures does not exist" in capsys.readouterr().err
     assert not (tmp_path / "out" / "test.parquet").exists()
 
 
