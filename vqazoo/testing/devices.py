@@ -125,7 +125,8 @@ def sent(value: Any) -> Any:
     """Features, or tensors by name, on the other device."""
     if isinstance(value, Features):
         moved = {name: Elsewhere(tensor) for name, tensor in value.tensors().items()}
-        return Features(**moved, num_prefix=value.num_prefix, frames=value.frames)
+        kept = Features(**moved, num_prefix=value.num_prefix, frames=value.frames)
+        return kept.with_ocr(value.ocr_tokens)
     return tree_map(_outer, value)
 
 

@@ -39,6 +39,7 @@ from vqazoo.testing.checks import (
 )
 from vqazoo.testing.devices import Elsewhere, elsewhere, sent
 from vqazoo.testing.memory import check_memory
+from vqazoo.testing.ocr import with_words
 from vqazoo.testing.parts import builder, faults_told, identify, needed
 from vqazoo.testing.protocols import check_protocols
 from vqazoo.testing.toy import toy_encoder
@@ -103,6 +104,8 @@ def _check(
     ]
     tower = only(TowerSpec(dim, dim), {manifest.requires})
     fused = random_features(tower, len(examples), 5, seed=5)
+    if manifest.reads_ocr:
+        examples, fused = with_words(owner, head, examples, fused)
     _check_targets(owner, head, fused, examples)
     _check_learning(owner, head, fused, head.targets(examples), manifest.remembers)
     if manifest.remembers:
