@@ -77,10 +77,10 @@ def columns_of(example: Example) -> dict[str, Any]:
     }
 
 
-def _as_json(example: Example) -> str | None:
-    """OCR tokens as the readers of tables take them; None: nobody says what was read."""
+def _as_json(example: Example) -> str:
+    """OCR tokens as the readers of tables take them; empty: nobody says what was read."""
     if example.ocr_tokens is None:
-        return None
+        return ""
     return json_text([token._asdict() for token in example.ocr_tokens])
 
 
