@@ -1,6 +1,6 @@
 """The head m4c beside the same head without words to copy, on drawn pictures of signs.
 
-    python tests/benchmarks/reading_signs.py --out runs/signs --train 2000 --epochs 20
+    python tests/benchmarks/reading_signs.py --out runs/signs --train 3000 --epochs 8
 
 draws pictures of two to four signs in different colours, each with a made-up word that occurs on
 no other sign, so that no answer to a test question about a word is in the answer list. What a
@@ -242,9 +242,9 @@ def _filled(files: dict[str, str]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--train", type=int, default=2000, help="pictures to learn from")
+    parser.add_argument("--train", type=int, default=3000, help="pictures to learn from")
     parser.add_argument("--test", type=int, default=500, help="pictures to test on")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", nargs="+", default=["pointer", "vocabulary"])
     given = parser.parse_args()
