@@ -14,6 +14,7 @@ from vqazoo.amounts import in_bytes
 from vqazoo.data import DatasetReader, Example, check_question
 from vqazoo.data.answer_cells import read_choices, read_chosen
 from vqazoo.data.comparison import compared_by_stems
+from vqazoo.data.ocr import OCR_COLUMN, read_ocr_tokens
 from vqazoo.data.text_files import decoded
 from vqazoo.errors import DataError, QuestionError
 from vqazoo.files.elsewhere import StoredObject, member, place_of
@@ -125,6 +126,7 @@ class WebDataset(DatasetReader):
                 learnt=said.learnt,
                 weighted=said.weighted,
                 choices=choices,
+                ocr_tokens=read_ocr_tokens(row.get(OCR_COLUMN), told),
             )
 
     def _rows(self, sample: Sample, where: str) -> list[dict[str, Any]]:
