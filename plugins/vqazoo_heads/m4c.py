@@ -67,7 +67,7 @@ class M4CHead(SummedHead):
     sigmoid (of several sources the largest) over the sum of the sigmoids of all words.
 
     Deviations: no FastText and no Faster R-CNN features of words, since neither can be had here;
-    fused tokens are those of any encoder, behind a linear layer and LayerNorm, not 36 detected
+    fused tokens are those of any encoder, behind a linear layer and LayerNorm, not detected
     objects with boxes; one answer is learnt, not one drawn of ten; one search serves all heads
     that write, so beams and nucleus are there besides the published greedy search.
 

@@ -75,7 +75,7 @@ def torch_layers(head: Any) -> list[nn.TransformerEncoderLayer]:
 
 
 def reference(head: Any, fused: Features, before: Tensor) -> Tensor:
-    """Scores (B, T, V + M) by equations 1 to 5 of the paper: the whole sequence at once, under one
+    """Scores (B, T, V + M) by the equations of the paper: the whole sequence at once, under one
     mask, for the choices before each step (B, T)."""
     assert fused.tokens is not None
     assert fused.mask is not None
@@ -89,7 +89,7 @@ def reference(head: Any, fused: Features, before: Tensor) -> Tensor:
             spelt[row, number] = histogram / histogram.norm()
             boxes[row, number] = torch.tensor(token.box)
             present[row, number] = True
-    copied = head.spelling_norm(head.spelling_layer(spelt))  # equation 2
+    copied = head.spelling_norm(head.spelling_layer(spelt))
     copied = copied + head.box_norm(head.box_layer(boxes))
     tokens = head.token_norm(head.project(fused.tokens))
 
