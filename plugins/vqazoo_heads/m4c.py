@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from vqazoo.data import Example, OcrToken
 from vqazoo.data.answers import AnswerList, normalise
 from vqazoo.errors import ConfigError, DataError
 from vqazoo.interfaces import Answer, Encoder, Features, FusedSpec, Targets
+from vqazoo.toolkit.classes import UNKNOWN
 from vqazoo.toolkit.decoding import START, State, as_answers, write
 from vqazoo.toolkit.layers import Past, TextLayer, causal, check_heads, initialise, to_width
 from vqazoo.toolkit.losses import SummedHead
@@ -23,9 +25,10 @@ from vqazoo_heads.phoc import SIZE, phoc
 
 BEGIN, END = range(2)
 SPECIAL = ("<begin>", "<end>")
-UNKNOWN = -1  # of a word that is not in the vocabulary
 ABSENT = -1e4  # score of a place without a word: its sigmoid is 0, in half precision too
 BOX = 4
+
+Box = tuple[float, float, float, float]  # as that of an `OcrToken`
 
 
 class Read(NamedTuple):
@@ -134,12 +137,12 @@ class M4CHead(SummedHead):
         words = [[word for word, _ in row] for row in rows]
         return Read(words, copied, keys, present, seen, pasts)
 
-    def _copyable(self, tokens: Sequence[OcrToken]) -> list[tuple[str, tuple[float, ...]]]:
+    def _copyable(self, tokens: Sequence[OcrToken]) -> list[tuple[str, Box]]:
         """The first words, as answers are written, each with its box; a token may hold several."""
         words = [(word, token.box) for token in tokens for word in normalise(token.text).split()]
         return words[: self.places]
 
-    def _put_in(self, rows: list[list[tuple[str, tuple[float, ...]]]], like: Tensor) -> Tensor:
+    def _put_in(self, rows: list[list[tuple[str, Box]]], like: Tensor) -> Tensor:
         """What words and boxes put in, (B, M, D) of the dtype and on the device of `like`."""
         number: dict[str, int] = {}
         numbers = padded([[number.setdefault(w, len(number)) for w, _ in r] for r in rows], 0)
@@ -217,8 +220,8 @@ class M4CHead(SummedHead):
             lengths.append(len(row))
         most = max([1, *(len(step) for row in places for step in row)])
         place = torch.zeros(len(examples), max([1, *lengths]), most, dtype=torch.bool)
-        for number, row in enumerate(places):
-            for step, right in enumerate(row):
+        for number, steps in enumerate(places):
+            for step, right in enumerate(steps):
                 place[number, step, : len(right)] = torch.tensor(right, dtype=torch.bool)
         word = padded(words, UNKNOWN)
         word = F.pad(word, (0, place.shape[1] - word.shape[1]), value=UNKNOWN)
@@ -276,8 +279,7 @@ class M4CHead(SummedHead):
         written = write(self.step, state, END, top_k, self.steps, **decode)
         answers = []
         for row, words in zip(written, read.words, strict=True):
-            sources = [*self.words, *words]
-            answers += as_answers([row], lambda ids, of=sources: " ".join(of[i] for i in ids))
+            answers += as_answers([row], partial(_spelt, [*self.words, *words]))
         return answers
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
@@ -319,6 +321,10 @@ def _known(fused: Features) -> list[tuple[OcrToken, ...]]:
             "--ocr-tokens of  vqazoo ask ); an empty list says that there are none."
         )
     return known
+
+
+def _spelt(sources: Sequence[str], numbers: Sequence[int]) -> str:
+    return " ".join(sources[number] for number in numbers)
 
 
 def _frequent_words(answers: AnswerList, most: int) -> list[str]:

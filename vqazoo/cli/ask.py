@@ -146,8 +146,7 @@ def ask(
     about = {"model": model, "image": image, "question": question}
     if asked is not None:
         others = (top_k > 1, bool(decode), candidates, sheet, judge, abstain_at_risk is not None)
-        others = (*others, ocr_file is not None)
-        if any(others):
+        if any(others) or ocr_file is not None:
             raise ConfigError(
                 "--choices, --levels and --statement give every probability: leave out --top-k, "
                 "--decode, --candidates, --explain, --quality, --abstain-at-risk and --ocr-tokens."

@@ -105,7 +105,8 @@ class Features:
         kept = {name: change(tensor) for name, tensor in self.tensors().items()}
         ids = None if self.ids is None else change(self.ids)
         frames = most_frames(kept["frame_counts"]) if "frame_counts" in kept else self.frames
-        return Features(**kept, num_prefix=self.num_prefix, frames=frames, ids=ids)
+        prefix = self.num_prefix
+        return Features(**kept, num_prefix=prefix, frames=frames, ids=ids, ocr_tokens=None)
 
 
 def most_frames(counts: Tensor) -> int:

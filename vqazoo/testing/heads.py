@@ -102,10 +102,9 @@ def _check(
         Example(Path("image.png"), "what?", (text,), str(number), targets=((text, 1.0),))
         for number, text in enumerate((*KNOWN_ANSWERS.texts, UNLISTED))
     ]
-    tower = only(TowerSpec(dim, dim), {manifest.requires})
-    fused = random_features(tower, len(examples), 5, seed=5)
-    if manifest.reads_ocr:
-        examples, fused = with_words(owner, head, examples, fused)
+    offered = only(TowerSpec(dim, dim), {manifest.requires})
+    fused = random_features(offered, len(examples), 5, seed=5)
+    examples, fused = with_words(owner, head, manifest, examples, fused)
     _check_targets(owner, head, fused, examples)
     _check_learning(owner, head, fused, head.targets(examples), manifest.remembers)
     if manifest.remembers:

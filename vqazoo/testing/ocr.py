@@ -8,20 +8,23 @@ from dataclasses import replace
 from vqazoo.data import Example, OcrToken
 from vqazoo.errors import VqazooError
 from vqazoo.interfaces import Features, Head
+from vqazoo.manifests import HeadManifest
 from vqazoo.testing.checks import require
 
 EVERYWHERE = OcrToken("Exit", (0.6, 0.1, 0.9, 0.3))  # a word that stands in every picture but one
 
 
 def with_words(
-    owner: str, head: Head, examples: Sequence[Example], fused: Features
+    owner: str, head: Head, manifest: HeadManifest, examples: Sequence[Example], fused: Features
 ) -> tuple[list[Example], Features]:
-    """The examples and their fused features with words in the pictures: the answer's own and
-    another one; in the first none was read.
+    """The examples and their fused features, where a head reads words with some in the pictures:
+    the answer's own and another one; in the first none was read.
 
     Raises:
         AssertionError: the head answers although nobody says what was read.
     """
+    if not manifest.reads_ocr:
+        return list(examples), fused
     shown: list[Example] = []
     for number, example in enumerate(examples):
         own = [OcrToken(word, (0.1, 0.2, 0.5, 0.4)) for word in example.target.split()]
