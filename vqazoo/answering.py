@@ -137,8 +137,9 @@ class AnsweringModel(EncodingModel):
             self.check_reads_questions()
         return replace(asked, questions=[self._checked_question(q) for q in asked.questions])
 
-    def _fused(self, pictures: Sequence[Any], questions: Sequence[str]) -> Iterator[Features]:
+    def _fused(self, all_asked: Asked) -> Iterator[Features]:
         """Fused features of the questions in batches; one picture is encoded once for all."""
+        pictures, questions, ocr = all_asked.pictures, all_asked.questions, all_asked.ocr
         shared = self._encoded(pictures) if len(pictures) == 1 else None
         alone = any(_is_clip(picture) for picture in pictures)  # videos may differ in frames
         size = 1 if alone and shared is None else BATCH
@@ -147,7 +148,8 @@ class AnsweringModel(EncodingModel):
             image = shared if shared is not None else self._encoded(pictures[start : start + size])
             rows = torch.zeros(len(asked), dtype=torch.long, device=self.device)
             image = image.index(rows) if shared is not None and len(asked) > 1 else image
-            yield self.fusion(image, self.encode_text(asked))
+            read = None if ocr is None else ocr[start : start + size]
+            yield self.fusion(image, self.encode_text(asked).with_ocr(read))
 
     def _encoded(self, pictures: Sequence[Any]) -> Features:
         """Image features of pictures, or of one video."""

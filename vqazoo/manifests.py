@@ -213,6 +213,8 @@ class HeadManifest(Manifest):
             (`VQAModel.quality`); it then has independent scores.
         remembers: whether it keeps the training questions and looks answers up among them, so that
             its loss need not fall from step to step.
+        reads_ocr: whether it copies words that a reader of text found in the picture, so that every
+            question needs these (`Example.ocr_tokens`).
     """
 
     requires: str
@@ -227,6 +229,7 @@ class HeadManifest(Manifest):
     independent_scores: bool = False
     flaws: bool = False
     remembers: bool = False
+    reads_ocr: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

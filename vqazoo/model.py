@@ -119,6 +119,7 @@ class VQAModel(ChoosingModel):
         *,
         calibrated: bool = True,
         abstain_at_risk: float | None = None,
+        ocr_tokens: Sequence[Any] | None = None,
         **decode: Any,
     ) -> Answer: ...
 
@@ -131,6 +132,7 @@ class VQAModel(ChoosingModel):
         *,
         calibrated: bool = True,
         abstain_at_risk: float | None = None,
+        ocr_tokens: Sequence[Any] | None = None,
         **decode: Any,
     ) -> list[Answer]: ...
 
@@ -142,6 +144,7 @@ class VQAModel(ChoosingModel):
         *,
         calibrated: bool = True,
         abstain_at_risk: float | None = None,
+        ocr_tokens: Sequence[Any] | None = None,
         **decode: Any,
     ) -> Answer | list[Answer]:
         """Answer a question about a picture or a video.
@@ -156,6 +159,10 @@ class VQAModel(ChoosingModel):
             calibrated: whether scores are made probabilities, of a model that is calibrated.
             abstain_at_risk: say "I don't know" rather than be wrong in more than this share of the
                 answers; see `Answer.abstained`.
+            ocr_tokens: for heads that copy words: what a reader of text found in the picture, a
+                list of `vqazoo.data.OcrToken` or of objects with `text` and `box`, see
+                `vqazoo.data.ocr`; of a list of images a list of such lists. An empty one says that
+                nothing was read.
             decode: options of the head, see `vqazoo info`.
 
         Returns:
@@ -163,12 +170,14 @@ class VQAModel(ChoosingModel):
 
         Raises:
             ImageError, QuestionError: the picture or the question cannot be used.
-            ConfigError: an option or `top_k` is not understood, or the model has no threshold.
+            ConfigError: an option or `top_k` is not understood, the model has no threshold, or it
+                copies words and there are no `ocr_tokens`.
+            DataError: the `ocr_tokens` are no such list.
         """
         check_at_least_one("top_k", top_k)
         options = self.decode_options(decode, top_k)
         hold_back = self.holds_back(abstain_at_risk, calibrated, decode)
-        asked = self._checked(pair(image, question))
+        asked = self._checked(pair(image, question, ocr_tokens))
         answering = partial(self.answers_of, top_k=top_k, calibrated=calibrated, **options)
         answers = list(map(hold_back, self._answers(asked, answering)))
         return answers[0] if asked.single else answers
@@ -226,11 +235,7 @@ class VQAModel(ChoosingModel):
     def _answers(self, asked: Asked, answering: Answering) -> list[Answer]:
         """The best answer to each question, by what takes fused features."""
         with evaluating(self), torch.inference_mode(), faults_named():
-            return [
-                _first(ranked)
-                for fused in self._fused(asked.pictures, asked.questions)
-                for ranked in answering(fused)
-            ]
+            return [_first(ranked) for fused in self._fused(asked) for ranked in answering(fused)]
 
     def predict(
         self,

@@ -154,6 +154,9 @@ ARCHIVES: dict[str, tuple[Archive, ...]] = {
         _textvqa("data/TextVQA_0.5.1_train.json", "TextVQA training questions", unpack=False),
         _textvqa("data/TextVQA_0.5.1_val.json", "TextVQA validation questions", unpack=False),
         _textvqa("data/TextVQA_0.5.1_test.json", "TextVQA test questions", unpack=False),
+        _textvqa("data/TextVQA_Rosetta_OCR_v0.2_train.json", "words in training pictures", False),
+        _textvqa("data/TextVQA_Rosetta_OCR_v0.2_val.json", "words in validation pictures", False),
+        _textvqa("data/TextVQA_Rosetta_OCR_v0.2_test.json", "words in test pictures", False),
         _textvqa("images/train_val_images.zip", "TextVQA training and validation pictures"),
         _textvqa("images/test_images.zip", "TextVQA test pictures"),
     ),
@@ -207,8 +210,8 @@ BY_HAND: dict[str, str] = {
     "qa.894.raw.test.txt, and the pictures in images",
     "gqa": "https://cs.stanford.edu/people/dorarad/gqa/download.html : the "
     "*_balanced_questions.json files, and the pictures in images",
-    "textvqa": "https://textvqa.org/dataset/ : the TextVQA_0.5.1_*.json files, and the pictures in "
-    "train_images and test_images",
+    "textvqa": "https://textvqa.org/dataset/ : the TextVQA_0.5.1_*.json files, for words to copy "
+    "the TextVQA_Rosetta_OCR_v0.2_*.json files, and the pictures in train_images and test_images",
     "vqa-rad": "https://osf.io/89kps/ : VQA_RAD Dataset Public.json, and the pictures in VQA_RAD "
     "Image Folder",
     "pope": "https://github.com/AoiDragon/POPE : the three files of its folder output/coco, and "

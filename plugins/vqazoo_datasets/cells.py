@@ -20,6 +20,7 @@ from vqazoo.data.columns import (
     PictureNames,
     labels,
 )
+from vqazoo.data.ocr import OCR_COLUMN, read_ocr_tokens
 from vqazoo.errors import DataError, QuestionError
 from vqazoo.files.elsewhere import place_of
 from vqazoo.files.writing import cache_home
@@ -78,6 +79,7 @@ class RowReader:
             weighted=said.weighted,
             rephrasing_of=_group(row, where),
             choices=choices,
+            ocr_tokens=read_ocr_tokens(row.cells.get(OCR_COLUMN), where),
             **labels(row.cells, self.meant, where),
         )
 
@@ -96,6 +98,7 @@ class RowReader:
             (),
             self._question_id(row, where, number),
             choices=self._choices(row, where),
+            ocr_tokens=read_ocr_tokens(row.cells.get(OCR_COLUMN), where),
         )
 
     def _text(self, row: Row, column: str, where: str, wanted: str) -> str:

@@ -28,6 +28,7 @@ from vqazoo.data.columns import (
     split_named,
 )
 from vqazoo.data.comparison import compared_by_stems
+from vqazoo.data.ocr import OCR_COLUMN, read_ocr_tokens
 from vqazoo.errors import DataError, QuestionError
 from vqazoo.files.elsewhere import place_of
 from vqazoo.files.writing import cache_home
@@ -137,6 +138,7 @@ class HuggingFace(DatasetReader):
                         weighted=said.weighted,
                         rephrasing_of=str(row.get(REPHRASING) or ""),
                         choices=choices,
+                        ocr_tokens=read_ocr_tokens(row.get(OCR_COLUMN), where),
                         **labels(row, meant, where),
                     )
                 )
@@ -169,6 +171,7 @@ class HuggingFace(DatasetReader):
                     (),
                     self._question_id(row, meant, where, number, set()),
                     choices=read_choices(row.get(choice), where, choice, of_choices),
+                    ocr_tokens=read_ocr_tokens(row.get(OCR_COLUMN), where),
                 )
 
     def _rows(
@@ -181,6 +184,7 @@ class HuggingFace(DatasetReader):
             CONFIDENCE_LISTS,
             RAW_LISTS,
             REPHRASING,
+            OCR_COLUMN,
             *self._named_by_pattern(columns),
         }
         divided = meant.get(SPLIT_COLUMN)

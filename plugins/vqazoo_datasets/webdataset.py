@@ -27,6 +27,7 @@ from vqazoo.data.columns import (
     matched,
 )
 from vqazoo.data.comparison import compared_by_stems
+from vqazoo.data.ocr import OCR_COLUMN, read_ocr_tokens
 from vqazoo.data.text_files import decoded
 from vqazoo.errors import DataError, QuestionError
 from vqazoo.files.elsewhere import StoredObject, member, place_of
@@ -151,6 +152,7 @@ class WebDataset(DatasetReader):
                 weighted=said.weighted,
                 rephrasing_of=str(row.get(REPHRASING) or ""),
                 choices=choices,
+                ocr_tokens=read_ocr_tokens(row.get(OCR_COLUMN), told),
                 **labels(row, meant, told),
             )
 

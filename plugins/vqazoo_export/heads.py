@@ -62,6 +62,11 @@ def exported_head(model: VQAModel) -> ExportedHead:
             f"The head '{name}' cannot be exported: the language model that it borrows orders its "
             f"tokens by lengths that are known only when it runs; choose a model with another head."
         )
+    if manifest.reads_ocr:
+        raise ConfigError(
+            f"The head '{name}' cannot be exported: it copies words out of the picture, which are "
+            f"texts that no graph holds; choose a model with another head."
+        )
     if manifest.answer_mode == "classify" and isinstance(head, GivesLogits):
         return _chosen(model, head, manifest.independent_scores)
     if manifest.answer_mode == "generate" and isinstance(head, Writes):

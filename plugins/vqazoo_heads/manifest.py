@@ -192,3 +192,29 @@ LM_GENERATE = HeadManifest(
         **CONSTRAINTS,
     },
 )
+M4C = HeadManifest(
+    summary="writes the answer out of known words and words that are copied from the picture (M4C)",
+    build="vqazoo_heads.m4c:M4CHead",
+    source="Hu et al. 2020, Iterative Answer Prediction with Pointer-Augmented Multimodal "
+    "Transformers for TextVQA",
+    args={
+        "dim": Arg(int, 256, "width of the transformer; published 768", minimum=1),
+        "layers": Arg(int, 4, "transformer layers, as published", minimum=1),
+        "heads": Arg(int, 4, "attention heads; published 12", minimum=1),
+        "dropout": Arg(float, 0.1, "of the transformer and what it reads", minimum=0, maximum=1),
+        "vocabulary": Arg(
+            int,
+            5000,
+            "most frequent words of the training answers; others are only copied",
+            minimum=0,
+        ),
+        "places": Arg(int, 50, "words in a picture that can be copied, the first", minimum=1),
+        "steps": Arg(int, 12, "longest answer in words, end included", minimum=2),
+    },
+    requires="tokens",
+    answer_mode="generate",
+    default_fusion="prefix-mlp",
+    default_fusion_args={"num_layers": 0},
+    decode=DECODE,
+    reads_ocr=True,
+)

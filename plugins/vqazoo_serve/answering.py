@@ -77,6 +77,12 @@ class Answering:
                 f"The model '{settings.quality}' answers questions, but --quality names one that "
                 f"judges pictures, such as tiny-clip-quality-flawedshapes."
             )
+        if copying := [name for name, m in self.models.items() if m.head_manifest.reads_ocr]:
+            raise ConfigError(
+                f"The model '{copying[0]}' copies words that a reader of text found in a picture, "
+                f"but requests hold pictures and questions alone: answer with  vqazoo ask "
+                f"--ocr-tokens  or  vqazoo predict, or serve another model."
+            )
         self._words: dict[str, Words] = {}
         self._settings = settings
         self._cache = FeatureCache(settings.cache_bytes)

@@ -29,6 +29,7 @@ from vqazoo.choosing.scoring import (
 from vqazoo.data import Example
 from vqazoo.data.asking import Asked
 from vqazoo.data.comparison import TEXT, Comparison
+from vqazoo.data.ocr import ocr_of
 from vqazoo.decisions import (
     Choice,
     ChoiceQuestion,
@@ -90,7 +91,7 @@ class ChoosingModel(AnsweringModel):
         temperature = self._choice_temperature(calibrated)
         decisions: list[Decision] = []
         with evaluating(self), torch.inference_mode():
-            for fused in self._fused(asked.pictures, asked.questions):
+            for fused in self._fused(asked):
                 rows = questions[len(decisions) : len(decisions) + len(fused)]
                 decisions += self._decided(fused, rows, scoring, temperature)
         return decisions
@@ -256,12 +257,13 @@ class ChoosingModel(AnsweringModel):
         self, pictures: Sequence[Any], examples: Sequence[Example], calibrated: bool = True
     ) -> list[Answer]:
         """As `answers_to`, of pictures and questions."""
-        asked = self._checked(Asked(list(pictures), [e.question for e in examples], False))
+        questions, read = [e.question for e in examples], ocr_of(examples)
+        asked = self._checked(Asked(list(pictures), questions, False, read))
         answering = partial(self.answers_of, calibrated=calibrated)
         options = self.decode_options({})
         answers: list[Answer] = []
         with evaluating(self), torch.inference_mode():
-            for fused in self._fused(asked.pictures, asked.questions):
+            for fused in self._fused(asked):
                 rows = examples[len(answers) : len(answers) + len(fused)]
                 answers += self.answers_to(fused, rows, partial(answering, **options), calibrated)
         return answers

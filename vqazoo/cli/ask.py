@@ -103,6 +103,13 @@ def _options(command: F) -> F:
     shell_complete=complete_model,
     help="Model that judges the picture, and says when to take it again.",
 )
+@click.option(
+    "--ocr-tokens",
+    "ocr_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.json",
+    help="For models that copy words: the words that a reader found in IMAGE, with their boxes.",
+)
 @_options
 def ask(
     model: str,
@@ -118,6 +125,7 @@ def ask(
     sheet: Path | None,
     method: str,
     judge: str | None,
+    ocr_file: Path | None,
     top_k: int,
     decode: tuple[str, ...],
     as_json: bool,
@@ -138,10 +146,10 @@ def ask(
     about = {"model": model, "image": image, "question": question}
     if asked is not None:
         others = (top_k > 1, bool(decode), candidates, sheet, judge, abstain_at_risk is not None)
-        if any(others):
+        if any(others) or ocr_file is not None:
             raise ConfigError(
                 "--choices, --levels and --statement give every probability: leave out --top-k, "
-                "--decode, --candidates, --explain, --quality and --abstain-at-risk."
+                "--decode, --candidates, --explain, --quality, --abstain-at-risk and --ocr-tokens."
             )
         decide(vqazoo.load(model, **where), image, asked, nearest, not uncalibrated, as_json, about)
         return
@@ -149,6 +157,9 @@ def ask(
         raise ConfigError(f"--explain is '{sheet}', but a file that ends in .png was expected.")
     if chosen is not None and abstain_at_risk is not None:
         raise ConfigError("--abstain-at-risk is for answers of the model's own: leave one out.")
+    if ocr_file is not None and (chosen is not None or sheet is not None):
+        raise ConfigError("--ocr-tokens is without --candidates and --explain: leave one out.")
+    read = None if ocr_file is None else _read_words(ocr_file)
     loaded, calibrated = vqazoo.load(model, **where), not uncalibrated
     if chosen is not None:
         unknown = "nearest" if nearest else "unscored"
@@ -161,6 +172,7 @@ def ask(
             top_k,
             calibrated=calibrated,
             abstain_at_risk=abstain_at_risk,
+            ocr_tokens=read,
             **options,
         )
     if sheet is not None:
@@ -220,6 +232,18 @@ def _draw(
     except OSError as error:
         raise DataError(f"'{file}' cannot be written ({error}): choose another place.") from error
     say(f"Wrote '{file}'.", err=True)
+
+
+def _read_words(file: Path) -> Any:
+    """The OCR tokens in a file of JSON."""
+    from vqazoo.data.ocr import read_ocr_tokens
+    from vqazoo.errors import DataError
+
+    try:
+        content = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"'{file}' cannot be read ({error}): write JSON in UTF-8.") from error
+    return read_ocr_tokens(content.strip() or "{}", f"'{file}'")
 
 
 def _judged(judge: str, image: str, device: str) -> Quality:

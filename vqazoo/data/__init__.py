@@ -11,12 +11,14 @@ from vqazoo.data.examples import (
     split_by_image,
     usable,
 )
+from vqazoo.data.ocr import OcrToken
 from vqazoo.files.writing import write_list
 
 __all__ = [
     "MAX_QUESTION_CHARACTERS",
     "DatasetReader",
     "Example",
+    "OcrToken",
     "check_question",
     "digest",
     "open_dataset",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
+from vqazoo.data.ocr import OCR_COLUMN, OcrToken, read_ocr_tokens
 from vqazoo.errors import ConfigError, ImageError, QuestionError
 
 
@@ -16,11 +17,13 @@ class Asked:
 
     Attributes:
         single: whether one answer is expected, not a list.
+        ocr: of each question what a reader found in its picture; None: nobody says.
     """
 
     pictures: list[Any]
     questions: list[str]
     single: bool
+    ocr: list[tuple[OcrToken, ...] | None] | None = None
 
 
 def check_at_least_one(name: str, value: Any) -> None:
@@ -29,12 +32,14 @@ def check_at_least_one(name: str, value: Any) -> None:
         raise ConfigError(f"{name} is {value!r}, but it must be 1 or more, a whole number.")
 
 
-def pair(image: Any, question: str | Sequence[str]) -> Asked:
-    """Pictures and questions as `VQAModel.answer` takes them.
+def pair(
+    image: Any, question: str | Sequence[str], ocr_tokens: Sequence[Any] | None = None
+) -> Asked:
+    """Pictures, questions and OCR tokens as `VQAModel.answer` takes them.
 
     Raises:
         ImageError: the list of images is empty. QuestionError: the question is no text or list.
-        ConfigError: the counts differ.
+        ConfigError: the counts differ. DataError: the OCR tokens are no such lists.
     """
     if not isinstance(question, (str, list, tuple)):
         raise QuestionError(f"The question is {question!r}, but text or a list was expected.")
@@ -48,7 +53,24 @@ def pair(image: Any, question: str | Sequence[str]) -> Asked:
             f"There are {len(images)} images but {len(questions)} questions: give one image "
             f"for all questions, or one for each."
         )
-    return Asked(images, questions, isinstance(question, str) and not many)
+    single = isinstance(question, str) and not many
+    return Asked(images, questions, single, _ocr(ocr_tokens, len(questions), many))
+
+
+def _ocr(
+    given: Sequence[Any] | None, count: int, many: bool
+) -> list[tuple[OcrToken, ...] | None] | None:
+    """OCR tokens of each question: those of one picture for all, or as many lists as images."""
+    if given is None:
+        return None
+    if not many:
+        return [read_ocr_tokens(given, "The call")] * count
+    if isinstance(given, str) or len(given) != count:
+        raise ConfigError(
+            f"There are {count} images, but {OCR_COLUMN} is {repr(given)[:60]}: give as many lists "
+            f"of tokens, one for each image; an empty one where nothing was read."
+        )
+    return [read_ocr_tokens(each, f"Image {n}") for n, each in enumerate(given, start=1)]
 
 
 def _is_many(image: Any) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vqazoo.data.comparison import STEMS, TEXT, Comparison, rule
+from vqazoo.data.ocr import OcrToken
 from vqazoo.errors import ConfigError, DataError, QuestionError, UnknownNameError, did_you_mean
 from vqazoo.files.elsewhere import DistantFile
 from vqazoo.files.writing import write_list
@@ -47,6 +48,8 @@ class Example:
         weighted: answers with weights in [0, 1], best first, as of a teacher (`vqazoo label`), of
             which the answer rules `soft`, `share` and `sampled` learn; `answers` is then the best
             of them. Empty: every answer counts the same.
+        ocr_tokens: the words that a reader of text found in the picture, for heads that copy them
+            (`reads_ocr` in their manifest); empty: it found none; None: there was no reader.
     """
 
     image: Path
@@ -65,6 +68,7 @@ class Example:
     choices: tuple[str, ...] = ()
     weighted: tuple[tuple[str, float], ...] = ()
     group: str = ""
+    ocr_tokens: tuple[OcrToken, ...] | None = None
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -302,10 +306,13 @@ def split_by_image(
 
 
 def digest(examples: Iterable[Example]) -> str:
-    """SHA-256 over questions, answers and image names: tells whether two runs saw the same data."""
+    """SHA-256 over questions, answers, image names and what was read in them: tells whether two
+    runs saw the same data."""
     state = hashlib.sha256()
     for example in examples:
         row = (example.question_id, example.image.name, example.question, *example.answers)
         given = ("\x1d", *example.choices) if example.choices else ()
+        if example.ocr_tokens is not None:
+            given = (*given, "\x1c", *(f"{text} {box}" for text, box in example.ocr_tokens))
         state.update("\x1f".join((*row, *given)).encode() + b"\x1e")
     return state.hexdigest()

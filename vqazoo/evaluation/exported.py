@@ -17,8 +17,10 @@ from vqazoo.data.columns import (
     OPTIONAL,
     RAW_LISTS,
 )
+from vqazoo.data.ocr import OCR_COLUMN
 from vqazoo.errors import DataError
 from vqazoo.evaluation.predictions import optional_package
+from vqazoo.files.json_text import json_text
 
 PARQUET_ROWS = 64  # with their pictures in memory at once
 
@@ -93,7 +95,15 @@ def columns_of(example: Example) -> dict[str, Any]:
         "rephrasing_of": example.rephrasing_of,
         CONFIDENCE_LISTS: list(example.confidences),
         RAW_LISTS: list(example.learnt),
+        OCR_COLUMN: _as_json(example),
     }
+
+
+def _as_json(example: Example) -> str:
+    """OCR tokens as the readers of tables take them; empty: nobody says what was read."""
+    if example.ocr_tokens is None:
+        return ""
+    return json_text([token._asdict() for token in example.ocr_tokens])
 
 
 def _features(datasets: Any, examples: Sequence[Example]) -> Any:
@@ -113,6 +123,7 @@ def _features(datasets: Any, examples: Sequence[Example]) -> Any:
         "rephrasing_of": text,
         CONFIDENCE_LISTS: several,
         RAW_LISTS: several,
+        OCR_COLUMN: text,
     }
     given: set[str] = set()
     for example in examples:

@@ -12,6 +12,7 @@ import torch
 
 from vqazoo.answering import BATCH
 from vqazoo.data import Example, check_question
+from vqazoo.data.ocr import ocr_of
 from vqazoo.errors import ImageError, QuestionError
 from vqazoo.evaluation.answer_file import Record
 from vqazoo.evaluation.answering import Asking
@@ -136,6 +137,7 @@ class RowAnswers:
     ) -> dict[int, Answer]:
         questions, numbers = distinct([examples[row].question.strip() for row in rows])
         text = _of_rows(self.model.encode_text(questions), numbers.tolist())
+        text = text.with_ocr(ocr_of([examples[row] for row in rows]))
         fused = self.model.fusion(image, text)
         answers = self._best(fused, [examples[row] for row in rows])
         return dict(zip(rows, answers, strict=True))

@@ -27,6 +27,7 @@ from vqazoo.data.columns import (
     matched,
 )
 from vqazoo.data.comparison import TEXT, compared_by_stems
+from vqazoo.data.ocr import OCR_COLUMN, ocr_of, read_ocr_tokens
 from vqazoo.errors import ConfigError, DataError, ImageError
 from vqazoo.evaluation.exported import to_datasets as to_datasets
 from vqazoo.evaluation.exported import write_parquet as write_parquet
@@ -140,7 +141,8 @@ def predict_rows(
                 check_not_held_back(abstain_at_risk)
                 answers += model.answer_examples(pictures, asked, calibrated)
             elif candidates is None:
-                answers += model.answer(pictures, questions, **how, **decode)
+                read = ocr_of(asked)
+                answers += model.answer(pictures, questions, ocr_tokens=read, **how, **decode)
             else:
                 ranked = model.rank(pictures, questions, candidates, calibrated=calibrated)
                 answers += cast("list[Answer]", ranked)
@@ -256,6 +258,7 @@ def _row(
         weighted=said.weighted,
         rephrasing_of=str(row.get("rephrasing_of") or ""),
         choices=choices,
+        ocr_tokens=read_ocr_tokens(row.get(OCR_COLUMN), where),
         **labels(row, meant, where),
     )
     return picture, example

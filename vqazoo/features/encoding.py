@@ -142,6 +142,7 @@ def stack(batches: Sequence[Features]) -> Features:
         num_prefix=batches[0].num_prefix,
         frames=max(batch.frames for batch in batches),
         ids=known,
+        ocr_tokens=None,
     )
 
 

@@ -293,4 +293,5 @@ def _half(features: Features, side: str) -> Features:
             f"The {READ_BY[side]} features have values up to {largest:.3g}, but half precision "
             f"holds at most {torch.finfo(torch.float16).max:,.0f}: set training.features to live."
         )
-    return Features(**halves, num_prefix=features.num_prefix, frames=features.frames)
+    prefix, frames = features.num_prefix, features.frames
+    return Features(**halves, num_prefix=prefix, frames=frames, ocr_tokens=None)

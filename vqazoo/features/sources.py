@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vqazoo.data import Example
 from vqazoo.data.damage import all_damaged
+from vqazoo.data.ocr import OcrToken, ocr_of
 from vqazoo.errors import ImageError
 from vqazoo.features.cache import cache_root
 from vqazoo.features.encoding import Towers, encode_seen, need_frames
@@ -154,6 +155,10 @@ class CachedQuestions(CachedSide):
         questions, rows = distinct([example.question for example in examples])
         mapped = build_questions(towers, questions, progress, root, report, verify)
         super().__init__(mapped, rows, towers.device, floating_dtype(towers.text_encoder))
+        self._ocr = ocr_of(examples)
+
+    def features(self, rows: Tensor) -> Features:
+        return _with_ocr(super().features(rows), self._ocr, rows)
 
 
 def image_side(
@@ -228,11 +233,18 @@ class LiveQuestions:
     def __init__(self, towers: Towers, examples: Sequence[Example]) -> None:
         self._towers = towers
         self._questions, self._rows = distinct([example.question for example in examples])
+        self._ocr = ocr_of(examples)
 
     def features(self, rows: Tensor) -> Features:
         used, place = torch.unique(self._rows[rows], return_inverse=True)
         encoded = self._towers.encode_text([self._questions[i] for i in used.tolist()])
-        return encoded.index(place.to(self._towers.device))
+        return _with_ocr(encoded.index(place.to(self._towers.device)), self._ocr, rows)
+
+
+def _with_ocr(
+    features: Features, ocr: list[tuple[OcrToken, ...] | None] | None, rows: Tensor
+) -> Features:
+    return features if ocr is None else features.with_ocr([ocr[row] for row in rows.tolist()])
 
 
 def distinct(values: Sequence[Any]) -> tuple[list[Any], Tensor]:

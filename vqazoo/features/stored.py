@@ -135,4 +135,4 @@ class Rows:
         frames = most_frames(cast["frame_counts"]) if "frame_counts" in cast else 0
         if not frames:  # pictures alone, out of a cache that holds videos too
             cast.pop("frame_counts", None)
-        return Features(**cast, num_prefix=self.num_prefix, frames=frames)
+        return Features(**cast, num_prefix=self.num_prefix, frames=frames, ocr_tokens=None)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from vqazoo.data.ocr import OcrToken
+
+OcrTokens = tuple["tuple[OcrToken, ...] | None", ...]  # of each row; None: there was no reader
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,9 @@ class Features:
         ids: (B, L) int64, what was asked, token by token, -1 behind the end; the core sets them, a
             fusion may pass them on, and a head that must not repeat words looks at them. None: not
             known, as of features from a cache.
+        ocr_tokens: of each of B rows the words that a reader found in the picture, see
+            `Example.ocr_tokens`. The core sets them on text features, and every fusion passes them
+            on; a head that copies words reads them. None: no row has any.
     """
 
     pooled: Tensor | None = None
@@ -35,6 +44,7 @@ class Features:
     frames: int = 0
     frame_counts: Tensor | None = None
     ids: Tensor | None = None
+    ocr_tokens: OcrTokens | None = None
 
     def __post_init__(self) -> None:
         if self.pooled is None and self.tokens is None:
@@ -73,19 +83,30 @@ class Features:
 
     def index(self, rows: Tensor | slice) -> Features:
         """The given rows, in the given order; a row may occur more than once."""
-        return self._mapped(lambda tensor: tensor[rows])
+        picked = self._mapped(lambda tensor: tensor[rows])
+        if self.ocr_tokens is None:
+            return picked
+        numbers = torch.arange(len(self))[rows.cpu() if isinstance(rows, Tensor) else rows]
+        return picked.with_ocr([self.ocr_tokens[number] for number in numbers.tolist()])
 
     def to(self, device: torch.device | str) -> Features:
-        return self._mapped(lambda tensor: tensor.to(device))
+        return self._mapped(lambda tensor: tensor.to(device)).with_ocr(self.ocr_tokens)
 
     def detach(self) -> Features:
-        return self._mapped(Tensor.detach)
+        return self._mapped(Tensor.detach).with_ocr(self.ocr_tokens)
+
+    def with_ocr(self, tokens: Sequence[tuple[OcrToken, ...] | None] | None) -> Features:
+        """The same with OCR tokens of each row; None: with none."""
+        if tokens is None and self.ocr_tokens is None:
+            return self
+        return replace(self, ocr_tokens=None if tokens is None else tuple(tokens))
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> Features:
         kept = {name: change(tensor) for name, tensor in self.tensors().items()}
         ids = None if self.ids is None else change(self.ids)
         frames = most_frames(kept["frame_counts"]) if "frame_counts" in kept else self.frames
-        return Features(**kept, num_prefix=self.num_prefix, frames=frames, ids=ids)
+        prefix = self.num_prefix
+        return Features(**kept, num_prefix=prefix, frames=frames, ids=ids, ocr_tokens=None)
 
 
 def most_frames(counts: Tensor) -> int:

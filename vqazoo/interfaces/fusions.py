@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -30,6 +31,11 @@ class Fusion(nn.Module, ABC):
 
     out: FusedSpec
     frames: int = 0
+
+    def __call__(self, image: Features, text: Features) -> Any:
+        """Fused features, with the OCR tokens of the rows, which no fusion need know of."""
+        fused = super().__call__(image, text)
+        return fused if text.ocr_tokens is None else fused.with_ocr(text.ocr_tokens)
 
     @abstractmethod
     def forward(self, image: Features, text: Features) -> Features:

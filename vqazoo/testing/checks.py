@@ -143,7 +143,8 @@ def with_padding(features: Features) -> Features:
     rows, _, width = features.tokens.shape
     tokens = torch.cat([features.tokens, torch.zeros(rows, 3, width)], dim=1)
     mask = torch.cat([features.mask, torch.zeros(rows, 3, dtype=torch.bool)], dim=1)
-    return Features(features.pooled, tokens.masked_fill(~mask[:, :, None], 50.0), mask)
+    padded = Features(features.pooled, tokens.masked_fill(~mask[:, :, None], 50.0), mask)
+    return padded.with_ocr(features.ocr_tokens)
 
 
 def only(tower: TowerSpec, kinds: Collection[str]) -> TowerSpec:

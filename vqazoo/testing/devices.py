@@ -125,7 +125,8 @@ def sent(value: Any) -> Any:
     """Features, or tensors by name, on the other device."""
     if isinstance(value, Features):
         moved = {name: Elsewhere(tensor) for name, tensor in value.tensors().items()}
-        return Features(**moved, num_prefix=value.num_prefix, frames=value.frames)
+        prefix, read = value.num_prefix, value.ocr_tokens
+        return Features(**moved, num_prefix=prefix, frames=value.frames, ocr_tokens=read)
     return tree_map(_outer, value)
 
 

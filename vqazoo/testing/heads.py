@@ -39,6 +39,7 @@ from vqazoo.testing.checks import (
 )
 from vqazoo.testing.devices import Elsewhere, elsewhere, sent
 from vqazoo.testing.memory import check_memory
+from vqazoo.testing.ocr import with_words
 from vqazoo.testing.parts import builder, faults_told, identify, needed
 from vqazoo.testing.protocols import check_protocols
 from vqazoo.testing.toy import toy_encoder
@@ -101,8 +102,9 @@ def _check(
         Example(Path("image.png"), "what?", (text,), str(number), targets=((text, 1.0),))
         for number, text in enumerate((*KNOWN_ANSWERS.texts, UNLISTED))
     ]
-    tower = only(TowerSpec(dim, dim), {manifest.requires})
-    fused = random_features(tower, len(examples), 5, seed=5)
+    offered = only(TowerSpec(dim, dim), {manifest.requires})
+    fused = random_features(offered, len(examples), 5, seed=5)
+    examples, fused = with_words(owner, head, manifest, examples, fused)
     _check_targets(owner, head, fused, examples)
     _check_learning(owner, head, fused, head.targets(examples), manifest.remembers)
     if manifest.remembers:

@@ -16,6 +16,7 @@ from torch import Tensor
 from vqazoo.amounts import duration, size
 from vqazoo.config import TrainingConfig
 from vqazoo.data import Example
+from vqazoo.data.ocr import ocr_of
 from vqazoo.errors import ImageError
 from vqazoo.features.encoding import encode_pictures
 from vqazoo.interfaces import Features
@@ -99,6 +100,7 @@ def estimate(
         image, picture, measured = _encoded(model, pictures)
         model.encode_text(questions[:1])  # which loads what is loaded late
         text, spent = _timed(lambda: model.encode_text(questions))
+        text = text.with_ocr(ocr_of(rows))
         question = spent / len(questions)
     place = {path: number for number, path in enumerate(pictures[:measured])}
     used = [row for row in rows if row.image in place]

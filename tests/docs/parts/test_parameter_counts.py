@@ -104,6 +104,12 @@ FORMULAS = [
     ("gru", 6, {"hidden_dim": 6, "min_count": 1}, {"M": 6, "V": 4 + 3}),
     ("vilt-classifier", 10, {}, {"D": 10, "K": 3}),
     (
+        "m4c",
+        10,
+        {"dim": 8, "layers": 3, "steps": 5},
+        {"D": 8, "C": 10, "layers": 3, "T": 5, "V": 3 + 2},
+    ),
+    (
         "med-decoder",
         12,
         {"dim": 16, "context_length": 20, **SMALL},

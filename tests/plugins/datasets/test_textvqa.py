@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vqazoo.data import Example
+from vqazoo.data import Example, OcrToken
 from vqazoo.errors import ConfigError, DataError, UnknownNameError
 from vqazoo_datasets.textvqa import TextVQA
 
@@ -136,3 +136,45 @@ def test_a_field_of_the_wrong_type_is_named(
     message = refused(tmp_path, release([GOOD[0], {**GOOD[1], **change}]))
     assert "question 2: " in message
     assert said in message
+
+
+def rosetta(*found: Any) -> dict[str, Any]:
+    return {"data": [{"image_id": "a", "ocr_tokens": ["NOKIA"], "ocr_info": list(found)}]}
+
+
+def found_word(**box: Any) -> dict[str, Any]:
+    edges = {"top_left_x": 0.25, "top_left_y": 0.5, "width": 0.5, "height": 0.125, "rotation": 2}
+    return {"word": "NOKIA", "bounding_box": {**edges, **box}}
+
+
+def test_words_that_rosetta_read_are_those_of_their_picture(tmp_path: Path) -> None:
+    write(tmp_path, "TextVQA_0.5.1_val.json", release([record(1, "a", answers=TEN)]))
+    write(tmp_path, "TextVQA_Rosetta_OCR_v0.2_val.json", rosetta(found_word(), found_word(width=3)))
+    (read,) = TextVQA(str(tmp_path)).read("val")
+    assert read.ocr_tokens == (
+        OcrToken("NOKIA", (0.25, 0.5, 0.75, 0.625)),
+        OcrToken("NOKIA", (0.25, 0.5, 1.0, 0.625)),  # cut at the edge of the picture
+    )
+
+
+def test_without_the_file_of_rosetta_nobody_says_what_was_read(tmp_path: Path) -> None:
+    write(tmp_path, TRAIN, release(GOOD))
+    assert {one.ocr_tokens for one in TextVQA(str(tmp_path)).read("train")} == {None}
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (7, "'ocr_info' holds 7, but objects with 'word' and 'bounding_box' were expected"),
+        ({"word": "x"}, "'bounding_box' is missing, but dict was expected"),
+        (found_word(width="3"), "'width' is '3', but int or float was expected"),
+        ({**found_word(), "word": 5}, "'word' is 5, but str was expected"),
+    ],
+)
+def test_a_word_that_is_not_read_is_named(tmp_path: Path, found: Any, said: str) -> None:
+    write(tmp_path, TRAIN, release(GOOD))
+    write(tmp_path, "TextVQA_Rosetta_OCR_v0.2_train.json", rosetta(found))
+    with pytest.raises(DataError) as caught:
+        TextVQA(str(tmp_path)).read("train")
+    assert said in str(caught.value)
+    assert "picture 1" in str(caught.value)

@@ -15,6 +15,7 @@ import torch
 
 from vqazoo.answering import BATCH
 from vqazoo.data import Example
+from vqazoo.data.ocr import ocr_of
 from vqazoo.evaluation.answering import Asking
 from vqazoo.evaluation.checks.changes import CORRUPTIONS, STRENGTHS, as_seen, blank, corrupted
 from vqazoo.evaluation.checks.words import shuffled_words
@@ -143,9 +144,10 @@ class _Asker:
         for start in range(0, len(rows), BATCH):
             part = torch.arange(start, min(start + BATCH, len(rows)), device=self._model.device)
             shown = torch.tensor(places[start : start + BATCH], device=self._model.device)
-            fused = self._model.fusion(images.index(shown), text.index(part))
             chunk = rows[start : start + BATCH]
-            best = self._best(fused, [self._examples[row] for row in chunk])
+            examples = [self._examples[row] for row in chunk]
+            asked = text.index(part).with_ocr(ocr_of(examples))
+            best = self._best(self._model.fusion(images.index(shown), asked), examples)
             answers |= dict(zip(chunk, best, strict=True))
         return answers
 
