@@ -199,8 +199,8 @@ class PromptCodec(TextCodec):
     With `continues`, the pieces of an answer are those after the prompt, so that byte-level BPE
     spells its first word with a blank in front, as inside a sentence.
 
-    With `chat`, a prompt is tokenised as transformers' `apply_chat_template` does: the template says
-    which special tokens stand in it, and no other is added.
+    With `chat`, a prompt is tokenised as transformers' `apply_chat_template` does: the template
+    says which special tokens stand in it, and no other is added.
 
     Attributes:
         overhead: tokens of the prompt with an empty question.

@@ -72,7 +72,9 @@ def pretrain(out: Path, resume: bool, as_json: bool, **given: Any) -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--steps", type=click.IntRange(min=1), default=300, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
-@click.option("--learning-rate", type=float, default=2e-3, show_default=True)
+@click.option(
+    "--learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-3, show_default=True
+)
 @click.option("--dim", type=click.IntRange(min=4), default=96, show_default=True)
 @click.option("--layers", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--heads", type=click.IntRange(min=1), default=4, show_default=True)

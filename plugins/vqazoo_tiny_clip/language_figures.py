@@ -1,4 +1,4 @@
-"""Figures of the language model of captions: does it know the wording, does it write? Imports torch."""
+"""Figures of the language model of captions: its perplexity, and how it writes. Imports torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CAPTIONS, SAMPLES, LONGEST, ROWS = 2000, 1000, 64, 250
 
 @torch.inference_mode()
 def measure(model: Any, tokenizer: Any, seed: int, describe: str) -> dict[str, Any]:
-    """Perplexity of held-out captions and of a share of the well-worded among those sampled.
+    """Perplexity of held-out captions, and the share of well-worded ones among those sampled.
 
     Perplexity is e to the mean negative log-likelihood of a token, the end included, where the
     caption answers the question `describe`; `unigram_perplexity` is that of the tokens'

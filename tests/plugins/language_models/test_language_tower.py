@@ -226,7 +226,9 @@ def test_with_chat_a_long_question_loses_its_end_but_the_turn_does_not(tmp_path)
 
 def test_nobody_is_asked_by_a_template_that_is_not_wanted(tmp_path):
     with_template = build(chatting(tmp_path / "a")).tokenize(QUESTIONS)[0]
-    assert torch.equal(with_template, build(tiny.save(tmp_path / "b", "llama")).tokenize(QUESTIONS)[0])
+    assert torch.equal(
+        with_template, build(tiny.save(tmp_path / "b", "llama")).tokenize(QUESTIONS)[0]
+    )
 
 
 @pytest.mark.parametrize(
