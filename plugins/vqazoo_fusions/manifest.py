@@ -171,7 +171,8 @@ IMAGE_ONLY = FusionManifest(
 PREFIX_MLP = FusionManifest(
     summary="image tokens through an MLP into a language model's words, joined with the question",
     build="vqazoo_fusions.prefix:PrefixMLP",
-    source="the clip-distilbert system (pmabbo13/imageqa); Mokady et al. 2021, ClipCap, section 3",
+    source="the clip-distilbert system (pmabbo13/imageqa); Mokady et al. 2021, ClipCap, section 3; "
+    "Liu et al. 2023, LLaVA-1.5, section 3",
     args={
         "num_layers": Arg(
             int,
@@ -181,7 +182,14 @@ PREFIX_MLP = FusionManifest(
             maximum=4,
         ),
         "hidden_dim": Arg(int, 1024, "width between the layers", minimum=1),
-        "final_activation": Arg(bool, True, "ReLU after the last layer as well"),
+        "final_activation": Arg(bool, True, "activation after the last layer as well"),
+        "activation": Arg(
+            str,
+            "relu",
+            "between the layers: relu as imageqa, gelu as LLaVA-1.5",
+            ("relu", "gelu"),
+            before="relu",
+        ),
         "order": Arg(
             str,
             "question-first",

@@ -17,6 +17,8 @@ from vqazoo.errors import ConfigError, IncompatibleError, WeightsError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TextTowerSpec
 from vqazoo.manifests import TOKENS
 from vqazoo.toolkit.assigning import assign
+from vqazoo.toolkit.read_files import read_files
+from vqazoo.toolkit.rows import ids_and_mask
 from vqazoo.toolkit.transformers import Repository, TextCodec, load_into, read_tokenizer
 from vqazoo.toolkit.weights import read_tensors
 from vqazoo_hf.language_model import AUTO, BOTH, DECODER, ENCODER, NESTED, HFLanguageModel
@@ -33,6 +35,7 @@ LAST = (
     "layer_norm",
     "project_out",
 )  # what follows the last layer, as transformers names it
+CHAT_TEMPLATE = "chat_template.jinja"  # where it does not stand in tokenizer_config.json
 WORD_START = "Ġ"  # how byte-level BPE spells a leading blank
 
 
@@ -43,18 +46,25 @@ class LanguageTower(Encoder):
         language_model: with random or loaded weights.
         tokenizer: of transformers.
         prompt: text with one `{}`, where the question stands.
+        chat: put the prompt into a turn of the user, by the tokenizer's chat template.
         end: text of the one token that ends an answer; empty: the tokenizer's own.
     """
 
     def __init__(
-        self, language_model: HFLanguageModel, tokenizer: Any, *, prompt: str, end: str
+        self,
+        language_model: HFLanguageModel,
+        tokenizer: Any,
+        *,
+        prompt: str,
+        end: str,
+        chat: bool = False,
     ) -> None:
         super().__init__()
         self.language_model = language_model
         limit = min(
             int(tokenizer.model_max_length), language_model.context_length or LONGEST, LONGEST
         )
-        codec = PromptCodec(tokenizer, limit, prompt, language_model.kind == DECODER)
+        codec = PromptCodec(tokenizer, limit, prompt, language_model.kind == DECODER, chat)
         self.codec, self.start_id, self.end_id = codec, codec.start_id, codec.end_id
         if language_model.kind != ENCODER and tokenizer.eos_token_id is not None:
             self.end_id = int(tokenizer.eos_token_id)
@@ -128,7 +138,14 @@ class HFLMEncoder(LanguageTower):
     """The language model of a folder or a Hub repository, with its tokenizer; text tower only."""
 
     def __init__(
-        self, variant: str | None, towers: frozenset[str], *, prompt: str, end: str, positions: str
+        self,
+        variant: str | None,
+        towers: frozenset[str],
+        *,
+        prompt: str,
+        chat: bool,
+        end: str,
+        positions: str,
     ) -> None:
         assert variant is not None
         if "image" in towers:
@@ -137,11 +154,16 @@ class HFLMEncoder(LanguageTower):
                 "--image-encoder efficientnet-lite0."
             )
         repository = Repository(variant)
+        if chat:
+            repository.fetch_more([CHAT_TEMPLATE])
         config = repository.config()
         with repository.building():
             model = HFLanguageModel.from_config(config, positions)
-        super().__init__(model, read_tokenizer(repository), prompt=prompt, end=end)
+        super().__init__(model, read_tokenizer(repository), prompt=prompt, end=end, chat=chat)
         self._repository, self.files = repository, repository.files(towers)
+        if chat:
+            repo = "" if repository.is_local else repository.repo
+            self.files += read_files(repository.folder, [CHAT_TEMPLATE], repo)
         self._prefix = NESTED.get(config.model_type, ("", ""))[1]
 
     def load_pretrained(self) -> None:
@@ -160,7 +182,7 @@ class MiniLMLanguageModel(HFLMEncoder):
         self, variant: str | None, towers: frozenset[str], *, prompt: str, positions: str
     ) -> None:
         folder = str(minilm_folder("The encoder 'minilm-lm'"))
-        super().__init__(folder, towers, prompt=prompt, end="", positions=positions)
+        super().__init__(folder, towers, prompt=prompt, chat=False, end="", positions=positions)
         self.files = tuple(map(packaged_file, self.files))
 
     def load_pretrained(self) -> None:
@@ -177,17 +199,25 @@ class PromptCodec(TextCodec):
     With `continues`, the pieces of an answer are those after the prompt, so that byte-level BPE
     spells its first word with a blank in front, as inside a sentence.
 
+    With `chat`, a prompt is tokenised as transformers' `apply_chat_template` does: the template
+    says which special tokens stand in it, and no other is added.
+
     Attributes:
         overhead: tokens of the prompt with an empty question.
     """
 
-    def __init__(self, tokenizer: Any, limit: int, prompt: str, continues: bool) -> None:
+    def __init__(
+        self, tokenizer: Any, limit: int, prompt: str, continues: bool, chat: bool
+    ) -> None:
         if prompt.count(SLOT) != 1:
             raise ConfigError(
                 f"The prompt {prompt!r} has {prompt.count(SLOT)} places {SLOT} for the question, "
                 f"but one was expected: write for instance 'Question: {SLOT} Answer:'."
             )
         super().__init__(tokenizer, limit)
+        self._special = not chat
+        if chat:
+            prompt = as_turn(tokenizer, prompt)
         self._prompt = prompt
         spelled = tokenizer.tokenize(" a")
         bpe = bool(spelled) and spelled[0].startswith(WORD_START)
@@ -196,10 +226,10 @@ class PromptCodec(TextCodec):
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         whole = [self._prompt.replace(SLOT, text) if text else "" for text in texts]
-        ids, mask = super().tokenize(whole)  # (B, L)
+        ids, mask = self._padded(whole)  # (B, L)
         if ids.shape[1] < self.context_length:
             return ids, mask
-        return super().tokenize([self._fitting(text) for text in texts])
+        return self._padded([self._fitting(text) for text in texts])
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         return super().pieces([self._lead + text if text else "" for text in texts])
@@ -221,11 +251,53 @@ class PromptCodec(TextCodec):
             room -= 1
         return whole
 
-    def _ids(self, text: str, special: bool = True) -> list[int]:
+    def _padded(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids (B, L) int64 and mask (B, L) bool of whole prompts; without one, how texts begin."""
+        if self._special:
+            return super().tokenize(texts)
+        rows = self.tokenizer(
+            list(texts), add_special_tokens=False, truncation=True, max_length=self.context_length
+        )["input_ids"]
+        begin = self._ids("", special=True) or [self.end_id]
+        return ids_and_mask([ids or begin for ids in rows], self.pad_id)
+
+    def _ids(self, text: str, special: bool | None = None) -> list[int]:
         """All of them; `verbose` would warn that they are too many, which the caller sees to."""
+        special = self._special if special is None else special
         spelled = self.tokenizer(text, add_special_tokens=special, verbose=False)
         ids: list[int] = spelled["input_ids"]
         return ids
+
+
+def as_turn(tokenizer: Any, prompt: str) -> str:
+    """A prompt with one `{}` as a turn of the user, and the start of the answer that follows.
+
+    Raises:
+        ConfigError: the tokenizer's files state no chat template, or one that leaves the prompt out
+            or fails.
+    """
+    if not tokenizer.chat_template:
+        raise ConfigError(
+            f"The tokenizer of '{tokenizer.name_or_path}' states no chat template, which "
+            f"text_encoder.args.chat=true needs: leave it false and write the words around the "
+            f"question into text_encoder.args.prompt."
+        )
+    asked = [{"role": "user", "content": prompt}]
+    try:
+        turn: str = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # a template is a program, and may raise whatever it wants
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"The chat template of '{tokenizer.name_or_path}' fails on one turn of the user "
+            f"({reason}): set text_encoder.args.chat=false and write a prompt."
+        ) from error
+    if turn.count(SLOT) != 1:
+        raise ConfigError(
+            f"The chat template of '{tokenizer.name_or_path}' makes {turn[:80]!r} of the prompt, "
+            f"in which {SLOT} stands {turn.count(SLOT)} times, but once was expected: set "
+            f"text_encoder.args.chat=false and write a prompt."
+        )
+    return turn
 
 
 def _load_nested(model: Any, folder: Path, prefix: str) -> None:

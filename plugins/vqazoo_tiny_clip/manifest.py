@@ -53,3 +53,7 @@ PRETRAIN = CommandManifest(
     summary="Pretrain tiny-clip on rendered captions and measure it.",
     build="vqazoo_tiny_clip.commands:pretrain",
 )
+PRETRAIN_LANGUAGE_MODEL = CommandManifest(
+    summary="Pretrain a small language model on rendered captions and questions.",
+    build="vqazoo_tiny_clip.commands:pretrain_language_model",
+)

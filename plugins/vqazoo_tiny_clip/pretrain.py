@@ -240,13 +240,16 @@ def save(model: TinyCLIP, out: Path, log: Sequence[dict[str, float]]) -> None:
     save_figure(figure, out / CURVE)
 
 
-def write_pictures(out: Path, count: int, seed: int, wrong_share: float = 0.0) -> None:
+def write_pictures(
+    out: Path, count: int, seed: int, wrong_share: float = 0.0, question: str = ""
+) -> None:
     """Write `count` rendered pictures as PNG and `captions.jsonl` into a folder.
 
     Args:
         wrong_share: share of the pictures that get another picture's caption, false of them; then
             each row says in `correct` whether its caption is its own. The pictures and the true
             captions are the same for every share.
+        question: what each row asks, if anything.
     """
     rng = random.Random(seed)
     out.mkdir(parents=True, exist_ok=True)
@@ -260,6 +263,8 @@ def write_pictures(out: Path, count: int, seed: int, wrong_share: float = 0.0) -
     lines = []
     for number, (scene, caption) in enumerate(zip(scenes, captions, strict=True)):
         row: dict[str, Any] = {"image": f"{number:06d}.png", "caption": caption}
+        if question:
+            row["question"] = question
         if number in wrong:
             row["caption"] = false_caption(draw, scene)
         if wrong_share:

@@ -178,6 +178,72 @@ def test_the_end_token_is_the_tokenizers_own_or_the_one_named(tmp_path):
     assert build(tiny.save(tmp_path / "bert", "bert")).end_id == 3  # [SEP]
 
 
+# ---- chat templates ---------------------------------------------------------------------------
+
+TURNS = (
+    "{{ bos_token }}{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>\n{% endif %}"
+)
+
+
+def chatting(folder, template=TURNS, jinja=False):
+    """A language model whose tokenizer states a template, in its config or in a file of its own."""
+    tiny.save(folder, "llama")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder, save_jinja_files=jinja)
+    return folder
+
+
+@pytest.mark.parametrize("jinja", [False, True])
+def test_with_chat_a_question_is_the_turn_that_transformers_makes_of_it(tmp_path, jinja):
+    folder = chatting(tmp_path, jinja=jinja)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    encoder = build(folder, chat=True, prompt="{}\nin one word")
+    ids, mask = encoder.tokenize(["what is this?", "why?"])
+    for row, question in enumerate(["what is this?", "why?"]):
+        turn = [{"role": "user", "content": f"{question}\nin one word"}]
+        wanted = tokenizer.apply_chat_template(turn, add_generation_prompt=True)["input_ids"]
+        assert ids[row, mask[row]].tolist() == wanted
+    named = {file.file for file in encoder.files}
+    assert ("chat_template.jinja" in named) == jinja
+
+
+def test_with_chat_an_answer_begins_as_in_the_template_and_a_caption_as_any_text(tmp_path):
+    encoder = build(chatting(tmp_path), chat=True)
+    assert encoder.pieces(["red"]) == [encoder.codec.tokenizer("red")["input_ids"]]  # after \n
+    ids, mask = encoder.tokenize(["", "why?"])
+    assert mask.sum(1).tolist()[0] == 1
+    assert ids[0, 0] == encoder.end_id  # this tokenizer puts nothing before a text
+
+
+def test_with_chat_a_long_question_loses_its_end_but_the_turn_does_not(tmp_path):
+    encoder = build(chatting(tmp_path), chat=True)
+    ids, _ = encoder.tokenize(["is it a red circle " * 20])
+    assert ids.shape[1] == min(48, encoder.codec.tokenizer.model_max_length)
+    assert encoder.codec.tokenizer.decode(ids[0]).endswith("<assistant>")
+
+
+def test_nobody_is_asked_by_a_template_that_is_not_wanted(tmp_path):
+    with_template = build(chatting(tmp_path / "a")).tokenize(QUESTIONS)[0]
+    assert torch.equal(
+        with_template, build(tiny.save(tmp_path / "b", "llama")).tokenize(QUESTIONS)[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        (None, "states no chat template.*chat=true needs: leave it false"),
+        ("hello", r"makes 'hello' of the prompt, in which \{\} stands 0 times"),
+        ("{{ raise_exception('no turns') }}", r"fails on one turn of the user \(no turns\)"),
+    ],
+)
+def test_a_template_that_cannot_ask_is_refused(tmp_path, template, said):
+    with pytest.raises(ConfigError, match=said):
+        build(chatting(tmp_path, template), chat=True)
+
+
 # ---- what is refused --------------------------------------------------------------------------
 
 

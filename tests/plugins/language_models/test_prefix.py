@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
 from torch import nn
 
+from tests.plugins.language_models import tiny
 from vqazoo.errors import ConfigError
 from vqazoo.interfaces import Features, TowerSpec
 from vqazoo.registry import registry
 from vqazoo.testing import check_fusion
+
+FIRST = {"order": "image-first"}
 
 
 def build(image: int = 768, question: int = 768, **args):
@@ -86,6 +90,7 @@ def test_without_layers_image_tokens_enter_as_they_are_or_projected():
     [
         ({"num_layers": 5}, "num_layers.*is 5, but from 0 to 4"),
         ({"hidden_dim": 0}, "hidden_dim"),
+        ({"activation": "swish"}, "'relu', 'gelu'"),
         ({"order": "text-first"}, "'question-first', 'image-first'"),
     ],
 )
@@ -101,3 +106,59 @@ def test_image_tokens_passes_the_picture_on_and_ignores_the_question():
     assert torch.equal(fused.tokens, image.tokens)
     assert torch.equal(fused.mask, image.mask)
     assert (fused.num_prefix, fusion.out.dim) == (1, 8)
+
+
+# ---- LLaVA's wiring ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def llava():
+    """A LLaVA of transformers with random weights, whose vision tower gives 4 tokens of 16."""
+    torch.manual_seed(0)
+    config = transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=16,
+            patch_size=8,
+        ),
+        text_config=tiny.config("llama"),
+        image_token_index=90,
+        image_token_id=90,
+    )
+    return transformers.LlavaForConditionalGeneration(config).eval()
+
+
+@torch.no_grad()
+def test_with_gelu_and_image_first_it_is_the_projector_of_transformers_llava(llava):
+    """The same prompt embeddings, and so the same scores of the next word."""
+    pixels = torch.randn(2, 3, 16, 16)
+    words = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12]])
+    ids = torch.cat([torch.full((2, 4), 90), words], 1)
+    read = {}
+    hook = llava.model.language_model.register_forward_pre_hook(
+        lambda module, args, kwargs: read.update(kwargs), with_kwargs=True
+    )
+    scores = llava(input_ids=ids, pixel_values=pixels).logits
+    hook.remove()
+
+    fusion = build(16, 32, activation="gelu", final_activation=False, hidden_dim=32, **FIRST)
+    projector = llava.model.multi_modal_projector
+    for layer, theirs in ((0, projector.linear_1), (2, projector.linear_2)):
+        fusion.mapping[layer].load_state_dict(theirs.state_dict())
+    states = llava.model.vision_tower(pixels, output_hidden_states=True).hidden_states
+    seen = states[llava.config.vision_feature_layer][:, 1:]  # without the class token
+    text = llava.get_input_embeddings()(words)
+    fused = fusion(
+        Features(tokens=seen, mask=torch.ones(2, 4, dtype=torch.bool)),
+        Features(tokens=text, mask=torch.ones(2, 4, dtype=torch.bool)),
+    )
+    torch.testing.assert_close(fused.tokens, read["inputs_embeds"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        llava.lm_head(llava.model.language_model(inputs_embeds=fused.tokens).last_hidden_state),
+        scores,
+        rtol=0,
+        atol=1e-5,
+    )

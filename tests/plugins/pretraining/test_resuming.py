@@ -290,7 +290,7 @@ def test_several_processes_take_the_steps_of_one(socket_enabled, shapes, noisy, 
 
 
 def test_a_run_that_is_not_there_leaves_no_folder_when_it_is_resumed(tmp_path, capsys):
-    for name in ("pretrain", "capfilt", "pretrain-tiny-clip"):
+    for name in ("pretrain", "capfilt", "pretrain-tiny-clip", "pretrain-tiny-lm"):
         assert run([name, "--resume", "--out", str(tmp_path / "no")]) == 1, name
         assert "There is no run to resume" in capsys.readouterr().err
         assert not (tmp_path / "no").exists()
