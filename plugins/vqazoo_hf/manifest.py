@@ -79,6 +79,7 @@ NGRAMS = EncoderManifest(
         )
     },
     text=BOTH,
+    lends=frozenset(),
 )
 
 PROMPT = Arg(str, "{}", "text around the question; {} is where it stands")
