@@ -66,6 +66,21 @@ MINILM = EncoderManifest(
     license="Apache-2.0",
     base_model=("sentence-transformers/all-MiniLM-L6-v2",),
 )
+NGRAMS = EncoderManifest(
+    summary="another text encoder, and marks of the words and pairs of words that occur",
+    build="vqazoo_hf.ngrams:NgramsEncoder",
+    source="Weinberger et al. 2009, Feature Hashing; Joulin et al. 2017, Bag of Tricks, section 2.2",
+    variant="<text encoder>",
+    names_encoder=True,
+    example="ngrams:minilm",
+    args={
+        "buckets": Arg(
+            int, 2048, "how many marks follow the other encoder's pooled vector", minimum=1
+        )
+    },
+    text=BOTH,
+    lends=frozenset(),
+)
 
 PROMPT = Arg(str, "{}", "text around the question; {} is where it stands")
 POSITIONS = Arg(

@@ -88,6 +88,7 @@ ENCODERS = {  # name: image tower, text tower; {} is a folder with models of ran
     "timm-and-gpt2": ("timm:test_efficientnet", "hf-text:{}/gpt2"),
     "hf-image-and-distilbert": ("hf-image:{}/vit", "hf-text:{}/distilbert"),
     "tiny-clip-and-words": ("tiny-clip", "words:tiny-clip"),
+    "tiny-clip-and-ngrams": ("tiny-clip", "ngrams:tiny-clip"),
     "siglip-and-bert-lm": ("hf-clip:{}/siglip", "hf-lm:{}/bert"),
     "tiny-clip-and-gpt2-lm": ("tiny-clip", "hf-lm:{}/gpt2"),
 }
