@@ -80,6 +80,15 @@ def test_what_was_finished_is_not_trained_again(
     assert [trial.training for trial in second.trials] == [t.training for t in first.trials]
 
 
+def test_arguments_of_the_data_are_not_those_of_the_sample(drawings: Path, tmp_path: Path) -> None:
+    whole = (*SETTINGS, f"data.args.train={drawings}", "data.args.question_column=question")
+    suggestion = try_parts("table", tmp_path, assignments=whole, rows=6, report=lambda line: None)
+    assert (suggestion.questions, suggestion.pictures) == (6, 3)
+    recipes = [file.read_text() for file in tmp_path.glob("trials/*/recipe.toml")]
+    assert len(recipes) == 2
+    assert not [recipe for recipe in recipes if str(drawings) in recipe]
+
+
 def test_what_would_take_longer_than_the_time_that_is_left_is_not_begun(
     drawings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,12 +156,3 @@ def test_soft_answers_stay_soft_in_the_sample(drawings: Path, tmp_path: Path) ->
     reader = open_dataset("table", registry.fill("dataset", "table", {"train": str(labels)}))
     with pytest.raises(DataError, match=r"have weights.*hand on the file"):
         write_parquet(reader.read("train"), tmp_path / "out.parquet")
-
-
-def test_arguments_of_the_data_are_not_those_of_the_sample(drawings: Path, tmp_path: Path) -> None:
-    whole = (*SETTINGS, f"data.args.train={drawings}", "data.args.question_column=question")
-    suggestion = try_parts("table", tmp_path, assignments=whole, rows=6, report=lambda line: None)
-    assert (suggestion.questions, suggestion.pictures) == (6, 3)
-    recipes = [file.read_text() for file in tmp_path.glob("trials/*/recipe.toml")]
-    assert len(recipes) == 2
-    assert not [recipe for recipe in recipes if str(drawings) in recipe]
