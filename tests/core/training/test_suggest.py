@@ -70,6 +70,15 @@ def test_parts_are_tried_on_whole_pictures_beside_those_that_never_look(
     assert not learnt & scored
 
 
+def test_arguments_of_the_data_are_not_those_of_the_sample(drawings: Path, tmp_path: Path) -> None:
+    whole = (*SETTINGS, f"data.args.train={drawings}", "data.args.question_column=question")
+    suggestion = try_parts("table", tmp_path, assignments=whole, rows=6, report=lambda line: None)
+    assert (suggestion.questions, suggestion.pictures) == (6, 3)
+    recipes = [file.read_text() for file in tmp_path.glob("trials/*/recipe.toml")]
+    assert len(recipes) == 2
+    assert not [recipe for recipe in recipes if str(drawings) in recipe]
+
+
 def test_what_was_finished_is_not_trained_again(
     drawings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,15 +87,6 @@ def test_what_was_finished_is_not_trained_again(
     second = tried(drawings, tmp_path, minutes=1e-9)
     assert [trial.score for trial in second.trials] == [trial.score for trial in first.trials]
     assert [trial.training for trial in second.trials] == [t.training for t in first.trials]
-
-
-def test_arguments_of_the_data_are_not_those_of_the_sample(drawings: Path, tmp_path: Path) -> None:
-    whole = (*SETTINGS, f"data.args.train={drawings}", "data.args.question_column=question")
-    suggestion = try_parts("table", tmp_path, assignments=whole, rows=6, report=lambda line: None)
-    assert (suggestion.questions, suggestion.pictures) == (6, 3)
-    recipes = [file.read_text() for file in tmp_path.glob("trials/*/recipe.toml")]
-    assert len(recipes) == 2
-    assert not [recipe for recipe in recipes if str(drawings) in recipe]
 
 
 def test_what_would_take_longer_than_the_time_that_is_left_is_not_begun(
