@@ -66,6 +66,15 @@ def test_parts_are_tried_on_whole_pictures_beside_those_that_never_look(
     assert not learnt & scored
 
 
+def test_arguments_of_the_data_are_not_those_of_the_sample(drawings: Path, tmp_path: Path) -> None:
+    whole = (*SETTINGS, f"data.args.train={drawings}", "data.args.question_column=question")
+    suggestion = try_parts("table", tmp_path, assignments=whole, rows=6, report=lambda line: None)
+    assert (suggestion.questions, suggestion.pictures) == (6, 3)
+    recipes = [file.read_text() for file in tmp_path.glob("trials/*/recipe.toml")]
+    assert len(recipes) == 2
+    assert not [recipe for recipe in recipes if str(drawings) in recipe]
+
+
 def test_what_was_finished_is_not_trained_again(
     drawings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,12 +161,3 @@ def test_soft_answers_stay_soft_in_the_sample(drawings: Path, tmp_path: Path) ->
     tried(labels, tmp_path, minutes=1e-9)
     for line in (tmp_path / "sample/data/train.jsonl").read_text().splitlines():
         assert json.loads(line)["answers"] == soft
-
-
-def test_arguments_of_the_data_are_not_those_of_the_sample(drawings: Path, tmp_path: Path) -> None:
-    whole = (*SETTINGS, f"data.args.train={drawings}", "data.args.question_column=question")
-    suggestion = try_parts("table", tmp_path, assignments=whole, rows=6, report=lambda line: None)
-    assert (suggestion.questions, suggestion.pictures) == (6, 3)
-    recipes = [file.read_text() for file in tmp_path.glob("trials/*/recipe.toml")]
-    assert len(recipes) == 2
-    assert not [recipe for recipe in recipes if str(drawings) in recipe]
