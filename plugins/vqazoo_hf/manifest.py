@@ -69,7 +69,7 @@ MINILM = EncoderManifest(
 NGRAMS = EncoderManifest(
     summary="another text encoder, and marks of the words and pairs of words that occur",
     build="vqazoo_hf.ngrams:NgramsEncoder",
-    source="Weinberger et al. 2009, Feature Hashing; Joulin et al. 2017, Bag of Tricks, 2.2",
+    source="Weinberger et al. 2009, Feature Hashing; word pairs: Joulin et al. 2017, Bag of Tricks",
     variant="<text encoder>",
     names_encoder=True,
     example="ngrams:minilm",
@@ -102,13 +102,6 @@ HF_LM = EncoderManifest(
     example="hf-lm:distilbert/distilbert-base-uncased",
     args={
         "prompt": PROMPT,
-        "chat": Arg(
-            bool,
-            False,
-            "the prompt is one turn of the user in the chat template of the tokenizer's files, and "
-            "the answer the turn that follows",
-            before=False,
-        ),
         "end": Arg(str, "", "one token that ends an answer; empty: the tokenizer's own"),
         "positions": POSITIONS,
     },
