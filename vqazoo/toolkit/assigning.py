@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -37,3 +37,28 @@ def assign(
                 own.data = given
             else:
                 own.copy_(given)
+
+
+def layers_beyond(unexpected: Iterable[str], state: Iterable[str]) -> str:
+    """A tensor of a layer that follows the last one of a model; empty: there is none.
+
+    Of another tower in the file, whose names end alike, the first layers are unexpected, too.
+    """
+    known, others = _numbered(state), _numbered(unexpected)
+    for (head, tail), numbers in others.items():
+        mine = [n for (h, t), n in known.items() if t == tail and f".{head}".endswith(f".{h}")]
+        if mine and min(numbers) > max(max(n) for n in mine):
+            return f"{head}.{min(numbers)}.{tail}"
+    return ""
+
+
+def _numbered(names: Iterable[str]) -> dict[tuple[str, str], set[int]]:
+    """The numbers in dotted names, each by what stands before and behind it."""
+    numbers: dict[tuple[str, str], set[int]] = {}
+    for name in names:
+        parts = name.split(".")
+        for place, part in enumerate(parts):
+            if part.isdecimal() and 0 < place < len(parts) - 1:
+                around = ".".join(parts[:place]), ".".join(parts[place + 1 :])
+                numbers.setdefault(around, set()).add(int(part))
+    return numbers

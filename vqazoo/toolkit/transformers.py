@@ -18,7 +18,7 @@ from vqazoo.files.writing import CONFIG
 from vqazoo.hub.files import conversion, fetch_folder
 from vqazoo.interfaces import FileReference, WeightsReference
 from vqazoo.toolkit.allowance import encoder_allowance
-from vqazoo.toolkit.assigning import assign
+from vqazoo.toolkit.assigning import assign, layers_beyond
 from vqazoo.toolkit.read_files import read_files
 from vqazoo.toolkit.rows import ids_and_mask
 from vqazoo.toolkit.weights import INDEX, SINGLE, read_index, read_tensors, stored, weights_digest
@@ -232,7 +232,7 @@ def load_into(model: torch.nn.Module, folder: Path, auto: str = "AutoModel") -> 
     has not is left out. `auto` is transformers' class of the model, or the one that finds it.
 
     Raises:
-        WeightsError: a tensor is missing or has another shape.
+        WeightsError: a tensor is missing or has another shape, or the file has more layers.
     """
     import transformers
 
@@ -250,6 +250,11 @@ def load_into(model: torch.nn.Module, folder: Path, auto: str = "AutoModel") -> 
         raise WeightsError(
             f"The weights in '{folder}' do not fill the model (missing or of another shape: "
             f"{', '.join([*lacking, *map(str, report['mismatched_keys'])][:3])}): get them again."
+        )
+    if beyond := layers_beyond(report["unexpected_keys"], loaded_state):
+        raise WeightsError(
+            f"The weights in '{folder}' have more layers than its config counts, such as that of "
+            f"'{beyond}': get both files again, from one place."
         )
     assign(model, loaded_state)
 

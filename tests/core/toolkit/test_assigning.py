@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from vqazoo.toolkit.assigning import assign
+from vqazoo.toolkit.assigning import assign, layers_beyond
 
 
 def test_a_parameter_stays_itself_and_takes_the_memory():
@@ -59,3 +59,21 @@ def test_only_the_names_asked_for_are_given():
 def test_another_shape_is_not_spread_over_the_parameter():
     with pytest.raises(RuntimeError, match=r"bias is \(1,\) instead of \(2,\)"):
         assign(nn.Linear(2, 2), {"weight": torch.ones(2, 2), "bias": torch.ones(1)})
+
+
+@pytest.mark.parametrize(
+    ("unexpected", "named"),
+    [
+        (["encoder.layer.2.weight"], "encoder.layer.2.weight"),
+        (["bert.encoder.layer.3.weight", "bert.encoder.layer.2.weight"], "bert.encoder.layer.2"),
+        (["stages.1.blocks.2.fc.bias"], "stages.1.blocks.2.fc.bias"),
+        (["stages.2.blocks.0.fc.bias"], "stages.2.blocks.0.fc.bias"),
+        (["classifier.weight", "cls.predictions.1.weight"], ""),
+        ([f"vision.encoder.layer.{n}.weight" for n in range(9)], ""),  # another, deeper tower
+    ],
+)
+def test_layers_that_follow_the_last_one_are_told_from_other_parts(unexpected, named):
+    state = [f"encoder.layer.{n}.weight" for n in range(2)]
+    state += [f"stages.{stage}.blocks.{n}.fc.bias" for stage in range(2) for n in range(2)]
+    found = layers_beyond(unexpected, state)
+    assert found.startswith(named) and bool(found) == bool(named)

@@ -152,6 +152,14 @@ def test_a_missing_tensor_is_refused_not_filled_at_random(tmp_path):
         build("hf-text", folder, TEXT)
 
 
+def test_a_config_that_counts_fewer_layers_than_the_file_has_is_refused(tmp_path):
+    folder = hf_text(tmp_path / "bert", "bert")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 1}))
+    with pytest.raises(WeightsError, match=r"more layers than its config counts.*layer\.1\."):
+        build("hf-text", folder, TEXT)
+
+
 def test_a_folder_with_a_pickle_only_is_refused(tmp_path):
     folder = hf_text(tmp_path / "bert", "bert")
     (folder / "model.safetensors").unlink()
