@@ -199,6 +199,7 @@ def measured(name: str, files: dict[str, str], given: argparse.Namespace) -> dic
             "type": "m4c",
             "args": {"dim": 128, "layers": 2, "steps": 4, "vocabulary": vocabulary, "places": 8},
         },
+        fusion={"type": "placed-tokens", "args": {"dim": 128}},
         data={"type": "table", "args": files},
         set=[
             'data.validation_split="validation"',

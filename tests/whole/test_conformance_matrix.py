@@ -60,6 +60,7 @@ FUSIONS = [
     "top-down-attention",
     "relation-network",
     "mac",
+    "placed-tokens",
 ]
 HEADS = [
     "linear",
@@ -73,6 +74,7 @@ HEADS = [
     "lm-generate",
     "med-decoder",
     "git-decoder",
+    "m4c",
 ]
 ENCODERS = {  # name: image tower, text tower; {} is a folder with models of random weights
     "tiny-clip": ("tiny-clip", "tiny-clip"),
