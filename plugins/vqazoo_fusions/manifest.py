@@ -252,3 +252,12 @@ MAC = FusionManifest(
     requires=frozenset({"image.tokens", "text.pooled", "text.tokens"}),
     provides="pooled",
 )
+PLACED_TOKENS = FusionManifest(
+    summary="question tokens and image tokens with their boxes side by side (M4C)",
+    build="vqazoo_fusions.placed_tokens:PlacedTokens",
+    source="Hu et al. 2020, Iterative Answer Prediction with Pointer-Augmented Multimodal "
+    "Transformers for TextVQA, section 3.1",
+    args={"dim": Arg(int, 256, "width of the tokens that are handed on", minimum=1)},
+    requires=BOTH_TOKENS,
+    provides="tokens",
+)

@@ -70,8 +70,8 @@ class M4CHead(SummedHead):
     sigmoid (of several sources the largest) over the sum of the sigmoids of all words.
 
     Deviations: no FastText and no Faster R-CNN features of words, since neither can be had here;
-    fused tokens are those of any encoder, behind a linear layer and LayerNorm, not detected
-    objects with boxes; one answer is learnt, not one drawn of ten; one search serves all heads
+    fused tokens are those of any fusion, behind a linear layer and LayerNorm, not detected
+    objects; one answer is learnt, not one drawn of ten; one search serves all heads
     that write, so beams and nucleus are there besides the published greedy search.
 
     Source: Hu et al. 2020, Iterative Answer Prediction with Pointer-Augmented Multimodal

@@ -213,8 +213,7 @@ M4C = HeadManifest(
     },
     requires="tokens",
     answer_mode="generate",
-    default_fusion="prefix-mlp",
-    default_fusion_args={"num_layers": 0},
+    default_fusion="placed-tokens",
     decode=DECODE,
     reads_ocr=True,
 )

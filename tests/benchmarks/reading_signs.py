@@ -40,6 +40,10 @@ COLOURS = {
     "purple": (130, 50, 150),
     "orange": (235, 130, 30),
 }
+FUSIONS = {
+    "placed-tokens": {"dim": 128},
+    "prefix-mlp": {"num_layers": 0},
+}  # the latter without boxes
 COUNTS = ("two", "three", "four")
 MISSED, MISREAD, INVENTED = 0.05, 0.05, 0.2
 CONSONANTS, VOWELS, DIGITS = "bcdfghjklmnprstvz", "aeiou", "0123456789"
@@ -199,6 +203,7 @@ def measured(name: str, files: dict[str, str], given: argparse.Namespace) -> dic
             "type": "m4c",
             "args": {"dim": 128, "layers": 2, "steps": 4, "vocabulary": vocabulary, "places": 8},
         },
+        fusion={"type": given.fusion, "args": FUSIONS[given.fusion]},
         data={"type": "table", "args": files},
         set=[
             'data.validation_split="validation"',
@@ -246,6 +251,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=500, help="pictures to test on")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fusion", choices=list(FUSIONS), default="placed-tokens")
     parser.add_argument("--runs", nargs="+", default=["pointer", "vocabulary"])
     given = parser.parse_args()
     pictures = {"train": given.train, "validation": 200, "test": given.test}

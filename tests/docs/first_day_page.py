@@ -80,8 +80,9 @@ Seconds of processor time (the machine, two cores of x86_64, was shared with oth
 clock would say nothing) and rows of a terminal of 100 columns. "Before" is the commit 57ef70d of
 28 November 2026, in the same environment. It could not read the table: for it, the table was
 written anew by hand with commas, slashes, the usual names of columns and without the bad rows; it
-had no `--encoder A+B`, no file as `--data` and wanted `dir:` before a folder. Measured on {day}
-with Python {python}, vqazoo {vqazoo}, torch {torch}, one thread.
+had no `--encoder A+B`, no file as `--data` and wanted `dir:` before a folder. The demo
+and the service were asked one question today, and none before. Measured on {day} with Python
+{python}, vqazoo {vqazoo}, torch {torch}, one thread.
 
 | command | seconds | rows | before: seconds, rows |
 | --- | --- | --- | --- |

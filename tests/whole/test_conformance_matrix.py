@@ -15,7 +15,7 @@ from tests.plugins.encoders.image_models import save_image_model
 from tests.plugins.encoders.tiny import hf_clip, hf_text, register_open_clip
 from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.checkpoint.saving import save_checkpoint
-from vqazoo.data import Example
+from vqazoo.data import Example, OcrToken
 from vqazoo.errors import IncompatibleError
 from vqazoo.manifests import EncoderManifest, FusionManifest, HeadManifest
 from vqazoo.registry import registry
@@ -60,6 +60,7 @@ FUSIONS = [
     "top-down-attention",
     "relation-network",
     "mac",
+    "placed-tokens",
 ]
 HEADS = [
     "linear",
@@ -73,6 +74,7 @@ HEADS = [
     "lm-generate",
     "med-decoder",
     "git-decoder",
+    "m4c",
 ]
 ENCODERS = {  # name: image tower, text tower; {} is a folder with models of random weights
     "tiny-clip": ("tiny-clip", "tiny-clip"),
@@ -168,8 +170,10 @@ def test_compatible_combinations_learn_save_and_load(
     encoder, head, every, folder, tmp_path, picture
 ):
     image, text = (place.format(folder) for place in ENCODERS[encoder])
+    manifest = registry.manifest("head", head)
+    read = (OcrToken("exit", (0.0, 0.0, 0.5, 0.5)),) if manifest.reads_ocr else None
     examples = [
-        Example(picture, "what?", (answer,), str(i), targets=((answer, 1.0),))
+        Example(picture, "what?", (answer,), str(i), targets=((answer, 1.0),), ocr_tokens=read)
         for i, answer in enumerate(ANSWERS)
     ]
     fusions = fitting(image, text, head)
@@ -190,6 +194,7 @@ def test_compatible_combinations_learn_save_and_load(
         model.train()
         height, width = model.image_encoder.spec.preprocess.size
         fused = model(torch.randn(5, 3, height, width), ["what?"] * 5)
+        fused = fused.with_ocr(read and [read] * 5)
         loss, _ = model.head.loss(fused, model.head.targets(examples))
         loss.backward()
         for name, parameter in model.named_parameters():
@@ -201,8 +206,8 @@ def test_compatible_combinations_learn_save_and_load(
         model.eval()
         save_checkpoint(model, tmp_path / fusion)
         loaded = load_checkpoint(tmp_path / fusion)
-        before = model.answer(picture, QUESTIONS, top_k=2)
-        assert loaded.answer(picture, QUESTIONS, top_k=2) == before, fusion
+        before = model.answer(picture, QUESTIONS, top_k=2, ocr_tokens=read)
+        assert loaded.answer(picture, QUESTIONS, top_k=2, ocr_tokens=read) == before, fusion
 
 
 ONE_TOWER = {"image": ["timm:test_vit", "efficientnet-lite0"], "text": ["minilm"]}

@@ -319,8 +319,9 @@ def test_two_runs_are_compared_without_any_option(
         device="cpu",
         report=len,
     )
-    told = error(capsys, "compare", runs[0], tmp_path / "other")
-    assert "name other questions: name those to ask both with --data" in told
+    capsys.readouterr()
+    assert run(["compare", str(runs[0]), str(tmp_path / "other")]) == 1
+    assert "name other questions: name those to ask both with --data" in capsys.readouterr().err
     given = document(capsys, "compare", runs[0], tmp_path / "other", "--data", tmp_path / "t.csv")
     assert given["questions"] == 4
 

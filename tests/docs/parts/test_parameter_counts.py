@@ -66,6 +66,7 @@ FUSIONS = [
         {"D": 6, "order": 3, "K": 3, "G": 2, "M": 5, "C_v": 12, "C_q": 16},
     ),
     ("prefix-mlp", {"hidden_dim": 7}, {"D": 16, "M": 7, "C_v": 12}),
+    ("placed-tokens", {"dim": 6}, {"D": 6, "C_v": 12, "C_q": 16}),
     ("med", {"dim": 16, "layers": 3, "hidden_dim": 7}, {"D": 16, "C": 12, "M": 7, "layers": 3}),
     ("git", {}, {"D": 16, "C": 12}),
     ("vilt", {"dim": 16, "layers": 3, "hidden_dim": 7}, {"D": 16, "M": 7, "layers": 3}),
