@@ -70,7 +70,7 @@ def pretrain(out: Path, resume: bool, as_json: bool, **given: Any) -> None:
 
 @click.command("pretrain-tiny-lm")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
-@click.option("--steps", type=click.IntRange(min=1), default=300, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=400, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
 @click.option(
     "--learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-3, show_default=True

@@ -1,7 +1,9 @@
 """A small causal language model of rendered captions, questions and answers. Imports torch.
 
-It never sees a picture: it learns how captions are worded, and which answers belong to which
-question. What comes out is a transformers folder, read by the text encoder `hf-lm`.
+It never sees a picture. A row of training holds captions and answers that are all true of one
+scene, so it learns how they are worded and also to repeat what was said of the scene before:
+without that habit a frozen language model has no use for what a projector tells it of a picture.
+What comes out is a transformers folder, read by the text encoder `hf-lm`.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from vqazoo.training.run_folder import one_writer, writing
 from vqazoo.training.step_run import StepRun
 from vqazoo.training.stepping import Log, Plan, step_engine, take_steps
 from vqazoo_tiny_clip.language_figures import measure
-from vqazoo_tiny_clip.render import draw_scene, write_caption
+from vqazoo_tiny_clip.render import Scene, draw_scene, write_caption
 
 FIGURES, MODEL = "figures.json", "model"  # in the folder of a run; the second is a folder
 PAD, BEGIN, END = "<pad>", "<s>", "</s>"
@@ -43,8 +45,9 @@ CHAT_TEMPLATE = (
 )
 TEXTS = 20_000  # from which the vocabulary is learnt
 VOCABULARY = 512  # at most; the texts need fewer
+TOLD = 24  # texts that a row is filled from: the shortest, "a star", has 4 tokens
 LONGEST = 256  # tokens that the model reads
-BLOCK = 96  # tokens of a training row; texts follow each other in it
+BLOCK = 96  # tokens of a training row: texts about one scene, one after the other
 DEVICE = "cpu"
 WEIGHT_DECAY, BETAS, CLIP_NORM, WARMUP, LOG_EVERY = 0.1, (0.9, 0.95), 1.0, 50, 50
 
@@ -194,29 +197,27 @@ class RenderedTexts:
         self._model, self._tokenizer, self._out = model, tokenizer, out
         self._around = turn(tokenizer)
         self._count, self._rng = plan.batch_size, random.Random(plan.seed)
-        self._left: list[int] = []  # tokens of the text that the last batch had no room for
         self._device = device
 
     def kept(self) -> dict[str, Tensor]:
         return dict(self._model.named_parameters())  # each once: the output layer is the embeddings
 
     def counters(self) -> dict[str, Any]:
-        return {"random": self._rng.getstate(), "left": self._left}
+        return {"random": self._rng.getstate()}
 
     def go_on(self, counters: Mapping[str, Any]) -> None:
         version, words, spare = counters["random"]
         self._rng.setstate((version, tuple(words), spare))
-        self._left = list(counters["left"])
 
     def batch(self) -> Tensor:
-        """Ids (B, BLOCK) int64 of texts one after the other."""
-        wanted, ids = self._count * BLOCK, self._left
-        while len(ids) < wanted:
-            texts = [write_text(self._rng, self._around) for _ in range(self._count)]
-            rows = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
-            ids = ids + [token for row in rows for token in row]
-        self._left = ids[wanted:]
-        return torch.tensor(ids[:wanted], device=self._device).view(self._count, BLOCK)
+        """Ids (B, BLOCK) int64; a row is about one scene."""
+        rows = []
+        for _ in range(self._count):
+            scene = draw_scene(self._rng)
+            texts = "".join(write_text(self._rng, self._around, scene) for _ in range(TOLD))
+            ids = self._tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+            rows.append(ids[:BLOCK])
+        return torch.tensor(rows, device=self._device)
 
     def after_step(self) -> None:
         """Nothing follows."""
@@ -259,10 +260,10 @@ def turn(tokenizer: Any) -> tuple[str, str, str]:
     return before, between, behind
 
 
-def write_text(rng: random.Random, around: tuple[str, str, str]) -> str:
+def write_text(rng: random.Random, around: tuple[str, str, str], scene: Scene) -> str:
     """A rendered question with its answer as a turn, or a caption: half of them asked for."""
     before, between, behind = around
-    caption = write_caption(rng, draw_scene(rng))
+    caption = write_caption(rng, scene)
     question, asked, answer = caption.partition("? ")
     if asked:
         return f"{before}{question}?{between}{answer}{behind}"
@@ -289,7 +290,9 @@ def train_tokenizer(seed: int) -> Any:
     )
     rng = random.Random(f"vocabulary {seed}")
     texts = (
-        write_text(rng, ("USER: ", " ASSISTANT: ", "")).removeprefix(BEGIN).removesuffix(END)
+        write_text(rng, ("USER: ", " ASSISTANT: ", ""), draw_scene(rng))
+        .removeprefix(BEGIN)
+        .removesuffix(END)
         for _ in range(TEXTS)
     )
     tokenizer.train_from_iterator(texts, trainer)

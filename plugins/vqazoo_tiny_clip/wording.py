@@ -13,7 +13,7 @@ def _one_of(words: Iterable[str]) -> str:
     return f"(?:{'|'.join(words)})"
 
 
-START = "(?:a picture of |an image with |there is )?"
+OPENING = "(?:a picture of |an image with |there is )?"
 SIZE, COLOUR, SHAPE = _one_of(SIZES), _one_of(COLOURS), _one_of(SHAPES)
 NOUN = _one_of((*SHAPES, "square"))
 DESCRIBED = f"a (?:(?:{SIZE} )?(?:{COLOUR} )?{NOUN}|{COLOUR} shape)"
@@ -21,7 +21,7 @@ PLACE = "(?:at the (?:top|bottom|(?:top |bottom )?(?:left|right))|in the center)
 PLAIN = f"a {COLOUR} {SHAPE}"
 PLURAL = _one_of((*(PLURALS.get(name, f"{name}s") for name in SHAPES), "shapes", "objects"))
 CAPTION = re.compile(
-    START
+    OPENING
     + _one_of(
         (
             f"{DESCRIBED}(?: {PLACE})?",

@@ -82,13 +82,13 @@ def test_the_loss_is_that_of_transformers(tmp_path):
     loss = language_model._NextToken(model, language_model.Share())(ids)["loss"]
     assert loss.item() == pytest.approx(model(input_ids=ids, labels=ids).loss.item(), abs=1e-5)
     model.eval()
-    prompt, answers = [1, 5, 6], [[7, 8, 9, 2], [10, 2]]
+    prompts, answers = [[1, 5, 6], [1, 5]], [[7, 8, 9, 2], [10, 2]]
     losses = []
-    for answer in answers:  # one at a time, so that nothing is padded
-        labels = torch.tensor([[-100] * 3 + answer])
+    for prompt, answer in zip(prompts, answers, strict=True):  # one at a time: nothing is padded
+        labels = torch.tensor([[-100] * len(prompt) + answer])
         mean = model(input_ids=torch.tensor([prompt + answer]), labels=labels).loss.item()
         losses += [mean] * len(answer)
-    found = language_figures._perplexity(model, prompt, answers)
+    found = language_figures._perplexity(model, prompts, answers)
     assert found == pytest.approx(math.exp(sum(losses) / len(losses)), rel=1e-4)
 
 
@@ -97,7 +97,7 @@ def test_texts_are_captions_and_turns_and_any_text_can_be_spelled():
     around = language_model.turn(tokenizer)
     assert around == ("<s>USER: ", " ASSISTANT: ", "</s>")
     rng = random.Random(0)
-    texts = [language_model.write_text(rng, around) for _ in range(200)]
+    texts = [language_model.write_text(rng, around, draw_scene(rng)) for _ in range(200)]
     plain = [text for text in texts if "USER:" not in text]
     asked = [text for text in texts if "USER: what is there? ASSISTANT: " in text]
     assert len(plain) > 40
