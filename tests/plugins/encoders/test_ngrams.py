@@ -95,12 +95,11 @@ def test_what_torch_exports_marks_questions_of_any_length() -> None:
             assert found is not None
             return found
 
-    rows, length = torch.export.Dim("rows", max=16), torch.export.Dim("length", min=2, max=64)
-    shape = {0: rows, 1: length}
+    shape = {1: torch.export.Dim("length", min=2, max=64)}
     program = torch.export.export(
         Pooled(), part.tokenize(QUESTIONS), dynamic_shapes={"ids": shape, "mask": shape}
     )
-    other = part.tokenize(["lamp?", "how many lamps are there?"])
+    other = part.tokenize(["lamp?", "how many lamps?", "what is it?", "where?"])
     torch.testing.assert_close(program.module()(*other), Pooled()(*other))
 
 
