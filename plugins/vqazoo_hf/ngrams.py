@@ -6,6 +6,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from vqazoo.errors import IncompatibleError
 from vqazoo.interfaces import Encoder, EncoderSpec, Features, TextTowerSpec
@@ -79,10 +80,11 @@ class NgramsEncoder(Encoder):
 
 def marks(ids: Tensor, mask: Tensor, buckets: int) -> Tensor:
     """Ids (B, L) and mask (B, L) to ones and zeros (B, buckets) float32: which buckets occur."""
+    after, follows = F.pad(ids, (0, 1))[:, 1:], F.pad(mask, (0, 1))[:, 1:]  # (B, L), (B, L)
     alone = (FIRST * ids + ALONE) % PRIME % buckets  # (B, L)
-    pairs = (FIRST * ids[:, :-1] + SECOND * ids[:, 1:]) % PRIME % buckets  # (B, L-1)
-    places = torch.cat([alone, pairs], dim=1)  # (B, 2L-1)
-    real = torch.cat([mask, mask[:, :-1] & mask[:, 1:]], dim=1)  # (B, 2L-1)
-    out = torch.zeros(len(ids), buckets + 1, device=ids.device)  # the last one is for padding
+    pairs = (FIRST * ids + SECOND * after) % PRIME % buckets  # (B, L)
+    places = torch.cat([alone, pairs], dim=1)  # (B, 2L)
+    real = torch.cat([mask, mask & follows], dim=1)  # (B, 2L)
+    out = torch.zeros(ids.shape[0], buckets + 1, device=ids.device)  # the last one is for padding
     out = out.scatter(1, places.where(real, buckets), 1.0)  # (B, buckets + 1)
     return out[:, :buckets]

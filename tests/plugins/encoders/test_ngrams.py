@@ -81,6 +81,28 @@ def test_a_question_has_the_same_marks_beside_a_longer_one() -> None:
     torch.testing.assert_close(pooled(part, QUESTIONS)[2:3], alone)
 
 
+@pytest.mark.proof
+def test_what_torch_exports_marks_questions_of_any_length() -> None:
+    part = encoder(64).eval()
+
+    class Pooled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = part
+
+        def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            found = self.part.encode_text(ids, mask, frozenset({"pooled"})).pooled
+            assert found is not None
+            return found
+
+    shape = {1: torch.export.Dim("length", min=2, max=64)}
+    program = torch.export.export(
+        Pooled(), part.tokenize(QUESTIONS), dynamic_shapes={"ids": shape, "mask": shape}
+    )
+    other = part.tokenize(["lamp?", "how many lamps?", "what is it?", "where?"])
+    torch.testing.assert_close(program.module()(*other), Pooled()(*other))
+
+
 def test_a_model_with_marks_is_saved_and_answers_as_before(tmp_path: Path) -> None:
     model = vqazoo.create(
         image_encoder="tiny-clip",
