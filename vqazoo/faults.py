@@ -20,7 +20,7 @@ from torch import nn
 from vqazoo.errors import PluginError, VqazooError
 from vqazoo.interfaces import Encoder, Features, FusedSpec, Fusion, Head, TowerSpec
 
-KINDS = {Encoder: "encoder", Fusion: "fusion", Head: "head"}
+PART_KINDS = {Encoder: "encoder", Fusion: "fusion", Head: "head"}
 OURS = tuple(Path(str(package)).parent for package in (torch.__file__, __file__))
 MEMORY = (MemoryError, torch.OutOfMemoryError)  # which are no fault of a part
 LONGEST = 300  # characters of what was raised that are shown
@@ -42,7 +42,7 @@ def name_encoder(encoder: Encoder, name: str) -> None:
 
 def owner(part: nn.Module) -> str:
     """How a message names a part: `The head 'mlp'`, else by its class."""
-    kind = next(kind for base, kind in KINDS.items() if isinstance(part, base))
+    kind = next(kind for base, kind in PART_KINDS.items() if isinstance(part, base))
     return f"The {kind} '{_names.get(part, type(part).__name__)}'"
 
 
@@ -98,12 +98,14 @@ def faults_named() -> Iterator[None]:
 def fault(error: Exception) -> PluginError | None:
     """The error that names the part in which another was raised; None: it was in none."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    inside = [frame for frame in frames if isinstance(frame.f_locals.get("self"), tuple(KINDS))]
+    inside = [
+        frame for frame in frames if isinstance(frame.f_locals.get("self"), tuple(PART_KINDS))
+    ]
     if not inside:
         return None
     frame = inside[-1]
     part, method = frame.f_locals["self"], frame.f_code.co_name
-    kind = next(kind for base, kind in KINDS.items() if isinstance(part, base))
+    kind = next(kind for base, kind in PART_KINDS.items() if isinstance(part, base))
     reason = " ".join(str(error).split())[:LONGEST].rstrip(".")
     raised = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
     told = f"{owner(part)} fails in {method}{raised_at(error)} with {raised}"
