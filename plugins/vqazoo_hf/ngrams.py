@@ -23,9 +23,8 @@ class NgramsEncoder(Encoder):
 
     A mark is 1 where the question has a word piece, or two that follow each other, of that bucket,
     else 0; start and end count as pieces. So the first linear layer of a fusion learns a vector for
-    each word and pair and adds them up, which a sentence vector that keeps "how many" and "what
-    colour" hardly apart does not give it. Nothing here learns: the marks are cached like any
-    frozen features. A vector of norm 1 is multiplied by sqrt(D) first, as fusions do, so that its
+    each word and pair and adds them up. Nothing here learns: the marks are cached like any frozen
+    features. A vector of norm 1 is multiplied by sqrt(D) first, as fusions do, so that its
     entries are of the size of the marks. Tokens are those of the other encoder.
 
     The bucket of pieces a, b is ((FIRST a + SECOND b) mod PRIME) mod buckets, that of a alone has
