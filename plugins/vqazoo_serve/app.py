@@ -193,13 +193,20 @@ def _add_views(app: FastAPI, answering: Answering, settings: Settings, metrics: 
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     @cache  # the same for everybody
-    def described() -> str:
-        return page.render(app.openapi(), with_form=not settings.token)
+    def described(address: str) -> str:
+        return page.render(app.openapi(), not settings.token, address)
 
     @app.get("/", include_in_schema=False)
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(described(), headers=page.HEADERS)
+    async def docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(described(_address(request)), headers=page.HEADERS)
+
+
+def _address(request: Request) -> str:
+    """Where the service is, by the connection: whoever asks may write any Host."""
+    host, port = request.scope.get("server") or ("127.0.0.1", None)
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}" if port is None else f"http://{shown}:{port}"
 
 
 def _add_health(app: FastAPI, answering: Answering, roster: Roster | None) -> None:

@@ -19,6 +19,13 @@ COUNT = click.IntRange(min=1)
 @click.argument(
     "models", metavar="MODEL...", nargs=-1, required=True, shell_complete=complete_model
 )
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Public name of a MODEL, given once for each, in their order; default: MODEL as written.",
+)
 @listens_on(8000)
 @DEVICE_OR_CPU
 @click.option(
@@ -87,6 +94,7 @@ COUNT = click.IntRange(min=1)
 )
 def serve(
     models: tuple[str, ...],
+    names: tuple[str, ...],
     host: str,
     port: int,
     device: str,
@@ -101,7 +109,7 @@ def serve(
 
     MODEL is a zoo name, dir:PATH or hub:OWNER/NAME. The page /docs describes the interface.
 
-    Example: vqazoo serve tiny-clip-lstm-easyvqa
+    Example: vqazoo serve tiny-clip-lstm-easyvqa --name shapes
     """
     from vqazoo.errors import missing_package
 
@@ -114,24 +122,25 @@ def serve(
         if find_spec(module) is None:
             raise missing_package("vqazoo serve", package, "serve")
     from vqazoo_serve.listening import bind
-    from vqazoo_serve.settings import Settings, read_token
+    from vqazoo_serve.settings import Settings, named_models, read_token
 
+    served = named_models(models, names, quality)
+    public = {model: name for name, model in served.items()}
     settings = Settings(
         token=read_token(token_file),
         max_body=max_body_mib * MIB,
         cache_bytes=cache_mib * MIB,
-        quality=quality,
+        quality=public.get(quality, ""),
         **limits,
     )
-    models = tuple(dict.fromkeys((*models, *([quality] if quality else []))))
     with bind(host, port) as listener:
         if workers > 1:
             from vqazoo_serve.supervisor import Service, supervise
 
-            supervise(Service(models, device, settings), listener, workers)
+            supervise(Service(served, device, settings), listener, workers)
             return
         import vqazoo
         from vqazoo_serve.server import run
 
-        loaded = {name: vqazoo.load(name, device=device) for name in models}
+        loaded = {name: vqazoo.load(model, device=device) for name, model in served.items()}
         run(loaded, settings, listener)

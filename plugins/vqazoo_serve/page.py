@@ -20,18 +20,20 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-EXAMPLE = """curl -F image=@photo.jpg -F question="what is this?" -F top_k=3 http://127.0.0.1:8000/answer
+EXAMPLE = """\
+curl -F image=@photo.jpg -F question="what is this?" -F top_k=3 {address}/answer
 
-curl http://127.0.0.1:8000/answer -H "Content-Type: application/json" \\
-  -d "{\\"image\\": \\"$(base64 -w0 photo.jpg)\\", \\"question\\": [\\"what is this?\\"]}\""""
+curl {address}/answer -H "Content-Type: application/json" \\
+  -d "{{\\"image\\": \\"$(base64 -w0 photo.jpg)\\", \\"question\\": [\\"what is this?\\"]}}\""""
 
 
-def render(document: Mapping[str, Any], with_form: bool) -> str:
+def render(document: Mapping[str, Any], with_form: bool, address: str) -> str:
     """The page.
 
     Args:
         document: as OpenAPI describes it.
         with_form: whether to offer a form that asks; a form cannot send a token.
+        address: where the service is, such as http://127.0.0.1:8000.
     """
     return fill(
         __file__,
@@ -40,7 +42,7 @@ def render(document: Mapping[str, Any], with_form: bool) -> str:
         paths=document["paths"],
         with_form=with_form,
         style=STYLE,
-        example=EXAMPLE,
+        example=EXAMPLE.format(address=address),
         bodies=_bodies,
         answers=_answers,
         statuses=_statuses,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,6 +73,30 @@ class Refusal(Exception):
         self.message = message
         self.headers = dict(headers or {})
         self.place = place
+
+
+def named_models(models: Sequence[str], names: Sequence[str], quality: str = "") -> dict[str, str]:
+    """References of the models that are served by their public names: `names` in their order, or
+    without any the references themselves. A judge of pictures beside them keeps its reference.
+
+    Raises:
+        ConfigError: there is not a name for each model, or one is not such a name.
+    """
+    models = list(dict.fromkeys(models))
+    if names and len(names) != len(models):
+        raise ConfigError(
+            f"There are {len(models)} models but {len(names)} names ({', '.join(names)[:80]}): "
+            f"give --name once for each model, in their order, or not at all."
+        )
+    judge = [quality] if quality and quality not in models else []
+    public = [*(names or models), *judge]
+    for name in public:
+        if not name.strip() or not name.isprintable() or public.count(name) > 1:
+            raise ConfigError(
+                f"The name {name[:80]!r} is empty, given twice or not printable: give each model a "
+                f"--name of its own."
+            )
+    return dict(zip(public, [*models, *judge], strict=True))
 
 
 def read_token(file: Path | None) -> str:

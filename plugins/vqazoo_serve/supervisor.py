@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,13 @@ COUNTERS = "PROMETHEUS_MULTIPROC_DIR"  # where prometheus_client keeps what it m
 
 @dataclass(frozen=True)
 class Service:
-    """What each worker serves: references of models as `vqazoo.load` takes them, and limits."""
+    """What each worker serves, and its limits.
 
-    models: Sequence[str]
+    Attributes:
+        models: by their public names, references as `vqazoo.load` takes them.
+    """
+
+    models: Mapping[str, str]
     device: str
     settings: Settings
 
@@ -79,7 +83,7 @@ class Worker:
         os.close(theirs)
         order = {
             "worker": number,
-            "models": list(service.models),
+            "models": dict(service.models),
             "device": service.device,
             "settings": asdict(service.settings),
             "listener": listener,
@@ -205,7 +209,9 @@ class Supervisor:
         for number in HANDLED:
             signal.signal(number, lambda number, _: self._signals.append(number))
         log_to_stderr()
-        announce(self._service.models, self._service.settings, self._listener, self._roster.count)
+        announce(
+            list(self._service.models), self._service.settings, self._listener, self._roster.count
+        )
 
     def _bury(self, worker: Worker) -> None:
         self._selector.unregister(worker.status)

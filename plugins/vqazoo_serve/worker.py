@@ -59,7 +59,8 @@ def _serve(
     import vqazoo
 
     torch.set_num_threads(max(1, torch.get_num_threads() // roster.count))
-    models = {name: vqazoo.load(name, device=order["device"]) for name in order["models"]}
+    served = order["models"].items()
+    models = {name: vqazoo.load(model, device=order["device"]) for name, model in served}
     log_to_stderr(order["worker"])
     from vqazoo_serve.metrics import WorkerMetrics
     from vqazoo_serve.server import serve_on, server_for

@@ -13,8 +13,10 @@ import pytest
 
 from tests.plugins.serve.conftest import CLASSIFIER
 from tests.plugins.serve.service import command, metric
+from vqazoo.catalogue import catalogue
 from vqazoo.cli import run
-from vqazoo_serve.settings import TOKEN_VARIABLE, read_token
+from vqazoo.errors import ConfigError
+from vqazoo_serve.settings import TOKEN_VARIABLE, named_models, read_token
 
 TOKEN = "a-token-that-nobody-guesses"
 QUESTION = "what colour has the marvellous zebra?"
@@ -85,6 +87,45 @@ def test_sigterm_lets_it_finish_what_it_took_and_the_log_tells_no_tales(tmp_path
     assert not told & {reply.json()["answers"][0]["text"] for reply in replies}
     for secret in ("zebra", "holiday", TOKEN, "127.0.0.1", "Traceback"):
         assert secret not in log.read_text()
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.proof)])
+def test_a_model_has_the_public_name_that_it_is_given(tmp_path, pictures, workers):
+    folder = str(catalogue() / CLASSIFIER)
+    options = ["--name", "shapes", "--workers", str(workers)]
+    with command(tmp_path / "log", f"dir:{folder}", *options) as (client, _):
+        reply = client.post(
+            "/answer",
+            data={"question": QUESTION, "model": "shapes"},
+            files={"image": ("a.png", pictures[0])},
+        )
+        assert reply.json()["model"] == "shapes"
+        assert [model["name"] for model in client.get("/models").json()["models"]] == ["shapes"]
+        page = client.get("/docs").text
+        assert f"http://127.0.0.1:{client.base_url.port}/answer" in page
+        assert ":8000" not in page
+        assert folder not in page
+
+
+@pytest.mark.parametrize(
+    ("names", "quality", "problem"),
+    [
+        (["a"], "", r"2 models but 1 names \(a\): give --name once for each"),
+        (["a", "a"], "", "'a' is empty, given twice"),
+        (["a", " "], "", "' ' is empty"),
+        (["a", "b\n"], "", "not printable"),
+        (["a", "judge"], "judge", "'judge' is empty, given twice"),
+    ],
+)
+def test_names_that_do_not_fit_the_models_are_refused(names, quality, problem):
+    with pytest.raises(ConfigError, match=problem):
+        named_models(["dir:x", "dir:y"], names, quality)
+
+
+def test_a_judge_of_pictures_is_served_by_its_name_too():
+    assert named_models(["m"], [], "judge") == {"m": "m", "judge": "judge"}
+    assert named_models(["m", "judge"], ["a", "b"], "judge") == {"a": "m", "b": "judge"}
+    assert named_models(["m", "m"], ["a"]) == {"a": "m"}
 
 
 def test_a_port_that_is_taken_is_said_before_a_model_is_loaded(capsys):
