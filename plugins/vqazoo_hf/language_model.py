@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vqazoo.errors import IncompatibleError, QuestionError
+from vqazoo.toolkit.generation import cache_keyword
 from vqazoo_hf.positions import position_limit
 
 ENCODER, DECODER, BOTH = "encoder", "decoder", "encoder-decoder"
@@ -56,6 +57,7 @@ class HFLanguageModel(nn.Module):
         self.vocab_size = int(embedding.num_embeddings)
         self.context_length = position_limit(model)
         taken = inspect.signature(type(model).forward).parameters
+        self._cache = cache_keyword(model)
         self._takes_positions = "position_ids" in taken  # BLOOM derives them from the mask
         self.positions = positions if self.kind == ENCODER else "sequence"
         if self.kind != ENCODER:
@@ -207,9 +209,9 @@ class HFLanguageModel(nn.Module):
         out = self.model(
             input_ids=tokens[:, None],
             attention_mask=mask.long(),
-            past_key_values=cache,
             use_cache=True,
             **placed,
+            **{self._cache: cache},
         )
         return out.logits[:, -1].float(), (mask, *_cached(cache))
 
@@ -224,8 +226,8 @@ class HFLanguageModel(nn.Module):
             encoder_outputs=BaseModelOutput(last_hidden_state=read),
             attention_mask=mask.long(),
             decoder_input_ids=tokens[:, None],
-            past_key_values=cache,
             use_cache=True,
+            **{self._cache: cache},
         )
         own, other = _cached(cache.self_attention_cache), _cached(cache.cross_attention_cache)
         return out.logits[:, -1].float(), (mask, read, *own, *other)

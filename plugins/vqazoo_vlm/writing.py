@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vqazoo.errors import QuestionError
+from vqazoo.toolkit.generation import cache_keyword
 
 SIDE_BY_SIDE = 64  # candidates that are scored at once
 
@@ -115,8 +115,6 @@ def _read_by_decoder(model: Any, inputs: dict[str, Any]) -> Any:
     """Reads the prompt; gives what scores candidates (C, T) behind it: (C, T+1, V)."""
     read = model(**inputs, use_cache=True)
     first = read.logits[:, -1].float()  # (1, V)
-    taken = inspect.signature(type(model).forward).parameters
-    keyword = "cache" if "cache" in taken else "past_key_values"  # the former name
     # Of Qwen's models: how far places behind pictures are shifted, which they note on themselves.
     deltas = getattr(model.model, "rope_deltas", None)
 
@@ -127,7 +125,7 @@ def _read_by_decoder(model: Any, inputs: dict[str, Any]) -> Any:
         if deltas is not None:
             model.model.rope_deltas = deltas.repeat_interleave(count, dim=0)
         # No mask: the one prompt has no padding, and what stands behind a candidate is not read.
-        out = model(input_ids=ids, use_cache=True, **{keyword: cache})
+        out = model(input_ids=ids, use_cache=True, **{cache_keyword(model): cache})
         whole = torch.cat([first[None].expand(count, 1, -1), out.logits.float()], 1)
         return whole.log_softmax(2)
 

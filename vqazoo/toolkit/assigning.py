@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from vqazoo.errors import WeightsError
 
 
 def assign(
@@ -37,6 +40,20 @@ def assign(
                 own.data = given
             else:
                 own.copy_(given)
+
+
+def check_layers(unexpected: Iterable[str], state: Iterable[str], folder: Path) -> None:
+    """Raise WeightsError if a folder's file has more layers than the model that its config makes.
+
+    Args:
+        unexpected: names of tensors in the file that the model has not.
+        state: those that it has.
+    """
+    if beyond := layers_beyond(unexpected, state):
+        raise WeightsError(
+            f"The weights in '{folder}' have more layers than its config counts, such as that of "
+            f"'{beyond}': get both files again, from one place."
+        )
 
 
 def layers_beyond(unexpected: Iterable[str], state: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ config.json. BLIP and BLIP-2 hand writing to a model inside, which transformers 
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
 from pathlib import Path
@@ -17,6 +18,7 @@ from vqazoo.files.reading import MIB, check_no_pointer, parse_json, read_plain, 
 from vqazoo.files.writing import CONFIG
 
 GENERATION = "generation_config.json"
+FORMER_CACHE = "past_key_values"
 DEFAULTS = {"length_penalty": 1.0, "temperature": 1.0, "top_p": 1.0, "sample_k": 50}
 LONGEST = 20  # new tokens, where no file says another number
 # Settings that change no token: memory, speed, and what else is returned.
@@ -265,3 +267,11 @@ OPTION_KINDS = {
         isinstance(v, list) and all(_are_counts(word_ids) and word_ids for word_ids in v)
     ),
 }
+
+
+def cache_keyword(model: Any) -> str:
+    """By which name a model of transformers takes the keys and values of what it has read.
+
+    It was `past_key_values` before transformers 5.24, where some models say `cache`.
+    """
+    return "cache" if "cache" in inspect.signature(type(model).forward).parameters else FORMER_CACHE

@@ -18,7 +18,7 @@ from vqazoo.files.writing import CONFIG
 from vqazoo.hub.files import conversion, fetch_folder
 from vqazoo.interfaces import FileReference, WeightsReference
 from vqazoo.toolkit.allowance import encoder_allowance
-from vqazoo.toolkit.assigning import assign, layers_beyond
+from vqazoo.toolkit.assigning import assign, check_layers
 from vqazoo.toolkit.read_files import read_files
 from vqazoo.toolkit.rows import ids_and_mask
 from vqazoo.toolkit.weights import INDEX, SINGLE, read_index, read_tensors, stored, weights_digest
@@ -251,11 +251,7 @@ def load_into(model: torch.nn.Module, folder: Path, auto: str = "AutoModel") -> 
             f"The weights in '{folder}' do not fill the model (missing or of another shape: "
             f"{', '.join([*lacking, *map(str, report['mismatched_keys'])][:3])}): get them again."
         )
-    if beyond := layers_beyond(report["unexpected_keys"], loaded_state):
-        raise WeightsError(
-            f"The weights in '{folder}' have more layers than its config counts, such as that of "
-            f"'{beyond}': get both files again, from one place."
-        )
+    check_layers(report["unexpected_keys"], loaded_state, folder)
     assign(model, loaded_state)
 
 

@@ -54,6 +54,7 @@ def test_a_padded_row_is_scored_as_transformers_scores_it_alone(family):
         torch.testing.assert_close(scores[row : row + 1], wanted, rtol=0, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")  # of names that transformers gives up
 @pytest.mark.parametrize("family", WRITERS)
 @torch.no_grad()
 def test_step_by_step_scores_are_those_of_the_whole_answer_at_once(family):
