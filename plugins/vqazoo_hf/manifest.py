@@ -102,6 +102,13 @@ HF_LM = EncoderManifest(
     example="hf-lm:distilbert/distilbert-base-uncased",
     args={
         "prompt": PROMPT,
+        "chat": Arg(
+            bool,
+            False,
+            "the prompt is one turn of the user in the chat template of the tokenizer's files, and "
+            "the answer the turn that follows",
+            before=False,
+        ),
         "end": Arg(str, "", "one token that ends an answer; empty: the tokenizer's own"),
         "positions": POSITIONS,
     },
