@@ -132,7 +132,7 @@ def fitting(image: str, text: str, head: str) -> list[str]:
         fusion = registry.manifest("fusion", name)
         assert isinstance(fusion, FusionManifest)
         # GIT's decoder reads and writes words in one width, which these two need not have.
-        apart = head == "git-decoder" and name in ("image-tokens", "med")
+        apart = head == "git-decoder" and name in ("image-tokens", "med", "placed-tokens")
         if fusion.provides == takes.requires and fusion.requires <= offered and not apart:
             found.append(name)
     return found

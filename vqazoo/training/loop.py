@@ -127,10 +127,8 @@ def train(
     out = Path(out)
     parts = {"encoder": encoder, "image_encoder": image_encoder, "text_encoder": text_encoder}
     flags = {**parts, "fusion": fusion, "head": head, "seed": seed, "data": kept_rows(data, out)}
-    learning = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    given = [
-        f"training.{k}={v}" for k, v in {**learning, "device": device}.items() if v is not None
-    ]
+    run = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    given = [f"training.{k}={v}" for k, v in (*run.items(), ("device", device)) if v is not None]
     filled = gather_config(config, (*given, *set), flags, out if resume else None, by_rows=True)
     with faults_named():
         return run_training(filled, out, resume, report)

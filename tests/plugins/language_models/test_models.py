@@ -142,6 +142,7 @@ def test_the_recipe_has_the_published_sizes_and_no_baseline_that_it_cannot_build
         "num_layers": 2,
         "hidden_dim": 1024,
         "final_activation": True,
+        "activation": "relu",
         "order": "question-first",
     }
     assert config.text_encoder.args["positions"] == "words"

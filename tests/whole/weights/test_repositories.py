@@ -15,8 +15,8 @@ PLACES = ("vqazoo", "plugins", "docs", "model_cards", "README.md", "CONTRIBUTING
 ENDINGS = (".py", ".md", ".toml", ".json", ".ipynb")
 REPO = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 NAMED = re.compile(rf"\b(?:hub|hf-(?!hub)[a-z0-9]+|hf-hub):({REPO})")
-# Placeholders, and repositories of models that the reader is to make.
-NOBODYS = re.compile(r"(OWNER|owner|org|me|acme|tester|D|SOMEBODY)/.*", re.IGNORECASE)
+# Placeholders, folders and repositories of models that the reader is to make.
+NOBODYS = re.compile(r"(OUT|runs|OWNER|owner|org|me|acme|tester|D|SOMEBODY)/.*", re.IGNORECASE)
 # Generated lists of what libraries know by name, which say themselves that nothing was fetched.
 CATALOGUES = re.compile(r"(names(_\w+)?[.]json|encoders/names[.]md)$")
 OTHERS = {"microsoft/GenerativeImage2Text", "facebook/textvqa"}  # code on GitHub, a data set
