@@ -44,7 +44,7 @@ def describe_doubts(config: RunConfig, data: RunData, report: Callable[[str], No
         for doubt in doubts_of(data.examples):
             report(
                 f"Warning: {doubt.what}: {count(len(doubt.rows))} of {count(len(data.examples))}; "
-                f"vqazoo data info  names them."
+                f"'vqazoo data info' names them."
             )
 
 
