@@ -85,8 +85,8 @@ def named_models(models: Sequence[str], names: Sequence[str], quality: str = "")
     models = list(dict.fromkeys(models))
     if names and len(names) != len(models):
         raise ConfigError(
-            f"There are {len(models)} models but {len(names)} names ({', '.join(names)[:80]}): "
-            f"give --name once for each model, in their order, or not at all."
+            f"There are {len(models)} models and {len(names)} of --name ({', '.join(names)[:80]}): "
+            f"give it once for each model, in their order, or not at all."
         )
     judge = [quality] if quality and quality not in models else []
     public = [*(names or models), *judge]

@@ -8,7 +8,6 @@ What comes out is a transformers folder, read by the text encoder `hf-lm`.
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -28,7 +27,7 @@ from vqazoo.toolkit.shares import Share
 from vqazoo.training.engine import Engine
 from vqazoo.training.run_folder import one_writer, writing
 from vqazoo.training.step_run import StepRun
-from vqazoo.training.stepping import Log, Plan, step_engine, take_steps
+from vqazoo.training.stepping import Log, Plan, step_engine, take_steps, warmed_cosine
 from vqazoo_tiny_clip.language_figures import measure
 from vqazoo_tiny_clip.render import Scene, draw_scene, write_caption
 
@@ -105,7 +104,7 @@ def pretrain(
 def _pretrain(
     run: StepRun, options: Mapping[str, Any], engine: Engine, report: Callable[[str], None]
 ) -> dict[str, Any]:
-    steps, seed, peak = options["steps"], options["seed"], options["learning_rate"]
+    seed = options["seed"]
     tokenizer = train_tokenizer(seed)
     torch.manual_seed(seed)
     model = build(len(tokenizer), options["dim"], options["layers"], options["heads"])
@@ -118,14 +117,10 @@ def _pretrain(
     count = sum(p.numel() for p in model.parameters())
     report(f"{count:,} parameters, {len(tokenizer)} pieces")
 
-    def rate(step: int) -> float:
-        warm = min(1.0, step / WARMUP)
-        return float(peak * warm * 0.5 * (1 + math.cos(math.pi * (step - 1) / steps)))
-
     plan = Plan(
-        steps,
+        options["steps"],
         options["batch_size"],
-        rate,
+        warmed_cosine(options["learning_rate"], WARMUP, options["steps"]),
         seed,
         options["save_every"],
         LOG_EVERY,

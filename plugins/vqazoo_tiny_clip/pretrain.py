@@ -27,7 +27,7 @@ from vqazoo.toolkit.shares import ALONE, Share, share_batch_norms
 from vqazoo.training.engine import Engine
 from vqazoo.training.run_folder import one_writer, writing
 from vqazoo.training.step_run import StepRun
-from vqazoo.training.stepping import Log, Plan, step_engine, take_steps
+from vqazoo.training.stepping import Log, Plan, step_engine, take_steps, warmed_cosine
 from vqazoo_tiny_clip.measuring import measure, to_pixels
 from vqazoo_tiny_clip.model import TOKENIZER, WEIGHTS, TinyCLIP, TinyCLIPConfig
 from vqazoo_tiny_clip.render import Scene, draw_scene, write_caption
@@ -86,7 +86,7 @@ def pretrain(
 def _pretrain(
     run: StepRun, options: Mapping[str, Any], engine: Engine, report: Callable[[str], None]
 ) -> dict[str, Any]:
-    steps, seed, peak = options["steps"], options["seed"], options["learning_rate"]
+    seed = options["seed"]
     tokenizer = train_tokenizer(seed)
     if engine.first:
         with writing(run.out):
@@ -100,14 +100,10 @@ def _pretrain(
     share_batch_norms(model, share)
     report(f"{sum(p.numel() for p in model.parameters()):,} parameters, {config.vocab_size} pieces")
 
-    def rate(step: int) -> float:
-        warm = min(1.0, step / WARMUP)
-        return float(peak * warm * 0.5 * (1 + math.cos(math.pi * (step - 1) / steps)))
-
     plan = Plan(
-        steps,
+        options["steps"],
         options["batch_size"],
-        rate,
+        warmed_cosine(options["learning_rate"], WARMUP, options["steps"]),
         seed,
         options["save_every"],
         LOG_EVERY,

@@ -95,6 +95,17 @@ class Plan:
     log: Path | None = None
 
 
+def warmed_cosine(peak: float, warmup: int, steps: int) -> Callable[[int], float]:
+    """The learning rate of each step, from 1: up to `peak` in `warmup` steps, down along half a
+    cosine over all (Loshchilov and Hutter 2017, SGDR, equation 5, without restarts)."""
+
+    def rate(step: int) -> float:
+        warm = min(1.0, step / warmup)
+        return peak * warm * 0.5 * (1 + math.cos(math.pi * (step - 1) / steps))
+
+    return rate
+
+
 def check_even(batch_size: int, processes: int) -> None:
     """Raise ConfigError if processes cannot have as many pairs of a batch each."""
     if batch_size % processes:

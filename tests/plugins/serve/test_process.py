@@ -110,7 +110,7 @@ def test_a_model_has_the_public_name_that_it_is_given(tmp_path, pictures, worker
 @pytest.mark.parametrize(
     ("names", "quality", "problem"),
     [
-        (["a"], "", r"2 models but 1 names \(a\): give --name once for each"),
+        (["a"], "", r"2 models and 1 of --name \(a\): give it once for each"),
         (["a", "a"], "", "'a' is empty, given twice"),
         (["a", " "], "", "' ' is empty"),
         (["a", "b\n"], "", "not printable"),

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from vqazoo.cli import run
 from vqazoo.registry import registry
+from vqazoo.training.stepping import warmed_cosine
 from vqazoo_tiny_clip import language_figures, language_model
 from vqazoo_tiny_clip.render import draw_scene, write_caption
 from vqazoo_tiny_clip.wording import is_well_worded
@@ -149,3 +150,15 @@ def test_rows_of_rendered_captions_may_ask(tmp_path):
 def test_heads_that_do_not_divide_the_width_are_refused(tmp_path, capsys):
     assert pretrain("--dim", 20, "--heads", 4, "--out", tmp_path) == 1
     assert "A width of 20 does not divide into 4 heads of an even width" in capsys.readouterr().err
+
+
+def test_the_rate_falls_as_torch_lets_it_after_it_has_risen():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([weight], lr=0.3)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=40)
+    rate = warmed_cosine(0.3, 10, 40)
+    for step in range(1, 41):
+        (wanted,) = scheduler.get_last_lr()
+        assert rate(step) == pytest.approx(wanted * min(1, step / 10), rel=1e-9)
+        optimiser.step()
+        scheduler.step()
