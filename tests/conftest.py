@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import os
 import pickle
 import random
@@ -27,6 +28,13 @@ READERS = (
     "torch.distributed",
     "vqazoo_timm.efficientnet_lite0",
 )
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: Python need not look through it again and again, which
+    takes a tenth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 class PickleGuard:

@@ -10,12 +10,13 @@ A name is `name`, `name:variant` (families; only the plugin interprets the varia
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any, Literal, TypeVar, overload
 
 from vqazoo.constructors import construct
@@ -82,6 +83,12 @@ def kind_of(sort: type[Manifest]) -> str:
     return next(kind for kind, known in MANIFESTS.items() if known is sort)
 
 
+def _named(distribution: Distribution | None) -> tuple[str, str]:
+    """Its name and version; one with damaged metadata has neither."""
+    name = (distribution and distribution.name) or "unknown"
+    return name, (distribution and distribution.version) or ""
+
+
 def group(kind: str) -> str:
     """Entry-point group of a kind: `encoder` -> `vqazoo.encoders`."""
     return "vqazoo.families" if kind == "family" else f"vqazoo.{kind}s"
@@ -101,12 +108,10 @@ class Registry:
             limit = os.environ.get(PLUGINS_VARIABLE)
             allowed = None if limit is None else {_folded(part) for part in limit.split(",")}
             providers: dict[str, dict[str, list[Provider]]] = {kind: {} for kind in KINDS}
+            named = functools.cache(_named)  # its metadata is parsed at each look
             for kind in KINDS:
                 for entry_point in entry_points(group=group(kind)):
-                    dist = entry_point.dist
-                    # A distribution with damaged metadata has neither name nor version.
-                    name = (dist and dist.name) or "unknown"
-                    version = (dist and dist.version) or ""
+                    name, version = named(entry_point.dist)
                     if allowed is None or _folded(name) in allowed:
                         namesakes = providers[kind].setdefault(entry_point.name, [])
                         if not any(_folded(p.distribution) == _folded(name) for p in namesakes):

@@ -5,6 +5,7 @@ Imports neither torch nor numpy.
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import re
@@ -17,6 +18,7 @@ import click
 from vqazoo.cli.ending import how_it_ended, sigterm_heard
 from vqazoo.cli.output import guard_libraries, say
 from vqazoo.errors import PluginError, VqazooError, did_you_mean
+from vqazoo.lean_imports import no_collections
 from vqazoo.registry import load_object, parse_ref, registry
 from vqazoo.version import __version__
 
@@ -67,7 +69,8 @@ class VerbGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in VERBS:
-            command: click.Command = load_object(VERBS[cmd_name].build)
+            with no_collections():
+                command: click.Command = load_object(VERBS[cmd_name].build)
             return command
         if parse_ref(cmd_name).name in registry.names("command"):
             added: click.Command = registry.component("command", cmd_name)
@@ -118,7 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 success, 1 an error, 2 wrong usage, 130 interrupted, 143
     by SIGTERM."""
     guard_libraries()
-    sys.exit(run(arguments))
+    code = run(arguments)
+    gc.freeze()  # Python would look through all that was imported, to throw it away
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

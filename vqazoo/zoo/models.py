@@ -18,6 +18,7 @@ from vqazoo.errors import (
 from vqazoo.files.writing import BEST, CONFIG
 from vqazoo.hub.files import cached_in, fetch_checkpoint
 from vqazoo.hub.requests import HubRef
+from vqazoo.lean_imports import no_collections
 from vqazoo.zoo.families import Published, find_published, read_published
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def find(ref: str, cache_dir: Path | None = None, names: Sequence[str] = ()) -> 
     return Found(None, resolve(ref, cache_dir, names, config), config)
 
 
+@no_collections()
 def load_found(checkpoint: Found, options: LoadOptions | None = None) -> VQAModel:
     """The model that was found, in eval mode on the CPU unless `options` say otherwise."""
     from vqazoo.checkpoint.loading import load_checkpoint
@@ -186,6 +188,7 @@ def _nearest(name: str, known: dict[str, Entry]) -> list[str]:
     return [f"{other} ({shared})" for _, other, shared in sorted(candidates)[:NEAREST]]
 
 
+@no_collections()
 def load(
     ref: str,
     device: str = "cpu",
