@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from vqazoo.choosing.scoring import UNSCORED_WAY, scoring_of
 from vqazoo.decisions import asked_text
@@ -31,6 +31,8 @@ from vqazoo_serve.images import LargePicture, Picture, prepare
 from vqazoo_serve.metrics import Metrics
 from vqazoo_serve.settings import Refusal, Settings
 
+T = TypeVar("T")
+READ_AT_ONCE = 1 << 16  # bytes: fields are read in well under a hundredth of a second
 DECODING_THREADS = 2
 # Larger ones have threads of their own: whoever sends many of them delays only others like them.
 QUICK_PIXELS = 4_000_000
@@ -98,6 +100,13 @@ class Answering:
         for pool in (self.reading, self._quick, self._large):
             pool.shutdown()
         self.batcher.close()
+
+    async def read_body(self, size: int, read: Callable[[], T]) -> T:
+        """What a body of that many bytes says. The event loop reads a small one itself: handing it
+        to a thread costs as much as reading it."""
+        if size <= READ_AT_ONCE:
+            return read()
+        return await asyncio.get_running_loop().run_in_executor(self.reading, read)
 
     async def answer(self, asked: Asked) -> Answered:
         """The answers to all questions, and what is said of the pictures.

@@ -138,10 +138,9 @@ def _add_answer(app: FastAPI, answering: Answering, settings: Settings, intake: 
 
     async def asked_and_answered(request: Request) -> tuple[bodies.Asked, Answered]:
         async def both(body: bytes) -> tuple[bodies.Asked, Answered]:
-            asked = await asyncio.get_running_loop().run_in_executor(
-                answering.reading, bodies.read, request, body, question, settings
-            )
-            del body
+            read = partial(bodies.read, request, body, question, settings)
+            asked = await answering.read_body(len(body), read)
+            del body, read
             request.state.sizes.update(
                 images=len(asked.images) + len(asked.urls) + len(asked.ids),
                 questions=len(asked.questions),

@@ -30,13 +30,25 @@ NEW, KNOWN, SENDING, ANSWERING = range(4)  # how far a connection got
 
 
 class Paced(h11.Connection):
-    """Refuses a request with two lengths, and stops after some events.
+    """Refuses a request with two lengths, stops after some events, and writes a reply at once.
 
     A body of a million chunks would keep the event loop for minutes, and so would thousands of
-    requests that are sent in a row, not waiting for their answers.
+    requests that are sent in a row, not waiting for their answers. The head of a reply is written
+    with the beginning of its body: while one is written, other threads hold Python's lock, and
+    getting it back takes longer than writing.
     """
 
     events_left = EVENTS_AT_ONCE
+    _head = b""  # that was not written yet
+
+    def send(self, event: Any) -> bytes | None:
+        written = super().send(event)
+        if isinstance(event, h11.Response):
+            self._head = written or b""
+            return b""
+        if written is not None:
+            written, self._head = self._head + written, b""
+        return written
 
     def next_event(self) -> Any:
         if self.events_left == 0:

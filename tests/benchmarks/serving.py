@@ -42,6 +42,7 @@ import vqazoo
 from vqazoo.features.encoding import encode_pictures
 from vqazoo.media.images import open_image
 from vqazoo.model import VQAModel
+from vqazoo_serve.heap import keep_freed_memory
 from vqazoo_serve.server import bind, run
 from vqazoo_serve.settings import Settings
 from vqazoo_tiny_clip.render import draw_scene
@@ -294,6 +295,7 @@ def clip(rounds: int, count: int) -> None:
 
 
 def fair(names: Sequence[str], rounds: int, count: int) -> None:
+    keep_freed_memory()  # as the service does
     numbers = itertools.count(1_000_000)
 
     def requests(name: str) -> list[Ask]:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+import h11
 import httpx
 import pytest
 
@@ -409,3 +410,19 @@ def test_a_request_with_two_lengths_is_refused_and_nothing_behind_it_is_read(qui
         reply = read(connection)
     assert sentence(reply).startswith("400 The request is not valid HTTP/1.1")
     assert reply.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize(("body", "status"), [(b"red", 200), (b"", 204)])
+def test_the_head_of_a_reply_is_written_with_its_body(body: bytes, status: int) -> None:
+    connection = connections.Paced(h11.SERVER)
+    connection.receive_data(b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n")
+    while connection.next_event() is not h11.PAUSED and connection.their_state is not h11.DONE:
+        pass
+    headers = [("Content-Length", str(len(body)))] if body else []
+    events = [h11.Response(status_code=status, headers=headers), h11.Data(data=body)]
+    written = [connection.send(event) for event in (*events, h11.EndOfMessage())]
+    assert written[0] == b""
+    assert written[1] is not None
+    assert written[1].startswith(f"HTTP/1.1 {status}".encode())
+    assert written[1].endswith(b"\r\n\r\n" + body)
+    assert not written[2]
