@@ -19,8 +19,11 @@ from vqazoo.amounts import count
 from vqazoo.cli.terminal import printable, printable_json
 from vqazoo.errors import VqazooWarning
 from vqazoo.files.json_text import json_text
+from vqazoo.progress import NEXT, in_lines
 
 GAP = "  "
+
+_under_way: list[str] = []  # the bar that is shown
 
 
 def say(text: str, err: bool = False, lines: bool = False) -> None:
@@ -136,9 +139,11 @@ def _shown(value: Any) -> str:
 
 
 def progress(steps: Sequence[int], label: str) -> Iterator[int]:
-    """A progress bar on a terminal; elsewhere nothing, since plain lines follow."""
-    if not sys.stderr.isatty():
+    """A progress bar on a terminal; elsewhere a plain line now and then, of what takes long."""
+    if _under_way:  # a step within another's, such as a validation within an epoch
         return iter(steps)
+    if not sys.stderr.isatty():
+        return in_lines(lambda line: say(line, err=True), NEXT)(steps, label)
     return _bar(steps, printable(label))
 
 
@@ -168,5 +173,9 @@ def _bar(steps: Sequence[int], label: str) -> Iterator[int]:
         Rate(),
         Remaining(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        yield from shown.track(steps, description=label)
+    _under_way.append(label)
+    try:
+        with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+            yield from shown.track(steps, description=label)
+    finally:
+        _under_way.remove(label)

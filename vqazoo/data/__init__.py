@@ -2,6 +2,7 @@
 
 from vqazoo.data.examples import (
     MAX_QUESTION_CHARACTERS,
+    Counted,
     DatasetReader,
     Example,
     check_question,
@@ -16,6 +17,7 @@ from vqazoo.files.writing import write_list
 
 __all__ = [
     "MAX_QUESTION_CHARACTERS",
+    "Counted",
     "DatasetReader",
     "Example",
     "OcrToken",

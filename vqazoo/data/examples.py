@@ -16,6 +16,7 @@ from vqazoo.data.ocr import OcrToken
 from vqazoo.errors import ConfigError, DataError, QuestionError, UnknownNameError, did_you_mean
 from vqazoo.files.elsewhere import DistantFile
 from vqazoo.files.writing import write_list
+from vqazoo.progress import Progress
 from vqazoo.registry import registry
 
 MAX_QUESTION_CHARACTERS = 2000
@@ -100,6 +101,20 @@ class Example:
         return self.targets[0][0] if self.targets else ""
 
 
+class Counted(Iterator[Example]):
+    """Examples one by one, of which it is known how many there are."""
+
+    def __init__(self, examples: Iterator[Example], count: int) -> None:
+        self._examples, self._left = examples, count
+
+    def __next__(self) -> Example:
+        self._left -= 1
+        return next(self._examples)
+
+    def __length_hint__(self) -> int:
+        return max(self._left, 0)
+
+
 class DatasetReader(ABC):
     """Reads one dataset.
 
@@ -128,12 +143,13 @@ class DatasetReader(ABC):
         """The examples of a split one by one, in file order, to be answered: whoever asks a
         question checks it, and answers of people may be left out.
 
-        Readers of files that memory cannot hold override it; this one reads the whole split.
+        Readers of files that memory cannot hold override it; this one reads the whole split. Where
+        the number of examples is known, `operator.length_hint` says it, see `Counted`.
 
         Raises:
             DataError: as `read`.
         """
-        yield from self.read(split)
+        return iter(self.read(split))
 
     def places(self, split: str) -> tuple[str, Sequence[int]]:
         """What the places of rows count, `line` or `row`, and that of each example of `read`."""
@@ -215,10 +231,13 @@ def present(
 
 
 def usable(
-    examples: Sequence[Example], skip_missing: bool, list_file: Path | None
+    examples: Sequence[Example],
+    skip_missing: bool,
+    list_file: Path | None,
+    progress: Progress = lambda steps, _: iter(steps),
 ) -> tuple[list[Example], int]:
     """As `present`, but with `skip_missing` also those are left out whose picture cannot be read,
-    for which every picture is opened once.
+    for which every picture is opened once, which `progress` shows.
 
     Raises:
         DataError: as `present`, or no picture can be read.
@@ -229,7 +248,7 @@ def usable(
 
     images = {example.image for example in examples}
     missing = {image for image in images if not is_there(image)}
-    damaged = set(unreadable(sorted(images - missing)))
+    damaged = set(unreadable(sorted(images - missing), progress))
     problem = "do not exist" if not damaged else "do not exist or cannot be read"
     return _without(
         missing | damaged, examples, problem if missing else "cannot be read", list_file

@@ -96,7 +96,8 @@ def _evidence(
             questions = LiveQuestions(model, examples)
         else:
             questions = question_side(model, examples, progress, cache, report)
-        return gather(model, PairedFeatures(images, questions), examples)
+        source = PairedFeatures(images, questions)
+        return gather(model, source, examples, progress=progress)
 
 
 def calibrate(
@@ -147,7 +148,7 @@ def calibrate(
         pairs = list(table_rows(data))
         examples = [example for _, example in pairs]
         keys = [content_key(picture) for picture, _ in pairs]
-        evidence = gather(loaded, _Shown(loaded, pairs), examples, pictures=keys)
+        evidence = gather(loaded, _Shown(loaded, pairs), examples, pictures=keys, progress=progress)
     if reason := why_not(evidence):
         raise DataError(f"The model cannot be calibrated on '{split}' of '{name}': {reason}.")
     calibration = fit(evidence, name, split)

@@ -170,8 +170,8 @@ def _run(
     check_shares(engine.processes, config)
 
     # Data and model.
-    data = read_run_data(config, out)
-    marks = data.marks(cache_root(training.cache))
+    data = read_run_data(config, out, progress)
+    marks = data.marks(cache_root(training.cache), progress)
     if resume:
         check_data(out, marks)
     torch.manual_seed(config.seed)
@@ -209,7 +209,7 @@ def _run(
         describe_leak(data, cache_root(training.cache), report)
         describe_pictures(model, data, config.seed, report)
     targets = move(model.head.targets(data.train), device)
-    validation = Validation(model, data, config, out / BEST, environment)
+    validation = Validation(model, data, config, out / BEST, environment, progress)
     units = row_units(model.head, targets)  # (n,) of each term of the loss
     named = training.loggers if engine.first else []
     loggers = ExperimentLogs(named, out, plain(config), position.total)

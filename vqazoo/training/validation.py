@@ -20,6 +20,7 @@ from vqazoo.features.sources import FeatureSource
 from vqazoo.interfaces import Head, Targets
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
+from vqazoo.progress import Progress
 from vqazoo.toolkit.losses import batch_sums, row_units
 from vqazoo.training.data import RunData
 from vqazoo.training.doubts import doubts_of_answers, doubts_of_fit
@@ -41,14 +42,15 @@ class Validation:
         config: RunConfig,
         best: Path,
         environment: Mapping[str, Any],
+        progress: Progress = lambda steps, _: iter(steps),
     ) -> None:
-        """Prepare the targets of the loss.
+        """Prepare the targets of the loss; `progress` shows the batches that are answered.
 
         Raises:
             ConfigError: the loss is monitored, but no validation question has one.
         """
         self._model, self._config, self._first = model, config, data.train_count
-        self._best, self._environment = best, environment
+        self._best, self._environment, self._progress = best, environment, progress
         self._questions = Questions(config.data.type, VALIDATION, data.validation)
         learnt = data.train[: min(LEARNT, len(data.validation))]
         self._learnt = Questions(config.data.type, config.data.train_split, learnt)
@@ -77,7 +79,9 @@ class Validation:
         with averaged.in_place():
             weights = (p for p in model.parameters() if p.requires_grad)
             check_weights(weights, epoch, self._best)
-            evaluation = evaluate_features(model, self._questions, source, self._first)
+            evaluation = evaluate_features(
+                model, self._questions, source, self._first, self._progress
+            )
             metrics = evaluation.metrics
             values: dict[str, float | None] = {metric.name: metric.value for metric in metrics}
             values["loss"] = mean_loss(model, source, self._targets, self._first)
