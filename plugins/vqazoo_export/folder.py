@@ -188,8 +188,8 @@ def _check(model: VQAModel, out: Path, options: Options) -> None:
             )
         if options.to == TRITON and options.graphs != "one":
             raise ConfigError(
-                "--graphs three gives three graphs, but a model of a Triton repository is one: "
-                "leave it out, or use --to onnx."
+                "A model of a Triton repository is one graph: leave out --graphs=three, or use "
+                "--to onnx."
             )
     elif options.int8:
         raise ConfigError("--int8 is for ONNX graphs: leave it out, or use --to onnx.")

@@ -16,6 +16,7 @@ from vqazoo.data.ocr import OcrToken
 from vqazoo.errors import ConfigError, DataError, QuestionError, UnknownNameError, did_you_mean
 from vqazoo.files.elsewhere import DistantFile
 from vqazoo.files.writing import write_list
+from vqazoo.keywords import names_keywords
 from vqazoo.progress import Progress
 from vqazoo.registry import registry
 
@@ -51,6 +52,8 @@ class Example:
             of them. Empty: every answer counts the same.
         ocr_tokens: the words that a reader of text found in the picture, for heads that copy them
             (`reads_ocr` in their manifest); empty: it found none; None: there was no reader.
+        image_path: the picture as the user's own table writes it, which files of answers repeat;
+            empty: the data are no such table, or hold the picture itself.
     """
 
     image: Path
@@ -70,6 +73,7 @@ class Example:
     weighted: tuple[tuple[str, float], ...] = ()
     group: str = ""
     ocr_tokens: tuple[OcrToken, ...] | None = None
+    image_path: str = field(default="", compare=False)
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -169,6 +173,7 @@ class DatasetReader(ABC):
             )
 
 
+@names_keywords
 def open_dataset(name: str, args: Mapping[str, Any]) -> DatasetReader:
     """The reader of a dataset by its registry name, such as `vizwiz` or `hf:owner/name`.
 

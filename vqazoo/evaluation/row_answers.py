@@ -162,6 +162,7 @@ def as_record(example: Example, answer: Answer | None, error: str) -> Record:
     return {
         "question_id": writable(example.question_id),
         "image": writable(example.image.name),
+        "image_path": writable(example.image_path) or None,
         "question": writable(example.question),
         "answer": answer.text if answer else None,
         "score": answer.score if answer and not math.isnan(answer.score) else None,

@@ -38,6 +38,7 @@ from vqazoo.features.sources import (
 from vqazoo.files.reading import memory, read_plain
 from vqazoo.files.writing import CARD, ENVIRONMENT, METRICS, RECIPE, write_folder
 from vqazoo.interfaces import Features
+from vqazoo.keywords import names_keywords
 from vqazoo.model import VQAModel, pick_device
 from vqazoo.modes import evaluating
 from vqazoo.progress import Progress, Report
@@ -100,6 +101,7 @@ def _evidence(
         return gather(model, source, examples, progress=progress)
 
 
+@names_keywords
 def calibrate(
     model: str | VQAModel,
     data: Any = None,
@@ -196,7 +198,7 @@ def _target(reference: str, out: str | Path | None) -> Path | None:
     if out is None and not reference.startswith("dir:"):
         raise ConfigError(
             f"'{reference}' is no folder of your own, so a copy of it is calibrated: name a folder "
-            f"for it with --out (in Python: out=)."
+            f"for it with --out."
         )
     target = Path(reference.removeprefix("dir:") if out is None else out).expanduser()
     if out is not None and target.exists() and (not target.is_dir() or any(target.iterdir())):

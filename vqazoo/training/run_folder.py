@@ -22,13 +22,25 @@ from vqazoo.config import RunConfig, config_digest, shareable, to_toml
 from vqazoo.errors import ConfigError, TrainingError
 from vqazoo.evaluation.metric import Metric
 from vqazoo.files.locks import writer
-from vqazoo.files.writing import BEST, CARD, ENVIRONMENT, METRICS, RECIPE, json_bytes
+from vqazoo.files.writing import BEST, CARD, ENVIRONMENT, METRICS, RECIPE, json_bytes, write_file
 from vqazoo.model import VQAModel
 from vqazoo.training.lora import has_adapters, merged
 from vqazoo.training.stages import stages
 from vqazoo.training.state import DATA, RUN_CONFIG, STATE, check_state, state_metadata
 
 LOCK = ".lock"  # in a run folder, while a process writes into it
+
+
+def begin_folder(out: Path, config: RunConfig, environment: Mapping[str, Any]) -> None:
+    """Write what a run is: its config and its environment.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        write_file(out / RECIPE, to_toml(config).encode())
+        write_file(out / ENVIRONMENT, json_bytes(environment))
 
 
 def check_run(out: Path, resume: bool, config: RunConfig) -> None:

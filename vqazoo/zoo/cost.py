@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from vqazoo.data.own_files import TEST
 from vqazoo.errors import ConfigError, DataError, VqazooError
 from vqazoo.files.writing import json_bytes
+from vqazoo.keywords import names_keywords
 from vqazoo.zoo.evaluate import Subject, subject
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class Costs:
         return asdict(self)
 
 
+@names_keywords
 def compare_costs(
     references: Sequence[str],
     data: str,

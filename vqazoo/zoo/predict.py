@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vqazoo.cluster import ray_cluster
 from vqazoo.errors import CheckpointError, ConfigError, did_you_mean
 from vqazoo.files.writing import RECIPE
+from vqazoo.keywords import names_keywords
 from vqazoo.zoo.evaluate import chosen_data
 from vqazoo.zoo.models import absolute, find, load, load_found
 
@@ -31,6 +32,7 @@ HERE, RAY = "here", "ray"
 ENGINES = (HERE, RAY)
 
 
+@names_keywords
 def predict_to_file(
     reference: str,
     out: str | Path,
@@ -134,8 +136,8 @@ def answer_into(
         )
     if workers and engine != RAY:
         raise ConfigError(
-            f"{workers} workers are asked for, but they are those of Ray: add engine='ray' "
-            f"(--engine ray), or leave them out."
+            f"{workers} workers are asked for, but they are those of Ray: add --engine=ray, or "
+            f"leave them out."
         )
     if (counts := parts.finished()) is not None:
         return counts
@@ -154,9 +156,7 @@ def answer_into(
             whole = digest_of(model)
             del model
             kind = "" if device == "auto" else device
-            cluster = stack.enter_context(
-                ray_cluster("predict --engine ray", workers, kind, report)
-            )
+            cluster = stack.enter_context(ray_cluster("--engine=ray", workers, kind, report))
             where = absolute(reference), cluster.device, whole
             worker = partial(_answering, *where, asking, cache, features, make)
             answers: AnswerEngine = partial(_spread, cluster, worker)

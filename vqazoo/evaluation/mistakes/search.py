@@ -95,6 +95,12 @@ class _Answering:
             start, count = part.number * answer_parts.PART_ROWS, len(part.rows)
             rows = self.examples[start : start + count]
             answers = answer_features(
-                self.model, self.source, count, start, told, asking=self.asking, examples=rows
+                self.model,
+                self.source,
+                count,
+                start,
+                on_batch=told,
+                asking=self.asking,
+                examples=rows,
             )
             yield part, [as_record(e, a, "") for e, a in zip(rows, answers, strict=True)]
