@@ -183,7 +183,7 @@ def build(models: Models, flagged: FlaggedTable, top_k: int, folder: Path) -> gr
                 status = gr.HTML("", elem_id="status", js_on_load=LIVE)
                 answers = gr.HTML(results.nothing_yet(), elem_id="answers")
                 form = _flag_form(talk, asked)
-                examples = _examples(talk, folder)
+                heading, examples = _examples(talk, folder)
         outputs = [answers, status, asked, form]
         for event in (ask.click, inputs[1].submit):
             event(talk.ask, [*inputs, asked], outputs, **ASKING)
@@ -192,9 +192,9 @@ def build(models: Models, flagged: FlaggedTable, top_k: int, folder: Path) -> gr
             filled.then(talk.ask, [*inputs, asked], outputs, **ASKING)
             filled.then(None, js=SHOW_ANSWERS)
         inputs[2].change(
-            lambda names: [gr.update(visible=suits) for suits in talk.suited(names)],
+            lambda names: _shown(talk.suited(names)),
             inputs[2],
-            [button for button, _ in examples],
+            [heading, *(button for button, _ in examples)],
             **QUIET,
         )
         page.load(None, js=NAMES)
@@ -255,10 +255,15 @@ def _flag_form(talk: Conversation, asked: gr.State) -> gr.Column:
     return form
 
 
-def _examples(talk: Conversation, folder: Path) -> list[tuple[gr.Button, Any]]:
-    """A button for each example, and what gives its picture and question."""
-    gr.Markdown("## Examples")
+def _shown(suited: Sequence[bool]) -> list[Any]:
+    """Which of the heading and the examples are to be seen; no heading where no example is."""
+    return [gr.update(visible=shows) for shows in (any(suited), *suited)]
+
+
+def _examples(talk: Conversation, folder: Path) -> tuple[gr.Markdown, list[tuple[gr.Button, Any]]]:
+    """Their heading, and a button for each with what gives its picture and question."""
     suited = talk.suited(talk.models.chosen)
+    heading = gr.Markdown("## Examples", visible=any(suited), elem_id="examples-heading")
     buttons = []
     with gr.Row(elem_id="examples"):
         for number, (example, suits) in enumerate(zip(EXAMPLES, suited, strict=True)):
@@ -272,7 +277,7 @@ def _examples(talk: Conversation, folder: Path) -> list[tuple[gr.Button, Any]]:
             )
             values = (str(file), example.question)
             buttons.append((button, lambda values=values: values))
-    return buttons
+    return heading, buttons
 
 
 def theme() -> gr.themes.Base:
