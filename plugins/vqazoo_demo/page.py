@@ -51,6 +51,7 @@ NAMES = """() => {
   new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});
 }"""
 SHOW_ANSWERS = "() => document.getElementById('answers').scrollIntoView({block: 'nearest'})"
+ASKED = "what is in the picture?"  # where no example says what people may ask
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 # However a question is asked, it waits in the same line; each model has a line of its own behind it
 # (`Models.ask`), so that users of different models do not wait for one another.
@@ -171,17 +172,19 @@ def build(models: Models, flagged: FlaggedTable, top_k: int, folder: Path) -> gr
         folder: for the pictures of the examples.
     """
     talk = Conversation(models, flagged, top_k)
+    suited = talk.suited(models.chosen)
+    likely = next((e.question for e, suits in zip(EXAMPLES, suited, strict=True) if suits), ASKED)
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         asked = gr.State(None)
         gr.Markdown(INTRO, elem_id="intro")
         with gr.Row():
             with gr.Column(scale=5, min_width=280):
-                inputs = _inputs(models)
+                inputs = _inputs(models, likely)
                 ask = gr.Button("Ask", variant="primary", size="lg", elem_id="ask")
             with gr.Column(scale=7, min_width=280):
                 gr.Markdown("## Answers")
                 status = gr.HTML("", elem_id="status", js_on_load=LIVE)
-                answers = gr.HTML(results.nothing_yet(), elem_id="answers")
+                answers = gr.HTML(results.nothing_yet(any(suited)), elem_id="answers")
                 form = _flag_form(talk, asked)
                 heading, examples = _examples(talk, folder)
         outputs = [answers, status, asked, form]
@@ -201,8 +204,8 @@ def build(models: Models, flagged: FlaggedTable, top_k: int, folder: Path) -> gr
     return page
 
 
-def _inputs(models: Models) -> list[gr.components.Component]:
-    """Picture, question, models, and whether to show where they looked."""
+def _inputs(models: Models, likely: str) -> list[gr.components.Component]:
+    """Picture, question such as the likely one, models, and whether to show where they looked."""
     picture = gr.Image(
         label="Picture",
         sources=["upload", "webcam", "clipboard"],
@@ -219,7 +222,7 @@ def _inputs(models: Models) -> list[gr.components.Component]:
         picture,
         gr.Textbox(
             label="Question",
-            placeholder="what color is the circle?",
+            placeholder=likely,
             max_lines=1,
             elem_id="question",
         ),
