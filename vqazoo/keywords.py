@@ -123,6 +123,8 @@ def _as_setting(name: str, value: str, takes: Mapping[str, Any]) -> str:
         return ""
     if name == "data_root":
         return _settings([f"data_root={'DIR' if value == '...' else value}"], takes)
+    if name == "nearest" and "unknown" in takes:
+        return f'unknown="{name}"'
     if name == "metric_set" and "metrics" in takes:
         metric, _, assignment = value.partition(".")
         argument, _, given = assignment.partition("=")

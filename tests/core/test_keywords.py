@@ -29,6 +29,7 @@ OF_CALLERS = {
     "evaluate": vqazoo.evaluate,
     "push": vqazoo.push,
     "open_dataset": open_dataset,
+    "rank": vqazoo.VQAModel.rank,
 }
 
 
@@ -109,6 +110,7 @@ def test_what_the_outermost_function_takes_is_named_and_lines_of_a_report_too() 
 @pytest.mark.parametrize(
     ("text", "caller", "expected"),
     [
+        ("or ask with --nearest.", "rank", 'or ask with unknown="nearest".'),
         ("use --to onnx.", "train", 'use to="onnx".'),
         ("add --set web=true.", "evaluate", 'add data_args={"web": True}.'),
         ("add --set web=true.", "train", 'add set=["data.args.web=true"].'),

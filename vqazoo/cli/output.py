@@ -23,7 +23,7 @@ from vqazoo.progress import NEXT, in_lines
 
 GAP = "  "
 
-_under_way: list[str] = []  # the bar that is shown
+_under_way: list[Any] = []  # the console of the bar that is shown
 
 
 def say(text: str, err: bool = False, lines: bool = False) -> None:
@@ -32,6 +32,9 @@ def say(text: str, err: bool = False, lines: bool = False) -> None:
     What a terminal would obey is written out: escape sequences, other controls, marks that turn
     the direction of writing, and, unless `lines`, line breaks.
     """
+    if err and _under_way:  # above the bar, which would stand in the line
+        _under_way[-1].print(printable(text, lines), markup=False, highlight=False, soft_wrap=True)
+        return
     click.echo(printable(text, lines), err=err)
 
 
@@ -173,9 +176,10 @@ def _bar(steps: Sequence[int], label: str) -> Iterator[int]:
         Rate(),
         Remaining(),
     )
-    _under_way.append(label)
+    console = Console(stderr=True)
+    _under_way.append(console)
     try:
-        with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        with Progress(*columns, console=console, transient=True) as shown:
             yield from shown.track(steps, description=label)
     finally:
-        _under_way.remove(label)
+        _under_way.remove(console)

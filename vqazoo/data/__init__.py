@@ -1,8 +1,8 @@
 """Questions about pictures: examples, the contract of dataset readers, answers and their rules."""
 
+from vqazoo.data.counted import Counted
 from vqazoo.data.examples import (
     MAX_QUESTION_CHARACTERS,
-    Counted,
     DatasetReader,
     Example,
     check_question,

@@ -13,6 +13,7 @@ from typing import Any
 
 from vqazoo.data.comparison import STEMS, TEXT, Comparison, rule
 from vqazoo.data.ocr import OcrToken
+from vqazoo.data.reader_faults import name_faults
 from vqazoo.errors import ConfigError, DataError, QuestionError, UnknownNameError, did_you_mean
 from vqazoo.files.elsewhere import DistantFile
 from vqazoo.files.writing import write_list
@@ -105,20 +106,6 @@ class Example:
         return self.targets[0][0] if self.targets else ""
 
 
-class Counted(Iterator[Example]):
-    """Examples one by one, of which it is known how many there are."""
-
-    def __init__(self, examples: Iterator[Example], count: int) -> None:
-        self._examples, self._left = examples, count
-
-    def __next__(self) -> Example:
-        self._left -= 1
-        return next(self._examples)
-
-    def __length_hint__(self) -> int:
-        return max(self._left, 0)
-
-
 class DatasetReader(ABC):
     """Reads one dataset.
 
@@ -130,6 +117,10 @@ class DatasetReader(ABC):
     """
 
     registered_as: str = ""
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        name_faults(cls)
 
     @abstractmethod
     def splits(self) -> list[str]:
