@@ -34,8 +34,8 @@ def raised_named(owner: str, method: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise DataError(
-            f"{owner} cannot read a file in {method} ({shown(error)}): check that it is there and "
-            f"may be read."
+            f"{owner} cannot read a file in {method} ({kind_and_reason(error)}): check that it is "
+            f"there and may be read."
         ) from error
     except Exception as error:  # whatever a part raises
         failed = f"{owner} fails in {method}{raised_at(error)}"
@@ -45,12 +45,12 @@ def raised_named(owner: str, method: str) -> Iterator[None]:
 def fault_sentence(failed: str, error: BaseException) -> str:
     """The sentence about a part that failed with an error, and what to do."""
     return (
-        f"{failed} with {shown(error)}: this is a fault of that part, which its "
+        f"{failed} with {kind_and_reason(error)}: this is a fault of that part, which its "
         f"author finds with vqazoo.testing; VQAZOO_DEBUG=1 shows the traceback."
     )
 
 
-def shown(error: BaseException) -> str:
+def kind_and_reason(error: BaseException) -> str:
     """The kind of an error and what it says, in one line."""
     reason = " ".join(str(error).split())[:LONGEST].rstrip(".")
     return f"{type(error).__name__}: {reason}" if reason else type(error).__name__

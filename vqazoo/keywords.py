@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,7 +33,7 @@ END = r"(?=[.,;:)]*(?:\s|$))"
 FLAG = re.compile(rf"({COMMAND})|--([a-z][a-z0-9-]*)(?:(?:=(?P<short>\S+?)| ({VALUE})){END})?")
 SETS = re.compile(rf"--set (?:{VALUE}){END}(?: --set (?:{VALUE}){END})+")
 SWITCHES = frozenset({"resume", "skip_missing", "include_encoder", "private", "checks", "int8"})
-SETTINGS = {"cache": "training.cache", "skip_missing": "data.skip_missing"}  # of a training config
+RUN_KEYS = {"cache": "training.cache", "skip_missing": "data.skip_missing"}  # of a training config
 DATA_ARGS = "data.args."  # before the arguments of a dataset there
 
 _flags = 0  # how often the command line is at work in this process
@@ -110,7 +109,7 @@ def _settings(assignments: Sequence[str], takes: Mapping[str, Any]) -> str:
     dictionary = next((name for name in ("data_args", "args") if name in takes), "")
     if "set" not in takes and dictionary and not any("." in key for key in ours):
         filled = zip(ours, (value for _, value in pairs), strict=True)
-        return f"{dictionary}={{{', '.join(f'{json.dumps(k)}: {_written(v)}' for k, v in filled)}}}"
+        return f"{dictionary}={{{', '.join(f'{_quoted(k)}: {_written(v)}' for k, v in filled)}}}"
     keys = [key if "." in key else f"{DATA_ARGS}{key}" for key, _ in pairs]
     said = [f'"{key}={value}"' for key, (_, value) in zip(keys, pairs, strict=True)]
     return f"set=[{', '.join(said)}]"
@@ -128,10 +127,10 @@ def _as_setting(name: str, value: str, takes: Mapping[str, Any]) -> str:
     if name == "metric_set" and "metrics" in takes:
         metric, _, assignment = value.partition(".")
         argument, _, given = assignment.partition("=")
-        inner = f"{{{json.dumps(argument)}: {json.dumps(given)}}}"
-        return f"metrics={{{json.dumps(metric)}: {inner}}}"
-    if name in SETTINGS and "set" in takes:
-        return _settings([f"{SETTINGS[name]}={value}"], takes)
+        inner = f"{{{_quoted(argument)}: {_quoted(given)}}}"
+        return f"metrics={{{_quoted(metric)}: {inner}}}"
+    if name in RUN_KEYS and "set" in takes:
+        return _settings([f"{RUN_KEYS[name]}={value}"], takes)
     return ""
 
 
@@ -146,4 +145,8 @@ def _written(value: str) -> str:
         return text
     if text in ("true", "false"):
         return text.capitalize()
-    return json.dumps(text, ensure_ascii=False)
+    return _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -10,7 +10,7 @@ from vqazoo.config import TrainingConfig
 FEW_STEPS = 100  # of the optimiser, in the whole run
 FEW_QUESTIONS = 50  # of validation: one of them is 2 points
 FEW_PICTURES = 20  # of validation: questions about one are alike
-ALONE = "the question alone explains the score"
+EXPLAINED = "the question alone explains the score"
 APART = 0.2  # by which a score on training questions is above that on validation's
 
 
@@ -84,7 +84,7 @@ def doubts_of_pictures(name: str, value: float, low: float, alone: float) -> Ite
     """
     if alone >= low:
         yield (
-            f"{ALONE}: the answers of the most similar training questions, without a picture, "
+            f"{EXPLAINED}: the answers of the most similar training questions, without a picture, "
             f"score {alone:.2%} on validation, and the best model's {name} is {value:.2%} (95% "
             f"interval from {low:.2%}); 'vqazoo eval --checks' shows what it rests on, and 'vqazoo "
             f"suggest' tries other parts."

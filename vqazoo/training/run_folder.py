@@ -30,7 +30,7 @@ from vqazoo.training.lora import has_adapters, merged
 from vqazoo.training.stages import stages
 from vqazoo.training.state import DATA, RUN_CONFIG, STATE, check_state, state_metadata
 
-DATA_ROOT = "data_root"  # the argument of datasets that are read from a folder of official files
+OFFICIAL_FILES = "data_root"  # argument of datasets of which a folder is read
 LOCK = ".lock"  # in a run folder, while a process writes into it
 
 
@@ -84,7 +84,7 @@ def _goes_on(out: Path, config: RunConfig) -> bool:
         return False
     if before.data.type != config.data.type:
         return False
-    places = {*registry.manifest("dataset", config.data.type).paths, DATA_ROOT}
+    places = {*registry.manifest("dataset", config.data.type).paths, OFFICIAL_FILES}
     known = {name: value for name, value in before.data.args.items() if name in places}
     data = replace(config.data, args={**config.data.args, **known}, answers=before.data.answers)
     training = replace(config.training, cache=before.training.cache)

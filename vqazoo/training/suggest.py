@@ -31,7 +31,7 @@ from vqazoo.names import PLUS
 from vqazoo.progress import Progress
 from vqazoo.registry import registry
 from vqazoo.training.data import read_run_data
-from vqazoo.training.doubts import ALONE
+from vqazoo.training.doubts import EXPLAINED
 from vqazoo.training.estimate import estimate
 from vqazoo.training.loop import run_training
 from vqazoo.training.own_rows import kept_rows, row_of
@@ -148,7 +148,7 @@ def try_parts(
 
         def warn(line: str) -> None:
             # Those of the sample once; whether pictures help is said of all parts in the end.
-            if line.startswith("Warning") and line not in warned and ALONE not in line:
+            if line.startswith("Warning") and line not in warned and EXPLAINED not in line:
                 warned.add(line)
                 report(line)
 

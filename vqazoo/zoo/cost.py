@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import random
 import subprocess
 import sys
@@ -252,10 +253,15 @@ def measure_alone(folder: str) -> None:
     place = Path(folder)
     job = Job(**json.loads((place / "job.json").read_text(encoding="utf-8")))
     try:
-        said: dict[str, Any] = asdict(measure(job, lambda: print(ONE_MORE, flush=True)))
+        said: dict[str, Any] = asdict(measure(job, _tell_one_more))
     except VqazooError as error:
         said = {"error": str(error)}
     (place / "result.json").write_bytes(json_bytes(said))
+
+
+def _tell_one_more() -> None:
+    """A line to the process that started this one, which counts them."""
+    os.write(sys.stdout.fileno(), f"{ONE_MORE}\n".encode())
 
 
 def measure(job: Job, told: Callable[[], None] = lambda: None) -> Timing:
