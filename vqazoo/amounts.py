@@ -25,6 +25,11 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def number(amount: float) -> str:
+    """A number that need not be whole, in the places that count: `1,234` or `4.56`."""
+    return f"{amount:,.0f}" if amount >= 100 or amount == int(amount) else f"{amount:.3g}"
+
+
 def percent(share: float, places: int = 2) -> str:
     """A share of one, `12.34%`."""
     return f"{share:.{places}%}"

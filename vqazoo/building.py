@@ -17,6 +17,7 @@ from vqazoo.errors import ConfigError, IncompatibleError, PluginError
 from vqazoo.faults import faults_named
 from vqazoo.interfaces import Encoder, EncoderSpec, FusedSpec, Fusion, Head, TowerSpec
 from vqazoo.interfaces.towers import offered_kinds
+from vqazoo.keywords import names_keywords
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.model import VQAModel, kinds, pick_device
 from vqazoo.names import two_towers
@@ -36,6 +37,7 @@ BlockLike = str | Mapping[str, Any] | Block
 
 
 @faults_named()
+@names_keywords
 def create(
     *,
     head: BlockLike | Head | type[Head],

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vqazoo.errors import PluginError
+from vqazoo.fault_sentences import raised_named
 
 # What the core passes by position, before the arguments of the manifest.
+NO_MODULES = ("dataset", "metric")  # parts that are no modules of torch
 POSITIONAL = {
     "encoder": ("variant", "towers"),
     "fusion": ("image", "text"),
@@ -51,4 +53,7 @@ def construct(
             f"{', '.join(first) or 'nothing'} by position, and by keyword the arguments of its "
             f"manifest ({named})."
         ) from error
-    return component(*context, **args)
+    if kind not in NO_MODULES:  # whose errors vqazoo.faults tells, with torch
+        return component(*context, **args)
+    with raised_named(where, "its constructor"):
+        return component(*context, **args)

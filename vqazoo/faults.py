@@ -10,7 +10,6 @@ import traceback
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,12 +17,11 @@ import torch
 from torch import nn
 
 from vqazoo.errors import PluginError, VqazooError
+from vqazoo.fault_sentences import fault_sentence, raised_at
 from vqazoo.interfaces import Encoder, Features, FusedSpec, Fusion, Head, TowerSpec
 
 PART_KINDS = {Encoder: "encoder", Fusion: "fusion", Head: "head"}
-OURS = tuple(Path(str(package)).parent for package in (torch.__file__, __file__))
 MEMORY = (MemoryError, torch.OutOfMemoryError)  # which are no fault of a part
-LONGEST = 300  # characters of what was raised that are shown
 
 _names: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()
 _outs: weakref.WeakKeyDictionary[nn.Module, tuple[str, FusedSpec]] = weakref.WeakKeyDictionary()
@@ -106,28 +104,10 @@ def fault(error: Exception) -> PluginError | None:
     frame = inside[-1]
     part, method = frame.f_locals["self"], frame.f_code.co_name
     kind = next(kind for base, kind in PART_KINDS.items() if isinstance(part, base))
-    reason = " ".join(str(error).split())[:LONGEST].rstrip(".")
-    raised = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-    told = f"{owner(part)} fails in {method}{raised_at(error)} with {raised}"
+    failed = f"{owner(part)} fails in {method}{raised_at(error)}"
     if kind == "head" and (wrong := _wrongly_fused(part, frame)):
-        told = f"{wrong}, on which {owner(part)[0].lower()}{owner(part)[1:]} fails with {raised}"
-    return PluginError(
-        f"{told}: this is a fault of that part, which its author finds with vqazoo.testing; "
-        f"VQAZOO_DEBUG=1 shows the traceback."
-    )
-
-
-def raised_at(error: BaseException) -> str:
-    """` (file.py, line 7)`: the innermost line that is neither of torch nor of the core; empty:
-    there is none."""
-    theirs = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        # Code that dataclasses write has no file.
-        if not frame.filename.startswith("<")
-        and not any(folder in Path(frame.filename).parents for folder in OURS)
-    ]
-    return f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
+        failed = f"{wrong}, on which {owner(part)[0].lower()}{owner(part)[1:]} fails"
+    return PluginError(fault_sentence(failed, error))
 
 
 def _wrongly_fused(head: Head, frame: FrameType) -> str:

@@ -21,6 +21,7 @@ from vqazoo.data.asking import Asked, check_at_least_one, pair
 from vqazoo.errors import ConfigError
 from vqazoo.faults import faults_named, name_encoder, name_parts
 from vqazoo.interfaces import Answer, Features, Fusion, Head
+from vqazoo.keywords import names_keywords
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.modes import evaluating
 from vqazoo.quality import Quality, judge
@@ -89,6 +90,7 @@ class VQAModel(ChoosingModel):
             ["VQAModel(", *(f"  {name:14}{fact}" for name, fact in facts.items()), ")"]
         )
 
+    @names_keywords
     def save(self, folder: str | Path) -> None:
         """Write a complete checkpoint folder, which `vqazoo.load("dir:FOLDER")` reads.
 
@@ -136,6 +138,7 @@ class VQAModel(ChoosingModel):
         **decode: Any,
     ) -> list[Answer]: ...
 
+    @names_keywords
     def answer(
         self,
         image: Any,
@@ -182,6 +185,7 @@ class VQAModel(ChoosingModel):
         answers = list(map(hold_back, self._answers(asked, answering)))
         return answers[0] if asked.single else answers
 
+    @names_keywords
     def rank(
         self,
         image: Any,
@@ -209,6 +213,7 @@ class VQAModel(ChoosingModel):
         answers = self._answers(asked, ranking)
         return answers[0] if asked.single else answers
 
+    @names_keywords
     def caption(
         self, image: Any, top_k: int = 1, *, calibrated: bool = True, **decode: Any
     ) -> Answer | list[Answer]:
@@ -237,6 +242,7 @@ class VQAModel(ChoosingModel):
         with evaluating(self), torch.inference_mode(), faults_named():
             return [_first(ranked) for fused in self._fused(asked) for ranked in answering(fused)]
 
+    @names_keywords
     def predict(
         self,
         data: Any,
@@ -268,6 +274,7 @@ class VQAModel(ChoosingModel):
 
         return predict_rows(self, data, batch_size, decode, None, calibrated, abstain_at_risk)
 
+    @names_keywords
     def quality(self, image: Any) -> Quality | list[Quality]:
         """Flaws of a picture and what to do about them; of a list of pictures, a list.
 

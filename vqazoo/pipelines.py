@@ -32,6 +32,7 @@ from vqazoo.errors import (
     did_you_mean,
 )
 from vqazoo.interfaces import Answer
+from vqazoo.keywords import names_keywords
 from vqazoo.model import VQAModel
 from vqazoo.zoo.models import load
 
@@ -53,6 +54,7 @@ Pair = tuple[Any, Any]  # a picture and a question
 Ranked = list[dict[str, Any]]
 
 
+@names_keywords
 def pipeline(
     task: str | None = None,
     model: str | VQAModel | None = None,

@@ -18,6 +18,7 @@ from vqazoo.data.columns import (
     QUESTION_COLUMN,
     RAW_LISTS,
     PictureNames,
+    as_written,
     labels,
 )
 from vqazoo.data.ocr import OCR_COLUMN, read_ocr_tokens
@@ -80,6 +81,7 @@ class RowReader:
             rephrasing_of=_group(row, where),
             choices=choices,
             ocr_tokens=read_ocr_tokens(row.cells.get(OCR_COLUMN), where),
+            image_path=as_written(row.cells.get(self.meant.get(IMAGE_COLUMN, ""))),
             **labels(row.cells, self.meant, where),
         )
 
@@ -99,6 +101,7 @@ class RowReader:
             self._question_id(row, where, number),
             choices=self._choices(row, where),
             ocr_tokens=read_ocr_tokens(row.cells.get(OCR_COLUMN), where),
+            image_path=as_written(image),
         )
 
     def _text(self, row: Row, column: str, where: str, wanted: str) -> str:

@@ -88,7 +88,8 @@ def data_folder(dataset: str, data_root: str) -> Path:
         )
     folder = Path(data_root).expanduser()
     if not folder.is_dir():
-        raise DataError(f"The data root '{folder}' is not a folder: check --data-root.")
+        begins = "" if folder.is_absolute() else f" in '{Path.cwd()}', where relative paths begin"
+        raise DataError(f"The data root '{folder}' is not a folder{begins}: check --data-root.")
     return folder
 
 

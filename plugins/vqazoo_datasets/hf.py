@@ -22,6 +22,7 @@ from vqazoo.data.columns import (
     RAW_LISTS,
     SPLIT_COLUMN,
     PictureNames,
+    as_written,
     check_columns,
     labels,
     matched,
@@ -139,6 +140,7 @@ class HuggingFace(DatasetReader):
                         rephrasing_of=str(row.get(REPHRASING) or ""),
                         choices=choices,
                         ocr_tokens=read_ocr_tokens(row.get(OCR_COLUMN), where),
+                        image_path=as_written(row.get(meant.get(IMAGE_COLUMN, ""))),
                         **labels(row, meant, where),
                     )
                 )
@@ -172,6 +174,7 @@ class HuggingFace(DatasetReader):
                     self._question_id(row, meant, where, number, set()),
                     choices=read_choices(row.get(choice), where, choice, of_choices),
                     ocr_tokens=read_ocr_tokens(row.get(OCR_COLUMN), where),
+                    image_path=as_written(image),
                 )
 
     def _rows(

@@ -36,7 +36,8 @@ def gone(file: Path) -> DataError:
         return DataError(f"The table '{file}' does not exist: check the path.")
     return DataError(
         f"The table '{file}' does not exist in '{Path.cwd()}', where relative paths begin: check "
-        f"the path, go to the folder where a run began, or name the file anew with --data."
+        f"the path, go to the folder where a run began, or name the file anew with --data (of a "
+        f"split besides, such as  --set validation=FILE )."
     )
 
 

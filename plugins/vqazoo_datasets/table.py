@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vqazoo.data import DatasetReader, Example
+from vqazoo.data import Counted, DatasetReader, Example
 from vqazoo.data.columns import (
     ANSWER_COLUMN,
     ANSWER_TYPE_COLUMN,
@@ -25,11 +26,12 @@ from vqazoo.data.columns import (
 )
 from vqazoo.data.comparison import compared_by_stems
 from vqazoo.errors import ConfigError, DataError
-from vqazoo.files.elsewhere import place_of
+from vqazoo.files.elsewhere import DistantFile, place_of
 from vqazoo_datasets.cells import ID, RowReader
 from vqazoo_datasets.rows import Row, check_distinct, place, read_rows, stream_rows
 
 NAMED = 10  # bad rows that a message names
+COUNTED = 10_000_000  # bytes of a file whose rows are counted before they are streamed: a second
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,24 @@ class Table(DatasetReader):
         """Rows of a file that need not fit into memory: whether ids are unique is not looked at,
         and the answer column is not read."""
         self.check_split(split)
+        return Counted(self._stream(split), self._count(split))
+
+    def _count(self, split: str) -> int:
+        """How many rows a split has; 0: its file is too long to be read twice, or is wrong."""
+        file = self._file(split)
+        several, count = self._splits_of(file), 0
+        meant: dict[str, str] = {}
+        if isinstance(file, DistantFile):
+            return 0
+        with suppress(OSError, DataError):  # which is told when the rows are read
+            if file.stat().st_size <= COUNTED:
+                for row in stream_rows(file, self.encoding):
+                    meant = meant or matched(row.cells, self.columns)
+                    count += not several or self._split_of(file, row, meant) == split
+                return count
+        return 0
+
+    def _stream(self, split: str) -> Iterator[Example]:
         file = self._file(split)
         several = self._splits_of(file)
         meant: dict[str, str] = {}

@@ -25,6 +25,7 @@ from vqazoo.amounts import in_bytes, size
 from vqazoo.errors import DataError
 from vqazoo.files.locks import writer
 from vqazoo.files.writing import json_bytes, write_file
+from vqazoo.progress import Pace
 from vqazoo_datasets.download import (
     CHUNK,
     DOWNLOADS,
@@ -69,7 +70,9 @@ class _Entry:
     open: Callable[[], IO[bytes] | None]
 
 
-def unpack(file: Path, into: Path, top: str = "") -> bool:
+def unpack(
+    file: Path, into: Path, top: str = "", report: Callable[[str], None] = lambda line: None
+) -> bool:
     """Unpack a zip or tar; False if that was done before.
 
     The entries, all checked first, are written to a hidden folder in `into`, then moved into place;
@@ -77,6 +80,7 @@ def unpack(file: Path, into: Path, top: str = "") -> bool:
 
     Args:
         top: folder in the archive whose content is wanted; empty: everything.
+        report: receives lines about how far it is.
 
     Another process that does the same is waited for.
 
@@ -90,7 +94,7 @@ def unpack(file: Path, into: Path, top: str = "") -> bool:
         into.mkdir(parents=True, exist_ok=True)
         lock = into / f".unpacking-{file.name}.lock"
         with _alone(file), writer(lock, into, DataError, math.inf):
-            return _unpack(file, into, top, sha256)
+            return _unpack(file, into, top, sha256, report)
     except OSError as error:
         raise DataError(
             f"'{file}' cannot be unpacked into '{into}' ({error}): make room or check its "
@@ -111,15 +115,17 @@ def _alone(file: Path, report: Callable[[str], None] = lambda line: None) -> Ite
         yield
 
 
-def _unpack(file: Path, into: Path, top: str, sha256: str) -> bool:
+def _unpack(file: Path, into: Path, top: str, sha256: str, report: Callable[[str], None]) -> bool:
     if _is_done(file, into, sha256):
         return False
     fresh = into / f".unpacking-{file.name}"
     shutil.rmtree(fresh, ignore_errors=True)
     try:
-        _check(file, top, shutil.disk_usage(into).free)
+        total = _check(file, top, shutil.disk_usage(into).free)
+        pace = Pace(report, f"{file.name}, unpacked", size, total)
         for entry, path in _wanted(file, top):
             _write_entry(entry, fresh.joinpath(*path))
+            pace.more(max(entry.size, SMALLEST))
         if hasattr(os, "sync"):
             os.sync()  # once, instead of after each of many thousand pictures
         names = sorted(child.name for child in fresh.iterdir())
@@ -161,7 +167,7 @@ def prepare(
             continue
         report(f"{title}: {archive.url}")
         with _alone(file, report):
-            fetch(archive, downloads, progress, pauses)
+            fetch(archive, downloads, progress or _told(archive.file, report), pauses)
             if archive.has_checksum:
                 report(f"{archive.file}: has the expected checksum")
             else:
@@ -170,15 +176,32 @@ def prepare(
                     f"known; its SHA-256 is {recorded(file)}"
                 )
             if archive.unpack:
-                unpack(file, into, archive.top)
+                unpack(file, into, archive.top, report)
             else:
                 _copy(file, into / archive.file)
         report(f"{archive.file}: ready in '{into}'")
 
 
-def _check(file: Path, top: str, room: int) -> None:
-    """Raise DataError for an entry that is unsafe, or sizes that are beyond reason or room."""
-    total, packed, some = 0, file.stat().st_size, False
+def _told(name: str, report: Callable[[str], None]) -> BytesSoFar:
+    """What tells now and then how far a download is."""
+    pace: Pace | None = None
+    before = 0
+
+    def so_far(have: int, total: int) -> None:
+        nonlocal pace, before
+        if pace is None:  # what an earlier run has fetched counts for no rate
+            pace = Pace(report, name, size, max(total - have, 0))
+        else:
+            pace.more(max(have - before, 0))
+        before = have
+
+    return so_far
+
+
+def _check(file: Path, top: str, room: int) -> int:
+    """Raise DataError for an entry that is unsafe, or sizes that are beyond reason or room; what
+    is to be unpacked, in bytes."""
+    total, packed, wanted = 0, file.stat().st_size, 0
     for entry in _entries(file):
         first = entry.name.removeprefix("./").split("/")[0]
         if UNSAFE.search(entry.name) or first == DOWNLOADS or not entry.plain:
@@ -187,8 +210,9 @@ def _check(file: Path, top: str, room: int) -> None:
                 f"outside its folder; plain files were expected: do not trust this archive, delete "
                 f"it and get it from the publisher."
             )
-        total += max(entry.size, SMALLEST)
-        some = some or _below(entry.name, top) is not None
+        counted = max(entry.size, SMALLEST)
+        total += counted
+        wanted += counted if _below(entry.name, top) is not None else 0
         if total > max(MAX_RATIO * packed, CHUNK):
             raise DataError(
                 f"'{file}' of {in_bytes(packed)} unpacks to more than {total:,}, but at most "
@@ -199,11 +223,12 @@ def _check(file: Path, top: str, room: int) -> None:
                 f"'{file}' needs more than {size(total)} unpacked, but {size(room)} are free: "
                 f"make room and run again."
             )
-    if not some:
+    if not wanted:
         raise DataError(
             f"'{file}' holds nothing{f' in the folder {top!r}' if top else ''}, but files were "
             f"expected: delete it and run again, or unpack it by hand."
         )
+    return wanted
 
 
 def _wanted(file: Path, top: str) -> Iterator[tuple[_Entry, tuple[str, ...]]]:

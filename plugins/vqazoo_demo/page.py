@@ -51,6 +51,7 @@ NAMES = """() => {
   new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});
 }"""
 SHOW_ANSWERS = "() => document.getElementById('answers').scrollIntoView({block: 'nearest'})"
+ASKED = "what is in the picture?"  # where no example says what people may ask
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 # However a question is asked, it waits in the same line; each model has a line of its own behind it
 # (`Models.ask`), so that users of different models do not wait for one another.
@@ -171,19 +172,21 @@ def build(models: Models, flagged: FlaggedTable, top_k: int, folder: Path) -> gr
         folder: for the pictures of the examples.
     """
     talk = Conversation(models, flagged, top_k)
+    suited = talk.suited(models.chosen)
+    likely = next((e.question for e, suits in zip(EXAMPLES, suited, strict=True) if suits), ASKED)
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         asked = gr.State(None)
         gr.Markdown(INTRO, elem_id="intro")
         with gr.Row():
             with gr.Column(scale=5, min_width=280):
-                inputs = _inputs(models)
+                inputs = _inputs(models, likely)
                 ask = gr.Button("Ask", variant="primary", size="lg", elem_id="ask")
             with gr.Column(scale=7, min_width=280):
                 gr.Markdown("## Answers")
                 status = gr.HTML("", elem_id="status", js_on_load=LIVE)
-                answers = gr.HTML(results.nothing_yet(), elem_id="answers")
+                answers = gr.HTML(results.nothing_yet(any(suited)), elem_id="answers")
                 form = _flag_form(talk, asked)
-                examples = _examples(talk, folder)
+                heading, examples = _examples(talk, folder)
         outputs = [answers, status, asked, form]
         for event in (ask.click, inputs[1].submit):
             event(talk.ask, [*inputs, asked], outputs, **ASKING)
@@ -192,17 +195,17 @@ def build(models: Models, flagged: FlaggedTable, top_k: int, folder: Path) -> gr
             filled.then(talk.ask, [*inputs, asked], outputs, **ASKING)
             filled.then(None, js=SHOW_ANSWERS)
         inputs[2].change(
-            lambda names: [gr.update(visible=suits) for suits in talk.suited(names)],
+            lambda names: _shown(talk.suited(names)),
             inputs[2],
-            [button for button, _ in examples],
+            [heading, *(button for button, _ in examples)],
             **QUIET,
         )
         page.load(None, js=NAMES)
     return page
 
 
-def _inputs(models: Models) -> list[gr.components.Component]:
-    """Picture, question, models, and whether to show where they looked."""
+def _inputs(models: Models, likely: str) -> list[gr.components.Component]:
+    """Picture, question such as the likely one, models, and whether to show where they looked."""
     picture = gr.Image(
         label="Picture",
         sources=["upload", "webcam", "clipboard"],
@@ -219,7 +222,7 @@ def _inputs(models: Models) -> list[gr.components.Component]:
         picture,
         gr.Textbox(
             label="Question",
-            placeholder="what color is the circle?",
+            placeholder=likely,
             max_lines=1,
             elem_id="question",
         ),
@@ -255,10 +258,15 @@ def _flag_form(talk: Conversation, asked: gr.State) -> gr.Column:
     return form
 
 
-def _examples(talk: Conversation, folder: Path) -> list[tuple[gr.Button, Any]]:
-    """A button for each example, and what gives its picture and question."""
-    gr.Markdown("## Examples")
+def _shown(suited: Sequence[bool]) -> list[Any]:
+    """Which of the heading and the examples are to be seen; no heading where no example is."""
+    return [gr.update(visible=shows) for shows in (any(suited), *suited)]
+
+
+def _examples(talk: Conversation, folder: Path) -> tuple[gr.Markdown, list[tuple[gr.Button, Any]]]:
+    """Their heading, and a button for each with what gives its picture and question."""
     suited = talk.suited(talk.models.chosen)
+    heading = gr.Markdown("## Examples", visible=any(suited), elem_id="examples-heading")
     buttons = []
     with gr.Row(elem_id="examples"):
         for number, (example, suits) in enumerate(zip(EXAMPLES, suited, strict=True)):
@@ -272,7 +280,7 @@ def _examples(talk: Conversation, folder: Path) -> list[tuple[gr.Button, Any]]:
             )
             values = (str(file), example.question)
             buttons.append((button, lambda values=values: values))
-    return buttons
+    return heading, buttons
 
 
 def theme() -> gr.themes.Base:

@@ -17,7 +17,7 @@ from vqazoo.interfaces import Answer
 from vqazoo.templates import fill
 from vqazoo_demo.asking import Reply
 
-NOTHING_YET = "The answers will stand here. An example asks at once."
+NOTHING_YET, AT_ONCE = "The answers will stand here.", " An example asks at once."
 WORTH_SAYING = 0.1  # score from which on the best guess is told where there is no answer
 HEAT_MAP, THUMBNAIL = 640, 96  # pixels of the longer side
 
@@ -84,9 +84,9 @@ def headline(reply: Reply) -> str:
     return reply.answer.text
 
 
-def nothing_yet() -> str:
-    """What stands where the answers will stand."""
-    return fill(__file__, "note.html", text=NOTHING_YET)
+def nothing_yet(examples: bool) -> str:
+    """What stands where the answers will stand, with and without examples below."""
+    return fill(__file__, "note.html", text=NOTHING_YET + AT_ONCE * examples)
 
 
 def problem(text: str) -> str:

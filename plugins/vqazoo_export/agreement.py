@@ -11,14 +11,20 @@ from typing import Any
 
 from vqazoo.data import Example
 from vqazoo.model import VQAModel
+from vqazoo.progress import Progress
 from vqazoo_export.kept import KeptAgreement
 from vqazoo_export.tokens import RUNNER
 
 
-def agreement(model: VQAModel, folder: Path, examples: Sequence[Example]) -> dict[str, Any]:
+def agreement(
+    model: VQAModel,
+    folder: Path,
+    examples: Sequence[Example],
+    progress: Progress = lambda steps, _: iter(steps),
+) -> dict[str, Any]:
     """Compare the runner of a folder with the original on questions, picture by picture.
 
-    Pictures that a stopped run compared are not compared again.
+    Pictures that a stopped run compared are not compared again. `progress` shows the pictures.
 
     Returns:
         `questions`, how many; `same`, the share with the same answer; `score_difference`, the
@@ -29,7 +35,9 @@ def agreement(model: VQAModel, folder: Path, examples: Sequence[Example]) -> dic
     for example in examples:
         pictures.setdefault(example.image, []).append(example.question)
     same, largest = 0, 0.0
-    for picture, questions in pictures.items():
+    asked = list(pictures.items())
+    for number in progress(range(len(asked)), "pictures compared"):
+        picture, questions = asked[number]
         compare = partial(_compared, model, runner, picture, questions)
         equal, difference = kept.of(picture.read_bytes(), questions, compare)
         same, largest = same + equal, max(largest, difference)

@@ -12,7 +12,7 @@ from vqazoo.amounts import size
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.options import DATA_ROOT, JSON, dataset_args, make_folder, part
-from vqazoo.cli.output import print_json, say
+from vqazoo.cli.output import print_json, progress, say
 
 if TYPE_CHECKING:
     from vqazoo.model import VQAModel
@@ -86,7 +86,9 @@ def export(
     loaded = load(model)
     options = Options(to, graphs, int8, runtime)
     with told_when_interrupted(lambda: "run the same command again; what was done is kept."):
-        manifest = export_model(loaded, model, out, options, lambda line: say(line, err=True))
+        manifest = export_model(
+            loaded, model, out, options, lambda line: say(line, err=True), progress
+        )
         summary: dict[str, Any] = {"out": str(out), "bytes": _size(manifest)}
         if data is not None:
             summary["agreement"] = _agreement(loaded, out, data, data_root, split, limit)
@@ -121,4 +123,4 @@ def _agreement(
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise missing_package("vqazoo export --data", "onnxruntime", "export") from error
-    return agreement(model, out, reader.read(split)[:limit])
+    return agreement(model, out, reader.read(split)[:limit], progress)

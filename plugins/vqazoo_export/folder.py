@@ -8,20 +8,21 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.export import ExportedProgram
 
 from vqazoo.amounts import size
 from vqazoo.errors import ConfigError, missing_package
 from vqazoo.files.writing import json_bytes, while_writing, write_folder
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
-from vqazoo.progress import Report
+from vqazoo.progress import Progress, Report
 from vqazoo.version import __version__
 from vqazoo_export.graphs import TOKEN_AXIS, Graph, as_archive, as_onnx, graphs_of, traced
 from vqazoo_export.heads import exported_head
@@ -59,6 +60,7 @@ def export_model(
     out: Path,
     options: Options,
     report: Report = lambda line: None,
+    progress: Progress = lambda steps, _: iter(steps),
 ) -> dict[str, Any]:
     """Write a model for other runtimes and return its manifest; the folder appears whole or not.
 
@@ -66,7 +68,8 @@ def export_model(
 
     Args:
         ref: the name the model was loaded by, which the manifest keeps.
-        report: receives a line for each graph that was written before.
+        report: receives a line for each step, and for each graph that was written before.
+        progress: shows the steps: tracing and writing of each graph.
 
     Raises:
         ConfigError: a part cannot be exported, the options or the folder do not fit, or another
@@ -78,7 +81,7 @@ def export_model(
             stack.enter_context(while_writing(out, ConfigError))
         except OSError as error:
             raise _unwritable(out, error) from error
-        return _export(model, ref, out, options, report)
+        return _export(model, ref, out, options, report, progress)
 
 
 def _unwritable(out: Path, error: OSError) -> ConfigError:
@@ -86,7 +89,12 @@ def _unwritable(out: Path, error: OSError) -> ConfigError:
 
 
 def _export(
-    model: VQAModel, ref: str, out: Path, options: Options, report: Report
+    model: VQAModel,
+    ref: str,
+    out: Path,
+    options: Options,
+    report: Report,
+    progress: Progress,
 ) -> dict[str, Any]:
     _check(model, out, options)
     runtime = web_runtime(options.runtime) if options.to == WEB else {}
@@ -101,13 +109,7 @@ def _export(
         graphs = graphs_of(model, head, options.graphs)
         asked = {"to": options.to, "graphs": options.graphs, "int8": options.int8}
         kept = KeptGraphs(out, digest_of(model, asked), report)
-        files: dict[str, bytes] = {}
-        for graph in graphs:
-            name = f"{_place(options.to)}{graph.name}{_ending(options.to)}"
-            try:
-                files[name] = kept.content(name, partial(_written, model, graph, options))
-            except OSError as error:
-                raise _unwritable(out, error) from error
+        files = _contents(model, graphs, options, kept, progress)
         described = [
             {
                 "file": name,
@@ -142,6 +144,35 @@ def _export(
     return manifest
 
 
+def _contents(
+    model: VQAModel,
+    graphs: Sequence[Graph],
+    options: Options,
+    kept: KeptGraphs,
+    progress: Progress,
+) -> dict[str, bytes]:
+    """What the files of the graphs hold, by their names; each is traced, then written."""
+    files: dict[str, bytes] = {}
+    length = model.text_encoder.spec.context_length
+    for step in progress(range(2 * len(graphs)), "steps of the export"):
+        graph = graphs[step // 2]
+        name = f"{_place(options.to)}{graph.name}{_ending(options.to)}"
+        which = f"'{name}', graph {step // 2 + 1} of {len(graphs)}"
+        if step % 2 == 0:
+            if (known := kept.known(name)) is not None:
+                files[name] = known
+            else:
+                kept.report(f"Tracing {which}.")
+                program = traced(graph, length)
+        elif name not in files:
+            kept.report(f"Writing {which}.")
+            try:
+                files[name] = kept.keep(name, _written(graph, program, options))
+            except OSError as error:
+                raise _unwritable(kept.out, error) from error
+    return files
+
+
 def _check(model: VQAModel, out: Path, options: Options) -> None:
     """Before the work: packages, sizes, and that no other folder is overwritten."""
     if options.to != TORCH:
@@ -157,8 +188,8 @@ def _check(model: VQAModel, out: Path, options: Options) -> None:
             )
         if options.to == TRITON and options.graphs != "one":
             raise ConfigError(
-                "--graphs three gives three graphs, but a model of a Triton repository is one: "
-                "leave it out, or use --to onnx."
+                "A model of a Triton repository is one graph: leave out --graphs=three, or use "
+                "--to onnx."
             )
     elif options.int8:
         raise ConfigError("--int8 is for ONNX graphs: leave it out, or use --to onnx.")
@@ -187,8 +218,7 @@ def _ending(to: str) -> str:
     return ".pt2" if to == TORCH else ".onnx"
 
 
-def _written(model: VQAModel, graph: Graph, options: Options) -> bytes:
-    program = traced(graph, model.text_encoder.spec.context_length)
+def _written(graph: Graph, program: ExportedProgram, options: Options) -> bytes:
     if options.to == TORCH:
         return as_archive(program)
     content = as_onnx(graph, program)

@@ -65,22 +65,30 @@ class KeptGraphs:
         self.out, self.folder = out, parts_of(out)
         self.key, self.report = key, report
 
-    def content(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """The graph of that file name: one that is kept, else what `make` gives, kept from now on.
+    def known(self, name: str) -> bytes | None:
+        """The graph of that file name, which was written before; None: it was not."""
+        for kept, place in (
+            (self._read(self._file(name)), self.folder),
+            (self._finished(name), self.out),
+        ):
+            if kept is not None:
+                self.report(f"'{name}' was written before: it is taken from '{place}'.")
+                return kept
+        return None
+
+    def keep(self, name: str, content: bytes) -> bytes:
+        """The graph of that file name, kept from now on.
 
         Raises:
             OSError: it cannot be written.
         """
-        file = self.folder / f"{name.replace('/', '-')}{ENDING}"
-        for kept, place in ((self._read(file), self.folder), (self._finished(name), self.out)):
-            if kept is not None:
-                self.report(f"'{name}' was written before: it is taken from '{place}'.")
-                return kept
-        content = make()
         self.folder.mkdir(parents=True, exist_ok=True)
         head = {"key": self.key, "sha256": hashlib.sha256(content).hexdigest()}
-        write_file(file, json_text(head).encode() + b"\n" + content)
+        write_file(self._file(name), json_text(head).encode() + b"\n" + content)
         return content
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name.replace('/', '-')}{ENDING}"
 
     def tidy(self) -> None:
         """Remove all graphs, also those of exports that were given up."""

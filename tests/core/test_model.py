@@ -140,8 +140,8 @@ def test_other_mistakes_are_told(model, picture, tmp_path):
     [
         ({"encoder": "tiny-clop", "head": "mlp"}, UnknownNameError, "Did you mean 'tiny-clip'"),
         ({"encoder": "lstm", "head": "mlp"}, UnknownNameError, "'lstm' is a head, not an encoder"),
-        ({"encoder": "minilm", "head": "mlp"}, IncompatibleError, "--image-encoder"),
-        ({"encoder": "efficientnet-lite0", "head": "mlp"}, IncompatibleError, "--text-encoder"),
+        ({"encoder": "minilm", "head": "mlp"}, IncompatibleError, "image_encoder="),
+        ({"encoder": "efficientnet-lite0", "head": "mlp"}, IncompatibleError, "text_encoder="),
         ({"image_encoder": "tiny-clip", "head": "mlp"}, ConfigError, "No text_encoder is named"),
         (
             {"encoder": "tiny-clip", "head": "mlp", "fusion": {"type": "sum", "args": {"dim": -1}}},

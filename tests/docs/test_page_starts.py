@@ -30,6 +30,14 @@ def test_a_page_opens_with_the_question_that_it_answers(page: str) -> None:
     assert title.endswith("?") or sentence, "write the question in the reader's words first"
 
 
+@pytest.mark.parametrize("page", [*PAGES, "README.md"])
+def test_what_only_the_whole_card_holds_is_said_with_its_flag(page: str) -> None:
+    """`vqazoo info NAME` prints how a card begins."""
+    for sentence in re.split(r"(?<=[.:])\s", text_of(page)):
+        if "`vqazoo info" in sentence and re.search(r"\bcards?\b|every metric", sentence):
+            assert "--all" in sentence, sentence
+
+
 def terms() -> list[str]:
     """The anchors of the words that the glossary explains."""
     headings = re.findall(r"^## (.+)$", (ROOT / GLOSSARY).read_text("utf-8"), re.MULTILINE)

@@ -49,9 +49,9 @@ class Scoring:
     @property
     def advice(self) -> str:
         """What to do about options that are not known."""
-        nearest = f', or ask with unknown="{NEAREST_WAY}" (--{NEAREST_WAY})'
+        nearest = f", or ask with --{NEAREST_WAY}"
         ask = nearest if self.by_class and not self.nearest else ""
-        return f"name answers that it knows (vqazoo info MODEL){ask}"
+        return f"name answers that it knows (its answers.json lists them){ask}"
 
     def __call__(self, fused: Features, options: Options) -> list[list[float]]:
         return self.scores(fused, options)

@@ -11,13 +11,14 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
 from vqazoo.cli.ending import how_it_ended, sigterm_heard
 from vqazoo.cli.output import guard_libraries, say
 from vqazoo.errors import PluginError, VqazooError, did_you_mean
+from vqazoo.keywords import flags_named
 from vqazoo.lean_imports import no_collections
 from vqazoo.registry import load_object, parse_ref, registry
 from vqazoo.version import __version__
@@ -62,6 +63,10 @@ VERBS = {
 
 class VerbGroup(click.Group):
     """The built-in verbs, and those of the entry-point group `vqazoo.commands`."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with flags_named():
+            return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         added = [name for name in registry.names("command") if name not in VERBS]

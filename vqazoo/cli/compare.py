@@ -95,6 +95,7 @@ def compare(
             skip_missing=skip_missing,
             seed=seed,
             report=lambda line: say(line, err=True),
+            progress=progress,
         )
         if as_json:
             print_json(costs.to_json())

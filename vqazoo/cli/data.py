@@ -19,7 +19,7 @@ from vqazoo.cli.options import (
     dataset_args,
     make_folder,
 )
-from vqazoo.cli.output import print_json, say
+from vqazoo.cli.output import print_json, progress, say
 
 if TYPE_CHECKING:
     from vqazoo.data.report import DataReport
@@ -93,6 +93,7 @@ def info(
         decode,
         lambda line: say(line, err=True),
         manifest.other_counts,
+        progress,
     )
     if list_file is not None:
         from vqazoo.files.writing import write_file
@@ -262,9 +263,11 @@ def export(
     make_folder(folder)
     written = {}
     for split in wanted:
-        examples, left_out = usable(reader.read(split), skip_missing, folder / MISSING_IMAGES)
+        examples, left_out = usable(
+            reader.read(split), skip_missing, folder / MISSING_IMAGES, progress
+        )
         file = folder / f"{split}.parquet"
-        write_parquet(examples, file)
+        write_parquet(examples, file, progress)
         written[split] = {"file": str(file), "questions": len(examples), "left_out": left_out}
         say(f"{len(examples):,} questions in '{file}'.", err=as_json)
     if as_json:

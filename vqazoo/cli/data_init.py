@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vqazoo.cli.options import JSON, given_args
-from vqazoo.cli.output import print_json, print_table, say
+from vqazoo.cli.output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
     from vqazoo.data.doubts import Doubt
@@ -105,7 +105,7 @@ def _doubts(looked: FirstLook) -> dict[str, list[Doubt]]:
     for split, read in looked.splits.items():
         images = {example.image for example in read.examples}
         missing = {image for image in images if not is_there(image)}
-        damaged = set(unreadable(sorted(images - missing)))
+        damaged = set(unreadable(sorted(images - missing), progress))
         learnt = looked.splits.get("train")
         both: set[Path] = set()
         if split != "train" and learnt is not None:

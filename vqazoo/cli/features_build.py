@@ -105,7 +105,7 @@ def build(
         reader.check_split(split)
     examples = [e for split in splits or reader.splits() for e in reader.read(split)]
     skip_missing = skip_missing or filled.data.skip_missing
-    examples, left_out = usable(examples, skip_missing, None)
+    examples, left_out = usable(examples, skip_missing, None, progress)
     if left_out:
         say(f"Left out {left_out:,} questions without a picture.", err=True)
     model = build_to_encode(filled.model, device or filled.training.device)

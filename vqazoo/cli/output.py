@@ -19,8 +19,11 @@ from vqazoo.amounts import count
 from vqazoo.cli.terminal import printable, printable_json
 from vqazoo.errors import VqazooWarning
 from vqazoo.files.json_text import json_text
+from vqazoo.progress import NEXT, in_lines
 
 GAP = "  "
+
+_under_way: list[Any] = []  # the console of the bar that is shown
 
 
 def say(text: str, err: bool = False, lines: bool = False) -> None:
@@ -29,6 +32,9 @@ def say(text: str, err: bool = False, lines: bool = False) -> None:
     What a terminal would obey is written out: escape sequences, other controls, marks that turn
     the direction of writing, and, unless `lines`, line breaks.
     """
+    if err and _under_way:  # above the bar, which would stand in the line
+        _under_way[-1].print(printable(text, lines), markup=False, highlight=False, soft_wrap=True)
+        return
     click.echo(printable(text, lines), err=err)
 
 
@@ -136,9 +142,11 @@ def _shown(value: Any) -> str:
 
 
 def progress(steps: Sequence[int], label: str) -> Iterator[int]:
-    """A progress bar on a terminal; elsewhere nothing, since plain lines follow."""
-    if not sys.stderr.isatty():
+    """A progress bar on a terminal; elsewhere a plain line now and then, of what takes long."""
+    if _under_way:  # a step within another's, such as a validation within an epoch
         return iter(steps)
+    if not sys.stderr.isatty():
+        return in_lines(lambda line: say(line, err=True), NEXT)(steps, label)
     return _bar(steps, printable(label))
 
 
@@ -168,5 +176,10 @@ def _bar(steps: Sequence[int], label: str) -> Iterator[int]:
         Rate(),
         Remaining(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        yield from shown.track(steps, description=label)
+    console = Console(stderr=True)
+    _under_way.append(console)
+    try:
+        with Progress(*columns, console=console, transient=True) as shown:
+            yield from shown.track(steps, description=label)
+    finally:
+        _under_way.remove(console)

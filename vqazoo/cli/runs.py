@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from itertools import groupby
 from pathlib import Path
 
@@ -44,9 +43,9 @@ def runs(folder: Path, as_json: bool) -> None:
             for run in group
         ]
         print_table(("validation", "run", "parts"), rows, f"trained on {data}")
-        best = next((run for run in group if run.score is not None and not run.blind), None)
-        if best is not None:
-            say(f'Ask the best: vqazoo ask {shlex.quote(str(best.folder))} photo.jpg "what is it?"')
+        commands = [run.ask for run in group if run.ask]
+        for number, command in enumerate(commands):
+            say(f"{'Ask it' if number else 'Ask the best'}: {command}")
     for run in listed:
         if run.unreadable:
             say(f"Note: '{run.folder}' cannot be read: {run.unreadable}", err=True)

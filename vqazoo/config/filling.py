@@ -31,14 +31,13 @@ def run_config(given: Mapping[str, Any]) -> RunConfig:
         if tower not in tables:
             flag = tower.replace("_", "-")
             raise ConfigError(
-                f"No {tower} is named: give --encoder (in Python encoder=) for both towers, or "
-                f"--{flag} ({tower}=) for this one; vqazoo suggest  tries which suit your data."
+                f"No {tower} is named: give --encoder for both towers, or --{flag} for this one; "
+                f"'vqazoo suggest' tries which suit your data."
             )
     for needed in ("head", "data"):
         if needed not in tables:
             raise ConfigError(
-                f"No {needed} is named: give --{needed} (in Python {needed}=), or [{needed}] in "
-                f"the config."
+                f"No {needed} is named: give --{needed}, or [{needed}] in the config."
             )
     if "fusion" not in tables:
         head = parse(Block, _as_table(tables["head"]), "head")

@@ -1,5 +1,6 @@
 """Questions about pictures: examples, the contract of dataset readers, answers and their rules."""
 
+from vqazoo.data.counted import Counted
 from vqazoo.data.examples import (
     MAX_QUESTION_CHARACTERS,
     DatasetReader,
@@ -16,6 +17,7 @@ from vqazoo.files.writing import write_list
 
 __all__ = [
     "MAX_QUESTION_CHARACTERS",
+    "Counted",
     "DatasetReader",
     "Example",
     "OcrToken",

@@ -10,6 +10,7 @@ import re
 import shlex
 import string
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from vqazoo.errors import ConfigError, DataError, did_you_mean, suggest
@@ -73,6 +74,14 @@ def matched(columns: Iterable[str], wanted: Mapping[str, str]) -> dict[str, str]
             for other in USUAL[argument]:
                 take(argument, other)
     return {argument: meant[argument] for argument in wanted if argument in meant}
+
+
+def as_written(picture: Any) -> str:
+    """The path, address or number in a cell of a picture, as the table writes it; empty: the cell
+    holds the picture itself."""
+    if isinstance(picture, Mapping):
+        picture = picture.get("path")
+    return str(picture).strip() if isinstance(picture, str | int | Path) else ""
 
 
 def _folded(name: str) -> str:

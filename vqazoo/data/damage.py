@@ -10,16 +10,19 @@ from vqazoo.errors import ImageError
 from vqazoo.files.writing import write_list
 from vqazoo.media.images import open_image
 from vqazoo.media.video import is_video, watch
+from vqazoo.progress import Progress
 
 THREADS = 4
 LOOKED = 6  # frames of a video
 LISTED = "damaged-images.txt"
 
 
-def unreadable(paths: Sequence[Path]) -> dict[Path, ImageError]:
+def unreadable(
+    paths: Sequence[Path], progress: Progress = lambda steps, _: iter(steps)
+) -> dict[Path, ImageError]:
     """What is wrong with those of the files that cannot be opened; every one is decoded.
 
-    Of a video, some of its frames are.
+    Of a video, some of its frames are. `progress` shows the files.
     """
 
     def wrong(path: Path) -> ImageError | None:
@@ -33,7 +36,8 @@ def unreadable(paths: Sequence[Path]) -> dict[Path, ImageError]:
         return None
 
     with ThreadPoolExecutor(THREADS) as threads:
-        errors = list(threads.map(wrong, paths))
+        found = threads.map(wrong, paths)
+        errors = [next(found) for _ in progress(range(len(paths)), "pictures opened")]
     return {path: error for path, error in zip(paths, errors, strict=True) if error is not None}
 
 

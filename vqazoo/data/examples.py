@@ -13,9 +13,12 @@ from typing import Any
 
 from vqazoo.data.comparison import STEMS, TEXT, Comparison, rule
 from vqazoo.data.ocr import OcrToken
+from vqazoo.data.reader_faults import name_faults
 from vqazoo.errors import ConfigError, DataError, QuestionError, UnknownNameError, did_you_mean
 from vqazoo.files.elsewhere import DistantFile
 from vqazoo.files.writing import write_list
+from vqazoo.keywords import names_keywords
+from vqazoo.progress import Progress
 from vqazoo.registry import registry
 
 MAX_QUESTION_CHARACTERS = 2000
@@ -50,6 +53,8 @@ class Example:
             of them. Empty: every answer counts the same.
         ocr_tokens: the words that a reader of text found in the picture, for heads that copy them
             (`reads_ocr` in their manifest); empty: it found none; None: there was no reader.
+        image_path: the picture as the user's own table writes it, which files of answers repeat;
+            empty: the data are no such table, or hold the picture itself.
     """
 
     image: Path
@@ -69,6 +74,7 @@ class Example:
     weighted: tuple[tuple[str, float], ...] = ()
     group: str = ""
     ocr_tokens: tuple[OcrToken, ...] | None = None
+    image_path: str = field(default="", compare=False)
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -112,6 +118,10 @@ class DatasetReader(ABC):
 
     registered_as: str = ""
 
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        name_faults(cls)
+
     @abstractmethod
     def splits(self) -> list[str]:
         """Names of the splits that are there."""
@@ -128,12 +138,13 @@ class DatasetReader(ABC):
         """The examples of a split one by one, in file order, to be answered: whoever asks a
         question checks it, and answers of people may be left out.
 
-        Readers of files that memory cannot hold override it; this one reads the whole split.
+        Readers of files that memory cannot hold override it; this one reads the whole split. Where
+        the number of examples is known, `operator.length_hint` says it, see `Counted`.
 
         Raises:
             DataError: as `read`.
         """
-        yield from self.read(split)
+        return iter(self.read(split))
 
     def places(self, split: str) -> tuple[str, Sequence[int]]:
         """What the places of rows count, `line` or `row`, and that of each example of `read`."""
@@ -153,6 +164,7 @@ class DatasetReader(ABC):
             )
 
 
+@names_keywords
 def open_dataset(name: str, args: Mapping[str, Any]) -> DatasetReader:
     """The reader of a dataset by its registry name, such as `vizwiz` or `hf:owner/name`.
 
@@ -215,10 +227,13 @@ def present(
 
 
 def usable(
-    examples: Sequence[Example], skip_missing: bool, list_file: Path | None
+    examples: Sequence[Example],
+    skip_missing: bool,
+    list_file: Path | None,
+    progress: Progress = lambda steps, _: iter(steps),
 ) -> tuple[list[Example], int]:
     """As `present`, but with `skip_missing` also those are left out whose picture cannot be read,
-    for which every picture is opened once.
+    for which every picture is opened once, which `progress` shows.
 
     Raises:
         DataError: as `present`, or no picture can be read.
@@ -229,7 +244,7 @@ def usable(
 
     images = {example.image for example in examples}
     missing = {image for image in images if not is_there(image)}
-    damaged = set(unreadable(sorted(images - missing)))
+    damaged = set(unreadable(sorted(images - missing), progress))
     problem = "do not exist" if not damaged else "do not exist or cannot be read"
     return _without(
         missing | damaged, examples, problem if missing else "cannot be read", list_file

@@ -14,6 +14,7 @@ from vqazoo.data.doubts import doubts_of
 from vqazoo.data.examples import DatasetReader, Example, is_there
 from vqazoo.data.leaks import shared_pictures
 from vqazoo.data.own_files import is_own
+from vqazoo.progress import Progress
 
 TOP = 5  # most frequent answers that are shown
 FEW = 2_000  # pictures of a split that are opened without being asked to
@@ -77,6 +78,7 @@ def report_on(
     decode: bool | None = None,
     tell: Callable[[str], None] = lambda line: None,
     other: Mapping[str, int] | None = None,
+    progress: Progress = lambda steps, _: iter(steps),
 ) -> DataReport:
     """Read every split of a dataset and look at its pictures.
 
@@ -84,7 +86,7 @@ def report_on(
         official: questions of each split in the official release; other: in another one.
         decode: open every picture, which finds broken files and takes long; None: where a split has
             at most FEW pictures.
-        tell: receives a line a split.
+        tell: receives a line a split; progress: shows the pictures that are opened.
     """
     splits: dict[str, SplitReport] = {}
     images: dict[str, set[Path]] = {}
@@ -101,7 +103,7 @@ def report_on(
         there = [image for image in images[name] if is_there(image)]
         absent = sorted(str(image) for image in images[name] - set(there))
         looked = decode if decode is not None else len(there) <= FEW
-        bad = sorted(map(str, unreadable(there))) if looked else None
+        bad = sorted(map(str, unreadable(there, progress))) if looked else None
         missing += absent
         broken += bad or []
         if own:

@@ -68,7 +68,7 @@ def _write_text(
 def _csv_lines(records: Sequence[Record]) -> str:
     rows = []
     for record in records:
-        cells = [record[name] for name in ANSWER_COLUMNS]
+        cells = [record.get(name) for name in ANSWER_COLUMNS]  # parts of before have fewer
         place = ANSWER_COLUMNS.index("score")
         # Six digits, as in every CSV of answers: small ones, of long answers, keep their order.
         cells[place] = "" if cells[place] is None else f"{cells[place]:.6g}"

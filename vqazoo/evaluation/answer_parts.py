@@ -68,6 +68,7 @@ def in_parts(examples: Iterator[Example]) -> Iterator[Part]:
             (),
             e.question_id,
             choices=e.choices,
+            image_path=e.image_path,
         )
         for e in examples
     )

@@ -176,7 +176,15 @@ def answer_split(
     with evaluating(model):  # what is encoded, too
         source = source_of(model, examples, asking, progress, cache, report, images)
         count = len(examples)
-        return answer_features(model, source, count, asking=asking, plain=plain, examples=examples)
+        return answer_features(
+            model,
+            source,
+            count,
+            asking=asking,
+            plain=plain,
+            examples=examples,
+            progress=progress,
+        )
 
 
 def source_of(
@@ -218,6 +226,7 @@ def answer_features(
     asking: Asking | None = None,
     plain: list[float] | None = None,
     examples: Sequence[Example] = (),
+    progress: Progress = lambda steps, _: iter(steps),
     **decode: Any,
 ) -> list[Answer]:
     """The best answer for the rows `start` to `start + count` of a feature source; where answers
@@ -227,6 +236,7 @@ def answer_features(
         plain: gets the head's own scores, see `Asking.ways`.
         asking: how they are answered; None: by the candidates and decode options that are given.
         examples: the questions of those rows, where they may give choices.
+        on_batch: receives how many more were answered; progress: shows the batches.
 
     Raises:
         ConfigError: an option is not understood; there are candidates, but the head does not rank.
@@ -236,7 +246,7 @@ def answer_features(
     best = asking.best(model, plain)
     with evaluating(model), torch.inference_mode():
         size = PICTURES_BATCH if model.image_encoder.keeps_pictures else PREDICT_BATCH
-        for first in range(start, start + count, size):
+        for first in progress(range(start, start + count, size), "batches of answers"):
             rows = torch.arange(first, min(first + size, start + count))  # (B,)
             fused = model.fusion(*source.batch(rows))
             answers += best(fused, examples[first - start : first - start + len(rows)])

@@ -11,11 +11,13 @@ import numpy as np
 from vqazoo.data import Example
 from vqazoo.errors import DataError, PluginError
 from vqazoo.evaluation.metric import Measure, Metric
+from vqazoo.fault_sentences import raised_named
 from vqazoo.interfaces import Answer
 from vqazoo.metrics import AnswerMetric, MetricManifest
 from vqazoo.registry import registry
 
 Chosen = Mapping[str, Mapping[str, Any]]  # names of metrics with their arguments
+NUMBERS = "fiub"  # kinds of dtypes that are
 EMPTY = ("", (), None)  # what a field of a question holds where it has none
 
 
@@ -79,10 +81,19 @@ def _values(
     built: _Built, measure: Measure, answers: Sequence[Answer], report: Callable[[str], None]
 ) -> Iterator[Metric]:
     examples = measure.examples
-    if why := _lacking(built, examples) or built.metric.undefined(examples):
+    owner = f"The metric '{built.name}'"
+    with raised_named(owner, "undefined"):
+        why = _lacking(built, examples) or built.metric.undefined(examples)
+    if why:
         raise DataError(f"'{built.name}' is not defined for these questions: {why}.")
     how = built.manifest.signature
-    measured = built.metric.measure(examples, answers)
+    with raised_named(owner, "measure"):
+        measured = built.metric.measure(examples, answers)
+    if not isinstance(measured, Mapping):
+        raise PluginError(
+            f"{owner} gives a {type(measured).__name__} from measure, but numbers under the names "
+            f"of its manifest were expected: give a dict of them."
+        )
     for name, value in measured.items():
         if name not in built.manifest.values:
             raise PluginError(
@@ -100,7 +111,8 @@ def _values(
 
 def _metric(measure: Measure, name: str, value: Any, how: str, owner: str) -> Iterator[Metric]:
     if not isinstance(value, np.ndarray):
-        number = float(value)
+        with raised_named(f"The metric '{owner}'", "measure"):
+            number = float(value)
         if not np.isfinite(number):
             raise PluginError(
                 f"The metric '{owner}' gives {number} as {name!r}, but a number was expected: "
@@ -108,6 +120,11 @@ def _metric(measure: Measure, name: str, value: Any, how: str, owner: str) -> It
             )
         yield from measure.metric(name, number, how)
         return
+    if value.dtype.kind not in NUMBERS:
+        raise PluginError(
+            f"The metric '{owner}' gives an array of {value.dtype} as {name!r}, but numbers were "
+            f"expected: give np.float64."
+        )
     if value.shape != (len(measure.examples),):
         raise PluginError(
             f"The metric '{owner}' gives {value.shape} scores as {name!r}, but one for each of "

@@ -26,6 +26,7 @@ from vqazoo.features.sources import FeatureSource
 from vqazoo.interfaces import Answer, GivesLogits
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
+from vqazoo.progress import Progress
 
 MOST_ROWS, NUMBERS = 50_000, 2**24  # and log-probabilities: rows beyond are thinned out evenly
 OPTIONS, RANKED_ROWS = 8, 512  # given answers, and rows that are asked to choose among them
@@ -74,12 +75,14 @@ def gather(
     examples: Sequence[Example],
     start: int = 0,
     pictures: Sequence[str] | None = None,
+    progress: Progress = lambda steps, _: iter(steps),
 ) -> Evidence:
     """Ask a model what has answers, in its own way; nothing is trained.
 
     Args:
         source: whose rows from `start` on are the examples.
         pictures: what tells the picture of each example; None, or empty: its path.
+        progress: shows the batches.
 
     Raises:
         DataError: no example has an answer.
@@ -94,7 +97,7 @@ def gather(
     shares: list[Numbers] = []
     options = model.decode_options({})
     with evaluating(model), torch.inference_mode():
-        for first in range(0, len(asked), PREDICT_BATCH):
+        for first in progress(range(0, len(asked), PREDICT_BATCH), "batches of answers"):
             rows = torch.tensor(asked[first : first + PREDICT_BATCH]) + start  # (B,)
             fused = model.fusion(*source.batch(rows))
             answers += [row[0] for row in model.answers_of(fused, calibrated=False, **options)]
@@ -104,7 +107,7 @@ def gather(
     kept = [examples[row] for row in asked]
     name, counted, right = measured(kept, answers)
     log_shares = np.concatenate(shares)[counted] if shares else None
-    options_scored, place = _options(model, source, kept, asked, start)
+    options_scored, place = _options(model, source, kept, asked, start, progress)
     scored = [kept[row] for row in counted]
     given = [answers[row] for row in counted]
     told = all(e.answerable is not None for e in scored)
@@ -121,6 +124,7 @@ def _options(
     examples: Sequence[Example],
     asked: Sequence[int],
     start: int,
+    progress: Progress,
 ) -> tuple[list[Numbers], list[int]]:
     """Log-scores of given options to some of the questions, and which of them is right.
 
@@ -141,7 +145,7 @@ def _options(
     scoring = scoring_of(model, UNSCORED_WAY)
     scores: list[Numbers] = []
     with evaluating(model), torch.inference_mode():
-        for first in range(0, len(fitting), PREDICT_BATCH):
+        for first in progress(range(0, len(fitting), PREDICT_BATCH), "batches of choices"):
             batch = fitting[first : first + PREDICT_BATCH]
             rows = torch.tensor([asked[row] + start for row, _, _ in batch])
             fused = model.fusion(*source.batch(rows))

@@ -21,6 +21,7 @@ from vqazoo.data.ocr import OCR_COLUMN
 from vqazoo.errors import DataError
 from vqazoo.evaluation.predictions import optional_package
 from vqazoo.files.json_text import json_text
+from vqazoo.progress import Progress
 
 PARQUET_ROWS = 64  # with their pictures in memory at once
 
@@ -39,8 +40,13 @@ def to_datasets(examples: Sequence[Example]) -> Any:
     return datasets.Dataset.from_dict(columns, features=features)
 
 
-def write_parquet(examples: Sequence[Example], file: Path) -> None:
-    """Write a split as parquet with its pictures inside, whole or not at all.
+def write_parquet(
+    examples: Sequence[Example],
+    file: Path,
+    progress: Progress = lambda steps, _: iter(steps),
+) -> None:
+    """Write a split as parquet with its pictures inside, whole or not at all; `progress` shows
+    the groups of rows.
 
     `hf:FOLDER` reads it back, and so does `datasets.load_dataset("parquet", ...)`.
 
@@ -53,7 +59,7 @@ def write_parquet(examples: Sequence[Example], file: Path) -> None:
     part = file.with_name(f"{file.name}.part")
     try:
         with parquet.ParquetWriter(part, schema) as writer:
-            for start in range(0, len(examples), PARQUET_ROWS):
+            for start in progress(range(0, len(examples), PARQUET_ROWS), "groups of rows"):
                 batch = [_parquet_row(e, weighted) for e in examples[start : start + PARQUET_ROWS]]
                 batch = [{name: row[name] for name in schema.names} for row in batch]
                 writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from vqazoo.amounts import count, duration
+from vqazoo.amounts import number
 from vqazoo.data import Example
 from vqazoo.errors import DataError
 from vqazoo.evaluation import answer_parts
@@ -25,13 +24,15 @@ from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import while_writing
 from vqazoo.interfaces import Answer, floating_dtype, state_sha256
 from vqazoo.model import VQAModel
-from vqazoo.progress import Report
+from vqazoo.progress import Pace, Report
 
 FEATURES = "source of features"
-TOLD = 30.0  # seconds between two lines about how far it is
 
-# Takes parts, and gives each back with its records, in any order.
-AnswerEngine = Callable[[Iterator[Part]], Iterator[tuple[Part, Sequence[Record]]]]
+# Takes parts, and gives each back with its records, in any order; tells how many more rows it has
+# answered, meanwhile.
+AnswerEngine = Callable[
+    [Iterator[Part], Callable[[int], None]], Iterator[tuple[Part, Sequence[Record]]]
+]
 
 
 @dataclass(frozen=True)
@@ -106,15 +107,19 @@ def answer_to_file(
     examples: Iterator[Example],
     engine: AnswerEngine,
     report: Report = print,
+    total: int = 0,
 ) -> Counts:
     """Answer the rows whose parts are not there yet, then join all.
+
+    Args:
+        total: how many rows there are, to tell how long it takes; 0: not known.
 
     Raises:
         DataError: the parts that are there are of something else; a file cannot be written;
             another process answers into the same file.
     """
     with _alone(parts):
-        return parts.join(_answer_missing(parts, plan, examples, engine, report))
+        return parts.join(_answer_missing(parts, plan, examples, engine, report, total))
 
 
 def answers_kept(
@@ -131,8 +136,8 @@ def answers_kept(
         DataError: as `answer_to_file`.
     """
     with _alone(parts):
-        count = _answer_missing(parts, plan, iter(examples), engine, report)
-        return [as_answer(record) for number in range(count) for record in parts.records(number)]
+        parts_there = _answer_missing(parts, plan, iter(examples), engine, report, len(examples))
+        return [as_answer(record) for part in range(parts_there) for record in parts.records(part)]
 
 
 @contextmanager
@@ -150,41 +155,23 @@ def _answer_missing(
     examples: Iterator[Example],
     engine: AnswerEngine,
     report: Report,
+    total: int,
 ) -> int:
     """Answer the rows whose parts are not there yet; how many parts there are then."""
     parts.begin(plan)
     if before := parts.answered():
         report(f"Going on with '{parts.folder}': {before:,} parts were answered before.")
-    told = _Told(report)
-    number = -1
+    told, last = Pace(report, "Rows answered", number, total), -1
 
     def missing() -> Iterator[Part]:
-        nonlocal number
+        nonlocal last
         for part in in_parts(examples):
-            number = part.number
-            if not parts.holds(part):
+            last = part.number
+            if parts.holds(part):
+                told.spare(len(part.rows))
+            else:
                 yield part
 
-    for part, records in engine(missing()):
+    for part, records in engine(missing(), told.more):
         parts.add(part, records)
-        told.more(len(records))
-    return number + 1
-
-
-class _Told:
-    """Tells now and then how many rows are answered, and how fast."""
-
-    def __init__(self, report: Report) -> None:
-        self._report, self._rows = report, 0
-        self._start = self._last = time.monotonic()
-
-    def more(self, rows: int) -> None:
-        self._rows += rows
-        now = time.monotonic()
-        if now - self._last >= TOLD:
-            self._last = now
-            rate = self._rows / (now - self._start)
-            self._report(
-                f"{count(self._rows)} rows answered in {duration(now - self._start)}, "
-                f"{rate:,.1f} rows/s."
-            )
+    return last + 1

@@ -1,10 +1,12 @@
 """Prediction files: CSV, JSON lines and parquet, and the official submissions. Imports no torch.
 
-Ours have the columns `question_id`, `image`, `question`, `answer`, `score`, `answer_type`,
-`answerable`, `abstained` (why an answer was held back), and, for whoever reads them, `selected` and
-`correct`, or in those of `vqazoo predict` `error`: such a row is not answered. A file that others
-made needs `question_id` and `answer` only. In our CSV an apostrophe stands before a text that a
-spreadsheet would run (see `vqazoo.files.csv_cells`); reading takes it away.
+Ours have the columns `question_id`, `image` (file name), `image_path` (what a user's own table
+writes in its column of pictures, by which rows can be joined with it), `question`, `answer`,
+`score`, `answer_type`, `answerable`, `abstained` (why an answer was held back), and, for whoever
+reads them, `selected` and `correct`, or in those of `vqazoo predict` `error`: such a row is not
+answered. A file that others made needs `question_id` and `answer` only. In our CSV an apostrophe
+stands before a text that a spreadsheet would run (see `vqazoo.files.csv_cells`); reading takes it
+away.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     "question_id",
     "image",
+    "image_path",
     "question",
     "answer",
     "score",
@@ -42,11 +45,12 @@ COLUMNS = (
     "correct",
 )
 ANSWER_COLUMNS = (*COLUMNS[:-2], "error")  # of `vqazoo predict`, which has no truth to compare
-# Those of CSV files that were written here, also by releases before answers could be held back.
+# Those of CSV files that were written here, also by releases before answers could be held back, or
+# the picture's path was kept.
 WRITTEN = {
     tuple(name for name in columns if name not in left_out)
     for columns in (COLUMNS, ANSWER_COLUMNS)
-    for left_out in ((), ("abstained",))
+    for left_out in ((), ("image_path",), ("image_path", "abstained"))
 }
 PARQUET = ".parquet"
 PACKAGES = {"pandas": "pandas", "datasets": "vqazoo[hf]", "pyarrow": "vqazoo[hf]"}
@@ -61,6 +65,7 @@ def rows(examples: Sequence[Example], answers: Sequence[Answer]) -> list[dict[st
         values = (
             example.question_id,
             example.image.name,
+            example.image_path or None,
             example.question,
             answer.text,
             None if math.isnan(answer.score) else answer.score,

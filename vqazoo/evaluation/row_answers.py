@@ -60,8 +60,13 @@ class RowAnswers:
         self._best = asking.best(model)
         self._stored = StoredImages(model, cache) if features == CACHED else None
 
-    def records(self, examples: Sequence[Example]) -> list[Record]:
+    def records(
+        self, examples: Sequence[Example], told: Callable[[int], None] = lambda rows: None
+    ) -> list[Record]:
         """A record of each example: its answer, or its error.
+
+        Args:
+            told: receives how many more rows were answered.
 
         Raises:
             ConfigError: the model describes pictures, and reads no question.
@@ -74,6 +79,7 @@ class RowAnswers:
         with evaluating(self.model), torch.inference_mode():
             for rows, image in self._seen(examples, asked, errors):
                 answers |= self._answered(image, rows, examples)
+                told(len(rows))
         return [
             self._make(example, answers.get(row), errors.get(row, ""))
             for row, example in enumerate(examples)
@@ -156,6 +162,7 @@ def as_record(example: Example, answer: Answer | None, error: str) -> Record:
     return {
         "question_id": writable(example.question_id),
         "image": writable(example.image.name),
+        "image_path": writable(example.image_path) or None,
         "question": writable(example.question),
         "answer": answer.text if answer else None,
         "score": answer.score if answer and not math.isnan(answer.score) else None,

@@ -34,7 +34,7 @@ from vqazoo.faults import faults_named
 from vqazoo.features.sources import FeatureSource
 from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
-from vqazoo.progress import Progress, Report
+from vqazoo.progress import Progress, Report, in_lines
 from vqazoo.registry import registry
 
 IN_MEMORY = "rows in memory"  # data without a registered reader, in signatures
@@ -111,7 +111,7 @@ def with_pictures(
     examples: Sequence[Example], skip_missing: bool, missing: Path | None, report: Report
 ) -> list[Example]:
     """Those whose picture can be used; see `read_split`."""
-    kept, left_out = usable(examples, skip_missing, missing)
+    kept, left_out = usable(examples, skip_missing, missing, in_lines(report))
     if left_out:
         listed = f", listed in '{missing}'" if missing else ""
         report(f"Left out {left_out:,} questions without a picture{listed}.")
@@ -157,15 +157,22 @@ def evaluate_questions(
 
 
 def evaluate_features(
-    model: VQAModel, questions: Questions, source: FeatureSource, start: int = 0
+    model: VQAModel,
+    questions: Questions,
+    source: FeatureSource,
+    start: int = 0,
+    progress: Progress = lambda steps, _: iter(steps),
 ) -> Evaluation:
     """As `evaluate_questions`, of features that are there; measures only what is quick to measure.
 
     Args:
         source: whose rows from `start` on are the questions.
+        progress: shows the batches that are answered.
     """
     examples = questions.examples
-    answers = answer_features(model, source, len(examples), start, examples=examples)
+    answers = answer_features(
+        model, source, len(examples), start, examples=examples, progress=progress
+    )
     return _of_model(model, questions, answers, Asking(), quick=True)
 
 

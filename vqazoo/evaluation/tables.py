@@ -50,10 +50,10 @@ NAMED_ROWS = 20  # rows named in a message
 class Predictions(Sequence[dict[str, Any]]):
     """The answers to the rows of a table, in their order; see `VQAModel.predict`.
 
-    A row is a dict: `question_id`, `image` (file name), `question`, `answer`, `score`,
-    `answer_type`, `answerable`, `abstained`, and where the table had answers `selected`, the one
-    that is expected, and `correct`; None where there is nothing to say. These are the columns of a
-    prediction file.
+    A row is a dict: `question_id`, `image` (file name), `image_path` (as the table wrote it),
+    `question`, `answer`, `score`, `answer_type`, `answerable`, `abstained`, and where the table had
+    answers `selected`, the one that is expected, and `correct`; None where there is nothing to
+    say. These are the columns of a prediction file.
     """
 
     def __init__(self, examples: Sequence[Example], answers: Sequence[Answer]) -> None:
@@ -259,6 +259,7 @@ def _row(
         rephrasing_of=str(row.get("rephrasing_of") or ""),
         choices=choices,
         ocr_tokens=read_ocr_tokens(row.get(OCR_COLUMN), where),
+        image_path=str(named or ""),
         **labels(row, meant, where),
     )
     return picture, example

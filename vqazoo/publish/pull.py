@@ -34,6 +34,7 @@ from vqazoo.files.writing import (
 )
 from vqazoo.hub.files import altered, fetch_again, fetch_checkpoint, fetch_config
 from vqazoo.hub.requests import AbsentError, HubRef, asked
+from vqazoo.keywords import names_keywords
 from vqazoo.progress import Report
 from vqazoo.publish.signatures import (
     Signatory,
@@ -48,6 +49,7 @@ from vqazoo.zoo.models import resolve
 
 
 @reading_all()
+@names_keywords
 def pull(
     ref: str,
     folder: str | Path | None = None,

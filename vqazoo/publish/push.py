@@ -45,6 +45,7 @@ from vqazoo.files.writing import (
     write_file,
 )
 from vqazoo.hub.requests import HubRef, asked
+from vqazoo.keywords import names_keywords
 from vqazoo.progress import Report
 from vqazoo.publish.bundle import bundle_encoders
 from vqazoo.publish.card_merge import merge_cards
@@ -87,6 +88,7 @@ class Pushed:
 
 
 @reading_all()
+@names_keywords
 def push(
     model: VQAModel | str | Path,
     repo: str,

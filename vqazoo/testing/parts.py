@@ -12,7 +12,7 @@ from torch import nn
 
 from vqazoo.constructors import construct
 from vqazoo.errors import PluginError, UnknownNameError, VqazooError
-from vqazoo.faults import raised_at
+from vqazoo.fault_sentences import raised_at
 from vqazoo.manifests import Manifest, fill_args
 from vqazoo.registry import kind_of, load_object, parse_ref, registry
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vqazoo.data import DatasetReader, Example
-from vqazoo.errors import DataError, UnknownNameError, VqazooError
+from vqazoo.errors import DataError, PluginError, UnknownNameError
 from vqazoo.manifests import DatasetManifest
 from vqazoo.testing.checks import check_signature, require
 from vqazoo.testing.parts import builder, identify, variant_of
@@ -75,11 +75,11 @@ def _read(where: str, reader: DatasetReader, split: str) -> list[Example]:
     """The examples; what an Example refuses, such as answers that are numbers, is a fault here."""
     try:
         examples = reader.read(split)
-    except VqazooError:
-        raise
-    except Exception as error:  # whatever it is, users would see its traceback
+    except PluginError as error:  # that names the reader, and has what it raised as its cause
+        if (cause := error.__cause__) is None:
+            raise AssertionError(f"{where}: {error}") from error
         raise AssertionError(
-            f"{where}: it cannot be read ({type(error).__name__}: {error}): raise a DataError that "
+            f"{where}: it cannot be read ({type(cause).__name__}: {cause}): raise a DataError that "
             f"says what is wrong with the files."
         ) from error
     strange = (
@@ -97,6 +97,11 @@ def _read(where: str, reader: DatasetReader, split: str) -> list[Example]:
     return examples
 
 
+def _raised(error: Exception) -> str:
+    """The kind of what a reader raised, which an error that names it has as its cause."""
+    return type(error.__cause__ if isinstance(error, PluginError) else error).__name__
+
+
 def _check_unknown_split(owner: str, reader: DatasetReader) -> None:
     try:
         reader.read(NO_SPLIT)
@@ -104,7 +109,7 @@ def _check_unknown_split(owner: str, reader: DatasetReader) -> None:
         return
     except Exception as error:  # whatever it is, it is a fault of the reader that is checked
         raise AssertionError(
-            f"{owner}: a split that is not there gives a {type(error).__name__}: call "
+            f"{owner}: a split that is not there gives a {_raised(error)}: call "
             f"self.check_split(split) first in read()."
         ) from error
     require(False, owner, f"it reads the split '{NO_SPLIT}', which is not there")

@@ -38,6 +38,7 @@ from vqazoo.features.sources import (
 from vqazoo.files.reading import memory, read_plain
 from vqazoo.files.writing import CARD, ENVIRONMENT, METRICS, RECIPE, write_folder
 from vqazoo.interfaces import Features
+from vqazoo.keywords import names_keywords
 from vqazoo.model import VQAModel, pick_device
 from vqazoo.modes import evaluating
 from vqazoo.progress import Progress, Report
@@ -96,9 +97,11 @@ def _evidence(
             questions = LiveQuestions(model, examples)
         else:
             questions = question_side(model, examples, progress, cache, report)
-        return gather(model, PairedFeatures(images, questions), examples)
+        source = PairedFeatures(images, questions)
+        return gather(model, source, examples, progress=progress)
 
 
+@names_keywords
 def calibrate(
     model: str | VQAModel,
     data: Any = None,
@@ -147,7 +150,7 @@ def calibrate(
         pairs = list(table_rows(data))
         examples = [example for _, example in pairs]
         keys = [content_key(picture) for picture, _ in pairs]
-        evidence = gather(loaded, _Shown(loaded, pairs), examples, pictures=keys)
+        evidence = gather(loaded, _Shown(loaded, pairs), examples, pictures=keys, progress=progress)
     if reason := why_not(evidence):
         raise DataError(f"The model cannot be calibrated on '{split}' of '{name}': {reason}.")
     calibration = fit(evidence, name, split)
@@ -195,7 +198,7 @@ def _target(reference: str, out: str | Path | None) -> Path | None:
     if out is None and not reference.startswith("dir:"):
         raise ConfigError(
             f"'{reference}' is no folder of your own, so a copy of it is calibrated: name a folder "
-            f"for it with --out (in Python: out=)."
+            f"for it with --out."
         )
     target = Path(reference.removeprefix("dir:") if out is None else out).expanduser()
     if out is not None and target.exists() and (not target.is_dir() or any(target.iterdir())):

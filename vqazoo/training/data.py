@@ -15,6 +15,7 @@ from vqazoo.data.examples import MISSING_IMAGES
 from vqazoo.errors import ConfigError, DataError
 from vqazoo.files.keys import FileKeys
 from vqazoo.manifests import HeadManifest
+from vqazoo.progress import Progress
 from vqazoo.registry import registry
 
 MISSING_VALIDATION_IMAGES = "missing-validation-images.txt"
@@ -47,11 +48,14 @@ class RunData:
     def validation(self) -> list[Example]:
         return self.examples[self.train_count :]
 
-    def marks(self, caches: Path) -> dict[str, Any]:
+    def marks(
+        self, caches: Path, progress: Progress = lambda steps, _: iter(steps)
+    ) -> dict[str, Any]:
         """What tells whether another run's data are these: digests, in order, and counts.
 
         Args:
             caches: folder of feature caches, where digests of pictures are remembered.
+            progress: shows the pictures that are read.
         """
         answers = hashlib.sha256("\x1e".join(self.answers.texts).encode()).hexdigest()
         return {
@@ -60,7 +64,7 @@ class RunData:
             "answers": answers,
             "labels": self._labels(),
             "confidences": self._confidences(),
-            "pictures": pictures_digest((example.image for example in self.examples), caches),
+            "pictures": pictures_digest((e.image for e in self.examples), caches, progress),
             "counts": [self.train_count, len(self.validation), len(self.answers)],
         }
 
@@ -80,27 +84,34 @@ class RunData:
         return state.hexdigest()
 
 
-def pictures_digest(images: Iterable[Path], caches: Path) -> str:
+def pictures_digest(
+    images: Iterable[Path], caches: Path, progress: Progress = lambda steps, _: iter(steps)
+) -> str:
     """A digest of the content of the distinct pictures, in order of first use.
 
     Args:
         caches: folder of feature caches, where digests of files are remembered.
+        progress: shows the pictures that are read.
     """
     state, files = hashlib.sha256(), FileKeys(caches)
-    for image in dict.fromkeys(images):
+    distinct = list(dict.fromkeys(images))
+    for number in progress(range(len(distinct)), "pictures known by content"):
         try:
-            state.update(files.key(image).encode())
+            state.update(files.key(distinct[number]).encode())
         except OSError:  # told where it is opened
             state.update(b"-")
     files.save()
     return state.hexdigest()
 
 
-def read_run_data(config: RunConfig, out: Path | None) -> RunData:
+def read_run_data(
+    config: RunConfig, out: Path | None, progress: Progress = lambda steps, _: iter(steps)
+) -> RunData:
     """Read the splits, select what is learnt and list the answers.
 
     Args:
         out: run folder, where missing pictures are listed; None: pictures are not looked for.
+        progress: shows the pictures that are looked at.
 
     Raises:
         DataError, UnknownNameError: a file, row, picture or split cannot be used.
@@ -110,7 +121,7 @@ def read_run_data(config: RunConfig, out: Path | None) -> RunData:
     _check_rule(config)
     reader = open_dataset(data.type, data.args)
     reader.check_split(data.train_split)
-    everything, missing = _read(reader, config, data.train_split, out)
+    everything, missing = _read(reader, config, data.train_split, out, progress)
     train = apply_rule(data.answer_rule, everything, config.seed)
     if not train:
         raise DataError(
@@ -120,7 +131,7 @@ def read_run_data(config: RunConfig, out: Path | None) -> RunData:
     skipped = len(everything) - len(train)
     if data.validation_split:
         reader.check_split(data.validation_split)
-        read, absent = _read(reader, config, data.validation_split, out)
+        read, absent = _read(reader, config, data.validation_split, out, progress)
         validation = [example for example in read if select_answer(example.to_learn)]
         missing += absent
         if not validation:
@@ -168,13 +179,13 @@ def _check_rule(config: RunConfig) -> None:
 
 
 def _read(
-    reader: DatasetReader, config: RunConfig, split: str, out: Path | None
+    reader: DatasetReader, config: RunConfig, split: str, out: Path | None, progress: Progress
 ) -> tuple[list[Example], int]:
     """The examples of a split whose pictures exist, and how many others there are."""
     if out is None:
         return reader.read(split), 0
     listed = MISSING_IMAGES if split == config.data.train_split else MISSING_VALIDATION_IMAGES
-    return usable(reader.read(split), config.data.skip_missing, out / listed)
+    return usable(reader.read(split), config.data.skip_missing, out / listed, progress)
 
 
 def _read_answers(file: Path) -> list[str]:

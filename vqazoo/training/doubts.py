@@ -10,6 +10,7 @@ from vqazoo.config import TrainingConfig
 FEW_STEPS = 100  # of the optimiser, in the whole run
 FEW_QUESTIONS = 50  # of validation: one of them is 2 points
 FEW_PICTURES = 20  # of validation: questions about one are alike
+EXPLAINED = "the question alone explains the score"
 APART = 0.2  # by which a score on training questions is above that on validation's
 
 
@@ -72,6 +73,22 @@ def doubts_of_answers(
                     f"train for more steps, or look at the data with  vqazoo data info."
                 )
             return
+
+
+def doubts_of_pictures(name: str, value: float, low: float, alone: float) -> Iterator[str]:
+    """Doubts whether the best model needs the pictures of validation.
+
+    Args:
+        name: of the metric; value, low: of the model, and the lower end of its 95% interval.
+        alone: of the answers that the most similar training questions have.
+    """
+    if alone >= low:
+        yield (
+            f"{EXPLAINED}: the answers of the most similar training questions, without a picture, "
+            f"score {alone:.2%} on validation, and the best model's {name} is {value:.2%} (95% "
+            f"interval from {low:.2%}); 'vqazoo eval --checks' shows what it rests on, and 'vqazoo "
+            f"suggest' tries other parts."
+        )
 
 
 def doubts_of_fit(name: str, learnt: float, rows: int, value: float, high: float) -> Iterator[str]:

@@ -21,12 +21,13 @@ from vqazoo.building import build_model
 from vqazoo.card import write_card
 from vqazoo.card.facts import LOG, LOSS_FIGURE
 from vqazoo.checkpoint.loading import load_checkpoint
-from vqazoo.config import RunConfig, plain, to_toml
+from vqazoo.config import RunConfig, plain
 from vqazoo.data import digest
 from vqazoo.evaluation.figures import loss_figure
 from vqazoo.faults import faults_named
 from vqazoo.features.cache import cache_root
-from vqazoo.files.writing import BEST, ENVIRONMENT, RECIPE, json_bytes, json_lines, write_file
+from vqazoo.files.writing import BEST, json_lines, write_file
+from vqazoo.keywords import names_keywords
 from vqazoo.model import VQAModel
 from vqazoo.progress import Progress
 from vqazoo.toolkit.losses import row_units
@@ -54,6 +55,7 @@ from vqazoo.training.report import (
     stopped_line,
 )
 from vqazoo.training.run_folder import (
+    begin_folder,
     check_data,
     check_run,
     check_shares,
@@ -88,6 +90,7 @@ from vqazoo.training.steps import (
 from vqazoo.training.validation import Validation
 
 
+@names_keywords
 def train(
     data: Any = None,
     *,
@@ -170,8 +173,8 @@ def _run(
     check_shares(engine.processes, config)
 
     # Data and model.
-    data = read_run_data(config, out)
-    marks = data.marks(cache_root(training.cache))
+    data = read_run_data(config, out, progress)
+    marks = data.marks(cache_root(training.cache), progress)
     if resume:
         check_data(out, marks)
     torch.manual_seed(config.seed)
@@ -198,10 +201,7 @@ def _run(
         meter.facts if meter else None,
     )
     if engine.first:
-        with writing(out):
-            out.mkdir(parents=True, exist_ok=True)
-            write_file(out / RECIPE, to_toml(config).encode())
-            write_file(out / ENVIRONMENT, json_bytes(environment))
+        begin_folder(out, config, environment)
     describe_data(model, data, report)
     describe_doubts(config, data, report)
     describe_plan(training, data, report)
@@ -209,7 +209,7 @@ def _run(
         describe_leak(data, cache_root(training.cache), report)
         describe_pictures(model, data, config.seed, report)
     targets = move(model.head.targets(data.train), device)
-    validation = Validation(model, data, config, out / BEST, environment)
+    validation = Validation(model, data, config, out / BEST, environment, progress)
     units = row_units(model.head, targets)  # (n,) of each term of the loss
     named = training.loggers if engine.first else []
     loggers = ExperimentLogs(named, out, plain(config), position.total)

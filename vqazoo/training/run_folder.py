@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,31 @@ from vqazoo.card import write_card
 from vqazoo.checkpoint.folder import read_folder
 from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.checkpoint.saving import count_parameters, save_checkpoint, saved_tensors
-from vqazoo.config import RunConfig, config_digest, shareable, to_toml
-from vqazoo.errors import ConfigError, TrainingError
+from vqazoo.config import RunConfig, config_digest, read_toml, run_config, shareable, to_toml
+from vqazoo.errors import ConfigError, TrainingError, VqazooError
 from vqazoo.evaluation.metric import Metric
 from vqazoo.files.locks import writer
-from vqazoo.files.writing import BEST, CARD, ENVIRONMENT, METRICS, RECIPE, json_bytes
+from vqazoo.files.writing import BEST, CARD, ENVIRONMENT, METRICS, RECIPE, json_bytes, write_file
 from vqazoo.model import VQAModel
+from vqazoo.registry import registry
 from vqazoo.training.lora import has_adapters, merged
 from vqazoo.training.stages import stages
 from vqazoo.training.state import DATA, RUN_CONFIG, STATE, check_state, state_metadata
 
+OFFICIAL_FILES = "data_root"  # argument of datasets of which a folder is read
 LOCK = ".lock"  # in a run folder, while a process writes into it
+
+
+def begin_folder(out: Path, config: RunConfig, environment: Mapping[str, Any]) -> None:
+    """Write what a run is: its config and its environment.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        write_file(out / RECIPE, to_toml(config).encode())
+        write_file(out / ENVIRONMENT, json_bytes(environment))
 
 
 def check_run(out: Path, resume: bool, config: RunConfig) -> None:
@@ -43,10 +58,11 @@ def check_run(out: Path, resume: bool, config: RunConfig) -> None:
         )
     if resume:
         check_state(out / STATE)
-    if resume and state_metadata(out / STATE)[RUN_CONFIG] != config_digest(config):
+    if resume and not _goes_on(out, config):
         raise TrainingError(
             f"The config differs from the one in '{out / RECIPE}', so the run cannot go on: give "
-            f"only --resume and --out, or start anew in another folder."
+            f"only --resume and --out, and --data where its files lie elsewhere now, or start anew "
+            f"in another folder."
         )
     planned = stages(config.training)
     if config.training.lora.rank and (len(planned) > 1 or planned[0].trains_encoder):
@@ -54,6 +70,25 @@ def check_run(out: Path, resume: bool, config: RunConfig) -> None:
             "training.lora adapts frozen encoders in one stage, but trainable, unfreeze_blocks or "
             "several stages are set too: leave out one of them."
         )
+
+
+def _goes_on(out: Path, config: RunConfig) -> bool:
+    """Whether a config is that of the run in a folder, perhaps with files in other places: what
+    these hold is compared by `check_data`."""
+    begun = state_metadata(out / STATE)[RUN_CONFIG]
+    if begun == config_digest(config):
+        return True
+    try:
+        before = run_config(read_toml(out / RECIPE))
+    except VqazooError:
+        return False
+    if before.data.type != config.data.type:
+        return False
+    places = {*registry.manifest("dataset", config.data.type).paths, OFFICIAL_FILES}
+    known = {name: value for name, value in before.data.args.items() if name in places}
+    data = replace(config.data, args={**config.data.args, **known}, answers=before.data.answers)
+    training = replace(config.training, cache=before.training.cache)
+    return begun == config_digest(replace(config, data=data, training=training))
 
 
 def check_data(out: Path, now: Mapping[str, Any]) -> None:

@@ -34,7 +34,8 @@ def gather_config(
     """The filled config from a file or tables, then assignments, then flags; parts that none of
     them names are those of the model that the run starts from.
 
-    With `resumed`, a run folder, its recipe is what everything else changes. With `by_rows`, the
+    With `resumed`, a run folder, its recipe is what everything else changes; data of the same
+    dataset only say where its files are now. With `by_rows`, the
     training split is read, and what nobody says of learning follows the number of its rows.
     """
     if config is None and resumed is not None and (resumed / RECIPE).is_file():
@@ -59,7 +60,8 @@ def gather_config(
                 continue
         if name == "head" and flags.get("fusion") is None:  # another head, its own default fusion
             tables.pop("fusion", None)
-        tables[name] = value
+        anew = name == "data" and resumed is not None
+        tables[name] = _with_files_of(value, tables) if anew else value
     for assignment in assignments:
         set_value(tables, _whole_key(assignment, tables))
     _read_own_file(tables)
@@ -88,6 +90,15 @@ def _data_table(tables: Mapping[str, Any]) -> dict[str, Any]:
     table = {"type": data} if isinstance(data, str) else data
     named = isinstance(table, dict) and isinstance(table.get("type", ""), str)
     return table if named and isinstance(table, dict) else {}
+
+
+def _with_files_of(data: Any, tables: Mapping[str, Any]) -> Any:
+    """The data of a run with the files of others of the same dataset; of another, these."""
+    before, given = _data_table(tables), _data_table({"data": data})
+    name, args = dataset_of_file(given.get("type", ""), TRAIN)
+    if not before or name != before["type"]:
+        return data
+    return {**before, "args": {**before.get("args", {}), **args, **given.get("args", {})}}
 
 
 def _read_own_file(tables: dict[str, Any]) -> None:

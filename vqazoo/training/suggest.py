@@ -31,6 +31,7 @@ from vqazoo.names import PLUS
 from vqazoo.progress import Progress
 from vqazoo.registry import registry
 from vqazoo.training.data import read_run_data
+from vqazoo.training.doubts import EXPLAINED
 from vqazoo.training.estimate import estimate
 from vqazoo.training.loop import run_training
 from vqazoo.training.own_rows import kept_rows, row_of
@@ -146,7 +147,8 @@ def try_parts(
         warned: set[str] = set()
 
         def warn(line: str) -> None:
-            if line.startswith("Warning") and line not in warned:  # of the sample: once is enough
+            # Those of the sample once; whether pictures help is said of all parts in the end.
+            if line.startswith("Warning") and line not in warned and EXPLAINED not in line:
                 warned.add(line)
                 report(line)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,19 @@ from vqazoo.config import RunConfig, TrainingConfig
 from vqazoo.data.answers import MOST_FREQUENT, apply_rule, select_answer
 from vqazoo.errors import ConfigError, TrainingError
 from vqazoo.evaluation.metric import Metric
-from vqazoo.evaluation.split import Questions, evaluate_features
+from vqazoo.evaluation.split import Questions, evaluate_features, known_answers, scored
 from vqazoo.evaluation.summary import main_metric
+from vqazoo.evaluation.tables import have_choices
 from vqazoo.features.sources import FeatureSource
-from vqazoo.interfaces import Head, Targets
+from vqazoo.interfaces import Answer, Head, Targets
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
+from vqazoo.progress import Progress
 from vqazoo.toolkit.losses import batch_sums, row_units
 from vqazoo.training.data import RunData
-from vqazoo.training.doubts import doubts_of_answers, doubts_of_fit
+from vqazoo.training.doubts import doubts_of_answers, doubts_of_fit, doubts_of_pictures
 from vqazoo.training.optimisation import AveragedWeights
+from vqazoo.training.question_alone import answers_by_question
 from vqazoo.training.run_folder import save_best
 from vqazoo.training.steps import check_weights, joined_loss, kept_best, move, take
 
@@ -41,15 +45,17 @@ class Validation:
         config: RunConfig,
         best: Path,
         environment: Mapping[str, Any],
+        progress: Progress = lambda steps, _: iter(steps),
     ) -> None:
-        """Prepare the targets of the loss.
+        """Prepare the targets of the loss; `progress` shows the batches that are answered.
 
         Raises:
             ConfigError: the loss is monitored, but no validation question has one.
         """
         self._model, self._config, self._first = model, config, data.train_count
-        self._best, self._environment = best, environment
+        self._best, self._environment, self._progress = best, environment, progress
         self._questions = Questions(config.data.type, VALIDATION, data.validation)
+        self._train = data.train
         learnt = data.train[: min(LEARNT, len(data.validation))]
         self._learnt = Questions(config.data.type, config.data.train_split, learnt)
         examples = apply_rule(MOST_FREQUENT, data.validation, config.seed)
@@ -77,7 +83,9 @@ class Validation:
         with averaged.in_place():
             weights = (p for p in model.parameters() if p.requires_grad)
             check_weights(weights, epoch, self._best)
-            evaluation = evaluate_features(model, self._questions, source, self._first)
+            evaluation = evaluate_features(
+                model, self._questions, source, self._first, self._progress
+            )
             metrics = evaluation.metrics
             values: dict[str, float | None] = {metric.name: metric.value for metric in metrics}
             values["loss"] = mean_loss(model, source, self._targets, self._first)
@@ -87,11 +95,30 @@ class Validation:
                 save_best(model, self._best, config, metrics, self._environment)
                 answers = [answer.text for answer in evaluation.predictions.answers]
                 gold = [select_answer(example.to_learn) for example in self._questions.examples]
-                self.doubts = [
-                    *doubts_of_answers(answers, gold, values),
-                    *self._doubts_of_fit(metrics, source),
-                ]
+                self.doubts = list(doubts_of_answers(answers, gold, values))
+                self.doubts += () if self.doubts else self._doubts_of_pictures(metrics)
+                self.doubts += self._doubts_of_fit(metrics, source)
         return values, value
+
+    def _doubts_of_pictures(self, metrics: Sequence[Metric]) -> Iterator[str]:
+        """Whether the score on validation says more than that of the question alone does."""
+        best, alone = main_metric(metrics), self._alone
+        if best is not None and best.interval is not None and best.name in alone:
+            yield from doubts_of_pictures(best.name, best.value, best.interval[0], alone[best.name])
+
+    @cached_property
+    def _alone(self) -> dict[str, float]:
+        """What the answers of the most similar training questions score, by the metric's name;
+        nothing where the model never sees the picture or the question, or chooses among given
+        answers, or several hold."""
+        model, asked = self._model, self._questions
+        one_sided = model.fusion_manifest.ignores or model.head_manifest.flaws
+        if one_sided or have_choices(asked.examples):
+            return {}
+        said = answers_by_question(self._train, asked.examples, self._config.seed)
+        answers = [Answer(text, math.nan) for text in said]
+        evaluation = scored(asked, answers, known_answers(model), quick=True)
+        return {metric.name: metric.value for metric in evaluation.metrics}
 
     def _doubts_of_fit(self, metrics: Sequence[Metric], source: FeatureSource) -> Iterator[str]:
         """What the score on training questions says of that on validation."""

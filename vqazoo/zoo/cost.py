@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import random
 import subprocess
 import sys
@@ -22,14 +23,16 @@ from typing import TYPE_CHECKING, Any
 from vqazoo.data.own_files import TEST
 from vqazoo.errors import ConfigError, DataError, VqazooError
 from vqazoo.files.writing import json_bytes
+from vqazoo.keywords import names_keywords
 from vqazoo.zoo.evaluate import Subject, subject
 
 if TYPE_CHECKING:
     from vqazoo.data import Example
-    from vqazoo.progress import Report
+    from vqazoo.progress import Progress, Report
 
 WARM_UP = 2  # questions asked before the clock runs
 ASKED = 100  # questions asked, unless others are wanted
+ONE_MORE = "one more question was answered"  # what the process says after each
 WORKER = "import sys; from vqazoo.zoo.cost import measure_alone; measure_alone(sys.argv[1])"
 KIB = 1024
 
@@ -103,6 +106,7 @@ class Costs:
         return asdict(self)
 
 
+@names_keywords
 def compare_costs(
     references: Sequence[str],
     data: str,
@@ -117,6 +121,7 @@ def compare_costs(
     seed: int = 0,
     report: Report = print,
     measure: Callable[[Job], Timing] | None = None,
+    progress: Progress = lambda steps, _: iter(steps),
 ) -> Costs:
     """Ask two models the same questions and put scores and costs side by side.
 
@@ -126,7 +131,7 @@ def compare_costs(
         rows: how many questions with answers, drawn with `seed` where there are more.
         device, dtype: where they answer; the dtype is of published checkpoints alone.
         price_per_hour: of the machine; None: no money is told.
-        measure: what measures one model; None: `measured_alone`.
+        measure: what measures one model; None: `measured_alone`, whose questions `progress` shows.
 
     Raises:
         ConfigError: an argument cannot be meant. DataError: no question has an answer.
@@ -165,7 +170,7 @@ def compare_costs(
             device,
             "float32" if plain else dtype,
         )
-        measured.append((measure or measured_alone)(job))
+        measured.append(measure(job) if measure else measured_alone(job, progress))
     pictures = told_by_content(examples)
     return _costs(subjects, examples, pictures, measured, price_per_hour, seed)
 
@@ -216,8 +221,8 @@ def _costs(
     return Costs(len(scores[0]), clusters, tuple(columns), told)
 
 
-def measured_alone(job: Job) -> Timing:
-    """Measure in a process of its own.
+def measured_alone(job: Job, progress: Progress = lambda steps, _: iter(steps)) -> Timing:
+    """Measure in a process of its own; `progress` shows the questions.
 
     Raises:
         VqazooError: what the process says is wrong, or that it ended without a word.
@@ -225,7 +230,12 @@ def measured_alone(job: Job) -> Timing:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "job.json").write_bytes(json_bytes(asdict(job)))
-        ended = subprocess.run([sys.executable, "-c", WORKER, folder], check=False)
+        command = [sys.executable, "-c", WORKER, folder]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ended:
+            assert ended.stdout is not None
+            for _ in progress(range(len(job.rows)), "questions"):
+                next((line for line in ended.stdout if line.strip() == ONE_MORE), None)
+            ended.stdout.read()  # or the process would wait until somebody does
         result = place / "result.json"
         if not result.is_file():
             raise VqazooError(
@@ -243,14 +253,19 @@ def measure_alone(folder: str) -> None:
     place = Path(folder)
     job = Job(**json.loads((place / "job.json").read_text(encoding="utf-8")))
     try:
-        said: dict[str, Any] = asdict(measure(job))
+        said: dict[str, Any] = asdict(measure(job, _tell_one_more))
     except VqazooError as error:
         said = {"error": str(error)}
     (place / "result.json").write_bytes(json_bytes(said))
 
 
-def measure(job: Job) -> Timing:
-    """Load the model and ask it, here."""
+def _tell_one_more() -> None:
+    """A line to the process that started this one, which counts them."""
+    os.write(sys.stdout.fileno(), f"{ONE_MORE}\n".encode())
+
+
+def measure(job: Job, told: Callable[[], None] = lambda: None) -> Timing:
+    """Load the model and ask it, here; `told` is called after each question."""
     import torch
 
     about = subject(job.reference, job.data, job.split, job.args, report=_silent, look=False)
@@ -267,6 +282,7 @@ def measure(job: Job) -> Timing:
             torch.cuda.synchronize(model.device)
         seconds.append(time.perf_counter() - before)
         answers.append(answer.text)
+        told()
     weights = [*model.parameters()]
     return Timing(
         answers,

@@ -13,6 +13,7 @@ from vqazoo.data.leaks import find_leak
 from vqazoo.data.own_files import SETTINGS, TEST, dataset_of_file
 from vqazoo.errors import ConfigError, VqazooError
 from vqazoo.files.writing import RECIPE
+from vqazoo.keywords import names_keywords
 from vqazoo.registry import registry
 from vqazoo.zoo.models import Found, find, load, load_found
 from vqazoo.zoo.recipes import run_recipe_of, trained_on
@@ -130,7 +131,7 @@ def chosen_data(
         if checkpoint.folder is None:
             raise UnnamedDataError(
                 f"'{reference}' was published without a recipe of vqazoo: name the dataset with "
-                f"--data (in Python: data=)."
+                f"--data."
             )
         own = trained_on(checkpoint.folder)
         data, args, split = own.type, dict(own.args), split or own.test_split
@@ -146,6 +147,7 @@ def chosen_data(
     return data, args | dict(data_args or {}), split
 
 
+@names_keywords
 def evaluate(
     model: str | VQAModel,
     data: Data | None = None,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqazoo.errors import ConfigError
+from vqazoo.keywords import names_keywords
 from vqazoo.zoo.predict import HERE, Workplace, answer_into
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 LABELS_OF_A_ROW = 5  # answers of a row that are kept with their weights
 
 
+@names_keywords
 def label_to_file(
     teacher: str,
     out: str | Path,

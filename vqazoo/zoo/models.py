@@ -18,6 +18,7 @@ from vqazoo.errors import (
 from vqazoo.files.writing import BEST, CONFIG
 from vqazoo.hub.files import cached_in, fetch_checkpoint
 from vqazoo.hub.requests import HubRef
+from vqazoo.keywords import names_keywords
 from vqazoo.lean_imports import no_collections
 from vqazoo.zoo.families import Published, find_published, read_published
 
@@ -188,6 +189,7 @@ def _nearest(name: str, known: dict[str, Entry]) -> list[str]:
     return [f"{other} ({shared})" for _, other, shared in sorted(candidates)[:NEAREST]]
 
 
+@names_keywords
 @no_collections()
 def load(
     ref: str,

@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqazoo.cluster import ray_cluster
 from vqazoo.errors import CheckpointError, ConfigError, did_you_mean
 from vqazoo.files.writing import RECIPE
+from vqazoo.keywords import names_keywords
 from vqazoo.zoo.evaluate import chosen_data
 from vqazoo.zoo.models import absolute, find, load, load_found
 
 if TYPE_CHECKING:
+    from vqazoo.cluster import Cluster
     from vqazoo.data import DatasetReader
     from vqazoo.evaluation.answer_file import Record
     from vqazoo.evaluation.answer_parts import AnswerParts, Counts, Part
@@ -29,6 +32,7 @@ HERE, RAY = "here", "ray"
 ENGINES = (HERE, RAY)
 
 
+@names_keywords
 def predict_to_file(
     reference: str,
     out: str | Path,
@@ -132,8 +136,8 @@ def answer_into(
         )
     if workers and engine != RAY:
         raise ConfigError(
-            f"{workers} workers are asked for, but they are those of Ray: add engine='ray' "
-            f"(--engine ray), or leave them out."
+            f"{workers} workers are asked for, but they are those of Ray: add --engine=ray, or "
+            f"leave them out."
         )
     if (counts := parts.finished()) is not None:
         return counts
@@ -143,29 +147,42 @@ def answer_into(
     # With Ray, this one only says what is asked: the actors have models of their own.
     model = load_found(found).to(pick_device("cpu" if engine == RAY else device))
     asking.check(model)
-    features, examples = source_of_features(parts, model, str(cache), reader.stream(split))
+    stream = reader.stream(split)
+    total = length_hint(stream)  # 0: not known
+    features, examples = source_of_features(parts, model, str(cache), stream)
     plan = {**Request(asking, name, split, args, features).plan(model), **(more or {})}
     with ExitStack() as stack:
         if engine == RAY:
             whole = digest_of(model)
             del model
             kind = "" if device == "auto" else device
-            cluster = stack.enter_context(
-                ray_cluster("predict --engine ray", workers, kind, report)
-            )
+            cluster = stack.enter_context(ray_cluster("--engine=ray", workers, kind, report))
             where = absolute(reference), cluster.device, whole
             worker = partial(_answering, *where, asking, cache, features, make)
-            answers: AnswerEngine = partial(cluster.spread, worker)
+            answers: AnswerEngine = partial(_spread, cluster, worker)
         else:
             local = RowAnswers(model, asking, str(cache), features, make)
             stack.callback(local.close)
             answers = partial(_here, local)
-        return answer_to_file(parts, plan, examples, answers, report)
+        return answer_to_file(parts, plan, examples, answers, report, total)
 
 
-def _here(answers: RowAnswers, parts: Iterator[Part]) -> Iterator[tuple[Part, list[Record]]]:
+def _here(
+    answers: RowAnswers, parts: Iterator[Part], told: Callable[[int], None]
+) -> Iterator[tuple[Part, list[Record]]]:
     for part in parts:
-        yield part, answers.records(part.rows)
+        yield part, answers.records(part.rows, told)
+
+
+def _spread(
+    cluster: Cluster,
+    worker: Callable[[], Callable[[Part], list[Record]]],
+    parts: Iterator[Part],
+    told: Callable[[int], None],
+) -> Iterator[tuple[Part, list[Record]]]:
+    for part, records in cluster.spread(worker, parts):
+        told(len(records))
+        yield part, records
 
 
 def _answering(

@@ -57,8 +57,7 @@ def run_recipe_of(folder: Path) -> RunConfig:
         raise CheckpointError(f"There is no checkpoint folder '{folder}': check the path.")
     if not own.is_file():
         raise ConfigError(
-            f"'{folder}' has no {RECIPE}, so nothing tells its data: name the dataset with --data "
-            f"(in Python: data=)."
+            f"'{folder}' has no {RECIPE}, so nothing tells its data: name the dataset with --data."
         )
     return run_config(read_toml(own))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +42,15 @@ class Run:
     score: float | None = None
     unreadable: str = ""
 
+    @property
+    def ask(self) -> str:
+        """The command that asks its best checkpoint; empty: there is none, or it is blind."""
+        if self.score is None or self.blind:
+            return ""
+        return f'vqazoo ask {shlex.quote(str(self.folder))} photo.jpg "what is it?"'
+
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "folder": str(self.folder)}
+        return {**vars(self), "folder": str(self.folder), "ask": self.ask}
 
 
 def list_runs(folder: Path) -> list[Run]:

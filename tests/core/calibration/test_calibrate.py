@@ -101,8 +101,9 @@ def test_a_validation_split_that_is_too_small_calibrates_nothing_and_says_so(
     lines: list[str] = []
     vqazoo.train(out=tmp_path, config=settings(table), report=lines.append)
     assert "calibration" not in config_of(tmp_path / "best")
-    assert "Not calibrated: there are 36 questions with answers" in lines[-1]
-    assert "100 questions about 20 pictures are needed" in lines[-1]
+    (line,) = [line for line in lines if line.startswith("Not calibrated")]
+    assert "Not calibrated: there are 36 questions with answers" in line
+    assert "100 questions about 20 pictures are needed" in line
 
 
 def test_calibrate_refits_a_run_in_place_and_a_copy_elsewhere(
@@ -146,7 +147,7 @@ def test_a_model_and_a_table_in_memory_are_calibrated_too(
 @pytest.mark.parametrize(
     ("model", "how", "sentence"),
     [
-        ("tiny-clip-linear-easyvqa", {}, "--out"),
+        ("tiny-clip-linear-easyvqa", {}, "with out="),
         ("dir:own", {"out": "."}, "is there already"),
     ],
 )

@@ -271,7 +271,7 @@ def test_pictures_of_a_large_split_are_opened_on_request_alone(
     """Up to 2,000, says docs/reference/datasets.md."""
     opened: list[int] = []
     monkeypatch.setattr(
-        "vqazoo.data.report.unreadable", lambda files: opened.append(len(files)) or []
+        "vqazoo.data.report.unreadable", lambda files, progress: opened.append(len(files)) or []
     )
     for number in range(pictures):
         (tmp_path / f"{number}.png").touch()

@@ -120,7 +120,7 @@ def test_a_run_that_was_stopped_goes_on_and_writes_the_same_file(
 ) -> None:
     records, asked = RowAnswers.records, []
 
-    def stopped(self: RowAnswers, examples: Any) -> Any:
+    def stopped(self: RowAnswers, examples: Any, told: Any) -> Any:
         asked.append(len(examples))
         if len(asked) == 2:
             raise KeyboardInterrupt

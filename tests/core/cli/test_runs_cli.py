@@ -39,13 +39,16 @@ def test_the_best_stands_first_and_how_to_ask_it_below(capsys: pytest.CaptureFix
     assert run(["runs"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "trained on easy-vqa:"
-    assert [line.split("  ")[1].strip() for line in lines[1:-1] if "accuracy" in line] == [
+    assert [line.split("  ")[1].strip() for line in lines if "accuracy" in line] == [
         "75.00% accuracy",
         "25.00% accuracy",
     ]
     assert "runs/sweep/cells/high" in lines[1]
     assert "tiny-clip + concat + linear" in lines[1]
-    assert lines[3].startswith("Ask the best: vqazoo ask runs/sweep/cells/high ")
+    assert [line for line in lines if "vqazoo ask" in line] == [
+        'Ask the best: vqazoo ask runs/sweep/cells/high photo.jpg "what is it?"',
+        'Ask it: vqazoo ask runs/low photo.jpg "what is it?"',
+    ], "each that can be asked, and none that is not finished"
     assert sum("not finished" in line for line in lines) == 1
 
 
@@ -78,6 +81,7 @@ def test_json_has_every_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["runs", "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)
     assert (told["folder"], told["score"], told["metric"]) == ("runs/a", 0.5, "accuracy")
+    assert told["ask"] == 'vqazoo ask runs/a photo.jpg "what is it?"'
 
 
 def test_what_cannot_be_read_is_told_and_the_others_are_listed(

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from vqazoo.data import Example
+import vqazoo
+from vqazoo.data import DatasetReader, Example, open_dataset
 from vqazoo.errors import DataError
 from vqazoo.evaluation.predictions import (
     COLUMNS,
@@ -26,10 +28,16 @@ from vqazoo.evaluation.predictions import (
     to_json_lines,
 )
 from vqazoo.interfaces import Answer
+from vqazoo.registry import registry
+from vqazoo.zoo.predict import predict_to_file
 
 
 def asked(question_id: str, image: str, *answers: str) -> Example:
     return Example(Path("pictures") / image, f"what, is {question_id}?", answers, question_id)
+
+
+def open_table(file: Path) -> DatasetReader:
+    return open_dataset("table", registry.fill("dataset", "table", {"test": str(file)}))
 
 
 EXAMPLES = [
@@ -60,6 +68,7 @@ def test_rows_hold_the_answer_and_what_was_right() -> None:
     assert found[0] == {
         "question_id": "11",
         "image": "a.jpg",
+        "image_path": None,
         "question": "what, is 11?",
         "answer": "red.",
         "score": 0.75,
@@ -108,6 +117,43 @@ def test_official_submissions_have_their_two_keys() -> None:
 def test_examples_and_answers_must_be_as_many(write: Any) -> None:
     with pytest.raises(ValueError, match="shorter"):
         write(EXAMPLES, ANSWERS[:2])
+
+
+def test_the_path_of_a_picture_is_kept_as_the_table_writes_it(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "photos" / "a.png")
+    table = tmp_path / "mine.csv"
+    table.write_text("image,question,answer\nphotos/a.png,What shape?,circle\n")
+    data, model = open_table(table), vqazoo.load("tiny-clip-linear-easyvqa")
+    for examples in (data.read("test"), list(data.stream("test"))):
+        assert examples[0].image == tmp_path / "photos" / "a.png"
+        (row,) = rows(examples, ANSWERS[:1])
+        assert (row["image"], row["image_path"]) == ("a.png", "photos/a.png")
+    for name in ("a.csv", "a.jsonl"):
+        args = {"test": str(table)}
+        predict_to_file(
+            "tiny-clip-linear-easyvqa",
+            tmp_path / name,
+            "table",
+            "test",
+            data_args=args,
+            cache=tmp_path / "cache",
+        )
+        assert "photos/a.png" in (tmp_path / name).read_text()
+        (answer,) = read_predictions(tmp_path / name, data.read("test"))
+        assert answer.text
+    picture = str(tmp_path / "photos" / "a.png")
+    (row,) = model.predict([{"image": picture, "question": "What shape?"}])
+    assert row["image_path"] == picture
+
+
+def test_files_that_were_written_before_paths_were_kept_are_read(tmp_path: Path) -> None:
+    for left_out in (["image_path"], ["image_path", "abstained"]):
+        names = [name for name in COLUMNS if name not in left_out]
+        line = ["'=1" if name == "answer" else "11" * (name == "question_id") for name in names]
+        file = written(tmp_path, "old.csv", f"{','.join(names)}\n{','.join(line)}\n")
+        (answer,) = read_predictions(file, EXAMPLES[:1])
+        assert answer.text == "=1", "an apostrophe that was written is taken away"
 
 
 # ---- read back ----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import vqazoo.training.loop
 from tests.support.toy import toy  # noqa: F401
 from tests.support.warm import finished
 from tests.support.weights import unmapped
+from vqazoo.cli import run
 from vqazoo.config import run_config
 from vqazoo.errors import TrainingError
 from vqazoo.training.loop import run_training
@@ -444,3 +446,53 @@ def test_a_resumed_run_is_the_same_run_of_a_tracker_and_equal_folder_names_are_t
     assert first[key] == again[key] != other[key]
     assert {one["resume"] for one in tracker.runs} == {"allow"}
     assert all(one["name"].startswith("run") for one in tracker.runs)
+
+
+@pytest.mark.proof
+def test_a_run_that_was_moved_goes_on_with_its_files_named_anew(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    toy: str,  # noqa: F811
+) -> None:
+    began, now = tmp_path / "began", tmp_path / "now"
+    for folder in (began, now):
+        folder.mkdir()
+    lines = ["image,question,answer"]
+    for number in range(12):
+        Image.new("RGB", (32, 32), (20 * number, 0, 0)).save(began / f"{number}.png")
+        lines.append(f"{number}.png,is it red?,{['no', 'yes'][number > 6]}")
+    (began / "mine.csv").write_text("\n".join(lines))
+    monkeypatch.chdir(began)
+    given = ["--encoder", "toy", "--head", "mlp", "--set", "training.epochs=2"]
+    validation = ["--set", "data.validation_fraction=0.25"]
+    with monkeypatch.context() as patch:
+        patch.setattr("vqazoo.training.loop.calibrate_best", _stop)
+        with pytest.raises(Stopped):
+            run(["train", *given, *validation, "--data", "mine.csv", "--out", "run"])
+    shutil.move(began / "run", now / "run")
+    shutil.move(began, tmp_path / "files")
+    monkeypatch.chdir(now)
+    capsys.readouterr()
+    assert run(["train", "--resume", "--out", "run"]) == 1
+    told = capsys.readouterr().err
+    assert f"'mine.csv' does not exist in '{now}', where relative paths begin" in told
+    assert "name the file anew with --data" in told
+    other = tmp_path / "files" / "other.csv"
+    other.write_text("\n".join(lines[:-1]))
+    assert run(["train", "--resume", "--out", "run", "--data", str(other)]) == 1
+    assert "The data differ from those that the run" in capsys.readouterr().err
+    moved = str(tmp_path / "files" / "mine.csv")
+    changed = ["--set", "training.epochs=3"]
+    assert run(["train", "--resume", "--out", "run", "--data", moved, *changed]) == 1
+    assert "and --data where its files lie elsewhere now" in capsys.readouterr().err
+    assert run(["train", "--resume", "--out", "run", "--data", moved]) == 0
+    assert "Resumed after epoch 1." in capsys.readouterr().err
+    assert [line["epoch"] for line in log_of(now / "run")] == [1, 2]
+    recipe = tomllib.loads((now / "run" / "recipe.toml").read_text())
+    assert recipe["data"]["args"]["train"] == moved
+    assert recipe["data"]["validation_fraction"] == 0.25
+
+
+def _stop(*given: Any) -> None:
+    raise Stopped

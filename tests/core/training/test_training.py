@@ -244,7 +244,7 @@ def test_folders_above_a_run_are_made(table, tmp_path):
 
 def test_a_run_folder_is_never_overwritten_or_mixed(table, tmp_path):
     train(table, tmp_path / "run", epochs=1)
-    with pytest.raises(TrainingError, match="already holds a run: add --resume"):
+    with pytest.raises(TrainingError, match="already holds a run: add resume=True"):
         train(table, tmp_path / "run", epochs=1)
     with pytest.raises(TrainingError, match="The config differs"):
         train(table, tmp_path / "run", resume=True, epochs=2)

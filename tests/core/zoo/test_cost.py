@@ -33,7 +33,7 @@ def table(tmp_path_factory):
     return str(folder / "mine.csv")
 
 
-def stopwatch(job):
+def stopwatch(job, progress=None):
     """What a process would measure: the first model knows half of the answers, the second all."""
     quick = job.reference.endswith("quick")
     answers = ["red" if quick or row % 2 == 0 else "blue" for row in job.rows]
@@ -120,3 +120,18 @@ def test_what_is_wrong_in_the_process_is_said_here(table):
     job = cost.Job("dir:nowhere", table, "", {}, [0], "cpu", "float32")
     with pytest.raises(VqazooError, match="nowhere"):
         cost.measured_alone(job)
+
+
+@pytest.mark.apart
+def test_each_question_to_the_process_is_shown(table):
+    left = []
+
+    def progress(steps, label):
+        assert label == "questions"
+        for step in steps:
+            yield step
+            left.append(step)
+
+    job = cost.Job(MODEL, table, "", {}, [3, 4], "cpu", "float32")
+    assert cost.measured_alone(job, progress).answers == ["blue", "red"]
+    assert left == [0, 1]

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+import vqazoo.progress
 from vqazoo.errors import DataError
 from vqazoo_datasets.download import Archive, digests, fetch
 from vqazoo_datasets.unpack import prepare
@@ -436,3 +437,16 @@ def test_checksums_are_made_where_md5_is_forbidden_for_security(
     monkeypatch.setattr(hashlib, "md5", fips)
     (tmp_path / "abc").write_bytes(b"abc")
     assert digests(tmp_path / "abc")["md5"] == "900150983cd24fb0d6963f7d28e17f72"  # RFC 1321
+
+
+def test_a_long_download_says_how_long_it_takes(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = iter(range(0, 1000, 3))
+    monkeypatch.setattr(vqazoo.progress, "monotonic", lambda: next(ticks))
+    said: list[str] = []
+    prepare([archive(server, sha256=SHA, unpack=False)], tmp_path / "root", said.append)
+    (told,) = (line for line in said if "a second" in line)
+    assert re.fullmatch(
+        r"a\.bin: [\d.]+ [kM]B of 1\.8 MB in 3 seconds, .* [\d.]+ seconds left\.", told
+    )

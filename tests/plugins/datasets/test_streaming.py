@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from operator import length_hint
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,17 @@ def test_an_address_that_is_not_read_costs_its_row_alone(tmp_path: Path) -> None
     assert second.image == tmp_path / "2.png"
     with pytest.raises(DataError, match="is an address that is not read"):
         reader("table", test=str(file)).read("test")
+
+
+def test_how_many_rows_are_to_come_is_known_of_files_that_are_quickly_counted(
+    table: Path, lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = reader("table", test=str(lines)).stream("test")
+    assert length_hint(rows) == 5
+    next(rows)
+    assert length_hint(rows) == 4
+    parted = tmp_path / "parted.csv"
+    parted.write_text("image,question,split\n1.png,a,train\n2.png,b,test\n3.png,c,test\n")
+    assert length_hint(reader("table", train=str(parted)).stream("test")) == 2
+    monkeypatch.setattr("vqazoo_datasets.table.COUNTED", 10)
+    assert length_hint(reader("table", test=str(lines)).stream("test")) == 0

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import vqazoo.progress
 import vqazoo_datasets.unpack
 from vqazoo.errors import DataError
 from vqazoo_datasets.unpack import unpack
@@ -227,3 +228,18 @@ def test_what_a_kill_left_is_not_mixed_in(tmp_path: Path) -> None:
     (left / "half").write_bytes(b"half")
     unpack(zipped(tmp_path / "a.zip", {"x": b"1"}), tmp_path / "root")
     assert tree(tmp_path / "root") == {"x": b"1"}
+
+
+def test_a_long_archive_is_told_while_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = iter(range(0, 1000, 3))
+    monkeypatch.setattr(vqazoo.progress, "monotonic", lambda: next(ticks))
+    lines: list[str] = []
+    file = zipped(
+        tmp_path / "a.zip", {f"in/{n}": CONTENT for n in range(4)} | {"not/x": CONTENT}, stored=True
+    )
+    unpack(file, tmp_path / "root", "in", lines.append)
+    assert lines == [
+        "a.zip, unpacked: 2.0 MB of 8.2 MB in 3 seconds, 0.7 MB a second, 9 seconds left."
+    ]

@@ -324,6 +324,11 @@ def test_examples_suit_the_chosen_models(open_page: OpenPage) -> None:
     assert shown.count() == 2
     page.get_by_role("button", name="closest to the red object").click()
     status(page, "square")
+    heading = page.get_by_role("heading", name="Examples")
+    assert heading.is_visible()
+    page.get_by_role("checkbox", name="tiny-clip-mlp-sortofclevr").uncheck()
+    heading.wait_for(state="hidden")
+    assert shown.count() == 0, "no example, no heading"
 
 
 def test_named_models_come_first_and_ctrl_c_stops_the_demo_and_leaves_nothing(

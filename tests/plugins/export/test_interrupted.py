@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +46,22 @@ class Tracer:
         self.stop_before = ""
         self.version = b""
 
-    def __call__(self, model: object, graph: object, options: Options) -> bytes:
+    def traced(self, graph: object, length: int) -> str:
         name: str = graph.name  # type: ignore[attr-defined]
         if name == self.stop_before:
             raise KeyboardInterrupt
         self.made.append(name)
+        return name
+
+    def written(self, graph: object, name: str, options: Options) -> bytes:
         return f"{name} {options.int8} ".encode() + self.version
 
 
 @pytest.fixture
 def tracer(monkeypatch: pytest.MonkeyPatch) -> Tracer:
     tracer = Tracer()
-    monkeypatch.setattr(exporting, "_written", tracer)
+    monkeypatch.setattr(exporting, "traced", tracer.traced)
+    monkeypatch.setattr(exporting, "_written", tracer.written)
     return tracer
 
 
@@ -78,9 +83,29 @@ def test_graphs_that_were_written_are_not_traced_again(tracer: Tracer, tmp_path:
     stopped(tracer, out, "answer")
     export_model(model(), "a model", out, THREE, told.append)
     assert tracer.made == ["answer"]
-    assert [line.split("'")[1] for line in told] == ["image.onnx", "question.onnx"]
+    before = [line.split("'")[1] for line in told if "was written before" in line]
+    assert before == ["image.onnx", "question.onnx"]
     assert contents(out) == {name: f"{name} False ".encode() for name in NAMES}
     assert list(tmp_path.iterdir()) == [out], "nothing is left beside it"
+
+
+def test_each_step_of_an_export_is_shown_and_told(tracer: Tracer, tmp_path: Path) -> None:
+    told: list[str] = []
+    shown: list[tuple[int, str, list[str]]] = []
+
+    def progress(steps: Sequence[int], label: str) -> Iterator[int]:
+        for step in steps:
+            yield step
+            shown.append((len(steps), label, list(told)))
+
+    stopped(tracer, tmp_path / "out", "question")
+    export_model(model(), "a model", tmp_path / "out", THREE, told.append, progress)
+    assert {(count, label) for count, label, _ in shown} == {(6, "steps of the export")}
+    assert [line.split(",")[0].split(" is ")[0] for line in told] == [
+        "'image.onnx' was written before: it",
+        *(f"{doing} '{name}.onnx'" for name in NAMES[1:] for doing in ("Tracing", "Writing")),
+    ]
+    assert [len(lines) for _, _, lines in shown] == [1, 1, 2, 3, 4, 5], "told before it is done"
 
 
 @pytest.mark.parametrize("change", ["weights", "option"])

@@ -135,7 +135,7 @@ def test_a_model_that_was_loaded_with_its_included_encoder_is_saved_and_pushed(
     vqazoo.push(made(tmp_path / "saved", "clip"), REPO, include_encoder=True, encoder_license="MIT")
     shutil.rmtree(tmp_path / "encoder")
     model = vqazoo.load(f"hub:{REPO}")
-    with pytest.raises(WeightsError, match="push with --include-encoder"):
+    with pytest.raises(WeightsError, match="push with include_encoder=True"):
         vqazoo.push(model, "ada/second")
     vqazoo.push(model, "ada/second", include_encoder=True, encoder_license="MIT")
     assert answers(vqazoo.load("hub:ada/second"), picture) == answers(model, picture)

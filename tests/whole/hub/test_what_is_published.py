@@ -56,7 +56,7 @@ def test_a_tokenizer_in_a_folder_inside_a_composite_name_is_refused_before_any_u
 ):
     monkeypatch.chdir(tmp_path)
     folder = composite(tmp_path / "saved", "hf-text:" + ("models/bert" if relative else str(bert)))
-    with pytest.raises(WeightsError, match=r"nobody else .* --include-encoder.* Hub repository"):
+    with pytest.raises(WeightsError, match=r"nobody else .* include_encoder=True.* Hub repository"):
         vqazoo.push(folder, REPO)
     assert hub.requests == []
 

@@ -65,7 +65,7 @@ class Checking:
         if self.rows < 1:
             raise ConfigError(
                 f"The checks are to ask {self.rows} questions, but 1 or more are needed: raise "
-                f"checks_rows (--checks-rows)."
+                f"--checks-rows."
             )
 
 

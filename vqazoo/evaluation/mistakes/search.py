@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from vqazoo.data import Example
@@ -88,11 +88,19 @@ class _Answering:
     ) -> None:
         self.model, self.examples, self.asking, self.source = model, examples, asking, source
 
-    def __call__(self, parts: Iterator[Part]) -> Iterator[tuple[Part, list[Record]]]:
+    def __call__(
+        self, parts: Iterator[Part], told: Callable[[int], None]
+    ) -> Iterator[tuple[Part, list[Record]]]:
         for part in parts:
             start, count = part.number * answer_parts.PART_ROWS, len(part.rows)
             rows = self.examples[start : start + count]
             answers = answer_features(
-                self.model, self.source, count, start, asking=self.asking, examples=rows
+                self.model,
+                self.source,
+                count,
+                start,
+                on_batch=told,
+                asking=self.asking,
+                examples=rows,
             )
             yield part, [as_record(e, a, "") for e, a in zip(rows, answers, strict=True)]
