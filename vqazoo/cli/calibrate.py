@@ -10,7 +10,7 @@ import click
 from vqazoo.amounts import percent
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.examples import ExampleCommand
-from vqazoo.cli.options import CACHE, DEVICE_OR_AUTO, JSON, data_options, given_args
+from vqazoo.cli.options import CACHED_FEATURES, DEVICE_OR_AUTO, JSON, data_options, given_args
 from vqazoo.cli.output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     help="New folder for a calibrated copy; needed where MODEL is no dir:PATH.",
 )
 @DEVICE_OR_AUTO
-@CACHE
+@CACHED_FEATURES
 @JSON
 def calibrate(
     model: str,

@@ -11,7 +11,7 @@ from vqazoo.amounts import count, percent
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.options import (
-    CACHE,
+    CACHED_FEATURES,
     DEVICE_OR_AUTO,
     JSON,
     data_options,
@@ -46,7 +46,7 @@ PRINTED = 3  # groups of each grouping
 )
 @click.option("--no-pictures", is_flag=True, help="Leave the pictures out of the page.")
 @DEVICE_OR_AUTO
-@CACHE
+@CACHED_FEATURES
 @decode_flags()
 @uncalibrated
 @JSON

@@ -13,7 +13,7 @@ from vqazoo.amounts import percent
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
-    CACHE,
+    CACHED_FEATURES,
     DEVICE_OR_AUTO,
     JSON,
     asking_for_data,
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of published checkpoints: float32, float16 or bfloat16.",
 )
-@CACHE
+@CACHED_FEATURES
 @click.option(
     "--checks",
     is_flag=True,

@@ -10,7 +10,7 @@ from vqazoo.cli.completion import complete_model
 from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
-    CACHE,
+    CACHED_FEATURES,
     DEVICE_OR_AUTO,
     JSON,
     asking_for_data,
@@ -52,7 +52,7 @@ from vqazoo.cli.output import print_json, say
     help="Answers of a row that are kept, each with its score as weight.",
 )
 @DEVICE_OR_AUTO
-@CACHE
+@CACHED_FEATURES
 @decode_flags()
 @confidence_flags
 @JSON

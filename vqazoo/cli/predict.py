@@ -10,7 +10,7 @@ from vqazoo.cli.completion import complete_model
 from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
-    CACHE,
+    CACHED_FEATURES,
     DEVICE_OR_AUTO,
     JSON,
     asking_for_data,
@@ -34,7 +34,7 @@ from vqazoo.cli.output import print_json, say
     help="File of answers that ends in .parquet, .csv or .jsonl, and is not there yet.",
 )
 @DEVICE_OR_AUTO
-@CACHE
+@CACHED_FEATURES
 @click.option(
     "--engine",
     type=click.Choice(["here", "ray"]),

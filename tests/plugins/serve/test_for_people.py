@@ -77,9 +77,9 @@ def test_a_model_that_answers_questions_is_no_judge(models):
 
 def test_a_model_that_copies_words_is_refused_before_the_service_says_that_it_serves(capsys):
     model = vqazoo.create(encoder="tiny-clip", head="m4c", answers=["zor", "kip"])
-    with bind("127.0.0.1", 0) as listener:
-        with pytest.raises(ConfigError, match="'signs' copies words .* --ocr-tokens .*another"):
-            run({"signs": model}, Settings(), listener)
+    told = pytest.raises(ConfigError, match=r"'signs' copies words .* --ocr-tokens .*another")
+    with bind("127.0.0.1", 0) as listener, told:
+        run({"signs": model}, Settings(), listener)
     assert capsys.readouterr().out == ""
 
 
