@@ -2,6 +2,21 @@
 
 from vqazoo.manifests import Arg, DatasetManifest
 
+
+def label_columns(place: str) -> dict[str, Arg]:
+    """Where people's own files say more of a row; `place` is what holds it: a column or a key."""
+    said = {
+        "answer_type": "with the type of the answer",
+        "question_type": "with the type of the question",
+        "answerable": "that says whether the picture can answer",
+        "group": "with the part that a benchmark scores apart",
+    }
+    return {
+        f"{name}_column": Arg(str, name, f"{place} {about}", before="")
+        for name, about in said.items()
+    }
+
+
 EASY_VQA = DatasetManifest(
     summary="easy-VQA: 48,248 questions about 5,000 rendered shapes, 13 answers (MIT)",
     build="vqazoo_datasets.easy_vqa:EasyVQA",
@@ -31,16 +46,7 @@ TABLE = DatasetManifest(
         "id_column": Arg(str, "question_id", "column with a unique id; if absent, row numbers"),
         "choices_column": Arg(str, "choices", "column with the answers to choose from; optional"),
         "answer_separator": Arg(str, "|", "between several answers in one cell of a CSV or TSV"),
-        "answer_type_column": Arg(str, "answer_type", "column with types of answers", before=""),
-        "question_type_column": Arg(
-            str, "question_type", "column with types of questions", before=""
-        ),
-        "answerable_column": Arg(
-            str, "answerable", "column that says whether the picture can answer", before=""
-        ),
-        "group_column": Arg(
-            str, "group", "column with parts that a benchmark scores apart", before=""
-        ),
+        **label_columns("column"),
         "split_column": Arg(str, "split", "column that tells the splits of a file", before=""),
         "image_pattern": Arg(str, "", "names of pictures made of cells, such as {id:012d}.jpg"),
         "encoding": Arg(str, "", "of text, such as cp1252; empty: UTF-8 or UTF-16"),
@@ -269,16 +275,7 @@ HF = DatasetManifest(
         "id_column": Arg(str, "question_id", "column with a unique id; if absent, row numbers"),
         "choices_column": Arg(str, "choices", "column with the answers to choose from; optional"),
         "data_root": Arg(str, "", "folder to unpack pictures into"),
-        "answer_type_column": Arg(str, "answer_type", "column with types of answers", before=""),
-        "question_type_column": Arg(
-            str, "question_type", "column with types of questions", before=""
-        ),
-        "answerable_column": Arg(
-            str, "answerable", "column that says whether the picture can answer", before=""
-        ),
-        "group_column": Arg(
-            str, "group", "column with parts that a benchmark scores apart", before=""
-        ),
+        **label_columns("column"),
         "split_column": Arg(str, "", "column that tells the splits of each file; optional"),
         "image_pattern": Arg(str, "", "names of pictures made of cells, such as {id:012d}.jpg"),
         "image_root": Arg(str, "", "folder of pictures that are named; empty: the folder itself"),
@@ -294,15 +291,6 @@ WEBDATASET = DatasetManifest(
         "answer_column": Arg(str, "answers", "key of a text, a list of texts, or of objects"),
         "id_column": Arg(str, "question_id", "key of a unique id; if absent, the sample's name"),
         "choices_column": Arg(str, "choices", "key of the answers to choose from; optional"),
-        "answer_type_column": Arg(str, "answer_type", "key of the type of the answer", before=""),
-        "question_type_column": Arg(
-            str, "question_type", "key of the type of the question", before=""
-        ),
-        "answerable_column": Arg(
-            str, "answerable", "key that says whether the picture can answer", before=""
-        ),
-        "group_column": Arg(
-            str, "group", "key of the part that a benchmark scores apart", before=""
-        ),
+        **label_columns("key"),
     },
 )

@@ -131,13 +131,21 @@ class Models:
             )
 
     def load(self, name: str) -> VQAModel:
-        """Raises VqazooError: it cannot be loaded."""
+        """Raises VqazooError: it cannot be loaded, or needs more than picture and question."""
         import vqazoo
 
         if name not in self._loaded:
             with self._loading:
                 if name not in self._loaded:
-                    self._loaded[name] = vqazoo.load(name, self.device)
+                    model = vqazoo.load(name, self.device)
+                    if model.head_manifest.reads_ocr:
+                        raise ConfigError(
+                            f"The model '{name}' copies words that a reader of text found in a "
+                            f"picture, but this page asks with a picture and a question alone: "
+                            f"answer with  vqazoo ask --ocr-tokens  or  vqazoo predict, or name "
+                            f"another model."
+                        )
+                    self._loaded[name] = model
         return self._loaded[name]
 
     def ask(

@@ -83,11 +83,13 @@ def run(models: Mapping[str, VQAModel], settings: Settings, listener: socket.soc
     """Serve until SIGTERM or SIGINT; then answer what was taken, and return.
 
     Raises:
+        ConfigError: see `server_for`.
         SystemExit: Ctrl-C came before the end, and what was not answered has been refused.
     """
     log_to_stderr()
+    server = server_for(models, settings)  # first: it refuses models that no request can ask
     announce(list(models), settings, listener)
-    serve_on(server_for(models, settings), listener)
+    serve_on(server, listener)
 
 
 def serve_on(server: Server, listener: socket.socket) -> None:
@@ -116,7 +118,7 @@ def server_for(
         most_backlog: connections taken in one go.
 
     Raises:
-        ConfigError: the system allows this process too few open files.
+        ConfigError: a model that no request can ask, or too few open files for this process.
     """
     metrics = metrics or Metrics()
     most, backlog = _allowed(settings.connections, most_backlog)

@@ -21,6 +21,7 @@ from vqazoo.files.tensors_header import read_tensors_header
 from vqazoo.interfaces import LoadOptions
 from vqazoo.model import VQAModel
 from vqazoo.own_parts import block_of
+from vqazoo.toolkit.assigning import check_layers
 from vqazoo.toolkit.published import check_architecture, check_small, read_weights
 from vqazoo.toolkit.transformers import Repository, load_tensors
 from vqazoo_vlm.manifest import PROMPT, SHORT, VLM_FAMILY, WRITER
@@ -157,7 +158,12 @@ def _check_size(folder: Path, place: str, dtype: str) -> None:
 
 
 def _model(repository: Repository, kind: str, config: Any, dtype: str) -> tuple[Any, Any]:
-    """The model of transformers with the tensors of the files, and where they came from."""
+    """The model of transformers with the tensors of the files, and where they came from.
+
+    Raises:
+        CheckpointError: tensors are missing or of another shape, or nothing says where answers end.
+        WeightsError: the files have more layers than the config counts.
+    """
     import transformers
 
     tensors, reference = read_weights(repository)
@@ -170,6 +176,7 @@ def _model(repository: Repository, kind: str, config: Any, dtype: str) -> tuple[
                 f"The tensors in '{folder}' do not fill a {kind} ({what.split('_')[0]}: "
                 f"{', '.join(names[:3])}): get config.json and weights from one revision."
             )
+    check_layers(report["unexpected_keys"], model.state_dict(), folder)
     if (folder / "generation_config.json").is_file():
         model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
     if model.generation_config.eos_token_id is None:

@@ -155,8 +155,9 @@ def test_who_leaves_the_words_out_is_told_once(toy: str, rows: Path, tmp_path: P
     model = vqazoo.create(encoder=toy, head=HEAD, answers=["zor", "kip"])
     with pytest.raises(ConfigError, match="nobody says which: give ocr_tokens with the picture"):
         model.answer(rows.parent / "1.png", "what does it say?")
-    with pytest.raises(ConfigError, match="GivesLogits, Writes or RanksAnswers"):
-        model.rank(rows.parent / "1.png", "what does it say?", ["zor", "kip"])
+    for among in (model.rank, model.choice):
+        with pytest.raises(ConfigError, match="GivesLogits, Writes or RanksAnswers"):
+            among(rows.parent / "1.png", "what does it say?", ["zor", "kip"])
     bare = tmp_path / "bare.jsonl"
     lines = [json.loads(line) for line in rows.read_text().splitlines()]
     bare.write_text("\n".join(json.dumps({**line, "ocr_tokens": None}) for line in lines))

@@ -10,7 +10,7 @@ import click
 from vqazoo.amounts import percent
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.examples import ExampleCommand
-from vqazoo.cli.options import JSON, data_options, given_args
+from vqazoo.cli.options import CACHED_FEATURES, DEVICE_OR_AUTO, JSON, data_options, given_args
 from vqazoo.cli.output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="New folder for a calibrated copy; needed where MODEL is no dir:PATH.",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
-@click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
+@DEVICE_OR_AUTO
+@CACHED_FEATURES
 @JSON
 def calibrate(
     model: str,

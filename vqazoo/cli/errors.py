@@ -11,6 +11,8 @@ from vqazoo.amounts import count, percent
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.options import (
+    CACHED_FEATURES,
+    DEVICE_OR_AUTO,
     JSON,
     data_options,
     decode_flags,
@@ -43,8 +45,8 @@ PRINTED = 3  # groups of each grouping
     help=f"The page; default: {PAGE} in this folder, or none with --json.",
 )
 @click.option("--no-pictures", is_flag=True, help="Leave the pictures out of the page.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
-@click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
+@DEVICE_OR_AUTO
+@CACHED_FEATURES
 @decode_flags()
 @uncalibrated
 @JSON

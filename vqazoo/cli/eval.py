@@ -13,6 +13,8 @@ from vqazoo.amounts import percent
 from vqazoo.cli.completion import complete_model
 from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
+    CACHED_FEATURES,
+    DEVICE_OR_AUTO,
     JSON,
     asking_for_data,
     confidence_flags,
@@ -53,14 +55,14 @@ if TYPE_CHECKING:
     metavar="NAME.KEY=VALUE",
     help="Argument of a metric that --metrics names; may be repeated.",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
+@DEVICE_OR_AUTO
 @click.option(
     "--dtype",
     default="float32",
     show_default=True,
     help="Of published checkpoints: float32, float16 or bfloat16.",
 )
-@click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
+@CACHED_FEATURES
 @click.option(
     "--checks",
     is_flag=True,

@@ -10,6 +10,8 @@ from vqazoo.cli.completion import complete_model
 from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
+    CACHED_FEATURES,
+    DEVICE_OR_AUTO,
     JSON,
     asking_for_data,
     confidence_flags,
@@ -49,8 +51,8 @@ from vqazoo.cli.output import print_json, say
     show_default=True,
     help="Answers of a row that are kept, each with its score as weight.",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
-@click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
+@DEVICE_OR_AUTO
+@CACHED_FEATURES
 @decode_flags()
 @confidence_flags
 @JSON

@@ -37,6 +37,10 @@ DEVICE = click.option("--device", help="cpu, cuda, cuda:1, mps; default: cuda if
 
 
 DEVICE_OR_CPU = click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
+DEVICE_OR_AUTO = click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
+CACHED_FEATURES = click.option(
+    "--cache", default="", help="Folder of cached features; default: vqazoo's own."
+)
 
 
 def signed_by_options(command: F) -> F:

@@ -10,6 +10,8 @@ from vqazoo.cli.completion import complete_model
 from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import (
+    CACHED_FEATURES,
+    DEVICE_OR_AUTO,
     JSON,
     asking_for_data,
     confidence_flags,
@@ -31,8 +33,8 @@ from vqazoo.cli.output import print_json, say
     type=click.Path(path_type=Path),
     help="File of answers that ends in .parquet, .csv or .jsonl, and is not there yet.",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...")
-@click.option("--cache", default="", help="Folder of cached features; default: vqazoo's own.")
+@DEVICE_OR_AUTO
+@CACHED_FEATURES
 @click.option(
     "--engine",
     type=click.Choice(["here", "ray"]),

@@ -61,7 +61,7 @@ def layers_beyond(unexpected: Iterable[str], state: Iterable[str]) -> str:
 
     Of another tower in the file, whose names end alike, the first layers are unexpected, too.
     """
-    known, others = _numbered(state), _numbered(unexpected)
+    known, others = _numbered(state), _numbered(sorted(unexpected))  # always the same one
     for (head, tail), numbers in others.items():
         mine = [n for (h, t), n in known.items() if t == tail and f".{head}".endswith(f".{h}")]
         if mine and min(numbers) > max(max(n) for n in mine):

@@ -334,6 +334,25 @@ def test_a_tensor_left_over_or_missing_or_untied_is_told(tmp_path: Path) -> None
     assert loaded(tmp_path).head.embedding.words.weight.equal(good[words])
 
 
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [
+        ("text_config", r"text_(en|de)coder\.(bert\.)?encoder\.layer\.1\."),
+        ("vision_config", r"vision_model\.encoder\.layers\.1\."),
+    ],
+)
+def test_weights_with_more_layers_than_the_config_counts_are_refused(
+    part: str, named: str, tmp_path: Path
+) -> None:
+    blip(tmp_path)
+    said = json.loads((tmp_path / "config.json").read_text())
+    assert said[part]["num_hidden_layers"] == 2
+    said[part]["num_hidden_layers"] = 1
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    with pytest.raises(CheckpointError, match=rf"left over: {named}"):
+        loaded(tmp_path)
+
+
 def test_a_text_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     blip(tmp_path, hidden_act="relu")
     with pytest.raises(CheckpointError, match=r"text_config.hidden_act 'relu'"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_socket
 
+import vqazoo
 from vqazoo.cli import run
 
 
@@ -35,6 +36,19 @@ def test_a_mistake_is_told_in_one_line(
     assert printed.err.count("\n") == 1
     assert printed.out == ""
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_copies_words_is_told_before_the_page_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gradio", reason="the page is made with Gradio")
+    model = vqazoo.create(encoder="tiny-clip", head="m4c", answers=["zor", "kip"])
+    model.save(tmp_path / "signs")
+    assert run(["demo", "--port", "0", f"dir:{tmp_path / 'signs'}"]) == 1
+    printed = capsys.readouterr()
+    assert "copies words that a reader of text found" in printed.err
+    assert "vqazoo ask --ocr-tokens" in printed.err
+    assert printed.out == ""
 
 
 def test_a_missing_extra_is_named(

@@ -151,6 +151,13 @@ def test_a_borrowed_language_model_is_named_as_what_cannot_be_exported(tmp_path)
     assert not (tmp_path / "out").exists()
 
 
+def test_a_head_that_copies_words_is_named_as_what_cannot_be_exported(tmp_path):
+    model = vqazoo.create(encoder="tiny-clip", head="m4c", answers=["zor", "kip"])
+    with pytest.raises(ConfigError, match="'m4c' cannot be exported: it copies words out of the"):
+        export_model(model, "mine", tmp_path / "out", Options("onnx"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_with_other_files_is_left_alone(plain, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(ConfigError, match="is no earlier export"):

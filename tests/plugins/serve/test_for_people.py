@@ -19,6 +19,7 @@ from vqazoo.model import VQAModel
 from vqazoo.wording import spoken
 from vqazoo_serve.answering import Answering
 from vqazoo_serve.metrics import Metrics
+from vqazoo_serve.server import bind, run
 from vqazoo_serve.settings import Settings
 
 JUDGE = "tiny-clip-quality-flawedshapes"
@@ -72,6 +73,14 @@ def test_a_blurred_picture_is_told_to_be_taken_again(judging):
 def test_a_model_that_answers_questions_is_no_judge(models):
     with pytest.raises(ConfigError, match=f"'{GATED}' answers questions, .* judges pictures"):
         Answering({GATED: models[GATED]}, Settings(quality=GATED), Metrics())
+
+
+def test_a_model_that_copies_words_is_refused_before_the_service_says_that_it_serves(capsys):
+    model = vqazoo.create(encoder="tiny-clip", head="m4c", answers=["zor", "kip"])
+    told = pytest.raises(ConfigError, match=r"'signs' copies words .* --ocr-tokens .*another")
+    with bind("127.0.0.1", 0) as listener, told:
+        run({"signs": model}, Settings(), listener)
+    assert capsys.readouterr().out == ""
 
 
 # ---- the next question ----------------------------------------------------------------------

@@ -195,6 +195,25 @@ def test_what_is_not_known_is_named(folder, tmp_path, change, named):
         vqazoo.load(f"dir:{altered(folder, tmp_path, **change)}")
 
 
+@pytest.mark.parametrize(
+    ("kind", "part", "count", "named"),
+    [
+        ("llava", "text_config", "num_hidden_layers", r"language_model\.layers\.1\."),
+        ("llava", "vision_config", "num_hidden_layers", r"vision_tower\.encoder\.layers\.1\."),
+        ("qwen2_vl", "vision_config", "depth", r"visual\.blocks\.1\."),  # saved under older names
+    ],
+)
+def test_weights_with_more_layers_than_the_config_counts_are_refused(
+    tmp_path, kind, part, count, named
+):
+    made = MADE[kind](tmp_path / kind)
+    said = json.loads((made / "config.json").read_text())
+    assert said[part][count] == 2
+    copied = altered(made, tmp_path, **{part: {**said[part], count: 1}})
+    with pytest.raises(WeightsError, match=rf"more layers than its config counts.*{named}"):
+        vqazoo.load(f"dir:{copied}")
+
+
 def test_without_a_chat_template_nothing_says_how_to_ask(folder, tmp_path):
     copied = shutil.copytree(folder, tmp_path / "copied")
     (copied / "chat_template.jinja").unlink()
