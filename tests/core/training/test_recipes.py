@@ -42,6 +42,7 @@ def test_the_recipes_that_the_zoo_promises_are_there():
         "tiny-clip-linear-easyvqa",
         "tiny-clip-gru-easyvqa",
         "effnet-minilm-mlp-daquar",
+        "effnet-ngrams-mlp-daquar",
         "tiny-clip-mlp-sortofclevr",
         "tiny-clip-linear-flawedshapes",
     }
