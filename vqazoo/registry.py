@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeVar, overload
 
 from vqazoo.constructors import construct
@@ -83,12 +83,6 @@ def kind_of(sort: type[Manifest]) -> str:
     return next(kind for kind, known in MANIFESTS.items() if known is sort)
 
 
-def _named(distribution: Distribution | None) -> tuple[str, str]:
-    """Its name and version; one with damaged metadata has neither."""
-    name = (distribution and distribution.name) or "unknown"
-    return name, (distribution and distribution.version) or ""
-
-
 def group(kind: str) -> str:
     """Entry-point group of a kind: `encoder` -> `vqazoo.encoders`."""
     return "vqazoo.families" if kind == "family" else f"vqazoo.{kind}s"
@@ -108,10 +102,12 @@ class Registry:
             limit = os.environ.get(PLUGINS_VARIABLE)
             allowed = None if limit is None else {_folded(part) for part in limit.split(",")}
             providers: dict[str, dict[str, list[Provider]]] = {kind: {} for kind in KINDS}
-            named = functools.cache(_named)  # its metadata is parsed at each look
+            # Metadata are parsed at each look. Damaged ones have neither name nor version.
+            names = functools.cache(lambda dist: (dist and dist.name) or "unknown")
+            versions = functools.cache(lambda dist: (dist and dist.version) or "")
             for kind in KINDS:
                 for entry_point in entry_points(group=group(kind)):
-                    name, version = named(entry_point.dist)
+                    name, version = names(entry_point.dist), versions(entry_point.dist)
                     if allowed is None or _folded(name) in allowed:
                         namesakes = providers[kind].setdefault(entry_point.name, [])
                         if not any(_folded(p.distribution) == _folded(name) for p in namesakes):

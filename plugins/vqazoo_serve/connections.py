@@ -41,7 +41,7 @@ class Paced(h11.Connection):
     events_left = EVENTS_AT_ONCE
     _head = b""  # that was not written yet
 
-    def send(self, event: Any) -> bytes | None:
+    def send(self, event: Any) -> Any:
         written = super().send(event)
         if isinstance(event, h11.Response):
             self._head = written or b""

@@ -86,8 +86,8 @@ def run(models: Mapping[str, VQAModel], settings: Settings, listener: socket.soc
         ConfigError: see `server_for`.
         SystemExit: Ctrl-C came before the end, and what was not answered has been refused.
     """
-    log_to_stderr()
     server = server_for(models, settings)  # first: it refuses models that no request can ask
+    log_to_stderr()
     announce(list(models), settings, listener)
     serve_on(server, listener)
 

@@ -84,10 +84,10 @@ def test_push_asks_for_the_licence_and_writes_the_one_it_is_given(tmp_path: Path
     model.save(tmp_path / "model")
     lines: list[str] = []
     push(tmp_path / "model", "me/model", dry_run=True, report=lines.append)
-    assert any("name yours with --license" in line for line in lines)
+    assert any("name yours with license=" in line for line in lines)
     lines.clear()
     push(tmp_path / "model", "me/model", dry_run=True, report=lines.append, license="cc-by-4.0")
-    assert not any("--license" in line for line in lines)
+    assert not any("license=" in line for line in lines)
     with pytest.raises(ConfigError, match=r"The licence is 'My Licence!', but an identifier"):
         push(tmp_path / "model", "me/model", dry_run=True, license="My Licence!")
 
@@ -148,10 +148,10 @@ def test_push_writes_the_language_that_it_is_given_and_asks_for_one(tmp_path: Pa
     vqazoo.create(encoder="tiny-clip", head="mlp", answers=["a"]).save(tmp_path / "model")
     lines: list[str] = []
     push(tmp_path / "model", "me/model", dry_run=True, report=lines.append)
-    assert any("name it with --language" in line for line in lines)
+    assert any("name it with language=" in line for line in lines)
     lines.clear()
     push(tmp_path / "model", "me/model", dry_run=True, report=lines.append, language="en,pt-BR")
-    assert not any("--language" in line for line in lines)
+    assert not any("language=" in line for line in lines)
     with pytest.raises(ConfigError, match=r"The language is 'English', but codes"):
         push(tmp_path / "model", "me/model", dry_run=True, language="English")
 

@@ -189,4 +189,4 @@ def test_a_tensor_of_rows_alone_is_written_as_the_format_wants_it(tmp_path):
 def test_three_graphs_are_no_model_of_a_repository(tmp_path, capsys):
     given = [FLAWED, "--to", "triton", "--graphs", "three", "--out", str(tmp_path / "out")]
     assert run(["export", *given]) == 1
-    assert "leave it out, or use --to onnx" in capsys.readouterr().err
+    assert "leave out --graphs=three, or use --to onnx" in capsys.readouterr().err
