@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, TypeVar
-
-T = TypeVar("T")
+from typing import Any
 
 
-class Counted(Iterator[T], Generic[T]):
+class Counted(Iterator[Any]):
     """An iterator of which `operator.length_hint` says how much is left; 0: nobody knows."""
 
-    def __init__(self, examples: Iterator[T], count: int) -> None:
+    def __init__(self, examples: Iterator[Any], count: int) -> None:
         self._examples, self._left = examples, count
 
-    def __next__(self) -> T:
+    def __next__(self) -> Any:
         self._left -= 1
         return next(self._examples)
 

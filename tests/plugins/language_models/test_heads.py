@@ -70,6 +70,7 @@ def test_the_classifier_also_reads_with_the_encoder_of_t5(towers):
     check_head("lm-classifier", dim=24, text_encoder=towers["t5"])
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("family", ["gpt2", "bart"])
 def test_the_writer_keeps_the_contract(towers, family):
     check_head("lm-generate", dim=24, text_encoder=towers[family])

@@ -28,6 +28,7 @@ def service(models: Any) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 def test_every_answer_is_one_that_the_description_promises(service, mode):
     schema = schemathesis.openapi.from_url(f"{service.base_url}/openapi.json")
