@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vqazoo.publish.pull import pull
     from vqazoo.publish.push import push
     from vqazoo.training.calibration import calibrate
-    from vqazoo.training.loop import train
+    from vqazoo.training.in_python import train
     from vqazoo.zoo.evaluate import evaluate
     from vqazoo.zoo.models import load
 
@@ -41,7 +41,7 @@ _HOMES = {
     "pipeline": "pipelines",
     "pull": "publish.pull",
     "push": "publish.push",
-    "train": "training.loop",
+    "train": "training.in_python",
 }
 __all__ = [
     "Answer",

@@ -63,12 +63,13 @@ def raised_at(error: BaseException) -> str:
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         # Code that dataclasses write has no file.
-        if not frame.filename.startswith("<") and not _is_ours(Path(frame.filename))
+        if not frame.filename.startswith("<") and not _says_nothing(Path(frame.filename))
     ]
     return f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
 
 
-def _is_ours(file: Path) -> bool:
+def _says_nothing(file: Path) -> bool:
+    """Whether a file is of the core, or of a library of numbers."""
     core = Path(__file__).parent
     return core in file.parents or any(
         parent.name in LIBRARIES and parent.parent.name.endswith("-packages")

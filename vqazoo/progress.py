@@ -13,6 +13,11 @@ Progress = Callable[[Sequence[int], str], Iterator[int]]  # steps, and what they
 FIRST, NEXT = 2.0, 30.0  # seconds until the first line about how far work is, and between two
 
 
+def unshown(steps: Sequence[int], label: str) -> Iterator[int]:
+    """Steps that nobody is told of."""
+    return iter(steps)
+
+
 class Pace:
     """Tells now and then how much is done, how fast, and when the rest will be: in plain lines,
     where the steps are not known before.

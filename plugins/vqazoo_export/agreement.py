@@ -11,7 +11,7 @@ from typing import Any
 
 from vqazoo.data import Example
 from vqazoo.model import VQAModel
-from vqazoo.progress import Progress
+from vqazoo.progress import Progress, unshown
 from vqazoo_export.kept import KeptAgreement
 from vqazoo_export.tokens import RUNNER
 
@@ -20,7 +20,7 @@ def agreement(
     model: VQAModel,
     folder: Path,
     examples: Sequence[Example],
-    progress: Progress = lambda steps, _: iter(steps),
+    progress: Progress = unshown,
 ) -> dict[str, Any]:
     """Compare the runner of a folder with the original on questions, picture by picture.
 

@@ -22,7 +22,7 @@ from vqazoo.errors import ConfigError, missing_package
 from vqazoo.files.writing import json_bytes, while_writing, write_folder
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
-from vqazoo.progress import Progress, Report
+from vqazoo.progress import Progress, Report, unshown
 from vqazoo.version import __version__
 from vqazoo_export.graphs import TOKEN_AXIS, Graph, as_archive, as_onnx, graphs_of, traced
 from vqazoo_export.heads import exported_head
@@ -60,7 +60,7 @@ def export_model(
     out: Path,
     options: Options,
     report: Report = lambda line: None,
-    progress: Progress = lambda steps, _: iter(steps),
+    progress: Progress = unshown,
 ) -> dict[str, Any]:
     """Write a model for other runtimes and return its manifest; the folder appears whole or not.
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PathDistribution
 
 import pytest
+
+import vqazoo
+from vqazoo.errors import VqazooError
+from vqazoo.registry import KINDS, Registry, registry
 
 THEN = """
 compiler = sys.modules.get("torch._dynamo")
@@ -82,3 +89,48 @@ assert torch.equal(compiled(torch.ones(2)), torch.full((2,), 9.0))
 assert len(graphs) == 2  # before and after what is left alone
 """
     )
+
+
+def test_a_model_is_built_without_collections_and_they_are_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+    build = registry.build
+    monkeypatch.setattr(
+        registry, "build", lambda *a, **k: (seen.append(gc.isenabled()), build(*a, **k))[1]
+    )
+    for on in (True, False):
+        (gc.enable if on else gc.disable)()
+        try:
+            vqazoo.load("tiny-clip-linear-easyvqa")
+            with pytest.raises(VqazooError):
+                vqazoo.load("no-such-model")
+            assert gc.isenabled() is on
+        finally:
+            gc.enable()
+    assert seen
+    assert not any(seen)
+
+
+def test_threads_that_load_at_once_leave_collections_on() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(vqazoo.load, ["tiny-clip-linear-easyvqa"] * 16))
+    assert gc.isenabled()
+
+
+def test_metadata_of_a_distribution_are_parsed_once_for_all_its_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = []
+    metadata = PathDistribution.metadata.fget
+    counting = property(lambda self: (read.append(self), metadata(self))[1])
+    monkeypatch.setattr(PathDistribution, "metadata", counting)
+    fresh = Registry()
+    parts = sum(len(fresh.names(kind)) for kind in KINDS)
+    assert parts > 100
+    # `entry_points` reads the name of each distribution for each kind; then its name and version.
+    assert len([each for each in read if _offers_parts(each)]) < parts
+
+
+def _offers_parts(distribution: PathDistribution) -> bool:
+    return any(each.group.startswith("vqazoo.") for each in distribution.entry_points)

@@ -10,16 +10,14 @@ from vqazoo.errors import ImageError
 from vqazoo.files.writing import write_list
 from vqazoo.media.images import open_image
 from vqazoo.media.video import is_video, watch
-from vqazoo.progress import Progress
+from vqazoo.progress import Progress, unshown
 
 THREADS = 4
 LOOKED = 6  # frames of a video
 LISTED = "damaged-images.txt"
 
 
-def unreadable(
-    paths: Sequence[Path], progress: Progress = lambda steps, _: iter(steps)
-) -> dict[Path, ImageError]:
+def unreadable(paths: Sequence[Path], progress: Progress = unshown) -> dict[Path, ImageError]:
     """What is wrong with those of the files that cannot be opened; every one is decoded.
 
     Of a video, some of its frames are. `progress` shows the files.

@@ -18,7 +18,7 @@ from vqazoo.errors import ConfigError, DataError, QuestionError, UnknownNameErro
 from vqazoo.files.elsewhere import DistantFile
 from vqazoo.files.writing import write_list
 from vqazoo.keywords import names_keywords
-from vqazoo.progress import Progress
+from vqazoo.progress import Progress, unshown
 from vqazoo.registry import registry
 
 MAX_QUESTION_CHARACTERS = 2000
@@ -230,7 +230,7 @@ def usable(
     examples: Sequence[Example],
     skip_missing: bool,
     list_file: Path | None,
-    progress: Progress = lambda steps, _: iter(steps),
+    progress: Progress = unshown,
 ) -> tuple[list[Example], int]:
     """As `present`, but with `skip_missing` also those are left out whose picture cannot be read,
     for which every picture is opened once, which `progress` shows.

@@ -14,7 +14,7 @@ from vqazoo.data.doubts import doubts_of
 from vqazoo.data.examples import DatasetReader, Example, is_there
 from vqazoo.data.leaks import shared_pictures
 from vqazoo.data.own_files import is_own
-from vqazoo.progress import Progress
+from vqazoo.progress import Progress, unshown
 
 TOP = 5  # most frequent answers that are shown
 FEW = 2_000  # pictures of a split that are opened without being asked to
@@ -78,7 +78,7 @@ def report_on(
     decode: bool | None = None,
     tell: Callable[[str], None] = lambda line: None,
     other: Mapping[str, int] | None = None,
-    progress: Progress = lambda steps, _: iter(steps),
+    progress: Progress = unshown,
 ) -> DataReport:
     """Read every split of a dataset and look at its pictures.
 

@@ -29,7 +29,7 @@ from vqazoo.features.sources import (
 from vqazoo.interfaces import Answer, Features
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
-from vqazoo.progress import Progress, Report
+from vqazoo.progress import Progress, Report, unshown
 from vqazoo.toolkit.constraints import Rules
 from vqazoo.toolkit.decode_options import GREEDY, STRATEGY, described
 
@@ -226,7 +226,7 @@ def answer_features(
     asking: Asking | None = None,
     plain: list[float] | None = None,
     examples: Sequence[Example] = (),
-    progress: Progress = lambda steps, _: iter(steps),
+    progress: Progress = unshown,
     **decode: Any,
 ) -> list[Answer]:
     """The best answer for the rows `start` to `start + count` of a feature source; where answers

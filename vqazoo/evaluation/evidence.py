@@ -26,7 +26,7 @@ from vqazoo.features.sources import FeatureSource
 from vqazoo.interfaces import Answer, GivesLogits
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
-from vqazoo.progress import Progress
+from vqazoo.progress import Progress, unshown
 
 MOST_ROWS, NUMBERS = 50_000, 2**24  # and log-probabilities: rows beyond are thinned out evenly
 OPTIONS, RANKED_ROWS = 8, 512  # given answers, and rows that are asked to choose among them
@@ -75,7 +75,7 @@ def gather(
     examples: Sequence[Example],
     start: int = 0,
     pictures: Sequence[str] | None = None,
-    progress: Progress = lambda steps, _: iter(steps),
+    progress: Progress = unshown,
 ) -> Evidence:
     """Ask a model what has answers, in its own way; nothing is trained.
 

@@ -21,7 +21,7 @@ from vqazoo.data.ocr import OCR_COLUMN
 from vqazoo.errors import DataError
 from vqazoo.evaluation.predictions import optional_package
 from vqazoo.files.json_text import json_text
-from vqazoo.progress import Progress
+from vqazoo.progress import Progress, unshown
 
 PARQUET_ROWS = 64  # with their pictures in memory at once
 
@@ -43,7 +43,7 @@ def to_datasets(examples: Sequence[Example]) -> Any:
 def write_parquet(
     examples: Sequence[Example],
     file: Path,
-    progress: Progress = lambda steps, _: iter(steps),
+    progress: Progress = unshown,
 ) -> None:
     """Write a split as parquet with its pictures inside, whole or not at all; `progress` shows
     the groups of rows.

@@ -34,7 +34,7 @@ from vqazoo.faults import faults_named
 from vqazoo.features.sources import FeatureSource
 from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
-from vqazoo.progress import Progress, Report, in_lines
+from vqazoo.progress import Progress, Report, in_lines, unshown
 from vqazoo.registry import registry
 
 IN_MEMORY = "rows in memory"  # data without a registered reader, in signatures
@@ -126,7 +126,7 @@ def evaluate_questions(
     wups: bool | None = None,
     cache: str | Path = "",
     report: Report = print,
-    progress: Progress = lambda steps, _: iter(steps),
+    progress: Progress = unshown,
     reference: str = "",
     checking: Checking | None = None,
 ) -> Evaluation:
@@ -161,7 +161,7 @@ def evaluate_features(
     questions: Questions,
     source: FeatureSource,
     start: int = 0,
-    progress: Progress = lambda steps, _: iter(steps),
+    progress: Progress = unshown,
 ) -> Evaluation:
     """As `evaluate_questions`, of features that are there; measures only what is quick to measure.
 
@@ -186,7 +186,7 @@ def evaluate_table(
     report: Report = print,
     reference: str = "",
     checking: Checking | None = None,
-    progress: Progress = lambda steps, _: iter(steps),
+    progress: Progress = unshown,
     metrics: Chosen | None = None,
 ) -> Evaluation:
     """As `evaluate_questions`, of rows as `VQAModel.predict` takes them; nothing is cached.

@@ -41,7 +41,7 @@ from vqazoo.interfaces import Features
 from vqazoo.keywords import names_keywords
 from vqazoo.model import VQAModel, pick_device
 from vqazoo.modes import evaluating
-from vqazoo.progress import Progress, Report
+from vqazoo.progress import Progress, Report, unshown
 from vqazoo.training.data import read_run_data
 from vqazoo.zoo.evaluate import tell_leak
 from vqazoo.zoo.models import Found, find, load_found, whole_reference
@@ -114,7 +114,7 @@ def calibrate(
     device: str = "auto",
     cache: str | Path = "",
     report: Report = print,
-    progress: Progress = lambda steps, _: iter(steps),
+    progress: Progress = unshown,
 ) -> Calibration:
     """Fit a model's calibration to questions whose answers are known; nothing is trained.
 

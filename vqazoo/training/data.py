@@ -15,7 +15,7 @@ from vqazoo.data.examples import MISSING_IMAGES
 from vqazoo.errors import ConfigError, DataError
 from vqazoo.files.keys import FileKeys
 from vqazoo.manifests import HeadManifest
-from vqazoo.progress import Progress
+from vqazoo.progress import Progress, unshown
 from vqazoo.registry import registry
 
 MISSING_VALIDATION_IMAGES = "missing-validation-images.txt"
@@ -48,9 +48,7 @@ class RunData:
     def validation(self) -> list[Example]:
         return self.examples[self.train_count :]
 
-    def marks(
-        self, caches: Path, progress: Progress = lambda steps, _: iter(steps)
-    ) -> dict[str, Any]:
+    def marks(self, caches: Path, progress: Progress = unshown) -> dict[str, Any]:
         """What tells whether another run's data are these: digests, in order, and counts.
 
         Args:
@@ -84,9 +82,7 @@ class RunData:
         return state.hexdigest()
 
 
-def pictures_digest(
-    images: Iterable[Path], caches: Path, progress: Progress = lambda steps, _: iter(steps)
-) -> str:
+def pictures_digest(images: Iterable[Path], caches: Path, progress: Progress = unshown) -> str:
     """A digest of the content of the distinct pictures, in order of first use.
 
     Args:
@@ -104,9 +100,7 @@ def pictures_digest(
     return state.hexdigest()
 
 
-def read_run_data(
-    config: RunConfig, out: Path | None, progress: Progress = lambda steps, _: iter(steps)
-) -> RunData:
+def read_run_data(config: RunConfig, out: Path | None, progress: Progress = unshown) -> RunData:
     """Read the splits, select what is learnt and list the answers.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -24,12 +24,10 @@ from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.config import RunConfig, plain
 from vqazoo.data import digest
 from vqazoo.evaluation.figures import loss_figure
-from vqazoo.faults import faults_named
 from vqazoo.features.cache import cache_root
 from vqazoo.files.writing import BEST, json_lines, write_file
-from vqazoo.keywords import names_keywords
 from vqazoo.model import VQAModel
-from vqazoo.progress import Progress
+from vqazoo.progress import Progress, unshown
 from vqazoo.toolkit.losses import row_units
 from vqazoo.training.batch_loss import Batch, BatchLoss, LossSums, shares
 from vqazoo.training.calibration import calibrate_best
@@ -43,7 +41,6 @@ from vqazoo.training.learner import Learner
 from vqazoo.training.loggers import ExperimentLogs
 from vqazoo.training.lora import add_adapters, has_adapters
 from vqazoo.training.optimisation import make_optimiser, rate_factor
-from vqazoo.training.own_rows import kept_rows
 from vqazoo.training.report import (
     describe_data,
     describe_doubts,
@@ -63,7 +60,6 @@ from vqazoo.training.run_folder import (
     restore,
     writing,
 )
-from vqazoo.training.settings import gather_config
 from vqazoo.training.sources import run_sources
 from vqazoo.training.stages import stages, unfreeze
 from vqazoo.training.starting import start_from
@@ -88,53 +84,6 @@ from vqazoo.training.steps import (
     trains_batch_norm,
 )
 from vqazoo.training.validation import Validation
-
-
-@names_keywords
-def train(
-    data: Any = None,
-    *,
-    out: str | Path,
-    config: str | Path | Mapping[str, Any] | None = None,
-    set: Sequence[str] = (),
-    resume: bool = False,
-    report: Callable[[str], None] = print,
-    encoder: Any = None,
-    image_encoder: Any = None,
-    text_encoder: Any = None,
-    fusion: Any = None,
-    head: Any = None,
-    seed: int | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    device: str | None = None,
-) -> VQAModel:
-    """Train a model and return the best one; the Python form of `vqazoo train`.
-
-    Args:
-        data: a dataset or file by name, a table {"type": ..., "args": {...}}, or rows (a DataFrame,
-            a `datasets.Dataset`, a list of dicts), also by their splits train, validation, test:
-            they are written into `out`, where the recipe finds them.
-        out: run folder to write; resume: go on with the run there, from its last whole epoch.
-        config: TOML file, or plain tables with the same keys.
-        set: assignments such as "training.weight_decay=0.1"; report: receives a line an epoch.
-        encoder: of both towers, a name or two as IMAGE+TEXT; image_encoder, text_encoder, fusion,
-            head: each as a name or a table {"type": ..., "args": {...}}.
-        epochs, batch_size, learning_rate, device: those of `[training]`. Where none of the first
-            three is given, they follow the number of rows.
-
-    Raises:
-        VqazooError: see the message.
-    """
-    out = Path(out)
-    parts = {"encoder": encoder, "image_encoder": image_encoder, "text_encoder": text_encoder}
-    flags = {**parts, "fusion": fusion, "head": head, "seed": seed, "data": kept_rows(data, out)}
-    run = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    given = [f"training.{k}={v}" for k, v in (*run.items(), ("device", device)) if v is not None]
-    filled = gather_config(config, (*given, *set), flags, out if resume else None, by_rows=True)
-    with faults_named():
-        return run_training(filled, out, resume, report)
 
 
 def run_training(
@@ -168,7 +117,7 @@ def _run(
     training, device = config.training, engine.device
     if not engine.first:
         report, progress = (lambda line: None), None
-    progress = progress or (lambda steps, _: iter(steps))
+    progress = progress or unshown
     check_run(out, resume, config)
     check_shares(engine.processes, config)
 

@@ -6,6 +6,7 @@ Imports torch.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +32,33 @@ from vqazoo.training.stages import stages
 from vqazoo.training.state import DATA, RUN_CONFIG, STATE, check_state, state_metadata
 
 OFFICIAL_FILES = "data_root"  # argument of datasets of which a folder is read
+RUNS = "runs"  # where runs are that nobody names
 LOCK = ".lock"  # in a run folder, while a process writes into it
+
+
+@contextlib.contextmanager
+def named_folder(out: str | Path | None, resume: bool) -> Iterator[Path]:
+    """The folder of a run: the one that is named, or the first of runs/train, runs/train-2, ...
+    that is not there, made at once so that no other run takes it; gone if nothing was written.
+
+    Raises:
+        ConfigError: a run shall go on, but none is named. TrainingError: none can be made.
+    """
+    if out is not None:
+        yield Path(out)
+        return
+    if resume:
+        raise ConfigError("A run shall go on, but none is named: give its folder with --out.")
+    names = (f"train-{number}" if number > 1 else "train" for number in itertools.count(1))
+    for folder in (Path(RUNS) / name for name in names):
+        with writing(folder), contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            break
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):  # it holds something, as it should
+            folder.rmdir()
 
 
 def begin_folder(out: Path, config: RunConfig, environment: Mapping[str, Any]) -> None:

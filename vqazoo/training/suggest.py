@@ -28,7 +28,7 @@ from vqazoo.files.writing import WEIGHTS
 from vqazoo.manifests import FusionManifest
 from vqazoo.model import VQAModel, pick_device
 from vqazoo.names import PLUS
-from vqazoo.progress import Progress
+from vqazoo.progress import Progress, unshown
 from vqazoo.registry import registry
 from vqazoo.training.data import read_run_data
 from vqazoo.training.doubts import EXPLAINED
@@ -287,7 +287,7 @@ def _tried(
     reader = open_dataset(config.data.type, config.data.args)
     split = config.data.validation_split
     questions = Questions(config.data.type, split, reader.read(split))
-    shown = progress or (lambda steps, _: iter(steps))
+    shown = progress or unshown
     evaluation = evaluate_questions(
         model, questions, None, False, config.training.cache, report, shown
     )

@@ -25,7 +25,7 @@ from vqazoo.evaluation.split import evaluate_questions, read_split
 from vqazoo.files.csv_cells import csv_text
 from vqazoo.files.writing import METRICS, write_file
 from vqazoo.model import pick_device
-from vqazoo.progress import Progress
+from vqazoo.progress import Progress, unshown
 from vqazoo.training.loop import run_training
 from vqazoo.training.run_folder import one_writer
 from vqazoo.training.settings import gather_config
@@ -191,7 +191,7 @@ def scored_metrics(
             f"scored; choose another --split."
         )
     model = load_checkpoint(folder / "best").to(pick_device(config.training.device))
-    shown = progress or (lambda steps, _: iter(steps))
+    shown = progress or unshown
     cache = config.training.cache
     evaluation = evaluate_questions(model, questions, None, False, cache, report, shown)
     evaluation.write(file.parent, pictures=False)

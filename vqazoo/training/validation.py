@@ -22,7 +22,7 @@ from vqazoo.features.sources import FeatureSource
 from vqazoo.interfaces import Answer, Head, Targets
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
-from vqazoo.progress import Progress
+from vqazoo.progress import Progress, unshown
 from vqazoo.toolkit.losses import batch_sums, row_units
 from vqazoo.training.data import RunData
 from vqazoo.training.doubts import doubts_of_answers, doubts_of_fit, doubts_of_pictures
@@ -45,7 +45,7 @@ class Validation:
         config: RunConfig,
         best: Path,
         environment: Mapping[str, Any],
-        progress: Progress = lambda steps, _: iter(steps),
+        progress: Progress = unshown,
     ) -> None:
         """Prepare the targets of the loss; `progress` shows the batches that are answered.
 

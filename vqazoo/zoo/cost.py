@@ -24,11 +24,11 @@ from vqazoo.data.own_files import TEST
 from vqazoo.errors import ConfigError, DataError, VqazooError
 from vqazoo.files.writing import json_bytes
 from vqazoo.keywords import names_keywords
+from vqazoo.progress import Progress, Report, unshown
 from vqazoo.zoo.evaluate import Subject, subject
 
 if TYPE_CHECKING:
     from vqazoo.data import Example
-    from vqazoo.progress import Progress, Report
 
 WARM_UP = 2  # questions asked before the clock runs
 ASKED = 100  # questions asked, unless others are wanted
@@ -121,7 +121,7 @@ def compare_costs(
     seed: int = 0,
     report: Report = print,
     measure: Callable[[Job], Timing] | None = None,
-    progress: Progress = lambda steps, _: iter(steps),
+    progress: Progress = unshown,
 ) -> Costs:
     """Ask two models the same questions and put scores and costs side by side.
 
@@ -221,7 +221,7 @@ def _costs(
     return Costs(len(scores[0]), clusters, tuple(columns), told)
 
 
-def measured_alone(job: Job, progress: Progress = lambda steps, _: iter(steps)) -> Timing:
+def measured_alone(job: Job, progress: Progress = unshown) -> Timing:
     """Measure in a process of its own; `progress` shows the questions.
 
     Raises:

@@ -14,6 +14,7 @@ from vqazoo.data.own_files import SETTINGS, TEST, dataset_of_file
 from vqazoo.errors import ConfigError, VqazooError
 from vqazoo.files.writing import RECIPE
 from vqazoo.keywords import names_keywords
+from vqazoo.progress import Progress, Report, unshown
 from vqazoo.registry import registry
 from vqazoo.zoo.models import Found, find, load, load_found
 from vqazoo.zoo.recipes import run_recipe_of, trained_on
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from vqazoo.evaluation.evaluation import Evaluation
     from vqazoo.evaluation.split import Questions
     from vqazoo.model import VQAModel
-    from vqazoo.progress import Progress, Report
 
 
 Data = str | DatasetReader | Iterable[Any]
@@ -168,7 +168,7 @@ def evaluate(
     checks: bool = False,
     checks_rows: int = 1000,
     report: Report = print,
-    progress: Progress = lambda steps, _: iter(steps),
+    progress: Progress = unshown,
 ) -> Evaluation:
     """Ask a model every question of a split and score the answers, as `vqazoo eval` does.
 

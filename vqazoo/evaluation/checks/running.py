@@ -34,7 +34,7 @@ from vqazoo.evaluation.metrics.significance import compare
 from vqazoo.interfaces import Answer
 from vqazoo.media.video import Video, is_video
 from vqazoo.model import VQAModel
-from vqazoo.progress import Progress, Report
+from vqazoo.progress import Progress, Report, unshown
 
 if TYPE_CHECKING:
     from vqazoo.evaluation.evaluation import Evaluation
@@ -98,7 +98,7 @@ def run_checks(
     pictures: Sequence[Hashable],
     asking: Asking,
     checking: Checking,
-    progress: Progress = lambda steps, _: iter(steps),
+    progress: Progress = unshown,
     report: Report = print,
 ) -> list[Metric]:
     """Every check that the questions allow, as metrics whose names begin with `check-`.

@@ -19,7 +19,7 @@ from vqazoo.features.sources import FeatureSource, image_side
 from vqazoo.interfaces import Answer
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
-from vqazoo.progress import Progress, Report
+from vqazoo.progress import Progress, Report, unshown
 
 
 class PageParts(AnswerParts):
@@ -37,7 +37,7 @@ def find_mistakes(
     answers: Sequence[Answer] | None = None,
     cache: str | Path = "",
     report: Report = print,
-    progress: Progress = lambda steps, _: iter(steps),
+    progress: Progress = unshown,
     parts: PageParts | None = None,
 ) -> Mistakes:
     """The mistakes of a model on a split, grouped; pictures that look alike to it are one group,
