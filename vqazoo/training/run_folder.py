@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +40,7 @@ LOCK = ".lock"  # in a run folder, while a process writes into it
 @contextlib.contextmanager
 def named_folder(out: str | Path | None, resume: bool) -> Iterator[Path]:
     """The folder of a run: the one that is named, or the first of runs/train, runs/train-2, ...
-    that is not there, made at once so that no other run takes it; gone if nothing was written.
+    that is not there, made at once so that no other run takes it; gone if the run did not begin.
 
     Raises:
         ConfigError: a run shall go on, but none is named. TrainingError: none can be made.
@@ -57,8 +58,8 @@ def named_folder(out: str | Path | None, resume: bool) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        with contextlib.suppress(OSError):  # it holds something, as it should
-            folder.rmdir()
+        if not (folder / RECIPE).is_file():  # see `begin_folder`
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def begin_folder(out: Path, config: RunConfig, environment: Mapping[str, Any]) -> None:
