@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from packaging.metadata import Metadata
 
-LARGEST = 10_000_000  # bytes of a file
+LARGEST = 12_000_000  # bytes of a file: what a packaged model may weigh
 LICENCE = "LICENSE"
 # A secret, a home folder, a cache: what may lie in a folder that an archive is made of.
 SECRET = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/]|\bhf_[A-Za-z0-9]{30,}\b")
