@@ -1,5 +1,6 @@
 """Libraries imported quickly: without the large ones that they name but do not use (torch's
-compiler and scipy's optimiser), and without looks for what is to be thrown away.
+compiler, its sharded training and checkpoints, scipy's optimiser), without a second look through
+the files of transformers, and without looks for what is to be thrown away.
 
 Imports only the standard library.
 """
@@ -19,6 +20,9 @@ from types import ModuleType
 from typing import Any
 
 COMPILER = "torch._dynamo"
+DEVICES = "torch.distributed"
+LISTING = "transformers.utils.import_utils"
+LISTED = "create_import_structure_from_path"  # a folder's names, of all folders in it
 MARKS = ("disable", "assume_constant_result", "allow_in_graph")  # decorators
 # What is named, by the module that has it. Where the first of a group is there, so is the group.
 GROUPS: tuple[Mapping[str, Sequence[str]], ...] = (
@@ -28,6 +32,15 @@ GROUPS: tuple[Mapping[str, Sequence[str]], ...] = (
         f"{COMPILER}._trace_wrapped_higher_order_op": ("TransformGetItemToIndex",),
     },
     {"scipy.optimize": ("linear_sum_assignment",)},
+    {f"{DEVICES}.fsdp": ("CPUOffloadPolicy", "MixedPrecisionPolicy")},
+    {f"{DEVICES}._composable.fsdp": ("fully_shard",)},
+    {
+        f"{DEVICES}.checkpoint": (),
+        f"{DEVICES}.checkpoint.hf_storage": (
+            "HuggingFaceStorageReader",
+            "HuggingFaceStorageWriter",
+        ),
+    },
 )
 
 
@@ -37,8 +50,9 @@ def without_compiler() -> Iterator[None]:
     what else is in `GROUPS`.
 
     That takes 1 to 3 seconds, while they only mark functions that the compiler must leave alone, or
-    name what they use with it. Stand-ins do this once it is really there; anything else that is
-    asked of them imports it at once, so that a library which needs it is slower, but never wrong.
+    name what they use with it or on many devices. Stand-ins do this once it is really there;
+    anything else that is asked of them imports it at once, so that a library which needs it is
+    slower, but never wrong.
     """
     new = [group for group in GROUPS if next(iter(group)) not in sys.modules]
     names = {name: offered for group in new for name, offered in group.items()}
@@ -46,14 +60,18 @@ def without_compiler() -> Iterator[None]:
     if not stand_ins:
         yield
         return
-    finder = _RealParts()
+    finders = [_RealParts(), _Once()]
     sys.modules.update(stand_ins)
-    sys.meta_path.insert(0, finder)
+    for name, stand_in in stand_ins.items():
+        _set_in_parent(name, stand_in)
+    sys.meta_path[:0] = finders
     try:
         yield
     finally:
-        sys.meta_path.remove(finder)
-        _take_away()
+        for finder in finders:
+            sys.meta_path.remove(finder)
+        for group in GROUPS:
+            _take_away(group)
 
 
 @contextlib.contextmanager
@@ -104,6 +122,18 @@ class _Named:
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
         return (self._real(),)
 
+    def __instancecheck__(self, instance: Any) -> bool:
+        return _is_there(self._module) and isinstance(instance, self._real())
+
+    def __subclasscheck__(self, subclass: type) -> bool:
+        return _is_there(self._module) and issubclass(subclass, self._real())
+
+    def __or__(self, other: Any) -> Any:
+        return self._real() | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self._real()
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
@@ -141,18 +171,56 @@ class _Imported(importlib.abc.Loader):
         module.__spec__ = self._spec
 
 
+class _Once(importlib.abc.MetaPathFinder):
+    """Lets transformers look through its files once, where it does so twice.
+
+    It reads each file for the names in it, and remembers the last 128 folders of some 560, so that
+    the second look reads them all again: a third of a second.
+    """
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != LISTING:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            spec.loader = _Remembering(spec.loader.name, spec.loader.path)
+        return spec
+
+
+class _Remembering(importlib.machinery.SourceFileLoader):
+    """Loads the module that lists folders; it then remembers all of them."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        listed = getattr(vars(module).get(LISTED), "__wrapped__", None)
+        if listed is not None:
+            vars(module)[LISTED] = functools.cache(listed)
+
+
 def _is_there(name: str) -> bool:
     return name in sys.modules and not isinstance(sys.modules[name], _StandIn)
 
 
-def _take_away() -> None:
-    for name in [name for group in GROUPS for name in group]:
+def _set_in_parent(name: str, stand_in: _StandIn) -> None:
+    """What `import a.b` does for those who go on with `a.b`, who may do so when nothing is stood
+    in for any more: it then imports itself. A parent that imports its parts itself is left alone.
+    """
+    parent, _, part = name.rpartition(".")
+    there = vars(sys.modules[parent]) if parent in sys.modules else {}
+    if "__getattr__" not in there:
+        there.setdefault(part, stand_in)
+
+
+def _take_away(group: Mapping[str, Sequence[str]]) -> None:
+    for name in group:
         if isinstance(sys.modules.get(name), _StandIn):
             del sys.modules[name]
 
 
 def _real(name: str) -> ModuleType:
-    _take_away()
+    _take_away(next(group for group in GROUPS if name in group))
     return importlib.import_module(name)
 
 

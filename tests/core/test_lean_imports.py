@@ -30,6 +30,20 @@ CASES = {
     + THEN
     + "config = BertConfig(hidden_size=8, num_attention_heads=2, num_hidden_layers=1)\n"
     + "BertModel(config)(torch.tensor([[1, 2]]))",
+    "sharded training and its checkpoints": "from transformers import BertModel\n"
+    + "BertModel.__mro__\n"
+    + "assert not {'torch.distributed.fsdp', 'torch.distributed.checkpoint'} & sys.modules.keys()\n"
+    + "from transformers.distributed.fsdp import MixedPrecisionPolicy as named, fully_shard\n"
+    + "assert not isinstance(1, named) and not issubclass(int, named)\n"
+    + "assert 'torch.distributed.fsdp' not in sys.modules\n"
+    + "policy = torch.distributed.fsdp.MixedPrecisionPolicy()\n"
+    + "assert sys.modules['torch.distributed.fsdp'].__file__\n"
+    + "assert isinstance(policy, named) and issubclass(type(policy), named)\n"
+    + "assert isinstance(named(), type(policy)) and isinstance(policy, named | None)\n"
+    + "assert torch.distributed.checkpoint.save\n"
+    + "try: fully_shard(1)\n"
+    + "except TypeError as error: assert 'int' in str(error)\n"
+    + "else: assert False",
     "whoever needs scipy's optimiser": "from transformers import BertModel\n"
     + "assert 'scipy.optimize' not in sys.modules\n"
     + "from transformers.loss.loss_for_object_detection import linear_sum_assignment\n"
@@ -66,6 +80,34 @@ def test_libraries_come_without_the_compiler_but_not_without_its_use(code):
         "import sys, torch\nfrom vqazoo.lean_imports import without_compiler\n"
         f"with without_compiler():\n    {first}\n" + "\n".join(rest)
     )
+
+
+NAMES = """
+from transformers import BertConfig, BertModel
+import json, transformers
+from transformers.utils.import_utils import _LazyModule
+modules = [m for name, m in sorted(sys.modules.items()) if isinstance(m, _LazyModule)]
+of_each = [[m.__name__, sorted(dir(m)), m._class_to_module] for m in modules]
+print(json.dumps(of_each, sort_keys=True))
+"""
+
+
+@pytest.mark.proof  # two processes that import transformers
+def test_transformers_names_the_same_when_it_looks_once():
+    lean = "import sys, torch\nfrom vqazoo.lean_imports import without_compiler\n"
+    once = lean + "with without_compiler():" + NAMES.replace("\n", "\n    ")
+    looks = "\nfrom transformers.utils.import_utils import create_import_structure_from_path as f\n"
+    looks += "print(f.cache_info().misses, len(modules))"
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code + looks], check=True, timeout=120, capture_output=True
+        ).stdout.splitlines()
+        for code in ("import sys, torch\n" + NAMES, once)
+    ]
+    assert told[0][0] == told[1][0]
+    (twice, *modules), (one, *same) = ([int(n) for n in t[1].split()] for t in told)
+    assert modules == same
+    assert one < 0.6 * twice
 
 
 @pytest.mark.proof  # the compiler takes seconds

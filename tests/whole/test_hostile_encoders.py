@@ -308,6 +308,38 @@ def test_a_bound_inside_a_bound_counts_each_tensor_once():
             torch.zeros(51)
 
 
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ((1000,), {}),
+        ((1000,), {"dtype": torch.int32}),
+        ((7, 1000, 3), {"dtype": None}),
+        ((9, 0, -2), {}),
+        ((0,), {}),
+        ((2.5,), {}),
+        ((0, 1, 0.25), {"dtype": torch.float64}),
+        ((), {"end": 12}),
+        ((3,), {"end": 12}),
+    ],
+)
+def test_a_range_counts_as_many_bytes_as_it_has(args, kwargs):
+    nbytes = torch.arange(*args, **kwargs).nbytes
+    with Bound(Stored(nbytes, 1), lambda: WeightsError("too much")):
+        torch.arange(*args, **kwargs)
+    with (
+        Bound(Stored(nbytes - 1, 1), lambda: WeightsError("too much")),
+        pytest.raises(WeightsError, match="too much"),
+    ):
+        torch.arange(*args, **kwargs)
+
+
+@pytest.mark.parametrize("args", [(0, 5, 0), (5, 0, 1), (2**80,), (-(2**63), 2**63 - 1)])
+def test_a_range_that_is_none_is_refused_as_by_torch(args):
+    bound = Bound(Stored(1000, 10), lambda: WeightsError("too much"))
+    with bound, pytest.raises((RuntimeError, WeightsError, OverflowError)):
+        torch.arange(*args)
+
+
 # ---- weights that are none ------------------------------------------------------------------
 
 

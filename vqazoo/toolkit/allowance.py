@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,8 +81,13 @@ class Bound(TorchFunctionMode):
 
     def _count(self, func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> None:
         try:
-            wanted = _sized(args, kwargs) if func in SIZED else _measured(func, args, kwargs)
-        except (TypeError, RuntimeError):
+            if func in SIZED:
+                wanted = _sized(args, kwargs)
+            elif func is torch.arange and args and all(type(each) is int for each in args):
+                wanted = _ranged(args, kwargs)
+            else:
+                wanted = _measured(func, args, kwargs)
+        except (TypeError, ValueError, OverflowError, RuntimeError):
             return  # the real call says it better
         self._bytes -= wanted
         self._tensors -= 1
@@ -101,6 +106,20 @@ def _sized(args: Any, kwargs: Mapping[str, Any]) -> int:
         (sizes,) = sizes
     dtype = kwargs.get("dtype") or torch.get_default_dtype()
     return math.prod(max(0, operator.index(size)) for size in sizes) * int(dtype.itemsize)
+
+
+def _ranged(args: Sequence[int], kwargs: Mapping[str, Any]) -> int:
+    """Bytes of the tensor of `torch.arange` of whole numbers, as of a Python `range`.
+
+    `_measured` tells it too, but torch's shapes then import its algebra: a quarter of a second.
+
+    Raises:
+        TypeError, ValueError, OverflowError: there is no such range.
+    """
+    if kwargs.keys() & {"start", "end", "step"}:
+        return _measured(torch.arange, args, kwargs)
+    dtype = kwargs.get("dtype") or torch.int64
+    return len(range(*args)) * int(dtype.itemsize)
 
 
 def _measured(func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> int:
