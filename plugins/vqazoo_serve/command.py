@@ -47,7 +47,7 @@ COUNT = click.IntRange(min=1)
 @click.option(
     "--max-wait-ms",
     type=click.FloatRange(min=0),
-    default=5,
+    default=1,
     show_default=True,
     help="How long the first question of a batch waits for others.",
 )

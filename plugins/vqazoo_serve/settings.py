@@ -37,7 +37,7 @@ class Settings:
     token: str = field(default="", repr=False)
     allow_urls: bool = False
     max_batch: int = 32
-    max_wait_ms: float = 5.0
+    max_wait_ms: float = 1.0
     queue: int = 64
     max_body: int = 20 * MIB
     max_pixels: int = 50_000_000
