@@ -29,6 +29,7 @@ from vqazoo.toolkit.transformers import Repository, TextCodec, load_into
 from vqazoo_hf.casing import lower_case
 from vqazoo_hf.families import family_pooling
 from vqazoo_hf.positions import position_limit
+from vqazoo_hf.precision import in_single
 from vqazoo_hf.sentence import (
     POOLING,
     load_weights,
@@ -98,7 +99,7 @@ class HFTextEncoder(Encoder):
         if place:
             self._repository = Repository(variant, place)
         self.files = self._root.files(towers, place)
-        config = self._repository.config()
+        config = in_single(self._repository.config())
         self._auto = ENCODERS.get(config.model_type, "AutoModel")
         kind = getattr(transformers, self._auto)
         with self._repository.building():
