@@ -105,7 +105,7 @@ class HuggingFace(DatasetReader):
             for part in self.source.splits():
                 column = self._meant(part)[SPLIT_COLUMN]
                 for _, row in self.source.rows(part, [column]):
-                    parts = self.parts.setdefault(split_named(row[column]) or part, [])
+                    parts = self.parts.setdefault(split_named(row.get(column)) or part, [])
                     if part not in parts:
                         parts.append(part)
         return list(self.parts)
@@ -192,7 +192,7 @@ class HuggingFace(DatasetReader):
         }
         divided = meant.get(SPLIT_COLUMN)
         for where, row in self.source.rows(part, [name for name in columns if name in wanted]):
-            if divided is None or (split_named(row[divided]) or part) == split:
+            if divided is None or (split_named(row.get(divided)) or part) == split:
                 yield where, row
 
     def _named_by_pattern(self, columns: Sequence[str]) -> set[str]:

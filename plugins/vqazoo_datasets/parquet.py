@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from vqazoo.data.answer_cells import class_names
 from vqazoo.errors import DataError
 from vqazoo.files.reading import shown
 from vqazoo_datasets.sheets import BATCH, DAMAGE, package
@@ -44,15 +45,28 @@ class ParquetFolder:
         return list(self.files)
 
     def columns(self, split: str) -> list[str]:
-        return list(_parquet(self.files[split][0]).schema_arrow.names)
+        """Of all files of the split: one that was written later may have more."""
+        names = (name for file in self.files[split] for name in _parquet(file).schema_arrow.names)
+        return list(dict.fromkeys(names))
 
     def features(self, split: str) -> dict[str, Any]:
         """What `datasets` wrote about each column, as JSON; empty if another program wrote it.
 
         Raises:
-            DataError: it cannot be read, so that nobody knows what the numbers of a column mean.
+            DataError: it cannot be read, or names other classes in another file of the split, so
+                that nobody knows what the numbers of a column mean.
         """
-        file = self.files[split][0]
+        known: dict[str, Any] = {}
+        for file in self.files[split]:
+            for name, said in self._features_of(file).items():
+                if class_names(known.setdefault(name, said)) != class_names(said):
+                    raise DataError(
+                        f"'{file}' says of the column {name!r} {shown(said)}, but another file of "
+                        f"'{split}' {shown(known[name])}: write them again, as one data set."
+                    )
+        return known
+
+    def _features_of(self, file: Path) -> dict[str, Any]:
         metadata = _parquet(file).schema_arrow.metadata or {}
         if SAID not in metadata:
             return {}

@@ -25,6 +25,7 @@ from vqazoo_datasets.sheets import PARQUET, SHEET, gone, parquet_rows, sheet_row
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 OTHERS = (",", ";", "\t")  # by which spreadsheets separate cells, whatever the file's name
+SEPARATED_BY = ["sep=", ""]  # a line that some write above the header for Excel, once separated
 JSON_LINES = (".jsonl", ".ndjson")
 JSON_LIST = ".json"
 BINARY = (SHEET, PARQUET)
@@ -45,8 +46,13 @@ def place(file: Path) -> str:
     return "row" if file.suffix.lower() in (*BINARY, JSON_LIST) else "line"
 
 
+def has_objects(file: Path) -> bool:
+    """Whether rows are JSON objects, each with columns of its own."""
+    return file.suffix.lower() in (*JSON_LINES, JSON_LIST)
+
+
 def read_rows(file: Path, encoding: str = "") -> list[Row]:
-    """All rows of a file; blank lines are skipped.
+    """All rows of a file; blank ones are skipped, and columns without a name.
 
     Cells of a CSV or TSV file are separated as its header is: by commas, semicolons or tabs.
 
@@ -149,7 +155,7 @@ def _cell_rows(file: Path, lines: Iterable[str], size: int, delimiter: str) -> I
     line = 1
     try:
         for cells in reader:
-            if not cells:  # a blank line
+            if not any(cell.strip() for cell in cells) or (not header and cells == SEPARATED_BY):
                 line = reader.line_num + 1
                 continue
             if not header:
@@ -162,7 +168,9 @@ def _cell_rows(file: Path, lines: Iterable[str], size: int, delimiter: str) -> I
             else:
                 if tuple(header) in (FLAGGED, LABELLED):  # whose formulas are kept from running
                     cells = [from_cell(cell) for cell in cells]
-                yield Row(line, dict(zip(header, cells, strict=True)))
+                row = dict(zip(header, cells, strict=True))
+                row.pop("", None)  # of columns without a name, such as pandas' index
+                yield Row(line, row)
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
@@ -173,7 +181,7 @@ def _cell_rows(file: Path, lines: Iterable[str], size: int, delimiter: str) -> I
 
 def _header(file: Path, line: int, cells: list[str]) -> list[str]:
     header = [cell.strip() for cell in cells]
-    twice = next((name for name in header if header.count(name) > 1), None)
+    twice = next((name for name in header if name and header.count(name) > 1), None)
     if twice is not None:
         raise DataError(
             f"'{file}', line {line}: the header names the column {twice!r} more than once: rename "
@@ -184,7 +192,7 @@ def _header(file: Path, line: int, cells: list[str]) -> list[str]:
 
 def separator_of(text: str, usual: str) -> str:
     """What separates the cells of a table, by its first line that is not blank."""
-    return _separator(text.lstrip("\r\n").partition("\n")[0], usual)
+    return _separator(re.split("[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0], usual)
 
 
 def _separator(header: str, usual: str) -> str:

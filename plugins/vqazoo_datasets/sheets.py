@@ -57,8 +57,10 @@ def sheet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise DataError(
             f"'{file}' is damaged or no workbook ({error}): save it again, or as CSV."
         ) from error
+    sheet = book.worksheets[0]
+    sheet.reset_dimensions()  # some programs write another extent than the rows have
     header: list[str] = []
-    for number, cells in enumerate(book.worksheets[0].iter_rows(values_only=True), start=1):
+    for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
         if all(cell is None or not str(cell).strip() for cell in cells):
             continue
         if not header:

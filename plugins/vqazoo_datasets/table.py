@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vqazoo.data import Counted, DatasetReader, Example
@@ -28,7 +29,7 @@ from vqazoo.data.comparison import compared_by_stems
 from vqazoo.errors import ConfigError, DataError
 from vqazoo.files.elsewhere import DistantFile, place_of
 from vqazoo_datasets.cells import ID, RowReader
-from vqazoo_datasets.rows import Row, check_distinct, place, read_rows, stream_rows
+from vqazoo_datasets.rows import Row, check_distinct, has_objects, place, read_rows, stream_rows
 
 NAMED = 10  # bad rows that a message names
 COUNTED = 10_000_000  # bytes of a file whose rows are counted before they are streamed: a second
@@ -185,13 +186,11 @@ class Table(DatasetReader):
         """How many rows a split has; 0: its file is too long to be read twice, or is wrong."""
         file = self._file(split)
         several, count = self._splits_of(file), 0
-        meant: dict[str, str] = {}
         if isinstance(file, DistantFile):
             return 0
         with suppress(OSError, DataError):  # which is told when the rows are read
             if file.stat().st_size <= COUNTED:
-                for row in stream_rows(file, self.encoding):
-                    meant = meant or matched(row.cells, self.columns)
+                for row, meant in self._with_columns(file, self._matched):
                     count += not several or self._split_of(file, row, meant) == split
                 return count
         return 0
@@ -199,16 +198,29 @@ class Table(DatasetReader):
     def _stream(self, split: str) -> Iterator[Example]:
         file = self._file(split)
         several = self._splits_of(file)
-        meant: dict[str, str] = {}
         number, reader = 0, self._reader(file, {})
-        for row in stream_rows(file, self.encoding):
-            if not meant:
-                meant = self._meant(file, set(row.cells))
-                reader = self._reader(file, meant)
+        for row, meant in self._with_columns(file, partial(self._meant, file)):
             if several and self._split_of(file, row, meant) != split:
                 continue
+            reader.meant = meant
             number += 1
             yield reader.asked(row, number)
+
+    def _with_columns(
+        self, file: Path, meaning: Callable[[set[str]], dict[str, str]]
+    ) -> Iterator[tuple[Row, dict[str, str]]]:
+        """Rows one by one, each with what `meaning` makes of the columns of the rows so far, since
+        objects of JSON need not all have the same."""
+        there: set[str] = set()
+        meant: dict[str, str] = {}
+        for row in stream_rows(file, self.encoding):
+            if not row.cells.keys() <= there:
+                there |= row.cells.keys()
+                meant = meaning(there)
+            yield row, meant
+
+    def _matched(self, columns: set[str]) -> dict[str, str]:
+        return matched(sorted(columns), self.columns)
 
     def _reader(self, file: Path, meant: Mapping[str, str]) -> RowReader:
         folder = self.image_root or file.parent
@@ -220,13 +232,11 @@ class Table(DatasetReader):
             return []
         if file not in self.named:
             known: dict[str, None] = {}
-            column: str | None = ""
             try:
-                for row in stream_rows(file, self.encoding):
-                    column = column or matched(row.cells, self.columns).get(SPLIT_COLUMN)
-                    if not column:
+                for row, meant in self._with_columns(file, self._matched):
+                    if SPLIT_COLUMN not in meant and not has_objects(file):
                         break
-                    known[split_named(row.cells.get(column)) or self._own(file)] = None
+                    known[self._split_of(file, row, meant)] = None
             except DataError:  # which is told when the file is read
                 return []
             self.named[file] = list(known) if len(known) > 1 else []
@@ -242,7 +252,7 @@ class Table(DatasetReader):
         rows = read_rows(file, self.encoding)
         if not self._splits_of(file):
             return rows
-        meant = matched({column: 0 for row in rows for column in row.cells}, self.columns)
+        meant = self._matched({column for row in rows for column in row.cells})
         return [row for row in rows if self._split_of(file, row, meant) == split]
 
     def _split_of(self, file: Path, row: Row, meant: Mapping[str, str]) -> str:
@@ -255,7 +265,7 @@ class Table(DatasetReader):
     def _meant(self, file: Path, columns: set[str]) -> dict[str, str]:
         """The column of each argument; raises DataError for those that are needed, or seem to be
         there misspelt."""
-        meant = matched(sorted(columns), self.columns)
+        meant = self._matched(columns)
         needed = [QUESTION_COLUMN, *([IMAGE_COLUMN] if self.names.needs_id else [])]
         check_columns(columns, self.columns, meant, needed, f"'{file}', {place(file)} 1")
         return meant

@@ -29,6 +29,7 @@ PROBES = (
 )
 CLIP_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 NORMALISERS = {"NFC", "Lowercase", "Replace"}
+LONG = 8000  # tokens that no question has, of which at most 2,000 characters are read
 DEEPEST = 4  # objects within a codec that are looked through for its tokenizer
 
 
@@ -52,10 +53,13 @@ def exported_tokenizer(encoder: Encoder, name: str) -> tuple[bytes, dict[str, An
     tokenizer.no_truncation()
     content = tokenizer.to_str(pretty=False)
     expected = encoder.pieces(PROBES)
-    if [tokenizer.encode(probe, add_special_tokens=False).ids for probe in PROBES] != expected:
+    own = [tokenizer.encode(probe, add_special_tokens=False).ids for probe in PROBES]
+    around = _surroundings(encoder) if own == expected else None
+    if around is None or not _gives_rows(tokenizer, around, encoder):
         raise ConfigError(
             f"The text encoder '{name}' cannot be exported: its tokenizer.json would give other "
-            f"tokens than it does itself; choose a model with another text encoder."
+            f"tokens than it does itself, with what it puts around a question and cuts off a long "
+            f"one; choose a model with another text encoder."
         )
     plain = _is_byte_pairs(json.loads(content))
     if plain:
@@ -64,19 +68,37 @@ def exported_tokenizer(encoder: Encoder, name: str) -> tuple[bytes, dict[str, An
     return content.encode(), {
         "file": "tokenizer.json",
         "package": "" if plain else "tokenizers",
-        **_surroundings(encoder),
+        **around,
         "context_length": encoder.spec.context_length,
     }
 
 
-def _surroundings(encoder: Encoder) -> dict[str, Any]:
-    """What `tokenize` puts around a text and behind the shorter one of two."""
+def _surroundings(encoder: Encoder) -> dict[str, Any] | None:
+    """What `tokenize` puts around a text and behind the shorter one of two; None: it does not put
+    the text's own ids in between."""
     short, long = "the", "the the the the"
     ids, mask = encoder.tokenize([short, long])
     row = ids[0][mask[0]].tolist()
     (own,) = encoder.pieces([short])
-    at = next(n for n in range(len(row)) if row[n : n + len(own)] == own)
-    return {"before": row[:at], "after": row[at + len(own) :], "pad": int(ids[0][~mask[0]][0])}
+    for at in range(len(row) - len(own), -1, -1):  # the last one: a prompt may have the word, too
+        if row[at : at + len(own)] == own:
+            pad = int(ids[0][~mask[0]][0])
+            return {"before": row[:at], "after": row[at + len(own) :], "pad": pad}
+    return None
+
+
+def _gives_rows(tokenizer: Tokenizer, around: dict[str, Any], encoder: Encoder) -> bool:
+    """Whether the runner's ids of whole questions are those of `tokenize`, as is not so where a
+    prompt grows together with the question, or a long question loses its start."""
+    before, after = around["before"], around["after"]
+    kept = (longest := encoder.spec.context_length) - len(before) - len(after)
+    long = [" ".join(PROBES) * (1 + longest // 50)] if longest < LONG else []  # over 50 tokens
+    for probe in (*PROBES, *long):
+        ids, mask = encoder.tokenize([probe])
+        own = tokenizer.encode(probe, add_special_tokens=False).ids[:kept]
+        if [*before, *own, *after] != ids[mask].tolist():
+            return False
+    return True
 
 
 def _tokenizer_in(codec: Any, depth: int) -> Tokenizer | None:

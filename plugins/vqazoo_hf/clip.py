@@ -20,6 +20,7 @@ from vqazoo_hf.casing import lower_case
 from vqazoo_hf.clip_types import CLS, dual_type
 from vqazoo_hf.patches import naflex_inputs
 from vqazoo_hf.positions import position_limit
+from vqazoo_hf.precision import in_single
 
 LONGEST = 512  # where the tower counts no places
 IMAGE_PARTS = ("mit",)  # of X-CLIP
@@ -49,7 +50,7 @@ class HFCLIPEncoder(Encoder):
 
         self._repository = Repository(variant)
         self.files = self._repository.files(towers)
-        config = self._repository.config()
+        config = in_single(self._repository.config())
         self._type = dual_type(config, variant)
         vision, text = config.vision_config, config.text_config
         if "image" in towers:

@@ -14,6 +14,7 @@ from vqazoo.toolkit.pictures import read_patches, read_preprocess
 from vqazoo.toolkit.transformers import Repository, load_into
 from vqazoo_hf.image_types import CLS, IMAGE_TYPES, MEAN, POOLER, image_type, unknown
 from vqazoo_hf.patches import naflex_inputs
+from vqazoo_hf.precision import in_single
 
 AUTO = "auto"
 
@@ -40,7 +41,7 @@ class HFImageEncoder(Encoder):
 
         self._repository = Repository(variant)
         self.files = self._repository.files(towers)
-        config = self._repository.config()
+        config = in_single(self._repository.config())
         self._type = image_type(config, variant)
         self._known = config.model_type in IMAGE_TYPES
         self._config = config.vision_config if self._type.tower else config

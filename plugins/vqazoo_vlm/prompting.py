@@ -11,11 +11,14 @@ from typing import Any
 
 from PIL import Image
 
+from vqazoo.errors import QuestionError
+
 # Types whose processors have no chat template: what stands around the question.
 PROMPTS = {
     "paligemma": "<image>answer en {}",  # as transformers' own conversion script asks it
     "florence2": "{}",  # fine-tuned for questions, it reads them as they are
 }
+PLACEHOLDERS = ("image_token", "video_token", "audio_token")  # of a processor
 
 
 class Prompting:
@@ -34,6 +37,8 @@ class Prompting:
         self.processor = processor
         self.chats = bool(getattr(processor, "chat_template", None))
         self._around = PROMPTS.get(model_type, "")
+        named = (getattr(processor, name, None) for name in PLACEHOLDERS)
+        self._placeholders = tuple(token for token in named if isinstance(token, str) and token)
         self.tokenizer = processor.tokenizer
         self.tokenizer.padding_side = "right" if reads_first else "left"
         if self.tokenizer.pad_token_id is None:
@@ -49,7 +54,17 @@ class Prompting:
     def inputs(
         self, pictures: Sequence[Image.Image], questions: Sequence[str], instruction: str
     ) -> dict[str, Any]:
-        """Arguments of the model's `forward` and `generate`, a row for each of B questions."""
+        """Arguments of the model's `forward` and `generate`, a row for each of B questions.
+
+        Raises:
+            QuestionError: a question has a word that stands for a picture.
+        """
+        for question in questions:
+            if word := next((word for word in self._placeholders if word in question), ""):
+                raise QuestionError(
+                    f"The question holds {word!r}, which stands for a picture in the prompts of "
+                    f"this model: leave it out, the picture is given besides."
+                )
         if not self.chats:
             texts = [self._around.format(question) for question in questions]
             made = self.processor(

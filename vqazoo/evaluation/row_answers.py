@@ -78,7 +78,7 @@ class RowAnswers:
         answers: dict[int, Answer] = {}
         with evaluating(self.model), torch.inference_mode():
             for rows, image in self._seen(examples, asked, errors):
-                answers |= self._answered(image, rows, examples)
+                answers |= self._answered_but(errors, image, rows, examples)
                 told(len(rows))
         return [
             self._make(example, answers.get(row), errors.get(row, ""))
@@ -137,6 +137,26 @@ class RowAnswers:
             encoded = encode_seen(self.model, seen)
             parts.append(halved(encoded) if self._stored else encoded)
         return parts[0] if len(parts) == 1 else stack(parts)
+
+    def _answered_but(
+        self,
+        errors: dict[int, str],
+        image: Features,
+        rows: Sequence[int],
+        examples: Sequence[Example],
+    ) -> dict[int, Answer]:
+        """The answers of rows but for those whose question this model cannot read, as one that is
+        too long for it; `errors` says why."""
+        try:
+            return self._answered(image, rows, examples)
+        except QuestionError as error:
+            if len(rows) == 1:
+                errors[rows[0]] = str(error)
+                return {}
+        answers: dict[int, Answer] = {}
+        for place, row in enumerate(rows):
+            answers |= self._answered_but(errors, _of_rows(image, [place]), [row], examples)
+        return answers
 
     def _answered(
         self, image: Features, rows: Sequence[int], examples: Sequence[Example]

@@ -146,11 +146,16 @@ def _choosing(
     part = replace(measure.of_rows(rows), sha256=digest(given))
     how = f"{SINGLE_ANSWER}|choices:of each question"
     yield from part.with_interval("choice-accuracy", right[rows], how)
-    chance = float(np.mean([1 / len(example.choices) for example in given]))
+    chance = float(np.mean([_by_chance(example) for example in given]))
     yield from part.metric("choice-chance-accuracy", chance, how)
     count = sum(len(example.choices) for example in given)
     unscored = sum(len(answers[row].unscored) for row in rows)
     yield from part.metric("choice-unscored-share", unscored / count, how)
+
+
+def _by_chance(example: Example) -> float:
+    """What naming one of a question's choices at random scores; releases repeat some of them."""
+    return float(np.mean([same_answer(example, text) for text in example.choices]))
 
 
 def _agreement(measure: Measure, answers: Sequence[Answer], scores: Floats) -> Iterator[Metric]:

@@ -24,6 +24,11 @@ FACTOR, FREE_BYTES, FREE_TENSORS = 8, 64 * MIB, 1000  # times what is stored, pl
 MANY_TENSORS = 1_000_000
 ENCODER_TENSORS = 100_000  # of an encoder whose weights are not here yet; the largest have 50,000
 SIZED = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn}  # by sizes alone
+PYTHON: dict[Any, torch.dtype] = {  # types of Python as torch takes them, as by GPT-Neo
+    bool: torch.bool,
+    int: torch.int64,
+    float: torch.float64,
+}
 MAKERS = {
     *SIZED,
     torch.full,
@@ -104,8 +109,9 @@ def _sized(args: Any, kwargs: Mapping[str, Any]) -> int:
     sizes = kwargs.get("size", args)
     if len(sizes) == 1 and isinstance(sizes[0], (list, tuple)):
         (sizes,) = sizes
-    dtype = kwargs.get("dtype") or torch.get_default_dtype()
-    return math.prod(max(0, operator.index(size)) for size in sizes) * int(dtype.itemsize)
+    dtype: Any = kwargs.get("dtype") or torch.get_default_dtype()
+    width = int(PYTHON.get(dtype, dtype).itemsize)
+    return math.prod(max(0, operator.index(size)) for size in sizes) * width
 
 
 def _ranged(args: Sequence[int], kwargs: Mapping[str, Any]) -> int:

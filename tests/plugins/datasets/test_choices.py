@@ -103,6 +103,17 @@ def opened(name: str, root: Path, **args: Any) -> Any:
     return open_dataset(name, registry.fill("dataset", name, {"data_root": str(root), **args}))
 
 
+def test_guessing_finds_a_choice_that_is_given_twice_twice_as_often() -> None:
+    choices = {"1": ("red", "Red", "blue"), "2": ("red", "green", "red", "blue")}
+    examples = [
+        Example(Path("a.png"), "what is it?", ("red",), name, choices=given)
+        for name, given in choices.items()
+    ]
+    scored = score(examples, [Answer("red", 1.0)] * 2, "table", "val")
+    (chance,) = (metric.value for metric in scored if metric.name == "choice-chance-accuracy")
+    assert chance == pytest.approx((2 / 3 + 2 / 4) / 2)
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_release_gives_choices_and_the_right_one(name: str, tmp_path: Path) -> None:
     LAYOUTS[name](tmp_path)

@@ -442,3 +442,32 @@ def test_metadata_that_say_nothing_of_the_columns_are_none(tmp_path, said):
     table = pa.Table.from_pylist(GOOD).replace_schema_metadata({"huggingface": said})
     pq.write_table(table, tmp_path / "train.parquet")
     assert [one.answers for one in reader(tmp_path).read("train")][1] == ("dog",)
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_column_that_only_some_files_of_a_split_have_is_read(tmp_path: Path, later: int) -> None:
+    plain = {"image": {"bytes": picture(1), "path": "a.png"}, "question": "what?"}
+    more = {"answers": ["x"], "choices": ["x", "y"], "question_id": "q7", "split": "test"}
+    for number, columns in enumerate((plain, plain | more) if later else (plain | more, plain)):
+        write(tmp_path / f"train-{number:05d}-of-00002.parquet", [columns])
+    data = reader(tmp_path, split_column="split")
+    assert sorted(data.splits()) == ["test", "train"]
+    (example,), (streamed,), (other,) = data.read("test"), data.stream("test"), data.read("train")
+    assert example.answers == ("x",)
+    for one in (example, streamed):
+        assert (one.question_id, one.choices) == ("q7", ("x", "y"))
+    assert (other.answers, other.choices) == ((), ())
+
+
+def test_files_of_a_split_whose_classes_differ_are_refused(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    for number, names in enumerate((["no", "yes"], ["yes", "no"])):
+        features = {
+            "question": datasets.Value("string"),
+            "answer": datasets.ClassLabel(names=names),
+        }
+        rows = {"question": ["what?"], "answer": ["yes"]}
+        made = datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+        made.to_parquet(tmp_path / f"train-{number:05d}-of-00002.parquet")
+    with pytest.raises(DataError, match=r"says of the column 'answer' .* as one data set"):
+        reader(tmp_path, image_pattern="a.png{question}").read("train")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -118,3 +120,57 @@ def test_what_is_no_list_of_objects_is_told_with_its_line(
     with pytest.raises(DataError) as caught:
         read(tmp_path / "t.json", content, False)
     assert told in str(caught.value)
+
+
+# ---- what other programs write --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("extent", ["A1", "A1:C2", "A1:B3"])
+def test_a_workbook_is_read_whole_whatever_extent_it_says(tmp_path: Path, extent: str) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (list(ROWS[0]), *(list(row.values()) for row in ROWS)):
+        book.active.append(row)
+    book.save(tmp_path / "whole.xlsx")
+    with ZipFile(tmp_path / "whole.xlsx") as whole, ZipFile(tmp_path / "t.xlsx", "w") as lying:
+        for name in whole.namelist():
+            said = re.sub(
+                rb'(<dimension ref=")[^"]*', rb"\g<1>" + extent.encode(), whole.read(name)
+            )
+            lying.writestr(name, said)
+    examples = read(tmp_path / "t.xlsx", (tmp_path / "t.xlsx").read_bytes(), False)
+    assert asked(examples) == EXPECTED
+    assert [example.answers for example in examples] == [("café",), ("日本",)]
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json"])
+def test_what_the_first_object_does_not_say_is_read_of_the_others(
+    tmp_path: Path, name: str
+) -> None:
+    more = {"question_id": "q2", "split": "test", "choices": ["café", "日本"]}
+    rows = [ROWS[0], {**ROWS[1], **more}, {**ROWS[0], "split": "train"}]
+    content = json.dumps(rows) if name == "t.json" else "\n".join(map(json.dumps, rows))
+    (tmp_path / name).write_text(content)
+    given = registry.fill("dataset", "table", {"train": str(tmp_path / name)})
+    reader = open_dataset("table", given)
+    assert reader.splits() == ["train", "test"]
+    for split, ids, choices in (("train", ["1", "2"], ()), ("test", ["q2"], ("café", "日本"))):
+        whole, streamed = reader.read(split), list(reader.stream(split))
+        for examples in (whole, streamed):
+            assert [example.question_id for example in examples] == ids
+            assert {example.choices for example in examples} == {choices}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "image;question;answer;;\na.png;what, or who?;x;;\n;;;;\n ; ;;;\n",  # as Excel saves
+        "sep=;\r\nimage;question;answer\r\na.png;what, or who?;x\r\n",
+        ";image;question;answer\n0;a.png;what, or who?;x\n",  # as pandas' to_csv
+        'image;question;answer\ra.png;"what, or who?";x\r',  # as old Macs
+        "image;question;answer\ra.png;what, or who?;x, y, z\r",
+    ],
+)
+def test_tables_of_spreadsheets_are_read(tmp_path: Path, content: str, streamed: bool) -> None:
+    assert asked(read(tmp_path / "t.csv", content, streamed)) == [("a.png", "what, or who?")]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.plugins.encoders.tiny import hf_clip, hf_text
+from tests.plugins.encoders.tiny import hf_clip, hf_text, tokenizer
 from vqazoo.errors import ConfigError, IncompatibleError, WeightsError
 from vqazoo.media.pixels import pixels
 from vqazoo.registry import registry
@@ -40,13 +40,13 @@ def test_clip_families_equal_transformers(tmp_path, family):
         question = encoder.encode_text(ids, mask, BOTH)
         wanted = model.vision_model(pixel_values=images)
         torch.testing.assert_close(image.tokens, wanted.last_hidden_state)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        own = transformers.AutoTokenizer.from_pretrained(folder)
         if family == "clip":
-            given = tokenizer(QUESTIONS, padding=True, return_tensors="pt")
+            given = own(QUESTIONS, padding=True, return_tensors="pt")
             given = {k: given[k] for k in ("input_ids", "attention_mask")}
         else:
             given = {
-                "input_ids": tokenizer(
+                "input_ids": own(
                     QUESTIONS, padding="max_length", max_length=16, return_tensors="pt"
                 ).input_ids
             }
@@ -178,3 +178,26 @@ def test_mistakes_are_told_in_a_sentence(tmp_path):
         build("hf-text", bert, TEXT, pooling="max")
     with pytest.raises(WeightsError, match="hf download nobody/nothing"):
         build("hf-text", "nobody/nothing", TEXT)
+
+
+def test_a_model_that_is_built_with_types_of_python_is_read(tmp_path):
+    tokenizer(tmp_path, "bert")
+    config = transformers.GPTNeoConfig(
+        hidden_size=32,
+        num_layers=2,
+        num_heads=2,
+        attention_types=[[["global", "local"], 1]],
+        window_size=2,
+        vocab_size=100,
+        max_position_embeddings=40,
+    )
+    torch.manual_seed(0)
+    model = transformers.GPTNeoModel(config).eval()  # whose masks are torch.ones(dtype=bool)
+    model.save_pretrained(tmp_path)
+    encoder = build("hf-text", tmp_path, TEXT)
+    ids, mask = encoder.tokenize(QUESTIONS[:1])
+    with torch.no_grad():
+        found = encoder.encode_text(ids, mask, BOTH)
+        states = model(input_ids=ids).last_hidden_state
+    torch.testing.assert_close(found.tokens, states, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.pooled, states.mean(dim=1), rtol=1e-5, atol=1e-6)

@@ -16,6 +16,7 @@ from transformers.models.smolvlm import processing_smolvlm
 
 import vqazoo
 from tests.plugins.vlm.tiny import MADE
+from vqazoo.cli import run
 from vqazoo.errors import CheckpointError, ConfigError, QuestionError, WeightsError
 from vqazoo_vlm.manifest import SHORT
 
@@ -224,6 +225,32 @@ def test_without_a_chat_template_nothing_says_how_to_ask(folder, tmp_path):
 def test_a_question_that_leaves_no_place_is_refused(folder):
     with pytest.raises(QuestionError, match="2,048"):
         vqazoo.load(f"dir:{folder}").answer(PICTURES[0], "why " * 499, max_tokens=60)
+
+
+def test_a_word_that_stands_for_a_picture_is_refused_as_a_question(made):
+    name, model, _, processor = made
+    question = f"what is {processor.image_token}?"
+    with pytest.raises(QuestionError, match="stands for a picture in the prompts of this model"):
+        model.answer(PICTURES[0], question, max_tokens=3)
+    assert model.answer(PICTURES[0], "what is <picture>?", max_tokens=3).text is not None, name
+
+
+def test_a_question_that_cannot_be_read_costs_no_other_row_its_answer(folder, tmp_path):
+    PICTURES[0].save(tmp_path / "a.png")
+    questions = [QUESTIONS[0], "why " * 499, "what is <image>?", QUESTIONS[1]]
+    rows = [{"image": "a.png", "question": question} for question in questions]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    out = tmp_path / "out.jsonl"
+    data = ["--data", str(tmp_path / "rows.jsonl"), "--decode", "max_tokens=60"]
+    assert run(["predict", f"dir:{folder}", *data, "--out", str(out)]) == 0
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    model = vqazoo.load(f"dir:{folder}")
+    for row, question in ((0, QUESTIONS[0]), (3, QUESTIONS[1])):
+        alone = model.answer(PICTURES[0], question, max_tokens=60)
+        assert (found[row]["answer"], found[row]["error"]) == (alone.text, None)
+    assert "2,048" in found[1]["error"]
+    assert "stands for a picture" in found[2]["error"]
+    assert found[1]["answer"] is found[2]["answer"] is None
 
 
 def test_it_is_neither_trained_nor_saved(folder, tmp_path):
