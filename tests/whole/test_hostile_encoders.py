@@ -314,6 +314,7 @@ def test_a_bound_inside_a_bound_counts_each_tensor_once():
         ((1000,), {}),
         ((1000,), {"dtype": torch.int32}),
         ((7, 1000, 3), {"dtype": None}),
+        ((1000,), {"dtype": float}),
         ((9, 0, -2), {}),
         ((0,), {}),
         ((2.5,), {}),

@@ -124,8 +124,12 @@ def _ranged(args: Sequence[int], kwargs: Mapping[str, Any]) -> int:
     """
     if kwargs.keys() & {"start", "end", "step"}:
         return _measured(torch.arange, args, kwargs)
-    dtype = kwargs.get("dtype") or torch.int64
-    return len(range(*args)) * int(dtype.itemsize)
+    return len(range(*args)) * _width(kwargs.get("dtype") or torch.int64)
+
+
+def _width(dtype: Any) -> int:
+    """Bytes of a number."""
+    return int(PYTHON.get(dtype, dtype).itemsize)
 
 
 def _measured(func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> int:
