@@ -1,7 +1,8 @@
 """Flags of the command line as keywords of Python: one sentence of an error serves both.
 
 Messages name flags. Where a function is called from Python, `names_keywords` says `data=` for
-`--data`, as that function takes it; a reader's methods say arguments of `open_dataset`; commands, such as `vqazoo calibrate MODEL --data DATA`, stay.
+`--data`, as that function takes it; commands, such as `vqazoo calibrate MODEL --data DATA`, stay.
+A reader's methods say arguments of `open_dataset`.
 Imports only the standard library.
 """
 

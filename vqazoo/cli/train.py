@@ -121,9 +121,11 @@ def train(
     from vqazoo.training.loop import run_training
     from vqazoo.training.run_folder import named_folder
 
-    with named_folder(out, resume) as folder:
-        with told_when_interrupted(lambda: how_to_resume(folder, "vqazoo train")):
-            run_training(filled, folder, resume, report, None if quiet else progress)
+    with (
+        named_folder(out, resume) as folder,
+        told_when_interrupted(lambda: how_to_resume(folder, "vqazoo train")),
+    ):
+        run_training(filled, folder, resume, report, None if quiet else progress)
     if os.environ.get("RANK", "0") != "0":  # the first of several processes speaks for all
         return
     if as_json or not quiet:
