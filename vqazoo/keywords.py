@@ -2,6 +2,7 @@
 
 Messages name flags. Where a function is called from Python, `names_keywords` says `data=` for
 `--data`, as that function takes it; commands, such as `vqazoo calibrate MODEL --data DATA`, stay.
+A reader's methods say arguments of `open_dataset`.
 Imports only the standard library.
 """
 
@@ -59,28 +60,41 @@ def names_keywords(function: Callable[P, T]) -> Callable[P, T]:
     def named(*args: P.args, **kwargs: P.kwargs) -> T:
         if _flags or _inside.get():
             return function(*args, **kwargs)
-        known = inspect.signature(function).parameters.get("report")
-        if known is not None and known.kind is known.KEYWORD_ONLY:
-            report: Any = kwargs.get("report", known.default)
-            kwargs["report"] = lambda line: report(in_keywords(line, function))
-        token = _inside.set(True)
-        try:
-            return function(*args, **kwargs)
-        except VqazooError as error:
-            error.args = tuple(
-                in_keywords(each, function) if isinstance(each, str) else each
-                for each in error.args
-            )
-            raise
-        finally:
-            _inside.reset(token)
+        signature = inspect.signature(function)
+        takes = signature.parameters
+        with keywords_told(takes):
+            if "report" not in takes:
+                return function(*args, **kwargs)
+            given = signature.bind(*args, **kwargs)
+            report: Any = given.arguments.get("report", takes["report"].default)
+            given.arguments["report"] = lambda line: report(in_keywords(line, takes))
+            return function(*given.args, **given.kwargs)
 
     return named
 
 
-def in_keywords(text: str, function: Callable[..., Any]) -> str:
-    """The text with keywords of the function for flags; those that it lacks by the same name."""
-    takes = inspect.signature(function).parameters
+@contextmanager
+def keywords_told(takes: Mapping[str, Any]) -> Iterator[None]:
+    """What is raised in this block names keywords out of `takes`, parameters by their names, where
+    `names_keywords` would."""
+    if _flags or _inside.get():
+        yield
+        return
+    token = _inside.set(True)
+    try:
+        yield
+    except VqazooError as error:
+        error.args = tuple(
+            in_keywords(each, takes) if isinstance(each, str) else each for each in error.args
+        )
+        raise
+    finally:
+        _inside.reset(token)
+
+
+def in_keywords(text: str, takes: Mapping[str, Any]) -> str:
+    """The text with keywords for flags: of a function that `takes` such parameters; those that it
+    lacks by the same name."""
 
     def sets(match: re.Match[str]) -> str:
         values = re.findall(rf"--set ({VALUE}){END}", match[0])

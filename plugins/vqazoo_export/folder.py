@@ -20,6 +20,7 @@ from torch.export import ExportedProgram
 from vqazoo.amounts import size
 from vqazoo.errors import ConfigError, missing_package
 from vqazoo.files.writing import json_bytes, while_writing, write_folder
+from vqazoo.keywords import names_keywords
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
 from vqazoo.progress import Progress, Report, unshown
@@ -54,6 +55,7 @@ class Options:
     runtime: Path | None = None
 
 
+@names_keywords
 def export_model(
     model: VQAModel,
     ref: str,

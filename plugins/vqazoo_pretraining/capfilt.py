@@ -18,6 +18,7 @@ from torch import Tensor
 from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import json_bytes, write_file
+from vqazoo.keywords import names_keywords
 from vqazoo.progress import Progress
 from vqazoo.training.engine import Engine
 from vqazoo.training.run_folder import one_writer, writing
@@ -87,6 +88,7 @@ class Decision:
         return KEPT if self.keeps_web else REPLACED if self.keeps_synthetic else DROPPED
 
 
+@names_keywords
 def run(
     options: Options,
     out: Path,

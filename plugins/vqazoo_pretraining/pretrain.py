@@ -14,6 +14,7 @@ from vqazoo.building import build_model
 from vqazoo.data.answers import AnswerList
 from vqazoo.files.json_text import json_text
 from vqazoo.files.writing import json_bytes, write_file
+from vqazoo.keywords import names_keywords
 from vqazoo.modes import evaluating
 from vqazoo.progress import Progress
 from vqazoo.training.engine import Engine
@@ -72,6 +73,7 @@ class Options:
     save_every: int = 200
 
 
+@names_keywords
 def run(
     options: Options,
     out: Path,

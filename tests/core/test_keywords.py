@@ -6,6 +6,7 @@ import ast
 import re
 import threading
 from collections.abc import Callable, Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def told(action: Callable[[], Any]) -> str:
 
 
 def test_training_names_its_own_keywords(tmp_path: Path) -> None:
-    said = told(lambda: vqazoo.train("easy-vqa", out=tmp_path / "run"))
+    said = told(lambda: vqazoo.train("easy-vqa", out=tmp_path / "run", text_encoder="minilm"))
     assert "give encoder= for both towers, or image_encoder= for this one" in said
     said = told(lambda: vqazoo.train(out=tmp_path / "run", encoder="tiny-clip", head="mlp"))
     assert said.startswith("No data is named: give data=, or [data]")
@@ -73,7 +74,8 @@ def test_so_do_others_each_as_it_takes_them(tmp_path: Path) -> None:
 def test_the_command_line_keeps_its_flags(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["train", "--data", "easy-vqa", "--out", str(tmp_path / "run")]) == 1
+    named = ["--text-encoder", "minilm", "--head", "mlp", "--out", str(tmp_path / "run")]
+    assert run(["train", "--data", "easy-vqa", *named]) == 1
     assert "give --encoder for both towers, or --image-encoder" in capsys.readouterr().err
     assert run(["eval", "tiny-clip-linear-easyvqa", "--data", "vizwiz"]) == 1
     assert "give --data-root DIR" in capsys.readouterr().err
@@ -130,7 +132,7 @@ def test_what_the_outermost_function_takes_is_named_and_lines_of_a_report_too() 
     ],
 )
 def test_a_flag_is_said_as_a_function_takes_it(text: str, caller: str, expected: str) -> None:
-    assert in_keywords(text, OF_CALLERS[caller]) == expected
+    assert in_keywords(text, signature(OF_CALLERS[caller]).parameters) == expected
 
 
 def messages() -> Iterator[tuple[str, str]]:
@@ -167,10 +169,42 @@ def test_no_message_of_the_library_names_a_flag_to_python() -> None:
     left = []
     for place, text in found:
         for function in OF_CALLERS.values():
-            seen = in_keywords(text, function).replace(LAUNCHER, "")
+            seen = in_keywords(text, signature(function).parameters).replace(LAUNCHER, "")
             if FLAG.search(command.sub("", seen)):
                 left.append(f"{place}: {seen}")
     assert not left, "\n".join(left)
+
+
+def test_a_reader_called_by_hand_says_arguments_of_open_dataset(tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_bytes("image,question,answer\na.png,wo ist die Küche?,da\n".encode("cp1252"))
+    reader = open_dataset("table", {"train": str(tmp_path / "none.csv")})
+    for failing in (lambda: reader.read("train"), lambda: next(reader.stream("train"))):
+        assert not FLAG.search(said := told(failing)), said
+    table.write_text("Bild,Frage,Antwort\na.png,what?,that\n")
+    reader = open_dataset("table", {"train": str(table)})
+    for failing in (lambda: reader.read("train"), lambda: next(reader.stream("train"))):
+        assert re.search(r'args=\{"image_column": ', said := told(failing)), said
+        assert not FLAG.search(said), said
+
+
+def test_what_is_no_verb_of_python_but_public_does_so_too(tmp_path: Path) -> None:
+    from vqazoo.training.suggest import try_parts
+    from vqazoo.training.sweep import grid, sweep
+    from vqazoo_export.folder import Options, export_model
+
+    quiet: list[str] = []
+    said = told(lambda: try_parts("vizwiz", tmp_path / "a", report=quiet.append))
+    assert 'set=["data.args.data_root=DIR"]' in said or "data_root" in said
+    assert not FLAG.search(said), said
+    cells = grid(["tiny-clip"], [], ["mlp"], [0])
+    flags = {"data": "vizwiz"}
+    said = told(lambda: sweep(cells, tmp_path / "b", None, [], flags, "val", quiet.append))
+    assert not FLAG.search(said), said
+    model = vqazoo.load("tiny-clip-linear-easyvqa")
+    options = Options("torch-export", int8=True)
+    said = told(lambda: export_model(model, "a", tmp_path / "c", options))
+    assert said == 'int8=True is for ONNX graphs: leave it out, or use to="onnx".'
 
 
 def test_what_writes_files_does_so_too(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from vqazoo.cli.ending import told_when_interrupted
 from vqazoo.cli.examples import ExampleCommand
 from vqazoo.cli.options import DATA_ROOT, DEVICE, JSON, SET, SKIP_MISSING, part, run_assignments
 from vqazoo.cli.output import print_json, progress, say
+
+if TYPE_CHECKING:
+    from vqazoo.config import RunConfig
 
 
 @click.command(cls=ExampleCommand)
@@ -42,7 +46,11 @@ from vqazoo.cli.output import print_json, progress, say
 @SET
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of everything random; default 0.")
 @DEVICE
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder to write.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Run folder to write; default: runs/train, or the next that is free, runs/train-2.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option(
     "--dry-run",
@@ -73,13 +81,16 @@ def train(
 ) -> None:
     """Train a model on a dataset and keep the best checkpoint in OUT/best.
 
+    Where no encoder, or no head, is named, those of the best packaged model of photographs are
+    taken, and it is said which.
+
     Example: vqazoo train --encoder {encoder} --head {head} --data {dataset} --out runs/first
     """
     from vqazoo.config import plain, to_toml
     from vqazoo.training.settings import gather_config
 
-    if out is None and not dry_run:
-        raise click.UsageError("Missing option '--out': name the run folder to write.")
+    if out is None and not dry_run and "RANK" in os.environ:
+        raise click.UsageError("Missing option '--out': name the folder that the processes share.")
     flags = {
         "encoder": encoder,
         "image_encoder": image_encoder,
@@ -92,7 +103,11 @@ def train(
     assignments = run_assignments(assignments, data_root, skip_missing, device)
     if start is not None:
         assignments = (*assignments, f"training.start={json.dumps(start)}")
-    filled = gather_config(config, assignments, flags, out if resume else None, by_rows=True)
+    report = (lambda _: None) if quiet else _report
+    past = out if resume else None
+    if resume and out is None:
+        raise click.UsageError("Missing option '--out': name the folder of the run to go on with.")
+    filled = gather_config(config, assignments, flags, past, by_rows=True, told=report)
     if dry_run:
         from vqazoo.training.dry_run import shape_table
 
@@ -103,32 +118,38 @@ def train(
         say(to_toml(filled), lines=True)
         say(shapes, lines=True)
         return
-    from vqazoo.files.writing import BEST, METRICS
     from vqazoo.training.loop import run_training
+    from vqazoo.training.run_folder import named_folder
 
-    assert out is not None
-    report = (lambda _: None) if quiet else _report
-    with told_when_interrupted(lambda: how_to_resume(out, "vqazoo train")):
-        run_training(filled, out, resume, report, None if quiet else progress)
+    with (
+        named_folder(out, resume) as folder,
+        told_when_interrupted(lambda: how_to_resume(folder, "vqazoo train")),
+    ):
+        run_training(filled, folder, resume, report, None if quiet else progress)
     if os.environ.get("RANK", "0") != "0":  # the first of several processes speaks for all
         return
-    if as_json:
-        metrics = json.loads((out / BEST / METRICS).read_text(encoding="utf-8"))
-        print_json({"best": str(out / BEST), "metrics": {m["name"]: m["value"] for m in metrics}})
-    elif not quiet:
-        from vqazoo.data.own_files import is_own
-        from vqazoo.evaluation.metric import from_json
-        from vqazoo.evaluation.summary import first_lines
+    if as_json or not quiet:
+        _say_what_came_out(folder, filled, as_json)
 
-        measured = json.loads((out / BEST / METRICS).read_text(encoding="utf-8"))
-        for line in first_lines([from_json(entry) for entry in measured]):
-            say(line)
-        run = shlex.quote(str(out))
-        test = " --data TEST.csv" if is_own(filled.data.type) else ""
-        say(
-            f"The best model is in '{out / BEST}'. Next:  vqazoo eval {run}{test}  scores "
-            f'it,  vqazoo ask {run} PICTURE "QUESTION"  asks it.'
-        )
+
+def _say_what_came_out(out: Path, config: RunConfig, as_json: bool) -> None:
+    from vqazoo.data.own_files import is_own
+    from vqazoo.evaluation.metric import from_json
+    from vqazoo.evaluation.summary import first_lines
+    from vqazoo.files.writing import BEST, METRICS
+
+    measured = json.loads((out / BEST / METRICS).read_text(encoding="utf-8"))
+    if as_json:
+        print_json({"best": str(out / BEST), "metrics": {m["name"]: m["value"] for m in measured}})
+        return
+    for line in first_lines([from_json(entry) for entry in measured]):
+        say(line)
+    run = shlex.quote(str(out))
+    test = " --data TEST.csv" if is_own(config.data.type) else ""
+    say(
+        f"The best model is in '{out / BEST}'. Next:  vqazoo eval {run}{test}  scores "
+        f'it,  vqazoo ask {run} PICTURE "QUESTION"  asks it.'
+    )
 
 
 def how_to_resume(out: Path, command: str) -> str:

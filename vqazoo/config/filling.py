@@ -24,6 +24,7 @@ def run_config(given: Mapping[str, Any]) -> RunConfig:
         ConfigError, UnknownNameError, PluginError: a key, name or argument is not understood.
     """
     tables = dict(given)
+    _check_named("data", tables)
     both = tables.pop("encoder", None)
     for tower in ("image_encoder", "text_encoder"):
         if both is not None:
@@ -34,11 +35,7 @@ def run_config(given: Mapping[str, Any]) -> RunConfig:
                 f"No {tower} is named: give --encoder for both towers, or --{flag} for this one; "
                 f"'vqazoo suggest' tries which suit your data."
             )
-    for needed in ("head", "data"):
-        if needed not in tables:
-            raise ConfigError(
-                f"No {needed} is named: give --{needed}, or [{needed}] in the config."
-            )
+    _check_named("head", tables)
     if "fusion" not in tables:
         head = parse(Block, _as_table(tables["head"]), "head")
         manifest = registry.manifest("head", head.type)
@@ -56,6 +53,11 @@ def run_config(given: Mapping[str, Any]) -> RunConfig:
         "head": fill_block("head", config.head),
     }
     return replace(config, **filled, data=data)
+
+
+def _check_named(needed: str, tables: Mapping[str, Any]) -> None:
+    if needed not in tables:
+        raise ConfigError(f"No {needed} is named: give --{needed}, or [{needed}] in the config.")
 
 
 def _as_table(block: Any) -> Any:

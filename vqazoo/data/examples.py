@@ -13,11 +13,11 @@ from typing import Any
 
 from vqazoo.data.comparison import STEMS, TEXT, Comparison, rule
 from vqazoo.data.ocr import OcrToken
-from vqazoo.data.reader_faults import name_faults
+from vqazoo.data.reader_faults import OPENED, name_faults
 from vqazoo.errors import ConfigError, DataError, QuestionError, UnknownNameError, did_you_mean
 from vqazoo.files.elsewhere import DistantFile
 from vqazoo.files.writing import write_list
-from vqazoo.keywords import names_keywords
+from vqazoo.keywords import keywords_told, names_keywords
 from vqazoo.progress import Progress, unshown
 from vqazoo.registry import registry
 
@@ -152,16 +152,17 @@ class DatasetReader(ABC):
 
     def check_split(self, split: str) -> None:
         """Raise UnknownNameError, with a suggestion, for a split that is not there."""
-        if not self.splits():
-            raise DataError(
-                f"The files of the split '{split}' were not found: check --data-root; "
-                f"'vqazoo info' tells what the dataset needs."
-            )
-        if split not in self.splits():
-            raise UnknownNameError(
-                f"Unknown split {split!r}.{did_you_mean(split, self.splits())} "
-                f"The splits are {', '.join(self.splits())}."
-            )
+        with keywords_told(OPENED):
+            if not self.splits():
+                raise DataError(
+                    f"The files of the split '{split}' were not found: check --data-root; "
+                    f"'vqazoo info' tells what the dataset needs."
+                )
+            if split not in self.splits():
+                raise UnknownNameError(
+                    f"Unknown split {split!r}.{did_you_mean(split, self.splits())} "
+                    f"The splits are {', '.join(self.splits())}."
+                )
 
 
 @names_keywords

@@ -1,8 +1,11 @@
-"""What a reader of data raises that it should not, told with its name. Standard library."""
+"""What a reader of data raises that it should not, told with its name; what it may raise names
+arguments of `open_dataset` to who calls it in Python. Imports only the standard library.
+"""
 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from operator import length_hint
 from typing import Any
@@ -10,7 +13,10 @@ from typing import Any
 from vqazoo.data.counted import Counted
 from vqazoo.errors import PluginError
 from vqazoo.fault_sentences import raised_named
+from vqazoo.keywords import keywords_told
 
+# How a reader is given what the command line calls --data-root or --set: open_dataset(name, args).
+OPENED = {"args": inspect.Parameter("args", inspect.Parameter.POSITIONAL_OR_KEYWORD)}
 CALLED = ("splits", "read", "places")  # by the core; and `stream`, whose rows come later
 
 
@@ -30,7 +36,7 @@ def _owner(reader: Any) -> str:
 def _named(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def called(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with raised_named(_owner(self), method.__name__):
+        with keywords_told(OPENED), raised_named(_owner(self), method.__name__):
             given = method(self, *args, **kwargs)
         if method.__name__ == "read":
             _check(self, given)
@@ -42,7 +48,7 @@ def _named(method: Callable[..., Any]) -> Callable[..., Any]:
 def _streamed(method: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
     @functools.wraps(method)
     def called(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        with raised_named(_owner(self), "stream"):
+        with keywords_told(OPENED), raised_named(_owner(self), "stream"):
             rows = method(self, *args, **kwargs)
         return Counted(_each(self, rows), length_hint(rows))
 
@@ -50,10 +56,10 @@ def _streamed(method: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[An
 
 
 def _each(reader: Any, rows: Iterator[Any]) -> Iterator[Any]:
-    with raised_named(_owner(reader), "stream"):
+    with keywords_told(OPENED), raised_named(_owner(reader), "stream"):
         iterator = iter(rows)
     while True:
-        with raised_named(_owner(reader), "stream"):
+        with keywords_told(OPENED), raised_named(_owner(reader), "stream"):
             try:
                 row = next(iterator)
             except StopIteration:

@@ -36,6 +36,7 @@ from vqazoo.interfaces import Answer
 from vqazoo.manifests import DatasetManifest
 from vqazoo.registry import registry
 
+LONG_SHARE = 0.02  # of people's answers that have n words, below which BLEU-n is not told
 WUPS_THRESHOLDS = ("0.0", "0.9")
 
 
@@ -202,6 +203,15 @@ def _baselines(
     yield from mean(measure, "known-answer-share", reachable, SINGLE_ANSWER)
 
 
+def _too_short(words_together: int, long: int, answers: int) -> str | None:
+    """Why BLEU of so many words says nothing here; None: it does."""
+    if not long:
+        return f"no answer of people has {words_together} words"
+    if words_together > 1 and long < LONG_SHARE * answers:
+        return f"only {long:,} of {answers:,} answers of people have {words_together} words"
+    return None
+
+
 def _words(measure: Measure, answers: Sequence[Answer], truths: Sequence[str]) -> Iterator[Metric]:
     """SQuAD, BLEU and chrF against the selected answer."""
     texts = [answer.text for answer in answers]
@@ -214,9 +224,10 @@ def _words(measure: Measure, answers: Sequence[Answer], truths: Sequence[str]) -
     overlap = np.mean([words.f1(text, [truth]) for text, truth in pairs])
     yield from measure.metric("squad-f1", float(overlap), f"{references}|normaliser:squad-v1.1")
     bleu = words.bleu(texts, truths)
-    for order, value in zip(words.ORDERS, bleu.corpus, strict=True):
+    orders = zip(words.ORDERS, bleu.corpus, bleu.long_references, strict=True)
+    for order, value, long in orders:
         how = f"{references}|corpus|order:{order}|sacrebleu:{bleu.corpus_signature}"
-        why = None if order <= bleu.longest_reference else f"no answer of people has {order} words"
+        why = _too_short(order, long, len(truths))
         for metric in measure.metric(f"bleu-{order}", value, how):
             yield replace(metric, undefined=why)
     how = f"{references}|mean of sentences|sacrebleu:{bleu.sentence_signature}"

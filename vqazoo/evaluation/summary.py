@@ -19,7 +19,8 @@ FIRST = (
     *("constant-answer-vqa-accuracy", "constant-answer-accuracy", "known-answer-share"),
     *("vizwiz-accuracy", "flaw-ap-mean", "flaw-f1-mean", "wups-0.9", "wups-0.0"),
 )
-IN_SENTENCES = ("squad-f1", "bleu-4", "chrf")  # where answers are of several words
+IN_SENTENCES = ("squad-f1", "chrf")  # where answers are of several words, as BLEU of most words
+BLEU = ("bleu-4", "bleu-3", "bleu-2")
 LAST = (
     *("unanswerable-share", "answerability-f1", "calibration-error"),
     *("coverage-at-5-percent-risk", "validated-coverage-at-5-percent-risk"),
@@ -104,11 +105,12 @@ def short(metrics: Sequence[Metric]) -> list[Metric]:
     """The numbers that are defined for these answers and that say what others do not."""
     there = [metric for metric in metrics if metric.undefined is None]
     named = {metric.name: metric for metric in there}
-    several_words = "bleu-2" in named
+    bleu = next((named[name] for name in BLEU if name in named), None)
     listed = [named[name] for name in FIRST if name in named]
     listed += [metric for metric in there if metric.better is not None]
-    if several_words:
+    if bleu is not None:
         listed += [named[name] for name in IN_SENTENCES if name in named]
+        listed.append(bleu)
     parts = [metric for metric in there if "/" in metric.name and "answer-count" not in metric.name]
     for _, members in groupby(parts, key=lambda metric: metric.name.partition("=")[0]):
         listed += sorted(members, key=lambda metric: -metric.questions)[:LARGEST_PARTS]

@@ -46,7 +46,9 @@ def train(
         config: TOML file, or plain tables with the same keys.
         set: assignments such as "training.weight_decay=0.1"; report: receives a line an epoch.
         encoder: of both towers, a name or two as IMAGE+TEXT; image_encoder, text_encoder, fusion,
-            head: each as a name or a table {"type": ..., "args": {...}}.
+            head: each as a name or a table {"type": ..., "args": {...}}. Where no encoder, or no
+            head, is named, those of the zoo's best model of photographs are taken, and `report`
+            is told which (`with_default_parts`).
         epochs, batch_size, learning_rate, device: those of `[training]`. Where none of the first
             three is given, they follow the number of rows.
 
@@ -61,5 +63,5 @@ def train(
         rows = kept_rows(data, folder)
         flags = {**parts, "fusion": fusion, "head": head, "seed": seed, "data": rows}
         past = folder if resume else None
-        filled = gather_config(config, (*given, *set), flags, past, by_rows=True)
+        filled = gather_config(config, (*given, *set), flags, past, True, report)
         return run_training(filled, folder, resume, report)

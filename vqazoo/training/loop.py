@@ -26,6 +26,7 @@ from vqazoo.data import digest
 from vqazoo.evaluation.figures import loss_figure
 from vqazoo.features.cache import cache_root
 from vqazoo.files.writing import BEST, json_lines, write_file
+from vqazoo.keywords import names_keywords
 from vqazoo.model import VQAModel
 from vqazoo.progress import Progress, unshown
 from vqazoo.toolkit.losses import row_units
@@ -86,6 +87,7 @@ from vqazoo.training.steps import (
 from vqazoo.training.validation import Validation
 
 
+@names_keywords
 def run_training(
     config: RunConfig,
     out: Path,

@@ -13,6 +13,7 @@ from vqazoo.evaluation.answering import Asking
 from vqazoo.evaluation.metric import Metric
 from vqazoo.evaluation.split import evaluate_questions, read_split
 from vqazoo.files.writing import BEST, METRICS, json_bytes, write_file
+from vqazoo.keywords import names_keywords
 from vqazoo.manifests import FusionManifest
 from vqazoo.model import kinds, pick_device
 from vqazoo.progress import Progress, Report
@@ -24,6 +25,7 @@ from vqazoo.training.state import STATE
 BASELINE = "question-only"  # what the baseline sees: in names of metrics, and of its folder
 
 
+@names_keywords
 def run_recipe(
     config: RunConfig,
     out: Path,

@@ -19,6 +19,7 @@ from vqazoo.data import open_dataset
 from vqazoo.errors import IncompatibleError, missing_package
 from vqazoo.files.csv_cells import csv_text
 from vqazoo.files.writing import write_file
+from vqazoo.keywords import names_keywords
 from vqazoo.progress import Progress
 from vqazoo.registry import registry
 from vqazoo.training.loop import run_training
@@ -102,6 +103,7 @@ class Trial:
         return out / f"trial{self.number:03}" / f"seed{seed}"
 
 
+@names_keywords
 def search(
     parts: Parts,
     trials: int,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from vqazoo.errors import ConfigError, VqazooError
 from vqazoo.files.writing import RECIPE
 from vqazoo.names import parse_ref, two_towers
 from vqazoo.registry import registry
+from vqazoo.training.default_parts import with_default_parts
 from vqazoo.training.row_defaults import follow_rows
 from vqazoo.training.starting import with_parts_of_start
 from vqazoo.zoo.models import whole_reference
@@ -30,9 +31,12 @@ def gather_config(
     flags: Mapping[str, Any],
     resumed: Path | None = None,
     by_rows: bool = False,
+    told: Callable[[str], None] | None = None,
 ) -> RunConfig:
     """The filled config from a file or tables, then assignments, then flags; parts that none of
     them names are those of the model that the run starts from.
+
+    Without such a model, they are those of `with_default_parts` where `told` receives which.
 
     With `resumed`, a run folder, its recipe is what everything else changes; data of the same
     dataset only say where its files are now. With `by_rows`, the
@@ -65,7 +69,10 @@ def gather_config(
     for assignment in assignments:
         set_value(tables, _whole_key(assignment, tables))
     _read_own_file(tables)
-    filled = run_config(with_parts_of_start(tables))
+    given = with_parts_of_start(tables)
+    if told is not None and "data" in given:
+        given = with_default_parts(given, told)
+    filled = run_config(given)
     start = whole_reference(filled.training.start)  # which says that it is a folder of this machine
     filled = replace(filled, training=replace(filled.training, start=start))
     filled = filled if resumed is not None else _validating_on_what_is_given(filled)

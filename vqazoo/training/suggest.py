@@ -25,6 +25,7 @@ from vqazoo.errors import ConfigError, DataError, IncompatibleError, WeightsErro
 from vqazoo.evaluation.split import Questions, evaluate_questions
 from vqazoo.features.unfamiliar import told_unfamiliar
 from vqazoo.files.writing import WEIGHTS
+from vqazoo.keywords import names_keywords
 from vqazoo.manifests import FusionManifest
 from vqazoo.model import VQAModel, pick_device
 from vqazoo.names import PLUS
@@ -110,6 +111,7 @@ class Suggestion:
         return next((trial for trial in self.trials if trial.parts.blind), None)
 
 
+@names_keywords
 def try_parts(
     data: Any,
     out: Path,

@@ -24,6 +24,7 @@ from vqazoo.evaluation.figures import sweep_figure
 from vqazoo.evaluation.split import evaluate_questions, read_split
 from vqazoo.files.csv_cells import csv_text
 from vqazoo.files.writing import METRICS, write_file
+from vqazoo.keywords import names_keywords
 from vqazoo.model import pick_device
 from vqazoo.progress import Progress, unshown
 from vqazoo.training.loop import run_training
@@ -82,6 +83,7 @@ def grid(
     return list(dict.fromkeys(cells))
 
 
+@names_keywords
 def sweep(
     cells: Sequence[Cell],
     out: Path,

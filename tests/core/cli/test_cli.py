@@ -157,7 +157,7 @@ def test_mistakes_are_one_line_with_the_next_step(table, tmp_path, picture):
     assert "Did you mean 'strategy'" in error("ask", MODEL, picture, "a?", "--decode", "strateg=1")
     assert "Unknown model or part" in error("info", "lstmm-model")
     train = ("train", "--head", "mlp", "--data", "easy-vqa", "--out", tmp_path / "x")
-    assert "No image_encoder is named" in error(*train)
+    assert "No image_encoder is named" in error(*train, "--text-encoder", "minilm")
     assert "Did you mean 'tiny-clip'" in error(*train, "--encoder", "tinyclip")
     assert "'lstm' is a head" in error(*train, "--encoder", "lstm")
     told = error(*train, "--encoder", "tiny-clip", "--set", "training.epoch=3")
@@ -168,7 +168,7 @@ def test_mistakes_are_one_line_with_the_next_step(table, tmp_path, picture):
 
 
 def test_usage_mistakes_exit_with_2():
-    assert typed("train", "--encoder", "tiny-clip").returncode == 2
+    assert typed("train", "--data", "easy-vqa", "--resume").returncode == 2
     assert vqazoo("ask", MODEL).returncode == 2
 
 

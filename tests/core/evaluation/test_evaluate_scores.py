@@ -309,3 +309,16 @@ def test_metrics_as_json_are_under_their_names_without_absent_intervals() -> Non
     assert found["accuracy"]["questions"] == 4
     assert len(found["accuracy"]["interval"]) == 2
     assert "interval" not in found["chrf"]
+
+
+def test_bleu_of_more_words_than_few_answers_have_is_undefined_and_says_how_few() -> None:
+    examples = [asked(str(n), "red") for n in range(97)]
+    examples += [asked("long", "a red car there"), asked("a", "two cars"), asked("b", "two dogs")]
+    metrics = score(examples, [Answer("red", 1.0)] * 100, "table", "test")
+    told = {m.name: m.undefined for m in metrics if m.name.startswith("bleu-")}
+    assert told == {
+        "bleu-1": None,
+        "bleu-2": None,
+        "bleu-3": "only 1 of 100 answers of people have 3 words",
+        "bleu-4": "only 1 of 100 answers of people have 4 words",
+    }

@@ -57,7 +57,8 @@ class BleuScores:
         sentence: mean over answers of BLEU-4 with effective order; 0 for an empty answer.
         sentence_1: mean over answers of BLEU-1, the score that CLIP+LSTM reports.
         corpus_signature, sentence_signature, sentence_1_signature: of sacrebleu.
-        longest_reference: words of the longest one; corpus BLEU of more words has nothing to match.
+        long_references: how many have at least 1, 2, 3 and 4 words; corpus BLEU of more words than
+            few of them have rests on these alone.
     """
 
     corpus: tuple[float, float, float, float]
@@ -66,15 +67,15 @@ class BleuScores:
     sentence_signature: str
     sentence_1: float
     sentence_1_signature: str
-    longest_reference: int
+    long_references: tuple[int, int, int, int]
 
 
 def bleu(answers: Sequence[str], references: Sequence[str]) -> BleuScores:
     """Each distinct pair is counted by sacrebleu once; VQA repeats few pairs very often."""
     per_sentence, corpus = BLEU(effective_order=True), BLEU()
     one_word = BLEU(max_ngram_order=1, smooth_method="none", effective_order=True)
-    counts, totals = [0] * 4, [0] * 4
-    answer_length = reference_length = longest = 0
+    counts, totals, long = [0] * 4, [0] * 4, [0] * 4
+    answer_length = reference_length = 0
     sentence = sentence_1 = 0.0
     for (answer, reference), times in Counter(zip(answers, references, strict=True)).items():
         statistics = per_sentence.sentence_score(answer, [reference])
@@ -83,10 +84,10 @@ def bleu(answers: Sequence[str], references: Sequence[str]) -> BleuScores:
             sentence_1 += times * one_word.sentence_score(answer, [reference]).score
         answer_length += times * statistics.sys_len
         reference_length += times * statistics.ref_len
-        longest = max(longest, statistics.ref_len)
         for order in range(4):
             counts[order] += times * statistics.counts[order]
             totals[order] += times * statistics.totals[order]
+            long[order] += times * (statistics.ref_len > order)
     scores = [
         _share(
             BLEU.compute_bleu(
@@ -110,7 +111,7 @@ def bleu(answers: Sequence[str], references: Sequence[str]) -> BleuScores:
         str(per_sentence.get_signature()),
         _share(sentence_1 / max(1, len(answers))),
         str(one_word.get_signature()),
-        longest,
+        (long[0], long[1], long[2], long[3]),
     )
 
 

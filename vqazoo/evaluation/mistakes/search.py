@@ -17,6 +17,7 @@ from vqazoo.evaluation.row_answers import CACHED, LIVE, as_record
 from vqazoo.evaluation.split import Questions, known_answers
 from vqazoo.features.sources import FeatureSource, image_side
 from vqazoo.interfaces import Answer
+from vqazoo.keywords import names_keywords
 from vqazoo.model import VQAModel
 from vqazoo.modes import evaluating
 from vqazoo.progress import Progress, Report, unshown
@@ -29,6 +30,7 @@ class PageParts(AnswerParts):
         self.out, self.folder = page, page.with_name(f"{page.name}.parts")
 
 
+@names_keywords
 def find_mistakes(
     model: VQAModel,
     questions: Questions,
