@@ -14,8 +14,7 @@ from vqazoo.config import RunConfig, read_toml
 from vqazoo.files.writing import RECIPE
 from vqazoo.training.data import read_run_data
 
-TOGETHER = (  # settings of how to learn: who gives any of them has the plain defaults of the others
-    "epochs",
+TOGETHER = (  # how to learn, but for "epochs": who gives any of them has the others' plain defaults
     "batch_size",
     "accumulate",
     "learning_rate",
@@ -45,7 +44,7 @@ def follow_rows(
 ) -> RunConfig:
     """The config with batch, epochs, decay, warm-up and averaging as few rows need them.
 
-    Only where `tables` give none of TOGETHER. The values were measured on sets made from DAQUAR:
+    Only where `tables` give none of TOGETHER; "epochs" may be given, and are kept. The values were measured on sets made from DAQUAR:
     see docs/about/daquar.md.
 
     Args:
@@ -64,6 +63,7 @@ def follow_rows(
     else:
         rows = read_run_data(config, None).train_count
         chosen = learning(rows) if rows < LARGE else {}
+    chosen = {name: value for name, value in chosen.items() if name not in given}
     return replace(config, training=replace(config.training, **chosen))
 
 

@@ -40,12 +40,21 @@ def test_few_rows_have_a_small_batch(table: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["training.epochs=3", "training.batch_size=256", "training.weight_decay=0.01"]
+    "given", ["training.patience=3", "training.batch_size=256", "training.weight_decay=0.01"]
 )
 def test_who_gives_a_setting_of_learning_keeps_the_plain_defaults(table: Path, given: str) -> None:
     flags = {**PARTS, "data": str(table)}
     config = gather_config(None, [given], flags, by_rows=True)
     assert config == gather_config(None, [given], flags)
+
+
+def test_who_gives_the_epochs_alone_has_the_batch_of_few_rows(table: Path) -> None:
+    flags = {**PARTS, "data": str(table)}
+    config = gather_config(None, ["training.epochs=3"], flags, by_rows=True)
+    told = {name: getattr(config.training, name) for name in learning(120)}
+    assert told == {**learning(120), "epochs": 3}
+    both = ["training.epochs=3", "training.learning_rate=0.01"]
+    assert gather_config(None, both, flags, by_rows=True) == gather_config(None, both, flags)
 
 
 def test_where_to_compute_is_no_setting_of_learning(table: Path) -> None:
@@ -56,7 +65,7 @@ def test_where_to_compute_is_no_setting_of_learning(table: Path) -> None:
 
 
 def test_every_setting_that_follows_the_rows_is_one_of_learning() -> None:
-    assert set(learning(0)) <= set(TOGETHER)
+    assert set(learning(0)) <= {"epochs", *TOGETHER}
     assert all(hasattr(PLAIN, name) for name in TOGETHER)
 
 
