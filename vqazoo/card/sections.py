@@ -159,7 +159,8 @@ def data(facts: Facts) -> str:
     )
     counts = facts.environment.get("questions", {})
     learnt = counts.get("train") or _counted(facts)
-    rows = [(recipe.train_split, _number(learnt), "to learn from")]
+    beside = f", with a teacher's labels, `{PurePath(recipe.labels).name}`" if recipe.labels else ""
+    rows = [(recipe.train_split, _number(learnt), f"to learn from{beside}")]
     validation = counts.get(VALIDATION) or _scored(facts, VALIDATION)
     if recipe.validation_split:
         rows.append((recipe.validation_split, _number(validation), "to choose the best epoch"))

@@ -42,6 +42,7 @@ class DataConfig:
     validation_fraction: float = 0.05  # of the training images, questions about them included
     answers: str = ""  # file with one answer a line; empty: the training answers
     most_answers: int = 0  # keep this many of the most frequent answers; 0: all
+    labels: str = ""  # file of a teacher's labels, learnt beside train_split; empty: none
     answer_rule: str = "most-frequent"  # which answers of a question are learnt: a rule by its name
     skip_missing: bool = False  # leave out questions whose picture is missing or damaged
 

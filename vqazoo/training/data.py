@@ -12,6 +12,7 @@ from vqazoo.config import RunConfig
 from vqazoo.data import DatasetReader, Example, digest, open_dataset, split_by_image, usable
 from vqazoo.data.answers import SEVERAL, AnswerList, apply_rule, normalise, select_answer
 from vqazoo.data.examples import MISSING_IMAGES
+from vqazoo.data.own_files import TRAIN, dataset_of_file
 from vqazoo.errors import ConfigError, DataError
 from vqazoo.files.keys import FileKeys
 from vqazoo.manifests import HeadManifest
@@ -19,6 +20,7 @@ from vqazoo.progress import Progress, unshown
 from vqazoo.registry import registry
 
 MISSING_VALIDATION_IMAGES = "missing-validation-images.txt"
+MISSING_LABELS = "missing-images-of-labels.txt"
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,9 @@ def read_run_data(config: RunConfig, out: Path | None, progress: Progress = unsh
     skipped = len(everything) - len(train)
     if data.validation_split:
         reader.check_split(data.validation_split)
-        read, absent = _read(reader, config, data.validation_split, out, progress)
+        read, absent = _read(
+            reader, config, data.validation_split, out, progress, MISSING_VALIDATION_IMAGES
+        )
         validation = [example for example in read if select_answer(example.to_learn)]
         missing += absent
         if not validation:
@@ -140,9 +144,36 @@ def read_run_data(config: RunConfig, out: Path | None, progress: Progress = unsh
         answers = AnswerList.from_texts(_read_answers(Path(data.answers)), learnt)
     else:
         answers = AnswerList.from_training(learnt, data.most_answers)
+    if data.labels:
+        labelled, absent = _read_labels(config, validation, out, progress)
+        train, missing = train + labelled, missing + absent
     known = set(answers.texts)
     unknown = sum(not any(text in known for text, _ in example.targets) for example in train)
     return RunData(train + validation, len(train), answers, skipped, missing, unknown)
+
+
+def _read_labels(
+    config: RunConfig, validation: Sequence[Example], out: Path | None, progress: Progress
+) -> tuple[list[Example], int]:
+    """What a teacher's labels teach, and how many of them have no picture.
+
+    Those about pictures of the validation part are left out: they would tell of what it asks.
+    The list of answers is that of people, so labels do not count for it.
+    """
+    file = config.data.labels
+    name, args = dataset_of_file(file, TRAIN)
+    if TRAIN not in args or not Path(file).is_file():
+        raise DataError(
+            f"data.labels is '{file}', but the path of a file of labels was expected, such as "
+            f"labels.jsonl: write one with  vqazoo label."
+        )
+    read, missing = _read(open_dataset(name, args), config, TRAIN, out, progress, MISSING_LABELS)
+    held_out = {example.image.resolve() for example in validation}
+    return [
+        example
+        for example in apply_rule(config.data.answer_rule, read, config.seed)
+        if example.image.resolve() not in held_out
+    ], missing
 
 
 def given_labels(head: str, examples: Sequence[Example]) -> dict[str, int]:
@@ -173,12 +204,16 @@ def _check_rule(config: RunConfig) -> None:
 
 
 def _read(
-    reader: DatasetReader, config: RunConfig, split: str, out: Path | None, progress: Progress
+    reader: DatasetReader,
+    config: RunConfig,
+    split: str,
+    out: Path | None,
+    progress: Progress,
+    listed: str = MISSING_IMAGES,
 ) -> tuple[list[Example], int]:
     """The examples of a split whose pictures exist, and how many others there are."""
     if out is None:
         return reader.read(split), 0
-    listed = MISSING_IMAGES if split == config.data.train_split else MISSING_VALIDATION_IMAGES
     return usable(reader.read(split), config.data.skip_missing, out / listed, progress)
 
 
