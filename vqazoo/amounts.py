@@ -25,6 +25,11 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def epochs(number: int) -> str:
+    """`1 epoch`, `12 epochs`."""
+    return "1 epoch" if number == 1 else f"{number:,} epochs"
+
+
 def number(amount: float) -> str:
     """A number that need not be whole, in the places that count: `1,234` or `4.56`."""
     return f"{amount:,.0f}" if amount >= 100 or amount == int(amount) else f"{amount:.3g}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vqazoo.amounts import percent
+from vqazoo.amounts import epochs, percent
 from vqazoo.card.facts import LOSS_FIGURE, PICTURES, Facts, Measured
 
 DRAWN_SCORES = ("vqa-accuracy", "accuracy")  # the first that was measured is the one that is drawn
@@ -31,8 +31,7 @@ def _losses(facts: Facts) -> str:
         (f"validation {shown}", [line.get(f"validation_{shown}") for line in log], "{:.2%}"),
     ]
     told = [f"{name} {_course(values, form)}" for name, values, form in lines if None not in values]
-    epochs = "1 epoch" if len(log) == 1 else f"{len(log)} epochs"
-    return f"{', '.join(told)}; {epochs}" if told else ""
+    return f"{', '.join(told)}; {epochs(len(log))}" if told else ""
 
 
 def _course(values: Sequence[Any], form: str) -> str:

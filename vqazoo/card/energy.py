@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from vqazoo.amounts import epochs
+
 if TYPE_CHECKING:
     from vqazoo.card.facts import Facts
 
@@ -32,7 +34,7 @@ def energy_lines(facts: Facts) -> list[str]:
     some = "" if len(metered) == len(facts.log) else f"{len(metered)} of "
     said = [
         f"- Energy: {_total(facts, ENERGY):.3g} kWh of the whole machine in {some}"
-        f"{len(facts.log)} epochs, with encoding and validation. An estimate by "
+        f"{epochs(len(facts.log))}, with encoding and validation. An estimate by "
         f"{told.get('meter', METER)}: {_parts(told)}."
     ]
     if all(CARBON in line for line in metered) and told.get("place"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vqazoo.amounts import duration, percent
+from vqazoo.amounts import duration, epochs, percent
 from vqazoo.card.energy import energy_lines
 from vqazoo.card.facts import Facts
 from vqazoo.card.metrics import pictures, table
@@ -35,7 +35,7 @@ def training(facts: Facts) -> str:
         encoding = sum(line.get("encoding_seconds", 0.0) for line in facts.log)
         encoded = f", and {duration(encoding)} of encoding" if encoding else ""
         said.append(
-            f"- Time: {duration(steps)} of training in {len(facts.log)} epochs{encoded}; "
+            f"- Time: {duration(steps)} of training in {epochs(len(facts.log))}{encoded}; "
             f"validation is not counted."
         )
         said.append(

@@ -73,6 +73,7 @@ def loss_figure(log: Sequence[Mapping[str, Any]], file: Path) -> None:
     accuracy_axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if len(epochs) == 1:
         accuracy_axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
+        accuracy_axes.set_xticks(epochs)
     for axes in (loss_axes, accuracy_axes):
         plain_axes(axes)
     save_figure(figure, file)

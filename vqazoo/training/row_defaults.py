@@ -44,8 +44,8 @@ def follow_rows(
 ) -> RunConfig:
     """The config with batch, epochs, decay, warm-up and averaging as few rows need them.
 
-    Only where `tables` give none of TOGETHER; "epochs" may be given, and are kept. The values were measured on sets made from DAQUAR:
-    see docs/about/daquar.md.
+    Only where `tables` give none of TOGETHER; "epochs" may be given, and are kept. The values were
+    measured on sets made from DAQUAR: see docs/about/daquar.md.
 
     Args:
         tables: what was given, with defaults left out.

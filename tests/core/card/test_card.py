@@ -315,7 +315,7 @@ def test_the_log_and_curve_of_the_run_come_along(folder: Path) -> None:
     write_card(folder)
     assert (folder / "loss.png").read_bytes() == b"curve"
     assert (folder / "log.jsonl").read_bytes() == (around / "log.jsonl").read_bytes()
-    assert "1.5 seconds of training in 1 epochs" in (folder / "README.md").read_text()
+    assert "1.5 seconds of training in 1 epoch" in (folder / "README.md").read_text()
 
 
 def test_refresh_adds_metrics_and_pictures_and_keeps_prose(folder: Path, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_run_says_its_settings_and_goes_on_with_them(
 
 def test_a_run_of_few_steps_says_so(table: Path, tmp_path: Path) -> None:
     told: list[str] = []
-    given = ["training.epochs=1", "training.device='cpu'"]
+    given = ["training.epochs=1", "training.batch_size=256", "training.device='cpu'"]
     vqazoo.train(out=tmp_path, data=str(table), set=given, report=told.append, **PARTS)
     assert any(line.startswith("Warning: the whole run is 1 steps") for line in told)
 
