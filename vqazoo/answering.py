@@ -23,7 +23,7 @@ from vqazoo.data.asking import Asked
 from vqazoo.errors import ConfigError, QuestionError, VqazooWarning
 from vqazoo.features.encoding import as_video, encode_pictures, need_frames
 from vqazoo.features.unfamiliar import advice, is_unfamiliar
-from vqazoo.interfaces import Answer, Captions, Features, Fusion, Head
+from vqazoo.interfaces import Answer, Captions, Encoder, Features, Fusion, Head
 from vqazoo.manifests import FusionManifest, HeadManifest
 from vqazoo.media.images import open_image
 from vqazoo.media.pixels import pixels
@@ -32,6 +32,7 @@ from vqazoo.toolkit.decode_options import choose
 from vqazoo.towers import EncodingModel
 
 BATCH = 64  # rows encoded at once by `answer`
+MORE = " yes no"  # makes a question longer; its ids change where an encoder reads the end
 LOOKED_AT = 5  # pictures that a model looks at, to warn of those that it did not learn
 
 
@@ -181,14 +182,27 @@ class AnsweringModel(EncodingModel):
         checked = check_question(question)
         longest = self.text_encoder.spec.context_length
         (ids,) = self.text_encoder.pieces([checked])
-        if len(ids) + 2 > longest:
+        if ignored := _ignored(self.text_encoder, checked, ids):
             warnings.warn(
                 f"The question has {len(ids)} tokens, but the text encoder reads at most "
-                f"{longest}: the rest is ignored.",
+                f"{longest}: {ignored} is ignored.",
                 VqazooWarning,
                 stacklevel=5,
             )
         return checked
+
+
+def _ignored(encoder: Encoder, question: str, pieces: list[int]) -> str:
+    """What the encoder cuts off a question with these ids: `the rest`, or `its beginning`, as
+    tokenizers do that truncate on the left; empty: nothing.
+    """
+    ids, mask = encoder.tokenize([question, question + MORE])
+    read, longer = (row[real].tolist() for row, real in zip(ids, mask, strict=True))
+    starts = range(len(read) - len(pieces) + 1)
+    whole = any(read[start : start + len(pieces)] == pieces for start in starts)
+    if whole or len(longer) > len(read):  # there was room
+        return ""
+    return "the rest" if longer == read else "its beginning"
 
 
 def _is_clip(source: Any) -> bool:

@@ -27,6 +27,7 @@ DOCVQA = DatasetManifest(
     args={"data_root": DATA_ROOT},
     splits=("train", "val", "test"),
     counts={"train": 39_463, "val": 5_349, "test": 5_188},
+    comparison="any-of",
     example_question="what is the date on the letter?",
     language="en",
     metrics=("anls",),
@@ -106,6 +107,7 @@ VQA_MED = DatasetManifest(
     args={"data_root": DATA_ROOT},
     splits=("train", "val", "test"),
     counts={"train": 12_792, "val": 2_000, "test": 500},
+    comparison="any-of",
     example_question="in what plane is this mri?",
     language="en",
 )

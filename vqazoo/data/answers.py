@@ -47,8 +47,18 @@ def truth_of(example: Example) -> str:
 
 
 def same_answer(example: Example, text: str) -> bool:
-    """Whether an answer is the selected one of the example, which has answers."""
-    return normalise(example.comparison.read(text)) == truth_of(example)
+    """Whether an answer is the selected one of the example, which has answers, or any of them
+    where its comparison takes each."""
+    return normalise(example.comparison.read(text)) in truths_of(example)
+
+
+def truths_of(example: Example) -> set[str]:
+    """The answers that are right, as the example's comparison reads them: the selected one, or all
+    where each is; empty if there is none."""
+    comparison = example.comparison
+    if comparison.any_of:
+        return set(_counted(map(comparison.read, example.answers)))
+    return {truth_of(example)}
 
 
 def _counted(answers: Iterable[str]) -> Counter[str]:

@@ -24,10 +24,13 @@ class Comparison:
     Attributes:
         name: as manifests and the signatures of metrics name it.
         read: from an answer to the text that is compared.
+        any_of: the answers of a question are forms of the right one, each of which is right, and
+            not what several people said.
     """
 
     name: str
     read: Callable[[str], str]
+    any_of: bool = False
 
 
 def set_of_things(answer: str) -> str:
@@ -122,9 +125,10 @@ def compared_by_stems(examples: Sequence[Example]) -> list[Example]:
 
 STEMS = "okvqa-v1.1-stems"  # set by readers, since each split has its own
 TEXT = Comparison("text", lambda answer: answer)  # what is written, normalised
+ANY_OF = Comparison("any-of", lambda answer: answer, any_of=True)
 AS_SETS = Comparison("set-of-things", set_of_things)
 TRUTH_VALUES = Comparison("yes-is-true", synonyms({"yes": "true", "no": "false"}))
-RULES = {rule.name: rule for rule in (TEXT, AS_SETS, TRUTH_VALUES)}
+RULES = {rule.name: rule for rule in (TEXT, ANY_OF, AS_SETS, TRUTH_VALUES)}
 
 
 def rule(name: str) -> Comparison:

@@ -49,8 +49,13 @@ def have_several_answers(examples: Sequence[Example]) -> bool:
 
 
 def asked_several(examples: Sequence[Example]) -> list[int]:
-    """The rows on which agreement with people can be measured: those with enough answers."""
-    return [row for row, example in enumerate(examples) if len(example.answers) >= FEWEST_PEOPLE]
+    """The rows on which agreement with people can be measured: those with enough answers, which are
+    not forms of one."""
+    return [
+        row
+        for row, example in enumerate(examples)
+        if len(example.answers) >= FEWEST_PEOPLE and not example.comparison.any_of
+    ]
 
 
 def measured(

@@ -16,7 +16,7 @@ import torch
 
 from vqazoo.calibration.abstaining import HoldBack
 from vqazoo.data import Example
-from vqazoo.errors import ConfigError
+from vqazoo.errors import ConfigError, QuestionError
 from vqazoo.evaluation.tables import check_not_held_back, have_choices
 from vqazoo.features.sources import (
     FeatureSource,
@@ -240,6 +240,7 @@ def answer_features(
 
     Raises:
         ConfigError: an option is not understood; there are candidates, but the head does not rank.
+        QuestionError: the model cannot read a question, as one that is too long for it.
     """
     answers: list[Answer] = []
     asking = asking or Asking(decode, candidates)
@@ -249,7 +250,28 @@ def answer_features(
         for first in progress(range(start, start + count, size), "batches of answers"):
             rows = torch.arange(first, min(first + size, start + count))  # (B,)
             fused = model.fusion(*source.batch(rows))
-            answers += best(fused, examples[first - start : first - start + len(rows)])
+            asked = examples[first - start : first - start + len(rows)]
+            try:
+                answers += best(fused, asked)
+            except QuestionError as error:
+                raise _of_its_row(error, best, fused, asked) from error
             if on_batch:
                 on_batch(len(rows))
     return answers
+
+
+def _of_its_row(
+    error: QuestionError,
+    best: Callable[[Features, Sequence[Example]], list[Answer]],
+    fused: Features,
+    examples: Sequence[Example],
+) -> QuestionError:
+    """The error of a batch with the question that cannot be read, where one alone cannot."""
+    device = next(iter(fused.tensors().values())).device
+    for row, example in enumerate(examples):
+        try:
+            best(fused.index(torch.tensor([row], device=device)), [example])
+        except QuestionError as alone:
+            shown = example.question[:40]
+            return QuestionError(f"Question {example.question_id!r} ({shown!r}): {alone}")
+    return error

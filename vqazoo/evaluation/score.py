@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from vqazoo.data import Example, digest
-from vqazoo.data.answers import SELECTION, AnswerList, same_answer, truth_of
+from vqazoo.data.answers import SELECTION, AnswerList, same_answer, truth_of, truths_of
 from vqazoo.errors import DataError
 from vqazoo.evaluation.agreement import (
     FEWEST_PEOPLE,
@@ -89,7 +89,7 @@ def score(
         trusted = [given[row] for row in rows]
         main = measure.of_rows(rows)
         rule = f"{PEOPLE}|normaliser:vqa-reference-v1"
-    baselines = [] if known is None else [*_baselines(measure, scored, truths, known, quick)]
+    baselines = [] if known is None else [*_baselines(measure, scored, known, quick)]
     choosing = [*_choosing(measure, scored, given, right)]
     if quick:
         metrics = [*choosing, *measure.with_interval("accuracy", right, SINGLE_ANSWER)]
@@ -180,7 +180,6 @@ def _agreement(measure: Measure, answers: Sequence[Answer], scores: Floats) -> I
 def _baselines(
     measure: Measure,
     examples: Sequence[Example],
-    truths: Sequence[str],
     known: AnswerList,
     quick: bool,
 ) -> Iterator[Metric]:
@@ -199,7 +198,9 @@ def _baselines(
         how = f"{PEOPLE}|normaliser:vqa-reference-v1"
         yield from mean(measure.of_rows(rows), "constant-answer-vqa-accuracy", agreed, how)
     texts = known.counted_by(comparison_of(examples))
-    reachable = np.array([truth in texts for truth in truths], dtype=np.float64)
+    reachable = np.array(
+        [any(t in texts for t in truths_of(e)) for e in examples], dtype=np.float64
+    )
     yield from mean(measure, "known-answer-share", reachable, SINGLE_ANSWER)
 
 

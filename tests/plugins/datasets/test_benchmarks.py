@@ -359,3 +359,28 @@ def test_gqa_takes_question_ids_and_predictions() -> None:
     assert name == "submission.json"
     assert json.loads(text) == [{"questionId": "201307251", "prediction": "yes"}]
     assert registry.manifest("dataset", "gqa").submission == "vqazoo_datasets.submissions:gqa"
+
+
+def test_every_form_of_an_answer_to_a_test_question_of_vqa_med_is_right(tmp_path: Path) -> None:
+    """Alternatives behind # are not people who disagree: the official accuracy takes each."""
+    file = tmp_path / "VQAMed2019_Test_Questions_w_Ref_Answers.txt"
+    file.write_text(
+        "synpic1|abnormality|what is abnormal?|pulmonary embolism#pe#embolism (pulmonary)\n"
+        "synpic2|plane|what plane?|axial#transverse#cross section\n"
+    )
+    examples = opened("vqa-med", tmp_path).read("test")
+    scores = {
+        given: {
+            metric.name: metric.value
+            for metric in score(
+                examples,
+                [Answer(given, 0.5), Answer("axial", 0.5)],
+                "vqa-med",
+                "test",
+            )
+        }
+        for given in ("pulmonary embolism", "pe", "embolism", "embolus")
+    }
+    accuracy = [of["accuracy"] for of in scores.values()]
+    assert accuracy == [1.0, 1.0, 1.0, 0.5]
+    assert "vqa-accuracy" not in scores["pe"]

@@ -253,6 +253,18 @@ def test_a_question_that_cannot_be_read_costs_no_other_row_its_answer(folder, tm
     assert found[1]["answer"] is found[2]["answer"] is None
 
 
+def test_eval_names_the_question_that_cannot_be_read(folder, tmp_path, capsys):
+    PICTURES[0].save(tmp_path / "a.png")
+    questions = [QUESTIONS[0], "what is <image>?", QUESTIONS[1]]
+    rows = [{"image": "a.png", "question": question, "answer": "red"} for question in questions]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = ["--data", str(tmp_path / "rows.jsonl"), "--decode", "max_tokens=2"]
+    assert run(["eval", f"dir:{folder}", *data, "--out", str(tmp_path / "out")]) != 0
+    told = capsys.readouterr().err
+    assert "Question '2' ('what is <image>?'): " in told, told
+    assert "stands for a picture" in told
+
+
 def test_it_is_neither_trained_nor_saved(folder, tmp_path):
     model = vqazoo.load(f"dir:{folder}")
     with pytest.raises(ConfigError, match="is not trained here"):
