@@ -22,7 +22,11 @@ except ModuleNotFoundError as error:
         raise
     install = f'{sys.executable} -m pip install -r "{HERE / "requirements.txt"}"'
     sys.exit(f"Error: The package '{error.name}' is not installed: run  {install}")
-GRAPHS = [(graph, onnxruntime.InferenceSession(HERE / graph["file"])) for graph in SAID["graphs"]]
+OPTIONS = onnxruntime.SessionOptions()
+OPTIONS.log_severity_level = 3  # errors: earlier versions warn of shapes that they merge themselves
+GRAPHS = [
+    (graph, onnxruntime.InferenceSession(HERE / graph["file"], OPTIONS)) for graph in SAID["graphs"]
+]
 
 
 def answer(picture: str | Path, questions: list[str], top_k: int = 1) -> list[dict[str, Any]]:
