@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, TextIO
 
 from vqazoo.data.text_files import (
     TELLING,
@@ -45,17 +45,17 @@ class Reach:
     """How far a text file is read, in bytes."""
 
     def __init__(self) -> None:
-        self._opened: BinaryIO | None = None
+        self._lines: TextIO | None = None
         self._size = 0
 
-    def follow(self, opened: BinaryIO, size: int) -> None:
-        self._opened, self._size = opened, size
+    def follow(self, lines: TextIO, size: int) -> None:
+        self._lines, self._size = lines, size
 
     def share(self) -> float:
         """From 0 to 1; 0: it is not read, or not as a stream of text."""
-        if self._opened is None or not self._size:
+        if self._lines is None or not self._size:
             return 0.0
-        return 1.0 if self._opened.closed else min(self._opened.tell() / self._size, 1.0)
+        return 1.0 if self._lines.closed else min(self._lines.buffer.tell() / self._size, 1.0)
 
 
 def place(file: Path) -> str:
@@ -124,7 +124,7 @@ def stream_rows(file: Path, encoding: str = "", reach: Reach | None = None) -> I
             written = encoding or encoding_of(start.read(TELLING))
         with open(file, encoding=written, newline="\n" if delimiter is None else "") as lines:
             if reach is not None:
-                reach.follow(lines.buffer, file.stat().st_size)
+                reach.follow(lines, file.stat().st_size)
             if delimiter is None:
                 objects = objects_of_lines(file, lines, EXAMPLE)
                 yield from (Row(number, cells) for number, cells in objects)
