@@ -25,7 +25,8 @@ class Pace:
     Args:
         what: is counted, the beginning of each line.
         written: an amount as people read it, such as `vqazoo.amounts.size`.
-        total: of all work; 0: not known.
+        total: of all work; 0: not known. Where it is estimated while the work goes on, what says
+            the estimate of now.
         first: seconds until the first line.
     """
 
@@ -34,17 +35,17 @@ class Pace:
         report: Report,
         what: str,
         written: Callable[[float], str],
-        total: int = 0,
+        total: int | Callable[[], int] = 0,
         first: float = FIRST,
     ) -> None:
         self._report, self._what, self._written, self._total = report, what, written, total
-        self._done = 0
+        self._done = self._spared = 0
         self._start = monotonic()
         self._due = self._start + first
 
     def spare(self, amount: int) -> None:
         """So much of the total need not be done."""
-        self._total = max(self._total - amount, 0)
+        self._spared += amount
 
     def more(self, amount: int) -> None:
         """So much more is done."""
@@ -54,11 +55,14 @@ class Pace:
             return
         self._due = now + NEXT
         rate = self._done / (now - self._start)
-        of = f" of {self._written(self._total)}" if self._total else ""
-        left = (self._total - self._done) / rate if rate else 0.0
+        about = "about " if callable(self._total) else ""
+        total = max((self._total() if callable(self._total) else self._total) - self._spared, 0)
+        of = f" of {about}{self._written(total)}" if total else ""
+        seconds = (total - self._done) / rate if rate else 0.0
+        left = f", {about}{duration(seconds)} left" if seconds > 0 else ""
         self._report(
             f"{self._what}: {self._written(self._done)}{of} in {duration(now - self._start)}, "
-            f"{self._written(rate)} a second{f', {duration(left)} left' if left > 0 else ''}."
+            f"{self._written(rate)} a second{left}."
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
-from vqazoo.data import DatasetReader, Example, check_question
+from vqazoo.data import Counted, DatasetReader, Example, check_question
 from vqazoo.data.answer_cells import class_names, read_choices, read_chosen, with_lists
 from vqazoo.data.columns import (
     ANSWER_COLUMN,
@@ -96,7 +96,7 @@ class HuggingFace(DatasetReader):
             raise DataError(f"The folder '{variant}' of the dataset 'hf' does not exist: check it.")
         else:
             self.source = HubRepository(variant, image_column)
-        self.parts: dict[str, list[str]] = {}  # of each split of a column, those it stands in
+        self.parts: dict[str, dict[str, int]] = {}  # of each split of a column, rows by part
 
     def splits(self) -> list[str]:
         if not self.names[SPLIT_COLUMN]:
@@ -105,9 +105,8 @@ class HuggingFace(DatasetReader):
             for part in self.source.splits():
                 column = self._meant(part)[SPLIT_COLUMN]
                 for _, row in self.source.rows(part, [column]):
-                    parts = self.parts.setdefault(split_named(row.get(column)) or part, [])
-                    if part not in parts:
-                        parts.append(part)
+                    parts = self.parts.setdefault(split_named(row.get(column)) or part, {})
+                    parts[part] = parts.get(part, 0) + 1
         return list(self.parts)
 
     def read(self, split: str) -> list[Example]:
@@ -152,6 +151,15 @@ class HuggingFace(DatasetReader):
         """Rows one by one: whether ids are unique is not looked at, and the answer column is not
         read."""
         self.check_split(split)
+        return Counted(self._stream(split), self._count(split))
+
+    def _count(self, split: str) -> int:
+        """How many rows a split has."""
+        if split in self.parts:
+            return sum(self.parts[split].values())
+        return self.source.count(split)
+
+    def _stream(self, split: str) -> Iterator[Example]:
         number = 0
         for part in self.parts.get(split, [split]):
             meant = self._meant(part)

@@ -11,7 +11,7 @@ from typing import Any
 from vqazoo.data.answer_cells import class_names
 from vqazoo.errors import DataError
 from vqazoo.files.reading import shown
-from vqazoo_datasets.sheets import BATCH, DAMAGE, package
+from vqazoo_datasets.sheets import BATCH, DAMAGE, damaged_parquet, package, parquet_count
 
 SHARD = re.compile(r"(?P<split>.+?)(-(?P<number>\d+)(-of-(?P<all>\d+))?.*)?\.parquet")
 SAID = b"huggingface"  # key in the metadata of a parquet file
@@ -81,6 +81,10 @@ class ParquetFolder:
                 f"again, or without them."
             ) from error
 
+    def count(self, split: str) -> int:
+        """How many rows a split has, which the metadata of its files say."""
+        return sum(parquet_count(file) for file in self.files[split])
+
     def rows(self, split: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Where each row stands, in words for messages, and its cells."""
         for file in self.files[split]:
@@ -91,7 +95,7 @@ class ParquetFolder:
                         number += 1
                         yield f"'{file}', row {number}", row
             except DAMAGE as error:
-                raise _damaged(file, error) from error
+                raise damaged_parquet(file, error) from error
 
 
 class HubRepository:
@@ -119,6 +123,9 @@ class HubRepository:
 
     def features(self, split: str) -> dict[str, Any]:
         return dict(self._load(split).features.to_dict())
+
+    def count(self, split: str) -> int:
+        return len(self._load(split))
 
     def rows(self, split: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         """As of `ParquetFolder`."""
@@ -154,9 +161,4 @@ def _parquet(file: Path) -> Any:
     try:
         return package("pyarrow.parquet", EXTRA, WHO).ParquetFile(file)
     except DAMAGE as error:
-        raise _damaged(file, error) from error
-
-
-def _damaged(file: Path, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())[:200]
-    return DataError(f"'{file}' is damaged or no parquet file ({reason}): write or copy it again.")
+        raise damaged_parquet(file, error) from error

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from vqazoo.data.text_files import (
     TELLING,
@@ -39,6 +39,23 @@ class Row:
 
     line: int
     cells: Mapping[str, Any]
+
+
+class Reach:
+    """How far a text file is read, in bytes."""
+
+    def __init__(self) -> None:
+        self._lines: TextIO | None = None
+        self._size = 0
+
+    def follow(self, lines: TextIO, size: int) -> None:
+        self._lines, self._size = lines, size
+
+    def share(self) -> float:
+        """From 0 to 1; 0: it is not read, or not as a stream of text."""
+        if self._lines is None or not self._size:
+            return 0.0
+        return 1.0 if self._lines.closed else min(self._lines.buffer.tell() / self._size, 1.0)
 
 
 def place(file: Path) -> str:
@@ -86,8 +103,11 @@ def _binary_rows(file: Path) -> Iterator[Row]:
     return (Row(number, cells) for number, cells in read(file))
 
 
-def stream_rows(file: Path, encoding: str = "") -> Iterator[Row]:
+def stream_rows(file: Path, encoding: str = "", reach: Reach | None = None) -> Iterator[Row]:
     """As `read_rows`, one at a time, of a file that need not fit into memory.
+
+    Args:
+        reach: is told what is read, of text.
 
     Raises:
         DataError: as `read_rows`, when that line is reached; a file without rows is none.
@@ -103,6 +123,8 @@ def stream_rows(file: Path, encoding: str = "") -> Iterator[Row]:
         with open(file, "rb") as start:
             written = encoding or encoding_of(start.read(TELLING))
         with open(file, encoding=written, newline="\n" if delimiter is None else "") as lines:
+            if reach is not None:
+                reach.follow(lines, file.stat().st_size)
             if delimiter is None:
                 objects = objects_of_lines(file, lines, EXAMPLE)
                 yield from (Row(number, cells) for number, cells in objects)

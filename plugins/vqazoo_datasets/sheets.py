@@ -77,6 +77,12 @@ def sheet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, {name: "" if cell is None else cell for name, cell in named if name}
 
 
+def damaged_parquet(file: Path, error: Exception) -> DataError:
+    """The error of a file that pyarrow cannot read."""
+    reason = " ".join(str(error).split())[:200]
+    return DataError(f"'{file}' is damaged or no parquet file ({reason}): write or copy it again.")
+
+
 def parquet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a parquet file, with their numbers from 1.
 
@@ -93,7 +99,13 @@ def parquet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 number += 1
                 yield number, row
     except DAMAGE as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(
-            f"'{file}' is damaged or no parquet file ({reason}): write or copy it again."
-        ) from error
+        raise damaged_parquet(file, error) from error
+
+
+def parquet_count(file: Path) -> int:
+    """How many rows a parquet file has, which its metadata says. Raises DataError."""
+    parquet = package("pyarrow.parquet", "hf", f"'{file}'")
+    try:
+        return int(parquet.read_metadata(file).num_rows)
+    except DAMAGE as error:
+        raise damaged_parquet(file, error) from error

@@ -29,7 +29,16 @@ from vqazoo.data.comparison import compared_by_stems
 from vqazoo.errors import ConfigError, DataError
 from vqazoo.files.elsewhere import DistantFile, place_of
 from vqazoo_datasets.cells import ID, RowReader
-from vqazoo_datasets.rows import Row, check_distinct, has_objects, place, read_rows, stream_rows
+from vqazoo_datasets.rows import (
+    Reach,
+    Row,
+    check_distinct,
+    has_objects,
+    place,
+    read_rows,
+    stream_rows,
+)
+from vqazoo_datasets.sheets import PARQUET, parquet_count
 
 NAMED = 10  # bad rows that a message names
 COUNTED = 10_000_000  # bytes of a file whose rows are counted before they are streamed: a second
@@ -126,7 +135,7 @@ class Table(DatasetReader):
         self.web = web
         self.image_root = place_of(image_root) if image_root else None
         self.answer_separator = answer_separator
-        self.named: dict[Path, list[str]] = {}  # splits by file; see `_splits_of`
+        self.named: dict[Path, dict[str, int]] = {}  # rows by split and file; see `_named_in`
 
     def splits(self) -> list[str]:
         known: dict[str, None] = {}
@@ -180,26 +189,28 @@ class Table(DatasetReader):
         """Rows of a file that need not fit into memory: whether ids are unique is not looked at,
         and the answer column is not read."""
         self.check_split(split)
-        return Counted(self._stream(split), self._count(split))
+        reach = Reach()
+        return Counted(self._stream(split, reach), self._count(split), reach.share)
 
     def _count(self, split: str) -> int:
         """How many rows a split has; 0: its file is too long to be read twice, or is wrong."""
         file = self._file(split)
-        several, count = self._splits_of(file), 0
+        if named := self._named_in(file):
+            return named[split] if len(named) > 1 else sum(named.values())
         if isinstance(file, DistantFile):
             return 0
         with suppress(OSError, DataError):  # which is told when the rows are read
+            if file.suffix.lower() == PARQUET:
+                return parquet_count(file)
             if file.stat().st_size <= COUNTED:
-                for row, meant in self._with_columns(file, self._matched):
-                    count += not several or self._split_of(file, row, meant) == split
-                return count
+                return sum(1 for _ in stream_rows(file, self.encoding))
         return 0
 
-    def _stream(self, split: str) -> Iterator[Example]:
+    def _stream(self, split: str, reach: Reach) -> Iterator[Example]:
         file = self._file(split)
         several = self._splits_of(file)
         number, reader = 0, self._reader(file, {})
-        for row, meant in self._with_columns(file, partial(self._meant, file)):
+        for row, meant in self._with_columns(file, partial(self._meant, file), reach):
             if several and self._split_of(file, row, meant) != split:
                 continue
             reader.meant = meant
@@ -207,13 +218,16 @@ class Table(DatasetReader):
             yield reader.asked(row, number)
 
     def _with_columns(
-        self, file: Path, meaning: Callable[[set[str]], dict[str, str]]
+        self,
+        file: Path,
+        meaning: Callable[[set[str]], dict[str, str]],
+        reach: Reach | None = None,
     ) -> Iterator[tuple[Row, dict[str, str]]]:
         """Rows one by one, each with what `meaning` makes of the columns of the rows so far, since
         objects of JSON need not all have the same."""
         there: set[str] = set()
         meant: dict[str, str] = {}
-        for row in stream_rows(file, self.encoding):
+        for row in stream_rows(file, self.encoding, reach):
             if not row.cells.keys() <= there:
                 there |= row.cells.keys()
                 meant = meaning(there)
@@ -228,18 +242,25 @@ class Table(DatasetReader):
 
     def _splits_of(self, file: Path) -> list[str]:
         """The splits that a file's column of splits names, if these are several."""
+        named = self._named_in(file)
+        return list(named) if len(named) > 1 else []
+
+    def _named_in(self, file: Path) -> dict[str, int]:
+        """How many rows of a file its column of splits gives to each; empty: there is none, or the
+        file is wrong."""
         if not self.columns[SPLIT_COLUMN]:
-            return []
+            return {}
         if file not in self.named:
-            known: dict[str, None] = {}
+            known: dict[str, int] = {}
             try:
                 for row, meant in self._with_columns(file, self._matched):
                     if SPLIT_COLUMN not in meant and not has_objects(file):
                         break
-                    known[self._split_of(file, row, meant)] = None
+                    split = self._split_of(file, row, meant)
+                    known[split] = known.get(split, 0) + 1
             except DataError:  # which is told when the file is read
-                return []
-            self.named[file] = list(known) if len(known) > 1 else []
+                return {}
+            self.named[file] = known
         return self.named[file]
 
     def _file(self, split: str) -> Path:

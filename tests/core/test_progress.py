@@ -78,6 +78,22 @@ def test_what_was_done_before_is_no_work_that_is_left(clock: SimpleNamespace) ->
     assert lines == ["Rows answered: 10 of 20 in 5 seconds, 2.0 a second, 5 seconds left."]
 
 
+def test_a_whole_that_is_estimated_meanwhile_is_said_to_be_about_that(
+    clock: SimpleNamespace,
+) -> None:
+    lines: list[str] = []
+    estimates = iter([60, 50])
+    pace = Pace(lines.append, "Rows answered", str, lambda: next(estimates))
+    pace.spare(20)
+    for _ in range(2):
+        clock.now += 40
+        pace.more(10)
+    assert lines == [
+        "Rows answered: 10 of about 40 in 40 seconds, 0.25 a second, about 2 minutes left.",
+        "Rows answered: 20 of about 30 in 80 seconds, 0.25 a second, about 40 seconds left.",
+    ]
+
+
 def test_steps_in_lines_are_the_steps(clock: SimpleNamespace) -> None:
     lines: list[str] = []
     seen = []
@@ -150,3 +166,29 @@ def test_answering_a_file_says_when_it_will_be_done(
     )
     wanted = r"Rows answered: 2 of 6 in 5 seconds, 0\.4 a second, 10 seconds left\."
     assert any(re.fullmatch(wanted, line) for line in lines), lines
+
+
+def test_answering_a_long_table_says_about_when_it_will_be_done(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count(0, 5)
+    monkeypatch.setattr(told, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr("vqazoo_datasets.table.COUNTED", 10)
+    table = rows.with_name("long.csv")
+    asked = "".join(f"{number % 6}.png,what is shown?\n" for number in range(2_000))
+    table.write_text("image,question\n" + asked)
+    lines: list[str] = []
+    predict_to_file(
+        MODEL,
+        tmp_path / "long.jsonl",
+        "table",
+        "test",
+        data_args={"test": str(table)},
+        device="cpu",
+        cache=tmp_path / "cache",
+        report=lines.append,
+    )
+    said = next(line for line in lines if line.startswith("Rows answered"))
+    found = re.fullmatch(r"Rows answered: .* of about ([\d,]+) in .*, about .* left\.", said)
+    assert found, said
+    assert int(found[1].replace(",", "")) == pytest.approx(2_000, rel=0.3)

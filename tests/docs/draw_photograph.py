@@ -18,7 +18,7 @@ from vqazoo.wording import NOT_SURE, sureness
 
 PICTURES = ROOT / "docs" / "pictures"
 PHOTOGRAPH = PICTURES / "coffee.jpg"
-MODEL = "effnet-minilm-mlp-daquar"
+MODEL = "effnet-ngrams-mlp-daquar"
 QUESTIONS = ("what color is the table?", "what is the largest object?", "what is on the table?")
 SURE, UNSURE = "#1f5fa8", "#9a9a9a"
 

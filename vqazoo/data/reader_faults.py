@@ -50,7 +50,8 @@ def _streamed(method: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[An
     def called(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
         with keywords_told(OPENED), raised_named(_owner(self), "stream"):
             rows = method(self, *args, **kwargs)
-        return Counted(_each(self, rows), length_hint(rows))
+        counted = rows if isinstance(rows, Counted) else Counted(rows, length_hint(rows))
+        return Counted(_each(self, rows), length_hint(rows), counted.share)
 
     return called
 

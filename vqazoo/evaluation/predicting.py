@@ -107,12 +107,13 @@ def answer_to_file(
     examples: Iterator[Example],
     engine: AnswerEngine,
     report: Report = print,
-    total: int = 0,
+    total: int | Callable[[], int] = 0,
 ) -> Counts:
     """Answer the rows whose parts are not there yet, then join all.
 
     Args:
-        total: how many rows there are, to tell how long it takes; 0: not known.
+        total: how many rows there are, or what estimates it meanwhile, to tell how long it takes;
+            0: not known.
 
     Raises:
         DataError: the parts that are there are of something else; a file cannot be written;
@@ -155,7 +156,7 @@ def _answer_missing(
     examples: Iterator[Example],
     engine: AnswerEngine,
     report: Report,
-    total: int,
+    total: int | Callable[[], int],
 ) -> int:
     """Answer the rows whose parts are not there yet; how many parts there are then."""
     parts.begin(plan)

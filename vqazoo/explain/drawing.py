@@ -33,6 +33,10 @@ TOLD = {
     ATTENTION: "Map: attention of the model. Words: integrated gradients.",
     "integrated-gradients": "Map and words: integrated gradients of the answer's score.",
 }
+TOLD_WITHOUT_WORDS = {
+    ATTENTION: "Map: attention of the model. Words: not weighed.",
+    "integrated-gradients": "Map: integrated gradients of the score. Words: not weighed.",
+}
 
 
 def overlay(explanation: Explanation, picture: Any) -> Image.Image:
@@ -156,7 +160,8 @@ def _write_legend(sheet: Image.Image, explanation: Explanation, y: int) -> None:
             pen.line((x + column, y + 2, x + column, y + 2 + LEGEND[1]), fill=colour)
         x += LEGEND[0] + 10
     below = y + _line_height(SMALL, 8)
-    pen.text((MARGIN, below), TOLD[explanation.method], font=_font(SMALL), fill=SOFT)
+    told = TOLD if explanation.words_weighed else TOLD_WITHOUT_WORDS
+    pen.text((MARGIN, below), told[explanation.method], font=_font(SMALL), fill=SOFT)
 
 
 def _shortened(text: str, size: int, room: int, bold: bool = False) -> str:

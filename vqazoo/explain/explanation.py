@@ -11,7 +11,7 @@ from torch import Tensor
 from vqazoo.data import check_question
 from vqazoo.data.answers import normalise
 from vqazoo.data.asking import pair
-from vqazoo.errors import ConfigError, ImageError
+from vqazoo.errors import ConfigError, ImageError, IncompatibleError
 from vqazoo.explain.gradients import pixel_gradients, word_gradients
 from vqazoo.explain.maps import Map, onto_picture, pixel_map, token_map
 from vqazoo.explain.words import word_places
@@ -35,12 +35,15 @@ class Explanation:
         method: of the map: `attention` or `integrated-gradients`. Words always have the latter.
         image: (H, W) float32 in 0..1, over the whole picture as it was given, upright.
         words: the question's words, split at blanks, with weights in 0..1.
+        words_weighed: False: the text encoder lends no word embeddings, as `ngrams` does not, whose
+            marks of words have no gradient; all weights of words are 0 then.
     """
 
     answer: Answer
     method: str
     image: Map
     words: tuple[tuple[str, float], ...]
+    words_weighed: bool = True
 
 
 def explain(
@@ -59,7 +62,7 @@ def explain(
         ConfigError: an unknown method, a model without attention was asked for it, or the answer is
             none that the model can give.
         ImageError: a video, or a picture that cannot be used. QuestionError: the question.
-        IncompatibleError: the text encoder does not lend its word embeddings.
+        IncompatibleError: the text encoder does not read through the word embeddings it lends.
     """
     if method not in METHODS:
         raise ConfigError(f"The method is {method!r}, but it must be one of {', '.join(METHODS)}.")
@@ -84,8 +87,21 @@ def explain(
         used = GRADIENTS if weights is None else ATTENTION
         if weights is None:
             weights = pixel_map(pixel_gradients(model, seen, asked, target).values)
-        words = _words(model, seen, asked, target)
-    return Explanation(answer, used, onto_picture(weights, place, picture.size), words)
+        weighed = _lends_words(model)
+        words = (
+            _words(model, seen, asked, target)
+            if weighed
+            else tuple((word, 0.0) for word, _ in word_places(model.text_encoder, asked))
+        )
+    return Explanation(answer, used, onto_picture(weights, place, picture.size), words, weighed)
+
+
+def _lends_words(model: VQAModel) -> bool:
+    try:
+        model.text_encoder.lend("token_embedding")
+    except IncompatibleError:
+        return False
+    return True
 
 
 def _target(model: VQAModel, answer: str) -> str:

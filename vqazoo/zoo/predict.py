@@ -118,6 +118,7 @@ def answer_into(
     Raises:
         As `predict_to_file`.
     """
+    from vqazoo.data import Counted
     from vqazoo.evaluation.predicting import (
         Request,
         answer_to_file,
@@ -148,7 +149,7 @@ def answer_into(
     model = load_found(found).to(pick_device("cpu" if engine == RAY else device))
     asking.check(model)
     stream = reader.stream(split)
-    total = length_hint(stream)  # 0: not known
+    total = length_hint(stream) or (stream.estimate if isinstance(stream, Counted) else 0)
     features, examples = source_of_features(parts, model, str(cache), stream)
     plan = {**Request(asking, name, split, args, features).plan(model), **(more or {})}
     with ExitStack() as stack:

@@ -15,7 +15,7 @@ from tests.plugins.blip.tiny import blip
 from tests.plugins.blip2.published import published as blip2
 from tests.plugins.git.tiny import git
 from tests.plugins.vilt.tiny import vilt
-from vqazoo.errors import ConfigError, ImageError, QuestionError
+from vqazoo.errors import ConfigError, ImageError, IncompatibleError, QuestionError
 from vqazoo.explain import explain
 from vqazoo.explain.words import word_places
 from vqazoo.interfaces import Answer, AttendsToImage
@@ -33,6 +33,21 @@ def writer() -> VQAModel:
 @pytest.fixture(scope="module")
 def attentive() -> VQAModel:
     return vqazoo.load("tiny-clip-mlp-sortofclevr")
+
+
+def test_the_picture_is_explained_where_the_text_encoder_lends_no_words(
+    writer: VQAModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lends_none(self: object, name: str) -> torch.nn.Module:
+        raise IncompatibleError(f"It lends no '{name}'.")
+
+    picture = draw_scene(random.Random(0)).paint()
+    usual = explain(writer, picture, QUESTION)
+    monkeypatch.setattr(type(writer.text_encoder), "lend", lends_none)
+    found = explain(writer, picture, QUESTION)
+    assert (usual.words_weighed, found.words_weighed) == (True, False)
+    assert found.words == tuple((word, 0.0) for word in QUESTION.split())
+    assert np.array_equal(found.image, usual.image)
 
 
 def test_the_map_has_the_size_of_the_picture_and_the_words_those_of_the_question(

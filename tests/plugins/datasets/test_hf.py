@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import sys
+from operator import length_hint
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -393,6 +394,7 @@ def test_a_repository_is_read_with_its_pictures_undecoded(
     assert first == Example(unpacked(tmp_path, picture(1)), "what is 7?", ("cat", "black cat"), "7")
     assert first.image is second.image
     assert third.image.read_bytes() == picture(2)
+    assert length_hint(found.stream("train")) == 3
     assert hub == [("owner/name", "small", "train")]
     with pytest.raises(UnknownNameError, match="The splits are train, test"):
         found.read("val")
@@ -457,6 +459,7 @@ def test_a_column_that_only_some_files_of_a_split_have_is_read(tmp_path: Path, l
     for one in (example, streamed):
         assert (one.question_id, one.choices) == ("q7", ("x", "y"))
     assert (other.answers, other.choices) == ((), ())
+    assert length_hint(data.stream("test")) == 1
 
 
 def test_files_of_a_split_whose_classes_differ_are_refused(tmp_path: Path) -> None:

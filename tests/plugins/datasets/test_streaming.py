@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vqazoo.data import DatasetReader, Example, open_dataset
+from vqazoo.data import Counted, DatasetReader, Example, open_dataset
 from vqazoo.errors import DataError, VqazooError
 from vqazoo.evaluation.tables import write_parquet
 from vqazoo.registry import registry
@@ -129,4 +129,46 @@ def test_how_many_rows_are_to_come_is_known_of_files_that_are_quickly_counted(
     parted.write_text("image,question,split\n1.png,a,train\n2.png,b,test\n3.png,c,test\n")
     assert length_hint(reader("table", train=str(parted)).stream("test")) == 2
     monkeypatch.setattr("vqazoo_datasets.table.COUNTED", 10)
-    assert length_hint(reader("table", test=str(lines)).stream("test")) == 0
+    assert length_hint(reader("table", test=str(table)).stream("test")) == 0
+
+
+def test_rows_that_were_counted_when_their_splits_were_looked_for_are_known_of_any_length(
+    lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqazoo_datasets.table.COUNTED", 10)
+    assert length_hint(reader("table", test=str(lines)).stream("test")) == 5
+    parted = tmp_path / "parted.csv"
+    parted.write_text("image,question,split\n1.png,a,train\n2.png,b,test\n3.png,c,test\n")
+    assert length_hint(reader("table", train=str(parted)).stream("test")) == 2
+
+
+def test_of_a_long_table_the_rows_are_estimated_by_the_bytes_that_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqazoo_datasets.table.COUNTED", 10)
+    file = tmp_path / "long.csv"
+    file.write_text("image,question\n" + "0.png,what is this?\n" * 20_000)
+    rows = reader("table", test=str(file)).stream("test")
+    assert isinstance(rows, Counted)
+    assert rows.estimate() == 0, "nothing is read yet"
+    for _ in range(2_000):
+        next(rows)
+    assert rows.estimate() == pytest.approx(20_000, rel=0.2)
+    assert len(list(rows)) == 18_000
+    assert rows.estimate() == 20_000
+
+
+def test_metadata_of_parquet_say_how_many_rows_there_are(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("datasets")
+    examples = reader("table", test=str(table)).read("test")
+    for number in range(2):
+        write_parquet(examples, tmp_path / f"test-{number:05d}-of-00002.parquet")
+    read = reader(f"hf:{tmp_path}", data_root=str(tmp_path / "pictures"))
+    rows = read.stream("test")
+    assert length_hint(rows) == 2 * len(examples)
+    assert len(list(rows)) == 2 * len(examples)
+    monkeypatch.setattr("vqazoo_datasets.table.COUNTED", 10)
+    one = reader("table", test=str(tmp_path / "test-00000-of-00002.parquet"))
+    assert length_hint(one.stream("test")) == len(examples)
