@@ -221,7 +221,9 @@ def _stem() -> Path:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # The latter is for early versions of pyarrow, which otherwise begin a thread.
+        env=os.environ
+        | {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"},
         cwd=Path(__file__).parents[2],
     )
     assert process.stdin is not None
