@@ -38,7 +38,7 @@ def test_rows_train_without_a_folder_and_a_second_run_has_the_next(here: Path) -
 
 
 def test_a_run_that_cannot_begin_leaves_no_folder(here: Path) -> None:
-    with pytest.raises(VqazooError, match=r"give head="):
+    with pytest.raises(VqazooError, match=r"mine.csv' does not exist"):
         vqazoo.train(str(here / "mine.csv"), encoder="tiny-clip")
     with pytest.raises(VqazooError, match=r"training.epochs' is 0"):
         vqazoo.train(rows(), encoder="tiny-clip", head="linear", epochs=0)

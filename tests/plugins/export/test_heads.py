@@ -173,7 +173,7 @@ def test_the_page_asks_for_the_files_of_onnxruntime_web(plain, tmp_path):
 
 
 def test_int8_is_for_onnx_only(plain, tmp_path):
-    with pytest.raises(ConfigError, match="--int8 is for ONNX"):
+    with pytest.raises(ConfigError, match="int8=True is for ONNX"):
         export_model(plain, "mine", tmp_path / "out", Options("torch-export", int8=True))
 
 

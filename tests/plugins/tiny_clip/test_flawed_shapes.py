@@ -222,7 +222,7 @@ def test_a_drawing_that_is_stopped_leaves_nothing(
         with pytest.raises((DataError, KeyboardInterrupt)) as caught:
             read(tmp_path)
     if isinstance(how, OSError):
-        assert re.search(r"could not be written .*No space left.*--data-root", str(caught.value))
+        assert re.search(r"could not be written .*No space left.*data_root", str(caught.value))
     assert list(tmp_path.iterdir()) == []
     assert len({example.image for example in read(tmp_path)}) == 20
 
