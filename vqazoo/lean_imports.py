@@ -45,7 +45,7 @@ GROUPS: tuple[Mapping[str, Sequence[str]], ...] = (
 
 
 @contextlib.contextmanager
-def without_compiler() -> Iterator[None]:
+def without_unused() -> Iterator[None]:
     """Inside, importing torchvision, timm or transformers does not import torch's compiler, nor
     what else is in `GROUPS`.
 

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from vqazoo.constructors import construct
 from vqazoo.errors import PluginError, UnknownNameError, moved
-from vqazoo.lean_imports import without_compiler
+from vqazoo.lean_imports import without_unused
 from vqazoo.manifests import (
     CommandManifest,
     DatasetManifest,
@@ -304,7 +304,7 @@ class Registry:
         """
         filled = self.fill(kind, ref, args)
         where = f"The {kind} '{parse_ref(ref).name}' of {self.provider(kind, ref)}"
-        with without_compiler():
+        with without_unused():
             return construct(kind, where, self.component(kind, ref), context, filled)
 
     # ---- registering by hand ----------------------------------------------------------------

@@ -77,8 +77,8 @@ def run(code: str) -> None:
 def test_libraries_come_without_the_compiler_but_not_without_its_use(code):
     first, *rest = code.split("\n", 1)
     run(
-        "import sys, torch\nfrom vqazoo.lean_imports import without_compiler\n"
-        f"with without_compiler():\n    {first}\n" + "\n".join(rest)
+        "import sys, torch\nfrom vqazoo.lean_imports import without_unused\n"
+        f"with without_unused():\n    {first}\n" + "\n".join(rest)
     )
 
 
@@ -94,8 +94,8 @@ print(json.dumps(of_each, sort_keys=True))
 
 @pytest.mark.proof  # two processes that import transformers
 def test_transformers_names_the_same_when_it_looks_once():
-    lean = "import sys, torch\nfrom vqazoo.lean_imports import without_compiler\n"
-    once = lean + "with without_compiler():" + NAMES.replace("\n", "\n    ")
+    lean = "import sys, torch\nfrom vqazoo.lean_imports import without_unused\n"
+    once = lean + "with without_unused():" + NAMES.replace("\n", "\n    ")
     looks = "\nfrom transformers.utils.import_utils import create_import_structure_from_path as f\n"
     looks += "print(f.cache_info().misses, len(modules))"
     told = [
@@ -115,8 +115,8 @@ def test_a_marked_function_is_left_alone_when_something_compiles():
     run(
         """
 import torch
-from vqazoo.lean_imports import without_compiler
-with without_compiler():
+from vqazoo.lean_imports import without_unused
+with without_unused():
     @torch.compiler.disable
     def left(x):
         assert not torch.compiler.is_compiling()

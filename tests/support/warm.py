@@ -28,8 +28,8 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 IMPORTS = """
-from vqazoo.lean_imports import without_compiler
-with without_compiler():
+from vqazoo.lean_imports import without_unused
+with without_unused():
     import torch, torchvision, timm, open_clip, transformers, accelerate
 import vqazoo.cli, vqazoo.training.loop, vqazoo.checkpoint.loading, vqazoo_tiny_clip.encoder
 """
