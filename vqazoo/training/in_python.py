@@ -49,8 +49,8 @@ def train(
             head: each as a name or a table {"type": ..., "args": {...}}. Where no encoder, or no
             head, is named, those of the zoo's best model of photographs are taken, and `report`
             is told which (`with_default_parts`).
-        epochs, batch_size, learning_rate, device: those of `[training]`. Where none of the first
-            three is given, they follow the number of rows.
+        epochs, batch_size, learning_rate, device: those of `[training]`. Where neither a batch size
+            nor a rate is given, the batch follows the number of rows, as do epochs not given.
 
     Raises:
         VqazooError: see the message.
