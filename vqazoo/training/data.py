@@ -164,8 +164,8 @@ def _read_labels(
     name, args = dataset_of_file(file, TRAIN)
     if TRAIN not in args or not Path(file).is_file():
         raise DataError(
-            f"data.labels is '{file}', but the path of a file of labels was expected, such as "
-            f"labels.jsonl: write one with  vqazoo label."
+            f"data.labels is '{file}', which is no file of labels here: name one by its path, such "
+            f"as labels.jsonl, or write it with  vqazoo label."
         )
     read, missing = _read(open_dataset(name, args), config, TRAIN, out, progress, MISSING_LABELS)
     held_out = {example.image.resolve() for example in validation}
