@@ -52,6 +52,13 @@ def same_answer(example: Example, text: str) -> bool:
     return normalise(example.comparison.read(text)) in truths_of(example)
 
 
+def reference_for(example: Example, text: str) -> str:
+    """What an answer is compared with word by word: the right answer that it is, else the selected
+    one."""
+    given = normalise(example.comparison.read(text))
+    return given if given in truths_of(example) else truth_of(example)
+
+
 def truths_of(example: Example) -> set[str]:
     """The answers that are right, as the example's comparison reads them: the selected one, or all
     where each is; empty if there is none."""

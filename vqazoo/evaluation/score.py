@@ -9,7 +9,14 @@ from types import MappingProxyType
 import numpy as np
 
 from vqazoo.data import Example, digest
-from vqazoo.data.answers import SELECTION, AnswerList, same_answer, truth_of, truths_of
+from vqazoo.data.answers import (
+    SELECTION,
+    AnswerList,
+    reference_for,
+    same_answer,
+    truth_of,
+    truths_of,
+)
 from vqazoo.errors import DataError
 from vqazoo.evaluation.agreement import (
     FEWEST_PEOPLE,
@@ -111,8 +118,9 @@ def score(
         metrics += measure.by_count(right, truths, known)
         metrics += baselines
     worded = [replace(answer, text=read(answer.text)) for answer in given]
-    metrics += _words(measure, worded, truths)
-    metrics += _wups(measure, worded, truths, manifest, wups, report)
+    references = [reference_for(e, a.text) for e, a in zip(scored, given, strict=True)]
+    metrics += _words(measure, worded, references)
+    metrics += _wups(measure, worded, references, manifest, wups, report)
     own = manifest.metrics if manifest else ()
     metrics += chosen_metrics(measure, given, chosen, own, report)
     metrics += _answerability(measure, scored, given, report)

@@ -383,4 +383,7 @@ def test_every_form_of_an_answer_to_a_test_question_of_vqa_med_is_right(tmp_path
     }
     accuracy = [of["accuracy"] for of in scores.values()]
     assert accuracy == [1.0, 1.0, 1.0, 0.5]
+    for by_words in ("squad-exact-match", "squad-f1", "bleu-1", "chrf"):  # 1 where each is right
+        assert [of[by_words] for of in scores.values()][:3] == [1.0, 1.0, 1.0]
+        assert scores["embolus"][by_words] < 1
     assert "vqa-accuracy" not in scores["pe"]
