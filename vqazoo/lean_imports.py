@@ -1,6 +1,6 @@
 """Libraries imported quickly: without the large ones that they name but do not use (torch's
-compiler, its sharded training and checkpoints, scipy's optimiser), without a second look through
-the files of transformers, and without looks for what is to be thrown away.
+compiler, its symbolic shapes, its sharded training and checkpoints, scipy's optimiser), without a
+second look through the files of transformers, and without looks for what is to be thrown away.
 
 Imports only the standard library.
 """
@@ -15,7 +15,7 @@ import importlib.abc
 import importlib.machinery
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +23,38 @@ COMPILER = "torch._dynamo"
 DEVICES = "torch.distributed"
 LISTING = "transformers.utils.import_utils"
 LISTED = "create_import_structure_from_path"  # a folder's names, of all folders in it
+SYMBOLS = "torch.fx.experimental.symbolic_shapes"  # which imports sympy
+ERRORS = ("GuardOnDataDependentSymNode",)  # whose module alone raises them
 MARKS = ("disable", "assume_constant_result", "allow_in_graph")  # decorators
+
+
+def _are(kind: type, values: Iterable[Any]) -> bool:
+    return all(type(value) is kind for value in values)
+
+
+def _one_condition(condition: Any) -> Any:
+    return condition if type(condition) is bool else NotImplemented
+
+
+def _equal(x: Any, y: Any) -> Any:
+    if type(x) is int and type(y) is int:
+        return x == y
+    sequences = isinstance(x, tuple | list) and isinstance(y, tuple | list)
+    return list(x) == list(y) if sequences and _are(int, (*x, *y)) else NotImplemented
+
+
+# What functions of symbols give where there is none, or NotImplemented.
+PLAIN: Mapping[str, Callable[..., Any]] = {
+    "expect_true": _one_condition,
+    "guard_or_false": _one_condition,
+    "guard_or_true": _one_condition,
+    "guard_size_oblivious": _one_condition,
+    "statically_known_true": _one_condition,
+    "is_nested_int": lambda size: False if type(size) is int else NotImplemented,
+    "sym_eq": _equal,
+    "sym_and": lambda *given: all(given) if _are(bool, given) else NotImplemented,
+    "sym_or": lambda *given: any(given) if _are(bool, given) else NotImplemented,
+}
 # What is named, by the module that has it. Where the first of a group is there, so is the group.
 GROUPS: tuple[Mapping[str, Sequence[str]], ...] = (
     {
@@ -31,6 +62,7 @@ GROUPS: tuple[Mapping[str, Sequence[str]], ...] = (
         f"{COMPILER}.utils": ("is_compile_supported",),
         f"{COMPILER}._trace_wrapped_higher_order_op": ("TransformGetItemToIndex",),
     },
+    {SYMBOLS: (*PLAIN, *ERRORS, "has_free_unbacked_symbols")},
     {"scipy.optimize": ("linear_sum_assignment",)},
     {f"{DEVICES}.fsdp": ("CPUOffloadPolicy", "MixedPrecisionPolicy")},
     {f"{DEVICES}._composable.fsdp": ("fully_shard",)},
@@ -52,14 +84,19 @@ def without_unused() -> Iterator[None]:
     That takes 1 to 3 seconds, while they only mark functions that the compiler must leave alone, or
     name what they use with it or on many devices. Stand-ins do this once it is really there;
     anything else that is asked of them imports it at once, so that a library which needs it is
-    slower, but never wrong.
+    slower, but never wrong. Whoever took a name of a stand-in has the real one as soon as anybody
+    imports it, so that the compiler, and an `except`, meet what they know.
     """
     new = [group for group in GROUPS if next(iter(group)) not in sys.modules]
     names = {name: offered for group in new for name, offered in group.items()}
-    stand_ins = {n: _StandIn(n, offered) for n, offered in names.items() if n not in sys.modules}
+    stand_ins = {
+        n: _stand_in(n, tuple(offered)) for n, offered in names.items() if n not in sys.modules
+    }
     if not stand_ins:
         yield
         return
+    if REPLACING not in sys.meta_path:
+        sys.meta_path.insert(0, REPLACING)  # stays
     finders = [_RealParts(), _Once()]
     sys.modules.update(stand_ins)
     for name, stand_in in stand_ins.items():
@@ -97,7 +134,7 @@ class _StandIn(ModuleType):
     def __init__(self, name: str, offered: Sequence[str]) -> None:
         super().__init__(name)
         self.__path__: list[str] = []
-        self.__dict__.update({each: _Named(name, each) for each in offered})
+        self.__dict__.update({each: _given(name, each) for each in offered})
         if name == COMPILER:
             self.__dict__.update({mark: functools.partial(_marked, mark) for mark in MARKS})
 
@@ -117,7 +154,9 @@ class _Named:
         return getattr(_real(self._module), self._name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._real()(*args, **kwargs)
+        plain = PLAIN.get(self._name)
+        result = plain(*args) if plain and not kwargs else NotImplemented
+        return self._real()(*args, **kwargs) if result is NotImplemented else result
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
         return (self._real(),)
@@ -140,6 +179,49 @@ class _Named:
         return getattr(self._real(), name)
 
 
+@functools.cache
+def _stand_in(name: str, offered: tuple[str, ...]) -> _StandIn:
+    return _StandIn(name, offered)
+
+
+@functools.cache
+def _given(module: str, name: str) -> Any:
+    """What stands in for a name of a module: always the same, so that it is found again."""
+    return type(name, (Exception,), {}) if name in ERRORS else _Named(module, name)
+
+
+class _Replacing(importlib.abc.MetaPathFinder):
+    """Sees to it that a module which was stood in for is put where its stand-in's names were."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if not any(name in group for group in GROUPS):
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            spec.loader = _Replaced(spec.loader.name, spec.loader.path)
+        return spec
+
+
+REPLACING = _Replacing()
+
+
+class _Replaced(importlib.machinery.SourceFileLoader):
+    """Loads a module, and gives it to those who took a name of its stand-in."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        there = vars(module)
+        names = tuple(next(group[self.name] for group in GROUPS if self.name in group))
+        real = {id(_given(self.name, name)): there[name] for name in names if name in there}
+        real[id(_stand_in(self.name, names))] = module
+        for other in [each for each in sys.modules.values() if type(each) is ModuleType]:
+            for key, value in list(vars(other).items()):
+                if id(value) in real:
+                    setattr(other, key, real[id(value)])
+
+
 class _RealParts(importlib.abc.MetaPathFinder):
     """Finds the parts of modules that are stood in for: the real ones are imported first."""
 
@@ -151,7 +233,9 @@ class _RealParts(importlib.abc.MetaPathFinder):
             return None
         path = _real(parent).__path__
         if name not in sys.modules:
-            return importlib.machinery.PathFinder.find_spec(name, path)
+            return REPLACING.find_spec(name, path) or importlib.machinery.PathFinder.find_spec(
+                name, path
+            )
         module = sys.modules[name]  # its parent has imported it
         spec = importlib.machinery.ModuleSpec(name, _Imported(module))
         module.__spec__ = spec  # of a module that is there, Python takes this, not what is returned

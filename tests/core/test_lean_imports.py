@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PathDistribution
 
 import pytest
+import torch
 
 import vqazoo
 from vqazoo.errors import VqazooError
+from vqazoo.lean_imports import PLAIN
 from vqazoo.registry import KINDS, Registry, registry
 
 THEN = """
@@ -44,6 +47,23 @@ CASES = {
     + "try: fully_shard(1)\n"
     + "except TypeError as error: assert 'int' in str(error)\n"
     + "else: assert False",
+    "symbolic shapes": "from transformers import BertModel, BertConfig\n"
+    + "BertModel.__mro__\n"
+    + "import torch.nn.attention.flex_attention as flex\n"
+    + "assert 'sympy' not in sys.modules\n"
+    + "parts = [m for n, m in sys.modules.items() if n.startswith('torch.distributed.tensor')]\n"
+    + "taken = {n for m in parts for n, v in vars(m).items() if type(v).__name__ == '_Named'}\n"
+    + "assert {'guard_or_false', 'statically_known_true'} <= taken, taken\n"
+    + "from torch.fx.experimental import symbolic_shapes as early\n"
+    + "import torch.fx.experimental.symbolic_shapes as real\n"
+    + "assert real.ShapeEnv and sys.modules[real.__name__].__file__\n"
+    + "assert early is real is sys.modules[real.__name__]\n"
+    + "for module in (flex, *parts):\n"
+    + "    for name, value in vars(module).items():\n"
+    + "        assert getattr(real, name, None) is value or name not in taken, name\n"
+    + "from torch.distributed.tensor import _decompositions as caught\n"
+    + "assert caught.GuardOnDataDependentSymNode is real.GuardOnDataDependentSymNode\n"
+    + "assert flex.has_free_unbacked_symbols is real.has_free_unbacked_symbols",
     "whoever needs scipy's optimiser": "from transformers import BertModel\n"
     + "assert 'scipy.optimize' not in sys.modules\n"
     + "from transformers.loss.loss_for_object_detection import linear_sum_assignment\n"
@@ -108,6 +128,51 @@ def test_transformers_names_the_same_when_it_looks_once():
     (twice, *modules), (one, *same) = ([int(n) for n in t[1].split()] for t in told)
     assert modules == same
     assert one < 0.6 * twice
+
+
+@pytest.mark.filterwarnings("ignore:guard_size_oblivious")
+@pytest.mark.parametrize("name", sorted(PLAIN))
+def test_functions_of_symbols_give_the_same_for_plain_numbers(name: str) -> None:
+    from torch.fx.experimental import symbolic_shapes
+
+    real, two = getattr(symbolic_shapes, name, None), name == "sym_eq"
+    if real is None:
+        pytest.skip(f"this torch has no {name}")
+    values = [True, False, 0, 1, 2.5, "a", (1, 2), [1, 2], (1,), torch.Size([1, 2]), ((1,), 2)]
+    several = name in ("sym_and", "sym_or")
+    told = 0
+    for args in itertools.product(values, repeat=2 if two or several else 1):
+        given = PLAIN[name](*args)
+        if given is not NotImplemented:
+            told += 1
+            expected = real(*args)
+            assert type(given) is type(expected), args
+            assert given == expected, args
+    assert told >= 2
+
+
+@pytest.mark.proof  # the compiler takes seconds
+def test_changing_shapes_are_compiled_after_models_were_loaded_as_before() -> None:
+    run(
+        """
+import sys, torch, vqazoo
+vqazoo.load("effnet-minilm-mlp-daquar")
+assert "sympy" not in sys.modules
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+compiled = torch.compile(
+    lambda x: torch.cat([x, x]).sum(0), backend="eager", dynamic=True, fullgraph=True
+)
+for length in (2, 3, 5):
+    assert torch.equal(compiled(torch.ones(length, 4)), torch.full((4,), 2.0 * length))
+exported = torch.export.export(
+    torch.nn.Linear(4, 2), (torch.ones(3, 4),), dynamic_shapes={"input": {0: torch.export.Dim("n")}}
+)
+assert exported.module()(torch.ones(7, 4)).shape == (7, 2)
+attend = torch.compile(flex_attention, backend="eager", fullgraph=True)
+attend(*[torch.ones(1, 1, 16, 8)] * 3)
+assert "sympy" in sys.modules
+"""
+    )
 
 
 @pytest.mark.proof  # the compiler takes seconds

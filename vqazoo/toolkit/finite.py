@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vqazoo.errors import CheckpointError, VqazooError, WeightsError
 from vqazoo.files.reading import shown
 from vqazoo.interfaces import Encoder
+from vqazoo.lean_imports import without_unused
 
 CHECKED = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 STATISTICS = ("running_mean", "running_var")  # buffers, but learnt ones
@@ -63,7 +64,8 @@ def fill_pretrained(encoder: Encoder, name: str) -> None:
         WeightsError: they cannot be had, whether or not the encoder says so itself.
     """
     try:
-        encoder.load_pretrained()
+        with without_unused():
+            encoder.load_pretrained()
     except OSError as error:
         raise WeightsError(
             f"The encoder '{name}' cannot load its weights ({type(error).__name__}: {error})."
