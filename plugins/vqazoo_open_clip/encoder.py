@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -34,6 +37,8 @@ from vqazoo_open_clip.states import (
     text_states,
     text_widths,
 )
+
+SCALES = ("logit_scale", "logit_bias")  # of the training of CLIP
 
 
 class OpenClipEncoder(Encoder):
@@ -72,8 +77,11 @@ class OpenClipEncoder(Encoder):
             self.spec = self._measure(towers, preprocess)
 
     def _drop(self, towers: frozenset[str]) -> None:
-        """Remove what a missing tower would only keep in memory and in the fingerprint."""
-        unused = {"logit_scale", "logit_bias", "text_decoder"}
+        """Remove what a missing tower would only keep in memory and in the fingerprint.
+
+        Of what files of weights hold, scales are kept aside, where nothing else is missing.
+        """
+        unused = {*SCALES, "text_decoder"}
         if "image" not in towers:
             unused.add("visual")
         if "text" not in towers:
@@ -86,9 +94,10 @@ class OpenClipEncoder(Encoder):
                 "positional_embedding",
                 "attn_mask",
             }
-        for name in unused:
-            if hasattr(self.model, name):
-                setattr(self.model, name, None)
+        held = {name: getattr(self.model, name) for name in unused if hasattr(self.model, name)}
+        self._scales = held if set(held) <= set(SCALES) else None
+        for name in held:
+            setattr(self.model, name, None)
 
     @torch.no_grad()
     def _measure(self, towers: frozenset[str], preprocess: Preprocess) -> EncoderSpec:
@@ -119,16 +128,16 @@ class OpenClipEncoder(Encoder):
         digest = joined_sha256([check_weights_file(file, named)])
         from open_clip.factory import load_checkpoint
 
-        full = build(self._name, self._tag, self._activation)
-        full.load_state_dict = partial(full.load_state_dict, assign=True)  # no copy of the file
         try:
-            load_checkpoint(full, str(file), strict=True)
+            with self._whole() as full:
+                fill = partial(full.load_state_dict, assign=True)  # no copy of the file
+                full.load_state_dict = fill
+                load_checkpoint(full, str(file), strict=True)
         except (RuntimeError, KeyError, ValueError, OSError, SafetensorError) as error:
             raise WeightsError(
                 f"The weights '{file}' do not fit '{self._name}' "
                 f"({' '.join(str(error).split()[:40])} ...): choose weights of this architecture."
             ) from error
-        assign(self.model, full.state_dict())
         self.reference = WeightsReference(
             reference.kind,
             reference.source,
@@ -136,6 +145,27 @@ class OpenClipEncoder(Encoder):
             reference.revision,
             digest,
         )
+
+    @contextmanager
+    def _whole(self) -> Iterator[Any]:
+        """A model with all that a file of weights holds; its tensors are then those of ours."""
+        if self._scales is None:
+            full = build(self._name, self._tag, self._activation)
+            yield full
+            assign(self.model, full.state_dict())
+            return
+        for name, scale in self._scales.items():
+            setattr(self.model, name, scale)
+        own = self.model.state_dict(keep_vars=True)
+        try:
+            yield self.model
+        finally:
+            given = self.model.state_dict()
+            _put_back(self.model, own)  # which a head may have borrowed
+            del self.model.load_state_dict
+            for name in self._scales:
+                setattr(self.model, name, None)
+        assign(self.model, given)
 
     # ---- image ------------------------------------------------------------------------------
 
@@ -174,6 +204,15 @@ class OpenClipEncoder(Encoder):
             embedding = text.transformer.get_input_embeddings()
         assert isinstance(embedding, nn.Module)
         return embedding
+
+
+def _put_back(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a model its own parameters and buffers again, where others were assigned."""
+    for name, tensor in tensors.items():
+        path, _, last = name.rpartition(".")
+        module = model.get_submodule(path)
+        kind: dict[str, Any] = module._parameters if last in module._parameters else module._buffers
+        kind[last] = tensor
 
 
 def _widths(features: Features) -> tuple[int, int]:

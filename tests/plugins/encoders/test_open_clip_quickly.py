@@ -79,3 +79,24 @@ def test_weights_stay_in_the_mapped_file(tmp_path):
     again = registry.build("encoder", f"open-clip:tiny-vit@{file}", f"tiny-vit@{file}", TOWERS)
     again.load_pretrained()
     assert torch.equal(again.model.visual.class_embedding, before)
+
+
+@pytest.mark.parametrize("name", ["tiny-vit", "tiny-resnet", "tiny-sigmoid"])
+def test_weights_fill_the_model_that_is_there_and_no_second_one_is_built(
+    name, tmp_path, monkeypatch
+):
+    model = open_clip.create_model(name)
+    file = tmp_path / "weights.safetensors"
+    state = {key: t.contiguous().clone() for key, t in model.state_dict().items()}
+    save_file(state, file)
+    encoder = registry.build("encoder", f"open-clip:{name}@{file}", f"{name}@{file}", TOWERS)
+    borrowed = encoder.lend("token_embedding").weight
+    before = {key: id(own) for key, own in encoder.named_parameters()}
+    monkeypatch.setattr("vqazoo_open_clip.encoder.build", None)
+    encoder.load_pretrained()
+    loaded = encoder.model.state_dict()
+    assert loaded.keys() == state.keys() - {"logit_scale", "logit_bias"}
+    assert all(torch.equal(loaded[key], state[key]) for key in loaded)
+    assert torch.equal(borrowed, state[next(key for key in state if "token_embedding" in key)])
+    assert {key: id(own) for key, own in encoder.named_parameters()} == before
+    assert all(own.requires_grad for own in encoder.parameters())
