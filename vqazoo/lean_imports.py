@@ -1,6 +1,7 @@
 """Libraries imported quickly: without the large ones that they name but do not use (torch's
-compiler, its symbolic shapes, its sharded training and checkpoints, scipy's optimiser), without a
-second look through the files of transformers, and without looks for what is to be thrown away.
+compiler, its symbolic shapes, its sharded training and checkpoints, scipy's optimiser, the Hub's
+client), without a second look through the files of transformers, and without looks for what is to
+be thrown away.
 
 Imports only the standard library.
 """
@@ -64,6 +65,7 @@ GROUPS: tuple[Mapping[str, Sequence[str]], ...] = (
     },
     {SYMBOLS: (*PLAIN, *ERRORS, "has_free_unbacked_symbols")},
     {"scipy.optimize": ("linear_sum_assignment",)},
+    {"huggingface_hub.hf_api": ("HfApi", "model_info")},
     {f"{DEVICES}.fsdp": ("CPUOffloadPolicy", "MixedPrecisionPolicy")},
     {f"{DEVICES}._composable.fsdp": ("fully_shard",)},
     {
@@ -148,7 +150,7 @@ class _Named:
     """A class or function of a module, which is imported when it is used."""
 
     def __init__(self, module: str, name: str) -> None:
-        self._module, self._name = module, name
+        vars(self).update(_module=module, _name=name)
 
     def _real(self) -> Any:
         return getattr(_real(self._module), self._name)
@@ -177,6 +179,12 @@ class _Named:
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self._real(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._real(), name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._real(), name)
 
 
 @functools.cache
