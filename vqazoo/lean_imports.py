@@ -224,7 +224,9 @@ class _Replaced(importlib.machinery.SourceFileLoader):
         names = tuple(next(group[self.name] for group in GROUPS if self.name in group))
         real = {id(_given(self.name, name)): there[name] for name in names if name in there}
         real[id(_stand_in(self.name, names))] = module
-        for other in [each for each in sys.modules.values() if type(each) is ModuleType]:
+        for other in [each for each in sys.modules.values() if isinstance(each, ModuleType)]:
+            if isinstance(other, _StandIn):
+                continue
             for key, value in list(vars(other).items()):
                 if id(value) in real:
                     setattr(other, key, real[id(value)])
