@@ -16,7 +16,7 @@ from vqazoo.files.locks import lock_beside, writer
 from vqazoo.files.switch import sibling, sync
 from vqazoo.files.writing import SAVING
 
-LOCK, FRESH = ".results.lock", ".results.new"  # in the folder, which may be a mount of its own
+WRITING, FRESH = ".results.lock", ".results.new"  # in the folder, which may be a mount of its own
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def replaced_files(folder: Path, last: str, error: type[VqazooError]) -> Iterato
         error: another process writes them for longer than SAVING seconds.
         OSError: they cannot be written.
     """
-    with writer(folder / LOCK, folder, error, SAVING):
+    with writer(folder / WRITING, folder, error, SAVING):
         fresh = folder / FRESH
         shutil.rmtree(fresh, ignore_errors=True)  # of one that was killed
         try:

@@ -20,7 +20,7 @@ from vqazoo.files.tensors_header import read_tensors_header
 from vqazoo.files.writing import write_file
 from vqazoo.version import __version__
 
-PLACE = TypeVar("PLACE", bound=Any)  # a dataclass
+STANDS = TypeVar("STANDS", bound=Any)  # a dataclass
 FILE_DIGEST = "digest"  # of all the rest, in the file's metadata
 
 
@@ -70,7 +70,7 @@ class StateFile:
         return reading_state(self.file, self.left)
 
 
-def read_place(kind: type[PLACE], text: str) -> PLACE:
+def read_place(kind: type[STANDS], text: str) -> STANDS:
     """Where a run stands, of a state's words. A name that is absent, of an earlier release, has its
     default.
 
