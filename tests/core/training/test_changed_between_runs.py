@@ -50,7 +50,9 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("search", [(), ("--search", "1")])
+@pytest.mark.parametrize(
+    "search", [pytest.param((), marks=pytest.mark.proof), ("--search", "1")], ids=["grid", "search"]
+)
 def test_a_sweep_does_not_table_runs_on_other_data(
     data: Path, search: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +77,7 @@ def test_other_pictures_under_the_same_names_are_other_data(
     assert "the pictures under the same names" in capsys.readouterr().err
 
 
+@pytest.mark.proof
 def test_a_split_that_changed_is_scored_anew_in_every_cell(
     data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -109,6 +112,7 @@ def test_suggest_does_not_score_models_of_another_sample(data: Path, tmp_path: P
         tried(data / "train.csv", tmp_path / "out", rows=6)
 
 
+@pytest.mark.proof
 @pytest.mark.usefixtures("one_combination")
 def test_suggest_goes_on_after_a_kill_that_came_when_a_trial_was_trained(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
