@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 import torch
 from torch import Tensor, nn
 
+import vqazoo.forks  # noqa: F401 - so that a child of fork can ask a model
 from vqazoo.amounts import count
 from vqazoo.answering import BATCH
 from vqazoo.calibration.scores import Answering

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,3 +48,13 @@ def _switch_back(module: nn.Module, trained: Sequence[nn.Module]) -> None:
     before = set(trained)
     for part in module.modules():
         part.training = part in before
+
+
+def _after_fork() -> None:
+    """A thread that held the lock is not in the child."""
+    global _LOCK
+    _LOCK = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -19,6 +19,7 @@ from torch.export import ExportedProgram
 
 from vqazoo.amounts import size
 from vqazoo.errors import ConfigError, missing_package
+from vqazoo.files.keys import read_object
 from vqazoo.files.writing import json_bytes, while_writing, write_folder
 from vqazoo.keywords import names_keywords
 from vqazoo.model import VQAModel
@@ -197,8 +198,20 @@ def _check(model: VQAModel, out: Path, options: Options) -> None:
         raise ConfigError("--int8 is for ONNX graphs: leave it out, or use --to onnx.")
     if not out.exists():
         return
+    version = _format_of(out)
+    if isinstance(version, int) and version > FORMAT:
+        raise ConfigError(
+            f"'{out}' holds an export of format version {version}, but vqazoo {__version__} writes "
+            f"{FORMAT}, and overwrites none of a newer release: name a new folder with --out."
+        )
     if not out.is_dir() or (any(out.iterdir()) and not _is_export(out)):
         raise ConfigError(f"'{out}' exists and is no earlier export: name a new folder with --out.")
+
+
+def _format_of(folder: Path) -> Any:
+    """What the manifest in a folder says of its format; None: it says nothing."""
+    manifest = read_object(folder / MANIFEST)
+    return manifest.get("format") if {"vqazoo", "sha256"} <= manifest.keys() else None
 
 
 def _is_export(folder: Path) -> bool:

@@ -140,6 +140,7 @@ class Supervisor:
         self._ending = False
         self._codes: list[int] = []
         self._signals: list[int] = []
+        self._wakes: socket.socket | None = None
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, and return when the workers have answered what they took.
@@ -187,19 +188,23 @@ class Supervisor:
     def _hear(self, worker: Worker) -> None:
         if not worker.listen():
             self._bury(worker)
-        elif worker.ready:
+        elif worker.ready and not self._ending:
             self._write()
             if self._serving:
                 LOG.info("worker ready", extra={"fields": {"worker": worker.number}})
                 return
+            if not self._wakes:
+                self._handle_signals()  # it takes connections from now on
             for number in range(1, self._roster.count + 1):
-                if number not in self._workers:
+                if number not in self._workers and number not in self._due:
                     self._start(number)
-            if all(other.ready for other in self._workers.values()):
-                self._serve()
+            if not self._due and all(other.ready for other in self._workers.values()):
+                self._serving = True
+                listener, count = self._listener, self._roster.count
+                announce(list(self._service.models), self._service.settings, listener, count)
 
-    def _serve(self) -> None:
-        self._serving = True
+    def _handle_signals(self) -> None:
+        """From the first worker on that takes connections: what it took is answered."""
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setblocking(False)
@@ -209,9 +214,6 @@ class Supervisor:
         for number in HANDLED:
             signal.signal(number, lambda number, _: self._signals.append(number))
         log_to_stderr()
-        announce(
-            list(self._service.models), self._service.settings, self._listener, self._roster.count
-        )
 
     def _bury(self, worker: Worker) -> None:
         self._selector.unregister(worker.status)
@@ -222,9 +224,10 @@ class Supervisor:
 
         multiprocess.mark_process_dead(worker.pid, str(self._roster.folder))
         if self._ending:
-            self._codes.append(code)
+            if worker.ready:  # others were killed before they took anything
+                self._codes.append(code)
             return
-        if not self._serving or not (worker.ready or self._workers):
+        if not worker.ready and not (self._serving and self._workers):
             raise ConfigError(worker.failure or _silent(worker, code))
         lived = time.monotonic() - worker.started
         pause = 0.0

@@ -17,15 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from vqazoo.card.facts import LOG
-from vqazoo.errors import TrainingError
+from vqazoo.errors import DataError, TrainingError
 from vqazoo.files.json_text import json_text
+from vqazoo.files.locks import writer
 from vqazoo.files.tensors_bytes import safetensors_bytes
 from vqazoo.files.writing import json_bytes, json_lines, write_file
 from vqazoo.modes import evaluating
 from vqazoo.plots import BLUE, new_figure, plain_axes, save_figure
 from vqazoo.toolkit.shares import ALONE, Share, share_batch_norms
 from vqazoo.training.engine import Engine
-from vqazoo.training.run_folder import one_writer, writing
+from vqazoo.training.run_folder import LOCK, one_writer, writing
 from vqazoo.training.step_run import StepRun
 from vqazoo.training.stepping import Log, Plan, step_engine, take_steps, warmed_cosine
 from vqazoo_tiny_clip.measuring import measure, to_pixels
@@ -35,6 +36,7 @@ from vqazoo_tiny_clip.tokenizer import TinyCodec, train_tokenizer
 from vqazoo_tiny_clip.truth import is_true, objects_json
 
 FIGURES, CURVE = "figures.json", "loss.png"
+CAPTIONS = "captions.jsonl"  # beside rendered pictures
 DEVICE = "cpu"  # where the packaged weights were made
 WEIGHT_DECAY, BETAS, CLIP_NORM, WARMUP = 0.05, (0.9, 0.98), 1.0, 100
 LARGEST_SCALE = math.log(100)  # CLIP section 2.5: the temperature is kept above 1/100
@@ -246,9 +248,21 @@ def write_pictures(
             each row says in `correct` whether its caption is its own. The pictures and the true
             captions are the same for every share.
         question: what each row asks, if anything.
+
+    Raises:
+        DataError: another process writes pictures into the folder. OSError: it cannot be written.
     """
-    rng = random.Random(seed)
     out.mkdir(parents=True, exist_ok=True)
+    with writer(out / LOCK, out, DataError):
+        # Until it is written anew there is none: it would tell of the pictures of another seed.
+        (out / CAPTIONS).unlink(missing_ok=True)
+        lines = _painted(out, count, seed, wrong_share, question)
+        write_file(out / CAPTIONS, ("\n".join(lines) + "\n").encode())
+
+
+def _painted(out: Path, count: int, seed: int, wrong_share: float, question: str) -> list[str]:
+    """The lines of the captions, as JSON; all as for `write_pictures`."""
+    rng = random.Random(seed)
     scenes, captions = [], []
     for number in range(count):
         scenes.append(draw_scene(rng))
@@ -266,7 +280,7 @@ def write_pictures(
         if wrong_share:
             row["correct"] = number not in wrong
         lines.append(json_text({**row, "objects": objects_json(scene)}, ascii_only=True))
-    write_file(out / "captions.jsonl", ("\n".join(lines) + "\n").encode())
+    return lines
 
 
 def false_caption(rng: random.Random, scene: Scene) -> str:

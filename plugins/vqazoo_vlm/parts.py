@@ -7,9 +7,11 @@ on as they are, the fusion puts them side by side, and the head asks the model.
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -58,6 +60,19 @@ class Bytes:
         return bytes(ids).decode(errors="replace")
 
 
+_KNOWN: WeakSet[VLMEncoder] = WeakSet()
+
+
+def _after_fork() -> None:
+    """A thread that held the lock of a model is not in the child."""
+    for encoder in list(_KNOWN):
+        encoder.asking = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class VLMEncoder(Encoder):
     """Holds the model; its features are the picture and the question themselves.
 
@@ -73,6 +88,7 @@ class VLMEncoder(Encoder):
         self.model: Any = model
         self.prompting = prompting
         self.asking = threading.Lock()  # some models note on themselves where a prompt ended
+        _KNOWN.add(self)
         self.codec = Bytes()
         self.start_id = self.end_id = BEGIN
         self.spec = EncoderSpec(

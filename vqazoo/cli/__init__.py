@@ -9,13 +9,14 @@ import gc
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import click
 
-from vqazoo.cli.ending import how_it_ended, sigterm_heard
+from vqazoo.cli.ending import INTERRUPTED, TERMINATED, how_it_ended, sigterm_heard
 from vqazoo.cli.output import guard_libraries, say
 from vqazoo.errors import PluginError, VqazooError, did_you_mean
 from vqazoo.keywords import flags_named
@@ -127,16 +128,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     by SIGTERM."""
     guard_libraries()
     code = run(arguments)
+    if code in (INTERRUPTED, TERMINATED):  # all is said: a second Ctrl-C ends it, untold
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.freeze()  # Python would look through all that was imported, to throw it away
     sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
+    with sigterm_heard():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
-        with sigterm_heard():
-            code = vqazoo.main(arguments, prog_name="vqazoo", standalone_mode=False)
-            sys.stdout.flush()
+        code = vqazoo.main(arguments, prog_name="vqazoo", standalone_mode=False)
+        sys.stdout.flush()
     except (click.Abort, KeyboardInterrupt) as error:
         words, code = how_it_ended(error.__cause__ if isinstance(error, click.Abort) else error)
         say(f"{words}.", err=True)

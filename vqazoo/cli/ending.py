@@ -37,6 +37,7 @@ def sigterm_heard() -> Iterator[None]:
         yield
         return
     signal.signal(signal.SIGTERM, _terminate)
+    interrupted = signal.getsignal(signal.SIGINT)
     before, waiting = sys.unraisablehook, []
 
     def send_again(unraisable: Any) -> None:
@@ -57,6 +58,8 @@ def sigterm_heard() -> Iterator[None]:
             later.cancel()
         sys.unraisablehook = before
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by `how_it_ended`
+            signal.signal(signal.SIGINT, interrupted)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -68,10 +71,15 @@ def _hear() -> None:
 
 
 def how_it_ended(cause: BaseException | None) -> tuple[str, int]:
-    """The first words of the sentence about it, and the exit code."""
+    """The first words of the sentence about it, and the exit code.
+
+    A second signal does not cut the sentence, as long as `sigterm_heard` lasts.
+    """
+    if signal.getsignal(signal.SIGTERM) is _terminate:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
     if isinstance(cause, Terminated):
-        if signal.getsignal(signal.SIGTERM) is _terminate:  # the sentence is not cut by a second
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         return "Interrupted by SIGTERM", TERMINATED
     return "Interrupted", INTERRUPTED
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -24,7 +24,7 @@ from vqazoo.files.elsewhere import DistantFile
 from vqazoo.files.json_text import json_text
 from vqazoo.files.keys import read_object
 from vqazoo.files.switch import sibling, sync
-from vqazoo.files.writing import json_bytes, write_file
+from vqazoo.files.writing import json_bytes, while_writing, write_file
 
 PART_ROWS = 1024  # rows that a kill can cost; a multiple of the rows that are asked at once
 PLAN, JOINED = "plan.json", "joined.json"
@@ -103,6 +103,10 @@ def _stamp(image: Path) -> list[Any]:
     return [status.st_size, status.st_mtime_ns]
 
 
+def _together(digests: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
 class AnswerParts:
     """The parts of one file of answers; one process works on them at a time.
 
@@ -117,26 +121,48 @@ class AnswerParts:
         self.folder = out.with_name(f"{out.name}.parts")
         check_ending(out)
 
-    def finished(self) -> Counts | None:
-        """What the file holds if all was joined and only the tidying was cut off, else None.
+    def check_free(self) -> None:
+        """Before the work: whether there can be such a file.
 
         Raises:
-            DataError: there is a file of that name that these parts are not of, or there cannot be
-                one.
+            DataError: there is one that these parts are not of, or there cannot be one.
         """
         with self.writing():
             self.out.absolute().parent.mkdir(parents=True, exist_ok=True)
             self.folder.exists()  # or its name is too long
+        if os.path.lexists(self.out) and not self._joined():
+            raise self._there()
+
+    def finished(self, plan: Mapping[str, Any], examples: Iterator[Example]) -> Counts | None:
+        """What the file holds if all was joined and only the tidying was cut off; None: there is
+        no file. Only while nobody else works on the parts.
+
+        Args:
+            plan: as for `begin`; examples: of which nothing is taken where there is no file.
+
+        Raises:
+            DataError: there is a file of that name, and it does not answer just that.
+        """
         if not os.path.lexists(self.out):
             return None
+        joined = self._joined()
+        if joined.get("plan") != json.loads(json_bytes(plan)):
+            raise self._there()
+        if joined.get("asked") != _together(part.digest for part in in_parts(examples)):
+            raise self._there()
+        self.tidy()
+        return Counts(joined["rows"], joined["failed"], joined.get("held_back", 0))
+
+    def _joined(self) -> Mapping[str, Any]:
+        """What was joined into the file that is there; nothing: it is not known to be whole."""
         joined = read_object(self.folder / JOINED)
         try:
-            if joined and self.out.stat().st_size == joined["bytes"]:
-                self.tidy()
-                return Counts(joined["rows"], joined["failed"], joined.get("held_back", 0))
+            return joined if joined and self.out.stat().st_size == joined["bytes"] else {}
         except (OSError, KeyError):
-            pass
-        raise DataError(
+            return {}
+
+    def _there(self) -> DataError:
+        return DataError(
             f"'{self.out}' is there already, and is not overwritten: remove it, or name another "
             f"file with --out."
         )
@@ -173,8 +199,9 @@ class AnswerParts:
             write_file(self.folder / PLAN, json_bytes(plan))
 
     def planned(self, name: str) -> Any:
-        """What the plan says of that name, where parts are kept; else None."""
-        return read_object(self.folder / PLAN).get(name) if self.answered() else None
+        """What the plan says of that name, where parts are kept or were joined; else None."""
+        plan = read_object(self.folder / PLAN) if self.answered() else self._joined().get("plan")
+        return plan.get(name) if isinstance(plan, dict) else None
 
     def answered(self) -> int:
         """How many parts are kept."""
@@ -240,6 +267,8 @@ class AnswerParts:
                     "failed": counts.failed,
                     "held_back": counts.held_back,
                     "bytes": fresh.stat().st_size,
+                    "plan": read_object(self.folder / PLAN),
+                    "asked": _together(head.get("digest", "") for head in heads),
                 }
                 write_file(self.folder / JOINED, json_bytes(joined))
                 os.replace(fresh, self.out)
@@ -274,8 +303,10 @@ class AnswerParts:
             return [json.loads(line) for line in islice(handle, 1, None)]
 
     def tidy(self) -> None:
-        """Remove the parts, and last what says that they are not needed any more."""
-        with suppress(OSError):  # what is left is taken away by the next run
+        """Remove the parts, and last what says that they are not needed any more; nothing where
+        another process works on them by now."""
+        # what is left is taken away by the next run
+        with suppress(OSError, DataError), while_writing(self.folder, DataError):
             for file in self.folder.glob("part-*.jsonl"):
                 file.unlink()
             for name in (PLAN, JOINED):

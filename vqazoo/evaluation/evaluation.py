@@ -12,6 +12,7 @@ from vqazoo.evaluation.checks.figure import CHECKS_FIGURE, checks_figure
 from vqazoo.evaluation.metric import Metric, by_name
 from vqazoo.evaluation.results import write_results
 from vqazoo.evaluation.tables import Predictions
+from vqazoo.files.replacing import replaced_files
 from vqazoo.files.writing import METRICS, json_bytes, write_file
 
 
@@ -66,7 +67,8 @@ class Evaluation:
         return by_name((*self.metrics, *self.checks))
 
     def write(self, folder: str | Path, pictures: bool = True, seed: int = 0) -> None:
-        """Write what `vqazoo eval --out` does: predictions, `metrics.json` and pictures.
+        """Write what `vqazoo eval --out` does: predictions, `metrics.json` and pictures; where
+        `metrics.json` is, all are of the same evaluation.
 
         Args:
             pictures: whether to draw the answers, the confusions, risk against coverage, and the
@@ -80,13 +82,14 @@ class Evaluation:
         examples, answers = self.predictions.examples, self.predictions.answers
         try:
             out.mkdir(parents=True, exist_ok=True)
-            write_results(out, self.data, examples, answers, seed, pictures, self.plain)
-            if self.metrics:
-                measured = (*self.metrics, *self.checks)
-                content = json_bytes([metric.to_json() for metric in measured])
-                write_file(out / METRICS, content)
-            if self.checks and pictures:
-                checks_figure(self.checks, out / CHECKS_FIGURE)
+            with replaced_files(out, METRICS, DataError) as fresh:
+                write_results(fresh, self.data, examples, answers, seed, pictures, self.plain)
+                if self.checks and pictures:
+                    checks_figure(self.checks, fresh / CHECKS_FIGURE)
+                if self.metrics:
+                    measured = (*self.metrics, *self.checks)
+                    content = json_bytes([metric.to_json() for metric in measured])
+                    write_file(fresh / METRICS, content)
         except OSError as error:
             raise DataError(
                 f"The results cannot be written to '{out}' ({error}): name another folder."

@@ -21,6 +21,7 @@ from vqazoo.data.ocr import OCR_COLUMN
 from vqazoo.errors import DataError
 from vqazoo.evaluation.predictions import optional_package
 from vqazoo.files.json_text import json_text
+from vqazoo.files.replacing import replaced_file
 from vqazoo.progress import Progress, unshown
 
 PARQUET_ROWS = 64  # with their pictures in memory at once
@@ -56,16 +57,16 @@ def write_parquet(
     schema = _features(optional_package("datasets"), examples).arrow_schema
     weighted = _are_weighted(examples)
     pyarrow, parquet = optional_package("pyarrow"), optional_package("pyarrow.parquet")
-    part = file.with_name(f"{file.name}.part")
     try:
-        with parquet.ParquetWriter(part, schema) as writer:
+        with (
+            replaced_file(file, DataError) as fresh,
+            parquet.ParquetWriter(fresh, schema) as writer,
+        ):
             for start in progress(range(0, len(examples), PARQUET_ROWS), "groups of rows"):
                 batch = [_parquet_row(e, weighted) for e in examples[start : start + PARQUET_ROWS]]
                 batch = [{name: row[name] for name in schema.names} for row in batch]
                 writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
-        part.replace(file)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise DataError(f"'{file}' cannot be written ({error}): name another folder.") from error
 
 

@@ -116,10 +116,12 @@ def answer_to_file(
             0: not known.
 
     Raises:
-        DataError: the parts that are there are of something else; a file cannot be written;
-            another process answers into the same file.
+        DataError: the file is there, or the parts that are there are of something else; a file
+            cannot be written; another process answers into the same file.
     """
     with _alone(parts):
+        if (before := parts.finished(plan, examples)) is not None:  # perhaps meanwhile, by another
+            return before
         return parts.join(_answer_missing(parts, plan, examples, engine, report, total))
 
 

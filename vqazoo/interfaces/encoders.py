@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -184,3 +185,13 @@ class Encoder(nn.Module, ABC):
         from vqazoo.blocks import find_blocks
 
         return find_blocks(self, side)
+
+
+def _after_fork() -> None:
+    """A thread that held the lock is not in the child."""
+    global _TOKENIZING
+    _TOKENIZING = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -6,6 +6,7 @@ Needs Pillow, numpy and torch, not torchvision. Nothing is fetched, and no exter
 from __future__ import annotations
 
 import io
+import os
 import re
 import threading
 from functools import cache
@@ -50,6 +51,15 @@ UPRIGHT = {  # by EXIF orientation
 # Pillow reads a file when its picture is first looked at, which threads that share one must not do
 # at once; a lock for some of all pictures, so that others are read side by side.
 _READING = [threading.Lock() for _ in range(64)]
+
+
+def _after_fork() -> None:
+    """A thread that held one is not in the child."""
+    _READING[:] = [threading.Lock() for _ in _READING]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 # ---- opening --------------------------------------------------------------------------------

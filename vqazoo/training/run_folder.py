@@ -129,6 +129,25 @@ def check_data(out: Path, now: Mapping[str, Any]) -> None:
         TrainingError: questions, answers or pictures were added, left out, changed, or come in
             another order.
     """
+    if changed := data_changes(out, now):
+        raise TrainingError(
+            f"The data differ from those that the run in '{out}' began with: "
+            f"{', '.join(changed)}; some were added, left out, changed or moved. Restore the files "
+            f"to go on, or start anew in another folder, perhaps with "
+            f"training.start='dir:{out / BEST}'."
+        )
+
+
+def data_changes(out: Path, now: Mapping[str, Any]) -> list[str]:
+    """What differs from the data that the run in `out` began with, in words; empty: nothing, or
+    nobody wrote down what it learnt from.
+
+    Args:
+        now: `RunData.marks` of the data as they are.
+
+    Raises:
+        TrainingError: its state cannot be read.
+    """
     metadata = state_metadata(out / STATE)
     try:
         if DATA in metadata:
@@ -142,7 +161,7 @@ def check_data(out: Path, now: Mapping[str, Any]) -> None:
         if len(counted) != len(now["counts"]) or not isinstance(before, dict):
             raise ValueError
     except (OSError, KeyError, TypeError, ValueError, RecursionError):
-        return  # nobody wrote down what it learnt from
+        return []
     kinds = ("train", "training questions"), ("validation", "validation questions")
     changed = []
     for (name, words), then, count in zip(
@@ -157,13 +176,7 @@ def check_data(out: Path, now: Mapping[str, Any]) -> None:
         changed.append("the confidences of the same answers")
     if not changed and before.get("pictures", now["pictures"]) != now["pictures"]:
         changed.append("the pictures under the same names")
-    if changed:
-        raise TrainingError(
-            f"The data differ from those that the run in '{out}' began with: "
-            f"{', '.join(changed)}; some were added, left out, changed or moved. Restore the files "
-            f"to go on, or start anew in another folder, perhaps with "
-            f"training.start='dir:{out / BEST}'."
-        )
+    return changed
 
 
 def check_shares(processes: int, config: RunConfig) -> None:

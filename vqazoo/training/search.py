@@ -24,6 +24,7 @@ from vqazoo.progress import Progress
 from vqazoo.registry import registry
 from vqazoo.training.loop import run_training
 from vqazoo.training.run_folder import one_writer
+from vqazoo.training.same_data import SameData
 from vqazoo.training.settings import gather_config
 from vqazoo.training.state import STATE
 from vqazoo.training.sweep import RESULTS, finished, metric_of_cell, scored_metrics
@@ -153,6 +154,7 @@ def search(
     study.enqueue_trial({**several, **_defaults(config, fixed)})
 
     done: list[Trial] = []
+    seen = SameData(progress)
     began = time.monotonic()
     with one_writer(out):
         for number in range(1, trials + 1):
@@ -167,10 +169,11 @@ def search(
             try:
                 for seed in seeds:
                     folder, config = trial.folder(out, seed), configured(trial, seed)
-                    if not finished(folder, config):
+                    if not finished(folder, config, seen):
                         report(f"{label}: training")
                         run_training(config, folder, (folder / STATE).exists(), report, progress)
-                    metric = metric_of_cell(scored_metrics(folder, config, "", report, progress))
+                    scores = scored_metrics(folder, config, "", seen, report, progress)
+                    metric = metric_of_cell(scores)
                     trial.values.append(metric["value"])
                     trial.metric, trial.questions = metric["name"], metric["questions"]
             except IncompatibleError as error:
@@ -187,7 +190,7 @@ def search(
             report(f"The best, trial {best.number}, is scored on '{split}'.")
             for seed in seeds:
                 folder, config = best.folder(out, seed), configured(best, seed)
-                metrics = scored_metrics(folder, config, split, report, progress)
+                metrics = scored_metrics(folder, config, split, seen, report, progress)
                 best.tested.append(metric_of_cell(metrics)["value"])
             write_search(done, out, seeds, split)
     return done

@@ -27,7 +27,7 @@ from vqazoo.files.tensors_header import read_tensors_header
 from vqazoo.files.writing import BEST, write_file
 from vqazoo.model import VQAModel
 from vqazoo.training.learner import Learner
-from vqazoo.training.state_file import reading_state
+from vqazoo.training.state_file import read_place, reading_state
 
 STATE = "state.safetensors"  # in the run folder
 RUN_CONFIG, POSITION, SCALER, DATA = (
@@ -156,14 +156,8 @@ def _reading(file: Path) -> AbstractContextManager[None]:
 
 
 def _position(metadata: Mapping[str, str]) -> Position:
-    """Raises KeyError, TypeError or ValueError if none is told."""
-    position = Position(**json.loads(metadata[POSITION]))
-    for name, default in asdict(Position()).items():
-        value = getattr(position, name)
-        kinds = (int, float) if isinstance(default, float) else (type(default),)
-        if type(value) not in kinds:
-            raise ValueError(f"'{name}' of its position is {value!r}")
-    return position
+    """Raises KeyError or ValueError if none is told."""
+    return read_place(Position, metadata[POSITION])
 
 
 def read_position(file: Path) -> Position:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -15,7 +18,9 @@ from vqazoo.files.digests import tensor_digest
 from vqazoo.files.tensors_bytes import safetensors_bytes
 from vqazoo.files.tensors_header import read_tensors_header
 from vqazoo.files.writing import write_file
+from vqazoo.version import __version__
 
+STANDS = TypeVar("STANDS", bound=Any)  # a dataclass
 FILE_DIGEST = "digest"  # of all the rest, in the file's metadata
 
 
@@ -63,6 +68,32 @@ class StateFile:
     def reading(self) -> AbstractContextManager[None]:
         """Turn what a garbled file does into one sentence."""
         return reading_state(self.file, self.left)
+
+
+def read_place(kind: type[STANDS], text: str) -> STANDS:
+    """Where a run stands, of a state's words. A name that is absent, of an earlier release, has its
+    default.
+
+    Args:
+        kind: a dataclass with defaults.
+        text: JSON of its fields.
+
+    Raises:
+        ValueError: it is no table of these, or has a name or type of value that they have not.
+    """
+    told, known = json.loads(text), asdict(kind())
+    if not isinstance(told, dict):
+        raise ValueError(f"its position is {told!r:.60}, but a table was expected")
+    if unknown := sorted(told.keys() - known.keys()):
+        raise ValueError(
+            f"its position tells '{unknown[0]}', which vqazoo {__version__} does not know: a newer "
+            f"release may have written it"
+        )
+    for name, value in told.items():
+        kinds = (int, float) if isinstance(known[name], float) else (type(known[name]),)
+        if type(value) not in kinds:
+            raise ValueError(f"'{name}' of its position is {value!r:.60}")
+    return kind(**told)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from vqazoo.errors import TrainingError
 from vqazoo.files.json_text import json_text
 from vqazoo.training.run_folder import writing
 from vqazoo.training.state import STATE
-from vqazoo.training.state_file import StateFile
+from vqazoo.training.state_file import StateFile, read_place
 
 OPTIONS, POSITION, MARKS = WORDS = ("options", "position", "data")
 LEFT = "what it saved beside it is whole"
@@ -190,10 +190,4 @@ def _check_options(out: Path, options: Mapping[str, Any]) -> None:
 
 def _position(state: StateFile) -> StepPosition:
     with state.reading():
-        position = StepPosition(**json.loads(state.words()[POSITION]))
-        for name, default in asdict(StepPosition()).items():
-            value = getattr(position, name)
-            kinds = (int, float) if isinstance(default, float) else (type(default),)
-            if type(value) not in kinds:
-                raise ValueError(f"'{name}' of its position is {value!r}")
-        return position
+        return read_place(StepPosition, state.words()[POSITION])

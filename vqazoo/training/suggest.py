@@ -6,6 +6,7 @@ an encoder encodes once. Imports torch.
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import time
@@ -16,6 +17,7 @@ from typing import Any
 
 from vqazoo.amounts import duration
 from vqazoo.building import build_model
+from vqazoo.card.facts import LOG
 from vqazoo.catalogue import PACKAGED, entries
 from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.config import Block, RunConfig
@@ -37,9 +39,10 @@ from vqazoo.training.estimate import estimate
 from vqazoo.training.loop import run_training
 from vqazoo.training.own_rows import kept_rows, row_of
 from vqazoo.training.run_folder import one_writer
+from vqazoo.training.same_data import SameData
 from vqazoo.training.settings import gather_config
 from vqazoo.training.stages import stages, unfreeze
-from vqazoo.training.state import STATE
+from vqazoo.training.state import STATE, read_log, read_position
 from vqazoo.training.sweep import finished
 
 TRIALS, SAMPLE = "trials", "sample"  # in the folder that is written
@@ -144,6 +147,7 @@ def try_parts(
         pictures = len({example.image for example in sample})
         report(f"Trying parts on {len(sample):,} questions about {pictures:,} pictures.")
         table = _written(sample, out, seed)
+        seen = SameData(progress)
         trials: list[Tried] = []
         left_out: list[str] = []
         warned: set[str] = set()
@@ -161,12 +165,12 @@ def try_parts(
             folder = out / TRIALS / "-".join(str(parts).replace(":", "_").split(", "))
             try:
                 spare = 60 * minutes - (time.monotonic() - started)
-                if reason := _too_long(config, folder, spare):
+                if reason := _too_long(config, folder, seen, spare):
                     left_out.append(f"{parts}: {reason}")
                     report(f"Left out {left_out[-1]}.")
                     continue
                 report(f"Trying {parts}.")
-                trials.append(_tried(parts, config, folder, warn, progress))
+                trials.append(_tried(parts, config, folder, seen, warn, progress))
             except (ConfigError, IncompatibleError, WeightsError) as error:
                 left_out.append(f"{parts}: {error}")
                 continue
@@ -257,9 +261,9 @@ def _flags(parts: Combination) -> dict[str, Any]:
     return {"encoder": parts.encoder, "fusion": parts.fusion, "head": parts.head}
 
 
-def _too_long(config: RunConfig, folder: Path, spare: float) -> str:
+def _too_long(config: RunConfig, folder: Path, seen: SameData, spare: float) -> str:
     """Why a training is not begun; empty: it is, or was finished before."""
-    if finished(folder, config):
+    if finished(folder, config, seen):
         return ""
     if spare <= 0:
         return "no time is left"
@@ -277,14 +281,12 @@ def _tried(
     parts: Combination,
     config: RunConfig,
     folder: Path,
+    seen: SameData,
     report: Callable[[str], None],
     progress: Progress | None,
 ) -> Tried:
-    began = time.monotonic()
-    marked = folder / "seconds.txt"
-    if not finished(folder, config):
+    if not finished(folder, config, seen):
         run_training(config, folder, (folder / STATE).exists(), report, progress)
-        marked.write_text(f"{time.monotonic() - began:.3f}\n")
     model = load_checkpoint(folder / "best").to(pick_device(config.training.device))
     reader = open_dataset(config.data.type, config.data.args)
     split = config.data.validation_split
@@ -301,10 +303,16 @@ def _tried(
         chosen.name,
         chosen.value,
         chosen.interval,
-        float(marked.read_text()),
+        _seconds_of_training(folder),
         _seconds_of_an_answer(model, questions.examples),
         (folder / "best" / WEIGHTS).stat().st_size,
     )
+
+
+def _seconds_of_training(folder: Path) -> float:
+    """Of all epochs with their encoding, also of those before an interruption."""
+    lines = read_log(folder / LOG, read_position(folder / STATE).total)
+    return math.fsum(line["seconds"] + line["encoding_seconds"] for line in lines)
 
 
 def _seconds_of_an_answer(model: VQAModel, examples: Sequence[Example]) -> float:

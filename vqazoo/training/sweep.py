@@ -18,10 +18,9 @@ import numpy as np
 from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.config import RunConfig, config_digest
 from vqazoo.data import open_dataset
-from vqazoo.data.examples import MISSING_IMAGES
 from vqazoo.errors import DataError, IncompatibleError, TrainingError
 from vqazoo.evaluation.figures import sweep_figure
-from vqazoo.evaluation.split import evaluate_questions, read_split
+from vqazoo.evaluation.split import evaluate_questions
 from vqazoo.files.csv_cells import csv_text
 from vqazoo.files.writing import METRICS, write_file
 from vqazoo.keywords import names_keywords
@@ -29,6 +28,7 @@ from vqazoo.model import pick_device
 from vqazoo.progress import Progress, unshown
 from vqazoo.training.loop import run_training
 from vqazoo.training.run_folder import one_writer
+from vqazoo.training.same_data import SameData, questions_of
 from vqazoo.training.settings import gather_config
 from vqazoo.training.stages import stages
 from vqazoo.training.state import RUN_CONFIG, STATE, check_state, read_position, state_metadata
@@ -119,6 +119,7 @@ def _sweep(
     progress: Progress | None,
 ) -> list[Result]:
     results: list[Result] = []
+    seen = SameData(progress)
     scored: tuple[str, str] | None = None  # metric and data of the table, once there is a score
     for number, cell in enumerate(cells, start=1):
         encoder, fusion = cell.encoder, cell.fusion or None
@@ -129,10 +130,10 @@ def _sweep(
         if split and number == 1:  # not only after the first training
             open_dataset(config.data.type, config.data.args).check_split(split)
         try:
-            if not finished(folder, config):
+            if not finished(folder, config, seen):
                 report(f"{label}: training")
                 run_training(config, folder, (folder / STATE).exists(), report, progress)
-            metrics = scored_metrics(folder, config, split, report, progress)
+            metrics = scored_metrics(folder, config, split, seen, report, progress)
         except IncompatibleError as error:
             report(f"{label}: {error}")
             results.append(Result(cell, None))
@@ -148,11 +149,14 @@ def _sweep(
     return results
 
 
-def finished(folder: Path, config: RunConfig) -> bool:
+def finished(folder: Path, config: RunConfig, seen: SameData) -> bool:
     """Whether a folder holds that run, trained to its end.
 
+    Args:
+        seen: the data as they are now.
+
     Raises:
-        TrainingError: it holds a run with other settings.
+        TrainingError: it holds a run with other settings, or on other data.
     """
     if not (folder / STATE).exists():
         return False
@@ -162,6 +166,7 @@ def finished(folder: Path, config: RunConfig) -> bool:
             f"'{folder}' holds a run with other settings, so it is no part of this sweep: choose "
             f"another --out, repeat the settings of before, or remove that folder."
         )
+    seen.check(folder, config)
     position = read_position(folder / STATE)
     return position.ended and position.stage == len(stages(config.training))
 
@@ -175,21 +180,25 @@ def scored_metrics(
     folder: Path,
     config: RunConfig,
     split: str,
+    seen: SameData,
     report: Callable[[str], None],
     progress: Progress | None,
 ) -> list[dict[str, Any]]:
-    """The metrics of a trained cell; answered once, then read from its folder."""
+    """The metrics of a trained cell; answered once, then read from its folder, as long as the
+    split has the same questions and answers."""
     if not split:
         metrics: list[dict[str, Any]] = json.loads((folder / "best" / METRICS).read_text())
         return metrics
     file = folder / split / METRICS
     if file.is_file():
-        return list(json.loads(file.read_text()))
-    data, missing = config.data, folder / MISSING_IMAGES
-    questions = read_split(data.type, data.args, split, data.skip_missing, missing, report)
+        metrics = list(json.loads(file.read_text()))
+        if seen.scored(metrics, config, split, folder):
+            return metrics
+        report(f"The questions of '{split}' changed since '{file}' was written: scored anew.")
+    questions = questions_of(config, split, folder, report)
     if not questions.answered:
         raise DataError(
-            f"The split '{split}' of '{data.type}' has no answers: nothing can be "
+            f"The split '{split}' of '{config.data.type}' has no answers: nothing can be "
             f"scored; choose another --split."
         )
     model = load_checkpoint(folder / "best").to(pick_device(config.training.device))

@@ -140,8 +140,7 @@ def answer_into(
             f"{workers} workers are asked for, but they are those of Ray: add --engine=ray, or "
             f"leave them out."
         )
-    if (counts := parts.finished()) is not None:
-        return counts
+    parts.check_free()
     found = find(reference, names=(RECIPE,))
     data, args, split = chosen_data(reference, found, *named)
     reader, name = named_reader(data, args, split)

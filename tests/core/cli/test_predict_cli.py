@@ -350,17 +350,74 @@ def test_a_place_that_cannot_be_written_is_told_before_a_model_is_looked_for(
     assert "name another file" in told
 
 
-def test_only_the_tidying_is_left_to_do(
+@pytest.fixture
+def untidied(
     table: Path, begun: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Iterator[Path]:
+    """A file that is whole, of a process that ended before it tidied; nothing is asked any more."""
     with monkeypatch.context() as patch:
         patch.setattr(answer_parts.AnswerParts, "tidy", lambda self: stop())
         with pytest.raises(StoppedError):
             run(command(table, begun))
     assert begun.read_bytes() == whole.read_bytes()
-    monkeypatch.setattr("vqazoo.zoo.predict.find", stop)  # no model is looked for
-    predict(table, begun)
-    assert sorted(begun.parent.iterdir()) == [begun]
+    monkeypatch.setattr(RowAnswers, "records", stop)
+    yield begun
+    assert begun.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("left", ["all", answer_parts.JOINED])
+def test_only_the_tidying_is_left_to_do(
+    table: Path, untidied: Path, left: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in untidied.with_name("answers.jsonl.parts").iterdir():
+        if left not in ("all", file.name):
+            file.unlink()
+    predict(table, untidied)
+    assert "Answered 72 of 72 rows" in capsys.readouterr().out
+    assert sorted(untidied.parent.iterdir()) == [untidied]
+
+
+def test_a_whole_file_is_not_taken_for_the_answers_of_something_else(
+    table: Path, untidied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / table.name
+    other.write_text(table.read_text().replace("are there several?", "is it red?", 1))
+    before = {p.name for p in tmp_path.rglob("*")}
+    root = f"image_root={table.parent}"
+    for arguments in (
+        command(table, untidied, model="tiny-clip-lstm-easyvqa"),
+        command(other, untidied, "--set", root),
+        command(table, untidied, "--uncalibrated"),
+    ):
+        assert "is there already, and is not overwritten" in refused(capsys, arguments)
+    assert {p.name for p in tmp_path.rglob("*")} == before
+
+
+def test_a_file_that_another_process_wrote_meanwhile_is_not_overwritten(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    """Both saw that there was none; the other one is done when this one has loaded its model."""
+    from vqazoo.zoo import predict as module
+
+    load, out = module.load_found, tmp_path / "a.jsonl"
+
+    def slowly(found: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "load_found", load)
+            predict(table, out, model="tiny-clip-gru-easyvqa")
+        return load(found)
+
+    monkeypatch.setattr(module, "load_found", slowly)
+    told = refused_at_last(capsys, command(table, out))
+    assert "is there already, and is not overwritten" in told
+    assert len(read(out)) == 72
+    assert sorted(tmp_path.iterdir()) == [out]
+
+
+def refused_at_last(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
+    """As `refused`, where another command printed its result meanwhile."""
+    assert run(arguments) == 1
+    return capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_full_disk_costs_nothing_that_was_answered(

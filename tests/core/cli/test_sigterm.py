@@ -9,6 +9,7 @@ import time
 import click
 import pytest
 
+from vqazoo import cli
 from vqazoo.cli import ending
 from vqazoo.cli.ending import Terminated, sigterm_heard, told_when_interrupted
 
@@ -36,14 +37,39 @@ def test_a_call_that_failed_because_the_others_were_stopped_too_is_no_failure(ca
     assert capsys.readouterr().err == "Interrupted by SIGTERM: go on with it.\n"
 
 
-def test_a_second_sigterm_does_not_cut_the_sentence(capsys):
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("first", [Terminated, KeyboardInterrupt])
+def test_a_second_signal_does_not_cut_the_sentence(capsys, first, second):
     def left() -> str:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), second)
         return "go on with it."
 
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(click.exceptions.Exit), sigterm_heard(), told_when_interrupted(left):
-        raise Terminated
-    assert capsys.readouterr().err == "Interrupted by SIGTERM: go on with it.\n"
+        raise first
+    words = "Interrupted by SIGTERM" if first is Terminated else "Interrupted"
+    assert capsys.readouterr().err == f"{words}: go on with it.\n"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(("first", "code"), [(Terminated, 143), (KeyboardInterrupt, 130)])
+def test_a_second_ctrl_c_while_a_verb_ends_makes_no_traceback(monkeypatch, first, code):
+    """Of a verb that says nothing of its own."""
+    told = []
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise first
+
+    def say(line: str, **_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        told.append(line)
+
+    monkeypatch.setattr(cli.vqazoo, "main", interrupted)
+    monkeypatch.setattr(cli, "say", say)
+    before = signal.getsignal(signal.SIGINT)
+    assert cli.run([]) == code
+    assert len(told) == 1
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_one_of_several_processes_says_it(capsys, monkeypatch):

@@ -165,6 +165,13 @@ def test_a_folder_with_other_files_is_left_alone(plain, tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
+def test_an_export_of_a_newer_release_is_refused_by_its_version(plain, tmp_path):
+    (tmp_path / "manifest.json").write_text('{"format": 9, "vqazoo": "9.9", "sha256": {}}')
+    with pytest.raises(ConfigError, match="holds an export of format version 9, but vqazoo"):
+        export_model(plain, "mine", tmp_path, Options("onnx"))
+    assert [file.name for file in tmp_path.iterdir()] == ["manifest.json"]
+
+
 def test_the_page_asks_for_the_files_of_onnxruntime_web(plain, tmp_path):
     with pytest.raises(ConfigError, match="npm pack onnxruntime-web"):
         export_model(plain, "mine", tmp_path / "out", Options("web"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,11 @@ import pytest
 import torch
 
 import vqazoo_tiny_clip
-from vqazoo.errors import TrainingError
+from vqazoo.errors import DataError, TrainingError
+from vqazoo.files.locks import held
 from vqazoo.registry import registry
 from vqazoo.testing import check_encoder
+from vqazoo_tiny_clip import pretrain as pretraining
 from vqazoo_tiny_clip.measuring import HELD_OUT_SEED, encode_pictures, encode_texts, measure
 from vqazoo_tiny_clip.model import TinyCLIP, TinyCLIPConfig
 from vqazoo_tiny_clip.pretrain import contrastive_loss, pretrain, render_batch, write_pictures
@@ -133,6 +137,53 @@ def test_rendering_is_decided_by_the_seed(tmp_path):
     assert a.keys() == c.keys()
     assert a != c
     assert len(a["captions.jsonl"].splitlines()) == 5
+
+
+def test_captions_never_tell_of_the_pictures_of_another_seed(tmp_path, monkeypatch):
+    """A second writing that is cut off has overwritten some pictures; a third one starts anew."""
+    write_pictures(tmp_path / "cut", 5, 1)
+    real, painted = pretraining.write_caption, []
+
+    def interrupted(rng, scene):
+        painted.append(scene)
+        if len(painted) == 3:
+            raise KeyboardInterrupt
+        return real(rng, scene)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining, "write_caption", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_pictures(tmp_path / "cut", 5, 2)
+    assert not (tmp_path / "cut/captions.jsonl").exists()
+    for name in ("cut", "whole"):
+        write_pictures(tmp_path / name, 5, 2)
+    cut, whole = (
+        {f.name: f.read_bytes() for f in (tmp_path / n).iterdir()} for n in ("cut", "whole")
+    )
+    assert cut == whole
+
+
+def test_of_two_that_write_pictures_into_a_folder_one_is_refused(tmp_path):
+    with locked_by_another(tmp_path / ".lock"), pytest.raises(DataError, match="being written by"):
+        write_pictures(tmp_path, 5, 1)
+    assert not list(tmp_path.glob("*.png"))
+
+
+@contextlib.contextmanager
+def locked_by_another(lock):
+    taken, done = threading.Event(), threading.Event()
+
+    def hold():
+        with held(lock):
+            taken.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    taken.wait(60)
+    yield
+    done.set()
+    thread.join()
 
 
 def test_held_out_pictures_are_not_the_training_ones():

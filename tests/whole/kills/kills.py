@@ -113,8 +113,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _all(given: argparse.Namespace, scratch: Path, home: Path) -> int:
+    import torch
+
     from tests.whole.kills.scenes import SCENES
 
+    torch.set_num_threads(1)  # as in the children, whose sums are compared with those of this one
     rng = random.Random(given.seed)
     names = given.scenes or list(SCENES)
     log = scratch / "told.txt"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from vqazoo.cli.errors import errors
 from vqazoo.errors import DataError
 from vqazoo.evaluation import answer_parts
 from vqazoo.evaluation.mistakes import search
+from vqazoo.files.writing import while_writing
 
 NAMES = ("tiny-clip-lstm-easyvqa", "tiny-clip-linear-easyvqa")
 ROWS = 32  # of a part; the table has 72
@@ -151,3 +153,31 @@ def test_kill_9_changes_no_bit_of_the_page(models: list[Path], table: Path, tmp_
     assert "1 parts were answered before" in finished(program, *command(cut)).stderr
     assert cut.read_bytes() == whole.read_bytes()
     assert sorted(tmp_path.iterdir()) == [cut, whole]
+
+
+def test_answers_are_not_taken_away_from_another_process_that_goes_on_with_them(
+    models: list[Path], table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of the same command; the first is done when the second has begun to read the answers."""
+    page = tmp_path / "a.html"
+    taken, done = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with while_writing(parts.folder, DataError):
+            taken.set()
+            done.wait(60)
+
+    parts = search.PageParts(page)
+    tidy = search.PageParts.tidy
+
+    def meanwhile(self: search.PageParts) -> None:
+        threading.Thread(target=other).start()
+        taken.wait(60)
+        tidy(self)
+
+    monkeypatch.setattr(search.PageParts, "tidy", meanwhile)
+    result = run(models[0], table, page)
+    kept = sorted(file.name for file in parts.folder.glob("part-*"))
+    done.set()
+    assert result.exit_code == 0
+    assert kept == ["part-000000.jsonl", "part-000001.jsonl", "part-000002.jsonl"]

@@ -1,0 +1,65 @@
+"""Files that are made at length, and take the places of older ones when they are whole.
+
+Imports only the standard library.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vqazoo.errors import VqazooError
+from vqazoo.files.locks import lock_beside, writer
+from vqazoo.files.switch import sibling, sync
+from vqazoo.files.writing import SAVING
+
+WRITING, FRESH = ".results.lock", ".results.new"  # in the folder, which may be a mount of its own
+
+
+@contextmanager
+def replaced_file(file: Path, error: type[VqazooError]) -> Iterator[Path]:
+    """A file to write into in this block, which takes the place of `file` at its end; an older one
+    survives whatever is raised, and a kill. Another writer is waited for.
+
+    Raises:
+        error: another process writes it for longer than SAVING seconds.
+        OSError: it cannot be written.
+    """
+    with writer(lock_beside(file), file, error, SAVING):
+        fresh = sibling(file, "new")
+        try:
+            yield fresh
+            os.replace(fresh, file)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+
+@contextmanager
+def replaced_files(folder: Path, last: str, error: type[VqazooError]) -> Iterator[Path]:
+    """A folder to write into in this block, whose files take the places of those of the same names
+    at its end: those of several writers do not mix, and others stay. A full disk loses no older
+    one. Another writer is waited for.
+
+    Args:
+        folder: is made if it is not there.
+        last: which file is there only as long as all are of one writer, also after a kill.
+
+    Raises:
+        error: another process writes them for longer than SAVING seconds.
+        OSError: they cannot be written.
+    """
+    with writer(folder / WRITING, folder, error, SAVING):
+        fresh = folder / FRESH
+        shutil.rmtree(fresh, ignore_errors=True)  # of one that was killed
+        try:
+            fresh.mkdir()
+            yield fresh
+            (folder / last).unlink(missing_ok=True)
+            for file in sorted(fresh.iterdir(), key=lambda made: made.name == last):
+                os.replace(file, folder / file.name)
+            sync(folder)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
