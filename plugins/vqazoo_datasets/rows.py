@@ -24,7 +24,7 @@ from vqazoo.files.elsewhere import DistantFile
 from vqazoo_datasets.sheets import PARQUET, SHEET, gone, parquet_rows, sheet_rows
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-OTHERS = (",", ";", "\t")  # by which spreadsheets separate cells, whatever the file's name
+OTHERS = (",", ";", "\t", "|")  # by which cells are separated, whatever the file's name
 SEPARATED_BY = ["sep=", ""]  # a line that some write above the header for Excel, once separated
 JSON_LINES = (".jsonl", ".ndjson")
 JSON_LIST = ".json"
@@ -71,7 +71,7 @@ def has_objects(file: Path) -> bool:
 def read_rows(file: Path, encoding: str = "") -> list[Row]:
     """All rows of a file; blank ones are skipped, and columns without a name.
 
-    Cells of a CSV or TSV file are separated as its header is: by commas, semicolons or tabs.
+    Cells of a CSV or TSV file are separated as its header is: by commas, semicolons, tabs or bars.
 
     Args:
         encoding: of text; empty: UTF-8, or UTF-16 where its first bytes say it.
@@ -224,7 +224,7 @@ def _separator(header: str, usual: str) -> str:
 
 
 def _name(delimiter: str) -> str:
-    return {",": "a comma", ";": "a semicolon"}.get(delimiter, "a tab")
+    return {",": "a comma", ";": "a semicolon", "|": "a bar |"}.get(delimiter, "a tab")
 
 
 def _json_rows(file: Path, text: str) -> Iterator[Row]:

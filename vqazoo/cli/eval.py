@@ -261,14 +261,21 @@ def _print_all(metrics: Sequence[Metric]) -> None:
 
 def _print_short(evaluation: Evaluation, model: str | None) -> None:
     """The score first, the few numbers that are defined here, and what to do next."""
-    from vqazoo.evaluation.summary import NOTHING_BESIDE, first_lines, next_step, row, short
+    from vqazoo.evaluation.summary import (
+        NOTHING_BESIDE,
+        first_lines,
+        in_sentences,
+        next_step,
+        row,
+        short,
+    )
     from vqazoo.zoo.beside import known_beside
 
     metrics = evaluation.metrics
     beside = known_beside(model, evaluation.data, evaluation.split) if model else NOTHING_BESIDE
     for line in first_lines(metrics, beside):
         say(line)
-    listed = short(metrics)
+    listed = short(metrics, in_sentences(evaluation.predictions.examples))
     columns = ("metric", "value", "95% interval", "questions")
     print_table(columns, [row(metric) for metric in listed], right=("value", "questions"))
     if told := next_step(metrics):
