@@ -29,8 +29,8 @@ from vqazoo.data.comparison import compared_by_stems
 from vqazoo.errors import ConfigError, DataError
 from vqazoo.files.elsewhere import DistantFile, place_of
 from vqazoo_datasets.cells import ID, RowReader
+from vqazoo_datasets.reach import Reach
 from vqazoo_datasets.rows import (
-    Reach,
     Row,
     check_distinct,
     has_objects,
