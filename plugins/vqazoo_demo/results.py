@@ -48,11 +48,13 @@ def page(
     question: str,
     replies: Sequence[Reply],
     waiting_for: str = "",
+    looking_at: str = "",
     earlier: Sequence[Turn] = (),
 ) -> str:
     """The replies to a question about a picture, side by side, and which model is still asked.
 
     Args:
+        looking_at: the model of which it is still computed where it looked.
         earlier: what was asked before about the same picture, the latest last.
     """
     return fill(
@@ -62,6 +64,7 @@ def page(
         question=question,
         replies=replies,
         waiting_for=waiting_for,
+        looking_at=looking_at,
         earlier=earlier,
         headline=headline,
         share=share,
