@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vqazoo.quality import Quality
 
 FIRST = "tiny-clip-lstm-easyvqa"  # what a newcomer meets
+STEPS = 32  # of a heat map: somebody waits, and more move nothing that can be seen
 PUNCTUATION = " ?!.,;:"
 NO_QUALITY = "none"  # in place of the name of a model that judges pictures
 
@@ -208,7 +209,7 @@ def _look(model: VQAModel, picture: Image.Image, question: str) -> Look:
     from vqazoo import explain
     from vqazoo.media.pixels import placement
 
-    explanation = explain.explain(model, picture, question)
+    explanation = explain.explain(model, picture, question, most_steps=STEPS)
     strongest = sorted(explanation.words, key=lambda word: -word[1])
     words = tuple(word.strip(PUNCTUATION) for word, weight in strongest[:2] if weight > 0)
     shown = explain.overlay(explanation, picture)

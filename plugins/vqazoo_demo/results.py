@@ -48,14 +48,14 @@ def page(
     question: str,
     replies: Sequence[Reply],
     waiting_for: str = "",
-    looking_at: str = "",
     earlier: Sequence[Turn] = (),
+    looking_at: str = "",
 ) -> str:
     """The replies to a question about a picture, side by side, and which model is still asked.
 
     Args:
-        looking_at: the model of which it is still computed where it looked.
         earlier: what was asked before about the same picture, the latest last.
+        looking_at: the model of which it is still computed where it looked.
     """
     return fill(
         __file__,
