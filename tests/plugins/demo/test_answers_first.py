@@ -46,7 +46,7 @@ def test_all_answers_are_told_before_the_first_look_is_computed(tmp_path: Path) 
     for answer in ANSWERS.values():
         assert answer in first
         assert answer in status
-    assert "Where one looked is still computed" in first
+    assert "Where “one” looked is still computed" in first
     assert "It looked most" not in first
     last, _ = seen[4]
     assert last.count("It looked most") == 2
