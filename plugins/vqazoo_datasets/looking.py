@@ -15,7 +15,7 @@ from vqazoo.data.columns import (
     ANSWERABLE_COLUMN,
     CHOICES_COLUMN,
     IMAGE_COLUMN,
-    PICTURES,
+    PICTURE_ENDINGS,
     QUESTION_COLUMN,
     QUESTION_TYPE_COLUMN,
     SPLIT_COLUMN,
@@ -168,7 +168,7 @@ def _columns(
         if open_to_guess(argument) and best and counts[best] * 2 > len(rows):
             named[argument] = best
 
-    guess_by_cells(IMAGE_COLUMN, PICTURES)  # before "id", which may count rows
+    guess_by_cells(IMAGE_COLUMN, PICTURE_ENDINGS)  # before "id", which may count rows
     for argument, names in OTHERS.items():
         for other in names:
             if open_to_guess(argument):
@@ -223,7 +223,7 @@ def _patterns(cell: str, folder: Path) -> Iterator[str]:
     """How the name of a file in the folder may be made of a cell."""
     number = cell.removesuffix(".0")
     for file in islice(folder.iterdir(), MOST):
-        if file.suffix.lower() not in PICTURES:
+        if file.suffix.lower() not in PICTURE_ENDINGS:
             continue
         if file.stem == cell:
             yield "{id}" + file.suffix
@@ -247,7 +247,9 @@ def _share(cells: Sequence[str], folder: Path, pattern: str) -> float:
 
 def _look_at_pictures(folder: Path) -> FirstLook:
     """A table to fill in of the pictures of a folder; names of its folders become answers."""
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
+    files = sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_ENDINGS and p.is_file()
+    )
     if not files:
         raise DataError(
             f"'{folder}' holds no table ({', '.join(READ)}) and no pictures: name another folder."

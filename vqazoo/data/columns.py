@@ -44,7 +44,7 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing"),
 }
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 TRUE, FALSE = ("1", "true", "yes", "answerable"), ("0", "false", "no", "unanswerable")
 SHOWN = 8  # columns that a message names
 SURE = 0.75  # likeness from which on a name is offered as the one to write
@@ -137,7 +137,7 @@ def check_columns(
 def check_header(columns: Iterable[str], where: str) -> None:
     """Raise DataError where names of columns are a row: one of them is that of a picture."""
     for name in map(str, columns):
-        if name.lower().endswith(PICTURES):
+        if name.lower().endswith(PICTURE_ENDINGS):
             raise DataError(
                 f"{where}: {name!r} stands where the name of a column was expected: the first line "
                 f"seems to be a row, so write one such as  image,question,answer  above it."

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqazoo.card.facts import VALIDATION
 from vqazoo.data import digest, open_dataset, split_by_image, usable
 from vqazoo.data.answers import apply_rule, select_answer
 from vqazoo.data.own_files import TEST
@@ -17,8 +18,6 @@ from vqazoo.zoo.recipes import run_recipe_of
 
 if TYPE_CHECKING:
     from vqazoo.evaluation.split import Questions
-
-VALIDATION = "validation"
 
 
 def held_out_questions(
