@@ -147,10 +147,10 @@ def eval_command(
             f"'{model}' was published without a recipe of vqazoo: leave out --record."
         )
     if out is not None:
-        from vqazoo.evaluation.results import check_place
+        from vqazoo.evaluation.results import check_results_place
 
         make_folder(out)
-        check_place(out)  # before anything is asked
+        check_results_place(out)  # before anything is asked
     args, wanted = given_args(data_root, assignments), wups or None
     chosen_metrics = _chosen(metrics, metric_set)
     missing = out / MISSING_IMAGES if out else None

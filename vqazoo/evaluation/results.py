@@ -31,7 +31,7 @@ PREDICTIONS = "predictions.csv"
 OURS = b"question_id,image,"  # how such a file of ours begins, of every release
 
 
-def check_place(out: Path) -> None:
+def check_results_place(out: Path) -> None:
     """Raise DataError where a folder holds a file of somebody else's under the name of answers."""
     try:
         with open(out / PREDICTIONS, "rb") as there:
@@ -62,9 +62,9 @@ def write_results(
         plain: of a calibrated model, the head's own scores of the answers.
 
     Raises:
-        DataError: as `check_place`. OSError: a file cannot be written.
+        DataError: as `check_results_place`. OSError: a file cannot be written.
     """
-    check_place(out)
+    check_results_place(out)
     write_file(out / PREDICTIONS, to_csv(examples, answers).encode())
     write_file(out / "predictions.jsonl", to_json_lines(examples, answers).encode())
     if registered(data)[1] is not None:

@@ -61,7 +61,7 @@ def write_page(mistakes: Mistakes, note: str = "", pictures: bool = True) -> str
     )
 
 
-def check_place(file: Path) -> None:
+def check_page_place(file: Path) -> None:
     """Raise DataError where a page would take the place of a file that is none."""
     try:
         with open(file, "rb") as there:
