@@ -54,8 +54,9 @@ SHOW_ANSWERS = "() => document.getElementById('answers').scrollIntoView({block: 
 ASKED = "what is in the picture?"  # where no example says what people may ask
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 # However a question is asked, it waits in the same line; each model has a line of its own behind it
-# (`Models.ask`), so that users of different models do not wait for one another.
-ASKING = {**QUIET, "trigger_mode": "once", "concurrency_id": "ask", "concurrency_limit": 8}
+# (`Models.ask`), so that users of different models do not wait for one another. Who asks while it
+# is still computed where models looked is answered next.
+ASKING = {**QUIET, "trigger_mode": "always_last", "concurrency_id": "ask", "concurrency_limit": 8}
 
 
 class Asked(NamedTuple):
