@@ -25,6 +25,11 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 picture`, `1,234 pictures`."""
+    return f"{count(number)} {thing}{'s' * (number != 1)}"
+
+
 def epochs(number: int) -> str:
     """`1 epoch`, `12 epochs`."""
     return "1 epoch" if number == 1 else f"{number:,} epochs"

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
-from vqazoo.errors import VqazooError
+from vqazoo.errors import VqazooError, did_you_mean
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -62,6 +62,7 @@ def names_keywords(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
         signature = inspect.signature(function)
         takes = signature.parameters
+        _check_keywords(function.__name__, kwargs, takes)
         with keywords_told(takes):
             if "report" not in takes:
                 return function(*args, **kwargs)
@@ -71,6 +72,20 @@ def names_keywords(function: Callable[P, T]) -> Callable[P, T]:
             return function(*given.args, **given.kwargs)
 
     return named
+
+
+def _check_keywords(
+    name: str, given: Mapping[str, Any], takes: Mapping[str, inspect.Parameter]
+) -> None:
+    """Raise TypeError as Python does for a keyword that a function lacks, with what was meant."""
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in takes.values()):
+        return
+    for keyword in given:
+        if keyword not in takes:
+            raise TypeError(
+                f"{name}() got an unexpected keyword argument {keyword!r}."
+                f"{did_you_mean(keyword, takes)}"
+            )
 
 
 @contextmanager

@@ -15,10 +15,12 @@ from vqazoo.data.columns import (
     ANSWERABLE_COLUMN,
     CHOICES_COLUMN,
     IMAGE_COLUMN,
+    PICTURE_ENDINGS,
     QUESTION_COLUMN,
     QUESTION_TYPE_COLUMN,
     SPLIT_COLUMN,
     SPLITS,
+    check_header,
     matched,
     split_named,
 )
@@ -30,7 +32,6 @@ from vqazoo.registry import registry
 from vqazoo_datasets.rows import BINARY, DELIMITERS, READ, Row, place, read_rows, separator_of
 from vqazoo_datasets.table import Table
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 OTHERS: Mapping[str, tuple[str, ...]] = {  # further names, which are proposed but not taken alone
     IMAGE_COLUMN: ("image url", "url", "img id", "picture id", "photo id", "id", "frame"),
     QUESTION_COLUMN: ("text", "caption", "sentence", "q", "ask"),
@@ -42,7 +43,7 @@ OTHERS: Mapping[str, tuple[str, ...]] = {  # further names, which are proposed b
     SPLIT_COLUMN: ("set", "subset", "partition", "fold"),
 }
 ENCODINGS = ("cp1252", "latin-1")  # tried for what is not UTF-8
-NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 LOOKED = 20  # rows by which the pictures' folder and names are told
 MOST = 20_000  # files of a folder that are looked at
 ENOUGH = 0.8  # share of looked at rows whose pictures are there
@@ -83,7 +84,7 @@ def _look_at_tables(files: Mapping[str, Path], given: Mapping[str, Any]) -> Firs
     if "encoding" not in given and (encoding := _encoding(first, notes)):
         args["encoding"] = encoding
     rows = read_rows(first, args.get("encoding", ""))
-    args |= _columns(first, rows, given)
+    args |= _columns(first, rows, given, notes)
     if "image_pattern" not in given and "image_root" not in given:
         how = _pictures(first, rows, args.get(IMAGE_COLUMN, "image"))
         if how:
@@ -141,9 +142,13 @@ def _decoded(data: bytes) -> tuple[str, str]:
     return data.decode(ENCODINGS[-1]), ENCODINGS[-1]
 
 
-def _columns(file: Path, rows: Sequence[Row], given: Mapping[str, Any]) -> dict[str, str]:
-    """The columns that have other names than the reader finds by itself, by argument."""
+def _columns(
+    file: Path, rows: Sequence[Row], given: Mapping[str, Any], notes: list[str]
+) -> dict[str, str]:
+    """The columns that have other names than the reader finds by itself, by argument; of several
+    that may be meant the first, which is noted."""
     there = list(dict.fromkeys(column for row in rows for column in row.cells))
+    check_header(there, f"'{file}', line 1")
     arguments = registry.manifest("dataset", "table").args
     wanted = {name: arg.default for name, arg in arguments.items() if name.endswith("_column")}
     meant = matched(there, {**wanted, **{k: v for k, v in given.items() if k in wanted}})
@@ -163,7 +168,7 @@ def _columns(file: Path, rows: Sequence[Row], given: Mapping[str, Any]) -> dict[
         if open_to_guess(argument) and best and counts[best] * 2 > len(rows):
             named[argument] = best
 
-    guess_by_cells(IMAGE_COLUMN, PICTURES)  # before "id", which may count rows
+    guess_by_cells(IMAGE_COLUMN, PICTURE_ENDINGS)  # before "id", which may count rows
     for argument, names in OTHERS.items():
         for other in names:
             if open_to_guess(argument):
@@ -174,8 +179,16 @@ def _columns(file: Path, rows: Sequence[Row], given: Mapping[str, Any]) -> dict[
         if fitting is not None:
             named[IMAGE_COLUMN] = fitting
     if open_to_guess(ANSWER_COLUMN):
-        for close in suggest("answer", free(), 1):
-            named[ANSWER_COLUMN] = close
+        close = suggest("answer", free(), len(there))
+        alike = [name for name in free() if name in close]  # in the order of the table
+        for taken in alike[:1]:
+            named[ANSWER_COLUMN] = taken
+        if len(alike) > 1:
+            others = ", ".join(map(repr, alike[1:]))
+            notes.append(
+                f"Answers are read from the column {alike[0]!r}, and none from {others}: where "
+                f"people gave several to one question, write them into one cell as  red | dark red."
+            )
     return named
 
 
@@ -210,7 +223,7 @@ def _patterns(cell: str, folder: Path) -> Iterator[str]:
     """How the name of a file in the folder may be made of a cell."""
     number = cell.removesuffix(".0")
     for file in islice(folder.iterdir(), MOST):
-        if file.suffix.lower() not in PICTURES:
+        if file.suffix.lower() not in PICTURE_ENDINGS:
             continue
         if file.stem == cell:
             yield "{id}" + file.suffix
@@ -234,7 +247,9 @@ def _share(cells: Sequence[str], folder: Path, pattern: str) -> float:
 
 def _look_at_pictures(folder: Path) -> FirstLook:
     """A table to fill in of the pictures of a folder; names of its folders become answers."""
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
+    files = sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_ENDINGS and p.is_file()
+    )
     if not files:
         raise DataError(
             f"'{folder}' holds no table ({', '.join(READ)}) and no pictures: name another folder."

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from vqazoo.data.text_files import (
     TELLING,
@@ -21,10 +21,11 @@ from vqazoo.data.text_files import (
 from vqazoo.errors import ConfigError, DataError, did_you_mean
 from vqazoo.files.csv_cells import FLAGGED, LABELLED, from_cell
 from vqazoo.files.elsewhere import DistantFile
+from vqazoo_datasets.reach import Reach, listed, of_text
 from vqazoo_datasets.sheets import PARQUET, SHEET, gone, parquet_rows, sheet_rows
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-OTHERS = (",", ";", "\t")  # by which spreadsheets separate cells, whatever the file's name
+OTHERS = (",", ";", "\t", "|")  # by which cells are separated, whatever the file's name
 SEPARATED_BY = ["sep=", ""]  # a line that some write above the header for Excel, once separated
 JSON_LINES = (".jsonl", ".ndjson")
 JSON_LIST = ".json"
@@ -41,23 +42,6 @@ class Row:
     cells: Mapping[str, Any]
 
 
-class Reach:
-    """How far a text file is read, in bytes."""
-
-    def __init__(self) -> None:
-        self._lines: TextIO | None = None
-        self._size = 0
-
-    def follow(self, lines: TextIO, size: int) -> None:
-        self._lines, self._size = lines, size
-
-    def share(self) -> float:
-        """From 0 to 1; 0: it is not read, or not as a stream of text."""
-        if self._lines is None or not self._size:
-            return 0.0
-        return 1.0 if self._lines.closed else min(self._lines.buffer.tell() / self._size, 1.0)
-
-
 def place(file: Path) -> str:
     """What `Row.line` counts, in words."""
     return "row" if file.suffix.lower() in (*BINARY, JSON_LIST) else "line"
@@ -71,7 +55,7 @@ def has_objects(file: Path) -> bool:
 def read_rows(file: Path, encoding: str = "") -> list[Row]:
     """All rows of a file; blank ones are skipped, and columns without a name.
 
-    Cells of a CSV or TSV file are separated as its header is: by commas, semicolons or tabs.
+    Cells of a CSV or TSV file are separated as its header is: by commas, semicolons, tabs or bars.
 
     Args:
         encoding: of text; empty: UTF-8, or UTF-16 where its first bytes say it.
@@ -98,33 +82,33 @@ def read_rows(file: Path, encoding: str = "") -> list[Row]:
     return rows
 
 
-def _binary_rows(file: Path) -> Iterator[Row]:
-    read = sheet_rows if _suffix(file) == SHEET else parquet_rows
-    return (Row(number, cells) for number, cells in read(file))
+def _binary_rows(file: Path, reach: Reach | None = None) -> Iterator[Row]:
+    read = sheet_rows(file, reach) if _suffix(file) == SHEET else parquet_rows(file)
+    return (Row(number, cells) for number, cells in read)
 
 
 def stream_rows(file: Path, encoding: str = "", reach: Reach | None = None) -> Iterator[Row]:
     """As `read_rows`, one at a time, of a file that need not fit into memory.
 
     Args:
-        reach: is told what is read, of text.
+        reach: is told what is read, but of parquet, whose rows are counted.
 
     Raises:
         DataError: as `read_rows`, when that line is reached; a file without rows is none.
     """
     delimiter = DELIMITERS.get(_suffix(file))
     if isinstance(file, DistantFile) or _suffix(file) == JSON_LIST:  # pictures take the room
-        yield from read_rows(file, encoding)
+        yield from listed(read_rows(file, encoding), reach)
         return
     if _suffix(file) in BINARY:
-        yield from _binary_rows(file)
+        yield from _binary_rows(file, reach)
         return
     try:
         with open(file, "rb") as start:
             written = encoding or encoding_of(start.read(TELLING))
         with open(file, encoding=written, newline="\n" if delimiter is None else "") as lines:
             if reach is not None:
-                reach.follow(lines, file.stat().st_size)
+                reach.by(of_text(lines, file.stat().st_size))
             if delimiter is None:
                 objects = objects_of_lines(file, lines, EXAMPLE)
                 yield from (Row(number, cells) for number, cells in objects)
@@ -224,7 +208,7 @@ def _separator(header: str, usual: str) -> str:
 
 
 def _name(delimiter: str) -> str:
-    return {",": "a comma", ";": "a semicolon"}.get(delimiter, "a tab")
+    return {",": "a comma", ";": "a semicolon", "|": "a bar |"}.get(delimiter, "a tab")
 
 
 def _json_rows(file: Path, text: str) -> Iterator[Row]:

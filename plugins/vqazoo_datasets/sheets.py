@@ -12,6 +12,7 @@ from typing import Any
 
 from vqazoo.errors import DataError
 from vqazoo.files.elsewhere import is_address
+from vqazoo_datasets.reach import Reach, of_archive
 
 SHEET, PARQUET = ".xlsx", ".parquet"
 BATCH = 64  # rows of parquet, with their pictures, in memory at once
@@ -41,22 +42,28 @@ def gone(file: Path) -> DataError:
     )
 
 
-def sheet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def sheet_rows(file: Path, reach: Reach | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of the first sheet of a workbook, with their numbers in it; its first row that is not
     blank names the columns. Formulas are read as what they last gave; blank rows are skipped.
+
+    Args:
+        reach: is told what is read.
 
     Raises:
         DataError: openpyxl is not there, or cannot read the file; or two columns have one name.
     """
     openpyxl = package("openpyxl", "xlsx", f"'{file}'")
     try:
-        book = openpyxl.load_workbook(io.BytesIO(file.read_bytes()), read_only=True, data_only=True)
+        data = io.BytesIO(file.read_bytes())
+        book = openpyxl.load_workbook(data, read_only=True, data_only=True)
     except FileNotFoundError:
         raise gone(file) from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(
             f"'{file}' is damaged or no workbook ({error}): save it again, or as CSV."
         ) from error
+    if reach is not None:
+        reach.by(of_archive(data))
     sheet = book.worksheets[0]
     sheet.reset_dimensions()  # some programs write another extent than the rows have
     header: list[str] = []

@@ -29,8 +29,8 @@ from vqazoo.data.comparison import compared_by_stems
 from vqazoo.errors import ConfigError, DataError
 from vqazoo.files.elsewhere import DistantFile, place_of
 from vqazoo_datasets.cells import ID, RowReader
+from vqazoo_datasets.reach import Reach
 from vqazoo_datasets.rows import (
-    Reach,
     Row,
     check_distinct,
     has_objects,
@@ -64,10 +64,10 @@ class Looked:
 class Table(DatasetReader):
     """Reads one file a split: `train`, `validation` and `test`, those that are given.
 
-    A CSV or TSV file starts with a header line, whose cells say whether commas, semicolons or tabs
-    separate. A .json file is a list of objects, .xlsx a workbook whose first sheet is read, and
-    .parquet may hold the pictures. Text is UTF-8 or UTF-16, or what `encoding` says. Columns are
-    found by their names without regard to case, blanks and underscores; those of pictures,
+    A CSV or TSV file starts with a header line, whose cells say whether commas, semicolons, tabs
+    or bars separate. A .json file is a list of objects, .xlsx a workbook whose first sheet is read,
+    and .parquet may hold the pictures. Text is UTF-8 or UTF-16, or what `encoding` says. Columns
+    are found by their names without regard to case, blanks and underscores; those of pictures,
     questions and answers also by other usual names, see vqazoo/data/columns.py. Where a file has a
     column of splits that names several, each is a split of its own, `train`, `validation`, `test`
     (also spelled val, valid, dev, training, testing) or as it is written.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vqazoo.quality import Quality
 
 FIRST = "tiny-clip-lstm-easyvqa"  # what a newcomer meets
+STEPS = 32  # of a heat map: somebody waits, and more move nothing that can be seen
 PUNCTUATION = " ?!.,;:"
 NO_QUALITY = "none"  # in place of the name of a model that judges pictures
 
@@ -153,25 +154,32 @@ class Models:
     ) -> Reply:
         """What a model says; never raises, since the others should still be heard."""
         with self._turns[name]:
-            reply = self._ask(name, picture, question, top_k, show_look)
-        return replace(reply, quality=self._judged(name, picture)) if reply.answer else reply
+            reply = self._ask(name, picture, question, top_k)
+        if reply.answer is None:
+            return reply
+        reply = replace(reply, quality=self._judged(name, picture))
+        return self.looked(name, reply, picture, question) if show_look else reply
 
-    def _ask(
-        self, name: str, picture: Image.Image, question: str, top_k: int, show_look: bool
-    ) -> Reply:
+    def looked(self, name: str, reply: Reply, picture: Image.Image, question: str) -> Reply:
+        """A reply with where the model looked, which may take a minute; one without an answer as
+        it is. Never raises, either."""
+        if reply.answer is None:
+            return reply
+        with self._turns[name]:
+            try:
+                return replace(reply, look=_look(self.load(name), picture, question))
+            except Exception as error:  # the page tells it, and the terminal in full
+                reason = sentence(error, f"Showing where {reply.model} looked")
+                return replace(reply, no_look=reason)
+
+    def _ask(self, name: str, picture: Image.Image, question: str, top_k: int) -> Reply:
         label = self.labels[name]
         try:
             model = self.load(name)
             answer = model.answer(picture, question, top_k, abstain_at_risk=self.abstain_at_risk)
         except Exception as error:  # the page tells it, and the terminal in full
             return Reply(label, problem=sentence(error, f"The model {label}"))
-        if not show_look:
-            return Reply(label, answer)
-        try:
-            return Reply(label, answer, look=_look(model, picture, question))
-        except Exception as error:  # the page tells it, and the terminal in full
-            reason = sentence(error, f"Showing where {label} looked")
-            return Reply(label, answer, no_look=reason)
+        return Reply(label, answer)
 
     def _judged(self, name: str, picture: Image.Image) -> Quality | None:
         """The quality of the picture, for a model that answers about it; None: nobody judges it."""
@@ -201,7 +209,7 @@ def _look(model: VQAModel, picture: Image.Image, question: str) -> Look:
     from vqazoo import explain
     from vqazoo.media.pixels import placement
 
-    explanation = explain.explain(model, picture, question)
+    explanation = explain.explain(model, picture, question, most_steps=STEPS)
     strongest = sorted(explanation.words, key=lambda word: -word[1])
     words = tuple(word.strip(PUNCTUATION) for word, weight in strongest[:2] if weight > 0)
     shown = explain.overlay(explanation, picture)

@@ -54,8 +54,9 @@ SHOW_ANSWERS = "() => document.getElementById('answers').scrollIntoView({block: 
 ASKED = "what is in the picture?"  # where no example says what people may ask
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 # However a question is asked, it waits in the same line; each model has a line of its own behind it
-# (`Models.ask`), so that users of different models do not wait for one another.
-ASKING = {**QUIET, "trigger_mode": "once", "concurrency_id": "ask", "concurrency_limit": 8}
+# (`Models.ask`), so that users of different models do not wait for one another. Who asks while it
+# is still computed where models looked is answered next.
+ASKING = {**QUIET, "trigger_mode": "always_last", "concurrency_id": "ask", "concurrency_limit": 8}
 
 
 class Asked(NamedTuple):
@@ -104,12 +105,17 @@ class Conversation:
             waiting = [gr.skip(), gr.skip(), gr.update(visible=False)]
             label = self.models.labels[name]
             yield [results.page(picture, question, replies, label, turns), *waiting]
-            replies.append(self.models.ask(name, picture, question, self.top_k, show_look))
+            replies.append(self.models.ask(name, picture, question, self.top_k, False))
         spoken = " ".join(results.spoken(reply) for reply in replies)
         given = "; ".join(_given(reply) for reply in replies)
         asked = Asked(str(image), question, given, (*turns, Turn(question, spoken))[-KEPT_TURNS:])
-        shown = results.page(picture, question, replies, earlier=turns)
-        yield [shown, spoken, asked, gr.update(visible=True)]
+        told = [spoken, asked, gr.update(visible=True)]
+        for number, name in enumerate(names if show_look else ()):  # the answers stand meanwhile
+            label = self.models.labels[name]
+            shown = results.page(picture, question, replies, looking_at=label, earlier=turns)
+            yield [shown, *told]
+            replies[number] = self.models.looked(name, replies[number], picture, question)
+        yield [results.page(picture, question, replies, earlier=turns), *told]
 
     def flag(self, asked: Asked | None, right: str) -> tuple[str, Any]:
         """Keep the right answer; a sentence about it, and the emptied box."""

@@ -49,11 +49,13 @@ def page(
     replies: Sequence[Reply],
     waiting_for: str = "",
     earlier: Sequence[Turn] = (),
+    looking_at: str = "",
 ) -> str:
     """The replies to a question about a picture, side by side, and which model is still asked.
 
     Args:
         earlier: what was asked before about the same picture, the latest last.
+        looking_at: the model of which it is still computed where it looked.
     """
     return fill(
         __file__,
@@ -62,6 +64,7 @@ def page(
         question=question,
         replies=replies,
         waiting_for=waiting_for,
+        looking_at=looking_at,
         earlier=earlier,
         headline=headline,
         share=share,

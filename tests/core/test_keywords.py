@@ -57,6 +57,17 @@ def test_training_names_its_own_keywords(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("function", [vqazoo.train, vqazoo.evaluate, vqazoo.load])
+def test_a_keyword_that_is_not_there_is_told_with_the_function_and_what_was_meant(
+    function: Callable[..., Any],
+) -> None:
+    name = function.__name__
+    with pytest.raises(TypeError, match=rf"^{name}\(\) got an unexpected keyword argument 'devic'"):
+        function("tiny-clip-gru-easyvqa", devic="cpu")
+    with pytest.raises(TypeError, match=r"Did you mean 'device'"):
+        function("tiny-clip-gru-easyvqa", devic="cpu")
+
+
 def test_so_do_others_each_as_it_takes_them(tmp_path: Path) -> None:
     model = "tiny-clip-linear-easyvqa"
     assert 'data_args={"data_root": DIR}' in told(lambda: vqazoo.evaluate(model, "vizwiz"))

@@ -50,6 +50,28 @@ class Done(NamedTuple):
     answered: str = ""  # what `asking` printed
 
 
+INSTALL = (
+    Step(
+        "A fresh clone",
+        "`ADDRESS` is the repository's page. The commands of the day are those of this "
+        "environment, whose `bin` stands in the `PATH`; it takes 6.5 GB of a disk.",
+        "git clone ADDRESS vqazoo",
+    ),
+    Step("", "", "python3 -m venv .venv"),
+    Step(
+        "",
+        "",
+        ".venv/bin/pip install --quiet --disable-pip-version-check "
+        "'./vqazoo[pretrained,demo,export]'",
+    ),
+    Step(
+        "",
+        "The service reads photographs of strangers and wants a newer Pillow than the demo asks "
+        "for. The two work together, and the demo then reads every format; pip calls it an error, "
+        "and installs it all the same:",
+        ".venv/bin/pip install --quiet --disable-pip-version-check './vqazoo[serve]'",
+    ),
+)
 FROM_SUGGEST = "(the command that suggest ends with)"
 STEPS = (
     Step(
@@ -102,6 +124,13 @@ STEPS = (
 )
 
 
+Meanwhile = Callable[[str, int, Path], None]
+
+
+def nothing(command: str, port: int, folder: Path) -> None:
+    """Let a service be."""
+
+
 def make_folder(daquar: Path, folder: Path) -> None:
     """Write a user's folder: photographs, a table to learn from with bad rows, one to test on."""
     photos = folder / "photos"
@@ -143,30 +172,31 @@ def with_bad_rows(rows: list[tuple[str, str, str]]) -> list[tuple[str, str, str]
 
 
 def walk(
-    daquar: Path, folder: Path, at_demo: Callable[[int, Path], None] = lambda port, folder: None
+    daquar: Path, folder: Path, meanwhile: Meanwhile = nothing, fresh: bool = False
 ) -> Iterator[Done]:
     """Every step, in a folder that is made for it, with caches of its own.
 
     Args:
-        at_demo: called with the port of the demo and a folder while it runs.
+        meanwhile: called with a service's command, its port and a folder while it runs.
+        fresh: whether to begin with a clone and an environment of its own, which needs a network
+            and 7 GB; else the one of now is used.
     """
     home, place = folder / "home", folder / "day"
     home.mkdir()
     make_folder(daquar, place)
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("VQAZOO")},
-        "HOME": str(home),
-        "XDG_CACHE_HOME": str(home / ".cache"),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "NO_COLOR": "1",
-    }
+    environment = environment_of(place)
+    if fresh:
+        environment.pop("PYTHONPATH", None)
+    if fresh:
+        yield from _installed(folder, place, environment)
+        environment["PATH"] = f"{place}/.venv/bin{os.pathsep}{os.environ['PATH']}"
     following = ""
     for step in STEPS:
         command = following if step.command == FROM_SUGGEST else step.command
-        port = _free_port()
+        port = free_port()
         said: list[str] = []
-        meanwhile = partial(_meanwhile, step, port, place, environment, said, at_demo)
-        shown = seen(command.format(port=port), place, environment, meanwhile)
+        during = partial(_meanwhile, step, port, place, environment, said, meanwhile)
+        shown = seen(command.format(port=port), place, environment, during)
         clean = _without_machine(shown.text, folder, port)
         answered = _without_machine("".join(said), folder, port)
         yield Done(step, command.format(port=8000), shown._replace(text=clean), answered)
@@ -176,22 +206,50 @@ def walk(
             _delete_row_without_question(place / "train.csv")
 
 
+def environment_of(place: Path) -> dict[str, str]:
+    """The environment of a new user: a home beside the folder, nothing of vqazoo set."""
+    home = place.parent / "home"
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("VQAZOO")},
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / ".cache"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "NO_COLOR": "1",
+    }
+
+
+def _installed(folder: Path, place: Path, environment: Mapping[str, str]) -> Iterator[Done]:
+    """A clone of this repository in an environment of its own.
+
+    Raises:
+        RuntimeError: a command failed; the message is what it printed.
+    """
+    for step in INSTALL:
+        mine = {**environment, "HOME": os.environ["HOME"]}  # whose settings say where packages are
+        shown = seen(step.command.replace("ADDRESS", str(ROOT)), place, mine)
+        if shown.status:
+            raise RuntimeError(f"{step.command}: {shown.text}")
+        lines = _without_machine(shown.text, folder).splitlines()
+        # Where packages come from is this machine's matter.
+        kept = [line for line in lines if "://" not in line and str(ROOT) not in line]
+        yield Done(step, step.command, shown._replace(text="\n".join(kept)))
+
+
 def _meanwhile(
     step: Step,
     port: int,
     place: Path,
     environment: Mapping[str, str],
     said: list[str],
-    at_demo: Callable[[int, Path], None],
+    meanwhile: Meanwhile,
     process: subprocess.Popen[bytes],
 ) -> None:
     """Use a service and end it; of other steps nothing."""
     if not step.service:
         return
-    _until_it_listens(port, process)
+    until_it_listens(port, process)
     time.sleep(QUIET)
-    if step.command.startswith("vqazoo demo"):
-        at_demo(port, place)
+    meanwhile(step.command, port, place)
     if step.asking:
         said.append(seen(step.asking.format(port=port), place, environment).text)
         time.sleep(QUIET)
@@ -203,14 +261,14 @@ def _delete_row_without_question(table: Path) -> None:
     table.write_bytes(b"\r\n".join(line for line in lines if b";;" not in line))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
+def until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
     """Wait for a service; one that ended says why in its own words."""
     ends = time.monotonic() + WAIT
     while not has_ended(process) and time.monotonic() < ends:
@@ -221,9 +279,9 @@ def _until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
             time.sleep(QUIET / 10)
 
 
-def _without_machine(text: str, folder: Path, port: int) -> str:
+def _without_machine(text: str, folder: Path, port: int | None = None) -> str:
     """The text without this machine's folders and port."""
     text = text.replace(str(folder / "home"), "/home/you").replace(
         str(folder / "day"), "/home/you/day"
     )
-    return re.sub(rf"\b{port}\b", "8000", text)
+    return text if port is None else re.sub(rf"\b{port}\b", "8000", text)

@@ -151,6 +151,7 @@ def ask(
                 "--choices, --levels and --statement give every probability: leave out --top-k, "
                 "--decode, --candidates, --explain, --quality, --abstain-at-risk and --ocr-tokens."
             )
+        _check(image, question)
         decide(vqazoo.load(model, **where), image, asked, nearest, not uncalibrated, as_json, about)
         return
     if sheet is not None and sheet.suffix.lower() != ".png":
@@ -160,6 +161,7 @@ def ask(
     if ocr_file is not None and (chosen is not None or sheet is not None):
         raise ConfigError("--ocr-tokens is without --candidates and --explain: leave one out.")
     read = None if ocr_file is None else _read_words(ocr_file)
+    _check(image, question)
     loaded, calibrated = vqazoo.load(model, **where), not uncalibrated
     if chosen is not None:
         unknown = "nearest" if nearest else "unscored"
@@ -209,12 +211,28 @@ def caption(
     import vqazoo
 
     options, _ = decode_request(decode)
+    _check(image)
     loaded = vqazoo.load(model, **where)
     description = loaded.caption(image, top_k, calibrated=not uncalibrated, **options)
     if as_json:
         print_json(_told(cast("Answer", description), {"model": model, "image": image}))
     else:
         _print(cast("Answer", description), top_k)
+
+
+def _check(image: str, question: str | None = None) -> None:
+    """Raise what asking would, of a picture and a question that cannot be used: a model takes
+    seconds to load."""
+    from vqazoo.data import check_question
+
+    if question is not None:
+        check_question(question)
+    from vqazoo.media.video import is_video
+
+    if not is_video(image):
+        from vqazoo.media.images import open_image
+
+        open_image(image)
 
 
 def _draw(

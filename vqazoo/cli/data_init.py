@@ -54,8 +54,6 @@ def init(place: Path, out: Path, assignments: tuple[str, ...], as_json: bool) ->
     from vqazoo.registry import load_object
 
     manifest = _manifest(place)
-    if out.exists():
-        raise DataError(f"'{out}' is there already: name another file with --out, or remove it.")
     looked: FirstLook = load_object(manifest.look)(place, given_args(None, assignments))
     for table in looked.made:
         if table.exists():
@@ -63,6 +61,8 @@ def init(place: Path, out: Path, assignments: tuple[str, ...], as_json: bool) ->
     doubts = _doubts(looked)
     validating = "validation" in looked.splits and "train" in looked.splits
     text = _settings(looked, manifest, out, validating)
+    if out.exists() and not _holds(out, text):
+        raise DataError(f"'{out}' is there already: name another file with --out, or remove it.")
     try:
         for table, content in looked.made.items():
             write_file(table, content.encode())
@@ -73,6 +73,14 @@ def init(place: Path, out: Path, assignments: tuple[str, ...], as_json: bool) ->
         print_json(_as_json(looked, doubts, out))
     else:
         _print(looked, doubts, out, text)
+
+
+def _holds(out: Path, text: str) -> bool:
+    """Whether a file is what would be written: of a table that was corrected and looked at anew."""
+    try:
+        return out.read_bytes() == text.encode()
+    except OSError:
+        return False
 
 
 def _manifest(place: Path) -> DatasetManifest:
@@ -142,6 +150,7 @@ def _settings(looked: FirstLook, manifest: DatasetManifest, out: Path, validatin
 
 
 def _print(looked: FirstLook, doubts: Mapping[str, Sequence[Doubt]], out: Path, text: str) -> None:
+    from vqazoo.amounts import counted
     from vqazoo.data.doubts import Doubt
 
     for note in looked.notes:
@@ -152,8 +161,8 @@ def _print(looked: FirstLook, doubts: Mapping[str, Sequence[Doubt]], out: Path, 
         named = {name.removesuffix("_column"): column for name, column in looked.columns.items()}
         say("Columns: " + ", ".join(f"{name} = {column!r}" for name, column in named.items()))
     for split, read in looked.splits.items():
-        pictures = len({example.image for example in read.examples})
-        say(f"{split}: {len(read.examples):,} questions about {pictures:,} pictures")
+        pictures = counted(len({example.image for example in read.examples}), "picture")
+        say(f"{split}: {counted(len(read.examples), 'question')} about {pictures}")
     first = next(iter(looked.splits.values()), None)
     if first is not None and first.examples:
         shown = [
@@ -191,6 +200,8 @@ def _next(looked: FirstLook, doubts: Mapping[str, Sequence[Doubt]], out: Path) -
             "how they are named with  --set image_pattern={id}.jpg ).",
         ]
     learnt = looked.splits.get("train")
+    if learnt is not None and learnt.wrong and not learnt.examples:
+        return told  # the rows say themselves what is wrong with them
     if learnt is None or not any(example.answers for example in learnt.examples):
         return [
             *told,

@@ -78,6 +78,7 @@ def errors(
     """
     from vqazoo.errors import ConfigError
     from vqazoo.evaluation.answering import Asking
+    from vqazoo.evaluation.mistakes import check_page_place
     from vqazoo.evaluation.mistakes.search import PageParts, find_mistakes
     from vqazoo.evaluation.predictions import read_predictions
     from vqazoo.zoo.evaluate import subject
@@ -88,6 +89,8 @@ def errors(
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--out is '{out}', but a file that ends in .html was expected.")
     page = None if as_json and out is None else out or Path(PAGE)
+    if page is not None:
+        check_page_place(page)
     missing = page and page.with_name(f"{page.stem}-missing-images.txt")
     args = given_args(data_root, assignments)
     there = subject(run, data, split or "", args, skip_missing, missing, _say)

@@ -147,7 +147,10 @@ def eval_command(
             f"'{model}' was published without a recipe of vqazoo: leave out --record."
         )
     if out is not None:
+        from vqazoo.evaluation.results import check_results_place
+
         make_folder(out)
+        check_results_place(out)  # before anything is asked
     args, wanted = given_args(data_root, assignments), wups or None
     chosen_metrics = _chosen(metrics, metric_set)
     missing = out / MISSING_IMAGES if out else None
@@ -261,14 +264,21 @@ def _print_all(metrics: Sequence[Metric]) -> None:
 
 def _print_short(evaluation: Evaluation, model: str | None) -> None:
     """The score first, the few numbers that are defined here, and what to do next."""
-    from vqazoo.evaluation.summary import NOTHING_BESIDE, first_lines, next_step, row, short
+    from vqazoo.evaluation.summary import (
+        NOTHING_BESIDE,
+        first_lines,
+        in_sentences,
+        next_step,
+        row,
+        short,
+    )
     from vqazoo.zoo.beside import known_beside
 
     metrics = evaluation.metrics
     beside = known_beside(model, evaluation.data, evaluation.split) if model else NOTHING_BESIDE
     for line in first_lines(metrics, beside):
         say(line)
-    listed = short(metrics)
+    listed = short(metrics, in_sentences(evaluation.predictions.examples))
     columns = ("metric", "value", "95% interval", "questions")
     print_table(columns, [row(metric) for metric in listed], right=("value", "questions"))
     if told := next_step(metrics):

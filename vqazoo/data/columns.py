@@ -44,6 +44,7 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing"),
 }
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 TRUE, FALSE = ("1", "true", "yes", "answerable"), ("0", "false", "no", "unanswerable")
 SHOWN = 8  # columns that a message names
 SURE = 0.75  # likeness from which on a name is offered as the one to write
@@ -115,6 +116,7 @@ def check_columns(
             missing[argument] = name
     if not missing:
         return
+    check_header(columns, where)
     names = " and no column ".join(map(repr, missing.values()))
     shown = ", ".join(map(repr, sorted(columns)[:SHOWN])) + " ..." * (len(columns) > SHOWN)
     # Of several, a hint would not say which column it is for; the flags below do.
@@ -130,6 +132,16 @@ def check_columns(
         f"column{'s' * many}, or name {'others' if many else 'another'} with the "
         f"argument{'s' * many} {', '.join(missing)}:  {' '.join(flags)}"
     )
+
+
+def check_header(columns: Iterable[str], where: str) -> None:
+    """Raise DataError where names of columns are a row: one of them is that of a picture."""
+    for name in map(str, columns):
+        if name.lower().endswith(PICTURE_ENDINGS):
+            raise DataError(
+                f"{where}: {name!r} stands where the name of a column was expected: the first line "
+                f"seems to be a row, so write one such as  image,question,answer  above it."
+            )
 
 
 def labels(cells: Mapping[str, Any], meant: Mapping[str, str], where: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ and `args`, as `vqazoo data init` writes it. Its paths start at its own folder.
 from __future__ import annotations
 
 import os
+import shlex
 import tomllib
 from pathlib import Path, PurePath
 from typing import Any
@@ -25,21 +26,42 @@ def dataset_of_file(data: str, split: str) -> tuple[str, dict[str, Any]]:
     """The dataset that reads a file, and the argument that gives it the file as that split; or
     those that a file of data settings names.
 
-    What is no file of a known suffix comes back as it is, without arguments.
+    The name of a dataset comes back as it is, without arguments; so does what is no file either.
 
     Raises:
-        DataError: settings cannot be read.
+        DataError: settings cannot be read, or it is a folder or a file that no dataset reads.
     """
     suffix = PurePath(data).suffix.lower()
-    if not suffix or parse_ref(data).name in registry.names("dataset"):
+    a_folder = os.path.isdir(data)
+    if not (suffix or a_folder) or _names_dataset(data):
         return data, {}
+    if a_folder:
+        raise DataError(
+            f"'{data}' is a folder and no dataset: let  vqazoo data init {shlex.quote(data)}  look "
+            f"at it, and name the settings that it writes."
+        )
     if suffix == SETTINGS:
         settings = data_settings(Path(data))
         return settings["type"], settings["args"]
-    for name, manifest in registry.usable(DatasetManifest):
+    readers = list(registry.usable(DatasetManifest))
+    for name, manifest in readers:
         if suffix in manifest.suffixes:
             return name, {split if split in manifest.args else TEST: data}
+    if os.path.isfile(data):
+        known = sorted({suffix for _, manifest in readers for suffix in manifest.suffixes})
+        raise DataError(
+            f"'{data}' ends in '{suffix}', but a dataset or a table was expected "
+            f"({', '.join(known)}): save it as one of these."
+        )
     return data, {}
+
+
+def _names_dataset(data: str) -> bool:
+    """Whether it is the name of a dataset, with or without a distribution and a variant."""
+    names = registry.names("dataset")
+    return data.partition(":")[0] in names or (
+        bool(PurePath(data).suffix) and parse_ref(data).name in names
+    )
 
 
 def data_settings(file: Path) -> dict[str, Any]:

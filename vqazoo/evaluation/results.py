@@ -11,6 +11,7 @@ import numpy as np
 from vqazoo.calibration.abstaining import guess_of
 from vqazoo.data import Example
 from vqazoo.data.damage import unreadable
+from vqazoo.errors import DataError
 from vqazoo.evaluation.agreement import measured
 from vqazoo.evaluation.figures import (
     answer_figure,
@@ -26,6 +27,22 @@ from vqazoo.files.writing import write_file
 from vqazoo.interfaces import Answer
 
 GRID = 12  # questions in the picture grid
+PREDICTIONS = "predictions.csv"
+OURS = b"question_id,image,"  # how such a file of ours begins, of every release
+
+
+def check_results_place(out: Path) -> None:
+    """Raise DataError where a folder holds a file of somebody else's under the name of answers."""
+    try:
+        with open(out / PREDICTIONS, "rb") as there:
+            ours = there.read(len(OURS)) == OURS
+    except OSError:  # not there, or told when it is written
+        return
+    if not ours:
+        raise DataError(
+            f"'{out / PREDICTIONS}' is there already, and was not written by vqazoo: it is not "
+            f"overwritten, so name another folder with --out."
+        )
 
 
 def write_results(
@@ -43,8 +60,12 @@ def write_results(
         data: name of the dataset, for its official submission files.
         seed: chooses the questions in the picture grid.
         plain: of a calibrated model, the head's own scores of the answers.
+
+    Raises:
+        DataError: as `check_results_place`. OSError: a file cannot be written.
     """
-    write_file(out / "predictions.csv", to_csv(examples, answers).encode())
+    check_results_place(out)
+    write_file(out / PREDICTIONS, to_csv(examples, answers).encode())
     write_file(out / "predictions.jsonl", to_json_lines(examples, answers).encode())
     if registered(data)[1] is not None:
         for name, content in submissions(data, examples, answers).items():

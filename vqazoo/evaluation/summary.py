@@ -6,11 +6,14 @@ All numbers with their signatures stay in `metrics.json`. Imports only numpy, by
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from vqazoo.amounts import count, percent
+from vqazoo.data import Example
+from vqazoo.data.answers import truth_of
 from vqazoo.evaluation.metric import Metric
 
 MAIN = ("flaw-ap-mean", "vqa-accuracy", "accuracy")  # the first that was measured
@@ -19,7 +22,7 @@ FIRST = (
     *("constant-answer-vqa-accuracy", "constant-answer-accuracy", "known-answer-share"),
     *("vizwiz-accuracy", "flaw-ap-mean", "flaw-f1-mean", "wups-0.9", "wups-0.0"),
 )
-IN_SENTENCES = ("squad-f1", "chrf")  # where answers are of several words, as BLEU of most words
+IN_SENTENCES = ("squad-f1", "chrf")  # where most answers are of several words, as BLEU of most
 BLEU = ("bleu-4", "bleu-3", "bleu-2")
 LAST = (
     *("unanswerable-share", "answerability-f1", "calibration-error"),
@@ -29,6 +32,7 @@ LAST = (
 WITHOUT_PICTURES = "question-only-"
 LARGEST_PARTS = 6  # of one field, the largest first
 WIDTH = 48  # letters of a name
+MOST = 0.5  # share of answers of several words from which on they are compared word by word
 FEW_KNOWN = 0.8  # share of questions whose answer is known, below which that is said first
 
 
@@ -101,14 +105,28 @@ def next_step(metrics: Sequence[Metric]) -> str:
     return "Next: 'vqazoo errors' groups the mistakes; 'vqazoo compare' says if another is better."
 
 
-def short(metrics: Sequence[Metric]) -> list[Metric]:
-    """The numbers that are defined for these answers and that say what others do not."""
+def in_sentences(examples: Iterable[Example]) -> bool:
+    """Whether people mostly answer with several words; questions without an answer do not count.
+
+    Of answers that are mostly one word, numbers of words in common say nothing that the share of
+    right answers does not, or repeat the few that are longer.
+    """
+    counts = Counter(len(truth.split()) > 1 for truth in map(truth_of, examples) if truth)
+    return counts[True] > MOST * counts.total()
+
+
+def short(metrics: Sequence[Metric], sentences: bool) -> list[Metric]:
+    """The numbers that are defined for these answers and that say what others do not.
+
+    Args:
+        sentences: whether most answers are of several words, see `in_sentences`.
+    """
     there = [metric for metric in metrics if metric.undefined is None]
     named = {metric.name: metric for metric in there}
     bleu = next((named[name] for name in BLEU if name in named), None)
     listed = [named[name] for name in FIRST if name in named]
     listed += [metric for metric in there if metric.better is not None]
-    if bleu is not None:
+    if sentences and bleu is not None:
         listed += [named[name] for name in IN_SENTENCES if name in named]
         listed.append(bleu)
     parts = [metric for metric in there if "/" in metric.name and "answer-count" not in metric.name]

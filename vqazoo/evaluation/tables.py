@@ -224,12 +224,12 @@ def _row(
     row: Mapping[str, Any], number: int, classes: Mapping[str, Classes]
 ) -> tuple[Any, Example]:
     meant = matched(row, COLUMNS)
-    for argument in (IMAGE_COLUMN, QUESTION_COLUMN):
-        if argument not in meant:
-            raise DataError(
-                f"Row {number} has no {COLUMNS[argument]!r}, but only {', '.join(map(repr, row))}: "
-                f"rename the column."
-            )
+    missing = [repr(COLUMNS[a]) for a in (IMAGE_COLUMN, QUESTION_COLUMN) if a not in meant]
+    if missing:
+        raise DataError(
+            f"Row {number} has no {' and no '.join(missing)}, but only "
+            f"{', '.join(map(repr, row))}: rename the column{'s' * (len(missing) > 1)}."
+        )
     picture, question = row[meant[IMAGE_COLUMN]], row[meant[QUESTION_COLUMN]]
     if isinstance(picture, Mapping):  # of a datasets.Dataset that does not decode
         picture = _decoded(picture, number)

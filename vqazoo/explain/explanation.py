@@ -12,7 +12,7 @@ from vqazoo.data import check_question
 from vqazoo.data.answers import normalise
 from vqazoo.data.asking import pair
 from vqazoo.errors import ConfigError, ImageError, IncompatibleError
-from vqazoo.explain.gradients import pixel_gradients, word_gradients
+from vqazoo.explain.gradients import MOST_STEPS, pixel_gradients, word_gradients
 from vqazoo.explain.maps import Map, onto_picture, pixel_map, token_map
 from vqazoo.explain.words import word_places
 from vqazoo.interfaces import Answer, AttendsToImage, floating_dtype
@@ -47,7 +47,12 @@ class Explanation:
 
 
 def explain(
-    model: VQAModel, image: Any, question: str, method: str = AUTO, answer: Answer | None = None
+    model: VQAModel,
+    image: Any,
+    question: str,
+    method: str = AUTO,
+    answer: Answer | None = None,
+    most_steps: int = MOST_STEPS,
 ) -> Explanation:
     """Explain the answer to one question about one picture.
 
@@ -57,6 +62,8 @@ def explain(
             `integrated-gradients`: what each pixel adds to the answer's score (gradients.py);
             `auto`: attention where the fusion offers it.
         answer: what to explain; None: the model's best answer.
+        most_steps: of integrated gradients over the picture, 32 or more: their number is doubled
+            until they add up to the answer's score. Fewer are faster and less exact.
 
     Raises:
         ConfigError: an unknown method, a model without attention was asked for it, or the answer is
@@ -86,7 +93,7 @@ def explain(
             )
         used = GRADIENTS if weights is None else ATTENTION
         if weights is None:
-            weights = pixel_map(pixel_gradients(model, seen, asked, target).values)
+            weights = pixel_map(pixel_gradients(model, seen, asked, target, most_steps).values)
         weighed = _lends_words(model)
         words = (
             _words(model, seen, asked, target)

@@ -49,13 +49,16 @@ class Attribution:
         return float(self.values.sum()) - (self.score - self.baseline)
 
 
-def pixel_gradients(model: VQAModel, pixels: Tensor, question: str, answer: str) -> Attribution:
+def pixel_gradients(
+    model: VQAModel, pixels: Tensor, question: str, answer: str, most_steps: int = MOST_STEPS
+) -> Attribution:
     """Attributions (3, H, W) of the pixels, the question being as it is.
 
     The baseline is a picture that has the mean colour of this one everywhere.
 
     Args:
         pixels: (3, H, W) float, as `VQAModel.transform` makes them.
+        most_steps: points of the line at which doubling ends.
     """
     pixels = pixels.to(model.device)
     with torch.no_grad():
@@ -65,7 +68,8 @@ def pixel_gradients(model: VQAModel, pixels: Tensor, question: str, answer: str)
         """Pixels (S, 3, H, W)."""
         return _score(model, _image(model, points), asked, question, answer, len(points))
 
-    return _integrated(score, pixels.mean(dim=(1, 2), keepdim=True).expand_as(pixels), pixels)
+    start = pixels.mean(dim=(1, 2), keepdim=True).expand_as(pixels)
+    return _integrated(score, start, pixels, most_steps)
 
 
 def word_gradients(
@@ -111,7 +115,9 @@ def word_gradients(
     return _integrated(score, start, end)
 
 
-def _integrated(score: MeanScore, start: Tensor, end: Tensor) -> Attribution:
+def _integrated(
+    score: MeanScore, start: Tensor, end: Tensor, most_steps: int = MOST_STEPS
+) -> Attribution:
     """Integrated gradients from start to end, by Gauss-Legendre sums of ever more steps."""
     with torch.no_grad():
         baseline, reached = (float(score(point[None].clone())) for point in (start, end))
@@ -119,7 +125,7 @@ def _integrated(score: MeanScore, start: Tensor, end: Tensor) -> Attribution:
     while True:
         values = _integral(score, start, end - start, steps).float().cpu()
         attribution = Attribution(values, reached, baseline, steps)
-        if abs(attribution.gap) <= CLOSE * abs(reached - baseline) or steps >= MOST_STEPS:
+        if abs(attribution.gap) <= CLOSE * abs(reached - baseline) or steps >= most_steps:
             return attribution
         steps *= 2
 

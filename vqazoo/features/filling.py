@@ -209,8 +209,10 @@ class Filling:
         pending_keys: list[str] = []
         pending: list[Features] = []
         try:
-            shown = self.progress(range(len(batches)), f"{READ_BY[self.side]}s")
-            for _, batch, features in zip(shown, batches, encoded, strict=True):
+            total = sum(map(len, batches))  # told one by one, though they are encoded together
+            shown = self.progress(range(total), f"{READ_BY[self.side]}s")
+            next(shown, None)
+            for batch, features in zip(batches, encoded, strict=True):
                 half = _half(features, self.side)
                 pending_keys += batch
                 pending.append(half)
@@ -218,6 +220,8 @@ class Filling:
                     full, rows = pending_keys, stack(pending)
                     pending_keys, pending = [], []
                     cache.add(full, rows)
+                for _ in batch:
+                    next(shown, None)
         finally:  # also of a run that is stopped, or meets a broken picture
             if pending_keys:
                 cache.add(pending_keys, stack(pending))

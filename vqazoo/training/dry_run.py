@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
+
 import torch
 from torch import nn
 
 from vqazoo.amounts import count
 from vqazoo.building import build_model
 from vqazoo.config import RunConfig
+from vqazoo.data.examples import is_there
 from vqazoo.interfaces import Features
 from vqazoo.model import VQAModel, pick_device
 from vqazoo.training.data import read_run_data
@@ -31,7 +35,20 @@ def shape_table(config: RunConfig) -> str:
     if took is None:
         return shapes
     epochs = sum(stage.epochs for stage in stages(training))
-    return f"{shapes}\n\n{took.told(epochs, model.device)}"
+    absent = _absent({example.image for example in data.examples}, config.data.skip_missing)
+    return f"{shapes}\n\n{took.told(epochs, model.device)}{absent}"
+
+
+def _absent(images: Collection[Path], skipped: bool) -> str:
+    """What a run will make of pictures that are not there, as a sentence; empty: all are."""
+    missing = sorted(str(image) for image in images if not is_there(image))
+    if not missing:
+        return ""
+    then = "their questions are left out" if skipped else "the run stops, but for --skip-missing"
+    return (
+        f" Not there: {count(len(missing))} of {count(len(images))} pictures, such as "
+        f"'{missing[0]}': {then}."
+    )
 
 
 def describe_shapes(model: VQAModel) -> str:

@@ -11,11 +11,12 @@ from vqazoo.data import DatasetReader, Example, open_dataset, split_by_image
 from vqazoo.data.answers import apply_rule
 from vqazoo.data.leaks import find_leak
 from vqazoo.data.own_files import SETTINGS, TEST, dataset_of_file
-from vqazoo.errors import ConfigError, VqazooError
+from vqazoo.errors import ConfigError, UnknownNameError, VqazooError
 from vqazoo.files.writing import RECIPE
 from vqazoo.keywords import names_keywords
 from vqazoo.progress import Progress, Report, unshown
 from vqazoo.registry import registry
+from vqazoo.zoo.held_out import held_out_questions
 from vqazoo.zoo.models import Found, find, load, load_found
 from vqazoo.zoo.recipes import run_recipe_of, trained_on
 
@@ -86,7 +87,14 @@ def subject(
 
     checkpoint = find(reference, names=(RECIPE,))
     chosen = chosen_data(reference, checkpoint, data, split, data_args)
-    read = read_split(*chosen, skip_missing, missing, report, look)
+    try:
+        read = read_split(*chosen, skip_missing, missing, report, look)
+    except UnknownNameError:
+        own = checkpoint.folder if data is None else None
+        held_out = None if own is None else held_out_questions(own, chosen[1], split, report)
+        if held_out is None:
+            raise
+        return Subject(reference, checkpoint, held_out)
     if checkpoint.folder is not None:
         tell_leak(checkpoint.folder, read.examples, report)
     return Subject(reference, checkpoint, read)

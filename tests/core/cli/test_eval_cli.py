@@ -380,3 +380,17 @@ def test_a_packaged_model_is_set_beside_the_question_alone() -> None:
     assert 0.6 < beside.question_only["accuracy"] < 0.7
     assert known_beside(MODEL, "easy-vqa", "train") == NOTHING_BESIDE
     assert known_beside(MODEL, "table", "test") == NOTHING_BESIDE
+
+
+def test_a_file_of_somebody_else_is_not_overwritten(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "predictions.csv"
+    own.write_text("what I predict\n")
+    asked = ["eval", "tiny-clip-gru-easyvqa", *data(table), "--out", str(tmp_path)]
+    assert run(asked) == 1
+    assert "was not written by vqazoo" in capsys.readouterr().err
+    assert own.read_text() == "what I predict\n"
+    own.write_text("question_id,image,question,answer\n")  # as a former release began
+    assert run(asked) == 0
+    assert own.read_text().startswith("question_id,image,image_path,")

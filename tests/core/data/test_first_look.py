@@ -80,8 +80,11 @@ def test_what_is_printed_shows_columns_rows_and_the_next_command(
     assert "image = 'image_id', question = 'question'" in out
     assert "COCO_000001.png  is it red?  no" in out
     assert "suggest --data sub.toml " in out
+    assert run(["data", "init", "good.csv", "--out", "sub.toml"]) == 0  # as it was
+    (folder / "sub.toml").write_text("mine")
     assert run(["data", "init", "good.csv", "--out", "sub.toml"]) == 1  # nothing is overwritten
     assert "there already" in capsys.readouterr().err
+    assert (folder / "sub.toml").read_text() == "mine"
 
 
 def test_what_to_do_next_leaves_out_what_has_no_picture_and_does_not_hide_what_is_wrong(
@@ -258,7 +261,7 @@ def test_a_column_of_picture_names_wins_over_one_that_counts_rows(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("images/COCO_000000.png,what?,cat\nimages/COCO_000001.png,why?,dog\n", "No row to learn"),
+        ("image,question,where\nimages/COCO_000000.png,what?,here\n", "No row to learn"),
         ("image,question,answer\nCOCO_000000,what?,cat\nnone,why?,dog\n", "image_root=FOLDER"),
     ],
 )
@@ -293,3 +296,45 @@ def test_objects_of_a_json_list_on_one_line_are_counted(
     train = json.loads(capsys.readouterr().out)["splits"]["train"]
     assert [bad["row"] for bad in train["unusable"]] == [3]
     assert [doubt["rows"] for doubt in train["doubts"] if "without" in doubt["what"]] == [[2]]
+
+
+PICTURE = "images/COCO_000000.png"
+
+
+def init(folder: Path, table: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    (folder / "t.csv").write_text(table)
+    status = run(["data", "init", "t.csv", "--out", "t.toml"])
+    return status, *capsys.readouterr()
+
+
+def test_of_numbered_columns_of_answers_the_first_is_read_and_the_others_are_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = f"image,question,answer1,answer2\n{PICTURE},is it red?,yes,no\n"
+    status, out, _ = init(folder, rows, capsys)
+    assert (status, "column 'answer1', and none from 'answer2'" in out) == (0, True)
+    assert "is it red?  yes" in out
+
+
+def test_a_table_without_a_header_is_refused_by_every_verb(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, err = init(folder, f"{PICTURE},is it red?,yes\n" * 2, capsys)
+    assert (status, (folder / "t.toml").exists()) == (1, False)
+    assert f"'{PICTURE}' stands where the name of a column was expected" in err
+    assert run(["data", "info", "t.csv"]) == 1
+    assert "write one such as  image,question,answer  above it" in capsys.readouterr().err
+
+
+def test_addresses_that_are_not_read_are_no_missing_column_of_answers(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "image,question,answer\nhttps://example.org/1.jpg,is it red?,yes\n"
+    _, out, _ = init(folder, rows, capsys)
+    assert "--set web=true" in out
+    assert "answer_column" not in out
+
+
+def test_one_picture_is_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = init(folder, f"image,question,answer\n{PICTURE},is it red?,yes\n", capsys)
+    assert "train: 1 question about 1 picture\n" in out

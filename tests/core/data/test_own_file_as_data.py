@@ -12,6 +12,7 @@ from PIL import Image
 import vqazoo
 from vqazoo.cli import run
 from vqazoo.data.own_files import dataset_of_file
+from vqazoo.errors import DataError
 from vqazoo.training.settings import gather_config
 
 MODEL = "tiny-clip-gru-easyvqa"
@@ -38,6 +39,27 @@ def test_a_file_names_the_dataset_that_reads_it(name: str) -> None:
 @pytest.mark.parametrize("name", ["vizwiz", "table", "hf:me/x.csv", "webdataset:a.csv", "x.docx"])
 def test_anything_else_stays_what_it_is(name: str) -> None:
     assert dataset_of_file(name, "train") == (name, {})
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("my photos", r"vqazoo data init 'my photos'  look at it"),
+        ("notes.txt", r"ends in '\.txt', but a dataset or a table was expected \(\.csv, "),
+    ],
+)
+def test_a_folder_and_another_file_are_told_as_such(
+    given: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my photos").mkdir()
+    Path("notes.txt").write_text("a list")
+    Path("vizwiz").mkdir()  # a dataset's own name wins
+    with pytest.raises(DataError, match=told):
+        gather_config(None, [], {**FLAGS, "data": given})
+    with pytest.raises(DataError, match=told):
+        vqazoo.evaluate(MODEL, given, report=lambda line: None)
+    assert dataset_of_file("vizwiz", "train") == ("vizwiz", {})
 
 
 def test_a_config_says_the_dataset_and_the_file() -> None:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from vqazoo.data import Example
 from vqazoo.evaluation.metric import Metric, from_json
-from vqazoo.evaluation.summary import SetBeside, first_lines, next_step, row, short, value_of
+from vqazoo.evaluation.summary import (
+    SetBeside,
+    first_lines,
+    in_sentences,
+    next_step,
+    row,
+    short,
+    value_of,
+)
 
 HOW = "accuracy|v1|rule:x|data:table|split:test|n:100"
 
@@ -51,7 +61,7 @@ def test_agreement_with_people_is_the_score_where_it_is_measured() -> None:
 
 
 def test_the_short_table_holds_what_is_defined_and_says_something_of_its_own() -> None:
-    assert [each.name for each in short(SCORES)] == [
+    assert [each.name for each in short(SCORES, sentences=True)] == [
         "accuracy",
         "constant-answer-accuracy",
         "known-answer-share",
@@ -61,13 +71,28 @@ def test_the_short_table_holds_what_is_defined_and_says_something_of_its_own() -
         "calibration-error",
     ]
     sentences = [replace(each, undefined=None) for each in SCORES]
-    names = [each.name for each in short(sentences)]
+    names = [each.name for each in short(sentences, sentences=True)]
     assert [name for name in names if name in ("squad-f1", "bleu-4", "bleu-2")] == [
         "squad-f1",
         "bleu-4",
     ]
     two = [each for each in sentences if each.name != "bleu-4"]
-    assert "bleu-2" in [each.name for each in short(two)]  # of as many words as there are
+    longest = [each.name for each in short(two, sentences=True)]
+    assert "bleu-2" in longest  # of as many words as there are
+
+
+def test_words_are_compared_only_where_most_answers_have_several() -> None:
+    defined = [replace(each, undefined=None) for each in SCORES]
+    assert not {"squad-f1", "chrf", "bleu-4"} & {each.name for each in short(defined, False)}
+
+    def said(*answers: str) -> list[Example]:
+        return [
+            Example(Path("1.jpg"), "what?", (answer,) * bool(answer), "1") for answer in answers
+        ]
+
+    assert not in_sentences(said("cup", "room divider", "table", ""))
+    assert not in_sentences([])
+    assert in_sentences(said("a red cup", "a table", "cup"))
 
 
 def test_no_row_is_wider_than_a_hundred_letters() -> None:

@@ -158,6 +158,23 @@ def test_questions_are_found_by_their_tokens(model: VQAModel, tmp_path: Path) ->
     assert len(FeatureCache(the_folder(tmp_path, "question"), {})) == 2
 
 
+def test_pictures_are_told_one_by_one_though_they_are_encoded_together(
+    model: VQAModel, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vqazoo.features.filling, "ENCODE_BATCH", 2)
+    told: list[tuple[int, str]] = []
+
+    def counted(steps: Sequence[int], label: str) -> Iterator[int]:
+        done = 0
+        for step in steps:
+            yield step
+            done += 1
+        told.append((done, label))
+
+    build_images(model, pictures, counted, tmp_path)
+    assert told == [(len(stored_keys(tmp_path)), "images")]
+
+
 def test_one_row_and_none_are_fine(model: VQAModel, pictures: list[Path], tmp_path: Path) -> None:
     assert len(build_images(model, [], plain, tmp_path)) == 0
     assert len(CachedFeatures(model, [], plain, tmp_path)._images._rows) == 0

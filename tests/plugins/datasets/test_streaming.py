@@ -172,3 +172,32 @@ def test_metadata_of_parquet_say_how_many_rows_there_are(
     monkeypatch.setattr("vqazoo_datasets.table.COUNTED", 10)
     one = reader("table", test=str(tmp_path / "test-00000-of-00002.parquet"))
     assert length_hint(one.stream("test")) == len(examples)
+
+
+@pytest.mark.parametrize("suffix", [".xlsx", ".csv at an address"])
+def test_rows_of_a_long_workbook_or_an_address_are_estimated_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """They cannot be counted before they are read, by the bytes of a text file either."""
+    monkeypatch.setattr("vqazoo_datasets.table.COUNTED", 10)
+    rows = [(f"{n}.png", f"what is number {n}?") for n in range(6_000)]
+    file = str(tmp_path / f"rows{suffix}")
+    if suffix == ".xlsx":
+        openpyxl = pytest.importorskip("openpyxl")
+        book = openpyxl.Workbook()
+        for row in [("image", "question"), *rows]:
+            book.active.append(row)
+        book.create_sheet("notes").append(["nothing of the table"] * 50)
+        book.save(file)
+    else:
+        fsspec = pytest.importorskip("fsspec")
+        file = "memory://streaming/rows.csv"
+        with fsspec.open(file, "w") as there:
+            there.write("image,question\n" + "\n".join(map(",".join, rows)) + "\n")
+    stream = reader("table", test=file).stream("test")
+    assert isinstance(stream, Counted)
+    assert (length_hint(stream), stream.estimate()) == (0, 0)
+    list(itertools.islice(stream, 3_000))
+    assert stream.estimate() == pytest.approx(6_000, rel=0.3)
+    assert len(list(stream)) == 3_000
+    assert stream.estimate() == 6_000

@@ -46,7 +46,7 @@ EXPECTED = [(row["image"], row["question"]) for row in ROWS]
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
 def test_the_header_says_what_separates_cells(
     tmp_path: Path, name: str, separator: str, ending: str, streamed: bool

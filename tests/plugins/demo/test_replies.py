@@ -282,7 +282,7 @@ def test_a_model_whose_parts_offer_no_heat_map_says_so_and_still_answers(
 ) -> None:
     import vqazoo
 
-    def refuse(*given: object) -> None:
+    def refuse(*given: object, **named: object) -> None:
         raise ConfigError("The model has no gradients: ask without.")
 
     double = SimpleNamespace(explain=refuse)

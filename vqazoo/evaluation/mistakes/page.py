@@ -13,7 +13,7 @@ from PIL import Image
 from vqazoo.amounts import percent
 from vqazoo.data import Example
 from vqazoo.data.answers import select_answer
-from vqazoo.errors import ImageError
+from vqazoo.errors import DataError, ImageError
 from vqazoo.evaluation.mistakes.groups import MISTAKE, Mistakes
 from vqazoo.interfaces import Answer
 from vqazoo.media.video import still
@@ -25,6 +25,8 @@ MOST_BYTES = 4 << 20  # of all embedded pictures, before base64
 SHOWN = 4  # mistakes of a group
 MOST_GROUPS = 12  # of a grouping that show mistakes; the others stand in the table only
 LONGEST = 300  # characters of a question or answer that are shown
+TITLE = "<title>Mistakes of "  # by which a page is known, among its FIRST_BYTES
+FIRST_BYTES = 4096
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'"
 
 
@@ -57,6 +59,20 @@ def write_page(mistakes: Mistakes, note: str = "", pictures: bool = True) -> str
         sure=_sure,
         expected=_expected,
     )
+
+
+def check_page_place(file: Path) -> None:
+    """Raise DataError where a page would take the place of a file that is none."""
+    try:
+        with open(file, "rb") as there:
+            ours = TITLE.encode() in there.read(FIRST_BYTES)
+    except OSError:  # not there, or told when it is written
+        return
+    if not ours:
+        raise DataError(
+            f"'{file}' is there already, and is no page of mistakes: it is not overwritten, so "
+            f"name another file with --out."
+        )
 
 
 class _Thumbnails:

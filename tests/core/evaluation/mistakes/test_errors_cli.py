@@ -12,7 +12,7 @@ import vqazoo
 from vqazoo.checkpoint.saving import save_checkpoint
 from vqazoo.cli.errors import errors
 from vqazoo.data import open_dataset
-from vqazoo.errors import ConfigError, VqazooError
+from vqazoo.errors import ConfigError, DataError, VqazooError
 from vqazoo.evaluation.predictions import to_csv
 from vqazoo.interfaces import Answer
 from vqazoo.registry import registry
@@ -75,6 +75,20 @@ def test_without_json_a_page_and_the_dearest_groups_are_given(
     page = (tmp_path / "mistakes.html").read_text(encoding="utf-8")
     assert "<img" not in page
     assert "passed on" not in page
+
+
+def test_a_page_takes_the_place_of_a_page_and_of_nothing_else(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "mistakes.html"
+    own.write_text("what I found myself")
+    with pytest.raises(DataError, match=r"'mistakes\.html' is there already"):
+        run(MODEL, *data(table), "--no-pictures")
+    assert own.read_text() == "what I found myself"
+    own.write_text("<title>Mistakes of another model</title>")
+    run(MODEL, *data(table), "--no-pictures")
+    assert "of another model" not in own.read_text(encoding="utf-8")
 
 
 def test_a_page_must_be_named_html(table: Path) -> None:
