@@ -10,7 +10,7 @@ from vqazoo.files.encoder_files import read_json, without_paths
 
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")  # one of them; the last: sentencepiece
 WITHOUT = ("ByT5Tokenizer", "CanineTokenizer")  # of bytes, of letters: they have no vocabulary
-SETTINGS = "tokenizer_config.json"
+NAMES_CLASS = "tokenizer_config.json"
 PACKAGES = ("sentencepiece", "protobuf")  # of SigLIP's tokenizer
 
 
@@ -50,6 +50,6 @@ def open_tokenizer(folder: Path, root: Path | None = None) -> Any:
 
 def _class_of(folder: Path, root: Path | None) -> str:
     """The class that the tokenizer's own settings name; empty: they do not."""
-    file = folder / SETTINGS
+    file = folder / NAMES_CLASS
     said = read_json(file, root) if file.is_file() else None
     return str(said.get("tokenizer_class")) if isinstance(said, dict) else ""
