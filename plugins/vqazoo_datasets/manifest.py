@@ -193,6 +193,7 @@ A_OKVQA = DatasetManifest(
     },
     splits=("train", "val", "test"),
     counts={"train": 17_056, "val": 1_145, "test": 6_702},
+    metrics=("a-okvqa-direct",),
     license="Apache-2.0 for questions and answers; COCO terms of use for the pictures",
     example_question="what is in the motorcyclist's mouth?",
     language="en",

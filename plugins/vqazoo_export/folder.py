@@ -27,7 +27,7 @@ from vqazoo.modes import evaluating
 from vqazoo.progress import Progress, Report, unshown
 from vqazoo.version import __version__
 from vqazoo_export.graphs import TOKEN_AXIS, Graph, as_archive, as_onnx, graphs_of, traced
-from vqazoo_export.heads import exported_head
+from vqazoo_export.heads import exported_head, longest_question
 from vqazoo_export.int8 import quantised
 from vqazoo_export.kept import MADE_OF, MANIFEST, KeptGraphs, digest_of
 from vqazoo_export.tokens import exported_tokenizer, runner_files
@@ -109,6 +109,7 @@ def _export(
             f"only byte-level byte-pair tokenizers are read there; use --to onnx."
         )
     with evaluating(model):
+        question["most"] = longest_question(model, head)
         graphs = graphs_of(model, head, options.graphs)
         asked = {"to": options.to, "graphs": options.graphs, "int8": options.int8}
         kept = KeptGraphs(out, digest_of(model, asked), report)

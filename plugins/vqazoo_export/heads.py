@@ -6,6 +6,7 @@ as its longest answer has. Imports torch.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -16,8 +17,15 @@ from torch import Tensor
 
 from vqazoo.calibration import Calibration
 from vqazoo.calibration.scores import BEHIND
-from vqazoo.errors import ConfigError
-from vqazoo.interfaces import Features, GivesAnswerability, GivesLogits, GivesTypes, Writes
+from vqazoo.errors import ConfigError, QuestionError
+from vqazoo.interfaces import (
+    Features,
+    GivesAnswerability,
+    GivesLogits,
+    GivesTypes,
+    LimitsAnswers,
+    Writes,
+)
 from vqazoo.model import VQAModel
 from vqazoo.toolkit.constraints import Rules
 from vqazoo.toolkit.decode_options import GREEDY, STRATEGY
@@ -75,6 +83,31 @@ def exported_head(model: VQAModel) -> ExportedHead:
         f"The head '{name}' cannot be exported: it lacks {PROTOCOLS[manifest.answer_mode]}; add "
         f"that to the head, or choose a model with another one."
     )
+
+
+@torch.no_grad()
+def longest_question(model: VQAModel, head: ExportedHead) -> int:
+    """Most tokens of a question beside which the head's longest answer has places, as `answer`
+    refuses others. The model is in eval mode."""
+    encoder, writer = model.text_encoder, model.head
+    context = encoder.spec.context_length
+    if not isinstance(writer, LimitsAnswers) or "longest" not in head.facts:
+        return context
+    pixels = torch.zeros(1, 3, *model.image_encoder.spec.preprocess.size)
+    image = model.image_encoder.encode_image(pixels, model.wants_image)
+
+    def is_too_long(count: int) -> bool:
+        ids = torch.full((1, count), encoder.end_id)
+        question = encoder.encode_text(
+            ids, torch.ones_like(ids, dtype=torch.bool), model.wants_text
+        )
+        try:
+            writer.check_room(model.fusion(image, question), head.facts["longest"])
+        except QuestionError:
+            return True
+        return False
+
+    return bisect_left(range(1, context + 1), True, key=is_too_long)
 
 
 def _chosen(model: VQAModel, head: GivesLogits, independent: bool) -> ExportedHead:

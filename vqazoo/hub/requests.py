@@ -9,6 +9,7 @@ import contextlib
 import re
 import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from importlib import import_module
 from typing import NamedTuple, TypeVar
 
@@ -118,11 +119,13 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _asked_wait(error: BaseException) -> float:
-    """Seconds that the server asks to wait (Retry-After), 0 if it does not."""
-    headers = getattr(getattr(error, "response", None), "headers", {})
+    """Seconds that the server asks to wait (Retry-After, which may be a date), 0 if it does not."""
+    said = getattr(getattr(error, "response", None), "headers", {}).get("Retry-After", "0")
+    if re.fullmatch(r"\s*[0-9]+\s*", said):
+        return float(said)
     try:
-        return float(headers.get("Retry-After", 0))
-    except ValueError:  # a date
+        return parsedate_to_datetime(said).timestamp() - time.time()
+    except ValueError:  # neither
         return 0.0
 
 

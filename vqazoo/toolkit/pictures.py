@@ -41,13 +41,16 @@ OF_VILT = "ViltImageProcessorPil"
 OF_NAFLEX = "Siglip2ImageProcessorPil"
 OF_DINOV3 = "DINOv3ViTImageProcessor"  # of torchvision alone; it resizes numbers, not bytes
 CONVNEXT, LEVIT = "ConvNextImageProcessorPil", "LevitImageProcessorPil"
+SEGFORMER = "SegformerImageProcessorPil"  # it crops nothing, whatever the file says
+# How torchvision resizes numbers as Pillow does; it has no box and no hamming, another nearest.
+OF_NUMBERS = ("bilinear", "bicubic", "lanczos")
 SEGMENTS = frozenset({"preprocess", "_preprocess", "_preprocess_image_like_inputs"})
 # Steps of their own of classes whose pictures come out as by the usual ones, or as built here.
 ALIKE = {
     "VideoMAEImageProcessorPil": frozenset({"_preprocess", "preprocess"}),  # GIT: frame by frame
     "BeitImageProcessorPil": SEGMENTS,  # which these do to maps of labels
     "MobileNetV2ImageProcessorPil": SEGMENTS,
-    "SegformerImageProcessorPil": SEGMENTS,
+    SEGFORMER: SEGMENTS,
     CONVNEXT: frozenset({"resize", "_preprocess"}),
     LEVIT: frozenset({"resize"}),
 }
@@ -86,12 +89,13 @@ def read_preprocess(repository: Repository) -> Preprocess:
     kind = type(processor).__name__
     if kind != OF_DINOV3:
         _check_steps(processor, where, ALIKE.get(kind, frozenset()))
+    crops = bool(processor.do_center_crop) and kind != SEGFORMER
     for does, needs in (("do_center_crop", "crop_size"), ("do_resize", "size")):
         if getattr(processor, does) and getattr(processor, needs) is None:
             raise _refused(where, does, True, f"a {needs} with it")
     if kind == CONVNEXT:
         return _like_convnext(processor, where)
-    crop = processor.crop_size if processor.do_center_crop else None
+    crop = processor.crop_size if crops else None
     size = processor.size if processor.do_resize else None
     sides: Any = (size.height, size.width) if size is not None else (None, None)
     frame = sides if crop is None else (crop.height, crop.width)
@@ -110,6 +114,8 @@ def read_preprocess(repository: Repository) -> Preprocess:
     if kind == OF_DINOV3:
         if crop is not None or size.shortest_edge:
             raise _refused(where, "size", _plain(size), "height and width, and no crop,")
+        if shared["interpolation"] not in OF_NUMBERS:
+            raise _refused(where, "resample", processor.resample, "1, 2 or 3")
         return Preprocess(**shared, mode="squash", resized="floats")
     if kind == LEVIT and size.shortest_edge:
         return Preprocess(**shared, mode="crop", resize=int((256 / 224) * size.shortest_edge))
@@ -196,10 +202,10 @@ def _like_convnext(processor: Any, where: Path) -> Preprocess:
             "a shortest_edge to which ConvNextImageProcessor resizes, with do_center_crop false,"
         )
         raise _refused(where, "size", _plain(processor.size), wants)
-    if not isinstance(share, (int, float)) or not 0 < share <= 1:
+    whole = short >= SQUASHED_FROM  # nothing is cropped, and released files leave the share open
+    if not whole and (not isinstance(share, (int, float)) or not 0 < share <= 1):
         raise _refused(where, "crop_pct", share, "a share above 0 and at most 1")
     check_sides([short], f"'{where}'")
-    whole = short >= SQUASHED_FROM
     return Preprocess(
         **_values(processor, where),
         size=(short, short),

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqazoo.errors import IncompatibleError, VqazooError, WeightsError, missing_package
-from vqazoo.files.encoder_files import check_folder, read_encoder_config, without_paths
+from vqazoo.errors import IncompatibleError, VqazooError, WeightsError
+from vqazoo.files.encoder_files import check_folder, read_encoder_config
 from vqazoo.files.reading import MIB, check_no_pointer, shown
 from vqazoo.files.writing import CONFIG
 from vqazoo.hub.files import conversion, fetch_folder
@@ -21,12 +21,11 @@ from vqazoo.toolkit.allowance import encoder_allowance
 from vqazoo.toolkit.assigning import assign, check_layers
 from vqazoo.toolkit.read_files import read_files
 from vqazoo.toolkit.rows import ids_and_mask
+from vqazoo.toolkit.tokenizers import open_tokenizer
 from vqazoo.toolkit.weights import INDEX, SINGLE, read_index, read_tensors, stored, weights_digest
 
 SMALL = ["*.json", "*.txt", "*.model"]  # configs, vocabularies
 TOKENIZER_FILES = ("tokenizer*.json", "vocab*", "*.model")
-VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")  # one of them; the last: sentencepiece
-PACKAGES = ("sentencepiece", "protobuf")  # of SigLIP's tokenizer
 # What transformers and sentence-transformers read besides weights, by the tower that needs it.
 READ = {
     "model": ("config.json",),
@@ -199,30 +198,7 @@ class Repository:
 
     def tokenizer(self) -> Any:
         """The tokenizer object of transformers."""
-        from transformers import AutoTokenizer
-
-        if not any(True for pattern in VOCABULARIES for _ in self.folder.glob(pattern)):
-            raise WeightsError(  # transformers 5 would make a tokenizer that knows no word
-                f"'{self.folder}' has no vocabulary of a tokenizer: add tokenizer.json."
-            )
-        given = without_paths(self.folder)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False, **given)
-            tokenizer.model_max_length = int(tokenizer.model_max_length)
-            if tokenizer.model_max_length < 1:
-                raise ValueError(f"its model_max_length is {tokenizer.model_max_length}")
-            return tokenizer
-        except ImportError as error:  # transformers names the first package that it lacks
-            package = next(
-                (name for name in PACKAGES if name in str(error).casefold()), "tokenizers"
-            )
-            owner = f"The tokenizer in '{self.folder}'"
-            raise missing_package(owner, package, "sentencepiece") from error
-        except Exception as error:  # tokenizers raises nothing narrower for a damaged file
-            raise WeightsError(
-                f"'{self.folder}' has no tokenizer that transformers reads "
-                f"({(str(error) or type(error).__name__).splitlines()[0]}): add tokenizer.json."
-            ) from error
+        return open_tokenizer(self.folder, self._root)
 
 
 def load_into(model: torch.nn.Module, folder: Path, auto: str = "AutoModel") -> None:

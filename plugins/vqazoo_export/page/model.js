@@ -41,9 +41,16 @@ class Model {
   }
 
   encode(question) {
-    const { before, after, context_length: longest } = this.said.tokenizer;
+    const { before, after, context_length: longest, most } = this.said.tokenizer;
     const kept = longest - before.length - after.length;
-    return [...before, ...this.coder.encode(question.trim()).slice(0, kept), ...after];
+    const ids = [...before, ...this.coder.encode(question.trim()).slice(0, kept), ...after];
+    if (ids.length > most) {
+      throw new Error(
+        `The question has ${ids.length} tokens, but this model reads at most ${most} and an ` +
+          "answer: ask a shorter question.",
+      );
+    }
+    return ids;
   }
 
   /** { answer, score } and, where the head says so, { answerType, answerable }. */

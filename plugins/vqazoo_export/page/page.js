@@ -32,9 +32,14 @@ at("form").addEventListener("submit", async (event) => {
     return;
   }
   say("Answering.");
-  const found = await model.answer(picture, at("question").value);
-  at("answer").textContent = sentence(found);
-  say("Answered.");
+  try {
+    const found = await model.answer(picture, at("question").value);
+    at("answer").textContent = sentence(found);
+    say("Answered.");
+  } catch (error) {
+    at("answer").textContent = "";
+    say(error.message);
+  }
 });
 
 function sentence({ answer, score, answerable }) {

@@ -45,7 +45,7 @@ export function pixels(picture, how) {
   const image = resize(given, w, h, how.interpolation, floats);
   const left = offset(w, wide, how.margins), top = offset(h, high, how.margins);
   const scale = floats ? 1 : how.scale ?? 1 / 255;
-  const fill = how.mode === "pad" ? how.fill : 0;
+  const fill = [how.mode === "pad" ? how.fill : 0].flat(); // of all channels, or of each
   const out = new Float32Array(3 * high * wide);
   for (let c = 0; c < 3; c++) {
     const mean = Math.fround(how.mean[c]), std = Math.fround(how.std[c]);
@@ -53,7 +53,7 @@ export function pixels(picture, how) {
       for (let x = 0; x < wide; x++) {
         const u = x - left, v = y - top;
         const inside = u >= 0 && u < w && v >= 0 && v < h;
-        const value = inside ? image[4 * (v * w + u) + c] : fill;
+        const value = inside ? image[4 * (v * w + u) + c] : fill[c % fill.length];
         const centred = Math.fround(Math.fround(value * scale) - mean);
         out[(c * high + y) * wide + x] = Math.fround(centred / std);
       }
@@ -63,11 +63,12 @@ export function pixels(picture, how) {
 }
 
 function resizedTo(width, height, how) {
-  const [high, wide] = how.size;
+  const two = Array.isArray(how.resize); // sides; one says nothing in modes squash and pad
+  const [high, wide] = two ? how.resize : how.size;
   if (how.mode === "centre") return [width, height];
-  if (how.mode === "squash") return how.resize ? [how.resize[1], how.resize[0]] : [wide, high];
+  if (how.mode === "squash") return [wide, high];
   const ratios = [height / high, width / wide];
-  if (how.mode === "pad" || (high !== wide && !how.resize)) {
+  if (how.mode === "pad" || two || (high !== wide && !how.resize)) {
     const ratio = how.mode === "pad" ? Math.max(...ratios) : Math.min(...ratios);
     return [Math.max(1, round(width / ratio)), Math.max(1, round(height / ratio))];
   }

@@ -32,6 +32,15 @@ def checked(question: str) -> str:
     return stripped
 
 
+def check_room(tokens: int, most: int) -> None:
+    """Raises Refused: a question of so many tokens leaves the answer no places."""
+    if tokens > most:
+        raise Refused(
+            f"The question has {tokens} tokens, but this model reads at most {most} and an answer: "
+            f"ask a shorter question."
+        )
+
+
 def check_top_k(top_k: int, head: str) -> None:
     """Raises Refused: a head of that kind, `choose` or `write`, gives not so many answers."""
     if top_k < 1:

@@ -14,7 +14,9 @@ def pixels(image: Image.Image, how: dict[str, Any]) -> np.ndarray:
     floats = how.get("resized") == "floats"  # resized after they are scaled, as for DINOv3
     if size != image.size and not floats:
         image = image.resize(size, resample)
-    canvas = Image.new("RGB", (wide, high), (how["fill"] if how["mode"] == "pad" else 0,) * 3)
+    fill = how["fill"] if how["mode"] == "pad" else 0
+    each = (fill,) * 3 if isinstance(fill, int) else tuple(fill)
+    canvas = Image.new("RGB", (wide, high), each)
     margins = how.get("margins", "torchvision")
     canvas.paste(image, (offset(size[0], wide, margins), offset(size[1], high, margins)))
     seen = image if floats else canvas
@@ -29,12 +31,13 @@ def pixels(image: Image.Image, how: dict[str, Any]) -> np.ndarray:
 def resized(w: int, h: int, how: dict[str, Any]) -> tuple[int, int]:
     """Width and height of a picture of w x h pixels before its centre is cropped."""
     (high, wide), mode, short = how["size"], how["mode"], how["resize"]
+    if two := not isinstance(short, int):  # sides; one says nothing in modes squash and pad
+        high, wide = short
     if mode == "centre":
         return w, h
     if mode == "squash":
-        high, wide = short or (high, wide)
         return wide, high
-    if mode == "pad" or (high != wide and not short):
+    if mode == "pad" or two or (high != wide and not short):
         ratio = (max if mode == "pad" else min)(h / high, w / wide)
         return max(1, round(w / ratio)), max(1, round(h / ratio))
     short = side = short or high

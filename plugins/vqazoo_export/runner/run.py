@@ -11,7 +11,7 @@ sys.path.insert(0, str(HERE))  # which `python -I` leaves out
 try:
     import numpy as np
     import onnxruntime
-    from asking import Refused, check_top_k, checked, opened  # type: ignore[import-not-found]
+    from asking import Refused, check_room, check_top_k, checked, opened  # type: ignore[import-not-found]
     from pixels import pixels  # type: ignore[import-not-found]
     from tokens import Text  # type: ignore[import-not-found]
 
@@ -37,7 +37,9 @@ def answer(picture: str | Path, questions: list[str], top_k: int = 1) -> list[di
     """
     check_top_k(top_k, SAID["head"]["kind"])
     asked = [checked(question) for question in questions]
-    known = {"pixels": pixels(opened(str(picture)), SAID["preprocess"]), **TEXT.encode(asked)}
+    seen, read = pixels(opened(str(picture)), SAID["preprocess"]), TEXT.encode(asked)
+    check_room(int(read["mask"].sum(axis=1).max()), SAID["tokenizer"]["most"])
+    known = {"pixels": seen, **read}
     for graph, session in GRAPHS:
         inputs = {entry["name"]: known[entry["name"]] for entry in graph["inputs"]}
         rows = max(map(len, inputs.values()))  # one picture serves all questions

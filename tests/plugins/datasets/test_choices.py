@@ -142,6 +142,22 @@ def test_the_direct_task_of_a_okvqa_has_ten_answers_and_no_choices(tmp_path: Pat
     assert (hidden.answers, len(hidden.choices)) == ((), 3)
 
 
+@pytest.mark.parametrize(("mode", "states"), [("direct", True), ("multiple-choice", False)])
+def test_a_okvqa_states_its_own_score_of_direct_answers(
+    mode: str, states: bool, tmp_path: Path
+) -> None:
+    a_okvqa(tmp_path)
+    examples = opened("a-okvqa", tmp_path, mode=mode).read("val")
+    gold = [Answer(example.answers[0], 1.0) for example in examples]
+    told: list[str] = []
+    metrics = {m.name: m for m in score(examples, gold, "a-okvqa", "val", report=told.append)}
+    assert ("a-okvqa-direct" in metrics) == states
+    assert any("a-okvqa-direct" in line for line in told) != states
+    if states:
+        by_hand = [min(1, e.answers.count(e.answers[0]) / 3) for e in examples]
+        assert metrics["a-okvqa-direct"].value == pytest.approx(sum(by_hand) / len(by_hand))
+
+
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [

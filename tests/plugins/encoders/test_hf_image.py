@@ -213,6 +213,11 @@ PROCESSORS = {
     "convnext-crop": ("ConvNextImageProcessor", {"size": {"shortest_edge": 48}}),
     "convnext-share": ("ConvNextImageProcessor", {"size": {"shortest_edge": 50}, "crop_pct": 0.95}),
     "convnext-squash": ("ConvNextImageProcessor", {"size": {"shortest_edge": 384}}),
+    "convnext-open": (
+        "ConvNextImageProcessor",
+        {"size": {"shortest_edge": 384}, "crop_pct": None},
+    ),
+    "segformer": ("SegformerImageProcessor", {**SQUARE, "do_center_crop": True, "crop_size": 40}),
     "levit": ("LevitImageProcessor", {"size": {"shortest_edge": 50}, "crop_size": 48}),
     "beit": ("BeitImageProcessor", {**SQUARE, "do_center_crop": True, "crop_size": 40}),
     "mobilenet": ("MobileNetV2ImageProcessor", {"size": {"shortest_edge": 50}, "crop_size": 48}),
@@ -235,6 +240,15 @@ def test_pixels_are_those_of_processors_with_steps_of_their_own(name, size, tmp_
     wanted = processor(picture, return_tensors="pt")["pixel_values"][0]
     found = pixels(picture, read_preprocess(Repository(str(tmp_path))))
     torch.testing.assert_close(found, wanted, **CLOSE)
+
+
+@pytest.mark.parametrize("resample", [0, 4, 5])
+def test_a_filter_that_torchvision_lacks_or_has_otherwise_is_named(resample, tmp_path):
+    save_image_model(tmp_path, "dinov3_vit")
+    file = tmp_path / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"resample": resample}))
+    with pytest.raises(WeightsError, match=f"sets 'resample' to {resample}, but 1, 2 or 3"):
+        build(tmp_path)
 
 
 def test_pictures_that_keep_their_aspect_are_answered_together(tmp_path):

@@ -24,7 +24,14 @@ WANTED = frozenset({"pooled", "tokens"})
 
 MORE = {  # what a family needs besides; None: it has no such value
     "big_bird": {"block_size": 1, "num_random_blocks": 1},
+    "canine": {
+        "num_hash_functions": 4,
+        "num_hash_buckets": 64,
+        "local_transformer_stride": 4,
+        "downsampling_rate": 2,
+    },
     "convbert": {"embedding_size": 32},
+    "cpmant": {"dim_head": 16, "dim_ff": 64, "prompt_types": 4, "prompt_length": 2},
     "fnet": {"num_attention_heads": None},
     "funnel": {
         "hidden_size": None,

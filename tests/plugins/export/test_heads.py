@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import vqazoo
-from vqazoo.errors import ConfigError
+from vqazoo.errors import ConfigError, QuestionError
 from vqazoo.interfaces import Preprocess
 from vqazoo.media.images import open_image
 from vqazoo.media.pixels import pixels
 from vqazoo_export.folder import Options, export_model
-from vqazoo_export.heads import exported_head
-from vqazoo_export.runner.asking import opened
+from vqazoo_export.heads import exported_head, longest_question
+from vqazoo_export.runner.asking import Refused, check_room, opened
 from vqazoo_export.runner.pixels import pixels as run_pixels
 from vqazoo_export.runner.tokens import BytePairs, Text
 from vqazoo_export.tokens import exported_tokenizer
@@ -213,6 +213,24 @@ def test_a_torch_archive_answers_with_torch_alone(plain, tmp_path):
         expected = plain.head.logits(plain(seen, ["is it?"] * 3)).softmax(dim=1)
     assert not imported
     assert torch.allclose(torch.tensor(scores), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["tiny-clip-git-easyvqa", "tiny-clip-med-easyvqa"])
+def test_a_question_that_leaves_an_answer_no_places_is_refused_as_by_the_model(name):
+    model = vqazoo.load(name)
+    most = longest_question(model, exported_head(model))
+    picture = Image.new("RGB", (64, 64))
+    for letters in (1, 50, 300):
+        question = "x" * letters
+        tokens = model.text_encoder.tokenize([question])[0].shape[1]
+        try:
+            model.answer(picture, question)
+        except QuestionError:
+            with pytest.raises(Refused, match=rf"has {tokens} tokens, but .* at most {most} and"):
+                check_room(tokens, most)
+        else:
+            check_room(tokens, most)
+    assert name != "tiny-clip-git-easyvqa" or most == 63  # the last token is read by nobody
 
 
 def test_a_graph_is_as_long_as_the_model_says_and_refuses_what_is_not_greedy():

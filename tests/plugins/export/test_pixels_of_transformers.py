@@ -40,6 +40,11 @@ HOWS = {
     "floats-bilinear": replace(
         USUAL, mode="squash", resize=0, resized="floats", interpolation="bilinear"
     ),
+    "squash-side": replace(USUAL, mode="squash", resize=48),  # timm's SigLIP
+    "crop-sides": replace(USUAL, size=(33, 62), resize=(40, 71)),  # timm's, where not square
+    "padded-sides": replace(USUAL, mode="pad", resize=(40, 44)),
+    "padded": replace(USUAL, mode="pad", resize=0, fill=7),
+    "padded-each": replace(USUAL, mode="pad", resize=0, fill=(124, 116, 104)),  # timm's border
     "hamming": replace(USUAL, interpolation="hamming"),
 }
 SIZES = [(337, 256), (51, 48), (48, 55), (300, 41), (20, 31)]

@@ -199,10 +199,11 @@ def test_metrics_are_named_as_the_registry_spells_them() -> None:
 PLAIN = ["anls", "relaxed-accuracy", "rouge-l", "cider", "meteor"]
 OF_YES_AND_NO = ["pope"]
 OF_GQA = ["gqa-consistency", "gqa-distribution", "gqa-choices"]  # with files: test_gqa.py
+OF_PEOPLE = ["a-okvqa-direct"]  # without choices: test_rules.py
 
 
 def test_every_metric_is_tried() -> None:
-    assert sorted([*PLAIN, *OF_YES_AND_NO, *OF_GQA]) == registry.names("metric")
+    assert sorted([*PLAIN, *OF_YES_AND_NO, *OF_GQA, *OF_PEOPLE]) == registry.names("metric")
 
 
 @pytest.mark.parametrize("name", [*PLAIN, *OF_YES_AND_NO])

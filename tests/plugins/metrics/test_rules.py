@@ -9,6 +9,7 @@ from nltk import edit_distance
 
 from tests.plugins.metrics.asked import example, measured
 from vqazoo.registry import registry
+from vqazoo.testing import check_metric
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,38 @@ def test_relaxed_accuracy_is_that_of_pix2struct(reference: str, given: str, righ
 
 def test_any_answer_of_people_makes_a_relaxed_answer_right() -> None:
     assert measured("relaxed-accuracy", [(["7", "10"], "10.4"), (["7"], "8")])[""] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("people", "given", "expected"),
+    [
+        (["dog"] * 3 + ["cat"] * 7, "dog", 1.0),  # VQA accuracy says 0.9
+        (["dog"] * 2 + ["cat"] * 8, "dog", 2 / 3),
+        (["dog"] + ["cat"] * 9, "DOG", 1 / 3),  # both in lower case
+        (["Dog"] * 10, "dog", 1.0),
+        (["dog"] * 10, "dog ", 0.0),  # nothing else is changed
+        (["dog"] * 10, "a dog", 0.0),
+        (["two"] * 10, "2", 0.0),
+        (["dog"] * 10, "", 0.0),
+        (["stra\u00dfe"] * 10, "STRASSE", 0.0),  # lower(), which is not casefold()
+        (["dog"] * 2, "dog", 2 / 3),  # of three, however many were asked
+    ],
+)
+def test_direct_answers_are_scored_as_by_a_okvqa(
+    people: list[str], given: str, expected: float
+) -> None:
+    assert measured("a-okvqa-direct", [(people, given)])[""] == pytest.approx(expected)
+
+
+def test_direct_answers_keep_the_contract() -> None:
+    asked = [example(number, *["dog", "cat", "ox"][: number + 1] * 3) for number in range(3)]
+    check_metric("a-okvqa-direct", examples=asked, answers=["cat"] * 3)
+
+
+def test_direct_answers_are_none_of_choices() -> None:
+    told = registry.build("metric", "a-okvqa-direct")
+    asked = [example(0, "yes"), example(1, "yes", choices=("yes", "no"))]
+    assert told.undefined(asked) == "1 of 2 have choices, but direct answers have none"
 
 
 def test_pope_counts_yes_as_its_script_does() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from email.utils import formatdate
+
 import pytest
 from huggingface_hub import constants, hf_api
 
@@ -85,6 +88,13 @@ def test_the_hub_says_how_long_to_wait(hub, commit, waits):
     hub.fail("GET", "/cdn/", 503, headers={"Retry-After": "9"})
     vqazoo.pull(f"hub:{REPO}")
     assert max(waits) in (9, 10)
+
+
+def test_the_hub_says_by_a_date_how_long_to_wait(hub, commit, waits):
+    date = formatdate(time.time() + 40, usegmt=True)
+    hub.fail(None, "config.json", 503, headers={"Retry-After": date}, times=7)
+    vqazoo.pull(f"hub:{REPO}")
+    assert 30 < max(waits) <= 40  # once the client, which reads seconds alone, has given up
 
 
 def test_a_cut_download_goes_on_where_it_ended(hub, commit, trained, waits, monkeypatch, tmp_path):
