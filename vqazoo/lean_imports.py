@@ -3,7 +3,7 @@ compiler, its symbolic shapes, its sharded training and checkpoints, scipy's opt
 client), without a second look through the files of transformers, and without looks for what is to
 be thrown away.
 
-Imports only the standard library.
+Imports the standard library and `vqazoo.replaced_modules`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
+
+from vqazoo.replaced_modules import threads_may_import
 
 COMPILER = "torch._dynamo"
 DEVICES = "torch.distributed"
@@ -89,6 +91,7 @@ def without_unused() -> Iterator[None]:
     slower, but never wrong. Whoever took a name of a stand-in has the real one as soon as anybody
     imports it, so that the compiler, and an `except`, meet what they know.
     """
+    threads_may_import()
     new = [group for group in GROUPS if next(iter(group)) not in sys.modules]
     names = {name: offered for group in new for name, offered in group.items()}
     stand_ins = {
