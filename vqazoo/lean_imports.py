@@ -15,6 +15,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import inspect
+import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
@@ -178,10 +179,15 @@ class _Named:
     def __ror__(self, other: Any) -> Any:
         return other | self._real()
 
+    def __reduce__(self) -> Any:  # pickled, or copied, it is the real one
+        return pkgutil.resolve_name, (f"{self._module}:{self._name}",)
+
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name in ("__name__", "__qualname__"):
+            return self._name
+        if name.startswith("__") and name != "__wrapped__":
             raise AttributeError(name)
-        return getattr(self._real(), name)
+        return self._real() if name == "__wrapped__" else getattr(self._real(), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._real(), name, value)
