@@ -104,6 +104,8 @@ def export(
             f"{agreement['same']:.2%} of {agreement['questions']:,} questions have the original's "
             f"answer; their scores differ by at most {agreement['score_difference']:.2g}."
         )
+    elif int8:
+        say("8-bit weights may change many answers: --data NAME says how many are the same.")
 
 
 def _size(manifest: dict[str, Any]) -> int:
