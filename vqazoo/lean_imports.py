@@ -1,7 +1,6 @@
 """Libraries imported quickly: without the large ones that they name but do not use (torch's
-compiler, its symbolic shapes, its sharded training and checkpoints, scipy's optimiser, the Hub's
-client), without a second look through the files of transformers, and without looks for what is to
-be thrown away.
+compiler, its symbolic shapes, its sharded training and checkpoints, scipy's optimiser), without a
+second look through the files of transformers, and without looks for what is to be thrown away.
 
 Imports the standard library and `vqazoo.replaced_modules`.
 """
@@ -68,7 +67,6 @@ GROUPS: tuple[Mapping[str, Sequence[str]], ...] = (
     },
     {SYMBOLS: (*PLAIN, *ERRORS, "has_free_unbacked_symbols")},
     {"scipy.optimize": ("linear_sum_assignment",)},
-    {"huggingface_hub.hf_api": ("HfApi", "model_info")},
     {f"{DEVICES}.fsdp": ("CPUOffloadPolicy", "MixedPrecisionPolicy")},
     {f"{DEVICES}._composable.fsdp": ("fully_shard",)},
     {

@@ -64,20 +64,6 @@ CASES = {
     + "from torch.distributed.tensor import _decompositions as caught\n"
     + "assert caught.GuardOnDataDependentSymNode is real.GuardOnDataDependentSymNode\n"
     + "assert flex.has_free_unbacked_symbols is real.has_free_unbacked_symbols",
-    "whoever asks the Hub": "import timm\n"
-    + "from timm.models._hub import HfApi as early\n"
-    + "assert 'huggingface_hub.hf_api' not in sys.modules\n"
-    + "from unittest import mock\n"
-    + "with mock.patch.object(early, 'whoami', lambda self: 'me'):\n"
-    + "    assert early(endpoint='http://here').whoami() == 'me'\n"
-    + "    assert sys.modules['huggingface_hub.hf_api'].__file__\n"
-    + "    import huggingface_hub\n"
-    + "    assert huggingface_hub.HfApi().whoami() == 'me'\n"
-    + "from timm.models import _hub as asking\n"
-    + "from huggingface_hub.hf_api import HfApi, model_info\n"
-    + "assert asking.HfApi is huggingface_hub.HfApi is HfApi is early\n"
-    + "assert asking.model_info is model_info\n"
-    + "assert HfApi.whoami.__qualname__ == 'HfApi.whoami'",
     "whoever needs scipy's optimiser": "from transformers import BertModel\n"
     + "assert 'scipy.optimize' not in sys.modules\n"
     + "from transformers.loss.loss_for_object_detection import linear_sum_assignment\n"
@@ -95,7 +81,11 @@ CASES = {
     + "from torch.distributed import fsdp as real\n"
     + "there = real.fully_shard, real.MixedPrecisionPolicy\n"
     + "assert named == tuple(map(inspect.signature, there))\n"
-    + "assert copies == there[::-1]",
+    + "assert copies == there[::-1]\n"
+    + "from unittest import mock\n"
+    + "with mock.patch.object(policy, 'mark', 1, create=True):\n"
+    + "    assert real.MixedPrecisionPolicy.mark == 1\n"
+    + "assert not hasattr(real.MixedPrecisionPolicy, 'mark')",
     "a part of what is stood in for": "import scipy.optimize._minimize as part\n"
     + "import scipy.optimize\n"
     + "assert scipy.optimize.minimize is part.minimize\n"
