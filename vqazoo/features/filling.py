@@ -210,7 +210,7 @@ class Filling:
         pending: list[Features] = []
         try:
             total = sum(map(len, batches))  # told one by one, though they are encoded together
-            shown = self.progress(range(total), f"{READ_BY[self.side]}s")
+            shown = iter(self.progress(range(total), f"{READ_BY[self.side]}s"))
             next(shown, None)
             for batch, features in zip(batches, encoded, strict=True):
                 half = _half(features, self.side)

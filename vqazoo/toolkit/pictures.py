@@ -202,10 +202,10 @@ def _like_convnext(processor: Any, where: Path) -> Preprocess:
             "a shortest_edge to which ConvNextImageProcessor resizes, with do_center_crop false,"
         )
         raise _refused(where, "size", _plain(processor.size), wants)
+    check_sides([short], f"'{where}'")
     whole = short >= SQUASHED_FROM  # nothing is cropped, and released files leave the share open
     if not whole and (not isinstance(share, (int, float)) or not 0 < share <= 1):
         raise _refused(where, "crop_pct", share, "a share above 0 and at most 1")
-    check_sides([short], f"'{where}'")
     return Preprocess(
         **_values(processor, where),
         size=(short, short),

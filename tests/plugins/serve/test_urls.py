@@ -217,4 +217,8 @@ def test_an_allowed_url_is_answered_as_the_file_is(models, sites, one_is_public)
         by_file = client.post(
             "/answer", data={"question": "what color is it?"}, files={"image": PICTURE}
         )
-    assert by_url.json()["answers"] == by_file.json()["answers"] * 2
+    answered = by_url.json()["answers"]
+    expected = by_file.json()["answers"] + by_file.json()["answers"]
+    for one, other in zip(answered, expected, strict=True):  # of batches of different sizes
+        assert one.pop("score") == pytest.approx(other.pop("score"), abs=1e-5)
+        assert one == other
