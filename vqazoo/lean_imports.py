@@ -16,6 +16,7 @@ import importlib.machinery
 import inspect
 import pkgutil
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -27,6 +28,7 @@ DEVICES = "torch.distributed"
 LISTING = "transformers.utils.import_utils"
 LISTED = "create_import_structure_from_path"  # a folder's names, of all folders in it
 SYMBOLS = "torch.fx.experimental.symbolic_shapes"  # which imports sympy
+TAKING = threading.Lock()  # of stand-ins out of sys.modules, where real ones come in
 ERRORS = ("GuardOnDataDependentSymNode",)  # whose module alone raises them
 MARKS = ("disable", "assume_constant_result", "allow_in_graph")  # decorators
 
@@ -158,7 +160,7 @@ class _Named:
         return getattr(_real(self._module), self._name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        plain = PLAIN.get(self._name)
+        plain = PLAIN.get(self._name) if self._module == SYMBOLS else None
         result = plain(*args) if plain and not kwargs else NotImplemented
         return self._real()(*args, **kwargs) if result is NotImplemented else result
 
@@ -231,8 +233,8 @@ class _Replaced(importlib.machinery.SourceFileLoader):
         names = tuple(next(group[self.name] for group in GROUPS if self.name in group))
         real = {id(_given(self.name, name)): there[name] for name in names if name in there}
         real[id(_stand_in(self.name, names))] = module
-        for other in [each for each in sys.modules.values() if isinstance(each, ModuleType)]:
-            if isinstance(other, _StandIn):
+        for other in list(sys.modules.values()):  # others may import meanwhile
+            if isinstance(other, _StandIn) or not isinstance(other, ModuleType):
                 continue
             for key, value in list(vars(other).items()):
                 if id(value) in real:
@@ -315,9 +317,10 @@ def _set_in_parent(name: str, stand_in: _StandIn) -> None:
 
 
 def _take_away(group: Mapping[str, Sequence[str]]) -> None:
-    for name in group:
-        if isinstance(sys.modules.get(name), _StandIn):
-            del sys.modules[name]
+    with TAKING:
+        for name in group:
+            if isinstance(sys.modules.get(name), _StandIn):
+                del sys.modules[name]
 
 
 def _real(name: str) -> ModuleType:

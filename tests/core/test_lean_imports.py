@@ -64,6 +64,17 @@ CASES = {
     + "from torch.distributed.tensor import _decompositions as caught\n"
     + "assert caught.GuardOnDataDependentSymNode is real.GuardOnDataDependentSymNode\n"
     + "assert flex.has_free_unbacked_symbols is real.has_free_unbacked_symbols",
+    "other threads import meanwhile": "from transformers import BertModel\n"
+    + "BertModel.__mro__\n"
+    + "class Looked:\n"
+    + "    @property\n"
+    + "    def __class__(self):\n"
+    + "        sys.modules.setdefault(f'another{len(sys.modules)}', sys)\n"
+    + "        return object\n"
+    + "sys.modules['looked'] = Looked()\n"
+    + "import torch.fx.experimental.symbolic_shapes as real\n"
+    + "import torch.nn.attention.flex_attention as flex\n"
+    + "assert flex.has_free_unbacked_symbols is real.has_free_unbacked_symbols",
     "whoever needs scipy's optimiser": "from transformers import BertModel\n"
     + "assert 'scipy.optimize' not in sys.modules\n"
     + "from transformers.loss.loss_for_object_detection import linear_sum_assignment\n"

@@ -11,7 +11,6 @@ import numpy as np
 from vqazoo.calibration.abstaining import guess_of
 from vqazoo.data import Example
 from vqazoo.data.damage import unreadable
-from vqazoo.errors import DataError
 from vqazoo.evaluation.agreement import measured
 from vqazoo.evaluation.figures import (
     answer_figure,
@@ -23,6 +22,7 @@ from vqazoo.evaluation.figures import (
 from vqazoo.evaluation.metrics.reliability import risk_coverage
 from vqazoo.evaluation.predictions import submissions, to_csv, to_json_lines
 from vqazoo.evaluation.score import registered
+from vqazoo.files.replacing import check_replaceable
 from vqazoo.files.writing import write_file
 from vqazoo.interfaces import Answer
 
@@ -33,16 +33,7 @@ OURS = b"question_id,image,"  # how such a file of ours begins, of every release
 
 def check_results_place(out: Path) -> None:
     """Raise DataError where a folder holds a file of somebody else's under the name of answers."""
-    try:
-        with open(out / PREDICTIONS, "rb") as there:
-            ours = there.read(len(OURS)) == OURS
-    except OSError:  # not there, or told when it is written
-        return
-    if not ours:
-        raise DataError(
-            f"'{out / PREDICTIONS}' is there already, and was not written by vqazoo: it is not "
-            f"overwritten, so name another folder with --out."
-        )
+    check_replaceable(out / PREDICTIONS, OURS, len(OURS), "name another folder")
 
 
 def write_results(

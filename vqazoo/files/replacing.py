@@ -11,12 +11,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vqazoo.errors import VqazooError
+from vqazoo.errors import DataError, VqazooError
 from vqazoo.files.locks import lock_beside, writer
 from vqazoo.files.switch import sibling, sync
 from vqazoo.files.writing import SAVING
 
 WRITING, FRESH = ".results.lock", ".results.new"  # in the folder, which may be a mount of its own
+
+
+def check_replaceable(file: Path, mark: bytes, within: int, instead: str) -> None:
+    """Refuse to write over a file of somebody else's.
+
+    Args:
+        mark: what a file of ours has among its first bytes; within: how many.
+        instead: what to do about it, for the message.
+
+    Raises:
+        DataError: there is a file without that mark.
+    """
+    try:
+        with open(file, "rb") as there:
+            ours = mark in there.read(within)
+    except OSError:  # not there, or told when it is written
+        return
+    if not ours:
+        raise DataError(
+            f"'{file}' is there already, and vqazoo did not write it: it is not overwritten, so "
+            f"{instead} with --out."
+        )
 
 
 @contextmanager

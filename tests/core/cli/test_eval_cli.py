@@ -389,7 +389,7 @@ def test_a_file_of_somebody_else_is_not_overwritten(
     own.write_text("what I predict\n")
     asked = ["eval", "tiny-clip-gru-easyvqa", *data(table), "--out", str(tmp_path)]
     assert run(asked) == 1
-    assert "was not written by vqazoo" in capsys.readouterr().err
+    assert "vqazoo did not write it" in capsys.readouterr().err
     assert own.read_text() == "what I predict\n"
     own.write_text("question_id,image,question,answer\n")  # as a former release began
     assert run(asked) == 0

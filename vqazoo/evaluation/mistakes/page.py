@@ -13,8 +13,9 @@ from PIL import Image
 from vqazoo.amounts import percent
 from vqazoo.data import Example
 from vqazoo.data.answers import select_answer
-from vqazoo.errors import DataError, ImageError
+from vqazoo.errors import ImageError
 from vqazoo.evaluation.mistakes.groups import MISTAKE, Mistakes
+from vqazoo.files.replacing import check_replaceable
 from vqazoo.interfaces import Answer
 from vqazoo.media.video import still
 from vqazoo.templates import fill
@@ -63,16 +64,7 @@ def write_page(mistakes: Mistakes, note: str = "", pictures: bool = True) -> str
 
 def check_page_place(file: Path) -> None:
     """Raise DataError where a page would take the place of a file that is none."""
-    try:
-        with open(file, "rb") as there:
-            ours = TITLE.encode() in there.read(FIRST_BYTES)
-    except OSError:  # not there, or told when it is written
-        return
-    if not ours:
-        raise DataError(
-            f"'{file}' is there already, and is no page of mistakes: it is not overwritten, so "
-            f"name another file with --out."
-        )
+    check_replaceable(file, TITLE.encode(), FIRST_BYTES, "name another file")
 
 
 class _Thumbnails:
