@@ -16,19 +16,17 @@ import importlib.machinery
 import inspect
 import pkgutil
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from vqazoo.replaced_modules import threads_may_import
+from vqazoo.replaced_modules import take_away, threads_may_import
 
 COMPILER = "torch._dynamo"
 DEVICES = "torch.distributed"
 LISTING = "transformers.utils.import_utils"
 LISTED = "create_import_structure_from_path"  # a folder's names, of all folders in it
 SYMBOLS = "torch.fx.experimental.symbolic_shapes"  # which imports sympy
-TAKING = threading.Lock()  # of stand-ins out of sys.modules, where real ones come in
 ERRORS = ("GuardOnDataDependentSymNode",)  # whose module alone raises them
 MARKS = ("disable", "assume_constant_result", "allow_in_graph")  # decorators
 
@@ -317,10 +315,7 @@ def _set_in_parent(name: str, stand_in: _StandIn) -> None:
 
 
 def _take_away(group: Mapping[str, Sequence[str]]) -> None:
-    with TAKING:
-        for name in group:
-            if isinstance(sys.modules.get(name), _StandIn):
-                del sys.modules[name]
+    take_away(group, _StandIn)
 
 
 def _real(name: str) -> ModuleType:

@@ -13,11 +13,14 @@ from __future__ import annotations
 import functools
 import importlib.abc
 import importlib.machinery
+import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 
 PACKAGES = ("transformers",)  # and all within them
+_LOCK = threading.Lock()
 
 
 class _Packages(importlib.abc.MetaPathFinder):
@@ -69,3 +72,22 @@ def threads_may_import() -> None:
         if name.partition(".")[0] in PACKAGES and module is not None:
             __import__(name)  # only waits: importlib would try again what fails elsewhere
     FINDER.settled = True
+
+
+def take_away(names: Iterable[str], kind: type[ModuleType]) -> None:
+    """Forget the modules of these names that are of that kind, though other threads do so too and
+    then import others, which stay."""
+    with _LOCK:
+        for name in names:
+            if isinstance(sys.modules.get(name), kind):
+                del sys.modules[name]
+
+
+def _after_fork() -> None:
+    """A thread that held the lock is not in the child."""
+    global _LOCK
+    _LOCK = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

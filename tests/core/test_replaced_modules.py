@@ -5,14 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vqazoo import replaced_modules
-from vqazoo.replaced_modules import threads_may_import
+from vqazoo.replaced_modules import take_away, threads_may_import
 
 BODY = """
 import sys, types
@@ -87,3 +89,20 @@ for thread in threads: thread.join()
 assert len(loaded) == len(names), loaded
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_threads_that_take_the_same_modules_away_leave_those_of_another_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class StandIn(types.ModuleType):
+        pass
+
+    names = [f"stood_in_for_{number}" for number in range(2000)]
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, StandIn(name))
+    real = types.ModuleType("real")
+    monkeypatch.setitem(sys.modules, names[7], real)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: take_away(names, StandIn), range(8))) == [None] * 8
+    assert [name for name in names if name in sys.modules] == [names[7]]
+    assert sys.modules[names[7]] is real

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import vqazoo.modes
+from vqazoo import replaced_modules
 from vqazoo.interfaces import encoders
 from vqazoo.media import images
 
@@ -45,10 +46,14 @@ def test_a_child_of_a_parent_that_computed_with_several_threads_answers(picture:
     assert ended.stdout == "0\n", ended.stderr[-2000:]
 
 
-@pytest.fixture(params=["modes", "pictures", "tokens"])
+@pytest.fixture(params=["modes", "pictures", "tokens", "imports"])
 def held(request: pytest.FixtureRequest) -> Iterator[None]:
     """Locks that another thread holds when the process forks."""
-    named = {"modes": vqazoo.modes._LOCK, "tokens": encoders._TOKENIZING}
+    named = {
+        "modes": vqazoo.modes._LOCK,
+        "tokens": encoders._TOKENIZING,
+        "imports": replaced_modules._LOCK,
+    }
     locks = images._READING if request.param == "pictures" else [named[request.param]]
     taken, done = threading.Event(), threading.Event()
 
@@ -72,7 +77,8 @@ def held(request: pytest.FixtureRequest) -> Iterator[None]:
 def test_a_lock_that_a_thread_of_the_parent_held_is_free_in_the_child() -> None:
     child = os.fork()
     if not child:
-        taken = [vqazoo.modes._LOCK, encoders._TOKENIZING, *images._READING]
+        free = [vqazoo.modes._LOCK, encoders._TOKENIZING, replaced_modules._LOCK]
+        taken = [*free, *images._READING]
         os._exit(not all(lock.acquire(timeout=1) for lock in taken))
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
