@@ -2,7 +2,7 @@
 compiler, its symbolic shapes, its sharded training and checkpoints, scipy's optimiser), without a
 second look through the files of transformers, and without looks for what is to be thrown away.
 
-Imports the standard library and `vqazoo.replaced_modules`.
+Imports the standard library, `vqazoo.library_listing` and `vqazoo.replaced_modules`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from vqazoo.library_listing import Listings
 from vqazoo.replaced_modules import take_away, threads_may_import
 
 COMPILER = "torch._dynamo"
 DEVICES = "torch.distributed"
-LISTING = "transformers.utils.import_utils"
-LISTED = "create_import_structure_from_path"  # a folder's names, of all folders in it
 SYMBOLS = "torch.fx.experimental.symbolic_shapes"  # which imports sympy
 ERRORS = ("GuardOnDataDependentSymNode",)  # whose module alone raises them
 MARKS = ("disable", "assume_constant_result", "allow_in_graph")  # decorators
@@ -101,7 +100,7 @@ def without_unused() -> Iterator[None]:
         return
     if REPLACING not in sys.meta_path:
         sys.meta_path.insert(0, REPLACING)  # stays
-    finders = [_RealParts(), _Once()]
+    finders = [_RealParts(), Listings()]
     sys.modules.update(stand_ins)
     for name, stand_in in stand_ins.items():
         _set_in_parent(name, stand_in)
@@ -270,34 +269,6 @@ class _Imported(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         module.__spec__ = self._spec
-
-
-class _Once(importlib.abc.MetaPathFinder):
-    """Lets transformers look through its files once, where it does so twice.
-
-    It reads each file for the names in it, and remembers the last 128 folders of some 560, so that
-    the second look reads them all again: a third of a second.
-    """
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name != LISTING:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path)
-        if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
-            spec.loader = _Remembering(spec.loader.name, spec.loader.path)
-        return spec
-
-
-class _Remembering(importlib.machinery.SourceFileLoader):
-    """Loads the module that lists folders; it then remembers all of them."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        super().exec_module(module)
-        listed = getattr(vars(module).get(LISTED), "__wrapped__", None)
-        if listed is not None:
-            vars(module)[LISTED] = functools.cache(listed)
 
 
 def _is_there(name: str) -> bool:

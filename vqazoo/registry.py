@@ -105,8 +105,9 @@ class Registry:
             # Metadata are parsed at each look. Damaged ones have neither name nor version.
             names = functools.cache(lambda dist: (dist and dist.name) or "unknown")
             versions = functools.cache(lambda dist: (dist and dist.version) or "")
+            there = entry_points()  # reads a file of every distribution
             for kind in KINDS:
-                for entry_point in entry_points(group=group(kind)):
+                for entry_point in there.select(group=group(kind)):
                     name, version = names(entry_point.dist), versions(entry_point.dist)
                     if allowed is None or _folded(name) in allowed:
                         namesakes = providers[kind].setdefault(entry_point.name, [])

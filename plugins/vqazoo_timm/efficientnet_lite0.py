@@ -24,6 +24,7 @@ from vqazoo.interfaces import WeightsReference
 from vqazoo_timm.encoder import TimmEncoder, refuse_texts
 
 CACHE_VARIABLE = "VQAZOO_CACHE"
+MEASURED = 32  # pixels, one place of the last map
 
 
 class Release(NamedTuple):
@@ -73,7 +74,7 @@ class EfficientNetLite0Encoder(TimmEncoder):
         super(TimmEncoder, self).__init__()
         refuse_texts(towers, self.release.encoder)
         self._name, self._file = self.release.model, ""
-        self._build(self.release.model)
+        self._build(self.release.model, side=MEASURED)
         own = self.spec.preprocess
         assert isinstance(own.resize, int)
         scale = image_size / own.size[0]

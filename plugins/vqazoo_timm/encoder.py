@@ -66,10 +66,13 @@ class TimmEncoder(Encoder):
         self._name, self._file = _of_activation(name, file, activation), file
         self._build(self._name, keeps_aspect=aspect == "auto")
 
-    def _build(self, name: str, keeps_aspect: bool = False) -> None:
+    def _build(self, name: str, keeps_aspect: bool = False, side: int = 0) -> None:
         """Build `self.model` with random weights and fill `self.spec`.
 
-        `keeps_aspect` is for NaFlex models alone.
+        Args:
+            keeps_aspect: for NaFlex models alone.
+            side: pixels of a picture to measure the widths with, for a model that takes any size;
+                0: as many as it is made for.
         """
         import timm
 
@@ -89,13 +92,14 @@ class TimmEncoder(Encoder):
         preprocess = _preprocess(config, name)
         if keeps_aspect and name.startswith(NAFLEX):
             preprocess = _in_patches(preprocess, self.model)
-        self.spec = EncoderSpec(self._measure(preprocess))
+        size = (side, side) if side else preprocess.size
+        self.spec = EncoderSpec(self._measure(preprocess, size))
 
     @torch.no_grad()
-    def _measure(self, preprocess: Preprocess) -> ImageTowerSpec:
+    def _measure(self, preprocess: Preprocess, size: tuple[int, int]) -> ImageTowerSpec:
         """Widths from one forward pass: models have no uniform attribute."""
         self.eval()
-        pixels = torch.zeros(1, 3, *preprocess.size)
+        pixels = torch.zeros(1, 3, *size)
         states = self.model.forward_features(pixels)
         self._layout = find_layout(self.model, pixels, states)
         try:

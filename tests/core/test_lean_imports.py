@@ -130,34 +130,6 @@ def test_libraries_come_without_the_compiler_but_not_without_its_use(code):
     )
 
 
-NAMES = """
-from transformers import BertConfig, BertModel
-import json, transformers
-from transformers.utils.import_utils import _LazyModule
-modules = [m for name, m in sorted(sys.modules.items()) if isinstance(m, _LazyModule)]
-of_each = [[m.__name__, sorted(dir(m)), m._class_to_module] for m in modules]
-print(json.dumps(of_each, sort_keys=True))
-"""
-
-
-@pytest.mark.proof  # two processes that import transformers
-def test_transformers_names_the_same_when_it_looks_once():
-    lean = "import sys, torch\nfrom vqazoo.lean_imports import without_unused\n"
-    once = lean + "with without_unused():" + NAMES.replace("\n", "\n    ")
-    looks = "\nfrom transformers.utils.import_utils import create_import_structure_from_path as f\n"
-    looks += "print(f.cache_info().misses, len(modules))"
-    told = [
-        subprocess.run(
-            [sys.executable, "-c", code + looks], check=True, timeout=120, capture_output=True
-        ).stdout.splitlines()
-        for code in ("import sys, torch\n" + NAMES, once)
-    ]
-    assert told[0][0] == told[1][0]
-    (twice, *modules), (one, *same) = ([int(n) for n in t[1].split()] for t in told)
-    assert modules == same
-    assert one < 0.6 * twice
-
-
 @pytest.mark.filterwarnings("ignore:guard_size_oblivious")
 @pytest.mark.parametrize("name", sorted(PLAIN))
 def test_functions_of_symbols_give_the_same_for_plain_numbers(name: str) -> None:

@@ -140,6 +140,16 @@ def test_tensors_of_the_same_shapes_in_another_order_are_refused(tmp_path):
         convert(tmp_path / "weights.pth", tmp_path / "converted.safetensors", LITE1)
 
 
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_widths_of_efficientnet_lite_are_those_of_its_own_size(size):
+    encoder = registry.build("encoder", f"efficientnet-lite{size}", None, IMAGE)
+    own = registry.build(
+        "encoder", f"timm:tf_efficientnet_lite{size}", f"tf_efficientnet_lite{size}", IMAGE
+    )
+    assert encoder.spec == own.spec
+    assert encoder._layout == own._layout
+
+
 def test_efficientnet_lite0_without_its_package_names_the_extra(monkeypatch):
     import importlib.util
 
