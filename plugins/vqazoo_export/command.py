@@ -37,7 +37,7 @@ FOLDER = click.Path(path_type=Path)
     show_default=True,
     help="Three: image encoder, text encoder, and fusion with head.",
 )
-@click.option("--int8", is_flag=True, help="8-bit weights, by onnxruntime's dynamic quantisation.")
+@click.option("--int8", is_flag=True, help="8-bit weights, with a scale for each channel.")
 @click.option(
     "--onnxruntime-web",
     "runtime",
@@ -105,7 +105,7 @@ def export(
             f"answer; their scores differ by at most {agreement['score_difference']:.2g}."
         )
     elif int8:
-        say("8-bit weights may change many answers: --data NAME says how many are the same.")
+        say("8-bit weights may change answers: --data NAME says how many are the same.")
 
 
 def _size(manifest: dict[str, Any]) -> int:

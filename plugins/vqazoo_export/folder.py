@@ -46,7 +46,7 @@ class Options:
     Attributes:
         to: `onnx`, `torch-export`, `triton` or `web`.
         graphs: `one` or `three`.
-        int8: quantise weights to 8 bits, activations while running (onnxruntime's dynamic way).
+        int8: store weights in 8 bits.
         runtime: folder with onnxruntime-web's files, for `web`.
     """
 
@@ -180,8 +180,7 @@ def _contents(
 def _check(model: VQAModel, out: Path, options: Options) -> None:
     """Before the work: packages, sizes, and that no other folder is overwritten."""
     if options.to != TORCH:
-        needed = ("onnx", "onnxscript", *(["onnxruntime"] if options.int8 else []))
-        for package in needed:
+        for package in ("onnx", "onnxscript"):
             if importlib.util.find_spec(package) is None:
                 raise missing_package("vqazoo export", package, "export")
         weights = sum(weight.nbytes for weight in model.parameters())
