@@ -264,7 +264,7 @@ def test_what_onnx_lacks_is_told_in_one_whole_sentence(make: Make, tmp_path: Pat
     with pytest.raises(ConfigError, match=r"to ONNX: .No ONNX function found for") as caught:
         export_model(model, "mine", tmp_path / "out", Options("onnx"))
     assert "\x1b" not in str(caught.value)
-    assert str(caught.value).endswith("; try --to torch-export.")
+    assert str(caught.value).endswith('; try to="torch-export".')
 
 
 def test_a_part_that_cannot_be_traced_leaves_torchs_switch_as_it_was(
