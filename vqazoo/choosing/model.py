@@ -22,7 +22,7 @@ from vqazoo.choosing.scoring import (
     UNSCORED_WAY,
     Options,
     Scoring,
-    as_written,
+    as_learnt,
     check_unknown,
     chooses,
     rows_of,
@@ -166,7 +166,7 @@ class ChoosingModel(AnsweringModel):
             )
         listed, head = list(dict.fromkeys(candidates)), self.head
         if isinstance(head, RanksAnswers):
-            written = as_written(self, listed)
+            written = as_learnt(self, listed)
             distinct = list(dict.fromkeys(written))
             return self._tempered(
                 lambda fused, top_k=1: [

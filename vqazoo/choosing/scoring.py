@@ -81,7 +81,7 @@ def scoring_of(model: AnsweringModel, unknown: str, comparison: Comparison = TEX
     way, head = _way(model), model.head
     if way == "classes":
         return _scoring_of_classes(model, unknown, comparison)
-    written = partial(as_written, model)
+    written = partial(as_learnt, model)
     if way == "tokens":
         writer, encoder = cast(Writes, head), model.text_encoder
         return Scoring(
@@ -104,7 +104,7 @@ def scoring_of(model: AnsweringModel, unknown: str, comparison: Comparison = TEX
     )
 
 
-def as_written(model: AnsweringModel, options: Sequence[str]) -> list[str]:
+def as_learnt(model: AnsweringModel, options: Sequence[str]) -> list[str]:
     """The options as a head writes them: without blanks around or doubled; one that is an answer of
     the model's training, but for case, blanks and full stops, as it was learnt.
 
