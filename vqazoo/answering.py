@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from vqazoo.media.images import open_image
 from vqazoo.media.pixels import pixels
 from vqazoo.media.video import Video, is_video, watch
 from vqazoo.toolkit.decode_options import choose
+from vqazoo.toolkit.scoring import respelled
 from vqazoo.towers import EncodingModel
 
 BATCH = 64  # rows encoded at once by `answer`
@@ -78,7 +80,21 @@ class AnsweringModel(EncodingModel):
             options: of the head, as `decode_options` gives them.
         """
         calibration = self.calibration if calibrated else None
-        return answered(self.head, self.head_manifest, calibration, fused, top_k, options, plain)
+        ranked = answered(self.head, self.head_manifest, calibration, fused, top_k, options, plain)
+        return [self._as_known(row) for row in ranked] if self.respelled else ranked
+
+    @cached_property
+    def respelled(self) -> dict[str, str]:
+        """See `vqazoo.toolkit.scoring.respelled`."""
+        return respelled(self.head, self.text_encoder, self.answers.texts)
+
+    def _as_known(self, answers: Sequence[Answer]) -> list[Answer]:
+        """Answers as training knows them; of equal texts the likeliest, which comes first."""
+        told: dict[str, Answer] = {}
+        for answer in answers:
+            text = self.respelled.get(answer.text, answer.text)
+            told.setdefault(text, replace(answer, text=text))
+        return list(told.values())
 
     def holds_back(
         self, risk: float | None, calibrated: bool = True, decode: Mapping[str, Any] | None = None

@@ -14,12 +14,15 @@ from vqazoo.data.columns import (
     ANSWER_COLUMN,
     CHOICES_COLUMN,
     CONFIDENCE_LISTS,
+    ID_COLUMN,
     IMAGE_COLUMN,
     QUESTION_COLUMN,
     RAW_LISTS,
     PictureNames,
     as_written,
     labels,
+    name_of,
+    rephrased,
 )
 from vqazoo.data.ocr import OCR_COLUMN, read_ocr_tokens
 from vqazoo.errors import DataError, QuestionError
@@ -29,8 +32,6 @@ from vqazoo_datasets.picture_bytes import of_cell
 from vqazoo_datasets.rows import DELIMITERS, Row, place
 from vqazoo_datasets.sheets import SHEET
 
-ID = "id_column"
-REPHRASING = "rephrasing_of"  # column of what questions of one meaning share
 TRUTH = {"True": True, "False": False, "TRUE": True, "FALSE": False}  # of pandas, spreadsheets
 UNPACKED = "hf"  # folder of the cache for pictures that a table holds
 
@@ -78,7 +79,7 @@ class RowReader:
             confidences=said.confidences,
             learnt=said.learnt,
             weighted=said.weighted,
-            rephrasing_of=_group(row, where),
+            rephrasing_of=rephrased(row.cells, where),
             choices=choices,
             ocr_tokens=read_ocr_tokens(row.cells.get(OCR_COLUMN), where),
             image_path=as_written(row.cells.get(self.meant.get(IMAGE_COLUMN, ""))),
@@ -155,14 +156,15 @@ class RowReader:
             raise DataError(str(error)) from error
 
     def _question_id(self, row: Row, where: str, number: int) -> str:
-        value = row.cells.get(self.meant[ID], number) if ID in self.meant else number
-        if not isinstance(value, str | int) or not str(value).strip():
+        column = self.meant.get(ID_COLUMN, "")
+        value = row.cells.get(column, number) if column else number
+        named = name_of(value)
+        if named is None:
             raise DataError(
-                f"{where}: the cell '{self.meant[ID]}' is "
-                f"{json.dumps(value, default=str)[:60]}, but a text or a whole number was "
-                f"expected: write one that no other row has."
+                f"{where}: the cell '{column}' is {json.dumps(value, default=str)[:60]}, but a "
+                f"text or a whole number was expected: write one that no other row has."
             )
-        return str(value).strip()
+        return named
 
     def _cell(self, row: Row, column: str) -> Any:
         """A text, or the texts of a cell of CSV, TSV and workbooks with several."""
@@ -200,14 +202,3 @@ def _with_truth(cell: Any) -> Any:
     if isinstance(cell, list):
         return [_with_truth(text) for text in cell]
     return TRUTH.get(cell, cell) if isinstance(cell, str) else cell
-
-
-def _group(row: Row, where: str) -> str:
-    """What questions of one meaning share; empty: nothing is said."""
-    value = row.cells.get(REPHRASING)
-    if value is not None and not isinstance(value, (str, int)):
-        raise DataError(
-            f"{where}: the cell '{REPHRASING}' is {json.dumps(value)[:60]}, but a text or a whole "
-            f"number was expected: write the question_id of the question that it rephrases."
-        )
-    return "" if value is None else str(value).strip()

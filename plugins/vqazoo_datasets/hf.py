@@ -16,16 +16,20 @@ from vqazoo.data.columns import (
     CHOICES_COLUMN,
     CONFIDENCE_LISTS,
     GROUP_COLUMN,
+    ID_COLUMN,
     IMAGE_COLUMN,
     QUESTION_COLUMN,
     QUESTION_TYPE_COLUMN,
     RAW_LISTS,
+    REPHRASING,
     SPLIT_COLUMN,
     PictureNames,
     as_written,
     check_columns,
     labels,
     matched,
+    name_of,
+    rephrased,
     split_named,
 )
 from vqazoo.data.comparison import compared_by_stems
@@ -33,7 +37,6 @@ from vqazoo.data.ocr import OCR_COLUMN, read_ocr_tokens
 from vqazoo.errors import DataError, QuestionError
 from vqazoo.files.elsewhere import place_of
 from vqazoo.files.writing import cache_home
-from vqazoo_datasets.cells import ID, REPHRASING
 from vqazoo_datasets.parquet import HubRepository, ParquetFolder
 from vqazoo_datasets.picture_bytes import of_cell
 from vqazoo_datasets.rows import check_distinct
@@ -76,7 +79,7 @@ class HuggingFace(DatasetReader):
             IMAGE_COLUMN: image_column,
             QUESTION_COLUMN: question_column,
             ANSWER_COLUMN: answer_column,
-            ID: id_column,
+            ID_COLUMN: id_column,
             CHOICES_COLUMN: choices_column,
             ANSWER_TYPE_COLUMN: answer_type_column,
             QUESTION_TYPE_COLUMN: question_type_column,
@@ -136,7 +139,7 @@ class HuggingFace(DatasetReader):
                         confidences=said.confidences,
                         learnt=said.learnt,
                         weighted=said.weighted,
-                        rephrasing_of=str(row.get(REPHRASING) or ""),
+                        rephrasing_of=rephrased(row, where),
                         choices=choices,
                         ocr_tokens=read_ocr_tokens(row.get(OCR_COLUMN), where),
                         image_path=as_written(row.get(meant.get(IMAGE_COLUMN, ""))),
@@ -232,11 +235,11 @@ class HuggingFace(DatasetReader):
         number: int,
         seen: set[str],
     ) -> str:
-        column = meant.get(ID, self.names[ID])
+        column = meant.get(ID_COLUMN, self.names[ID_COLUMN])
         value = row.get(column, number)
-        if not isinstance(value, (str, int)) or not str(value).strip():
-            raise _unfit(where, column, value, "a text or a whole number", ID)
-        question_id = str(value).strip()
+        question_id = name_of(value)
+        if question_id is None:
+            raise _unfit(where, column, value, "a text or a whole number", ID_COLUMN)
         if question_id in seen:
             raise DataError(
                 f"{where}: the {column} {question_id!r} occurs twice, but each must be unique: "

@@ -117,9 +117,9 @@ def stream_rows(file: Path, encoding: str = "", reach: Reach | None = None) -> I
                 delimiter = _separator(header, delimiter)
                 lines.seek(0)
                 yield from _cell_rows(file, lines, file.stat().st_size, delimiter)
-    except (OSError, UnicodeError):
+    except (OSError, UnicodeError, LookupError) as error:
         read_text(file, encoding)  # says where
-        raise
+        raise _unreadable(file, encoding, error) from error
 
 
 def _suffix(file: Path) -> str:
@@ -147,10 +147,14 @@ def read_text(file: Path, encoding: str = "") -> str:
     try:
         return data.decode(encoding)
     except (UnicodeError, LookupError) as error:
-        raise DataError(
-            f"'{file}' cannot be read as {encoding!r} ({error}): name another with the argument "
-            f"encoding, such as cp1252, or save the file as UTF-8."
-        ) from error
+        raise _unreadable(file, encoding, error) from error
+
+
+def _unreadable(file: Path, encoding: str, error: Exception) -> DataError:
+    return DataError(
+        f"'{file}' cannot be read{f' as {encoding!r}' * bool(encoding)} ({error}): name another "
+        f"encoding with the argument encoding, such as cp1252, or save the file as UTF-8."
+    )
 
 
 def _cell_rows(file: Path, lines: Iterable[str], size: int, delimiter: str) -> Iterator[Row]:

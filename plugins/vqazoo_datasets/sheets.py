@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import re
 import zipfile
 from collections.abc import Iterator
+from decimal import ROUND_HALF_UP, Context, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,23 @@ from vqazoo.files.elsewhere import is_address
 from vqazoo_datasets.reach import Reach, of_archive
 
 SHEET, PARQUET = ".xlsx", ".parquet"
+# Of a format of numbers: what is no code in it, and how many decimals it has.
+LITERAL = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]')
+DECIMALS = re.compile(r"\.([0#?]+)")
+WIDE = Context(prec=400)  # digits; a float has at most 309 before its point
 BATCH = 64  # rows of parquet, with their pictures, in memory at once
 DAMAGE = (ValueError, OSError, NotImplementedError)  # bases of what pyarrow raises
+
+
+class SheetError:
+    """What a formula gave that could not be computed, such as #N/A; no text, so that whoever reads
+    the cell refuses it."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def __repr__(self) -> str:
+        return self.code
 
 
 def package(name: str, extra: str, what: str) -> Any:
@@ -44,7 +61,9 @@ def gone(file: Path) -> DataError:
 
 def sheet_rows(file: Path, reach: Reach | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of the first sheet of a workbook, with their numbers in it; its first row that is not
-    blank names the columns. Formulas are read as what they last gave; blank rows are skipped.
+    blank names the columns. Formulas are read as what they last gave; blank rows are skipped. A
+    percentage is the text that the sheet shows, such as 50%; what could not be computed is a
+    `SheetError`.
 
     Args:
         reach: is told what is read.
@@ -67,7 +86,8 @@ def sheet_rows(file: Path, reach: Reach | None = None) -> Iterator[tuple[int, di
     sheet = book.worksheets[0]
     sheet.reset_dimensions()  # some programs write another extent than the rows have
     header: list[str] = []
-    for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
+    for number, row in enumerate(sheet.iter_rows(), start=1):
+        cells = [_content(cell) for cell in row]
         if all(cell is None or not str(cell).strip() for cell in cells):
             continue
         if not header:
@@ -82,6 +102,22 @@ def sheet_rows(file: Path, reach: Reach | None = None) -> Iterator[tuple[int, di
         # A row may end early; columns without a name, such as pandas' index, are not read.
         named = zip(header, cells, strict=False)
         yield number, {name: "" if cell is None else cell for name, cell in named if name}
+
+
+def _content(cell: Any) -> Any:
+    """What a cell of a sheet says."""
+    value = cell.value
+    if isinstance(value, str):
+        return SheetError(value) if cell.data_type == "e" else value
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return value
+    shown = LITERAL.sub("", cell.number_format.partition(";")[0])
+    if "%" not in shown:
+        return value
+    decimals = DECIMALS.search(shown)
+    last = Decimal(1).scaleb(-len(decimals[1]) if decimals else 0)
+    percent = Decimal(repr(value)).scaleb(2)
+    return f"{percent.quantize(last, ROUND_HALF_UP, WIDE):f}%"  # as Excel rounds
 
 
 def damaged_parquet(file: Path, error: Exception) -> DataError:

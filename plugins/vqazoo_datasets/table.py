@@ -15,6 +15,7 @@ from vqazoo.data.columns import (
     ANSWERABLE_COLUMN,
     CHOICES_COLUMN,
     GROUP_COLUMN,
+    ID_COLUMN,
     IMAGE_COLUMN,
     QUESTION_COLUMN,
     QUESTION_TYPE_COLUMN,
@@ -28,7 +29,7 @@ from vqazoo.data.columns import (
 from vqazoo.data.comparison import compared_by_stems
 from vqazoo.errors import ConfigError, DataError
 from vqazoo.files.elsewhere import DistantFile, place_of
-from vqazoo_datasets.cells import ID, RowReader
+from vqazoo_datasets.cells import RowReader
 from vqazoo_datasets.reach import Reach
 from vqazoo_datasets.rows import (
     Row,
@@ -121,7 +122,7 @@ class Table(DatasetReader):
             IMAGE_COLUMN: image_column,
             QUESTION_COLUMN: question_column,
             ANSWER_COLUMN: answer_column,
-            ID: id_column,
+            ID_COLUMN: id_column,
             CHOICES_COLUMN: choices_column,
             ANSWER_TYPE_COLUMN: answer_type_column,
             QUESTION_TYPE_COLUMN: question_type_column,
@@ -173,9 +174,9 @@ class Table(DatasetReader):
                 question_id = example.question_id
                 if question_id in lines:
                     raise DataError(
-                        f"{reader.where(row)}: the {meant[ID]} {question_id!r} is already "
+                        f"{reader.where(row)}: the {meant[ID_COLUMN]} {question_id!r} is already "
                         f"that of {place(file)} {lines[question_id]}, but each must be unique: "
-                        f"change one, or let rows be numbered with  --set {ID}=''"
+                        f"change one, or let rows be numbered with  --set {ID_COLUMN}=''"
                     )
                 lines[question_id] = row.line
             except DataError as error:

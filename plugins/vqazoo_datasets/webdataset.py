@@ -20,11 +20,14 @@ from vqazoo.data.columns import (
     CHOICES_COLUMN,
     CONFIDENCE_LISTS,
     GROUP_COLUMN,
+    ID_COLUMN,
     QUESTION_COLUMN,
     QUESTION_TYPE_COLUMN,
     RAW_LISTS,
     labels,
     matched,
+    name_of,
+    rephrased,
 )
 from vqazoo.data.comparison import compared_by_stems
 from vqazoo.data.ocr import OCR_COLUMN, read_ocr_tokens
@@ -32,7 +35,6 @@ from vqazoo.data.text_files import decoded
 from vqazoo.errors import DataError, QuestionError
 from vqazoo.files.elsewhere import StoredObject, member, place_of
 from vqazoo.files.reading import parse_json
-from vqazoo_datasets.cells import ID, REPHRASING
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
 JSON, QUESTION, ANSWER = "json", "txt", "cls"  # endings of the other members that are read
@@ -84,7 +86,7 @@ class WebDataset(DatasetReader):
         self.names = {
             QUESTION_COLUMN: question_column,
             ANSWER_COLUMN: answer_column,
-            ID: id_column,
+            ID_COLUMN: id_column,
             CHOICES_COLUMN: choices_column,
             ANSWER_TYPE_COLUMN: answer_type_column,
             QUESTION_TYPE_COLUMN: question_type_column,
@@ -131,11 +133,13 @@ class WebDataset(DatasetReader):
             told = where if len(rows) == 1 else f"{where}, question {number}"
             own = sample.key if len(rows) == 1 else f"{sample.key}-{number}"
             meant = self._meant(row)
-            question_id = str(row.get(meant.get(ID, ""), own)).strip()
-            if not question_id or question_id in seen:
+            given = row.get(meant.get(ID_COLUMN, ""), own)
+            question_id = name_of(given)
+            if question_id is None or question_id in seen:
                 raise DataError(
-                    f"{told}: the id {question_id!r} is empty or occurs twice, but each must be "
-                    f"unique: give others in '{self.names[ID]}'."
+                    f"{told}: the id {repr(given)[:60]} is empty, no text and no whole number, or "
+                    f"occurs twice, but each must be unique: give others in "
+                    f"'{self.names[ID_COLUMN]}'."
                 )
             seen.add(question_id)
             column, choice = meant.get(ANSWER_COLUMN, ""), meant.get(CHOICES_COLUMN, "")
@@ -150,7 +154,7 @@ class WebDataset(DatasetReader):
                 confidences=said.confidences,
                 learnt=said.learnt,
                 weighted=said.weighted,
-                rephrasing_of=str(row.get(REPHRASING) or ""),
+                rephrasing_of=rephrased(row, told),
                 choices=choices,
                 ocr_tokens=read_ocr_tokens(row.get(OCR_COLUMN), told),
                 **labels(row, meant, told),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -78,7 +78,8 @@ def exported_head(model: VQAModel) -> ExportedHead:
     if manifest.answer_mode == "classify" and isinstance(head, GivesLogits):
         return _chosen(model, head, manifest.independent_scores)
     if manifest.answer_mode == "generate" and isinstance(head, Writes):
-        return _written(head, _longest(model, head), model.calibration or Calibration())
+        written = _written(head, _longest(model, head), model.calibration or Calibration())
+        return replace(written, facts=written.facts | _respelled(model))
     raise ConfigError(
         f"The head '{name}' cannot be exported: it lacks {PROTOCOLS[manifest.answer_mode]}; add "
         f"that to the head, or choose a model with another one."
@@ -185,6 +186,11 @@ def _longest(model: VQAModel, head: Writes) -> int:
             f"greedy search reads, or serve the model instead."
         )
     return options.get("max_tokens") or head.spelling().longest
+
+
+def _respelled(model: VQAModel) -> dict[str, Any]:
+    """Known answers that the tokenizer gives back otherwise, by what it gives back."""
+    return {"respelled": model.respelled} if model.respelled else {}
 
 
 def _written(head: Writes, longest: int, said: Calibration) -> ExportedHead:

@@ -11,6 +11,7 @@ import torch
 from vqazoo.answering import AnsweringModel
 from vqazoo.calibration.scores import Answering
 from vqazoo.choosing.ranking import (
+    as_given,
     chosen_option,
     class_probabilities,
     ranked,
@@ -21,6 +22,7 @@ from vqazoo.choosing.scoring import (
     UNSCORED_WAY,
     Options,
     Scoring,
+    as_learnt,
     check_unknown,
     chooses,
     rows_of,
@@ -164,8 +166,14 @@ class ChoosingModel(AnsweringModel):
             )
         listed, head = list(dict.fromkeys(candidates)), self.head
         if isinstance(head, RanksAnswers):
+            written = as_learnt(self, listed)
+            distinct = list(dict.fromkeys(written))
             return self._tempered(
-                lambda fused, top_k=1: head.rank(fused, listed, top_k), calibrated
+                lambda fused, top_k=1: [
+                    as_given(row, listed, written)[:top_k]
+                    for row in head.rank(fused, distinct, top_k)
+                ],
+                calibrated,
             )
         scoring = scoring_of(self, unknown)
         if not scoring.nearest and not any(map(scoring.knows, listed)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -28,6 +29,16 @@ def ranked(
     if not best:
         return [Answer("", 0.0, unscored=unscored)]
     return [Answer(candidates[n], probabilities[n], unscored=unscored) for n in best]
+
+
+def as_given(
+    answers: Sequence[Answer], candidates: Sequence[str], written: Sequence[str]
+) -> list[Answer]:
+    """Ranked answers in the words of the candidates, each of which was `written` for the head."""
+    given: dict[str, list[str]] = defaultdict(list)
+    for candidate, text in zip(candidates, written, strict=True):
+        given[text].append(candidate)
+    return [replace(answer, text=text) for answer in answers for text in given[answer.text]]
 
 
 def ranked_by_tokens(

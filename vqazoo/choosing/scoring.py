@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from typing import cast
 
 import torch
 
 from vqazoo.answering import AnsweringModel
 from vqazoo.choosing.nearest import NearestAnswers
-from vqazoo.data.answers import normalise
+from vqazoo.data.answers import AnswerList, normalise
 from vqazoo.data.comparison import TEXT, Comparison
 from vqazoo.decisions import YES_AND_NO
 from vqazoo.errors import ConfigError
@@ -81,21 +81,44 @@ def scoring_of(model: AnsweringModel, unknown: str, comparison: Comparison = TEX
     way, head = _way(model), model.head
     if way == "classes":
         return _scoring_of_classes(model, unknown, comparison)
+    written = partial(as_learnt, model)
     if way == "tokens":
         writer, encoder = cast(Writes, head), model.text_encoder
         return Scoring(
-            lambda fused, options: written_scores(writer, encoder, fused, options),
-            lambda option: bool(spelled(writer.spelling(), encoder, [option])[0]),
+            lambda fused, options: written_scores(
+                writer, encoder, fused, [written(row) for row in options]
+            ),
+            lambda option: bool(spelled(writer.spelling(), encoder, written([option]))[0]),
         )
     if way == "ranks":
         ranker = cast(RanksAnswers, head)
         return Scoring(
-            lambda fused, options: _scores_by_rank(ranker, fused, options), lambda option: True
+            lambda fused, options: _scores_by_rank(
+                ranker, fused, [written(row) for row in options]
+            ),
+            lambda option: True,
         )
     raise ConfigError(
         f"The head '{model.config.head.type}' does not choose among given answers: use one that "
         f"shows its scores (GivesLogits, Writes or RanksAnswers of vqazoo.interfaces)."
     )
+
+
+def as_learnt(model: AnsweringModel, options: Sequence[str]) -> list[str]:
+    """The options as a head writes them: without blanks around or doubled; one that is an answer of
+    the model's training, but for case, blanks and full stops, as it was learnt.
+
+    To a head that spells texts token by token `red ` and `red.` are others than `red`.
+    """
+    learnt = [normalise(option) for option in options]
+    known = _known(model.answers)
+    pairs = zip(options, learnt, strict=True)
+    return [text if text in known else " ".join(option.split()) for option, text in pairs]
+
+
+@lru_cache(maxsize=8)
+def _known(answers: AnswerList) -> frozenset[str]:
+    return frozenset(answers.texts)
 
 
 def check_unknown(unknown: str) -> None:
@@ -147,7 +170,8 @@ def _scores_by_rank(head: RanksAnswers, fused: Features, options: Options) -> li
     scores: list[list[float]] = [[] for _ in options]
     for texts, rows in alike.items():
         part = rows_of(fused, rows)
-        for row, ranked in zip(rows, head.rank(part, list(texts), len(texts)), strict=True):
+        distinct = list(dict.fromkeys(texts))
+        for row, ranked in zip(rows, head.rank(part, distinct, len(distinct)), strict=True):
             by_text = {answer.text: answer.score for answer in ranked}
             scores[row] = [
                 math.log(max(by_text[text], LEAST_PROBABILITY)) if text in by_text else UNSCORED

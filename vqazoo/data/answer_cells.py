@@ -196,15 +196,9 @@ def read_chosen(
     Raises:
         DataError: as `read_answers`; or no answer is among the choices, or none has that number.
     """
-    number = _plain(value)
+    number = _whole(_plain(value))
     counted = not _are_numbers(_plain(written))
-    if (
-        choices
-        and counted
-        and classes is None
-        and isinstance(number, int)
-        and not isinstance(number, bool)
-    ):
+    if choices and counted and classes is None and number is not None:
         if not 0 <= number < len(choices):
             raise DataError(
                 f"{where}: '{column}' is {number}, but the {len(choices)} choices have the numbers "
@@ -219,6 +213,14 @@ def read_chosen(
             f"({', '.join(map(repr, choices))[:120]}): correct one of them."
         )
     return said
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number; where cells are missing, pandas and parquet have those of a column as
+    floats."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _are_numbers(choices: Any) -> bool:

@@ -19,6 +19,8 @@ IMAGE_COLUMN, QUESTION_COLUMN, ANSWER_COLUMN = "image_column", "question_column"
 ANSWER_TYPE_COLUMN, QUESTION_TYPE_COLUMN = "answer_type_column", "question_type_column"
 ANSWERABLE_COLUMN, CHOICES_COLUMN = "answerable_column", "choices_column"
 SPLIT_COLUMN, GROUP_COLUMN = "split_column", "group_column"
+ID_COLUMN = "id_column"
+REPHRASING = "rephrasing_of"  # column of what questions of one meaning share
 CONFIDENCE_LISTS, RAW_LISTS = (
     "answer_confidence",
     "raw_answer",
@@ -189,6 +191,27 @@ def plain_cell(value: Any) -> Any:
     if not isinstance(value, str | bytes | list | tuple | Mapping) and hasattr(value, "tolist"):
         value = value.tolist()
     return None if isinstance(value, float) and value != value else value
+
+
+def name_of(value: Any) -> str | None:
+    """The text or whole number in a cell that names something, as a text; None: the cell is empty
+    or holds anything else, such as the floats that pandas makes of whole numbers where one is
+    missing."""
+    value = plain_cell(value)
+    fits = isinstance(value, str | int) and not isinstance(value, bool)
+    return (str(value).strip() or None) if fits else None
+
+
+def rephrased(cells: Mapping[str, Any], where: str) -> str:
+    """What questions of one meaning share; empty: the row says nothing of it. Raises DataError."""
+    value = plain_cell(cells.get(REPHRASING))
+    named = name_of(value)
+    if named is None and value is not None and value != "":
+        raise DataError(
+            f"{where}: the cell '{REPHRASING}' is {repr(value)[:60]}, but a text or a whole number "
+            f"was expected: write the question_id of the question that it rephrases."
+        )
+    return named or ""
 
 
 def split_named(value: Any) -> str:

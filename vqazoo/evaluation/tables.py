@@ -18,6 +18,7 @@ from vqazoo.data.columns import (
     ANSWER_COLUMN,
     CHOICES_COLUMN,
     CONFIDENCE_LISTS,
+    ID_COLUMN,
     IMAGE_COLUMN,
     OPTIONAL,
     QUESTION_COLUMN,
@@ -25,6 +26,8 @@ from vqazoo.data.columns import (
     SPLIT_COLUMN,
     labels,
     matched,
+    name_of,
+    rephrased,
 )
 from vqazoo.data.comparison import TEXT, compared_by_stems
 from vqazoo.data.ocr import OCR_COLUMN, ocr_of, read_ocr_tokens
@@ -42,6 +45,7 @@ COLUMNS = {  # of a table in memory, by what they are for; other usual names are
     IMAGE_COLUMN: "image",
     QUESTION_COLUMN: "question",
     ANSWER_COLUMN: "answers",
+    ID_COLUMN: "question_id",
     **{argument: name for argument, name in OPTIONAL.items() if argument != SPLIT_COLUMN},
 }
 NAMED_ROWS = 20  # rows named in a message
@@ -252,17 +256,28 @@ def _row(
         Path(named or ""),
         question,
         said.answers,
-        str(row.get("question_id", number)),
+        _question_id(row, meant.get(ID_COLUMN, ""), number),
         confidences=said.confidences,
         learnt=said.learnt,
         weighted=said.weighted,
-        rephrasing_of=str(row.get("rephrasing_of") or ""),
+        rephrasing_of=rephrased(row, where),
         choices=choices,
         ocr_tokens=read_ocr_tokens(row.get(OCR_COLUMN), where),
         image_path=str(named or ""),
         **labels(row, meant, where),
     )
     return picture, example
+
+
+def _question_id(row: Mapping[str, Any], column: str, number: int) -> str:
+    """The id of a row; in a table without a column of ids, or in a row without one, its number."""
+    named = name_of(row.get(column, number))
+    if named is None:
+        raise DataError(
+            f"Row {number}: '{column}' is {repr(row[column])[:60]}, but a text or a whole number "
+            f"was expected: write one, or leave the column out."
+        )
+    return named
 
 
 def _decoded(cell: Mapping[str, Any], number: int) -> Any:

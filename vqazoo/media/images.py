@@ -39,6 +39,7 @@ FORMATS = (
     "TIFF",
     "WEBP",
 )
+SIXTEEN_BITS = ("PNG", "PPM")  # formats of which Pillow gives 16 bits in its mode of 32
 UPRIGHT = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -182,6 +183,11 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
             raise ImageError(
                 f"{name} has 32-bit values from {values.min()} to {values.max()}, but at most 16 "
                 f"bits are read: convert it to 8 or 16 bits."
+            )
+        if 0 < values.max() < 256 and image.format not in SIXTEEN_BITS:  # nearly black, or not
+            raise ImageError(
+                f"{name} has 32-bit values from {values.min()} to {values.max()}, which may be of "
+                f"8 or of 16 bits: convert it to one of these."
             )
         return _from_array(values.astype(np.uint16), name)
     if image.mode == "F":

@@ -241,8 +241,9 @@ def _processor(repository: Repository) -> tuple[Any, Path]:
             raise _refused(folder, key, value, "nothing of that name")
         if key in ("size", "image_mean", "image_std") and value is None:
             raise _refused(folder, key, value, "a value")
-    if processor.pad_size is not None and processor.do_pad:
-        raise _refused(folder, "pad_size", _plain(processor.pad_size), "none")
+    padded = getattr(processor, "pad_size", None)  # classes of before have none, nor all steps
+    if padded is not None and processor.do_pad:
+        raise _refused(folder, "pad_size", _plain(padded), "none")
     return processor, folder
 
 

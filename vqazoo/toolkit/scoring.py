@@ -72,6 +72,26 @@ def spelled(spelling: Spelling, encoder: Encoder, texts: Sequence[str]) -> list[
     ]
 
 
+def respelled(head: object, encoder: Encoder, texts: Sequence[str]) -> dict[str, str]:
+    """Of known answers that do not come back from the text encoder's tokenizer as they went in:
+    what comes back, and the answer that it is.
+
+    CLIP's tokenizer gives `10` back as `1 0`, BERT's `$5` as `$ 5` and `café` as `cafe`: a head
+    that writes their tokens could never be right. What is another known answer stays that.
+    """
+    if not texts or not isinstance(head, Writes):
+        return {}
+    vocabulary = head.spelling().vocabulary
+    if not (vocabulary is None or isinstance(vocabulary, Tensor)):  # words of its own
+        return {}
+    known, answers = set(texts), dict[str, str]()
+    for text, ids in zip(texts, encoder.pieces(list(texts)), strict=True):
+        back = encoder.decode(ids)
+        if back not in known:
+            answers.setdefault(back, text)  # of equals the more frequent, which comes first
+    return answers
+
+
 @torch.no_grad()
 def written_scores(
     head: Writes, encoder: Encoder, fused: Features, options: Sequence[Sequence[str]]

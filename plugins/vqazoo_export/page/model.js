@@ -60,7 +60,8 @@ class Model {
       const written = Array.from(tokens.data, Number);
       const ids = written.slice(0, [...written, head.end].indexOf(head.end));
       const text = head.words ? ids.map((id) => head.words[id]).join(" ") : this.coder.decode(ids);
-      return { answer: text, score: scores.data[0] };
+      const known = new Map(Object.entries(head.respelled ?? {}));
+      return { answer: known.get(text) ?? text, score: scores.data[0] };
     }
     const best = largest(scores.data);
     const found = { answer: head.answers[best], score: scores.data[best] };

@@ -11,6 +11,8 @@ MAX_PIXELS = 89_478_485  # where Pillow starts to warn of decompression bombs
 MAX_ASPECT = 100  # longer pictures would need gigabytes once their shorter side is resized
 FORMATS = "AVIF BMP GIF ICO JPEG JPEG2000 MPO PNG PPM TIFF WEBP"  # that Pillow decodes itself
 
+SIXTEEN_BITS = ("PNG", "PPM")  # formats of which Pillow gives 16 bits in its mode of 32
+
 
 class Refused(ValueError):
     """A picture or a question that cannot be used; says why, and what to do."""
@@ -93,10 +95,10 @@ def opened(picture: str) -> Image.Image:
                 f"{name} is truncated or damaged ({type(error).__name__}: {error}): get the file "
                 f"again."
             ) from error
-    return _rgb(upright, name)
+    return _rgb(upright, name, image.format)
 
 
-def _rgb(image: Image.Image, name: str) -> Image.Image:
+def _rgb(image: Image.Image, name: str, form: str | None) -> Image.Image:
     if image.mode == "F":
         values = np.asarray(image, "f8")
         if not (values.min() >= 0 and values.max() <= 1):  # neither holds for NaN
@@ -111,6 +113,11 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
             raise Refused(
                 f"{name} has 32-bit values from {wide.min()} to {wide.max()}, but at most 16 bits "
                 f"are read: convert it to 8 or 16 bits."
+            )
+        if image.mode == "I" and 0 < wide.max() < 256 and form not in SIXTEEN_BITS:
+            raise Refused(
+                f"{name} has 32-bit values from {wide.min()} to {wide.max()}, which may be of 8 "
+                f"or of 16 bits: convert it to one of these."
             )
         image = Image.fromarray(((wide.astype("u4") + 128) // 257).astype("u1"))
     elif image.mode == "La":  # premultiplied; Pillow converts it to nothing else

@@ -68,6 +68,7 @@ class Text:
             text = (
                 " ".join(words[token] for token in tokens) if words else self.text(tokens).strip()
             )
+            text = self.head.get("respelled", {}).get(text, text)
             return {"answer": text, "score": float(outputs["scores"][row])}
         scores = outputs["scores"][row]
         best = (-scores).argsort(kind="stable")[:top_k].tolist()

@@ -77,6 +77,32 @@ def test_a_writer_scores_the_product_of_token_probabilities(
             assert many[text] == pytest.approx(math.exp(wanted), abs=1e-5)
 
 
+@pytest.mark.parametrize("name", ["linear", *WRITERS])
+def test_blanks_case_and_full_stops_make_no_other_answer(
+    name: str, models: dict[str, Any], pictures: list[Image.Image]
+) -> None:
+    """As choices they are the same answer; the oracle is the answer as training wrote it."""
+    model, picture = models[name], pictures[0]
+    plain = ranked(model, picture, QUESTION, ["red", "green", "yes"], top_k=3)
+    shares = model.choice(picture, QUESTION, ["red", "green"], calibrated=False).probabilities
+    for text in ("green ", "  green", "Green", "green.", " GREEN. "):
+        told = ranked(model, picture, QUESTION, ["red", text, "yes", "Yes"], top_k=4)
+        assert told[text] == pytest.approx(plain["green"], rel=1e-4)
+        assert told["yes"] == told["Yes"] == pytest.approx(plain["yes"], rel=1e-4)
+        choice = model.choice(picture, QUESTION, ["red", text], calibrated=False)
+        assert choice.probabilities[text] == pytest.approx(shares["green"], rel=1e-4)
+        assert len(ranked(model, picture, QUESTION, ["red", text, "yes", "Yes"], top_k=2)) == 2
+
+
+@pytest.mark.parametrize("name", ["git", "med"])
+def test_an_answer_that_training_did_not_know_keeps_its_full_stop(
+    name: str, models: dict[str, Any], pictures: list[Image.Image]
+) -> None:
+    """Heads that write any token score it as it is written, but for blanks that no answer has."""
+    told = ranked(models[name], pictures[0], QUESTION, ["mr. x", "mr.  x ", "mr x"], top_k=3)
+    assert told["mr. x"] == told["mr.  x "] != told["mr x"]
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_choices_are_shares_of_those_probabilities(
     name: str, models: dict[str, Any], pictures: list[Image.Image]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +52,21 @@ def test_deep_values_are_scaled_or_refused_in_a_sentence(mode: str) -> None:
         picture = Image.fromarray(grey.astype({"I": "i4", "I;16": "<u2", "I;16B": ">u2"}[mode]))
         assert picture.mode == mode
     assert np.array_equal(np.asarray(open_image(picture))[:, :, 0], VALUES[:, :, 0])
+
+
+def test_values_of_8_bits_in_32_are_not_taken_for_16(tmp_path: Path) -> None:
+    """Read as 16 bits they would be a black picture; a PGM says how many bits its values have."""
+    dark = VALUES[:, :, 0].astype(np.uint16)
+    told = r"from \d+ to 2\d+, which may be of 8 or of 16 bits"
+    with pytest.raises(ImageError, match=told):
+        open_image(Image.fromarray(dark.astype("i4")))
+    Image.fromarray(dark.astype("i4")).save(tmp_path / "a.tiff")
+    with pytest.raises(ImageError, match="which may be of 8 or of 16 bits"):
+        open_image(tmp_path / "a.tiff")
+    Image.fromarray(dark).save(tmp_path / "a.pgm")
+    assert np.array_equal(open_image(tmp_path / "a.pgm"), open_image(dark))
+    black = Image.fromarray(np.zeros((3, 4), dtype="i4"))
+    assert not np.asarray(open_image(black)).any()
 
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])

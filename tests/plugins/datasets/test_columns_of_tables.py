@@ -266,6 +266,22 @@ def test_another_encoding_is_read_where_it_is_said(folder: Path) -> None:
         registry.build("dataset", "table", train=str(folder / "t.csv")).read("train")
 
 
+@pytest.mark.parametrize(
+    ("encoding", "told"),
+    [
+        ("cp1525", "as 'cp1525' .unknown encoding: cp1525.: name another encoding"),
+        ("ascii", "as 'ascii' .*: name another encoding"),
+        ("utf-16", "has no rows"),  # one line of Chinese characters, to whoever believes it
+    ],
+)
+def test_an_encoding_that_a_file_does_not_have_is_told(
+    folder: Path, encoding: str, told: str
+) -> None:
+    (folder / "t.csv").write_bytes("image,question,answer\na.png,où?,é\n".encode("cp1252"))
+    with pytest.raises(DataError, match=told):
+        open_dataset("table", {"train": str(folder / "t.csv"), "encoding": encoding}).read("train")
+
+
 def test_paths_of_windows_are_found(folder: Path) -> None:
     (folder / "photos").mkdir(exist_ok=True)
     Image.new("RGB", (8, 8)).save(folder / "photos" / "c.png")

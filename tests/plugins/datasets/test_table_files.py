@@ -143,6 +143,48 @@ def test_a_workbook_is_read_whole_whatever_extent_it_says(tmp_path: Path, extent
     assert [example.answers for example in examples] == [("café",), ("日本",)]
 
 
+def own_table(file: Path) -> list[Example]:
+    return open_dataset("table", {"train": str(file)}).read("train")
+
+
+def sheet_of(folder: Path, value: object, written_as: str) -> Path:
+    """A workbook whose second answer is so written; the first is `red`."""
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for cells in (["image", "question", "answer", "notes"], ["a.png", "what?", "red", "#N/A"]):
+        book.active.append(cells)
+    book.active.append(["a.png", "how full?", value])
+    book.active["C3"].number_format = written_as
+    book.save(folder / "t.xlsx")
+    return folder / "t.xlsx"
+
+
+# What Excel shows and writes into a CSV, by its formats 9 and 10 (ECMA-376, 18.8.30) and others.
+@pytest.mark.parametrize(
+    ("value", "written_as", "shown"),
+    [
+        (0.5, "0%", "50%"),
+        (0.07, "0%", "7%"),
+        (0.125, "0%", "13%"),
+        (0.125, "0.00%", "12.50%"),
+        (1, "[Red]0%", "100%"),
+        (1e30, "0%", "1" + "0" * 32 + "%"),
+        (0.5, "General", "0.5"),
+        (0.5, '0.0" %"', "0.5"),
+        ("50%", "0%", "50%"),
+    ],
+)
+def test_a_percentage_of_a_workbook_is_what_it_shows(tmp_path, value, written_as, shown):
+    found = own_table(sheet_of(tmp_path, value, written_as))
+    assert [example.answers for example in found] == [("red",), (shown,)]
+
+
+@pytest.mark.parametrize("code", ["#N/A", "#REF!", "#DIV/0!"])
+def test_what_a_workbook_could_not_compute_is_no_answer(tmp_path, code):
+    with pytest.raises(DataError, match=f"row 3: 'answer' is {code}, but a text"):
+        own_table(sheet_of(tmp_path, code, "General"))
+
+
 @pytest.mark.parametrize("name", ["t.jsonl", "t.json"])
 def test_what_the_first_object_does_not_say_is_read_of_the_others(
     tmp_path: Path, name: str

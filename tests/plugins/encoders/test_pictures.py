@@ -245,6 +245,8 @@ def test_what_a_file_leaves_out_is_what_the_class_has(tmp_path, family):
         ({"image_processor_type": "EfficientNetImageProcessor"}, "EfficientNetImageProcessor"),
         ({"image_processor_type": "ConvNextImageProcessor"}, "ConvNextImageProcessor"),
         ({"image_processor_type": "ViltImageProcessor"}, "ViltImageProcessor"),
+        ({"image_processor_type": "VivitImageProcessor"}, "VivitImageProcessor"),
+        ({"image_processor_type": "VideoLlavaImageProcessor"}, "VideoLlavaImageProcessor"),
     ],
 )
 def test_what_is_not_done_here_is_named(tmp_path, said, named):

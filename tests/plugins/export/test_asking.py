@@ -42,6 +42,7 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     "palette.png": palette_with_transparency,
     "wide.png": lambda file: Image.fromarray(noise(9, 12).astype(np.uint16) * 257).save(file),
     "float.tiff": lambda file: Image.fromarray(noise(9, 12).astype("f4") / 255).save(file),
+    "deep.pgm": lambda file: Image.fromarray(noise(9, 12).astype(np.uint16)).save(file),
     "cmyk.jpg": lambda file: Image.fromarray(noise(9, 12, 4), "CMYK").save(file),
 }
 REFUSED: dict[str, Callable[[Path], object]] = {
@@ -50,6 +51,7 @@ REFUSED: dict[str, Callable[[Path], object]] = {
     "text.png": lambda file: file.write_text("no picture"),
     "long.png": lambda file: Image.new("L", (1001, 10)).save(file),
     "cut.png": lambda file: file.write_bytes(_png()[:-40]),
+    "deep.tiff": lambda file: Image.fromarray(noise(9, 12).astype("i4")).save(file),
     "strange.tiff": lambda file: Image.fromarray(np.full((4, 4), 7, "f4")).save(file),
 }
 
@@ -93,6 +95,7 @@ def test_the_bounds_are_those_of_vqazoo() -> None:
     assert asking.LONGEST_QUESTION == examples.MAX_QUESTION_CHARACTERS
     assert (asking.MAX_PIXELS, asking.MAX_ASPECT) == (images.MAX_PIXELS, images.MAX_ASPECT)
     assert tuple(asking.FORMATS.split()) == images.FORMATS
+    assert asking.SIXTEEN_BITS == images.SIXTEEN_BITS
 
 
 @pytest.mark.parametrize("tokenizers", [False, True])
