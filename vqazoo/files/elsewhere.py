@@ -77,7 +77,7 @@ class DistantFile(type(Path())):  # type: ignore[misc]  # the kind of path of th
         return self
 
     def absolute(self) -> DistantFile:
-        """Itself."""
+        """The same file in whichever folder a process works."""
         return self
 
     def resolve(self, strict: bool = False) -> DistantFile:
@@ -169,6 +169,10 @@ class Member(DistantFile):
 
     def __reduce__(self) -> Any:
         return (member, (self.archive, self.title, self.start, self.size))
+
+    def absolute(self) -> DistantFile:
+        """As of `DistantFile`."""
+        return member(self.archive.absolute(), self.title, self.start, self.size)
 
     def read_bytes(self) -> bytes:
         """As of `DistantFile`."""

@@ -25,6 +25,10 @@ class Beside(DistantFile):
     def __reduce__(self) -> Any:
         return (beside, self.pictures)
 
+    def absolute(self) -> DistantFile:
+        """As of `DistantFile`."""
+        return beside(*(part.absolute() for part in self.pictures))
+
     def read_bytes(self) -> bytes:
         """A PNG of both. Raises OSError or ImageError if one cannot be read."""
         opened = [open_image(part) for part in self.pictures]
