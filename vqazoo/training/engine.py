@@ -11,6 +11,8 @@ import atexit
 import contextlib
 import copy
 import os
+import signal
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -212,18 +214,19 @@ def _accelerator(device: torch.device, precision: str) -> Accelerator:
         else None
     )  # every process reads the weights, since every one resumes
     try:
-        accelerator = Accelerator(
-            mixed_precision=PRECISIONS[precision],
-            cpu=device.type == "cpu",
-            device_placement=False,  # the model is where it computes
-            fsdp_plugin=sharding,
-            # A loss is divided by the units of the whole step, which is exact; not by batches.
-            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-            kwargs_handlers=[
-                DistributedDataParallelKwargs(find_unused_parameters=True),
-                *([InitProcessGroupKwargs(timeout=WAIT)] if size > 1 else []),
-            ],
-        )
+        with _mortal() if size > 1 else contextlib.nullcontext():
+            accelerator = Accelerator(
+                mixed_precision=PRECISIONS[precision],
+                cpu=device.type == "cpu",
+                device_placement=False,  # the model is where it computes
+                fsdp_plugin=sharding,
+                # A loss is divided by the units of the whole step, which is exact; not by batches.
+                gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+                kwargs_handlers=[
+                    DistributedDataParallelKwargs(find_unused_parameters=True),
+                    *([InitProcessGroupKwargs(timeout=WAIT)] if size > 1 else []),
+                ],
+            )
     except (RuntimeError, ValueError) as error:
         if size == 1:
             raise ConfigError(
@@ -233,6 +236,12 @@ def _accelerator(device: torch.device, precision: str) -> Accelerator:
             f"Process {rank} of {size} cannot join the others ({error}): start the run with "
             f"torchrun or accelerate launch, which set the addresses."
         ) from error
+    if accelerator.num_processes != size:
+        raise ConfigError(
+            f"The variables of a launcher say that {size} processes train together, but this one "
+            f"is alone: start them with torchrun or accelerate launch, or, if it is to be alone, "
+            f"unset WORLD_SIZE."
+        )
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # At the end of the process, for its next run: nobody may join twice by one launcher.
         atexit.unregister(_leave)
@@ -244,6 +253,25 @@ def _accelerator(device: torch.device, precision: str) -> Accelerator:
         accelerator.native_amp = True
         accelerator.scaler = torch.amp.GradScaler(device.type, enabled=True)
     return accelerator
+
+
+@contextlib.contextmanager
+def _mortal() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end this process at once: while processes wait for one another, PyTorch
+    hears neither, for as long as `WAIT`. Nothing was begun that they could cut off.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number, handler in handlers.items() if callable(handler)]  # else as it is
+    try:
+        for number in heard:
+            signal.signal(number, signal.SIG_DFL)
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, handlers[number])
 
 
 def _leave() -> None:
