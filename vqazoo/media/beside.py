@@ -51,7 +51,9 @@ class Beside(DistantFile):
         stamps: list[Any] = []
         for part in self.pictures:
             if isinstance(part, DistantFile):
-                stamps += part.stamp()
+                if not (stamp := part.stamp()):
+                    return []
+                stamps += stamp
             else:
                 status = part.stat()
                 stamps += [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
