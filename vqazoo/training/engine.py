@@ -69,16 +69,20 @@ class Engine:
         """The module to prepare: itself, or a copy where weights are sharded, so that the original
         stays whole: `take_weights` brings it up to date in the first process.
         """
-        return copy.deepcopy(module) if self.sharded else module
+        return shardable(copy.deepcopy(module)) if self.sharded else module
 
     def prepare(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
         """Train this module from now on, whose forward computes the loss, with this optimiser.
 
         Where weights are sharded its parameters are others afterwards: ask it for them again.
+
+        Raises:
+            ConfigError: the weights cannot be sharded as the launcher says.
         """
         accelerator = self._accelerator
         accelerator.free_memory()  # of the stage before
-        self._module, self._optimiser = accelerator.prepare(module, optimiser)
+        with _sharding() if self.sharded else contextlib.nullcontext():
+            self._module, self._optimiser = accelerator.prepare(module, optimiser)
         if self.sharded:
             from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 
@@ -213,6 +217,11 @@ def _accelerator(device: torch.device, precision: str) -> Accelerator:
         if sharding_asked()
         else None
     )  # every process reads the weights, since every one resumes
+    if sharding is not None and sharding.cpu_offload and device.type == "cpu":
+        raise ConfigError(
+            "The launcher asks FSDP to move weights to main memory (fsdp_offload_params), but the "
+            "run is on the CPU, where they are already: leave it out of the config file."
+        )
     try:
         with _mortal() if size > 1 else contextlib.nullcontext():
             accelerator = Accelerator(
@@ -277,6 +286,32 @@ def _mortal() -> Iterator[None]:
 def _leave() -> None:
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def shardable(module: M) -> M:
+    """The module, whose frozen parameters of a single number are buffers now: FSDP cannot cut
+    those, such as the temperature that every CLIP has.
+    """
+    for part in module.modules():
+        for name, parameter in list(part.named_parameters(recurse=False)):
+            if parameter.dim() == 0 and not parameter.requires_grad:
+                delattr(part, name)
+                part.register_buffer(name, parameter.detach())
+    return module
+
+
+@contextlib.contextmanager
+def _sharding() -> Iterator[None]:
+    """Turn what FSDP says of a module that it cannot cut into one sentence."""
+    try:
+        yield
+    except (ValueError, NotImplementedError, AttributeError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise ConfigError(
+            f"The weights cannot be sharded as the launcher asks ({lines[0][:200]}): give "
+            f"fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP and the name of the language model's "
+            f"layer, or start several processes without FSDP."
+        ) from error
 
 
 def full_tensor(tensor: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from vqazoo.errors import ConfigError
 PRECISION, ACCUMULATE = "ACCELERATE_MIXED_PRECISION", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
 COMPILER = "ACCELERATE_DYNAMO_BACKEND"
 CPU, SHARDING, SHARDING_VERSION = "ACCELERATE_USE_CPU", "ACCELERATE_USE_FSDP", "FSDP_VERSION"
+LEFT_WHOLE = "FSDP_IGNORED_MODULES"
 OTHERS = {  # of Accelerate's engines
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
@@ -125,7 +126,8 @@ def sharding_asked() -> bool:
     """Whether the launcher asks for FSDP.
 
     Raises:
-        ConfigError: for its first version, whose weights are named and held otherwise.
+        ConfigError: for its first version, whose weights are named and held otherwise, and for
+            modules that it leaves out.
     """
     if not _said(SHARDING):
         return False
@@ -133,6 +135,11 @@ def sharding_asked() -> bool:
         raise ConfigError(
             f"The launcher asks for FSDP version {version}, but vqazoo trains on version 2: set "
             f"fsdp_version: 2 in the config file, or --fsdp_version 2."
+        )
+    if (modules := os.environ.get(LEFT_WHOLE, "")) not in ("", "None"):
+        raise ConfigError(
+            f"The launcher asks FSDP to leave out some modules (fsdp_ignored_modules: {modules}), "
+            f"whose gradients would stay those of each process: leave it out of the config file."
         )
     return True
 
