@@ -151,9 +151,15 @@ def _cores() -> int:
 
 
 class Actor(Generic[T, R]):
-    """What runs on a node: built at its first task, so that an error in that is told as it is."""
+    """What runs on a node: built at its first task, so that an error in that is told as it is.
 
-    def __init__(self, make: Callable[[], Callable[[T], R]]) -> None:
+    It works in the folder of the process that started it, if the node has that: actors of a cluster
+    that was started elsewhere begin in another one, where relative paths lead to nothing.
+    """
+
+    def __init__(self, make: Callable[[], Callable[[T], R]], folder: str) -> None:
+        with contextlib.suppress(OSError):  # absolute paths are found all the same
+            os.chdir(folder)
         self._make = make
         self._work: Callable[[T], R] | None = None
 
@@ -184,7 +190,7 @@ class _Spread(Generic[T, R]):
         self._sent: dict[Any, _Sent[T]] = {}  # by reference to its result
 
     def _new(self) -> Any:
-        return self._class.options(**self._options).remote(self._make)
+        return self._class.options(**self._options).remote(self._make, os.getcwd())
 
     def run(self, tasks: Iterator[T]) -> Iterator[tuple[T, R]]:
         """As `Cluster.spread`."""

@@ -98,6 +98,8 @@ def told_when_interrupted(left: Callable[[], str]) -> Iterator[None]:
             raise
     except KeyboardInterrupt as error:
         words, code = how_it_ended(error)
-        if os.environ.get("RANK", "0") == "0":
+        from vqazoo.training.launcher import speaks_for_all
+
+        if speaks_for_all():
             say(f"{words}: {left()}", err=True)
         raise click.exceptions.Exit(code) from None

@@ -5,7 +5,6 @@ Imports no torch until one runs.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,5 +88,7 @@ def how_to_go_on(out: Path, command: str) -> str:
 
 def print_of_first(figures: Mapping[str, Any], as_json: bool) -> None:
     """Print figures, of several processes those of the first."""
-    if os.environ.get("RANK", "0") == "0":
+    from vqazoo.training.launcher import speaks_for_all
+
+    if speaks_for_all():
         (print_json if as_json else print_figures)(figures)

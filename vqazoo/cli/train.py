@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,9 +86,10 @@ def train(
     Example: vqazoo train --encoder {encoder} --head {head} --data {dataset} --out runs/first
     """
     from vqazoo.config import plain, to_toml
+    from vqazoo.training.launcher import launched_processes, speaks_for_all
     from vqazoo.training.settings import gather_config
 
-    if out is None and not dry_run and "RANK" in os.environ:
+    if out is None and not dry_run and launched_processes()[0] > 1:
         raise click.UsageError("Missing option '--out': name the folder that the processes share.")
     flags = {
         "encoder": encoder,
@@ -126,7 +126,7 @@ def train(
         told_when_interrupted(lambda: how_to_resume(folder, "vqazoo train")),
     ):
         run_training(filled, folder, resume, report, None if quiet else progress)
-    if os.environ.get("RANK", "0") != "0":  # the first of several processes speaks for all
+    if not speaks_for_all():  # the first of several processes speaks for all
         return
     if as_json or not quiet:
         _say_what_came_out(folder, filled, as_json)

@@ -68,6 +68,7 @@ def in_parts(examples: Iterator[Example]) -> Iterator[Part]:
             (),
             e.question_id,
             choices=e.choices,
+            ocr_tokens=e.ocr_tokens,
             image_path=e.image_path,
         )
         for e in examples
@@ -80,7 +81,8 @@ def in_parts(examples: Iterator[Example]) -> Iterator[Part]:
 
 
 def _digest(rows: Sequence[Example]) -> str:
-    """SHA-256 of questions, and of what the file system says of the pictures."""
+    """SHA-256 of questions, of what was read in the pictures, and of what the file system says of
+    them."""
     stamps: dict[str, list[Any]] = {}
     state = hashlib.sha256()
     for row in rows:
@@ -91,6 +93,8 @@ def _digest(rows: Sequence[Example]) -> str:
             except (OSError, ValueError, TypeError):  # not there, or no file of this machine
                 stamps[name] = []
         cells = [row.question_id, name, row.question, *stamps[name], *row.choices]
+        if row.ocr_tokens is not None:
+            cells.append(row.ocr_tokens)
         state.update(json_text(cells, ascii_only=True).encode() + b"\n")
     return state.hexdigest()
 

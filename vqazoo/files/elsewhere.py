@@ -31,6 +31,8 @@ STORES = {
     "file": "fsspec",
 }
 WEB = {"http": "aiohttp", "https": "aiohttp"}
+# What web servers may say of a version; fsspec takes their files for unchanging.
+SAID_OF_VERSIONS = ("ETag", "Content-MD5", "Digest", "Last-Modified")
 MOST_BYTES = 2**30  # bytes of one object
 
 
@@ -77,7 +79,7 @@ class DistantFile(type(Path())):  # type: ignore[misc]  # the kind of path of th
         return self
 
     def absolute(self) -> DistantFile:
-        """Itself."""
+        """The same file in whichever folder a process works."""
         return self
 
     def resolve(self, strict: bool = False) -> DistantFile:
@@ -108,11 +110,14 @@ class StoredObject(DistantFile):
             raise self._unread(error) from error
 
     def stamp(self) -> list[Any]:
-        """As of `DistantFile`: the size, and what the store says of this version."""
+        """As of `DistantFile`: the size, and what the store or server says of this version."""
         system, path = self._system()
         try:
-            size = system.info(path).get("size")
-            return [size, str(system.ukey(path))]
+            told = system.info(path)
+            if str(self).partition("://")[0] in WEB:
+                said = [f"{name}: {told[name]}" for name in SAID_OF_VERSIONS if name in told]
+                return [told.get("size"), *said] if said else []
+            return [told.get("size"), str(system.ukey(path))]
         except Exception as error:  # of many kinds, as above
             raise self._unread(error) from error
 
@@ -170,6 +175,10 @@ class Member(DistantFile):
     def __reduce__(self) -> Any:
         return (member, (self.archive, self.title, self.start, self.size))
 
+    def absolute(self) -> DistantFile:
+        """As of `DistantFile`."""
+        return member(self.archive.absolute(), self.title, self.start, self.size)
+
     def read_bytes(self) -> bytes:
         """As of `DistantFile`."""
         if isinstance(self.archive, StoredObject):
@@ -186,7 +195,8 @@ class Member(DistantFile):
         """As of `DistantFile`: the archive's own, and the place in it."""
         archive = self.archive
         if isinstance(archive, StoredObject):
-            return [*archive.stamp(), self.start, self.size]
+            stamp = archive.stamp()
+            return [*stamp, self.start, self.size] if stamp else []
         status = archive.stat()
         return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, self.start]
 

@@ -52,8 +52,9 @@ class FileKeys:
         if remembered := self._remembered(path, stamp):
             return remembered
         digest = _sha256(path)
-        self._known[str(path.absolute())] = [*stamp, digest]
-        self._changed = True
+        if stamp:
+            self._known[str(path.absolute())] = [*stamp, digest]
+            self._changed = True
         return digest
 
     def known(self, path: Path) -> str:
@@ -63,6 +64,8 @@ class FileKeys:
         return self._remembered(path, _stamp(path))
 
     def _remembered(self, path: Path, stamp: list[Any]) -> str:
+        if not stamp:  # nothing tells whether it is the same
+            return ""
         entry = self._known.get(str(path.absolute()))
         return str(entry[-1]) if isinstance(entry, list) and entry[:-1] == stamp else ""
 

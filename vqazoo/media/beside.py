@@ -25,6 +25,10 @@ class Beside(DistantFile):
     def __reduce__(self) -> Any:
         return (beside, self.pictures)
 
+    def absolute(self) -> DistantFile:
+        """As of `DistantFile`."""
+        return beside(*(part.absolute() for part in self.pictures))
+
     def read_bytes(self) -> bytes:
         """A PNG of both. Raises OSError or ImageError if one cannot be read."""
         opened = [open_image(part) for part in self.pictures]
@@ -47,7 +51,9 @@ class Beside(DistantFile):
         stamps: list[Any] = []
         for part in self.pictures:
             if isinstance(part, DistantFile):
-                stamps += part.stamp()
+                if not (stamp := part.stamp()):
+                    return []
+                stamps += stamp
             else:
                 status = part.stat()
                 stamps += [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

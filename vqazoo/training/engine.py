@@ -11,6 +11,8 @@ import atexit
 import contextlib
 import copy
 import os
+import signal
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -67,16 +69,20 @@ class Engine:
         """The module to prepare: itself, or a copy where weights are sharded, so that the original
         stays whole: `take_weights` brings it up to date in the first process.
         """
-        return copy.deepcopy(module) if self.sharded else module
+        return shardable(copy.deepcopy(module)) if self.sharded else module
 
     def prepare(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
         """Train this module from now on, whose forward computes the loss, with this optimiser.
 
         Where weights are sharded its parameters are others afterwards: ask it for them again.
+
+        Raises:
+            ConfigError: the weights cannot be sharded as the launcher says.
         """
         accelerator = self._accelerator
         accelerator.free_memory()  # of the stage before
-        self._module, self._optimiser = accelerator.prepare(module, optimiser)
+        with _sharding() if self.sharded else contextlib.nullcontext():
+            self._module, self._optimiser = accelerator.prepare(module, optimiser)
         if self.sharded:
             from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 
@@ -211,19 +217,25 @@ def _accelerator(device: torch.device, precision: str) -> Accelerator:
         if sharding_asked()
         else None
     )  # every process reads the weights, since every one resumes
-    try:
-        accelerator = Accelerator(
-            mixed_precision=PRECISIONS[precision],
-            cpu=device.type == "cpu",
-            device_placement=False,  # the model is where it computes
-            fsdp_plugin=sharding,
-            # A loss is divided by the units of the whole step, which is exact; not by batches.
-            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-            kwargs_handlers=[
-                DistributedDataParallelKwargs(find_unused_parameters=True),
-                *([InitProcessGroupKwargs(timeout=WAIT)] if size > 1 else []),
-            ],
+    if sharding is not None and sharding.cpu_offload and device.type == "cpu":
+        raise ConfigError(
+            "The launcher asks FSDP to move weights to main memory (fsdp_offload_params), but the "
+            "run is on the CPU, where they are already: leave it out of the config file."
         )
+    try:
+        with _mortal() if size > 1 else contextlib.nullcontext():
+            accelerator = Accelerator(
+                mixed_precision=PRECISIONS[precision],
+                cpu=device.type == "cpu",
+                device_placement=False,  # the model is where it computes
+                fsdp_plugin=sharding,
+                # A loss is divided by the units of the whole step, which is exact; not by batches.
+                gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+                kwargs_handlers=[
+                    DistributedDataParallelKwargs(find_unused_parameters=True),
+                    *([InitProcessGroupKwargs(timeout=WAIT)] if size > 1 else []),
+                ],
+            )
     except (RuntimeError, ValueError) as error:
         if size == 1:
             raise ConfigError(
@@ -233,6 +245,12 @@ def _accelerator(device: torch.device, precision: str) -> Accelerator:
             f"Process {rank} of {size} cannot join the others ({error}): start the run with "
             f"torchrun or accelerate launch, which set the addresses."
         ) from error
+    if accelerator.num_processes != size:
+        raise ConfigError(
+            f"The variables of a launcher say that {size} processes train together, but this one "
+            f"is alone: start them with torchrun or accelerate launch, or, if it is to be alone, "
+            f"unset WORLD_SIZE."
+        )
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # At the end of the process, for its next run: nobody may join twice by one launcher.
         atexit.unregister(_leave)
@@ -246,9 +264,54 @@ def _accelerator(device: torch.device, precision: str) -> Accelerator:
     return accelerator
 
 
+@contextlib.contextmanager
+def _mortal() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end this process at once: while processes wait for one another, PyTorch
+    hears neither, for as long as `WAIT`. Nothing was begun that they could cut off.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number, handler in handlers.items() if callable(handler)]  # else as it is
+    try:
+        for number in heard:
+            signal.signal(number, signal.SIG_DFL)
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, handlers[number])
+
+
 def _leave() -> None:
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def shardable(module: M) -> M:
+    """The module, whose frozen parameters of a single number are buffers now: FSDP cannot cut
+    those, such as the temperature that every CLIP has.
+    """
+    for part in module.modules():
+        for name, parameter in list(part.named_parameters(recurse=False)):
+            if parameter.dim() == 0 and not parameter.requires_grad:
+                delattr(part, name)
+                part.register_buffer(name, parameter.detach())
+    return module
+
+
+@contextlib.contextmanager
+def _sharding() -> Iterator[None]:
+    """Turn what FSDP says of a module that it cannot cut into one sentence."""
+    try:
+        yield
+    except (ValueError, NotImplementedError, AttributeError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise ConfigError(
+            f"The weights cannot be sharded as the launcher asks ({lines[0][:200]}): give "
+            f"fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP and the name of the language model's "
+            f"layer, or start several processes without FSDP."
+        ) from error
 
 
 def full_tensor(tensor: Tensor) -> Tensor:

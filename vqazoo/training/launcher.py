@@ -1,4 +1,4 @@
-"""What a launcher says: `accelerate launch` with its config file, or torchrun.
+"""What a launcher says: `accelerate launch` with its config file, torchrun, or MPI.
 
 It speaks by environment variables. Imports neither torch nor accelerate.
 """
@@ -12,12 +12,16 @@ from vqazoo.config import TrainingConfig
 from vqazoo.errors import ConfigError
 
 PRECISION, ACCUMULATE = "ACCELERATE_MIXED_PRECISION", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
+COMPILER = "ACCELERATE_DYNAMO_BACKEND"
 CPU, SHARDING, SHARDING_VERSION = "ACCELERATE_USE_CPU", "ACCELERATE_USE_FSDP", "FSDP_VERSION"
+LEFT_WHOLE = "FSDP_IGNORED_MODULES"
 OTHERS = {  # of Accelerate's engines
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
     "ACCELERATE_USE_PARALLELISM_CONFIG": "tensor or context parallelism",
 }
+MEETING_PLACE = "MASTER_ADDR"
+MPI = ("PMI", "OMPI_COMM_WORLD", "MV2_COMM_WORLD")  # as Accelerate knows it
 NAMES = {"no": "float32", "fp32": "float32", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -33,6 +37,12 @@ def heed_launcher(training: TrainingConfig) -> TrainingConfig:
                 f"The launcher asks for {engine}, on which vqazoo does not train: choose one "
                 f"process, several (DDP) or FSDP with 'accelerate config'."
             )
+    if (compiler := os.environ.get(COMPILER, "no")).lower() not in ("no", ""):
+        raise ConfigError(
+            f"The launcher asks for torch.compile (dynamo_backend: {compiler}), which vqazoo does "
+            f"not train with: a step's batches change their shapes, and each would be compiled "
+            f"anew; say no to torch dynamo in 'accelerate config'."
+        )
     usual = TrainingConfig()
     precision = _precision(training.precision, usual.precision)
     accumulate = training.accumulate
@@ -81,15 +91,43 @@ def _accumulate() -> int:
 
 
 def launched_processes() -> tuple[int, int]:
-    """How many processes a launcher started, and which one this is; one without a launcher."""
-    return int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    """How many processes a launcher started, and which one this is; one without a launcher.
+
+    Raises:
+        ConfigError: the variables say something else.
+    """
+    if (size := _number("WORLD_SIZE", 1)) > 1:
+        return size, _number("RANK", 0)
+    # MPI, and Slurm with it, also starts processes that have nothing to do with each other.
+    for mpi in MPI if MEETING_PLACE in os.environ else ():
+        if (size := _number(f"{mpi}_SIZE", 1)) > 1:
+            return size, _number(f"{mpi}_RANK", 0)
+    return 1, 0
+
+
+def speaks_for_all() -> bool:
+    """Whether this process is alone, or the first of those that a launcher started: it writes and
+    reports. Raises ConfigError, as `launched_processes`.
+    """
+    return launched_processes()[1] == 0
+
+
+def _number(variable: str, usual: int) -> int:
+    said = os.environ.get(variable, str(usual))
+    if not (said.isascii() and said.isdigit()):
+        raise ConfigError(
+            f"The variable {variable} is '{said}', but a number was expected, as torchrun and "
+            f"accelerate launch set it: unset it, or start the run with one of these."
+        )
+    return int(said)
 
 
 def sharding_asked() -> bool:
     """Whether the launcher asks for FSDP.
 
     Raises:
-        ConfigError: for its first version, whose weights are named and held otherwise.
+        ConfigError: for its first version, whose weights are named and held otherwise, and for
+            modules that it leaves out.
     """
     if not _said(SHARDING):
         return False
@@ -97,6 +135,11 @@ def sharding_asked() -> bool:
         raise ConfigError(
             f"The launcher asks for FSDP version {version}, but vqazoo trains on version 2: set "
             f"fsdp_version: 2 in the config file, or --fsdp_version 2."
+        )
+    if (modules := os.environ.get(LEFT_WHOLE, "")) not in ("", "None"):
+        raise ConfigError(
+            f"The launcher asks FSDP to leave out some modules (fsdp_ignored_modules: {modules}), "
+            f"whose gradients would stay those of each process: leave it out of the config file."
         )
     return True
 

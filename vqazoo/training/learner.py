@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vqazoo.training.engine import Engine, full_tensor, like_parameter
 from vqazoo.training.optimisation import AveragedWeights
 
+WRAPPED = "_checkpoint_wrapped_module."  # in names, where FSDP computes activations again
 AVERAGE, OPTIMISER = "average.", "optimiser."  # how names of what `tensors` gives start
 
 
@@ -52,7 +53,11 @@ class Learner:
         self._engine, self._optimiser, self._after_step = engine, optimiser, after_step
         self._owner = owner
         self._clip_norm, self._clip_value = clip_norm, clip_value
-        self.learning = {n: p for n, p in owner.named_parameters() if p.requires_grad}
+        self.learning = {
+            name.replace(WRAPPED, ""): parameter  # as one process calls it, which may go on
+            for name, parameter in owner.named_parameters()
+            if parameter.requires_grad
+        }
         self.averaged = AveragedWeights(self.learning, average)
 
     @property

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -28,6 +27,7 @@ from vqazoo.files.locks import writer
 from vqazoo.files.writing import BEST, CARD, ENVIRONMENT, METRICS, RECIPE, json_bytes, write_file
 from vqazoo.model import VQAModel
 from vqazoo.registry import registry
+from vqazoo.training.launcher import speaks_for_all
 from vqazoo.training.lora import has_adapters, merged
 from vqazoo.training.stages import stages
 from vqazoo.training.state import DATA, RUN_CONFIG, STATE, check_state, state_metadata
@@ -230,7 +230,7 @@ def one_writer(out: Path) -> Iterator[None]:
         TrainingError: another process writes into it, or it cannot be written.
     """
     with contextlib.ExitStack() as stack:
-        if os.environ.get("RANK", "0") == "0":
+        if speaks_for_all():
             with writing(out):
                 stack.enter_context(writer(out / LOCK, out, TrainingError))
         yield

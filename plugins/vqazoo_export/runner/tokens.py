@@ -26,11 +26,11 @@ BYTE = {letter: byte for byte, letter in LETTER.items()}
 class Text:
     """What the manifest of a folder says of questions and answers."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, folder: str | Path, manifest: dict[str, Any]) -> None:
         self.ids: Callable[[str], list[int]]
         self.text: Callable[[list[int]], str]
         self.how, self.head = manifest["tokenizer"], manifest["head"]
-        content = (folder / self.how["file"]).read_text(encoding="utf-8")
+        content = (Path(folder) / self.how["file"]).read_text(encoding="utf-8")
         if self.how["package"]:
             from tokenizers import Tokenizer
 

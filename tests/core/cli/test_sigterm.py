@@ -73,6 +73,7 @@ def test_a_second_ctrl_c_while_a_verb_ends_makes_no_traceback(monkeypatch, first
 
 
 def test_one_of_several_processes_says_it(capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     stopped = told_when_interrupted(lambda: "go on with it.")
     with pytest.raises(click.exceptions.Exit) as caught, stopped:

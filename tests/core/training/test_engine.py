@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.support.processes import free_port
 from tests.support.toy import toy  # noqa: F401
 from vqazoo.config import TrainingConfig, run_config
 from vqazoo.errors import ConfigError, TrainingError
 from vqazoo.training import peers
 from vqazoo.training.batch_loss import BatchLoss, shares
-from vqazoo.training.engine import Engine, local_device, start
-from vqazoo.training.launcher import heed_launcher
+from vqazoo.training.engine import Engine, _accelerator, local_device, start
+from vqazoo.training.launcher import heed_launcher, launched_processes, speaks_for_all
 from vqazoo.training.learner import Learner
 from vqazoo.training.loop import run_training
+from vqazoo.training.run_folder import one_writer
 
 
 @pytest.fixture(autouse=True)
@@ -204,6 +209,84 @@ def test_processes_that_cannot_meet_are_told(monkeypatch: pytest.MonkeyPatch) ->
     assert "LOCAL_RANK" not in os.environ  # nor anything else that Accelerate adds
 
 
+LAUNCHED = [
+    ({}, (1, 0)),
+    ({"RANK": "3"}, (1, 0)),  # left over: there is one process
+    ({"WORLD_SIZE": "4", "RANK": "3"}, (4, 3)),
+    ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1", "MASTER_ADDR": "a"}, (2, 1)),
+    ({"PMI_SIZE": "8", "PMI_RANK": "7"}, (1, 0)),  # of Slurm, for processes that never meet
+]
+
+
+@pytest.mark.parametrize(("variables", "found"), LAUNCHED)
+def test_which_process_writes_is_what_accelerate_says(
+    variables: dict[str, str],
+    found: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    from accelerate.utils import get_cpu_distributed_information
+
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert launched_processes() == found
+    if found[0] > 1:
+        theirs = get_cpu_distributed_information()
+        assert (theirs.world_size, theirs.rank) == found
+    with one_writer(folder := tmp_path / "run"):
+        assert folder.exists() == speaks_for_all() == (found[1] == 0)
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK"])
+def test_a_launcher_whose_variables_are_no_numbers_is_told(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv(name, "two")
+    with pytest.raises(ConfigError, match=f"The variable {name} is 'two', but a number"):
+        launched_processes()
+
+
+def test_a_process_that_is_alone_does_not_take_itself_for_one_of_several(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a GPU, where Accelerate joins no others without LOCAL_RANK."""
+    import accelerate
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    alone = SimpleNamespace(num_processes=1)
+    monkeypatch.setattr(accelerate, "Accelerator", lambda **given: alone)
+    with pytest.raises(ConfigError, match="2 processes train together, but this one is alone"):
+        _accelerator(torch.device("cpu"), "float32")
+
+
+WAITS = """
+import sys
+from vqazoo.training.engine import start
+print("joining", flush=True)
+with start("cpu"):
+    pass
+"""
+
+
+@pytest.mark.apart
+def test_a_process_that_waits_for_the_others_is_ended_by_ctrl_c(socket_enabled: None) -> None:
+    """PyTorch waits in code that hears no signal."""
+    meeting = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "LOCAL_RANK": "0"}
+    environment = {**os.environ, **meeting, "MASTER_PORT": free_port()}
+    program = [sys.executable, "-c", WAITS]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, env=environment) as waiting:
+        try:
+            assert waiting.stdout is not None
+            assert waiting.stdout.readline() == b"joining\n"
+            time.sleep(6)
+            assert waiting.poll() is None
+            waiting.send_signal(signal.SIGINT)
+            assert waiting.wait(timeout=10) == -signal.SIGINT
+        finally:
+            waiting.kill()
+
+
 def test_a_launcher_says_what_the_recipe_leaves_open(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = TrainingConfig()
     assert heed_launcher(usual) == usual
@@ -225,6 +308,7 @@ def test_a_launcher_says_what_the_recipe_leaves_open(monkeypatch: pytest.MonkeyP
         ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "auto", {}, "'auto', but must be a whole"),
         ("ACCELERATE_USE_CPU", "true", {"device": "cuda"}, "says use_cpu"),
         ("ACCELERATE_USE_DEEPSPEED", "true", {}, "asks for DeepSpeed"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", {}, "torch.compile .dynamo_backend: INDUCTOR"),
     ],
 )
 def test_a_launcher_that_says_another_thing_is_told(

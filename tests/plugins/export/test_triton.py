@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import vqazoo
 from tests.plugins.export.conftest import FLAWED, LSTM
 from tests.plugins.export.test_runner import alone
 from vqazoo.cli import run
+from vqazoo.media.images import open_image
 from vqazoo_export.command import export
 from vqazoo_export.triton import model_config
 
@@ -142,8 +145,6 @@ def compared(name: str, folder: Path, pictures: list[Any], questions: list[str])
 def test_the_config_is_that_of_the_graph_and_the_graph_answers_as_the_model(
     name, tmp_path, easy_questions
 ):
-    from vqazoo.media.images import open_image
-
     folder = exported(name, tmp_path / "repository" / "vqa")
     some = easy_questions[::20]
     compared(name, folder, [open_image(e.image) for e in some], [e.question for e in some])
@@ -152,7 +153,33 @@ def test_the_config_is_that_of_the_graph_and_the_graph_answers_as_the_model(
     ((answer,),) = alone(folder, [(str(some[0].image), [some[0].question])])["answers"]
     assert answer["answer"] == vqazoo.load(name).answer(some[0].image, some[0].question).text
     by_protobuf(folder / "config.pbtxt")
+    as_the_page_says(name, folder, some[0].image, some[0].question, tmp_path)
     exported(name, folder)  # over itself
+
+
+BY_THE_PAGE = """
+import json, sys
+FOLDER, FILE, QUESTION, out = sys.argv[1:]
+sys.path.insert(0, FOLDER)
+QUESTIONS, manifest = [QUESTION], json.load(open(f"{FOLDER}/manifest.json"))
+import asking, numpy, pixels, tokens
+numpy.savez(out, pixels=PIXELS, **TEXT)
+"""
+PAGE = Path(__file__).parents[3] / "docs/how-to/export.md"
+
+
+def as_the_page_says(name: str, folder: Path, picture: Path, question: str, out: Path) -> None:
+    """A client that knows the page and the folder alone makes the model's inputs."""
+    section = PAGE.read_text().partition("## Triton and KServe")[2]
+    seen, asked = re.findall(r"\| by `([^`]+)` \|", section)
+    program = BY_THE_PAGE.replace("PIXELS", seen).replace("TEXT", asked)
+    arguments = [folder, picture, question, out / "inputs.npz"]
+    subprocess.run([sys.executable, "-c", program, *map(str, arguments)], check=True, timeout=60)
+    made, model = np.load(out / "inputs.npz"), vqazoo.load(name)
+    ids, mask = model.text_encoder.tokenize([question])
+    assert np.array_equal(made["pixels"][0], model.transform(open_image(picture)).numpy())
+    assert np.array_equal(made["ids"], ids.numpy())
+    assert np.array_equal(made["mask"], mask.numpy())
 
 
 def by_protobuf(file: Path) -> None:
