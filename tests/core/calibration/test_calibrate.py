@@ -14,7 +14,8 @@ from PIL import Image
 
 import vqazoo
 from vqazoo.cli import run
-from vqazoo.errors import ConfigError, DataError
+from vqazoo.errors import CheckpointError, ConfigError, DataError
+from vqazoo.training import calibration as calibrating
 from vqazoo_tiny_clip.render import draw_scene
 
 PICTURES = 56
@@ -126,6 +127,52 @@ def test_calibrate_refits_a_run_in_place_and_a_copy_elsewhere(
     asked = rows.parent / "0.png", "what shape is it?"
     answers = [vqazoo.load(f"dir:{f}").answer(*asked) for f in (own, copy)]
     assert answers[0] == answers[1]
+
+
+def test_a_copy_that_is_cut_off_is_made_by_the_same_command(
+    trained: tuple[Path, list[str]], rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def calibrated(out: Path) -> dict[str, bytes]:
+        with_out = {"data_args": {"test": str(rows)}, "split": "test", "out": out, "report": len}
+        vqazoo.calibrate(f"dir:{trained[0] / 'best'}", "table", **with_out)
+        return {file.name: file.read_bytes() for file in out.iterdir()}
+
+    def killed(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    for last in ("write_calibration", "write_card"):
+        with monkeypatch.context() as patch:
+            patch.setattr(calibrating, last, killed)
+            with pytest.raises(KeyboardInterrupt):
+                calibrated(tmp_path / "cut/copy")
+        assert not (tmp_path / "cut").exists()
+    (tmp_path / "cut/.copy.new/half").mkdir(parents=True)  # by one that was killed
+    assert calibrated(tmp_path / "cut/copy") == calibrated(tmp_path / "whole/copy")
+    assert [file.name for file in (tmp_path / "cut").iterdir()] == ["copy"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_model_that_is_replaced_meanwhile_does_not_get_the_calibration_of_the_older_one(
+    elsewhere: bool,
+    trained: tuple[Path, list[str]],
+    rows: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = shutil.copytree(trained[0] / "best", tmp_path / "own")
+    other, real = vqazoo.load("tiny-clip-linear-easyvqa"), calibrating.fit
+
+    def replaced(*given: Any) -> Any:
+        other.save(own)
+        return real(*given)
+
+    monkeypatch.setattr(calibrating, "fit", replaced)
+    how = {"out": tmp_path / "copy"} if elsewhere else {}
+    asked = {"data_args": {"test": str(rows)}, "split": "test", "report": len, **how}
+    with pytest.raises(CheckpointError, match="replaced meanwhile: run the same command again"):
+        vqazoo.calibrate(f"dir:{own}", "table", **asked)
+    assert vqazoo.load(f"dir:{own}").calibration == other.calibration
+    assert not (tmp_path / "copy").exists()
 
 
 def test_a_model_and_a_table_in_memory_are_calibrated_too(
