@@ -16,6 +16,8 @@ import vqazoo
 from vqazoo.cli import run
 from vqazoo.errors import CheckpointError, ConfigError, DataError
 from vqazoo.training import calibration as calibrating
+from vqazoo.training import loop
+from vqazoo.training.state import read_position
 from vqazoo_tiny_clip.render import draw_scene
 
 PICTURES = 56
@@ -78,8 +80,6 @@ def test_a_run_ends_with_a_calibration_on_its_validation_questions(
 def test_a_run_that_was_killed_before_its_last_state_is_calibrated_when_it_goes_on(
     trained: tuple[Path, list[str]], rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import vqazoo.training.loop as loop
-
     class Killed(BaseException):
         pass
 
@@ -94,6 +94,25 @@ def test_a_run_that_was_killed_before_its_last_state_is_calibrated_when_it_goes_
     vqazoo.train(out=tmp_path / "run", resume=True, report=len)
     expected = config_of(trained[0] / "best")["calibration"]
     assert config_of(tmp_path / "run/best")["calibration"] == expected
+
+
+def test_the_card_is_whole_once_the_state_says_that_the_run_is_over(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep whose run was killed then takes it as it is."""
+    real = loop.save_state
+
+    def killed(*given: Any) -> None:
+        real(*given)
+        if read_position(given[0]).ended:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "save_state", killed)
+    with pytest.raises(KeyboardInterrupt):
+        vqazoo.train(out=tmp_path, config=settings(table), report=len)
+    logged = (tmp_path / "log.jsonl").read_bytes()
+    assert len(logged.splitlines()) == 2
+    assert (tmp_path / "best/log.jsonl").read_bytes() == logged
 
 
 def test_a_validation_split_that_is_too_small_calibrates_nothing_and_says_so(
