@@ -35,6 +35,7 @@ HANDLED = (signal.SIGTERM, signal.SIGINT)
 INTERRUPTED = 130  # exit code
 SHORT_LIFE = 10.0  # seconds; who dies sooner is started again after a pause
 LONGEST_PAUSE = 30.0  # seconds
+ALONE = 0.2  # seconds between looks whether the one that loads alone is ready
 COUNTERS = "PROMETHEUS_MULTIPROC_DIR"  # where prometheus_client keeps what it merges
 
 
@@ -57,10 +58,20 @@ class Worker:
     Attributes:
         ready: whether it takes connections.
         failure: why it could not start, in its own words; empty: it did not say.
+        loaded: digests of its models by public name, once it is ready.
     """
 
-    def __init__(self, number: int, service: Service, listener: int, roster: Roster) -> None:
+    def __init__(
+        self,
+        number: int,
+        service: Service,
+        listener: int,
+        roster: Roster,
+        loaded: Mapping[str, str],
+    ) -> None:
+        """`loaded`: the models that it has to have; empty: whatever their references lead to."""
         self.number = number
+        self.loaded: dict[str, str] = {}
         self.ready = False
         self.failure = ""
         self.started = time.monotonic()
@@ -84,6 +95,7 @@ class Worker:
         order = {
             "worker": number,
             "models": dict(service.models),
+            "loaded": dict(loaded),
             "device": service.device,
             "settings": asdict(service.settings),
             "listener": listener,
@@ -107,6 +119,7 @@ class Worker:
             return False
         said: dict[str, Any] = json.loads(line)
         self.ready = said.get("ready", self.ready)
+        self.loaded = said.get("loaded", self.loaded)
         self.failure = said.get("failed", self.failure)
         return True
 
@@ -136,6 +149,7 @@ class Supervisor:
         self._workers: dict[int, Worker] = {}
         self._due: dict[int, float] = {}  # when to start a worker again
         self._pauses: dict[int, float] = {}  # seconds before its next start
+        self._loaded: dict[str, str] = {}  # the models of all workers; empty: the next one says
         self._serving = False
         self._ending = False
         self._codes: list[int] = []
@@ -176,12 +190,19 @@ class Supervisor:
         while self._signals:
             self._pass_on(self._signals.pop(0))
         for number, due in list(self._due.items()):
-            if due <= time.monotonic():
-                del self._due[number]
-                self._start(number)
+            if due > time.monotonic():
+                continue
+            if not self._workers:  # what was replaced since may be served now
+                self._loaded = {}
+            if self._workers and not self._loaded:  # one loads alone, and says what all have
+                self._due[number] = time.monotonic() + ALONE
+                continue
+            del self._due[number]
+            self._start(number)
 
     def _start(self, number: int) -> None:
-        worker = Worker(number, self._service, self._listener.fileno(), self._roster)
+        listener = self._listener.fileno()
+        worker = Worker(number, self._service, listener, self._roster, self._loaded)
         self._workers[number] = worker
         self._selector.register(worker.status, selectors.EVENT_READ, worker)
 
@@ -189,6 +210,7 @@ class Supervisor:
         if not worker.listen():
             self._bury(worker)
         elif worker.ready and not self._ending:
+            self._loaded = self._loaded or worker.loaded
             self._write()
             if self._serving:
                 LOG.info("worker ready", extra={"fields": {"worker": worker.number}})

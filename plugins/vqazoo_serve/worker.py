@@ -13,12 +13,13 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Event, Thread
 from typing import IO, Any
 
 from vqazoo.cli.output import guard_libraries
-from vqazoo.errors import VqazooError
+from vqazoo.errors import CheckpointError, VqazooError
 from vqazoo_serve.logs import log_to_stderr
 from vqazoo_serve.roster import Roster
 from vqazoo_serve.settings import Settings
@@ -57,22 +58,45 @@ def _serve(
     import torch
 
     import vqazoo
+    from vqazoo.evaluation.predicting import whole_digest_of
 
     torch.set_num_threads(max(1, torch.get_num_threads() // roster.count))
     served = order["models"].items()
     models = {name: vqazoo.load(model, device=order["device"]) for name, model in served}
+    loaded = {name: whole_digest_of(model) for name, model in models.items()}
+    _check_same(order["models"], loaded, order["loaded"])
     log_to_stderr(order["worker"])
     from vqazoo_serve.metrics import WorkerMetrics
     from vqazoo_serve.server import serve_on, server_for
 
     def ready() -> None:
         serves.set()
-        _tell(status, ready=True)
+        _tell(status, ready=True, loaded=loaded)
 
     metrics = WorkerMetrics(roster, order["worker"])
     server = server_for(models, Settings(**order["settings"]), metrics, roster, BACKLOG)
     server.on_ready = ready
     serve_on(server, listener)
+
+
+def _check_same(
+    references: Mapping[str, str], loaded: Mapping[str, str], others: Mapping[str, str]
+) -> None:
+    """Workers of one service answer alike.
+
+    Args:
+        loaded: digests of this worker's models by public name; others: those of the workers that
+            serve already; empty: none does.
+
+    Raises:
+        CheckpointError: a model was replaced since.
+    """
+    for name, digest in others.items():
+        if loaded[name] != digest:
+            raise CheckpointError(
+                f"'{references[name]}' is another model than the one that the other workers serve, "
+                f"since it was replaced meanwhile: start the service again to serve the new one."
+            )
 
 
 def _tell(status: IO[str], **said: Any) -> None:

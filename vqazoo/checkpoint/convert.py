@@ -6,25 +6,25 @@ builds tensors and plain containers and runs no code of the file.
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from glob import escape
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from vqazoo.errors import WeightsError
 from vqazoo.files.reading import MIB, check_no_pointer, is_plain_name, parse_json, shown
-from vqazoo.files.writing import PICKLES, json_bytes, while_writing
+from vqazoo.files.replacing import new_folder
+from vqazoo.files.writing import PICKLES, json_bytes
 from vqazoo.hub.files import fetch_folder
 from vqazoo.hub.requests import HubRef, asked
 from vqazoo.progress import Report
@@ -78,43 +78,21 @@ def convert(source: str, out: Path, report: Report = lambda line: None) -> Conve
             or the folder cannot be written.
     """
     out = out.absolute()
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(while_writing(out, WeightsError))
-        except OSError as error:
-            raise _unwritable(out, error) from error
-        return _convert(source, out, report)
-
-
-def _unwritable(out: Path, error: OSError) -> WeightsError:
-    return WeightsError(
-        f"The converted weights could not be written to '{out}' ({error}): free space or name "
-        f"another folder."
-    )
-
-
-def _convert(source: str, out: Path, report: Report) -> Converted:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise WeightsError(f"'{out}' is there already, and is not replaced: name a new folder.")
     place = Path(source).expanduser()
     done = Converted(out)
-    fresh = out.with_name(f".{out.name}.new")
     try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        if place.is_file():
-            job = {Path(f"{place.stem}.safetensors"): (Path(place.name), None)}
-            _write(job, place.parent, fresh, done, report)
-        else:
-            folder, files = (place, set(_files(place))) if place.is_dir() else _listed(source)
-            _convert_folder(folder, files, source, fresh, done, report)
-        if out.exists():
-            out.rmdir()
-        os.rename(fresh, out)
+        with new_folder(out, WeightsError) as fresh:
+            if place.is_file():
+                job = {Path(f"{place.stem}.safetensors"): (Path(place.name), None)}
+                _write(job, place.parent, fresh, done, report)
+            else:
+                folder, files = (place, set(_files(place))) if place.is_dir() else _listed(source)
+                _convert_folder(folder, files, source, fresh, done, report)
     except OSError as error:
-        raise _unwritable(out, error) from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        raise WeightsError(
+            f"The converted weights could not be written to '{out}' ({error}): free space or name "
+            f"another folder."
+        ) from error
     return done
 
 
@@ -252,7 +230,10 @@ def _write(jobs: Jobs, folder: Path, fresh: Path, done: Converted, report: Repor
         # A copy of each: safetensors writes no memory twice, and nothing but what a name shows.
         whole = {name: t.detach().clone().contiguous() for name, t in tensors.items()}
         (fresh / target).parent.mkdir(parents=True, exist_ok=True)
-        save_file(whole, fresh / target, {"format": "pt"})
+        try:
+            save_file(whole, fresh / target, {"format": "pt"})
+        except SafetensorError as error:  # as it tells a full disk
+            raise OSError(str(error)) from error
         done.read.append(file.as_posix())
         done.written.append(target.as_posix())
         done.left_out += [f"{file.as_posix()}: {name}" for name in left_out]

@@ -80,16 +80,29 @@ def save_checkpoint(
         ) from error
 
 
-def write_calibration(folder: Path, calibration: Calibration) -> None:
+def write_calibration(
+    folder: Path, calibration: Calibration, fitted_to: Mapping[str, str] | None = None
+) -> None:
     """Put a calibration into config.json of a checkpoint folder, in one step; all else stays.
 
+    Args:
+        fitted_to: digests of the files of the model that it was fitted to, as config.json told them
+            before that was loaded; None: nobody else writes the folder.
+
     Raises:
-        CheckpointError: it is no checkpoint folder, or cannot be written.
+        CheckpointError: it is no checkpoint folder, cannot be written, or holds another model by
+            now.
     """
     try:
         with editing(folder):
-            config = {**read_config(folder), CALIBRATION: calibration.to_json()}
-            write_file(folder / CONFIG, json_bytes(config))
+            config = read_config(folder)
+            if fitted_to is not None and config["sha256"] != fitted_to:
+                raise CheckpointError(
+                    f"'{folder}' holds another model than the one that was calibrated, since it "
+                    f"was replaced meanwhile: run the same command again."
+                )
+            calibrated = {**config, CALIBRATION: calibration.to_json()}
+            write_file(folder / CONFIG, json_bytes(calibrated))
     except OSError as error:
         raise CheckpointError(
             f"The calibration could not be written into '{folder}' ({error}): free space or check "

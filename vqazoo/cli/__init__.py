@@ -16,7 +16,13 @@ from typing import Any, NamedTuple
 
 import click
 
-from vqazoo.cli.ending import INTERRUPTED, TERMINATED, how_it_ended, sigterm_heard
+from vqazoo.cli.ending import (
+    INTERRUPTED,
+    TERMINATED,
+    how_it_ended,
+    signals_survive_imports,
+    sigterm_heard,
+)
 from vqazoo.cli.output import guard_libraries, say
 from vqazoo.errors import PluginError, VqazooError, did_you_mean
 from vqazoo.keywords import flags_named
@@ -136,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
-    with sigterm_heard():
+    with sigterm_heard(), signals_survive_imports():
         return _run(arguments)
 
 

@@ -26,9 +26,7 @@ def convert(source: str, out: Path, as_json: bool) -> None:
     """
     from vqazoo.checkpoint.convert import convert as write
 
-    with told_when_interrupted(
-        lambda: f"'{out}' was not made, since it is put in place at the end; run it again."
-    ):
+    with told_when_interrupted(lambda: _left(out)):
         done = write(source, out, lambda line: say(line, err=True))
     if as_json:
         print_json({**vars(done), "out": str(done.out)})
@@ -38,3 +36,10 @@ def convert(source: str, out: Path, as_json: bool) -> None:
     say(f"Copied: {', '.join(done.copied) or 'nothing'}")
     say(f"Left out: {', '.join(done.left_out) or 'nothing'}")
     say(f"'{done.out}' has the weights as safetensors.")
+
+
+def _left(out: Path) -> str:
+    """What an interrupted run left; a signal may come after the folder got its name."""
+    if out.is_dir() and any(out.iterdir()):
+        return f"'{out}' is there, and whole, since it is put in place at the end."
+    return f"'{out}' was not made, since it is put in place at the end; run it again."

@@ -5,12 +5,14 @@ Imports only the standard library, click and what prints.
 
 from __future__ import annotations
 
+import importlib
+import importlib.abc
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -24,6 +26,28 @@ AGAIN = 0.05  # seconds
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM came; whatever tidies up after Ctrl-C tidies up now."""
+
+
+class _NumpyFirst(importlib.abc.MetaPathFinder):
+    """Imports numpy before torch, whose C++ imports it and drops whatever is raised meanwhile: a
+    signal heard there would be lost, and leave half a numpy, in which all that follows fails."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
+        if fullname == "torch":
+            with suppress(ImportError):  # torch says that it has none
+                importlib.import_module("numpy")
+
+
+@contextmanager
+def signals_survive_imports() -> Iterator[None]:
+    """A signal that comes while libraries are imported in this block ends it, as any other does."""
+    finder = _NumpyFirst()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            sys.meta_path.remove(finder)
 
 
 @contextmanager

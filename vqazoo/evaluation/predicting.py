@@ -10,6 +10,7 @@ from itertools import chain, islice
 from typing import Any
 
 from vqazoo.amounts import number
+from vqazoo.config import plain
 from vqazoo.data import Example
 from vqazoo.errors import DataError
 from vqazoo.evaluation import answer_parts
@@ -99,6 +100,14 @@ def digest_of(model: VQAModel) -> str:
     for part in (model.fusion, model.head):
         state.update(state_sha256(part).encode())
     return state.hexdigest()
+
+
+def whole_digest_of(model: VQAModel) -> str:
+    """SHA-256 of all that answers and their scores depend on: as `digest_of`, and the config and
+    calibration, by which models with the same weights differ."""
+    said = model.calibration.to_json() if model.calibration is not None else None
+    words = json_text([digest_of(model), plain(model.config), said], sort_keys=True)
+    return hashlib.sha256(words.encode()).hexdigest()
 
 
 def answer_to_file(

@@ -14,7 +14,7 @@ from pathlib import Path
 from vqazoo.errors import DataError, VqazooError
 from vqazoo.files.locks import lock_beside, writer
 from vqazoo.files.switch import sibling, sync
-from vqazoo.files.writing import SAVING
+from vqazoo.files.writing import SAVING, while_writing
 
 WRITING, FRESH = ".results.lock", ".results.new"  # in the folder, which may be a mount of its own
 
@@ -39,6 +39,37 @@ def check_replaceable(file: Path, mark: bytes, within: int, instead: str) -> Non
             f"'{file}' is there already, and vqazoo did not write it: it is not overwritten, so "
             f"{instead} with --out."
         )
+
+
+@contextmanager
+def new_folder(folder: Path, error: type[VqazooError]) -> Iterator[Path]:
+    """A folder to fill in this block, which gets its name at the end: after whatever is raised, or
+    a kill, there is none of that name, so that the same call can be made again.
+
+    Raises:
+        error: there is a folder of that name with something in it, a file, or another process
+            that makes it.
+        OSError: it cannot be written.
+    """
+    with while_writing(folder, error):
+        check_new(folder, error)
+        fresh = sibling(folder, "new")
+        shutil.rmtree(fresh, ignore_errors=True)  # of one that was killed
+        try:
+            fresh.mkdir()
+            yield fresh
+            if folder.exists():
+                folder.rmdir()
+            os.rename(fresh, folder)
+            sync(folder.parent)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+
+def check_new(folder: Path, error: type[VqazooError]) -> None:
+    """Refuse a folder that has something in it, or a file of that name."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise error(f"'{folder}' is there already, and is not replaced: name a new folder.")
 
 
 @contextmanager

@@ -218,9 +218,15 @@ def _check_unchanged(folder: Path, fresh: Mapping[str, bytes], cache: Path | Non
         own = (folder / name).read_bytes() if (folder / name).is_file() else fresh.get(name)
         if own == fresh.get(name):
             continue
-        pulled = None
-        with contextlib.suppress(HubError):  # then nothing tells that it can be replaced
-            pulled = remote_file(HubRef(seen.repo, seen.revision), name, cache)
+        at = HubRef(seen.repo, seen.revision)
+        try:
+            pulled = remote_file(at, name, cache)
+        except HubError as error:
+            raise CheckpointError(
+                f"'{folder / name}' differs from what would replace it, and whether you changed it "
+                f"since it was pulled from '{at}' cannot be told, because: {error} Run this again, "
+                f"or pull into another folder."
+            ) from error
         if own != pulled:
             raise CheckpointError(
                 f"'{folder / name}' was changed since it was pulled: push it, or pull into another "

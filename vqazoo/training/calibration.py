@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from vqazoo.calibration import Calibration
-from vqazoo.card import write_card
+from vqazoo.card import model_name, write_card
 from vqazoo.card.facts import PICTURES, VALIDATION
 from vqazoo.checkpoint.loading import load_checkpoint
 from vqazoo.checkpoint.saving import write_calibration
-from vqazoo.config import RunConfig
+from vqazoo.config import RunConfig, read_toml
 from vqazoo.data import DatasetReader, Example
 from vqazoo.errors import CheckpointError, ConfigError, DataError
 from vqazoo.evaluation.calibrating import fit, in_words, why_not
@@ -36,7 +36,9 @@ from vqazoo.features.sources import (
     question_side,
 )
 from vqazoo.files.reading import memory, read_plain
-from vqazoo.files.writing import CARD, ENVIRONMENT, METRICS, RECIPE, write_folder
+from vqazoo.files.replacing import check_new, new_folder
+from vqazoo.files.switch import steady
+from vqazoo.files.writing import CARD, ENVIRONMENT, METRICS, RECIPE, read_config, write_folder
 from vqazoo.interfaces import Features
 from vqazoo.keywords import names_keywords
 from vqazoo.model import VQAModel, pick_device
@@ -135,6 +137,8 @@ def calibrate(
     reference = whole_reference(model) if isinstance(model, str) else ""
     target = _target(reference, out)
     found = find(reference, names=KEPT) if reference else None
+    # Of before it is loaded: a folder that is replaced since then is not taken for that model.
+    fitted_to = read_config(found.folder)["sha256"] if found and found.folder else None
     loaded = load_found(found).to(pick_device(device)) if found else model
     assert not isinstance(loaded, str)
     place = Path(missing) if missing else None
@@ -158,11 +162,11 @@ def calibrate(
     if found is not None and target is not None:
         if found.folder is None:
             loaded.save(target)
-        else:
-            if out is not None:
-                _copy(found.folder, target)
-            write_calibration(target, calibration)
+        elif out is None:
+            write_calibration(target, calibration, fitted_to)
             write_card(target)
+        else:
+            _write_copy(found.folder, target, calibration, fitted_to)
         report(f"'{target}' is {in_words(calibration)}.")
     return calibration
 
@@ -201,8 +205,8 @@ def _target(reference: str, out: str | Path | None) -> Path | None:
             f"for it with --out."
         )
     target = Path(reference.removeprefix("dir:") if out is None else out).expanduser()
-    if out is not None and target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError(f"'{target}' is there already, and is not replaced: name a new folder.")
+    if out is not None:
+        check_new(target, ConfigError)
     return target
 
 
@@ -229,14 +233,23 @@ def _named(
     return Questions(own.type, VALIDATION, run.validation)
 
 
-def _copy(folder: Path, target: Path) -> None:
-    """A checkpoint folder with all that it holds, whole or not at all."""
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    names = {file.relative_to(folder).as_posix(): file for file in files}
-    kept = {name: file for name, file in names.items() if not name.startswith(".")}
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _write_copy(
+    folder: Path, target: Path, calibration: Calibration, fitted_to: Mapping[str, str] | None
+) -> None:
+    """A checkpoint folder with all that it holds and its new calibration, whole or not at all."""
+
+    def read() -> dict[str, bytes]:
+        files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+        names = {file.relative_to(folder).as_posix(): file for file in files}
+        kept = {name: file for name, file in names.items() if not name.startswith(".")}
+        return {name: read_plain(file, memory()) for name, file in kept.items()}
+
     try:
-        write_folder(target, {name: read_plain(file, memory()) for name, file in kept.items()})
+        with new_folder(target, ConfigError) as fresh:
+            write_folder(fresh, steady(folder, read))
+            write_calibration(fresh, calibration, fitted_to)
+            recipe = read_toml(fresh / RECIPE) if (fresh / RECIPE).is_file() else {}
+            write_card(fresh, model_name(target, recipe))
     except OSError as error:
         raise CheckpointError(
             f"The copy could not be written to '{target}' ({error}): free space or name another "

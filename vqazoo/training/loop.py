@@ -283,6 +283,8 @@ def _run(
                 engine.take_weights(model, trained)
             if position.ended and stage.number == len(stages(training)) and engine.first:
                 calibrate_best(out / BEST, data.validation, config, device, report, progress)
+                # Before the state says that the run is over: a sweep does not look again.
+                write_card(out / BEST)  # once more, with the whole log
             learnt = learner.tensors()
             if engine.first:
                 with writing(out):
@@ -294,7 +296,5 @@ def _run(
     loggers.close()
     for doubt in validation.doubts:
         report(f"Warning: {doubt}")
-    if engine.first:
-        write_card(out / BEST)  # once more, with the whole log
     engine.wait()  # until the first process has written everything
     return load_checkpoint(out / BEST)

@@ -242,7 +242,9 @@ def writing(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # A sweep and `suggest` go on by themselves; what was not saved yet is not resumed.
+        resumed = ", with --resume if it has that option" if (out / STATE).is_file() else ""
         raise TrainingError(
-            f"The run folder '{out}' could not be written ({error}): free space, then go on with "
-            f"--resume."
+            f"The run folder '{out}' could not be written ({error}): free space, then run the same "
+            f"command again{resumed}."
         ) from error

@@ -122,8 +122,8 @@ def answer_into(
     from vqazoo.evaluation.predicting import (
         Request,
         answer_to_file,
-        digest_of,
         source_of_features,
+        whole_digest_of,
     )
     from vqazoo.evaluation.row_answers import RowAnswers
     from vqazoo.evaluation.split import named_reader
@@ -153,7 +153,7 @@ def answer_into(
     plan = {**Request(asking, name, split, args, features).plan(model), **(more or {})}
     with ExitStack() as stack:
         if engine == RAY:
-            whole = digest_of(model)
+            whole = whole_digest_of(model)
             del model
             kind = "" if device == "auto" else device
             cluster = stack.enter_context(ray_cluster("--engine=ray", workers, kind, report))
@@ -199,15 +199,16 @@ def _answering(
     Raises:
         CheckpointError: the reference leads to another model than where the work began.
     """
-    from vqazoo.evaluation.predicting import digest_of
+    from vqazoo.evaluation.predicting import whole_digest_of
     from vqazoo.evaluation.row_answers import RowAnswers
     from vqazoo.model import pick_device
 
     model = load(reference)
-    if digest_of(model) != digest:
+    if whole_digest_of(model) != digest:
         raise CheckpointError(
             f"'{reference}' is another model on the node '{platform.node()}' than on the one where "
-            f"predict was started: copy the folder to all nodes, or name one that they share."
+            f"predict was started, or was replaced since: copy the folder to all nodes, or name "
+            f"one that they share and that nobody writes meanwhile."
         )
     answers = RowAnswers(model.to(pick_device(device)), asking, str(cache), features, make)
     return lambda part: answers.records(part.rows)

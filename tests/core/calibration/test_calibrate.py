@@ -14,7 +14,10 @@ from PIL import Image
 
 import vqazoo
 from vqazoo.cli import run
-from vqazoo.errors import ConfigError, DataError
+from vqazoo.errors import CheckpointError, ConfigError, DataError
+from vqazoo.training import calibration as calibrating
+from vqazoo.training import loop
+from vqazoo.training.state import read_position
 from vqazoo_tiny_clip.render import draw_scene
 
 PICTURES = 56
@@ -77,8 +80,6 @@ def test_a_run_ends_with_a_calibration_on_its_validation_questions(
 def test_a_run_that_was_killed_before_its_last_state_is_calibrated_when_it_goes_on(
     trained: tuple[Path, list[str]], rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import vqazoo.training.loop as loop
-
     class Killed(BaseException):
         pass
 
@@ -93,6 +94,25 @@ def test_a_run_that_was_killed_before_its_last_state_is_calibrated_when_it_goes_
     vqazoo.train(out=tmp_path / "run", resume=True, report=len)
     expected = config_of(trained[0] / "best")["calibration"]
     assert config_of(tmp_path / "run/best")["calibration"] == expected
+
+
+def test_the_card_is_whole_once_the_state_says_that_the_run_is_over(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep whose run was killed then takes it as it is."""
+    real = loop.save_state
+
+    def killed(*given: Any) -> None:
+        real(*given)
+        if read_position(given[0]).ended:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "save_state", killed)
+    with pytest.raises(KeyboardInterrupt):
+        vqazoo.train(out=tmp_path, config=settings(table), report=len)
+    logged = (tmp_path / "log.jsonl").read_bytes()
+    assert len(logged.splitlines()) == 2
+    assert (tmp_path / "best/log.jsonl").read_bytes() == logged
 
 
 def test_a_validation_split_that_is_too_small_calibrates_nothing_and_says_so(
@@ -126,6 +146,52 @@ def test_calibrate_refits_a_run_in_place_and_a_copy_elsewhere(
     asked = rows.parent / "0.png", "what shape is it?"
     answers = [vqazoo.load(f"dir:{f}").answer(*asked) for f in (own, copy)]
     assert answers[0] == answers[1]
+
+
+def test_a_copy_that_is_cut_off_is_made_by_the_same_command(
+    trained: tuple[Path, list[str]], rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def calibrated(out: Path) -> dict[str, bytes]:
+        with_out = {"data_args": {"test": str(rows)}, "split": "test", "out": out, "report": len}
+        vqazoo.calibrate(f"dir:{trained[0] / 'best'}", "table", **with_out)
+        return {file.name: file.read_bytes() for file in out.iterdir()}
+
+    def killed(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    for last in ("write_calibration", "write_card"):
+        with monkeypatch.context() as patch:
+            patch.setattr(calibrating, last, killed)
+            with pytest.raises(KeyboardInterrupt):
+                calibrated(tmp_path / "cut/copy")
+        assert not (tmp_path / "cut").exists()
+    (tmp_path / "cut/.copy.new/half").mkdir(parents=True)  # by one that was killed
+    assert calibrated(tmp_path / "cut/copy") == calibrated(tmp_path / "whole/copy")
+    assert [file.name for file in (tmp_path / "cut").iterdir()] == ["copy"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_model_that_is_replaced_meanwhile_does_not_get_the_calibration_of_the_older_one(
+    elsewhere: bool,
+    trained: tuple[Path, list[str]],
+    rows: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = shutil.copytree(trained[0] / "best", tmp_path / "own")
+    other, real = vqazoo.load("tiny-clip-linear-easyvqa"), calibrating.fit
+
+    def replaced(*given: Any) -> Any:
+        other.save(own)
+        return real(*given)
+
+    monkeypatch.setattr(calibrating, "fit", replaced)
+    how = {"out": tmp_path / "copy"} if elsewhere else {}
+    asked = {"data_args": {"test": str(rows)}, "split": "test", "report": len, **how}
+    with pytest.raises(CheckpointError, match="replaced meanwhile: run the same command again"):
+        vqazoo.calibrate(f"dir:{own}", "table", **asked)
+    assert vqazoo.load(f"dir:{own}").calibration == other.calibration
+    assert not (tmp_path / "copy").exists()
 
 
 def test_a_model_and_a_table_in_memory_are_calibrated_too(

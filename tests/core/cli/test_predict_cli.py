@@ -571,11 +571,13 @@ def test_a_run_goes_on_with_another_engine(
 def test_an_actor_that_has_another_model_says_so(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = vqazoo.load("tiny-clip-lstm-easyvqa")
+    recalibrated = vqazoo.load(MODEL)
+    recalibrated.calibration = None
     monkeypatch.setattr("vqazoo.zoo.predict.ray_cluster", reversing)
-    monkeypatch.setattr("vqazoo.zoo.predict.load", lambda reference: other)
-    told = refused(capsys, command(table, tmp_path / "a.jsonl", "--engine", "ray"))
-    assert f"'{MODEL}' is another model on the node" in told
+    for other in (vqazoo.load("tiny-clip-lstm-easyvqa"), recalibrated):
+        monkeypatch.setattr("vqazoo.zoo.predict.load", lambda reference, other=other: other)
+        told = refused(capsys, command(table, tmp_path / "a.jsonl", "--engine", "ray"))
+        assert f"'{MODEL}' is another model on the node" in told
 
 
 def test_workers_are_those_of_ray(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import click
@@ -50,6 +52,27 @@ def test_a_second_signal_does_not_cut_the_sentence(capsys, first, second):
     words = "Interrupted by SIGTERM" if first is Terminated else "Interrupted"
     assert capsys.readouterr().err == f"{words}: go on with it.\n"
     assert signal.getsignal(signal.SIGINT) is before
+
+
+LOADING = """
+import os, signal, sys
+
+times = iter([1])
+
+def heard(event, given):
+    if event == "import" and given[0] == "numpy._core" and next(times, 0):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+sys.addaudithook(heard)
+from vqazoo.cli import main
+main(["convert", "no-folder", "--out", "new"])
+"""
+
+
+def test_a_signal_while_torch_imports_numpy_is_not_lost():
+    """Torch's C++ would drop it, and go on with half a numpy until something fails."""
+    done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip()) == (143, "Interrupted by SIGTERM.")
 
 
 @pytest.mark.parametrize(("first", "code"), [(Terminated, 143), (KeyboardInterrupt, 130)])

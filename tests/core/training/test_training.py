@@ -257,8 +257,9 @@ def test_a_full_disk_while_training_is_told_and_keeps_what_was_there(table, tmp_
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(TrainingError, match="No space left on device"):
+    with pytest.raises(TrainingError, match="No space left on device") as caught:
         train(table, tmp_path / "run")
+    assert "resume" not in str(caught.value), "nothing was saved that could be gone on with"
 
 
 def test_an_answer_list_without_any_training_answer_is_refused(table, tmp_path):

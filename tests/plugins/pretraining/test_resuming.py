@@ -157,7 +157,7 @@ def test_a_full_disk_leaves_the_state_of_before(shapes, tmp_path, monkeypatch, c
     with monkeypatch.context() as patch:
         patch.setattr(module, "write_file", full)
         assert verb("pretrain", *BLIP, *more, "--out", parts) == 1
-    assert "free space, then go on with --resume" in capsys.readouterr().err
+    assert "run the same command again, with --resume if" in capsys.readouterr().err
     assert verb("pretrain", "--resume", "--out", parts) == 0
     assert left(parts) == left(whole)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import vqazoo
 from tests.plugins.serve.conftest import CLASSIFIER
 from tests.plugins.serve.decisions import shown
 from tests.plugins.serve.service import WAIT, command, metric
@@ -109,6 +110,25 @@ def test_a_worker_that_is_killed_costs_its_own_requests_only_and_another_takes_i
         assert not list(temporary.glob("vqazoo-serve-*"))
         assert not can_connect(client)
     assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.proof
+def test_a_folder_that_is_replaced_meanwhile_never_gives_answers_of_two_models(
+    tmp_path, models, pictures
+):
+    log, folder = tmp_path / "log", tmp_path / "model"
+    models[CLASSIFIER].save(folder)
+    expected = [models[CLASSIFIER].answer(_opened(p), QUESTION).text for p in pictures]
+    with command(log, f"dir:{folder}", "--workers", "2") as (client, _):
+        until(lambda: live(client) == 2)
+        vqazoo.load("tiny-clip-linear-flawedshapes").save(folder)
+        os.kill(pids(log)[1], signal.SIGKILL)
+        until(lambda: "is another model than the one" in log.read_text())
+        replies = [ask(client, picture) for picture in pictures]
+        assert [reply.json()["answers"][0]["text"] for reply in replies] == expected
+        assert client.get("/health").json()["status"] == "degraded"
+        models[CLASSIFIER].save(folder)
+        until(lambda: live(client) == 2)
 
 
 @pytest.mark.proof

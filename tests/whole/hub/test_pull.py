@@ -25,7 +25,8 @@ from tests.whole.hub.models import (
     unlike,
     wait_for,
 )
-from vqazoo.errors import CheckpointError
+from vqazoo.errors import CheckpointError, HubError
+from vqazoo.publish import pull as pulling
 
 REQUIRED = {"config.json", "model.safetensors", "answers.json"}
 LARGE = "model.safetensors"
@@ -188,6 +189,26 @@ def test_a_full_disk_is_told_and_leaves_the_older_copy(hub, commit, tmp_path, mo
     monkeypatch.setattr(files, "_write_flushed", full)
     assert "free space" in refused(["pull", f"hub:{REPO}", target], capsys)
     assert contents(target) == before
+
+
+def test_a_file_that_cannot_be_compared_is_not_said_to_be_changed(
+    hub, commit, tmp_path, monkeypatch, capsys
+):
+    target = tmp_path / "pulled"
+    told(["pull", f"hub:{REPO}", target], capsys)
+    before = contents(target)
+    hub.commit(REPO, {"README.md": b"---\n{}\n---\nAnother card.\n"})
+
+    def full(*_: object) -> None:
+        raise HubError("the disk is full: free space.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pulling, "remote_file", full)
+        said = refused(["pull", f"hub:{REPO}", target], capsys)
+    assert "whether you changed it since it was pulled" in said
+    assert "because: the disk is full: free space. Run this again" in said
+    assert contents(target) == before
+    told(["pull", f"hub:{REPO}", target], capsys)
 
 
 @pytest.mark.proof

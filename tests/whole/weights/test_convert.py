@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import re
+import resource
 import shutil
 from pathlib import Path
 
@@ -361,3 +364,37 @@ def test_what_names_a_pickle_on_the_hub_says_how_to_convert_it(hub, tmp_path):
     hub.add_repo("tester/clip", files)
     with pytest.raises(WeightsError, match="run  vqazoo convert tester/clip --out FOLDER"):
         vqazoo.create(encoder="open-clip:hf-hub:tester/clip", head="mlp", answers=["red"])
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, capsys):
+    """The system's own refusal, of a file that grows too large, as safetensors tells it."""
+    torch.save({"a": torch.zeros(10_000)}, tmp_path / "weights.bin")
+    asked = ["convert", str(tmp_path / "weights.bin"), "--out", str(tmp_path / "out/new")]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, before[1]))
+    try:
+        assert run(asked) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert re.search(
+        r"could not be written to .*File too large.*free space", capsys.readouterr().err
+    )
+    assert not (tmp_path / "out").exists()
+    assert run(asked) == 0
+
+
+def test_a_signal_after_the_folder_got_its_name_says_that_it_is_there(
+    tmp_path, monkeypatch, capsys
+):
+    real = os.rename
+
+    def heard(source, target):
+        real(source, target)
+        raise KeyboardInterrupt
+
+    torch.save({"a": torch.zeros(3)}, tmp_path / "weights.bin")
+    monkeypatch.setattr(os, "rename", heard)
+    asked = ["convert", str(tmp_path / "weights.bin"), "--out", str(tmp_path / "new")]
+    assert run(asked) == 130
+    assert f"'{tmp_path / 'new'}' is there, and whole" in capsys.readouterr().err
+    assert load_file(tmp_path / "new/weights.safetensors")["a"].tolist() == [0, 0, 0]
