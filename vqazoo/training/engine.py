@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from vqazoo.errors import ConfigError, TrainingError
 from vqazoo.model import pick_device
-from vqazoo.training.launcher import launched_processes, on_cpu, sharding_asked
+from vqazoo.training.launcher import launched_processes, offloading_asked, on_cpu, sharding_asked
 from vqazoo.training.peers import Peers
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def _accelerator(device: torch.device, precision: str) -> Accelerator:
         if sharding_asked()
         else None
     )  # every process reads the weights, since every one resumes
-    if sharding is not None and sharding.cpu_offload and device.type == "cpu":
+    if device.type == "cpu" and offloading_asked():
         raise ConfigError(
             "The launcher asks FSDP to move weights to main memory (fsdp_offload_params), but the "
             "run is on the CPU, where they are already: leave it out of the config file."

@@ -14,7 +14,7 @@ from vqazoo.errors import ConfigError
 PRECISION, ACCUMULATE = "ACCELERATE_MIXED_PRECISION", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
 COMPILER = "ACCELERATE_DYNAMO_BACKEND"
 CPU, SHARDING, SHARDING_VERSION = "ACCELERATE_USE_CPU", "ACCELERATE_USE_FSDP", "FSDP_VERSION"
-LEFT_WHOLE = "FSDP_IGNORED_MODULES"
+LEFT_WHOLE, OFFLOADING = "FSDP_IGNORED_MODULES", "FSDP_OFFLOAD_PARAMS"
 OTHERS = {  # of Accelerate's engines
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
@@ -142,6 +142,11 @@ def sharding_asked() -> bool:
             f"whose gradients would stay those of each process: leave it out of the config file."
         )
     return True
+
+
+def offloading_asked() -> bool:
+    """Whether the launcher asks FSDP to keep weights in main memory."""
+    return _said(SHARDING) and _said(OFFLOADING)
 
 
 def on_cpu(device: str) -> str:

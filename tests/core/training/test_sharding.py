@@ -68,6 +68,9 @@ def test_offloading_on_the_cpu_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FSDP_VERSION", "2")
     with pytest.raises(ConfigError, match="fsdp_offload_params"):
         _accelerator(torch.device("cpu"), "float32")
+    monkeypatch.setenv("FSDP_OFFLOAD_PARAMS", "false")
+    with start("cpu"):
+        pass
 
 
 def test_what_cannot_be_sharded_is_told_in_one_sentence() -> None:
