@@ -95,19 +95,32 @@ def write_calibration(
     """
     try:
         with editing(folder):
-            config = read_config(folder)
-            if fitted_to is not None and config["sha256"] != fitted_to:
-                raise CheckpointError(
-                    f"'{folder}' holds another model than the one that was calibrated, since it "
-                    f"was replaced meanwhile: run the same command again."
-                )
-            calibrated = {**config, CALIBRATION: calibration.to_json()}
-            write_file(folder / CONFIG, json_bytes(calibrated))
+            config = config_with_calibration(folder, read_config(folder), calibration, fitted_to)
+            write_file(folder / CONFIG, config)
     except OSError as error:
         raise CheckpointError(
             f"The calibration could not be written into '{folder}' ({error}): free space or check "
             f"its rights; the folder is as it was."
         ) from error
+
+
+def config_with_calibration(
+    folder: Path,
+    config: Mapping[str, Any],
+    calibration: Calibration,
+    fitted_to: Mapping[str, str] | None = None,
+) -> bytes:
+    """The config.json of a folder with a calibration; all as `write_calibration` takes it.
+
+    Raises:
+        CheckpointError: it is of another model.
+    """
+    if fitted_to is not None and config["sha256"] != fitted_to:
+        raise CheckpointError(
+            f"'{folder}' holds another model than the one that was calibrated, since it was "
+            f"replaced meanwhile: run the same command again."
+        )
+    return json_bytes({**config, CALIBRATION: calibration.to_json()})
 
 
 def _check_named(model: VQAModel) -> None:

@@ -17,7 +17,7 @@ from vqazoo.calibration import Calibration
 from vqazoo.card import model_name, write_card
 from vqazoo.card.facts import PICTURES, VALIDATION
 from vqazoo.checkpoint.loading import load_checkpoint
-from vqazoo.checkpoint.saving import write_calibration
+from vqazoo.checkpoint.saving import config_with_calibration, write_calibration
 from vqazoo.config import RunConfig, read_toml
 from vqazoo.data import DatasetReader, Example
 from vqazoo.errors import CheckpointError, ConfigError, DataError
@@ -38,7 +38,15 @@ from vqazoo.features.sources import (
 from vqazoo.files.reading import memory, read_plain
 from vqazoo.files.replacing import check_new, new_folder
 from vqazoo.files.switch import steady
-from vqazoo.files.writing import CARD, ENVIRONMENT, METRICS, RECIPE, read_config, write_folder
+from vqazoo.files.writing import (
+    CARD,
+    CONFIG,
+    ENVIRONMENT,
+    METRICS,
+    RECIPE,
+    read_config,
+    write_folder,
+)
 from vqazoo.interfaces import Features
 from vqazoo.keywords import names_keywords
 from vqazoo.model import VQAModel, pick_device
@@ -246,8 +254,10 @@ def _write_copy(
 
     try:
         with new_folder(target, ConfigError) as fresh:
-            write_folder(fresh, steady(folder, read))
-            write_calibration(fresh, calibration, fitted_to)
+            contents = steady(folder, read)
+            config = read_config(folder, contents.get(CONFIG))
+            contents[CONFIG] = config_with_calibration(folder, config, calibration, fitted_to)
+            write_folder(fresh, contents)
             recipe = read_toml(fresh / RECIPE) if (fresh / RECIPE).is_file() else {}
             write_card(fresh, model_name(target, recipe))
     except OSError as error:

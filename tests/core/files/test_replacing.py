@@ -17,7 +17,7 @@ from vqazoo.evaluation.evaluation import Evaluation
 from vqazoo.evaluation.exported import write_parquet
 from vqazoo.evaluation.split import Questions, scored
 from vqazoo.files import replacing
-from vqazoo.files.replacing import replaced_file, replaced_files
+from vqazoo.files.replacing import new_folder, replaced_file, replaced_files
 
 LAST = "metrics.json"
 
@@ -137,3 +137,35 @@ def test_an_export_that_is_interrupted_leaves_nothing(
             [Example(table.parent / "0.png", "what?", ("a",), "0")], tmp_path / "a.parquet"
         )
     assert held(tmp_path) == {}
+
+
+def test_a_new_folder_is_of_one_writer_and_nothing_is_left_of_one_that_was_stopped(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "made/new"
+
+    def second() -> None:
+        with new_folder(folder, DataError):
+            raise AssertionError("two at once")
+
+    refused: list[str] = []
+
+    def meanwhile() -> None:
+        try:
+            second()
+        except DataError as error:
+            refused.append(str(error))
+
+    with pytest.raises(KeyboardInterrupt), new_folder(folder, DataError) as fresh:  # noqa: PT012
+        (fresh / "half").touch()
+        thread = threading.Thread(target=meanwhile)
+        thread.start()
+        thread.join()
+        raise KeyboardInterrupt
+    assert "is being written by process" in refused[0]
+    assert not folder.parent.exists()
+    with new_folder(folder, DataError) as fresh:
+        (fresh / "whole").touch()
+    with pytest.raises(DataError, match="is there already, and is not replaced"):
+        second()
+    assert [one.relative_to(folder).as_posix() for one in folder.parent.rglob("*/*")] == ["whole"]
