@@ -1,6 +1,7 @@
 """Libraries imported quickly: without the large ones that they name but do not use (torch's
-compiler, its symbolic shapes, its sharded training and checkpoints, scipy's optimiser), without a
-second look through the files of transformers, and without looks for what is to be thrown away.
+compiler, its symbolic shapes, its sharded training and checkpoints, scipy's optimiser, torchvision's
+models and data sets), without a look through the files of transformers each time, and without looks
+for what is to be thrown away.
 
 Imports the standard library, `vqazoo.library_listing` and `vqazoo.replaced_modules`.
 """
@@ -57,6 +58,11 @@ PLAIN: Mapping[str, Callable[..., Any]] = {
     "sym_and": lambda *given: all(given) if _are(bool, given) else NotImplemented,
     "sym_or": lambda *given: any(given) if _are(bool, given) else NotImplemented,
 }
+# Of torchvision, that timm names.
+DATASETS = (
+    *("CIFAR100", "CIFAR10", "MNIST", "KMNIST", "FashionMNIST", "QMNIST"),
+    *("ImageFolder", "ImageNet", "INaturalist", "Places365"),
+)
 # What is named, by the module that has it. Where the first of a group is there, so is the group.
 GROUPS: tuple[Mapping[str, Sequence[str]], ...] = (
     {
@@ -66,6 +72,14 @@ GROUPS: tuple[Mapping[str, Sequence[str]], ...] = (
     },
     {SYMBOLS: (*PLAIN, *ERRORS, "has_free_unbacked_symbols")},
     {"scipy.optimize": ("linear_sum_assignment",)},
+    {
+        "torchvision.models": (),
+        "torchvision.models.feature_extraction": (
+            "create_feature_extractor",
+            "get_graph_node_names",
+        ),
+    },
+    {"torchvision.datasets": DATASETS},
     {f"{DEVICES}.fsdp": ("CPUOffloadPolicy", "MixedPrecisionPolicy")},
     {f"{DEVICES}._composable.fsdp": ("fully_shard",)},
     {

@@ -102,6 +102,27 @@ CASES = {
     + "assert scipy.optimize.minimize is part.minimize\n"
     + "assert part.__spec__.origin == part.__file__\n"
     + "assert scipy.optimize.__file__",
+    "torchvision's models": "import timm\n"
+    + "assert not {'torchvision.models', 'torchvision.datasets'} & sys.modules.keys()\n"
+    + "import torchvision\n"
+    + "from timm.models._features_fx import create_feature_extractor, FeatureGraphNet\n"
+    + "assert torchvision.models.resnet18(num_classes=2).fc.out_features == 2\n"
+    + "net = FeatureGraphNet(timm.create_model('resnet10t'), out_indices=(0,), out_map=['conv1'])\n"
+    + "assert net(torch.zeros(1, 3, 32, 32))[0].shape == (1, 64, 16, 16)\n"
+    + "from torchvision.models import *\n"
+    + "assert resnet18 is torchvision.models.resnet18",
+    "torchvision's datasets": "import timm\n"
+    + "import tempfile, timm.data.dataset_factory as factory\n"
+    + "asked = factory._TORCH_BASIC_DS['cifar10']\n"
+    + "try:\n"
+    + "    asked(tempfile.mkdtemp())\n"
+    + "except RuntimeError as error:\n"
+    + "    assert 'not found' in str(error)\n"
+    + "import torchvision\n"
+    + "assert factory.ImageFolder is torchvision.datasets.ImageFolder\n"
+    + "class Own(torchvision.datasets.ImageFolder):\n"
+    + "    pass\n"
+    + "assert issubclass(Own, factory.ImageFolder)",
     "a library that needs it": "from scipy import stats\nassert stats.norm.cdf(0) == 0.5",
     "who needs it has it": "import torch._dynamo\n"
     + "assert torch._dynamo.config.cache_size_limit\n"
