@@ -1,7 +1,7 @@
 """Libraries imported quickly: without the large ones that they name but do not use (torch's
-compiler, its symbolic shapes, its sharded training and checkpoints, scipy's optimiser, torchvision's
-models and data sets), without a look through the files of transformers each time, and without looks
-for what is to be thrown away.
+compiler, its symbolic shapes, its sharded training and checkpoints, scipy's optimiser, the models
+and data sets of torchvision), without a look through the files of transformers each time, and
+without looks for what is to be thrown away.
 
 Imports the standard library, `vqazoo.library_listing` and `vqazoo.replaced_modules`.
 """
