@@ -123,9 +123,9 @@ def build_model(config: ModelConfig, answers: AnswerList, pretrained: bool = Tru
 
 def _load_towers(config: ModelConfig, towers: nn.ModuleDict) -> None:
     named = {"text": config.text_encoder.type}
-    for key, encoder in towers.items():
-        name = named.get(key, config.image_encoder.type)
-        fill_pretrained(cast(Encoder, encoder), name)
+    for key, module in towers.items():
+        encoder, name = cast(Encoder, module), named.get(key, config.image_encoder.type)
+        fill_pretrained(encoder, name)
         check_pretrained(encoder, name)
 
 

@@ -43,6 +43,11 @@ def reading_all() -> Iterator[None]:
         _all.reset(token)
 
 
+def reads_all() -> bool:
+    """Whether this is inside `reading_all`."""
+    return _all.get()
+
+
 def joined_sha256(files: Sequence[Path]) -> str:
     """SHA-256 in hex of the contents of plain files, joined in this order.
 

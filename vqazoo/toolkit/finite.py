@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vqazoo.errors import CheckpointError, VqazooError, WeightsError
+from vqazoo.files.known_finite import known_finite, remember_finite
 from vqazoo.files.reading import shown
 from vqazoo.interfaces import Encoder
 from vqazoo.lean_imports import without_unused
@@ -46,15 +47,25 @@ def check_finite(
             )
 
 
-def check_pretrained(encoder: nn.Module, name: str) -> None:
-    """Raise WeightsError if the weights of the encoder `name` hold nan, or are infinite."""
+def check_pretrained(encoder: Encoder, name: str) -> None:
+    """Raise WeightsError if the weights of the encoder `name` hold nan, or are infinite.
+
+    Large ones that were found to be finite are known by their SHA-256.
+    """
+    state = encoder.state_dict()
+    digest = encoder.reference.sha256 if encoder.reference else ""
+    size = sum(tensor.nbytes for tensor in state.values())
+    if digest and known_finite(digest, name, size):
+        return
     check_finite(
-        encoder.state_dict(),
+        state,
         f"the encoder '{name}'",
         "get its weights again, or use others",
         bounded_names(encoder),
         WeightsError,
     )
+    if digest:
+        remember_finite(digest, name, size)
 
 
 def fill_pretrained(encoder: Encoder, name: str) -> None:
