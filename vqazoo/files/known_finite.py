@@ -10,9 +10,9 @@ import contextlib
 
 from filelock import FileLock, Timeout
 
+from vqazoo.files import known_digests
 from vqazoo.files.json_text import json_text
 from vqazoo.files.keys import read_object
-from vqazoo.files.known_digests import LEAST, MOST_REMEMBERED, PATIENCE, reads_all
 from vqazoo.files.writing import cache_home, write_file
 from vqazoo.version import __version__
 
@@ -25,7 +25,7 @@ def known_finite(sha256: str, name: str, size: int) -> bool:
     Args:
         size: of the weights, in bytes; small ones are looked at sooner than looked up.
     """
-    if size < LEAST or reads_all():
+    if size < known_digests.LEAST or known_digests.reads_all():
         return False
     return read_object(cache_home() / FINITE).get(_key(sha256, name)) is True
 
@@ -35,14 +35,14 @@ def remember_finite(sha256: str, name: str, size: int) -> None:
 
     Losing it costs time only, so a full disk or another writer is no error.
     """
-    if size < LEAST:
+    if size < known_digests.LEAST:
         return
     file = cache_home() / FINITE
     with contextlib.suppress(OSError, Timeout):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_name(f".{FINITE}.lock"), timeout=PATIENCE):
+        with FileLock(file.with_name(f".{FINITE}.lock"), timeout=known_digests.PATIENCE):
             kept = [key for key in read_object(file) if key != _key(sha256, name)]
-            newest = [*kept, _key(sha256, name)][-MOST_REMEMBERED:]
+            newest = [*kept, _key(sha256, name)][-known_digests.MOST_REMEMBERED :]
             write_file(file, json_text(dict.fromkeys(newest, True), ascii_only=True).encode())
 
 

@@ -21,8 +21,7 @@ from vqazoo.toolkit.finite import check_pretrained
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("VQAZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(known_digests, "SETTLED", -1.0)
-    for module in (known_digests, known_finite):
-        monkeypatch.setattr(module, "LEAST", 1)
+    monkeypatch.setattr(known_digests, "LEAST", 1)
     return hf_text(tmp_path / "bert", "bert")
 
 
