@@ -26,7 +26,7 @@ from vqazoo.files.writing import cache_home, write_file
 KNOWN = "weights.json"  # in the cache folder
 LEAST = 4 * MIB  # smaller files are read sooner than looked up
 SETTLED = 2.0  # seconds since the last change: the coarsest clock of a file system in use
-MOST_REMEMBERED = 1000  # files remembered; the oldest go
+MOST_REMEMBERED = 1000  # entries of a memory; the oldest go
 PATIENCE = 1.0  # seconds to wait for another process that writes the same file
 CHUNK = 1 << 22  # bytes
 
@@ -90,14 +90,22 @@ def remember_sha256(files: Sequence[Path], before: Sequence[list[int]], digest: 
     latest = max(max(stamp[1:3]) for stamp in before)  # st_mtime_ns, st_ctime_ns
     if sum(stamp[0] for stamp in before) < LEAST or time.time_ns() - latest < SETTLED * 1e9:
         return
-    file, name = cache_home() / KNOWN, _name(files)
+    with contextlib.suppress(OSError):
+        if stamps(files) == before:
+            remember(KNOWN, _name(files), [*before, digest])
+
+
+def remember(memory: str, key: str, value: object) -> None:
+    """Keep an entry in a file of the cache folder, as its newest; of many the oldest go.
+
+    Losing it costs time only, so a full disk or another writer is no error.
+    """
+    file = cache_home() / memory
     with contextlib.suppress(OSError, Timeout):
-        if stamps(files) != before:
-            return
         file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_name(f".{KNOWN}.lock"), timeout=PATIENCE):
-            others = {key: value for key, value in read_object(file).items() if key != name}
-            kept = dict([*others.items(), (name, [*before, digest])][-MOST_REMEMBERED:])
+        with FileLock(file.with_name(f".{memory}.lock"), timeout=PATIENCE):
+            others = {name: kept for name, kept in read_object(file).items() if name != key}
+            kept = dict([*others.items(), (key, value)][-MOST_REMEMBERED:])
             write_file(file, json_text(kept, ascii_only=True).encode())
 
 

@@ -6,14 +6,9 @@ By their SHA-256, so that weights which changed are looked at anew. What must no
 
 from __future__ import annotations
 
-import contextlib
-
-from filelock import FileLock, Timeout
-
 from vqazoo.files import known_digests
-from vqazoo.files.json_text import json_text
 from vqazoo.files.keys import read_object
-from vqazoo.files.writing import cache_home, write_file
+from vqazoo.files.writing import cache_home
 from vqazoo.version import __version__
 
 FINITE = "finite.json"  # in the cache folder
@@ -31,19 +26,9 @@ def known_finite(sha256: str, name: str, size: int) -> bool:
 
 
 def remember_finite(sha256: str, name: str, size: int) -> None:
-    """Keep that they are.
-
-    Losing it costs time only, so a full disk or another writer is no error.
-    """
-    if size < known_digests.LEAST:
-        return
-    file = cache_home() / FINITE
-    with contextlib.suppress(OSError, Timeout):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_name(f".{FINITE}.lock"), timeout=known_digests.PATIENCE):
-            kept = [key for key in read_object(file) if key != _key(sha256, name)]
-            newest = [*kept, _key(sha256, name)][-known_digests.MOST_REMEMBERED :]
-            write_file(file, json_text(dict.fromkeys(newest, True), ascii_only=True).encode())
+    """Keep that they are."""
+    if size >= known_digests.LEAST:
+        known_digests.remember(FINITE, _key(sha256, name), True)
 
 
 def _key(sha256: str, name: str) -> str:
